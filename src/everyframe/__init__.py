@@ -1,0 +1,55 @@
+"""everyframe: a clip network in, a prediction at every frame out.
+
+    import everyframe
+
+    everyframe.stream("clip.onnx", "step.onnx")          # convert (no torch needed)
+    program = everyframe.open("step.onnx")               # weights, shared
+    for prediction in program.predict("video.mp4"):      # one per frame
+        print(prediction.frame, prediction.top[0])
+
+Everything is imported when first used, so that `import everyframe` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name -> (module, attribute)
+_PUBLIC: dict[str, tuple[str, str]] = {
+    "open": ("everyframe.runtime", "open"),
+    "Program": ("everyframe.runtime", "Program"),
+    "Stream": ("everyframe.runtime", "Stream"),
+    "Prediction": ("everyframe.runtime", "Prediction"),
+    "stream": ("everyframe.program", "stream"),
+    "info": ("everyframe.program", "info"),
+    "export": ("everyframe.models", "export"),
+    "models": ("everyframe.models", ""),
+    "errors": ("everyframe.errors", ""),
+    "EveryframeError": ("everyframe.errors", "EveryframeError"),
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'everyframe' has no attribute {name!r}")
+    module_name, attribute = _PUBLIC[name]
+    module = importlib.import_module(module_name)
+    return getattr(module, attribute) if attribute else module
+
+
+if TYPE_CHECKING:
+    from everyframe import errors as errors
+    from everyframe import models as models
+    from everyframe.errors import EveryframeError as EveryframeError
+    from everyframe.models import export as export
+    from everyframe.program import info as info
+    from everyframe.program import stream as stream
+    from everyframe.runtime import Prediction as Prediction
+    from everyframe.runtime import Program as Program
+    from everyframe.runtime import Stream as Stream
+    from everyframe.runtime import open as open  # noqa: A001

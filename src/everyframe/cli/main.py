@@ -1,0 +1,65 @@
+"""The command line: one verb, one file. Verbs import what they need when they run, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+# verb -> module below everyframe.cli that defines `command` with the same signature as the verb
+VERBS: dict[str, str] = {
+    "demo": "demo",
+    "predict": "predict",
+    "stream": "stream",
+    "info": "info",
+    "models": "models",
+    "export": "export",
+    "train": "train",
+    "evaluate": "evaluate",
+}
+
+app = typer.Typer(
+    name="everyframe",
+    help="Recognise actions and gestures in live video, at every frame.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _register() -> None:
+    for verb, module in VERBS.items():
+        app.command(name=verb)(importlib.import_module(f"everyframe.cli.{module}").command)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from everyframe import __version__
+
+        typer.echo(f"everyframe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version.")) -> None:
+    pass
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
+    from everyframe.errors import EveryframeError
+
+    _register()
+    try:
+        app(args=argv)
+    except EveryframeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of a pipe went away (`| head`): not our error, and stdout can no longer be flushed
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,95 @@
+"""Every error a user can cause, as one tree.
+
+    EveryframeError
+    ├── ModelError             an ONNX file that cannot be read, has no (or bad) everyframe metadata, or is not what the verb needs
+    │   ├── UnsupportedOperator    a node that touches time and has no streaming rule
+    │   └── ConversionMismatch     the step network disagreed with the clip network, so nothing was written
+    ├── SourceError            a video, folder or camera that cannot be opened, decoded or has no frames
+    ├── EngineError            an engine that is not installed or failed to run
+    ├── StateError             frames of another shape than the stream was started with, a closed stream
+    ├── WeightsError           a checkpoint that does not fit the network
+    ├── RecipeError            a training recipe with unknown or impossible settings
+    ├── OutputError            an output path that cannot be written
+    └── UsageError             arguments that contradict each other or are out of range
+
+Each message says what happened, where (file, node, key), what was expected, what was found and what to do next.
+The command line prints it to stderr and exits with code 2; it never prints a traceback for these.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConversionMismatch",
+    "EngineError",
+    "EveryframeError",
+    "ModelError",
+    "OutputError",
+    "RecipeError",
+    "SourceError",
+    "StateError",
+    "UnsupportedOperator",
+    "UsageError",
+    "WeightsError",
+]
+
+
+class EveryframeError(Exception):
+    """Base of all errors with a user-facing message.
+
+    what: one sentence. where: the file, node or key it happened at. expected / got: as the words say.
+    hint: the next step, in the imperative.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        rows = (("where", self.where), ("expected", self.expected), ("got", self.got), ("try", self.hint))
+        return "\n".join([self.what, *(f"  {label + ':':<10}{value}" for label, value in rows if value is not None)])
+
+    def __reduce__(self) -> tuple:
+        # errors cross process borders (the decode worker), and Exception's own pickling knows only positional args
+        return (_rebuild, (type(self), self.what, self.where, self.expected, self.got, self.hint))
+
+
+def _rebuild(cls: type, what: str, where: object, expected: object, got: object, hint: str | None) -> EveryframeError:
+    return cls(what, where=where, expected=expected, got=got, hint=hint)
+
+
+class ModelError(EveryframeError): ...
+
+
+class UnsupportedOperator(ModelError): ...
+
+
+class ConversionMismatch(ModelError): ...
+
+
+class SourceError(EveryframeError): ...
+
+
+class EngineError(EveryframeError): ...
+
+
+class StateError(EveryframeError): ...
+
+
+class WeightsError(EveryframeError): ...
+
+
+class RecipeError(EveryframeError): ...
+
+
+class OutputError(EveryframeError): ...
+
+
+class UsageError(EveryframeError): ...
