@@ -1,0 +1,67 @@
+"""What an engine is, and which there are.
+
+An engine turns an ONNX model into a `Network` (weights, shared by all streams); a network starts a `Run` for each
+stream (its state). The tests in tests/engines hold every engine to the same behaviour.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import onnx
+
+from everyframe.errors import EngineError
+from everyframe.runtime.states import StatePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an engine is given. frames: name of the input that takes the frames; logits: name of the output that
+    answers.
+    """
+
+    model: onnx.ModelProto
+    where: str
+    frames: str
+    logits: str
+    states: StatePlan
+    threads: int | None = None
+
+
+class Run(Protocol):
+    """One stream on one engine. Not thread-safe: the Stream that owns it locks."""
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        """Feeds frames and the state, keeps the new state, returns the logits, which the caller may keep."""
+
+    def reset(self) -> None:
+        """The state before the first step."""
+
+
+class Network(Protocol):
+    def start(self) -> Run:
+        """A new stream. Safe to call from any thread."""
+
+
+#: name -> module, function that loads a job. The first is what `auto` means.
+ENGINES: dict[str, tuple[str, str]] = {
+    "ort": ("everyframe.runtime.ort", "load"),
+    "reference": ("everyframe.runtime.reference", "load"),
+}
+
+
+def load(name: str, job: Job) -> Network:
+    """Raises EngineError for an unknown engine or one that is not installed."""
+    name = next(iter(ENGINES)) if name == "auto" else name
+    if name not in ENGINES:
+        raise EngineError("There is no such engine.", expected=f"auto, {', '.join(ENGINES)}", got=name)
+    module, function = ENGINES[name]
+    try:
+        loader: Callable[[Job], Network] = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise EngineError(f"The engine {name} is not installed.", got=str(error), hint="choose --engine ort") from None
+    return loader(job)

@@ -1,0 +1,101 @@
+"""A video through a stream: what `predict` iterates over."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from everyframe.errors import SourceError
+from everyframe.runtime.prediction import Prediction
+from everyframe.runtime.stream import ClipStream, Stream
+from everyframe.video.frame import Frame
+from everyframe.video.reader import Reader
+from everyframe.video.sources import Source
+
+if TYPE_CHECKING:
+    from everyframe.runtime.program import Program
+
+
+class Playback:
+    """Iterator of predictions. frames, dropped: as the reader counts them; wait_s: time spent waiting for frames."""
+
+    def __init__(
+        self,
+        program: Program,
+        source: Source,
+        stream: Stream,
+        max_frames: int | None,
+        seconds: float | None,
+        realtime: bool,
+        thumbnails: int,
+    ) -> None:
+        self.source, self.stream, self._program = source, stream, program
+        self.max_frames, self.seconds = max_frames, seconds
+        self.last_pts_s = 0.0
+        self.wait_s = 0.0
+        self._name = source.paths[0] if source.kind == "file" else source.name
+        group = stream.stride if isinstance(stream, ClipStream) else stream.hop
+        self._reader = Reader(
+            source, program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails
+        )
+
+    @property
+    def frames(self) -> int:
+        return self._reader.frames
+
+    @property
+    def dropped(self) -> int:
+        return self._reader.dropped
+
+    @property
+    def thumbnails(self) -> list[Frame]:
+        return self._reader.thumbnails
+
+    def __iter__(self) -> Playback:
+        return self
+
+    def __enter__(self) -> Playback:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the decoding and frees the stream."""
+        self._reader.close()
+        self.stream.close()
+
+    def __next__(self) -> Prediction:
+        try:
+            return self._next()
+        except BaseException:
+            self.close()
+            raise
+
+    def _next(self) -> Prediction:
+        while True:
+            if self.max_frames is not None and self.frames >= self.max_frames:
+                raise StopIteration
+            waited = time.perf_counter()
+            frame = next(self._reader)
+            self.wait_s += time.perf_counter() - waited
+            if self.seconds is not None and frame.pts_s >= self.seconds:
+                raise StopIteration
+            if self.frames == 1:
+                self._check_first(frame)
+            prediction = self.stream.push_frame(frame)
+            self.last_pts_s = frame.pts_s
+            if prediction is not None:
+                return replace(prediction, source=self._name)
+
+    def _check_first(self, frame: Frame) -> None:
+        size, got = self._program.size, frame.data.shape[:2]
+        if size is not None and got != size:
+            raise SourceError(
+                "The video does not have the size the model takes, and the model does not say how to resize it.",
+                where=self._name,
+                expected=f"{size[0]}x{size[1]} (height x width)",
+                got=f"{got[0]}x{got[1]}",
+                hint="set `resize` and `crop` in the metadata's preprocess when converting the model",
+            )

@@ -1,0 +1,172 @@
+"""A program: an opened model. Weights and session are shared by all its streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everyframe.errors import ModelError, StateError, UsageError
+from everyframe.program.contract import load
+from everyframe.runtime import engine as engines
+from everyframe.runtime.checks import check_finite, check_labels, interface, metadata_or_raise
+from everyframe.runtime.play import Playback
+from everyframe.runtime.prediction import Prediction
+from everyframe.runtime.states import plan
+from everyframe.runtime.stream import ClipStream, Stream
+from everyframe.video.sampling import as_fps
+from everyframe.video.sources import Source, resolve
+
+if TYPE_CHECKING:
+    from everyframe.runtime.events import EventDetector
+
+#: the model that comes with the package
+BUILTIN = Path(__file__).resolve().parent.parent / "assets" / "motions.onnx"
+
+
+def open(
+    path: str | os.PathLike[str],
+    engine: str = "auto",
+    threads: int | None = None,
+    labels: tuple[str, ...] | list[str] | None = None,
+) -> Program:
+    """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
+
+    threads: how many the engine uses (default: one per core). labels: replaces the model's own.
+    """
+    return Program(path, engine=engine, threads=threads, labels=labels)
+
+
+class Program:
+    """See `open`. metadata: what the file says. labels: one per logit. size: (H, W) of the network's input, where
+    fixed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        engine: str = "auto",
+        threads: int | None = None,
+        labels: tuple[str, ...] | list[str] | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
+        self.path = str(BUILTIN) if os.fspath(path) == "builtin" else os.fspath(path)
+        if self.path == str(BUILTIN) and not BUILTIN.exists():
+            raise ModelError(
+                "This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel"
+            )
+        self.name = "builtin" if os.fspath(path) == "builtin" else Path(self.path).name
+        model = load(self.path)
+        self.metadata = metadata_or_raise(model, self.path)
+        self.interface = interface(model, self.metadata, self.path)
+        check_finite(model, self.path)
+        if labels is not None:
+            check_labels(tuple(labels), self.interface.classes, self.path)
+        self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
+        height, width = self.interface.shape[1:3] if self.interface.folded else self.interface.shape[-2:]
+        self.size = (height, width) if height is not None and width is not None else None
+        preprocess = self.metadata.preprocess
+        #: sampled frames per second; where the model does not say, 30 fps video is assumed
+        self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
+        states = plan(self.metadata.states, self.path)
+        job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
+        self._network: engines.Network | None = engines.load(engine, job)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._network is None
+
+    def close(self) -> None:
+        """Frees the weights. Its streams raise StateError from then on."""
+        self._network = None
+
+    def stream(self, *, stride: int | None = None, top_k: int = 5) -> Stream:
+        """A new stream at its beginning. stride: for clip models only, frames between two predictions (default half a
+        clip).
+        """
+        if self.metadata.kind == "clip":
+            return ClipStream(self, stride=stride, top_k=top_k)
+        if stride is not None:
+            raise UsageError(
+                "A stride is for clip models; a step model predicts at every step.", where=self.path,
+                got=f"stride {stride}", hint="leave it out",
+            )  # fmt: skip
+        return Stream(self, top_k=top_k)
+
+    def play(
+        self,
+        source: Source,
+        *,
+        stride: int | None = None,
+        top_k: int = 5,
+        max_frames: int | None = None,
+        seconds: float | None = None,
+        realtime: bool = False,
+        thumbnails: int = 0,
+    ) -> Playback:
+        """One video through a fresh stream; decoding starts at once. The iterator that `predict` gives, with its
+        counters.
+        """
+        for name, value in (("max_frames", max_frames), ("seconds", seconds)):
+            if value is not None and value <= 0:
+                raise UsageError("A limit must be positive.", where=name, expected="more than 0", got=value)
+        return Playback(
+            self, source, self.stream(stride=stride, top_k=top_k), max_frames, seconds, realtime, thumbnails
+        )
+
+    def predict(
+        self,
+        source: str | int | os.PathLike[str],
+        *,
+        stride: int | None = None,
+        top_k: int = 5,
+        max_frames: int | None = None,
+        seconds: float | None = None,
+        realtime: bool = False,
+    ) -> Iterator[Prediction]:
+        """Predictions for a file, folder, glob, camera number or address; several videos go one after another, each
+        from a fresh state. max_frames, seconds: stop each video there. realtime: play a file at its own speed and drop
+        what is late.
+        """
+        sources = resolve(source)
+        self.stream(stride=stride, top_k=top_k).close()  # wrong arguments are said now, not at the first frame
+
+        def run() -> Iterator[Prediction]:
+            for one in sources:
+                with self.play(
+                    one, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds, realtime=realtime
+                ) as playback:
+                    yield from playback
+
+        return run()
+
+    # for streams
+
+    def start(self) -> engines.Run:
+        if self._network is None:
+            raise StateError("The program is closed.", where=self.path, hint="open it again")
+        return self._network.start()
+
+    def labels_for(self, classes: int) -> tuple[str, ...]:
+        if self.labels is None or len(self.labels) != classes:
+            if self.labels is not None:
+                check_labels(self.labels, classes, self.path)
+            self.labels = tuple(f"class {i}" for i in range(classes))
+        return self.labels
+
+    def event_detector(self) -> EventDetector | None:
+        rule = self.metadata.events
+        if rule is None or self.labels is None:
+            return None
+        from everyframe.runtime.events import EventDetector
+
+        return EventDetector(rule, self.labels)

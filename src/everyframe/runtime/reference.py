@@ -1,0 +1,51 @@
+"""The ONNX reference evaluator, states fed from output to input by the plainest loop. Slow; the truth that tests
+compare with.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.reference
+
+from everyframe.errors import EngineError
+from everyframe.runtime.engine import Job
+
+
+def load(job: Job) -> ReferenceNetwork:
+    return ReferenceNetwork(job)
+
+
+class ReferenceNetwork:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        try:
+            self.evaluator = onnx.reference.ReferenceEvaluator(job.model)
+        except Exception as error:
+            raise EngineError(
+                "The reference evaluator cannot load the model.", where=job.where, got=str(error)
+            ) from None
+
+    def start(self) -> ReferenceRun:
+        return ReferenceRun(self)
+
+
+class ReferenceRun:
+    def __init__(self, network: ReferenceNetwork) -> None:
+        self.network = network
+        self.reset()
+
+    def reset(self) -> None:
+        self.state = {s.input: np.full(s.shape, s.fill, s.dtype) for s in self.network.job.states.specs}
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        job = self.network.job
+        names = [job.logits, *(spec.output for spec in job.states.specs)]
+        try:
+            logits, *states = self.network.evaluator.run(names, {job.frames: frames, **self.state})
+        except Exception as error:
+            raise EngineError(
+                "The reference evaluator failed to run the model.", where=job.where, got=str(error)
+            ) from None
+        self.state = {spec.input: value for spec, value in zip(job.states.specs, states, strict=True)}
+        return np.asarray(logits)

@@ -1,0 +1,217 @@
+"""A stream: one video going through a program. It owns the state; the weights belong to the program and are shared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from everyframe.errors import EngineError, StateError, UsageError
+from everyframe.runtime.prediction import Prediction, best, softmax
+from everyframe.video.frame import Frame
+from everyframe.video.preprocess import normalise, prepare
+
+if TYPE_CHECKING:
+    from everyframe.runtime.program import Program
+
+# N frames at a time, C channels, H W: the network's; h w: a picture of any size
+
+
+class Stream:
+    """Frames in, a prediction per step out. Made by `program.stream()`; may be used from several threads, one at a
+    time.
+
+    step(frames)  hop frames at once: float32 (hop, C, H, W) already normalised, or uint8 (hop, h, w, 3) RGB pictures
+    of any
+                  size, which are prepared as the model's metadata says. Returns None until the network has seen enough.
+    push(frame)   one picture; runs a step whenever hop of them are there.
+    reset()       forgets everything: the next frame is the first.
+    """
+
+    def __init__(self, program: Program, *, top_k: int = 5) -> None:
+        if top_k < 1:
+            raise UsageError("At least one label must be shown.", where="top_k", expected="1 or more", got=top_k)
+        self.program = program
+        self.top_k = top_k
+        self.hop = program.metadata.hop
+        self._lock = threading.RLock()
+        self._run = program.start()
+        self._closed = False
+        self._size: tuple[int, int] | None = (
+            program.size
+        )  # (H, W), fixed by the first frame where the graph leaves it open
+        self._clear()
+
+    def _clear(self) -> None:
+        self.frames = 0  # taken so far
+        self._waiting: list[np.ndarray] = []  # prepared pictures (H, W, C) of a step that is not full
+        self._events = self.program.event_detector()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the state. A closed stream raises StateError."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                del self._run
+
+    def reset(self) -> None:
+        with self._lock:
+            self._check_open()
+            self._run.reset()
+            self._clear()
+
+    def step(self, frames: np.ndarray, pts_s: float | None = None) -> Prediction | None:
+        """pts_s: time of the newest frame; left out, it is counted at the model's frame rate."""
+        with self._lock:
+            self._check_open()
+            if self._waiting:
+                raise StateError(
+                    "A step cannot start in the middle of another.", got=f"{len(self._waiting)} pushed frames waiting",
+                    expected=f"a multiple of {self.hop} pushed frames", hint="use either push or step",
+                )  # fmt: skip
+            begun = time.perf_counter()
+            return self._advance(self._tensor(np.asarray(frames)), pts_s, begun)
+
+    def push(self, frame: np.ndarray, pts_s: float | None = None) -> Prediction | None:
+        """One uint8 picture: (h, w, 3) RGB or (h, w) gray, of any size."""
+        with self._lock:
+            self._check_open()
+            return self._push(prepare(frame, self.program.metadata.preprocess), pts_s)
+
+    def push_frame(self, frame: Frame) -> Prediction | None:
+        """One frame of a `video.Reader` that was opened with this model's preprocessing: already prepared."""
+        with self._lock:
+            self._check_open()
+            prediction = self._push(frame.data, frame.pts_s)
+        return None if prediction is None else replace(prediction, source_frame=frame.index)
+
+    # what a clip stream does otherwise
+
+    def _push(self, picture: np.ndarray, pts_s: float | None) -> Prediction | None:
+        self._check_picture(picture)
+        self._waiting.append(picture)
+        if len(self._waiting) < self.hop:
+            return None
+        pictures, self._waiting = np.stack(self._waiting), []
+        begun = time.perf_counter()
+        return self._advance(self._network_input(pictures), pts_s, begun)
+
+    def _tensor(self, frames: np.ndarray) -> np.ndarray:
+        """What the user gave -> what the network takes."""
+        meta = self.program.metadata
+        if frames.dtype == np.uint8:
+            pictures = frames[None] if frames.ndim == 3 and self.hop == 1 else frames
+            if pictures.ndim != 4 or len(pictures) != self.hop:
+                raise StateError(
+                    "These are not the pictures of one step.",
+                    expected=f"uint8 ({self.hop}, h, w, 3)",
+                    got=tuple(frames.shape),
+                )
+            prepared = [prepare(picture, meta.preprocess) for picture in pictures]
+            self._check_picture(prepared[0])
+            return self._network_input(np.stack(prepared))
+        if frames.dtype.kind != "f" or self.program.interface.folded:
+            wanted = "uint8" if self.program.interface.folded else "float32 (normalised) or uint8 (pictures)"
+            raise StateError("Frames must be numbers of another type.", expected=wanted, got=frames.dtype)
+        frames = frames[None] if frames.ndim == 3 and self.hop == 1 else frames
+        self._check_size(frames.shape, (self.hop, meta.preprocess.channels))
+        return frames.astype(np.float32, copy=False)
+
+    def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
+        logits = self._run.step(tensor)
+        self.frames += self.hop
+        if self.frames <= self.program.metadata.feature_delay:
+            return None
+        return self._predict(logits, pts_s, begun)
+
+    # shared
+
+    def _network_input(self, pictures: np.ndarray) -> np.ndarray:
+        """(N, H, W, C) uint8 -> (N, C, H, W) float32, or as it is where the graph normalises by itself."""
+        return pictures if self.program.interface.folded else normalise(pictures, self.program.metadata.preprocess)
+
+    def _predict(self, logits: np.ndarray, pts_s: float | None, begun: float) -> Prediction:
+        newest = self.frames - 1
+        pts_s = newest / self.program.rate if pts_s is None else pts_s
+        logits = logits.reshape(-1).astype(np.float32, copy=False)  # (1, classes) -> (classes,)
+        if not np.isfinite(logits).all():
+            raise EngineError(
+                "The network's output is not finite.", where=f"{self.program.path}, frame {newest}",
+                got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
+                hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
+            )  # fmt: skip
+        scores = softmax(logits)
+        event = self._events.update(scores, pts_s) if self._events is not None else None
+        top = best(scores, self.program.labels_for(len(scores)), self.top_k)
+        return Prediction(newest, pts_s, scores, logits, top, event, (time.perf_counter() - begun) * 1e3)
+
+    def _check_open(self) -> None:
+        if self._closed or self.program.closed:
+            raise StateError("The stream is closed.", hint="make a new one with program.stream()")
+
+    def _check_picture(self, picture: np.ndarray) -> None:
+        height, width, channels = picture.shape
+        self._check_size((1, channels, height, width), (1, self.program.metadata.preprocess.channels))
+
+    def _check_size(self, got: tuple[int, ...], wanted: tuple[int, int]) -> None:
+        size = self._size
+        if len(got) == 4 and tuple(got[:2]) == wanted and (size is None or tuple(got[2:]) == size):
+            self._size = (got[2], got[3])
+            return
+        h, w = size or ("H", "W")
+        what = "The frames do not have the shape this stream takes."
+        if len(got) == 4 and tuple(got[:2]) == wanted and self.frames:
+            what = "The frames changed their size in the middle of the stream."
+        n, c = wanted
+        raise StateError(
+            what, expected=f"({n}, {c}, {h}, {w})", got=tuple(got), hint="one stream takes frames of one size"
+        )
+
+
+class ClipStream(Stream):
+    """A clip network over a sliding window: a prediction once T frames are there, then every `stride` frames.
+
+    `step` takes any number of frames (N, C, H, W), or uint8 (N, h, w, 3), and returns the newest prediction they gave,
+    if any.
+    """
+
+    def __init__(self, program: Program, *, stride: int | None = None, top_k: int = 5) -> None:
+        length = program.metadata.frames
+        self.stride = max(1, length // 2) if stride is None else stride
+        if self.stride < 1:
+            raise UsageError("The stride must be positive.", where="stride", expected="1 or more frames", got=stride)
+        self._window: np.ndarray | None = None  # (T, C, H, W), a ring; and what the network is given:
+        self._clip: np.ndarray | None = None  # (1, C, T, H, W)
+        super().__init__(program, top_k=top_k)
+        self.hop = 1
+
+    def step(self, frames: np.ndarray, pts_s: float | None = None) -> Prediction | None:
+        prediction = None
+        with self._lock:
+            for frame in np.asarray(frames):
+                prediction = super().step(frame, pts_s) or prediction
+        return prediction
+
+    def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
+        length = self.program.metadata.frames
+        if self._window is None or self._clip is None:
+            _, c, h, w = tensor.shape
+            self._window = np.empty((length, c, h, w), np.float32)
+            self._clip = np.empty((1, c, length, h, w), np.float32)
+        self._window[self.frames % length] = tensor[0]
+        self.frames += 1
+        if self.frames < length or (self.frames - length) % self.stride:
+            return None
+        oldest = self.frames % length
+        self._clip[0, :, : length - oldest] = self._window[oldest:].transpose(1, 0, 2, 3)
+        self._clip[0, :, length - oldest :] = self._window[:oldest].transpose(1, 0, 2, 3)
+        return self._predict(self._run.step(self._clip), pts_s, begun)

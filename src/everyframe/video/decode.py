@@ -1,0 +1,238 @@
+"""PyAV: a `Source` becomes decoded pictures with exact times. Runs in the decode process (see `worker`), where a codec
+that crashes takes only that process with it; nothing hinders calling it directly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.container
+import av.error
+import av.video.stream
+
+from everyframe.errors import SourceError
+from everyframe.video.frame import Decoded
+from everyframe.video.sources import Source
+
+_NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
+_MICRO = 1_000_000
+
+
+def decode(source: Source, *, picture_rate: Fraction = Fraction(25)) -> Iterator[Decoded]:
+    """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
+    frames, and, after the frames that could be read, for a file that is damaged or cut short.
+
+    picture_rate: pictures per second of a folder of pictures.
+    """
+    found = False
+    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source):
+        found = True
+        yield frame
+    if not found:
+        raise SourceError(
+            "The video has no frames.", where=source.paths[0], hint="check that it plays; record or download it again"
+        )
+
+
+def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
+    for index, path in enumerate(source.paths):
+        with _open(path, {}) as container:
+            stream = _video_stream(container, path)
+            try:
+                picture = next(container.decode(stream), None)
+            except (av.error.FFmpegError, EOFError):
+                picture = None
+        if picture is None:
+            raise SourceError("This picture is damaged.", where=path, got=f"{index} readable pictures before it")
+        yield Decoded(picture, index / rate, 1 / rate, index)
+
+
+def _container(source: Source) -> Iterator[Decoded]:
+    path = source.paths[0]
+    with _open(path, _options(source), live=source.live) as container:
+        stream = _video_stream(container, path)
+        # frame threads hold frames back, which a live picture must not wait for
+        stream.thread_type = "SLICE" if source.live else "AUTO"
+        stream.codec_context.thread_count = min(4, os.cpu_count() or 1)
+        clock = _Clock(stream)
+        frame = None
+        damage: str | None = None
+        for picture in _decoded(container, stream, strict=not source.live):
+            if isinstance(picture, str):
+                damage = picture
+                break
+            frame = clock.stamp(picture)
+            yield frame
+        if source.live:
+            raise SourceError(
+                "The live source has ended.",
+                where=path,
+                got=f"{clock.count} frames",
+                hint="check that it is still connected",
+            )
+        if damage is None and frame is not None:
+            damage = _cut_short(container, stream, frame, clock.origin)
+        if frame is None and damage is None:
+            return
+        if damage is not None:
+            raise SourceError(
+                "The video is damaged or cut short.",
+                where=path,
+                expected=_expected(container, stream) if "last frame" not in damage else None,
+                got=f"{damage} after {clock.count} frames, {float(clock.last):.2f} s" if frame else damage,
+                hint="what came before is valid; record or download the video again for the rest" if frame else
+                     "check that it plays; record or download it again",
+            )  # fmt: skip
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, strict: bool
+) -> Iterator[Any]:
+    """Frames; then, if the stream could not be read to its end, one string that says why.
+
+    Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
+    """
+    any_frame, trouble = False, ""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            pictures = packet.decode()
+        except (StopIteration, EOFError):
+            break
+        except av.error.FFmpegError as error:
+            trouble = error.strerror or str(error)
+            if not strict and isinstance(error, av.error.InvalidDataError):
+                continue
+            if any_frame or not isinstance(error, av.error.InvalidDataError):
+                with contextlib.suppress(av.error.FFmpegError, EOFError):  # what the decoder still holds is good
+                    yield from stream.codec_context.decode(None)
+                yield trouble
+                return
+            continue
+        for picture in pictures:
+            any_frame = True
+            yield picture
+    if trouble and not any_frame:
+        yield trouble
+
+
+class _Clock:
+    """Times from the container, counted from the first frame, never running backwards."""
+
+    def __init__(self, stream: av.video.stream.VideoStream) -> None:
+        self.gap = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self.origin = Fraction(0)  # the container's time of the first frame
+        self.last = Fraction(0)
+        self.count = 0
+
+    def stamp(self, picture: av.VideoFrame) -> Decoded:
+        base = picture.time_base or Fraction(0)
+        time = None if picture.pts is None or not base else picture.pts * base
+        if self.count == 0:
+            self.origin = time or Fraction(0)
+        pts = time - self.origin if time is not None else self.last + self.gap * bool(self.count)
+        if pts < self.last:  # a concatenated or wrapped recording: go on from here
+            pts = self.last + self.gap
+            if time is not None:
+                self.origin = time - pts
+        self.last = pts
+        frame = Decoded(picture, pts, (picture.duration or 0) * base, self.count)
+        self.count += 1
+        return frame
+
+
+def _stated_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Fraction | None:
+    """When the container says the video ends, in container time; None where it does not say."""
+    ends = []
+    if stream.duration and stream.time_base:
+        ends.append(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    elif tag := _seconds(stream.metadata.get("DURATION", "")):
+        ends.append(tag)
+    if container.duration and (ends or len(container.streams) == 1):
+        ends.append(Fraction((container.start_time or 0) + container.duration, _MICRO))
+    return min(ends) if ends else None
+
+
+def _seconds(text: str) -> Fraction | None:
+    """'00:01:02.500' -> 62.5"""
+    try:
+        hours, minutes, seconds = text.strip().split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
+
+
+def _cut_short(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, last: Decoded, origin: Fraction
+) -> str | None:
+    gap = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
+    if last.picture.is_corrupt and last.index:
+        return "a broken last frame"
+    end = _stated_end(container, stream)
+    if "avi" in container.format.name and stream.frames:  # its duration is guessed from the file's size
+        end = max(end or Fraction(0), origin + stream.frames * gap)
+    if end is None:
+        return None
+    reached = origin + last.pts + max(last.duration, gap)
+    return "end of file" if end - reached > max(Fraction(1, 10) + 2 * gap, (end - origin) / 50) else None
+
+
+def _expected(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> str | None:
+    frames = f"{stream.frames} frames" if stream.frames else ""
+    end = _stated_end(container, stream)
+    start = Fraction(container.start_time or 0, _MICRO)
+    seconds = f"{float(end - start):.2f} s" if end and "avi" not in container.format.name else ""
+    return ", ".join(filter(None, (frames, seconds))) or None
+
+
+def _options(source: Source) -> dict[str, str]:
+    if source.kind == "address":
+        return {"rtsp_transport": "tcp", "fflags": "nobuffer"}
+    return {}
+
+
+def _open(path: str, options: dict[str, str], *, live: bool = False) -> av.container.InputContainer:
+    camera = path.startswith("/dev/video")
+    try:
+        container = av.open(
+            path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None
+        )
+    except av.error.InvalidDataError:
+        raise SourceError(
+            "This is not a video, or its beginning is missing.",
+            where=path,
+            expected="a file that FFmpeg can open, such as .mp4 or .mkv",
+            hint="an .mp4 that was cut short cannot be opened at all: record or download it again",
+        ) from None
+    except (av.error.FFmpegError, OSError) as error:
+        busy = getattr(error, "errno", None) == 16
+        raise SourceError(
+            "The camera cannot be opened." if camera else "The video cannot be opened.",
+            where=path,
+            got=getattr(error, "strerror", None) or str(error),
+            hint="close the program that uses it" if busy else "check the path and its permissions",
+        ) from None
+    if container.format.name in _NO_VIDEO:
+        container.close()
+        raise SourceError("This is not a video.", where=path, got="a text file", expected="a file such as .mp4 or .mkv")
+    return container
+
+
+def _video_stream(container: av.container.InputContainer, path: str) -> av.video.stream.VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({str(s.type) for s in container.streams})
+        container.close()
+        raise SourceError(
+            "There is no video stream in this file.",
+            where=path,
+            got=f"only {', '.join(kinds)}" if kinds else "no streams",
+        )
+    best = container.streams.best("video")
+    return next((s for s in streams if s is best or (best is not None and s.index == best.index)), streams[0])

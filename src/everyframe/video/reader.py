@@ -1,0 +1,180 @@
+"""The parent's end of the decode process: an iterator of frames that never hangs and never crashes with the codec."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
+from typing import IO, Any, Literal, cast
+
+import numpy as np
+
+from everyframe.errors import SourceError
+from everyframe.video.frame import Frame
+from everyframe.video.preprocess import Geometry
+from everyframe.video.sources import Source
+from everyframe.video.wire import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
+
+#: seconds without a sign of life after which a source counts as dead
+STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "camera": 15, "address": 30, "stdin": None}
+_START = (
+    "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]; "
+    "from everyframe.video.worker import main; main()"
+)
+
+
+class Reader:
+    """Prepared frames of one source, decoded in a child process that starts at once.
+
+        with Reader(source, preprocess) as reader:
+            for frame in reader: ...
+
+    Sampled at `preprocess.fps` or `.sample_every_n`. policy: `every` frame, or the `latest` ones while frames that
+    come too late are dropped and counted (the default for cameras). thumbnails: keep small RGB pictures in
+    `.thumbnails`, short side so many pixels.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocess: Any,
+        *,
+        policy: Literal["every", "latest"] | None = None,
+        realtime: bool = False,
+        buffer: int = 2,
+        thumbnails: int = 0,
+    ) -> None:
+        geometry: Geometry = preprocess
+        policy = policy or ("latest" if source.live or realtime else "every")
+        self.source = source
+        self.frames = 0  # handed out
+        self.dropped = 0  # sampled, but lost because they came too late
+        self.thumbnails: list[Frame] = []
+        self._order = Order(
+            source, geometry.color, geometry.resize, geometry.crop,
+            fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
+            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails,
+        )  # fmt: skip
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = _start(self._order, self._log)
+        self._pipe: Any = self._process.stdout  # a FileIO
+        # live: a deep pipe would only hold stale frames
+        _resize_pipe(self._pipe, 4096 if policy == "latest" else 1 << 20)
+        self._poll = select.poll()
+        self._poll.register(cast(Any, self._pipe).fileno(), select.POLLIN)
+        self._header = bytearray(HEADER.size)
+        self._stop = weakref.finalize(self, _stop, self._process, self._log)
+
+    def __iter__(self) -> Reader:
+        return self
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the decode process. Calling it again does nothing."""
+        self._stop()
+
+    def __next__(self) -> Frame:
+        if not self._stop.alive:
+            raise StopIteration
+        try:
+            return self._next()
+        except BaseException:  # also Ctrl-C: half a message may be lost, so nothing more can be read
+            self.close()
+            raise
+
+    def _next(self) -> Frame:
+        while True:
+            self._fill(memoryview(self._header))
+            kind, dropped, index, pts_s, h, w, c, size = HEADER.unpack(self._header)
+            if kind in (FRAME, THUMBNAIL):
+                data = np.empty((h, w, c), np.uint8)
+                self._fill(data.reshape(-1).data)
+                frame = Frame(data, pts_s, index)
+                if kind == THUMBNAIL:
+                    self._keep(frame)
+                    continue
+                self.frames, self.dropped = self.frames + 1, dropped
+                return frame
+            if kind == ALIVE:
+                continue
+            self.dropped = dropped
+            if kind == END:
+                raise StopIteration
+            payload = bytearray(size)
+            self._fill(memoryview(payload))
+            if kind == ERROR:
+                raise pickle.loads(payload)
+
+    def _keep(self, thumbnail: Frame) -> None:
+        self.thumbnails.append(thumbnail)
+        if len(self.thumbnails) > 96:  # a camera may run for days
+            del self.thumbnails[1::2]
+
+    def _fill(self, view: memoryview) -> None:
+        limit = STALL_S[self.source.kind]
+        while view:
+            if not self._poll.poll(None if limit is None else limit * 1000):
+                raise SourceError(
+                    f"The source has sent nothing for {limit:g} s.",
+                    where=self.source.paths[0],
+                    hint="check that it is still connected",
+                )
+            got = self._pipe.readinto(view)
+            if not got:
+                raise self._crashed()
+            view = view[got:]
+
+    def _crashed(self) -> SourceError:
+        code = self._process.wait()
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return SourceError(
+            "The decoder crashed on this video.",
+            where=self.source.paths[0],
+            got=f"{how} after {self.frames} frames" + (f": {said[-1]}" if said else ""),
+            hint="the video is damaged or this build of FFmpeg cannot handle its codec; convert it and try again",
+        )
+
+
+def _start(order: Order, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    # A plain subprocess, not multiprocessing: it needs no __main__ guard in the caller's script and imports only video
+    # modules. -P and the parent's own path: a file called numpy.py in the working folder must not be imported. Ctrl-C
+    # is the parent's to handle, so the child inherits a mask that blocks it, from its first instruction on.
+    command = [sys.executable, "-P", "-c", _START, str(len(sys.path)), *sys.path]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        if order.source.kind == "stdin":
+            return subprocess.Popen([*command, order.dumps()], stdout=subprocess.PIPE, stderr=log, bufsize=0)
+        with tempfile.TemporaryFile() as orders:  # an argument could not hold a folder of many pictures
+            orders.write(order.dumps().encode())
+            orders.seek(0)
+            return subprocess.Popen(command, stdin=orders, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+    except OSError as error:
+        raise SourceError("The decode process cannot be started.", where=sys.executable, got=error.strerror) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    process.kill()
+    if process.stdout is not None:
+        process.stdout.close()
+    process.wait()
+    log.close()
+
+
+def _resize_pipe(pipe: Any, size: int) -> None:
+    with contextlib.suppress(AttributeError, OSError):  # Linux only, and only up to the user's limit
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, size)

@@ -1,0 +1,101 @@
+"""What a SOURCE argument means: a file, a folder, a glob, a camera, an address, standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from everyframe.errors import SourceError
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+VIDEOS = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
+    | {".ogv", ".gif", ".y4m", ".h264", ".hevc"}
+)
+_ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """kind: file | pictures | camera | address | stdin. paths: one entry, or the pictures of a sequence in order."""
+
+    kind: Literal["file", "pictures", "camera", "address", "stdin"]
+    name: str
+    paths: tuple[str, ...]
+
+    @property
+    def live(self) -> bool:
+        """True where frames are lost if nobody takes them in time."""
+        return self.kind in ("camera", "address")
+
+
+def resolve(source: str | int | os.PathLike[str]) -> list[Source]:
+    """One `Source` per video that `source` names. Raises SourceError where it names nothing.
+
+    A number is a camera (`./0` is a file of that name). A folder or glob gives its videos in natural order (2 before
+    10); where it holds only pictures they are one video. `-` is standard input. An address such as rtsp://host/path is
+    opened as it is.
+    """
+    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
+        return [_camera(int(source))]
+    text = os.fspath(source)
+    if text == "-":
+        return [Source("stdin", "stdin", ("pipe:0",))]
+    if _ADDRESS.match(text):
+        return [Source("address", text, (text,))]
+    path = Path(text)
+    if text.startswith("/dev/video"):
+        return [_camera_at(text)]
+    if path.is_dir():
+        return _many([child for child in path.iterdir() if child.is_file()], path, "this folder")
+    if path.exists():
+        return [Source("file", path.name, (text,))]
+    if glob.has_magic(text):
+        found = glob.glob(text, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        return _many([Path(match) for match in found], path, "this pattern")
+    raise SourceError(
+        "There is no such video.",
+        where=text,
+        hint="give a file, a folder, a glob in quotes, a camera number, or an rtsp:// address",
+    )
+
+
+def _many(found: list[Path], where: Path, what: str) -> list[Source]:
+    found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
+    videos = [p for p in found if p.suffix.lower() in VIDEOS]
+    if videos:
+        return [Source("file", p.name, (str(p),)) for p in videos]
+    pictures = [str(p) for p in found if p.suffix.lower() in PICTURES]
+    if pictures:
+        return [Source("pictures", where.name or str(where), tuple(pictures))]
+    raise SourceError(
+        f"There is neither a video nor a picture in {what}.",
+        where=where,
+        expected="files such as .mp4, .mkv, .avi, or .png, .jpg",
+        got=f"{len(found)} other file{'s' * (len(found) != 1)}",
+    )
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Sort key under which frame_2 comes before frame_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def _camera(number: int) -> Source:
+    return _camera_at(f"/dev/video{number}")
+
+
+def _camera_at(path: str) -> Source:
+    if not Path(path).exists():
+        there = sorted((str(p) for p in Path("/dev").glob("video*")), key=natural)
+        raise SourceError(
+            "There is no such camera.",
+            where=path,
+            got=f"cameras here: {', '.join(there)}" if there else "no camera is connected",
+            hint="plug it in or choose another number; a file of that name is ./NAME",
+        )
+    return Source("camera", path, (path,))
