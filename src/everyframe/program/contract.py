@@ -190,6 +190,20 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     return model
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it."""
+    path = Path(path)
+    problem = None
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not path.parent.is_dir():
+        problem = "its folder does not exist"
+    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        problem = "permission denied"
+    if problem:
+        raise OutputError("The output cannot be written.", where=path, got=problem, hint="choose a file in a writable folder that exists")
+
+
 def save(model: onnx.ModelProto, path: str | os.PathLike[str]) -> Path:
     """Writes `model` to `path` through a temporary file in the same folder. Raises OutputError."""
     return write_bytes(model.SerializeToString(), path)

@@ -1,0 +1,113 @@
+"""Where time is in a tensor's shape.
+
+An axis is a tuple of atoms, outermost first; an atom is the batch (N), time (T) or anything else. Reshape splits and merges
+atoms, Transpose moves axes; time is followed by identity, never guessed from a size. The step network keeps the frames of a
+wire on axis 0 and drops N and T from the other axes, so `step_shape` says what a clip tensor becomes there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import prod
+
+
+@dataclass(frozen=True)
+class Atom:
+    size: int
+    kind: str = ""  # "N", "T" or "" (channels, height, width, groups ...)
+
+
+Axis = tuple[Atom, ...]
+Axes = tuple[Axis, ...]
+
+
+class AxesError(Exception):
+    """A reshape that mixes time with another axis in a way that cannot be followed. Callers add the node's name."""
+
+
+def of_layout(layout: str, shape: tuple[int, ...]) -> Axes:
+    """Axes of the network input, for a layout such as 'NCTHW' or 'TCHW'."""
+    return tuple((Atom(size, letter if letter in "NT" else ""),) for letter, size in zip(layout, shape, strict=True))
+
+
+def shape_of(axes: Axes) -> tuple[int, ...]:
+    return tuple(prod(atom.size for atom in axis) for axis in axes)
+
+
+def time_axis(axes: Axes) -> int | None:
+    """Index of the axis that holds time, None if time has no axis of its own any more."""
+    return next((i for i, axis in enumerate(axes) if any(atom.kind == "T" for atom in axis)), None)
+
+
+def is_frame_axis(axis: Axis) -> bool:
+    """True for an axis made of batch and time alone: the step network has it on axis 0."""
+    return bool(axis) and all(atom.kind for atom in axis)
+
+
+def time_is_mixed(axes: Axes) -> bool:
+    """True if several frames lie inside an axis together with something else (a flatten over time, say)."""
+    return any(any(a.kind == "T" and a.size > 1 for a in axis) and not is_frame_axis(axis) for axis in axes)
+
+
+def with_frames(axes: Axes, frames: int) -> Axes:
+    return tuple(tuple(Atom(frames, "T") if atom.kind == "T" else atom for atom in axis) for axis in axes)
+
+
+def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
+    """The axes after a reshape to `shape`. Raises AxesError if time would be split or cut through."""
+    atoms = deque(atom for axis in axes for atom in axis if atom.size > 1 or atom.kind)
+    has_time = any(atom.kind == "T" for atom in atoms)
+    result: list[list[Atom]] = []
+    for size in shape:
+        axis: list[Atom] = []
+        if size == 1:
+            if atoms and atoms[0].size == 1:
+                axis.append(atoms.popleft())
+        else:
+            need = size
+            while need > 1:
+                if not atoms:
+                    raise AxesError(f"{shape_of(axes)} -> {shape}: sizes do not match")
+                atom = atoms.popleft()
+                if need % atom.size == 0:
+                    axis.append(atom)
+                    need //= atom.size
+                elif atom.size % need == 0 and not atom.kind:
+                    axis.append(Atom(need))
+                    atoms.appendleft(Atom(atom.size // need))
+                    need = 1
+                else:
+                    raise AxesError(f"{shape_of(axes)} -> {shape}: time is cut through or mixed with another axis")
+        result.append(axis)
+    if result:
+        result[-1] += atoms  # only size-1 batch or time can be left
+    if not has_time:  # time lost its axis in a reduction; give it the first free place, so that NCTHW comes back as such
+        free = next((axis for axis in result[1:] if not axis), None)
+        if free is not None:
+            free.append(Atom(1, "T"))
+    return tuple(map(tuple, result))
+
+
+def step_groups(axes: Axes) -> list[list[int]]:
+    """Clip axes that form the axes 1, 2, ... of the step tensor. Trailing axes are merged so that at most 3 remain
+    (channel shuffle is 6-D in a clip network, 4-D here)."""
+    groups = [[i] for i, axis in enumerate(axes) if not is_frame_axis(axis)]
+    while len(groups) > 3:
+        last = groups.pop()
+        groups[-1] += last
+    return groups
+
+
+def step_shape(axes: Axes) -> tuple[int, ...]:
+    """Shape of one frame in the step network (axis 0, the frames of a step, left out)."""
+    sizes = [prod(atom.size for atom in axis if not atom.kind) for axis in axes]
+    return tuple(prod(sizes[i] for i in group) for group in step_groups(axes))
+
+
+def step_axis(axes: Axes, axis: int) -> int | None:
+    """Axis of the step tensor that clip axis `axis` became; None if it is a frame axis or was merged with others."""
+    for i, group in enumerate(step_groups(axes)):
+        if group == [axis]:
+            return i + 1
+    return None

@@ -1,0 +1,51 @@
+"""Runs ONNX models with onnxruntime, for the converter's own needs (folding, shapes, verification)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from everyframe.errors import ModelError
+
+
+def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | None = None) -> ort.InferenceSession:
+    """An onnxruntime CPU session. Raises ModelError with the runtime's own first line if it refuses the model."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    if save_to is not None:
+        options.graph_optimization_level = level.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = save_to
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many private exception types
+        raise ModelError(
+            "onnxruntime does not accept this model.", got=str(error).splitlines()[0],
+            hint="check it with `python -m onnx.checker`-style tools or export it again with a newer exporter",
+        ) from None
+
+
+def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+    """One run; returns {output name: array}."""
+    made = session(model)
+    names = list(outputs or [o.name for o in made.get_outputs()])
+    return dict(zip(names, made.run(names, dict(feeds)), strict=True))
+
+
+def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """One unoptimised run that returns every intermediate tensor."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    present = {o.name for o in probe.graph.output}
+    for node in probe.graph.node:
+        for name in node.output:
+            if name and name not in present:
+                probe.graph.output.append(onnx.ValueInfoProto(name=name))
+    made = session(probe, optimise=False)
+    names = [o.name for o in made.get_outputs()]
+    return dict(zip(names, made.run(names, dict(feeds)), strict=True))

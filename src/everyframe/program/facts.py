@@ -1,0 +1,204 @@
+"""Facts on wires: when each frame of each tensor can be computed.
+
+All temporal arithmetic of the project is in this file; rules/<op>.py only say which window an operator reads.
+
+    u        frames of a wire between two clip neighbours: 1 at the native rate; at rate "dense" the product of the strides so
+             far (strides become dilations, and every wire has a frame per stream frame)
+    window   output frame j reads input frames j*stride - pad + i*dilation, i = 0 .. taps-1
+
+Frame j of a wire can be computed once stream frame j*every + delay has arrived. A step brings hop = lcm(every) stream frames;
+step t then holds m = hop/every frames of a wire: t*m - lag ... t*m - lag + m-1, with lag = floor(delay/every).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import lcm
+
+from everyframe.errors import ModelError
+from everyframe.program import axes as ax
+from everyframe.program.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a temporal operator reads, in frames of its input at the clip's own rate."""
+
+    taps: int = 1
+    dilation: int = 1
+    stride: int = 1
+    pad: int = 0  # on the left; the right edge does not exist in a stream
+
+    @property
+    def reach(self) -> int:
+        """Frames after frame j*stride that output frame j needs (negative: it needs none of them)."""
+        return (self.taps - 1) * self.dilation - self.pad
+
+    @property
+    def trivial(self) -> bool:
+        return self == Window()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """The temporal fact of one tensor.
+
+    every, delay: see above; delay is negative only directly after a time Pad, whose frames are known early.
+    spacing: stream frames between clip neighbours. left, right: frame j depends on stream frames
+    j*spacing - left .. j*spacing + right (right is not clamped at 0). frames: its length in the clip.
+    fill: the value of the frames in front of it, set by a time Pad. nonneg: known to hold no negative values.
+    pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
+    """
+
+    axes: ax.Axes
+    frames: int
+    every: int = 1
+    delay: int = 0
+    spacing: int = 1
+    left: int = 0
+    right: int = 0
+    fill: float | None = None
+    nonneg: bool = False
+    pooled: bool = False
+    feature_delay: int = 0
+
+    @property
+    def lag(self) -> int:
+        return self.delay // self.every
+
+    @property
+    def unit(self) -> int:
+        return self.spacing // self.every
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        return ax.shape_of(self.axes)
+
+    def plain(self, **changes: object) -> Fact:
+        """This fact for the output of an operator that does not look across time: a Pad's early frames end here."""
+        return replace(self, delay=max(0, self.delay), fill=None, **changes)  # type: ignore[arg-type]
+
+    def relabelled(self, window: Window, dense: bool, **changes: object) -> Fact:
+        """The fact behind a time Pad or Slice (one tap): not clamped, because nothing was computed yet."""
+        step = self.spacing
+        return replace(
+            self,
+            every=self.every if dense else self.every * window.stride,
+            spacing=step * window.stride,
+            delay=self.delay + step * window.reach,
+            left=self.left + step * window.pad,
+            right=self.right + step * window.reach,
+            **changes,  # type: ignore[arg-type]
+        )
+
+    def through(self, window: Window, dense: bool, **changes: object) -> Fact:
+        """The fact behind an operator that computes with this window."""
+        made = self.relabelled(window, dense, **changes)
+        return replace(made, delay=max(0, made.delay), fill=None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own)."""
+
+    rate: str = "native"
+    window: int | None = None
+    se: str = "frame"
+    taps: str = "trained"
+    layout: str = "NCTHW"
+
+
+class Facts:
+    """Facts of all timed tensors of a graph; a tensor without one does not depend on the clip."""
+
+    def __init__(self, graph: Graph, options: Options, hop: int) -> None:
+        self.graph, self.options, self.hop = graph, options, hop
+        self.table: dict[str, Fact] = {}
+        self.heads: list[Node] = []  # nodes that take the temporal window
+        self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
+
+    @property
+    def dense(self) -> bool:
+        return self.options.rate == "dense"
+
+    def __getitem__(self, name: str) -> Fact:
+        return self.table[name]
+
+    def get(self, name: str) -> Fact | None:
+        return self.table.get(name)
+
+    def timed(self, node: Node) -> list[str]:
+        """The node's inputs that depend on the clip, in order."""
+        return [name for name in node.inputs if name in self.table]
+
+    def m(self, fact: Fact) -> int:
+        """Frames of a wire a step."""
+        return self.hop // fact.every
+
+    def join(self, node: Node, names: list[str]) -> Fact:
+        """The common fact of wires that meet in one operator: equal rates, and the latest delay. Axes are the first's."""
+        facts = [self.table[name] for name in names]
+        if len({f.pooled for f in facts}) == 1 and len({(f.every, f.spacing) for f in facts}) > 1:
+            raise ModelError(
+                f"Wires of different frame rates meet in {node.op}.", where=where(node),
+                expected="equal temporal strides on all inputs",
+                got=", ".join(f"{n!r}: a frame every {f.spacing} stream frames" for n, f in zip(names, facts, strict=True)),
+                hint="pool the faster one over time, or give both branches the same temporal stride",
+            )
+        if len({f.pooled for f in facts}) > 1:
+            raise ModelError(
+                f"A value averaged over time meets frames again in {node.op}, but not as a gate.", where=where(node),
+                hint="use the average only for the classifier, or as a squeeze-and-excite gate (--se frame|window)",
+            )
+        return replace(
+            facts[0],
+            delay=max(0, *(f.delay for f in facts)), left=max(f.left for f in facts), right=max(f.right for f in facts),
+            frames=max(f.frames for f in facts), fill=None, nonneg=False,
+            feature_delay=max(f.feature_delay for f in facts),
+        )
+
+    def pool(self, fact: Fact, **changes: object) -> Fact:
+        """The fact behind the head's window mean: one value a step, of the newest `window` frames."""
+        window = self.options.window or fact.frames
+        delay = max(0, fact.delay)
+        return replace(
+            fact, every=self.hop, spacing=self.hop, delay=delay // self.hop * self.hop, feature_delay=delay,
+            left=fact.left + (window - 1) * fact.spacing, frames=1, pooled=True, fill=None, **changes,  # type: ignore[arg-type]
+        )
+
+
+def where(node: Node) -> str:
+    return f"node {node.name!r} ({node.op}, {node.place})"
+
+
+def propagate(graph: Graph, options: Options) -> Facts:
+    """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
+    hop = 1
+    while True:  # twice: heads need the hop, which the wires before them decide
+        facts = _propagate_once(graph, options, hop)
+        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled))
+        if found == hop:
+            return facts
+        hop = found
+
+
+def _propagate_once(graph: Graph, options: Options, hop: int) -> Facts:
+    from everyframe.program import rules
+
+    shape = graph.shapes[graph.input]
+    if len(shape) != len(options.layout) or "T" not in options.layout or ("N" in options.layout and shape[options.layout.index("N")] != 1):
+        raise ModelError(
+            "The network's input is not one clip.", where=f"input {graph.input!r}",
+            expected=f"{len(options.layout)} axes {options.layout} with N = 1", got=str(shape),
+            hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
+        )
+    facts = Facts(graph, options, hop)
+    facts.table[graph.input] = Fact(ax.of_layout(options.layout, shape), shape[options.layout.index("T")])
+    for node in graph.nodes:
+        if facts.timed(node):
+            made = rules.of(node).fact(node, facts)
+            facts.table.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False))
+    for name in graph.outputs:
+        if name not in facts.table:
+            raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
+    return facts

@@ -1,0 +1,129 @@
+"""A reading view of a clip ONNX model: nodes with decoded attributes, constants as arrays, static shapes.
+
+Nothing here knows about time. `Graph` is made from a folded model (see passes/fold.py) and never changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, shape_inference
+
+from everyframe.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. `inputs` keeps empty strings for optional inputs that are not given."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: dict[str, Any]
+    place: str  # "3 of 80", for messages
+    label: str = ""  # the layer's name: that of its weights where it has any, else the node's own
+
+    def attr(self, key: str, default: Any = None) -> Any:
+        return self.attrs.get(key, default)
+
+    def input(self, i: int) -> str:
+        """Name of input i, '' if it is not given."""
+        return self.inputs[i] if i < len(self.inputs) else ""
+
+
+@dataclass
+class Graph:
+    model: onnx.ModelProto
+    nodes: list[Node]
+    constants: dict[str, np.ndarray]
+    shapes: dict[str, tuple[int, ...]]
+    input: str
+    outputs: tuple[str, ...]
+    opset: int
+    consumers: dict[str, list[Node]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> Graph:
+        proto = model.graph
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
+        nodes: list[Node] = []
+        for i, node in enumerate(proto.node):
+            attrs = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            if node.op_type == "Constant" and "value" in attrs:
+                constants[node.output[0]] = numpy_helper.to_array(attrs["value"])
+                continue
+            name = node.name or f"{node.op_type}_{i}"
+            nodes.append(
+                Node(node.op_type, name, tuple(node.input), tuple(node.output), attrs, f"{i + 1} of {len(proto.node)}",
+                     _label(node, constants) or name)
+            )
+        inputs = [value.name for value in proto.input if value.name not in constants]
+        if len(inputs) != 1:
+            raise ModelError(
+                "A clip network has exactly one input.", where="graph inputs", expected="one tensor (1, C, T, H, W)",
+                got=", ".join(inputs) or "none", hint="export the network so that it takes only the clip",
+            )
+        graph = cls(model, nodes, constants, _shapes(model), inputs[0], tuple(o.name for o in proto.output),
+                    next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
+        for node in nodes:
+            for name in dict.fromkeys(filter(None, node.inputs)):
+                graph.consumers.setdefault(name, []).append(node)
+        for name, array in constants.items():
+            graph.shapes.setdefault(name, array.shape)
+        return graph
+
+    def constant(self, name: str) -> np.ndarray | None:
+        return self.constants.get(name)
+
+    def downstream(self, name: str) -> Iterator[Node]:
+        """Every node that depends on tensor `name`, each once, in breadth-first order."""
+        seen: set[str] = set()
+        queue = [name]
+        while queue:
+            for node in self.consumers.get(queue.pop(0), ()):
+                if node.outputs[0] not in seen:
+                    seen.add(node.outputs[0])
+                    queue += node.outputs
+                    yield node
+
+
+def _label(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> str:
+    """The module path that a weight's name carries ('blocks.2.conv_b.weight' -> 'blocks.2.conv_b'); '' if there is none."""
+    for name in node.input[1:2]:
+        if name in constants and constants[name].ndim >= 2 and "." in name:
+            return name.split(".weight")[0].replace("/", ".").strip(".")
+    return ""
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Static shape of every tensor. Shape inference is one frame off for some `ceil_mode` pools, so models that have any
+    are run once and the real shapes taken."""
+    ceil = any(a.name == "ceil_mode" and a.i for node in model.graph.node for a in node.attribute)
+    inferred = shape_inference.infer_shapes(model, data_prop=True)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if all(dim.HasField("dim_value") for dim in dims):
+            shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    missing = [name for node in model.graph.node for name in node.output if name and name not in shapes]
+    for value in model.graph.input:
+        if value.name not in shapes:
+            raise ModelError(
+                "The clip network's input has a dynamic shape.", where=f"input {value.name!r}",
+                expected="static (1, C, T, H, W)",
+                got="(" + ", ".join(d.dim_param or str(d.dim_value) for d in value.type.tensor_type.shape.dim) + ")",
+                hint="export it with the clip length it was trained on; that length is part of what was learned",
+            )
+    return _measured_shapes(model, shapes) if ceil or missing else shapes
+
+
+def _measured_shapes(model: onnx.ModelProto, known: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    from everyframe.program.execute import run_all
+
+    feeds = {v.name: np.zeros(known[v.name], np.float32) for v in model.graph.input}
+    return known | {name: value.shape for name, value in run_all(model, feeds).items()}

@@ -1,0 +1,90 @@
+"""MaxPool, AveragePool: pooled in space first, then over a window of the (smaller) pooled frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everyframe.program import axes as ax
+from everyframe.program.facts import Fact, Facts
+from everyframe.program.graph import Node
+from everyframe.program.rules import reduce, register, unsupported
+from everyframe.program.rules.spatial import Spatial
+
+LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantisers and inf * 0 cannot bear
+
+
+def _axes(node: Node, facts: Facts, fact: Fact) -> ax.Axes:
+    shape = facts.graph.shapes[node.outputs[0]]
+    kept = [axis if i < 2 or ax.is_frame_axis(axis) else (ax.Atom(size),) for i, (axis, size) in enumerate(zip(fact.axes, shape, strict=True))]
+    time = ax.time_axis(fact.axes)
+    return ax.with_frames(tuple(kept), shape[time] if time else fact.frames)
+
+
+def _fact(node: Node, facts: Facts, space: Spatial) -> Fact:
+    fact = facts[node.inputs[0]]
+    axes = _axes(node, facts, fact)
+    if space.time is None:
+        return fact.plain(axes=axes)
+    return fact.through(space.window, facts.dense, axes=axes, frames=facts.graph.shapes[node.outputs[0]][space.time])
+
+
+def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # type: ignore[no-untyped-def]
+    """The pool without its time axis; x itself if nothing is left to do."""
+    identity = all(k == 1 for k in space.kernel) and all(s == 1 for s in space.strides) and not any(space.pads)
+    if identity:
+        return x
+    attrs = space.step_attrs()
+    if op == "AveragePool":
+        attrs["count_include_pad"] = node.attr("count_include_pad", 0)
+        if all(d == 1 for d in space.dilations):
+            del attrs["dilations"]  # opset 19 added it to AveragePool
+    return step.emit(op, [x], node.label, ceil_mode=node.attr("ceil_mode", 0), **attrs)
+
+
+@register("MaxPool")
+class MaxPool:
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        if len(node.outputs) > 1 and node.outputs[1]:
+            raise unsupported(node, "MaxPool with indices cannot be streamed.", hint="export without return_indices")
+        return _fact(node, facts, Spatial.of(node, facts))
+
+    @staticmethod
+    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+        space, fact = Spatial.of(node, step.facts), step.facts[node.inputs[0]]
+        pooled = step.derive(node.inputs[0], lambda x: _spatial_pool(node, step, space, x, "MaxPool"), node,
+                             axes=_axes(node, step.facts, fact))
+        fill = 0.0 if fact.nonneg else LOWEST
+        frames = step.taps(node, pooled, space.window, fill=fill)
+        step.put(node.outputs[0], step.emit("Max", frames, f"{node.label}::max") if len(frames) > 1 else frames[0])
+
+
+@register("AveragePool")
+class AveragePool:
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        space = Spatial.of(node, facts)
+        if reduce.collapses_time(node, facts):
+            return reduce.fact(node, facts, _axes(node, facts, facts[node.inputs[0]]))
+        if space.window.pad and not node.attr("count_include_pad", 0):
+            raise unsupported(
+                node, "An average pool pads time without counting the padding.", got="count_include_pad=0",
+                hint="use count_include_pad=True (torch's default) or no temporal padding",
+            )
+        return _fact(node, facts, space)
+
+    @staticmethod
+    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+        space = Spatial.of(node, step.facts)
+        x = step.derive(node.inputs[0], lambda x: _spatial_pool(node, step, space, x, "AveragePool"), node,
+                        axes=_axes(node, step.facts, step.facts[node.inputs[0]]))
+        if reduce.collapses_time(node, step.facts):
+            reduce.finish(node, step, x)
+            return
+        if space.window.trivial:
+            step.put(node.outputs[0], step.wire(x))
+            return
+        frames = step.taps(node, x, space.window, fill=0.0)
+        total = step.emit("Sum", frames, f"{node.label}::sum") if len(frames) > 1 else frames[0]
+        share = step.const(np.float32(1 / space.window.taps), f"{node.label}.share")
+        step.put(node.outputs[0], step.emit("Mul", [total, share], f"{node.label}::mean"))

@@ -1,0 +1,31 @@
+"""Reshape, Flatten, Squeeze, Unsqueeze: time is followed by identity; mixing frames with another axis is an error later on."""
+
+from __future__ import annotations
+
+from everyframe.program import axes as ax
+from everyframe.program.facts import Fact, Facts
+from everyframe.program.graph import Node
+from everyframe.program.rules import register, unsupported
+
+
+@register("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+class Reshape:
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        source = facts[node.inputs[0]]
+        try:
+            return source.plain(axes=ax.reshape(source.axes, facts.graph.shapes[node.outputs[0]]))
+        except ax.AxesError as error:
+            raise unsupported(
+                node, f"{node.op} mixes time with another axis.", got=str(error),
+                hint="fold time only into the batch, or flatten where the clip has shrunk to one frame",
+            ) from None
+
+    @staticmethod
+    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+        before, after = step.facts[node.inputs[0]], step.facts[node.outputs[0]]
+        x = step.wire(node.inputs[0])
+        shape = ax.step_shape(after.axes)
+        if shape != ax.step_shape(before.axes):
+            x = step.emit("Reshape", [x, step.ints([step.m(after), *shape])], node.label)
+        step.put(node.outputs[0], x)
