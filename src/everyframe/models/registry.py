@@ -1,0 +1,143 @@
+"""Every network by name: one dict. Importing this needs no torch; only building a network does.
+
+A family of networks is one file in this folder with a table of its variants (x3d.py, tsm.py, ...). To add one: write
+that file, then one `Entry` a variant in catalogue.py. `everyframe models` lists what is registered here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from everyframe.errors import EngineError, UsageError
+from everyframe.program.contract import Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the zoo, as data.
+
+    build: "module:callable", called as callable(num_classes, frames, size, **options) -> nn.Module from
+        (N, C, T, H, W) to logits (N, classes). The module is imported when the network is built.
+    frames, size (height, width), num_classes: those of the published checkpoint.
+    preprocess: what that checkpoint was trained with, from a decoded frame to the network's input.
+    params: number of trainable values at num_classes.
+    head: the key prefix of the classifier in the state_dict (replaced when the number of classes differs).
+    paper, source: where the architecture comes from, and whose checkpoints load by name.
+    note: what a user should know before choosing it.
+    min_frames, min_size: below these the network cannot be built or sees nothing but padding.
+    """
+
+    name: str
+    build: str
+    frames: int
+    size: tuple[int, int]
+    num_classes: int
+    preprocess: Preprocess
+    params: int | None
+    head: str
+    paper: str
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    min_frames: int = 1
+    min_size: int = 32
+
+
+_ENTRIES: dict[str, Entry] = {}
+_PATTERNS: dict[re.Pattern[str], Callable[[re.Match[str]], Entry]] = {}
+
+
+def register(*entries: Entry) -> None:
+    """Adds networks. Raises UsageError when a name is taken."""
+    for entry in entries:
+        if entry.name in _ENTRIES:
+            raise UsageError("Two networks have the same name.", where=entry.name, hint="choose another name")
+        _ENTRIES[entry.name] = entry
+
+
+def register_pattern(pattern: str, make: Callable[[re.Match[str]], Entry]) -> None:
+    """Adds a family whose members are too many to list, such as every width multiplier; `make` gets the regex match."""
+    compiled = re.compile(pattern)
+    if compiled in _PATTERNS:
+        raise UsageError("Two families have the same name pattern.", where=pattern, hint="choose another pattern")
+    _PATTERNS[compiled] = make
+
+
+def _load_catalogue() -> None:
+    importlib.import_module("everyframe.models.catalogue")
+
+
+def names() -> list[str]:
+    """The registered names, sorted."""
+    _load_catalogue()
+    return sorted(_ENTRIES)
+
+
+def describe(name: str) -> Entry:
+    """The entry called `name`. Raises UsageError naming the closest ones."""
+    _load_catalogue()
+    if name in _ENTRIES:
+        return _ENTRIES[name]
+    for pattern, make in _PATTERNS.items():
+        if match := pattern.fullmatch(name):
+            return make(match)
+    close = difflib.get_close_matches(name, _ENTRIES, n=3, cutoff=0.5)
+    raise UsageError(
+        "There is no network of this name.",
+        got=name,
+        expected=f"for example {', '.join(close)}" if close else None,
+        hint="`everyframe models` lists them all",
+    )
+
+
+def require(*packages: str) -> None:
+    """Raises EngineError when packages that build and export networks are missing."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineError(
+            f"This needs {' and '.join(missing)}, not installed here.",
+            where="building and exporting networks (converting, streaming and predicting ONNX files work without)",
+            hint="pip install 'everyframe[train]'",
+        )
+
+
+def check_shape(entry: Entry, frames: int | None, size: int | tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
+    """(frames, (height, width)) with the entry's defaults filled in. Raises UsageError when they are too small."""
+    frames = entry.frames if frames is None else frames
+    height, width = entry.size if size is None else (size, size) if isinstance(size, int) else size
+    if frames < entry.min_frames:
+        raise UsageError(
+            f"{entry.name} needs at least {entry.min_frames} frames a clip.",
+            got=frames,
+            hint=f"use {entry.frames}, the length of its published checkpoint",
+        )
+    if min(height, width) < entry.min_size:
+        raise UsageError(
+            f"{entry.name} needs frames of at least {entry.min_size} x {entry.min_size} pixels.",
+            got=f"{height} x {width}",
+            hint=f"use {entry.size[0]} x {entry.size[1]}, the size of its published checkpoint",
+        )
+    return frames, (height, width)
+
+
+def build(
+    entry: Entry, num_classes: int | None = None, frames: int | None = None, size: int | tuple[int, int] | None = None
+) -> nn.Module:
+    """The network with random weights, in evaluation mode."""
+    frames, size = check_shape(entry, frames, size)
+    num_classes = entry.num_classes if num_classes is None else num_classes
+    if num_classes < 1:
+        raise UsageError("A network needs at least one class.", got=num_classes, hint="give the number of labels")
+    require("torch")
+    module, _, attribute = entry.build.partition(":")
+    make = getattr(importlib.import_module(module), attribute)
+    return make(num_classes, frames, size, **entry.options).eval()
