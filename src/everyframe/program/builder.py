@@ -43,7 +43,7 @@ class Slots:
 
     def __init__(self, step: Builder, label: str, fact: Fact, shape: tuple[int, ...], count: int, fill: float) -> None:
         self.step, self.new = step, [""] * count
-        self.names = [step.state(f"{label}.{j}", fact, (1, *shape), 1, fill) for j in range(count)]
+        self.names = [step.state(f"{label}.slot{j}", fact, (1, *shape), 1, fill) for j in range(count)]
 
     def old(self, j: int) -> str:
         return f"{self.names[j]}.in"

@@ -26,7 +26,7 @@ class Node:
     outputs: tuple[str, ...]
     attrs: dict[str, Any]
     place: str  # "3 of 80", for messages
-    label: str = ""  # the layer's name: that of its weights where it has any, else the node's own
+    label: str = ""  # the layer's name: from the names of weights where they have any, else the node's own
 
     def attr(self, key: str, default: Any = None) -> Any:
         return self.attrs.get(key, default)
@@ -52,15 +52,20 @@ class Graph:
         proto = model.graph
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
         nodes: list[Node] = []
+        path: dict[str, tuple[int, str]] = {}  # tensor -> (position, label) of the last layer with weights before it
         for i, node in enumerate(proto.node):
             attrs = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             if node.op_type == "Constant" and "value" in attrs:
                 constants[node.output[0]] = numpy_helper.to_array(attrs["value"])
                 continue
             name = node.name or f"{node.op_type}_{i}"
+            label = _label(node, constants)
+            # a layer without weights is named after the module of the last weights before it: 'blocks.2.conv_c' -> 'blocks.2.add'
+            path[node.output[0]] = max((path[x] for x in node.input if x in path), default=(0, "")) if not label else (i + 1, label)
+            if not label and (module := path[node.output[0]][1].rpartition(".")[0]):
+                label = f"{module}.{node.op_type.lower()}"
             nodes.append(
-                Node(node.op_type, name, tuple(node.input), tuple(node.output), attrs, f"{i + 1} of {len(proto.node)}",
-                     _label(node, constants) or name)
+                Node(node.op_type, name, tuple(node.input), tuple(node.output), attrs, f"{i + 1} of {len(proto.node)}", label or name)
             )
         inputs = [value.name for value in proto.input if value.name not in constants]
         if len(inputs) != 1:
@@ -68,7 +73,7 @@ class Graph:
                 "A clip network has exactly one input.", where="graph inputs", expected="one tensor (1, C, T, H, W)",
                 got=", ".join(inputs) or "none", hint="export the network so that it takes only the clip",
             )
-        graph = cls(model, nodes, constants, _shapes(model), inputs[0], tuple(o.name for o in proto.output),
+        graph = cls(model, nodes, constants, static_shapes(model), inputs[0], tuple(o.name for o in proto.output),
                     next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
         for node in nodes:
             for name in dict.fromkeys(filter(None, node.inputs)):
@@ -100,7 +105,7 @@ def _label(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> str:
     return ""
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shape of every tensor. Shape inference is one frame off for some `ceil_mode` pools, so models that have any
     are run once and the real shapes taken."""
     ceil = any(a.name == "ceil_mode" and a.i for node in model.graph.node for a in node.attribute)
