@@ -1,0 +1,155 @@
+"""How models and conversions are printed: tables and the sentences that keep their figures honest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from everyframe.errors import UsageError
+from everyframe.program.account import layers
+from everyframe.program.step import Conversion
+
+
+def console() -> Console:
+    """Standard output; wide enough for tables when it is not a terminal."""
+    made = Console(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(highlight=False, width=140)
+
+
+def read_labels(path: Path | None) -> tuple[str, ...] | None:
+    """One label a line; empty lines at the end are ignored. Raises UsageError."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("The label file cannot be read.", where=path, got=str(error), hint="give a UTF-8 text file with one label a line") from None
+    return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def count(n: float) -> str:
+    """1234567 -> '1.23 M'."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(n) >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n:.0f}"
+
+
+def duration(frames: int, ms: float | None) -> str:
+    return f"{frames} frame{'s' if frames != 1 else ''}" + (f" ({ms:.0f} ms)" if ms is not None else "")
+
+
+@dataclass
+class Summary:
+    data: dict[str, Any]
+    lines: list[str]
+
+    def show(self) -> None:
+        out = console()
+        for line in self.lines:
+            out.print(line, markup=False, soft_wrap=True)
+
+
+def stream_summary(made: Conversion, output: Path) -> Summary:
+    meta = made.metadata
+    clip_macs = sum(row.macs for row in layers(made.clip, None))
+    step_macs = sum(row.macs for row in layers(made.step, meta))
+    state = sum(prod(s.shape) for s in meta.states if s.dtype == "float32")
+    fps = meta.preprocess.fps
+    ms = (lambda n: None if fps is None else n * 1000 / fps)
+    per_prediction, per_hop = clip_macs * meta.hop / step_macs, clip_macs / step_macs
+    data = {
+        "file": str(output), "hop": meta.hop, "frames": meta.frames, "feature_delay_frames": meta.feature_delay, "delay_frames": meta.delay,
+        "receptive_field_frames": meta.receptive_field, "window_frames": meta.window, "state_floats": state,
+        "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
+        "saving_per_frame": per_prediction, "saving_per_hop": per_hop, "difference": made.difference, "notes": made.notes,
+    }
+    lines = [
+        f"wrote {output}",
+        f"  a step takes {duration(meta.hop, ms(meta.hop))}; compared with the clip network over a stream: largest relative difference {made.difference:.1e}",
+        f"  delay: the newest frame a prediction has fully seen is {duration(meta.feature_delay, ms(meta.feature_delay))} old; "
+        f"the window of {meta.window} is full after {duration(meta.delay, ms(meta.delay))}",
+        f"  receptive field {duration(meta.receptive_field, ms(meta.receptive_field))}, state {count(state)} floats "
+        f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
+        f"  {count(step_macs / meta.hop)} MACs a frame; a clip takes {count(clip_macs)}",
+    ]
+    if meta.hop == 1:
+        lines.append(f"  a prediction at every frame costs {per_prediction:.1f}x less than running a clip at every frame")
+    else:
+        lines.append(f"  a prediction every {meta.hop} frames costs {per_hop:.1f}x less than a clip every {meta.hop} frames "
+                     f"(and {per_prediction:.1f}x less than a clip at every frame); --rate dense predicts at every frame")
+    if meta.feature_delay > meta.frames:
+        lines.append(f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context")
+    lines += [f"  {note}; --taps all keeps them" for note in made.notes]
+    return Summary(data, lines)
+
+
+def show_info(found: dict[str, Any]) -> None:
+    (_show_step if found["kind"] == "step" else _show_clip)(found)
+
+
+def _table(title: str, columns: list[tuple[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    return table
+
+
+def _facts(found: dict[str, Any]) -> list[str]:
+    return [
+        f"hop {found['hop']} frame{'s' if found['hop'] > 1 else ''} a step, window {found['window_frames']}, "
+        f"receptive field {duration(found['receptive_field_frames'], None)}",
+        f"delay {duration(found['delay_frames'], found['delay_ms'])} until the window is full; first prediction, and newest frame seen by one: "
+        f"{duration(found['feature_delay_frames'], found['feature_delay_ms'])}",
+    ] + ([f"the delay exceeds the clip length of {found['frames']} frames"] if found["feature_delay_frames"] > found["frames"] else [])
+
+
+def _show_step(found: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{found['file']}: step network, input {tuple(found['input'])}, made from clips of {found['frames']} frames", markup=False)
+    for line in _facts(found):
+        out.print("  " + line, markup=False)
+    table = _table("\nlayers, for one step", [("layer", "left"), ("op", "left"), ("output", "left"), ("MACs", "right"), ("params", "right"), ("state floats", "right")])
+    for row in found["layers"]:
+        table.add_row(row["name"], row["op"], "x".join(map(str, row["output"])), *(f"{row[key]:,}" if row[key] else "" for key in ("macs", "params", "state_floats")))
+    table.add_section()
+    table.add_row("total", "", "", f"{found['macs_per_step']:,}", f"{found['params']:,}", f"{found['state_floats']:,}", style="bold")
+    out.print(table)
+    out.print(f"\n{count(found['macs_per_frame'])} MACs a frame; transient memory {found['transient_floats']:,} floats", markup=False)
+    if found["published"]:
+        _show_published(out, found["published"])
+
+
+def _show_published(out: Console, table: dict[str, Any]) -> None:
+    rows = _table(f"\nstate floats beside the published table: {table['name']} ({table['source']})",
+                  [("row", "left"), ("printed", "right"), ("by its formula", "right"), ("ours", "right"), ("", "left")])
+    for row in table["rows"]:
+        rows.add_row(row["label"], *(f"{row[key]:,}" for key in ("printed", "formula", "ours")), "the printed row is wrong" if row["wrong"] else "")
+    rows.add_section()
+    rows.add_row("total", *(f"{table[key]:,}" for key in ("printed_total", "formula_total", "ours_total")), "", style="bold")
+    out.print(rows)
+    for note in table["notes"]:
+        out.print(f"  {note}", markup=False)
+
+
+def _show_clip(found: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{found['file']}: clip network, input {tuple(found['input'])}", markup=False)
+    for line in _facts(found):
+        out.print("  " + line, markup=False)
+    table = _table("\ntensors (every, delay in stream frames)", [("tensor", "left"), ("op", "left"), ("layer", "left"), ("shape", "left"),
+                                                                 ("every", "right"), ("delay", "right"), ("lag", "right"), ("sees", "right")])
+    for row in found["tensors"]:
+        table.add_row(row["tensor"], row["op"], row["layer"], "x".join(map(str, row["shape"])), str(row["every"]), str(row["delay"]), str(row["lag"]),
+                      str(row["left"] + row["right"] + 1))
+    out.print(table)
+    streamed = found["streamed"]
+    out.print(f"\n{count(found['macs_per_clip'])} MACs a clip, {count(found['params'])} parameters; streamed: "
+              f"{count(streamed['macs_per_frame'])} MACs a frame, {count(streamed['state_floats'])} state floats", markup=False)
+    for note in found["notes"]:
+        out.print(f"  {note}", markup=False)
