@@ -34,9 +34,7 @@ def decode(source: Source, *, picture_rate: Fraction = Fraction(25)) -> Iterator
         found = True
         yield frame
     if not found:
-        raise SourceError(
-            "The video has no frames.", where=source.paths[0], hint="check that it plays; record or download it again"
-        )
+        raise _no_frames(source.paths[0])
 
 
 def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
@@ -204,12 +202,9 @@ def _open(path: str, options: dict[str, str], *, live: bool = False) -> av.conta
             path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None
         )
     except av.error.InvalidDataError:
-        raise SourceError(
-            "This is not a video, or its beginning is missing.",
-            where=path,
-            expected="a file that FFmpeg can open, such as .mp4 or .mkv",
-            hint="an .mp4 that was cut short cannot be opened at all: record or download it again",
-        ) from None
+        raise _no_video(path) from None
+    except av.error.EOFError:
+        raise _no_frames(path) from None
     except (av.error.FFmpegError, OSError) as error:
         busy = getattr(error, "errno", None) == 16
         raise SourceError(
@@ -224,15 +219,26 @@ def _open(path: str, options: dict[str, str], *, live: bool = False) -> av.conta
     return container
 
 
+def _no_frames(path: str) -> SourceError:
+    return SourceError("The video has no frames.", where=path, hint="check that it plays; record or download it again")
+
+
+def _no_video(path: str) -> SourceError:
+    return SourceError(
+        "This is not a video, or its beginning is missing.",
+        where=path,
+        expected="a file that FFmpeg can open, such as .mp4 or .mkv",
+        hint="an .mp4 that was cut short cannot be opened at all: record or download it again",
+    )
+
+
 def _video_stream(container: av.container.InputContainer, path: str) -> av.video.stream.VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         kinds = sorted({str(s.type) for s in container.streams})
         container.close()
-        raise SourceError(
-            "There is no video stream in this file.",
-            where=path,
-            got=f"only {', '.join(kinds)}" if kinds else "no streams",
-        )
+        if not kinds:
+            raise _no_video(path)
+        raise SourceError("There is no video stream in this file.", where=path, got=f"only {', '.join(kinds)}")
     best = container.streams.best("video")
     return next((s for s in streams if s is best or (best is not None and s.index == best.index)), streams[0])

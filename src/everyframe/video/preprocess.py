@@ -94,7 +94,9 @@ def normalise(batch: np.ndarray, preprocess: Preprocess, out: np.ndarray | None 
     std = np.asarray(preprocess.std, np.float64)
     factor = (preprocess.scale / std).astype(np.float32)[:, None, None]  # (C, 1, 1)
     offset = (np.asarray(preprocess.mean, np.float64) / std).astype(np.float32)[:, None, None]
-    result = np.multiply(batch.transpose(0, 3, 1, 2), factor, out=out, dtype=np.float32)
+    n, h, w, c = batch.shape
+    result = np.empty((n, c, h, w), np.float32) if out is None else out
+    np.multiply(batch.transpose(0, 3, 1, 2), factor, out=result, dtype=np.float32)
     return np.subtract(result, offset, out=result)
 
 
