@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from everyframe.models.registry import Entry, describe, register
 from everyframe.models.registry import names as list
-from everyframe.models.to_onnx import Exported, export
+from everyframe.models.to_onnx import Exported, export, published_preprocess
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Entry", "Exported", "create", "describe", "export", "list", "register"]
+__all__ = ["Entry", "Exported", "create", "describe", "export", "list", "published_preprocess", "register"]
 
 
 def create(

@@ -1,0 +1,349 @@
+"""The zoo: structure (parameter counts, key names), numbers (official outputs), names and weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from everyframe import models
+from everyframe.errors import EngineError, UsageError, WeightsError
+from everyframe.models import registry
+from helpers import fill_state, randomise, relative, shared_dir
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+# parameters, as far as published: torchvision's and PyTorchVideo's model lists, table 8 of Kopuklu et al. (3.12 M)
+PARAMETERS = {
+    "x3d_xs": 3_794_274,
+    "x3d_s": 3_794_274,
+    "x3d_m": 3_794_274,
+    "x3d_l": 6_153_384,
+    "slow_r50": 32_454_096,
+    "i3d_r50": 28_043_472,
+    "r2plus1d_18": 31_505_325,
+    "r3d_18": 33_371_472,
+    "mc3_18": 11_695_440,
+    "c3d": 78_409_573,
+    "tsm_resnet50": 24_327_632,
+    "tsm_mobilenet_v2_online": 2_258_459,
+    "mobilenet3d_v2_0.2x": 964_110,
+    "mobilenet3d_v2_0.45x": 1_399_834,
+    "mobilenet3d_v2_0.7x": 2_049_942,
+    "mobilenet3d_v2_1.0x": 3_122_648,
+}
+# golden case -> (network, arguments). A TSM case gives its frames as a batch of images.
+GOLDEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "pv_x3d_s": ("x3d_s", {}),
+    "pv_slow_8x8_r50": ("slow_r50", {}),
+    "pv_i3d_8x8_r50": ("i3d_r50", {}),
+    "tv_r2plus1d_18": ("r2plus1d_18", {}),
+    "tv_r3d_18": ("r3d_18", {}),
+    "tv_mc3_18": ("mc3_18", {}),
+    "mma_c3d": ("c3d", {}),
+    "eff_mobilenetv2_1.0": ("mobilenet3d_v2_1.0x", {}),
+    "tsm_offline_resnet50": ("tsm_resnet50", {}),
+    "tsm_online_mobilenetv2": ("tsm_mobilenet_v2_online", {"frames": 6}),
+}
+GOLDEN_TOLERANCE = 1e-5  # relative L2; a BatchNorm with another eps shows as 7e-5, a conv flipped in time as 4e-3
+
+
+def meta(name: str, **options: Any) -> Any:
+    """The network without memory for its weights."""
+    with torch.device("meta"):
+        return registry.build(models.describe(name), **options)
+
+
+def clip(*shape: int, seed: int = 0) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def run(net: Any, x: Any) -> np.ndarray:
+    with torch.no_grad():
+        return net(x).numpy()
+
+
+# --- names ---
+
+
+def test_every_listed_network_builds_with_its_defaults() -> None:
+    names = models.list()
+    assert names == sorted(names)
+    assert set(PARAMETERS) <= set(names)
+    for name in names:
+        entry = models.describe(name)
+        net = meta(name)
+        assert not net.training
+        assert sum(p.numel() for p in net.parameters()) == entry.params, name
+        assert f"{entry.head}.weight" in net.state_dict(), name
+        assert entry.preprocess.crop == entry.size, name
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_counts(name: str) -> None:
+    assert models.describe(name).params == PARAMETERS[name]
+
+
+def test_any_width_of_mobilenet() -> None:
+    assert run(models.create("mobilenet3d_v2_0.25x", num_classes=5), clip(2, 3, 4, 32, 32)).shape == (2, 5)
+    assert models.describe("mobilenet3d_v2_1x").params == PARAMETERS["mobilenet3d_v2_1.0x"]
+    with pytest.raises(UsageError, match="width"):
+        models.describe("mobilenet3d_v2_0x")
+    with pytest.raises(UsageError, match="width"):
+        models.describe("mobilenet3d_v2_99x")
+
+
+def test_an_unknown_name_lists_the_closest() -> None:
+    with pytest.raises(UsageError, match="x3d_s"):
+        models.create("x3d-s")
+    with pytest.raises(UsageError, match="r2plus1d_18"):
+        models.describe("r2plus1d18")
+
+
+def test_a_duplicate_name_raises() -> None:
+    with pytest.raises(UsageError, match="same name"):
+        models.register(models.describe("c3d"))
+
+
+def test_listing_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; from everyframe import models; print(len(models.list()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(models.list())
+
+
+def test_building_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EngineError, match=r"pip install 'everyframe\[train\]'"):
+        models.create("x3d_s")
+
+
+# --- shapes ---
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "size"),
+    [
+        ("x3d_xs", 1, (32, 32)),
+        ("x3d_xs", 4, (50, 37)),
+        ("slow_r50", 1, (32, 48)),
+        ("i3d_r50", 3, (33, 32)),
+        ("r2plus1d_18", 1, (32, 32)),
+        ("mc3_18", 2, (32, 40)),
+        ("mobilenet3d_v2_0.2x", 3, (32, 45)),
+        ("tsm_mobilenet_v2", 2, (32, 32)),
+        ("tsm_mobilenet_v2_online", 3, (40, 32)),
+    ],
+)
+def test_other_clip_shapes_and_batches(name: str, frames: int, size: tuple[int, int]) -> None:
+    net = models.create(name, num_classes=7, frames=frames, size=size)
+    x = clip(2, 3, frames, *size)
+    both = run(net, x)
+    assert both.shape == (2, 7)
+    assert relative(both[1:], run(net, x[1:])) < 1e-5, "the clips of a batch must not mix"
+
+
+def test_c3d_takes_its_dense_layer_from_the_clip_shape() -> None:
+    net = meta("c3d", frames=16, size=64)
+    assert net.backbone.fc6.in_features == 512 * 1 * 3 * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("c3d", {"frames": 15}, "at least 16 frames"),
+        ("tsm_resnet50", {"frames": 1}, "at least 2 frames"),
+        ("x3d_s", {"frames": 0}, "at least 1 frames"),
+        ("x3d_s", {"size": 31}, "at least 32 x 32"),
+        ("x3d_s", {"size": (64, 8)}, "at least 32 x 32"),
+        ("x3d_s", {"num_classes": 0}, "at least one class"),
+    ],
+)
+def test_impossible_shapes(name: str, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        models.create(name, **options)
+
+
+def test_fresh_weights_let_the_clip_through() -> None:
+    """With torch's default weights these logits agree to 7 digits whatever the clip is."""
+    for name in ("mobilenet3d_v2_0.45x", "tsm_mobilenet_v2"):
+        net = models.create(name, frames=4, size=32)
+        assert relative(run(net, clip(1, 3, 4, 32, 32, seed=1)), run(net, clip(1, 3, 4, 32, 32, seed=2))) > 1e-2
+
+
+# --- temporal shift ---
+
+
+def test_the_shift_by_hand() -> None:
+    from everyframe.models.blocks import TimeShift
+
+    x = torch.arange(1, 1 + 3 * 16, dtype=torch.float32).reshape(3, 16, 1, 1)  # 3 frames, 16 channels: folds of 2
+    both = TimeShift(3, causal=False)(x)[:, :, 0, 0]
+    frames = x[:, :, 0, 0]
+    assert torch.equal(both[:, :2], torch.stack([frames[1, :2], frames[2, :2], torch.zeros(2)]))
+    assert torch.equal(both[:, 2:4], torch.stack([torch.zeros(2), frames[0, 2:4], frames[1, 2:4]]))
+    assert torch.equal(both[:, 4:], frames[:, 4:])
+    past = TimeShift(3, causal=True)(x)[:, :, 0, 0]
+    assert torch.equal(past[:, :2], torch.stack([torch.zeros(2), frames[0, :2], frames[1, :2]]))
+    assert torch.equal(past[:, 2:], frames[:, 2:])
+
+
+def test_the_online_network_never_looks_ahead() -> None:
+    net = randomise(models.create("tsm_mobilenet_v2_online", frames=5, size=32), seed=3)
+    x = clip(1, 3, 5, 32, 32)
+    changed = x.clone()
+    changed[:, :, 3:] += 1
+    with torch.no_grad():
+        before, after = net.frame_logits(x)[0], net.frame_logits(changed)[0]
+    assert torch.equal(before[:3], after[:3])
+    assert (before[3:] - after[3:]).abs().min() > 0
+    assert relative(run(net, x)[0], before.mean(0)) < 1e-6
+
+
+def test_the_offline_network_looks_both_ways() -> None:
+    net = randomise(models.create("tsm_mobilenet_v2", frames=3, size=32), seed=3)
+    x = clip(1, 3, 3, 32, 32)
+    with torch.no_grad():
+        before = net.frame_logits(x)[0]
+        for other in (0, 2):
+            changed = x.clone()
+            changed[:, :, other] += 1
+            assert not torch.equal(net.frame_logits(changed)[0, 1], before[1])
+
+
+def test_tsm_on_another_clip_length_says_so() -> None:
+    with pytest.raises(UsageError, match="frames=3"):
+        models.create("tsm_mobilenet_v2", frames=2, size=32)(clip(1, 3, 3, 32, 32))
+
+
+# --- weights ---
+
+
+def small(**options: Any) -> Any:
+    return models.create("mobilenet3d_v2_0.2x", **{"num_classes": 4, **options})
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_round_trip(tmp_path: Path, wrapper: str | None, prefix: str) -> None:
+    net = randomise(small(), seed=1)
+    state = {prefix + key: value for key, value in net.state_dict().items()}
+    torch.save(state if wrapper is None else {wrapper: state, "epoch": 3}, tmp_path / "w.pt")
+    x = clip(1, 3, 2, 32, 32)
+    assert np.array_equal(run(small(num_classes=None, weights=tmp_path / "w.pt"), x), run(net, x))
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    net = randomise(small(), seed=1)
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    x = clip(1, 3, 2, 32, 32)
+    assert np.array_equal(run(small(weights=tmp_path / "w.safetensors"), x), run(net, x))
+
+
+def test_a_head_of_another_size_is_replaced_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = randomise(small(), seed=1)
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    other = small(num_classes=9, weights=tmp_path / "w.pt")
+    assert "4 classes in the checkpoint; replaced by 9" in caplog.text
+    assert other.classifier[1].out_features == 9
+    assert torch.equal(other.features[0][0].weight, net.features[0][0].weight)
+
+
+def test_keys_that_do_not_fit_are_listed(tmp_path: Path) -> None:
+    state = small().state_dict()
+    state["features.7.extra"] = torch.zeros(1)
+    del state["features.0.0.weight"]
+    state["features.1.conv.0.weight"] = torch.zeros(1, 2, 3)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(WeightsError) as caught:
+        small(weights=tmp_path / "w.pt")
+    text = str(caught.value)
+    assert "1 missing: features.0.0.weight" in text
+    assert "1 unexpected: features.7.extra" in text
+    assert "1 misshapen: features.1.conv.0.weight (1, 2, 3), expected (6, 1, 3, 3, 3)" in text
+    assert str(tmp_path / "w.pt") in text
+
+
+def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
+    state = {key: value for key, value in small().state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "w.pt")
+    small(weights=tmp_path / "w.pt")
+
+
+class Harmful:
+    """Unpickling this runs code."""
+
+    def __reduce__(self) -> tuple:
+        return (print, ("unpickled",))
+
+
+def test_bad_checkpoints_give_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": Harmful()}, tmp_path / "harmful.pt")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    (tmp_path / "text.safetensors").write_text("not a checkpoint")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"epoch": 3}, tmp_path / "nothing.pt")
+    state = small().state_dict()
+    state["features.0.0.weight"][0] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    for name in (
+        "harmful.pt",
+        "text.pt",
+        "text.safetensors",
+        "empty.pt",
+        "list.pt",
+        "nothing.pt",
+        "nan.pt",
+        "absent.pt",
+    ):
+        with pytest.raises(WeightsError, match=name):
+            small(weights=tmp_path / name)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+# --- official numbers ---
+
+
+def golden(case: str) -> tuple[dict[str, Any], dict[str, np.ndarray], Any, dict[str, np.ndarray]]:
+    """(description, weights, first input, expected outputs)."""
+    folder = shared_dir() / "golden" / "cases"
+    spec = json.loads((folder / f"{case}.json").read_text())
+    shapes = {key: shape for key, shape, *_ in spec["state_dict"]}
+    weights = fill_state(shapes, spec["fill"]["seed"], spec["fill"]["gain"])
+    given = spec["inputs"][0]
+    rng = np.random.default_rng(given["seed"])
+    *lead, height, width = given["shape"]
+    coarse = rng.standard_normal((*lead, 4, 4))
+    rows, columns = (np.arange(n) * 4 // n for n in (height, width))
+    x = np.asarray(coarse[..., rows, :][..., columns] + 0.5 * rng.standard_normal(given["shape"]), np.float32)
+    expected = dict(np.load(folder / f"{case}.npz"))
+    return spec, weights, torch.from_numpy(x), expected
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_agrees_with_the_official_implementation(case: str) -> None:
+    spec, weights, x, expected = golden(case)
+    name, options = GOLDEN[case]
+    net = models.create(name, **options)
+    assert list(net.state_dict()) == [key for key, *_ in spec["state_dict"]], "the official keys, in order"
+    assert sum(p.numel() for p in net.parameters()) == spec["params"]
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=True)
+    if x.ndim == 4:  # frames as a batch of images: (T, 3, H, W)
+        x = x[None].transpose(1, 2)
+    if case.startswith("tsm"):
+        with torch.no_grad():
+            frame_logits = net.frame_logits(x)[0].numpy()
+        per_frame = expected["segment_logits"] if "segment_logits" in expected else expected["logits"]
+        assert relative(frame_logits, per_frame) <= GOLDEN_TOLERANCE
+        if "segment_logits" in expected:
+            assert relative(run(net, x), expected["logits"]) <= GOLDEN_TOLERANCE
+        return
+    assert relative(run(net, x), expected["logits"]) <= GOLDEN_TOLERANCE
