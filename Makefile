@@ -1,0 +1,84 @@
+# Every target sets up what it needs in .venv inside this folder, and only there. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The interpreter that makes .venv; empty: the first of these that is 3.11 or newer.
+PYTHON ?=
+PYTHONS = $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+LOCK := requirements.lock
+# The lock constrains the build of the package too; older pips read the first variable for that, newer ones the second.
+PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
+	$(RUN) -m pip install -qq -c $(LOCK)
+
+.PHONY: help demo test lint tiny docs lock bench wheel clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.base ## Recognise hand gestures with the built-in model. No torch.
+	@$(VENV)/bin/everyframe demo $(ARGS)
+
+test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
+	@$(RUN) -m pytest -rs $(ARGS)
+
+tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
+	@$(RUN) -m pytest tests/tiny $(ARGS)
+
+lint: $(VENV)/.dev ## ruff and mypy.
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+
+docs: $(VENV)/.dev ## Write docs/cli.md and the import map in CONTRIBUTING.md again.
+	@$(RUN) tests/docs/generate.py
+
+bench: $(VENV)/.bench ## Measure everyframe against its peers on this machine.
+	@$(RUN) benchmarks/run.py $(ARGS)
+
+wheel: $(VENV)/.dev ## Build the wheel into dist/.
+	@$(RUN) -m build --wheel --no-isolation
+
+# torch stays where it is until TORCH says otherwise: make lock TORCH=2.14.0
+TORCH = $(shell sed -n 's/^torch==//p' $(LOCK))
+lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows, in requirements.lock.
+	@$(RUN) tests/packaging/lock.py --keep torch==$(TORCH) > $(LOCK).new
+	@mv $(LOCK).new $(LOCK)
+	@git --no-pager diff --stat -- $(LOCK) || true
+
+clean: ## Delete .venv and everything that was built.
+	@rm -rf $(VENV) dist build .ruff_cache .mypy_cache .pytest_cache .hypothesis $(LOCK).new
+	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The environment. A stamp holds the folder it was made in: a copied folder installs itself again.
+$(foreach stamp,base dev bench,$(shell [ ! -f $(VENV)/.$(stamp) ] || [ "$$(cat $(VENV)/.$(stamp))" = "$$PWD" ] || rm -f $(VENV)/.$(stamp)))
+
+$(RUN):
+	@for python in $(PYTHONS); do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear $(VENV) && exit 0; \
+	    rm -rf $(VENV); \
+	    echo "error: $$python cannot make a virtual environment (on Debian: apt install python3-venv)" >&2; exit 1; \
+	  fi; \
+	done; \
+	echo "error: everyframe needs Python 3.11 or newer; tried $(PYTHONS)." >&2; \
+	echo "  Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1
+
+$(VENV)/.base: pyproject.toml $(LOCK) | $(RUN)
+	@echo "installing everyframe (about 70 MB of wheels, no torch)"
+	@$(PIP) -e .
+	@echo "$$PWD" > $@
+
+$(VENV)/.dev: pyproject.toml $(LOCK) | $(RUN)
+	@echo "installing everyframe with what training and the tests need (torch: some minutes the first time)"
+	@$(PIP) -e '.[train,dev]'
+	@echo "$$PWD" | tee $(VENV)/.base > $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "installing the peers that benchmarks compare with"
+	@$(PIP) -e '.[train,bench,dev]'
+	@echo "$$PWD" > $@

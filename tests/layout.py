@@ -1,0 +1,208 @@
+"""Which folder of the package may import which: the one table behind the import map in CONTRIBUTING.md and its test.
+
+The rows stand in the order in which data passes through them. An import inside a function counts like any other, and so
+does a string that names a module of ours (that is how things are loaded when first used).
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "everyframe"
+SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
+
+
+@dataclass(frozen=True)
+class House:
+    name: str
+    may_import: tuple[str, ...]  # other houses
+    packages: tuple[str, ...]  # what is installed beside us
+    belongs: str
+
+
+HOUSES = (
+    House("errors", (), (), "the exception tree; every message a user can see starts here"),
+    House(
+        "program", ("errors",), ("numpy", "onnx", "onnxruntime", "pydantic"),
+        "ONNX in, ONNX out: the file contract, facts on wires, one rule per operator, clip to step, accounting",
+    ),
+    House(
+        "native", ("errors", "program"), ("numpy", "onnx"),
+        "code generation: a step model becomes C without dependencies",
+    ),
+    House("video", ("errors", "program"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
+    House(
+        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino"),
+        "running models: a Program holds the weights, a Stream the state; one file per engine",
+    ),
+    House(
+        "models", ("errors", "program"),
+        ("numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch"),
+        "the zoo: one file per family of networks, the registry, and their way into clip models",
+    ),
+    House(
+        "train", ("errors", "program", "video", "runtime", "models"),
+        ("av", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "torch"),
+        "recipes, data, the training loop and evaluation",
+    ),
+    House(
+        "bench", ("errors", "program", "native", "video", "runtime"),
+        ("numpy", "onnx", "onnxruntime", "pydantic", "rich"), "timers, thread sweeps and reports",
+    ),
+    House(
+        "serve", ("errors", "program", "video", "runtime"), ("fastapi", "numpy", "uvicorn"),
+        "a live page and its server",
+    ),
+    House(
+        "cli",
+        ("errors", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
+        ("PIL", "numpy", "onnx", "rich", "typer"),
+        "one thin file per verb: read the arguments, call the package, print",
+    ),
+    House("assets", (), (), "the built-in model, its labels and its sample video; no code"),
+)  # fmt: skip
+BY_NAME = {house.name: house for house in HOUSES}
+
+#: the package's own __init__ loads these when their names are first used; it may import no other house
+FACADE = ("errors", "program", "runtime", "models")
+#: who may go through that facade; everybody may read `__version__`
+FACADE_USERS = ("bench", "serve", "cli")
+#: must work without the train extra, whatever is imported
+WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "bench", "serve")
+
+START, END = "<!-- import map: made by `make docs` -->", "<!-- end of import map -->"
+
+
+@dataclass(frozen=True)
+class Import:
+    """module: the importing module of ours. target: what is imported, with the name where that may be a module.
+    eager: it runs when the module is imported. typing: it is for the type checker only.
+    """
+
+    module: str
+    line: int
+    target: str
+    eager: bool
+    typing: bool
+
+    @property
+    def house(self) -> str:
+        return self.module.split(".")[1] if "." in self.module else "__init__"
+
+    @property
+    def place(self) -> str:
+        return f"{self.module}, line {self.line}"
+
+
+def modules(source: Path = SOURCE) -> dict[str, Path]:
+    """Dotted name -> file, for every module of the package."""
+    found = {}
+    for path in sorted(source.rglob("*.py")):
+        parts = [PACKAGE, *path.relative_to(source).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(source: Path = SOURCE) -> list[Import]:
+    known = modules(source)
+    return [found for name, path in known.items() for found in _imports(name, path, known)]
+
+
+def _imports(module: str, path: Path, known: dict[str, Path]) -> Iterator[Import]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+
+    def visit(node: ast.AST, eager: bool, typing: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])])
+            # `from everyframe.program import contract` imports a module, `from everyframe.errors import ModelError` a name
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            targets = [name if name in known or base == PACKAGE else base for name in names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            targets = [node.value] if node.value.startswith(f"{PACKAGE}.") and node.value in known else []
+            eager = False
+        else:
+            targets = []
+        for target in dict.fromkeys(targets):
+            yield Import(module, node.lineno, target, eager, typing)  # type: ignore[attr-defined]
+        inside_typing = typing or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        inside_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, eager and not inside_typing and not inside_function, inside_typing)
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")), True, False)
+
+
+def outside(target: str) -> str | None:
+    """The installed package that an import needs, or None for the standard library and ourselves."""
+    top = target.split(".")[0]
+    return None if top == PACKAGE or top in sys.stdlib_module_names else top
+
+
+def violation(found: Import) -> str | None:
+    """Why an import is against the table, or None."""
+    house, parts = found.house, found.target.split(".")
+    package = outside(found.target)
+    if package is not None:
+        allowed = BY_NAME[house].packages if house in BY_NAME else ()
+        return None if package in allowed else f"{house} may not import {package} (allowed: {', '.join(allowed) or 'none'})"
+    if parts[0] != PACKAGE or found.target == f"{PACKAGE}.__version__":
+        return None
+    if len(parts) == 1 or parts[1] not in BY_NAME:
+        return None if house in FACADE_USERS else f"{house} may not go through `import {PACKAGE}`; name the module"
+    target = parts[1]
+    allowed = (*BY_NAME[house].may_import, house) if house in BY_NAME else FACADE
+    return None if target in allowed else f"{house} may not import {target} (allowed: {', '.join(allowed) or 'none'})"
+
+
+def cycles(source: Path = SOURCE) -> list[list[str]]:
+    """Groups of modules that need each other while they are being imported (Tarjan's strongly connected components)."""
+    known = modules(source)
+    needs: dict[str, set[str]] = {name: set() for name in known}
+    for found in imports(source):
+        if found.eager and not found.typing and found.target in known and found.target != found.module:
+            needs[found.module].add(found.target)
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[str]] = []
+
+    def connect(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(needs[name]):
+            if other not in index:
+                connect(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1:
+                groups.append(sorted(group))
+
+    for name in known:
+        if name not in index:
+            connect(name)
+    return groups
+
+
+def import_map() -> str:
+    """The table as CONTRIBUTING.md shows it: what exists today."""
+    present = {name.split(".")[1] for name in modules() if "." in name} | {p.name for p in SOURCE.iterdir() if p.is_dir()}
+    lines = ["| folder | may import | installed packages | what belongs there |", "|---|---|---|---|"]
+    for house in HOUSES:
+        if house.name not in present:
+            continue
+        name = f"`{house.name}.py`" if (SOURCE / f"{house.name}.py").exists() else f"`{house.name}/`"
+        ours = ", ".join(each for each in house.may_import if each in present) or "–"
+        lines.append(f"| {name} | {ours} | {', '.join(house.packages) or '–'} | {house.belongs} |")
+    return "\n".join([START, "", *lines, "", END])
