@@ -214,8 +214,10 @@ class TestBrokenFiles:
         with pytest.raises(SourceError, match=r"not a video, or its beginning is missing(.|\n)*cut short"):
             read(handmade.cut(handmade.write_video(tmp_path / "v.mp4", 30), 0.6))
 
-    @pytest.mark.parametrize("content", [b"", b"hello\n" * 50, bytes(range(256)) * 40])
-    @pytest.mark.parametrize("name", ["v.mp4", "v.txt", "v"])
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [("v.mp4", b""), ("v.txt", b"hello\n" * 50), ("v", bytes(range(256)) * 40), ("v.mp4", b"hello\n" * 50)],
+    )
     def test_not_a_video(self, tmp_path: Path, name: str, content: bytes) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SourceError, match="not a video"):

@@ -171,7 +171,8 @@ class _Canvas:
         self.pen.line((x0 * SCALE, y0 * SCALE, x1 * SCALE, y1 * SCALE), fill=color, width=max(1, round(width * SCALE)))
 
     def box(self, x0: float, y0: float, x1: float, y1: float, color: tuple) -> None:
-        self.pen.rectangle((x0 * SCALE, y0 * SCALE, x1 * SCALE - 1, y1 * SCALE - 1), fill=color)
+        if x1 - x0 >= 1:
+            self.pen.rectangle((x0 * SCALE, y0 * SCALE, x1 * SCALE - 1, y1 * SCALE - 1), fill=color)
 
     def dot(self, x: float, y: float, radius: float, color: tuple) -> None:
         at = [(x - radius) * SCALE, (y - radius) * SCALE, (x + radius) * SCALE, (y + radius) * SCALE]
