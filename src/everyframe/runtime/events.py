@@ -1,0 +1,87 @@
+"""From scores at every step to single events: threshold, hold, refractory time, re-arm on the background.
+
+    detector = EventDetector(rule, labels)
+    event = detector.update(scores, pts_s)      # Event | None, once per step
+
+Numpy only. The state is one streak, one armed flag and one time; `reset` forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from everyframe.errors import UsageError
+from everyframe.program.contract import EventRule
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened: label (and its index), the score it was recognised with, and when, in seconds."""
+
+    label: str
+    index: int
+    score: float
+    pts_s: float
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis."""
+    raised = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)
+
+
+class EventDetector:
+    """Fires when a label other than the background leads with at least `threshold` for `hold_steps` steps in a row.
+
+    Then it is silent for `refractory_s` and until the background's score has been `rearm` or more again.
+    A streak counts one label only. Scores are probabilities (a softmax); NaN leads nowhere.
+    """
+
+    def __init__(self, rule: EventRule, labels: Sequence[str]) -> None:
+        if rule.background not in labels:
+            raise UsageError(
+                "The event rule's background is not one of the labels.",
+                where="events.background",
+                expected=f"one of {', '.join(labels)}",
+                got=rule.background,
+                hint="name the label that means: nothing happens",
+            )
+        self.rule, self.labels = rule, tuple(labels)
+        self._background = self.labels.index(rule.background)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to how it was made."""
+        self._armed = True
+        self._last_s: float | None = None
+        self._leader = -1
+        self._streak = 0
+
+    @property
+    def armed(self) -> bool:
+        """Whether an event could fire now, the refractory time aside."""
+        return self._armed
+
+    def update(self, scores: np.ndarray, pts_s: float) -> Event | None:
+        """scores: (classes,) probabilities of the step whose newest frame was shown at `pts_s`, seconds."""
+        scores = np.asarray(scores, float).reshape(-1)
+        if len(scores) != len(self.labels):
+            raise UsageError(
+                "The scores do not fit the labels.", expected=f"{len(self.labels)} scores", got=len(scores)
+            )
+        if scores[self._background] >= self.rule.rearm:
+            self._armed = True
+        leader = int(np.argmax(scores)) if np.isfinite(scores).all() else -1
+        if leader < 0 or leader == self._background or scores[leader] < self.rule.threshold:
+            self._leader, self._streak = -1, 0
+            return None
+        self._streak = self._streak + 1 if leader == self._leader else 1
+        self._leader = leader
+        resting = self._last_s is not None and pts_s - self._last_s < self.rule.refractory_s
+        if self._streak < self.rule.hold_steps or not self._armed or resting:
+            return None
+        self._armed, self._last_s = False, pts_s
+        return Event(self.labels[leader], leader, float(scores[leader]), pts_s)
