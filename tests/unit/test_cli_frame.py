@@ -1,0 +1,173 @@
+"""What every verb has in common: help, examples, exit codes, and that help loads nothing heavy."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from command_line import environment, everyframe, parsers, problem
+from everyframe import errors
+from everyframe.cli import main
+
+VERBS = list(main.VERBS)
+HEAVY = ("numpy", "onnx", "onnxruntime", "av", "torch", "pydantic", "PIL", "everyframe.program", "everyframe.runtime")
+
+#: verbs that print no results of their own
+WITHOUT_JSON = ("demo",)
+
+#: for each verb, arguments that name something that is not there; the verbs without a row take no argument
+NOT_THERE = {
+    "predict": ("missing.onnx", "missing.mp4"),
+    "stream": ("missing.onnx", "-o", "step.onnx"),
+    "info": ("missing.onnx",),
+    "models": ("missing",),
+    "export": ("missing",),
+    "train": ("missing.toml",),
+}
+
+
+def test_help_is_light(figure: Callable[[str], None]) -> None:
+    """Time is printed, not asserted: what makes help slow is what it imports, and that is the same on every machine."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = everyframe("--help", python=["-X", "importtime"])
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "typer" in imported  # the report was read
+    assert not imported & set(HEAVY)
+    figure(f"everyframe --help: {statistics.median(times):.2f} s (median of 3, wanted below 0.5 s)")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+def test_verbs_help_is_light(arguments: list[str]) -> None:
+    heavy = [name for name in HEAVY if name != "pydantic"]  # typer itself may use it to read a verb's options
+    code = (
+        "import sys; from everyframe.cli.main import run\n"
+        "try: run(sys.argv[1:])\n"
+        f"except SystemExit: print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert done.stderr.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+class TestEveryVerb:
+    def test_help_says_everything(self, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main.run([verb, "--help"])
+        assert ended.value.code == 0
+        text = capsys.readouterr().out
+        assert f"Example: everyframe {verb}" in text
+        assert "Usage:" in text
+        silent = [p.name for p in parsers()[verb].params if not getattr(p, "help", None)]
+        assert not silent, "without a help text"
+
+    def test_the_example_is_accepted(self, verb: str) -> None:
+        example = re.search(r"Example: (everyframe .*?)(?:\n\s*\n|$)", parsers()[verb].help, re.DOTALL)
+        assert example
+        assert problem(" ".join(example[1].split())) is None
+
+    def test_has_json(self, verb: str) -> None:
+        names = {name for parameter in parsers()[verb].params for name in getattr(parameter, "opts", ())}
+        assert ("--json" in names) != (verb in WITHOUT_JSON)
+
+    def test_an_unknown_option_is_refused(self, verb: str) -> None:
+        assert problem(f"everyframe {verb} --no-such-option")
+
+
+@pytest.mark.parametrize("verb", NOT_THERE)
+def test_what_is_not_there_is_an_error_of_ours(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main.run([verb, *NOT_THERE[verb]])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert err.startswith("error: "), err
+    assert "missing" in err, "names what was asked for"
+    assert re.search(r"^  (try|expected): ", err, re.MULTILINE), "says what to do next"
+    assert out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+def test_every_verb_with_arguments_is_asked_for_something_missing() -> None:
+    required = {v for v in VERBS if any(p.required for p in parsers()[v].params)}
+    assert required <= set(NOT_THERE) | {"evaluate"}
+
+
+class TestExitCodes:
+    """Verbs that end in each way, run by the real entry point in a process of their own."""
+
+    CODE = """
+import sys
+from everyframe import errors
+from everyframe.cli import main
+def interrupted(): raise KeyboardInterrupt
+def refused(): raise errors.SourceError("It is closed.", where="door", hint="open it")
+def broken(): raise ValueError("a bug")
+def closed(): raise BrokenPipeError
+for verb in (interrupted, refused, broken, closed):
+    main.app.command(name=verb.__name__)(verb)
+main.run()
+"""
+
+    def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *options, "-c", self.CODE, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+
+    @pytest.mark.parametrize("options", [(), ("-O",)], ids=["python", "python -O"])
+    def test_an_error_of_ours(self, options: tuple[str, ...]) -> None:
+        done = self.run("refused", options=options)
+        assert done.returncode == 2
+        assert done.stderr == "error: It is closed.\n  where:    door\n  try:      open it\n"
+        assert done.stdout == ""
+
+    def test_ctrl_c(self) -> None:
+        done = self.run("interrupted")
+        assert (done.returncode, done.stderr) == (130, "")
+
+    def test_a_bug_keeps_its_traceback(self) -> None:
+        done = self.run("broken")
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+        assert "a bug" in done.stderr
+
+    def test_a_reader_that_went_away(self) -> None:
+        done = self.run("closed")
+        assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize("arguments", [["nonsense"], ["predict"], ["info", "--nonsense"], []], ids=" ".join)
+    def test_wrong_usage(self, arguments: list[str]) -> None:
+        done = everyframe(*arguments)
+        assert done.returncode == 2
+        assert "Usage:" in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+
+
+def test_works_without_asserts(tmp_path: Path) -> None:
+    """`python -O` removes asserts: nothing a user can do wrong may depend on them."""
+    (tmp_path / "text.onnx").write_text("not a model")
+    done = everyframe("info", "text.onnx", cwd=tmp_path, python=["-O"])
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+
+
+def test_errors_survive_a_process_border() -> None:
+    import pickle
+
+    for name in errors.__all__:
+        error = getattr(errors, name)("What.", where="w", expected="e", got="g", hint="h")
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
