@@ -1,4 +1,4 @@
-"""What all tests share: helpers beside this file (`import handmade`), quick folders first, and figures in the summary."""
+"""What all tests share: helpers beside this file (`import handmade`), quick folders first, figures in the summary."""
 
 from __future__ import annotations
 

@@ -121,8 +121,9 @@ def _imports(module: str, path: Path, known: dict[str, Path]) -> Iterator[Import
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])])
-            # `from everyframe.program import contract` imports a module, `from everyframe.errors import ModelError` a name
+                parents = package.split(".")[: package.count(".") + 2 - node.level]
+                base = ".".join([*parents, base] if base else parents)
+            # `from everyframe.program import contract` imports a module, `from everyframe.errors import …` a name
             names = [f"{base}.{alias.name}" for alias in node.names]
             targets = [name if name in known or base == PACKAGE else base for name in names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -152,14 +153,18 @@ def violation(found: Import) -> str | None:
     package = outside(found.target)
     if package is not None:
         allowed = BY_NAME[house].packages if house in BY_NAME else ()
-        return None if package in allowed else f"{house} may not import {package} (allowed: {', '.join(allowed) or 'none'})"
+        return None if package in allowed else _refused(house, package, allowed)
     if parts[0] != PACKAGE or found.target == f"{PACKAGE}.__version__":
         return None
     if len(parts) == 1 or parts[1] not in BY_NAME:
         return None if house in FACADE_USERS else f"{house} may not go through `import {PACKAGE}`; name the module"
     target = parts[1]
     allowed = (*BY_NAME[house].may_import, house) if house in BY_NAME else FACADE
-    return None if target in allowed else f"{house} may not import {target} (allowed: {', '.join(allowed) or 'none'})"
+    return None if target in allowed else _refused(house, target, allowed)
+
+
+def _refused(house: str, target: str, allowed: tuple[str, ...]) -> str:
+    return f"{house} may not import {target} (allowed: {', '.join(allowed) or 'nothing'})"
 
 
 def cycles(source: Path = SOURCE) -> list[list[str]]:
@@ -197,7 +202,7 @@ def cycles(source: Path = SOURCE) -> list[list[str]]:
 
 def import_map() -> str:
     """The table as CONTRIBUTING.md shows it: what exists today."""
-    present = {name.split(".")[1] for name in modules() if "." in name} | {p.name for p in SOURCE.iterdir() if p.is_dir()}
+    present = {path.name.removesuffix(".py") for path in SOURCE.iterdir()}
     lines = ["| folder | may import | installed packages | what belongs there |", "|---|---|---|---|"]
     for house in HOUSES:
         if house.name not in present:

@@ -32,8 +32,8 @@ def extras() -> list[str]:
 def resolve(keep: list[str]) -> dict[str, str]:
     """Name -> version of all that pip would install into an empty environment."""
     wanted = [f"{ROOT}[{','.join(extras())}]", *BUILD, *keep]
-    command = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report", "-", *wanted]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report", "-"]
+    done = subprocess.run([*pip, *wanted], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"pip could not resolve {wanted}")
     found = [item["metadata"] for item in json.loads(done.stdout)["install"]]

@@ -55,7 +55,8 @@ def test_module(name: str) -> None:
     text = MODULES[name].read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert len(text.splitlines()) <= LONGEST, f"more than {LONGEST} lines: split it"
-    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], "raise an error of errors.py instead"
+    asserts = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert not asserts, "raise an error of errors.py instead"
     if text.strip():
         assert ast.get_docstring(tree), "a module says in its first line what it is for"
 
@@ -75,7 +76,7 @@ class TestTheCheckItself:
             "program/relative.py": "from ..runtime.play import run\n",
             "program/text.py": "LOADERS = {'a': 'everyframe.runtime.play'}\n",
             "program/facade.py": "import everyframe\n",
-            "program/typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from everyframe.cli import main\n",
+            "program/typed.py": "import typing\nif typing.TYPE_CHECKING:\n    from everyframe.cli import main\n",
             "runtime/__init__.py": "from everyframe.runtime import play\n",
             "runtime/play.py": "from everyframe.runtime.stop import s\nimport numpy\n",
             "runtime/stop.py": "from everyframe.runtime.play import p\n",
