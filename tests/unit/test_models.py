@@ -158,7 +158,7 @@ def test_c3d_takes_its_dense_layer_from_the_clip_shape() -> None:
     [
         ("c3d", {"frames": 15}, "at least 16 frames"),
         ("tsm_resnet50", {"frames": 1}, "at least 2 frames"),
-        ("x3d_s", {"frames": 0}, "at least 1 frames"),
+        ("x3d_s", {"frames": 0}, "at least 1 frame"),
         ("x3d_s", {"size": 31}, "at least 32 x 32"),
         ("x3d_s", {"size": (64, 8)}, "at least 32 x 32"),
         ("x3d_s", {"num_classes": 0}, "at least one class"),

@@ -116,7 +116,7 @@ def check_shape(entry: Entry, frames: int | None, size: int | tuple[int, int] | 
     height, width = entry.size if size is None else (size, size) if isinstance(size, int) else size
     if frames < entry.min_frames:
         raise UsageError(
-            f"{entry.name} needs at least {entry.min_frames} frames a clip.",
+            f"{entry.name} needs clips of at least {entry.min_frames} frame{'s' * (entry.min_frames > 1)}.",
             got=frames,
             hint=f"use {entry.frames}, the length of its published checkpoint",
         )
