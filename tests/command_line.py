@@ -46,8 +46,9 @@ def problem(line: str) -> str | None:
         return None
     try:
         parser.make_context(words[1], words[2:])
-    except Exception as error:  # the parser's own UsageError; its class is private to typer
-        return str(getattr(error, "message", error))
+    except Exception as error:  # the parser's own usage errors; their classes are private to typer
+        say = getattr(error, "format_message", None)
+        return str(say() if say else f"{type(error).__name__}: {error}")
     return None
 
 

@@ -1,0 +1,156 @@
+"""The documentation is executed: its commands run, its links lead somewhere, its reference is what `--help` prints.
+
+Every `sh` and `python` block of a page runs, top to bottom, in one empty folder that holds `video.mp4`. A block that needs
+a camera, minutes or the network is opened with ```sh no-run (or ```python no-run): its commands are still parsed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import generate
+import pytest
+from pages import ROOT, Block, Page, pages
+
+import handmade
+from command_line import environment, problem
+
+PAGES = pages()
+SAMPLE = ROOT / "src" / "everyframe" / "assets" / "sample.mp4"
+LANGUAGES = {"", "c", "json", "mermaid", "python", "sh", "text", "toml", "yaml"}
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def names(page: Page) -> str:
+    return page.name
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Path:
+    if SAMPLE.exists():
+        shutil.copy(SAMPLE, tmp_path / "video.mp4")
+    else:
+        handmade.write_video(tmp_path / "video.mp4", frames=60)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.runs for b in p.blocks)], ids=names)
+def test_blocks_run(page: Page, sandbox: Path) -> None:
+    for block in page.blocks:
+        if not block.runs:
+            continue
+        program = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
+        done = subprocess.run(
+            [*program, "-c", block.text], cwd=sandbox, env=environment(), capture_output=True, text=True, timeout=240,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{block.place}\n{block.text}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_blocks_are_of_known_languages(page: Page) -> None:
+    unknown = [f"{b.place}: {b.language}" for b in page.blocks if b.language not in LANGUAGES]
+    assert not unknown, f"shell blocks are `sh`; allowed: {sorted(LANGUAGES)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_commands_exist(page: Page) -> None:
+    wrong = [f"{block.place}: {line}: {why}" for block in page.blocks for line, why in _problems(block)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _problems(block: Block) -> list[tuple[str, str]]:
+    found = []
+    if block.language == "python":
+        compile(block.text, block.place, "exec")
+    elif block.language == "sh":
+        for line in block.commands():
+            if line.startswith("everyframe"):
+                why = problem(line)
+            elif line.startswith("make"):
+                goals = [w for w in line.partition("#")[0].split()[1:] if "=" not in w and not w.startswith("-")]
+                why = f"no such target in the Makefile: {goals}" if not set(goals) <= TARGETS else None
+            else:
+                why = None
+            if why:
+                found.append((line, why))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_links_lead_somewhere(page: Page) -> None:
+    broken = []
+    for link in page.links:
+        if re.match(r"[a-z][a-z0-9+.-]*:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.path.parent / path).resolve() if path else page.path
+        if not target.is_relative_to(ROOT) or not target.exists():
+            broken.append(f"{link}: there is no such file")
+        elif anchor and target.suffix == ".md" and anchor not in Page(target).anchors:
+            broken.append(f"{link}: {target.name} has no such heading")
+    assert not broken, "\n".join(broken)
+
+
+def test_the_cli_reference_is_what_help_prints() -> None:
+    assert generate.CLI.read_text(encoding="utf-8") == generate.cli_reference(), "run `make docs`"
+
+
+def test_extras_that_are_named_exist() -> None:
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    files = [page.path for page in PAGES] + sorted((ROOT / "src").rglob("*.py"))
+    wrong = [
+        f"{path.relative_to(ROOT)}: everyframe[{named}]"
+        for path in files
+        for named in re.findall(r"everyframe\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
+        if not set(re.split(r",\s*", named)) <= extras
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_readme_names_every_verb() -> None:
+    from everyframe.cli.main import VERBS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [verb for verb in VERBS if not re.search(rf"\b{verb}\b", text)]
+    assert not missing
+
+
+class TestTheReadingOfPages:
+    def test_blocks_links_and_anchors(self) -> None:
+        page = Page(ROOT / "page.md")
+        text = "# One `two`: three\n[a](b.md#c) `[no](x)`\n```sh no-run\nmake \\\n  test # why\n\n# no\n```\n## A\n## A\n"
+        page.__dict__["text"] = text
+        (block,) = page.blocks
+        assert (block.language, block.words, block.runs, block.line) == ("sh", ("no-run",), False, 4)
+        assert list(block.commands()) == ["make test # why"]
+        assert page.links == ["b.md#c"]
+        assert page.anchors == {"one-two-three", "a", "a-1"}
+
+    def test_an_open_block_is_an_error(self) -> None:
+        page = Page(ROOT / "page.md")
+        page.__dict__["text"] = "```sh\nls\n"
+        with pytest.raises(ValueError, match="no end"):
+            _ = page.blocks
+
+    @pytest.mark.parametrize(
+        ("line", "why"),
+        [
+            ("everyframe models | head -3  # three", None),
+            ("everyframe models > list.txt", None),
+            ("everyframe --help", None),
+            ("everyframe", None),
+            ("everyframe nonsense", "no verb"),
+            ("everyframe models --nonsense", "No such option"),
+            ("everyframe export", "issing argument"),
+        ],
+    )
+    def test_commands_are_parsed_but_not_run(self, line: str, why: str | None) -> None:
+        found = problem(line)
+        assert (found is None) if why is None else (why in (found or "")), found
