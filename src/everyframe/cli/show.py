@@ -28,7 +28,12 @@ def read_labels(path: Path | None) -> tuple[str, ...] | None:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("The label file cannot be read.", where=path, got=str(error), hint="give a UTF-8 text file with one label a line") from None
+        raise UsageError(
+            "The label file cannot be read.",
+            where=path,
+            got=str(error),
+            hint="give a UTF-8 text file with one label a line",
+        ) from None
     return tuple(line.strip() for line in text.rstrip().splitlines())
 
 
@@ -61,30 +66,49 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
     step_macs = sum(row.macs for row in layers(made.step, meta))
     state = sum(prod(s.shape) for s in meta.states if s.dtype == "float32")
     fps = meta.preprocess.fps
-    ms = (lambda n: None if fps is None else n * 1000 / fps)
+
+    def span(frames: int) -> str:
+        return duration(frames, None if fps is None else frames * 1000 / fps)
+
     per_prediction, per_hop = clip_macs * meta.hop / step_macs, clip_macs / step_macs
     data = {
-        "file": str(output), "hop": meta.hop, "frames": meta.frames, "feature_delay_frames": meta.feature_delay, "delay_frames": meta.delay,
-        "receptive_field_frames": meta.receptive_field, "window_frames": meta.window, "state_floats": state,
-        "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
-        "saving_per_frame": per_prediction, "saving_per_hop": per_hop, "difference": made.difference, "notes": made.notes,
+        "file": str(output),
+        "hop": meta.hop,
+        "frames": meta.frames,
+        "feature_delay_frames": meta.feature_delay,
+        "delay_frames": meta.delay,
+        "receptive_field_frames": meta.receptive_field,
+        "window_frames": meta.window,
+        "state_floats": state,
+        "macs_per_clip": clip_macs,
+        "macs_per_step": step_macs,
+        "macs_per_frame": step_macs / meta.hop,
+        "saving_per_frame": per_prediction,
+        "saving_per_hop": per_hop,
+        "difference": made.difference,
+        "notes": made.notes,
     }
     lines = [
         f"wrote {output}",
-        f"  a step takes {duration(meta.hop, ms(meta.hop))}; compared with the clip network over a stream: largest relative difference {made.difference:.1e}",
-        f"  delay: the newest frame a prediction has fully seen is {duration(meta.feature_delay, ms(meta.feature_delay))} old; "
-        f"the window of {meta.window} is full after {duration(meta.delay, ms(meta.delay))}",
-        f"  receptive field {duration(meta.receptive_field, ms(meta.receptive_field))}, state {count(state)} floats "
+        f"  a step takes {span(meta.hop)}; compared with the clip network over a stream: "
+        f"largest relative difference {made.difference:.1e}",
+        f"  delay: the newest frame a prediction has fully seen is {span(meta.feature_delay)} old; "
+        f"the window of {meta.window} is full after {span(meta.delay)}",
+        f"  receptive field {span(meta.receptive_field)}, state {count(state)} floats "
         f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
         f"  {count(step_macs / meta.hop)} MACs a frame; a clip takes {count(clip_macs)}",
     ]
     if meta.hop == 1:
         lines.append(f"  a prediction at every frame costs {per_prediction:.1f}x less than running a clip at every frame")
     else:
-        lines.append(f"  a prediction every {meta.hop} frames costs {per_hop:.1f}x less than a clip every {meta.hop} frames "
-                     f"(and {per_prediction:.1f}x less than a clip at every frame); --rate dense predicts at every frame")
+        lines.append(
+            f"  a prediction every {meta.hop} frames costs {per_hop:.1f}x less than a clip every {meta.hop} frames "
+            f"(and {per_prediction:.1f}x less than a clip at every frame); --rate dense predicts at every frame"
+        )
     if meta.feature_delay > meta.frames:
-        lines.append(f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context")
+        lines.append(
+            f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
+        )
     lines += [f"  {note}; --taps all keeps them" for note in made.notes]
     return Summary(data, lines)
 
@@ -104,32 +128,72 @@ def _facts(found: dict[str, Any]) -> list[str]:
     return [
         f"hop {found['hop']} frame{'s' if found['hop'] > 1 else ''} a step, window {found['window_frames']}, "
         f"receptive field {duration(found['receptive_field_frames'], None)}",
-        f"delay {duration(found['delay_frames'], found['delay_ms'])} until the window is full; first prediction, and newest frame seen by one: "
+        f"delay {duration(found['delay_frames'], found['delay_ms'])} until the window is full; "
+        f"first prediction, and newest frame seen by one: "
         f"{duration(found['feature_delay_frames'], found['feature_delay_ms'])}",
-    ] + ([f"the delay exceeds the clip length of {found['frames']} frames"] if found["feature_delay_frames"] > found["frames"] else [])
+    ] + (
+        [f"the delay exceeds the clip length of {found['frames']} frames"]
+        if found["feature_delay_frames"] > found["frames"]
+        else []
+    )
 
 
 def _show_step(found: dict[str, Any]) -> None:
     out = console()
-    out.print(f"{found['file']}: step network, input {tuple(found['input'])}, made from clips of {found['frames']} frames", markup=False)
+    out.print(
+        f"{found['file']}: step network, input {tuple(found['input'])}, made from clips of {found['frames']} frames",
+        markup=False,
+    )
     for line in _facts(found):
         out.print("  " + line, markup=False)
-    table = _table("\nlayers, for one step", [("layer", "left"), ("op", "left"), ("output", "left"), ("MACs", "right"), ("params", "right"), ("state floats", "right")])
+    table = _table(
+        "\nlayers, for one step",
+        [
+            ("layer", "left"),
+            ("op", "left"),
+            ("output", "left"),
+            ("MACs", "right"),
+            ("params", "right"),
+            ("state floats", "right"),
+        ],
+    )
     for row in found["layers"]:
-        table.add_row(row["name"], row["op"], "x".join(map(str, row["output"])), *(f"{row[key]:,}" if row[key] else "" for key in ("macs", "params", "state_floats")))
+        table.add_row(
+            row["name"],
+            row["op"],
+            "x".join(map(str, row["output"])),
+            *(f"{row[key]:,}" if row[key] else "" for key in ("macs", "params", "state_floats")),
+        )
     table.add_section()
-    table.add_row("total", "", "", f"{found['macs_per_step']:,}", f"{found['params']:,}", f"{found['state_floats']:,}", style="bold")
+    table.add_row(
+        "total",
+        "",
+        "",
+        f"{found['macs_per_step']:,}",
+        f"{found['params']:,}",
+        f"{found['state_floats']:,}",
+        style="bold",
+    )
     out.print(table)
-    out.print(f"\n{count(found['macs_per_frame'])} MACs a frame; transient memory {found['transient_floats']:,} floats", markup=False)
+    out.print(
+        f"\n{count(found['macs_per_frame'])} MACs a frame; transient memory {found['transient_floats']:,} floats",
+        markup=False,
+    )
     if found["published"]:
         _show_published(out, found["published"])
 
 
 def _show_published(out: Console, table: dict[str, Any]) -> None:
-    rows = _table(f"\nstate floats beside the published table: {table['name']} ({table['source']})",
-                  [("row", "left"), ("printed", "right"), ("by its formula", "right"), ("ours", "right"), ("", "left")])
+    rows = _table(
+        f"\nstate floats beside the published table: {table['name']} ({table['source']})",
+        [("row", "left"), ("printed", "right"), ("by its formula", "right"), ("ours", "right"), ("", "left")],
+    )
     for row in table["rows"]:
-        rows.add_row(row["label"], *(f"{row[key]:,}" for key in ("printed", "formula", "ours")), "the printed row is wrong" if row["wrong"] else "")
+        rows.add_row(
+            row["label"],
+            *(f"{row[key]:,}" for key in ("printed", "formula", "ours")),
+            "the printed row is wrong" if row["wrong"] else "",
+        )
     rows.add_section()
     rows.add_row("total", *(f"{table[key]:,}" for key in ("printed_total", "formula_total", "ours_total")), "", style="bold")
     out.print(rows)
@@ -142,14 +206,36 @@ def _show_clip(found: dict[str, Any]) -> None:
     out.print(f"{found['file']}: clip network, input {tuple(found['input'])}", markup=False)
     for line in _facts(found):
         out.print("  " + line, markup=False)
-    table = _table("\ntensors (every, delay in stream frames)", [("tensor", "left"), ("op", "left"), ("layer", "left"), ("shape", "left"),
-                                                                 ("every", "right"), ("delay", "right"), ("lag", "right"), ("sees", "right")])
+    table = _table(
+        "\ntensors (every, delay in stream frames)",
+        [
+            ("tensor", "left"),
+            ("op", "left"),
+            ("layer", "left"),
+            ("shape", "left"),
+            ("every", "right"),
+            ("delay", "right"),
+            ("lag", "right"),
+            ("sees", "right"),
+        ],
+    )
     for row in found["tensors"]:
-        table.add_row(row["tensor"], row["op"], row["layer"], "x".join(map(str, row["shape"])), str(row["every"]), str(row["delay"]), str(row["lag"]),
-                      str(row["left"] + row["right"] + 1))
+        table.add_row(
+            row["tensor"],
+            row["op"],
+            row["layer"],
+            "x".join(map(str, row["shape"])),
+            str(row["every"]),
+            str(row["delay"]),
+            str(row["lag"]),
+            str(row["left"] + row["right"] + 1),
+        )
     out.print(table)
     streamed = found["streamed"]
-    out.print(f"\n{count(found['macs_per_clip'])} MACs a clip, {count(found['params'])} parameters; streamed: "
-              f"{count(streamed['macs_per_frame'])} MACs a frame, {count(streamed['state_floats'])} state floats", markup=False)
+    out.print(
+        f"\n{count(found['macs_per_clip'])} MACs a clip, {count(found['params'])} parameters; streamed: "
+        f"{count(streamed['macs_per_frame'])} MACs a frame, {count(streamed['state_floats'])} state floats",
+        markup=False,
+    )
     for note in found["notes"]:
         out.print(f"  {note}", markup=False)

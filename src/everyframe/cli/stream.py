@@ -11,11 +11,22 @@ import typer
 def command(
     clip: Annotated[Path, typer.Argument(help="The clip network, an ONNX file with input (1, C, T, H, W).", metavar="CLIP.onnx")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The step network to write.", metavar="STEP.onnx")],
-    rate: Annotated[str, typer.Option(help="native: a step takes as many frames as the temporal strides multiply to. "
-                                           "dense: a prediction at every frame (strides become dilations).")] = "native",
-    window: Annotated[int | None, typer.Option(help="Feature frames that the head averages (default: those of the clip).")] = None,
-    se: Annotated[str, typer.Option(help="Squeeze-and-excite sees one frame (no state) or the clip's window of frames.")] = "frame",
-    taps: Annotated[str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")] = "trained",
+    rate: Annotated[
+        str,
+        typer.Option(
+            help="native: a step takes as many frames as the temporal strides multiply to. "
+            "dense: a prediction at every frame (strides become dilations)."
+        ),
+    ] = "native",
+    window: Annotated[
+        int | None, typer.Option(help="Feature frames that the head averages (default: those of the clip).")
+    ] = None,
+    se: Annotated[
+        str, typer.Option(help="Squeeze-and-excite sees one frame (no state) or the clip's window of frames.")
+    ] = "frame",
+    taps: Annotated[
+        str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")
+    ] = "trained",
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line, stored in the model.")] = None,
     layout: Annotated[str, typer.Option(help="Axis order of the clip network's input.")] = "NCTHW",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -36,8 +47,15 @@ def command(
     console = Console(stderr=True)
     with console.status("reading") if console.is_terminal else _silent() as status:
         made = stream(
-            clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout,
-            labels=read_labels(labels), progress=(lambda text: status.update(text)) if console.is_terminal else None,
+            clip,
+            output,
+            rate=rate,
+            window=window,
+            se=se,
+            taps=taps,
+            layout=layout,
+            labels=read_labels(labels),
+            progress=(lambda text: status.update(text)) if console.is_terminal else None,
         )
     summary = stream_summary(made, output)
     if as_json:
@@ -46,7 +64,7 @@ def command(
         summary.show()
 
 
-class _silent:  # noqa: N801
+class _silent:
     def __enter__(self) -> _silent:
         return self
 

@@ -19,9 +19,9 @@ from onnx import TensorProto
 
 from everyframe.program import contract
 from everyframe.program.contract import Metadata, StateSpec
-from everyframe.program.facts import Options, propagate
-from everyframe.program.graph import Graph, static_shapes
-from everyframe.program.passes.fold import check_finite, fold
+from everyframe.program.facts import Options
+from everyframe.program.graph import static_shapes
+from everyframe.program.passes.fold import check_finite
 
 _AUXILIARY = (".band", ".share", "mask.from", "scalar.")  # constants of the step graph that are no weights
 
@@ -41,7 +41,9 @@ class Layer:
 def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[Layer]:
     """Layers in graph order; those with neither work, weights nor state are left out."""
     shapes = static_shapes(model)
-    weights = {t.name: prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and not _auxiliary(t.name)}
+    weights = {
+        t.name: prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and not _auxiliary(t.name)
+    }
     dims = {t.name: tuple(t.dims) for t in model.graph.initializer}
     table: dict[str, Layer] = {}
     counted: set[str] = set()
@@ -110,8 +112,12 @@ def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str
     check_finite(model)
     metadata = contract.metadata_of(model, path)
     made = _step_info(model, metadata) if metadata and metadata.kind == "step" else _clip_info(model, options)
-    return {"file": str(path), **made, "labels": list(metadata.labels) if metadata and metadata.labels else None,
-            "provenance": metadata.provenance.model_dump() if metadata else None}
+    return {
+        "file": str(path),
+        **made,
+        "labels": list(metadata.labels) if metadata and metadata.labels else None,
+        "provenance": metadata.provenance.model_dump() if metadata else None,
+    }
 
 
 def _totals(rows: Iterable[Layer]) -> tuple[int, int, int]:
@@ -123,13 +129,24 @@ def _step_info(model: onnx.ModelProto, metadata: Metadata) -> dict[str, Any]:
     rows = layers(model, metadata)
     macs, params, state = _totals(rows)
     return {
-        "kind": "step", "frames": metadata.frames, "hop": metadata.hop, "rate": metadata.rate, "se": metadata.se, "taps": metadata.taps,
+        "kind": "step",
+        "frames": metadata.frames,
+        "hop": metadata.hop,
+        "rate": metadata.rate,
+        "se": metadata.se,
+        "taps": metadata.taps,
         "input": [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim],
-        "delay_frames": metadata.delay, "feature_delay_frames": metadata.feature_delay,
-        "receptive_field_frames": metadata.receptive_field, "window_frames": metadata.window,
-        "delay_ms": _ms(metadata.delay, metadata), "feature_delay_ms": _ms(metadata.feature_delay, metadata),
-        "macs_per_step": macs, "macs_per_frame": macs / metadata.hop, "params": params,
-        "state_floats": state, "transient_floats": transient_floats(model),
+        "delay_frames": metadata.delay,
+        "feature_delay_frames": metadata.feature_delay,
+        "receptive_field_frames": metadata.receptive_field,
+        "window_frames": metadata.window,
+        "delay_ms": _ms(metadata.delay, metadata),
+        "feature_delay_ms": _ms(metadata.feature_delay, metadata),
+        "macs_per_step": macs,
+        "macs_per_frame": macs / metadata.hop,
+        "params": params,
+        "state_floats": state,
+        "transient_floats": transient_floats(model),
         "states": [s.model_dump() for s in metadata.states],
         "layers": [row.__dict__ | {"output": list(row.output)} for row in rows],
         "published": compare(metadata.states),
@@ -144,19 +161,40 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
     made = convert(model, options)  # delay and receptive field as the step network will have them
     macs, params, _ = _totals(layers(clip, None))
     wires = [
-        {"tensor": name, "op": node.op, "layer": node.label, "shape": list(fact.clip_shape), "every": fact.every, "delay": fact.delay,
-         "lag": fact.lag, "spacing": fact.spacing, "left": fact.left, "right": fact.right}
-        for node in facts.graph.nodes for name in node.outputs if (fact := facts.get(name))
+        {
+            "tensor": name,
+            "op": node.op,
+            "layer": node.label,
+            "shape": list(fact.clip_shape),
+            "every": fact.every,
+            "delay": fact.delay,
+            "lag": fact.lag,
+            "spacing": fact.spacing,
+            "left": fact.left,
+            "right": fact.right,
+        }
+        for node in facts.graph.nodes
+        for name in node.outputs
+        if (fact := facts.get(name))
     ]
     step_macs, _, state = _totals(layers(made.step, made.metadata))
     return {
-        "kind": "clip", "frames": facts[facts.graph.input].frames, "input": list(facts.graph.shapes[facts.graph.input]),
-        "hop": facts.hop, "delay_frames": made.metadata.delay, "feature_delay_frames": made.metadata.feature_delay,
-        "receptive_field_frames": made.metadata.receptive_field, "window_frames": made.metadata.window,
-        "delay_ms": _ms(made.metadata.delay, metadata), "feature_delay_ms": _ms(made.metadata.feature_delay, metadata),
-        "macs_per_clip": macs, "params": params, "transient_floats": transient_floats(clip),
+        "kind": "clip",
+        "frames": facts[facts.graph.input].frames,
+        "input": list(facts.graph.shapes[facts.graph.input]),
+        "hop": facts.hop,
+        "delay_frames": made.metadata.delay,
+        "feature_delay_frames": made.metadata.feature_delay,
+        "receptive_field_frames": made.metadata.receptive_field,
+        "window_frames": made.metadata.window,
+        "delay_ms": _ms(made.metadata.delay, metadata),
+        "feature_delay_ms": _ms(made.metadata.feature_delay, metadata),
+        "macs_per_clip": macs,
+        "params": params,
+        "transient_floats": transient_floats(clip),
         "streamed": {"macs_per_step": step_macs, "macs_per_frame": step_macs / facts.hop, "state_floats": state},
-        "tensors": wires, "notes": notes,
+        "tensors": wires,
+        "notes": notes,
     }
 
 
@@ -182,9 +220,23 @@ def compare(states: Iterable[StateSpec]) -> dict[str, Any] | None:
         for row in table["rows"]:
             values = list(by_shape.get(tuple(row["shape"]), {}).values())[row.get("first", 1) - 1 : row.get("last")]
             used += len(values)
-            rows.append({"label": row["label"], "printed": row["printed"], "formula": row["formula"], "ours": int(np.sum(values, dtype=np.int64)),
-                         "wrong": row["printed"] != row["formula"]})
+            rows.append(
+                {
+                    "label": row["label"],
+                    "printed": row["printed"],
+                    "formula": row["formula"],
+                    "ours": int(np.sum(values, dtype=np.int64)),
+                    "wrong": row["printed"] != row["formula"],
+                }
+            )
         if all(row["ours"] for row in rows) and used == sum(map(len, by_shape.values())):
-            return {"name": table["name"], "source": table["source"], "rows": rows, "printed_total": table["printed_total"],
-                    "formula_total": sum(r["formula"] for r in rows), "ours_total": sum(r["ours"] for r in rows), "notes": table["notes"]}
+            return {
+                "name": table["name"],
+                "source": table["source"],
+                "rows": rows,
+                "printed_total": table["printed_total"],
+                "formula_total": sum(r["formula"] for r in rows),
+                "ours_total": sum(r["ours"] for r in rows),
+                "notes": table["notes"],
+            }
     return None

@@ -1,144 +1,25 @@
-"""Builds the step graph: emits 2-D nodes, and owns the states (rings, slots, partial sums), masks and the step counter.
-
-Rules say *what* they read (`taps`, `delayed`, `window_mean`); how the past is kept is decided here, once for all of them:
-
-    slots   one state a past frame, shifted by the host or by Identity: no frame is copied (hop 1, large frames)
-    ring    one state of several frames, Concat before reading, Slice after (several frames a step, or tiny frames)
-    sums    partial sums of a convolution's later outputs (`slots` on its output side), where that is smaller
-
-All readers of one wire with one fill share one history. Frames before the beginning are replaced by `fill` with Where (a
-product would keep NaN), under masks computed from the saturating counter `state.t`.
-"""
+"""Builds the step graph: what rules need besides memory (constants, operands of another shape), and the finished model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from everyframe.program import axes as ax
 from everyframe.program.contract import StateSpec
-from everyframe.program.facts import Fact, Facts, Window
+from everyframe.program.facts import Fact
 from everyframe.program.graph import Node
+from everyframe.program.memory import COUNTER, Memory, Plan
 from everyframe.program.rules import unsupported
 
-COUNTER = "state.t"
-_SLOT_FLOATS = 512  # smaller frames are cheaper to copy than to bind one by one
+__all__ = ["Builder", "Plan"]
 
 
-@dataclass
-class Plan:
-    """What the layout passes decide: how many past frames each history holds, and which convolutions keep sums."""
-
-    depths: dict[tuple[str, float | None], int]
-    sums: dict[str, bool]
-
-
-class Slots:
-    """States of one frame each; old(j) is slot j before the step, put/move say what it holds after it."""
-
-    def __init__(self, step: Builder, label: str, fact: Fact, shape: tuple[int, ...], count: int, fill: float) -> None:
-        self.step, self.new = step, [""] * count
-        self.names = [step.state(f"{label}.slot{j}", fact, (1, *shape), 1, fill) for j in range(count)]
-
-    def old(self, j: int) -> str:
-        return f"{self.names[j]}.in"
-
-    def put(self, j: int, tensor: str) -> None:
-        self.step.state_out[self.names[j]] = (tensor, None)
-
-    def move(self, j: int, source: int) -> None:
-        """Slot j takes what slot `source` held before the step."""
-        self.step.state_out[self.names[j]] = (self.old(source), self.old(source))
-
-
-class Builder:
-    def __init__(self, facts: Facts, plan: Plan) -> None:
-        self.facts, self.plan, self.hop = facts, plan, facts.hop
-        self.nodes: list[onnx.NodeProto] = []
-        self.arrays: dict[str, np.ndarray] = {}
-        self.states: list[StateSpec] = []
-        self.state_out: dict[str, tuple[str, str | None]] = {}  # state -> (tensor, input it merely copies)
-        self.wanted: dict[tuple[str, float | None], int] = {}  # depths this pass asked for
-        self.eligible: dict[str, tuple[str, int, int]] = {}  # conv -> (wire, past frames, floats of one partial sum)
-        self._tensors: dict[str, str] = {}  # wire -> tensor of the step graph
-        self._derived: dict[str, Fact] = {}
-        self._made: dict[tuple, str] = {}  # masks, buffers, constants made before
-        self._past_of: dict[tuple[str, float | None], Slots | tuple[str, int]] = {}
-        self._names: set[str] = set()
-        self._last_t = 0
-
-    # -- wires ---------------------------------------------------------------------------------------------------------
-
-    def fact(self, wire: str) -> Fact:
-        return self._derived.get(wire) or self.facts[wire]
-
-    def m(self, fact: Fact) -> int:
-        return self.hop // fact.every
-
-    def frame_shape(self, wire: str) -> tuple[int, ...]:
-        return ax.step_shape(self.fact(wire).axes)
-
-    def put(self, wire: str, tensor: str) -> None:
-        """Says which tensor holds the frames of a wire; two wires may share one under different frame numbers."""
-        self._tensors[wire] = tensor
-
-    @property
-    def tensors(self) -> dict[str, str]:
-        """Wire -> tensor of the step graph."""
-        return self._tensors
-
-    def raw(self, wire: str) -> str:
-        """The tensor of a wire, frames numbered as its fact says (perhaps negative lag behind a Pad)."""
-        return self._tensors[wire]
-
-    def wire(self, wire: str) -> str:
-        """The tensor of a wire for an operator that works frame by frame."""
-        return self.delayed(None, wire, max(0, -self.fact(wire).lag))
-
-    def derive(self, wire: str, make: Callable[[str], str], node: Node, axes: ax.Axes) -> str:
-        """A wire with the same frames as `wire`, each changed by `make` (a spatial pool, say)."""
-        source = self.raw(wire)
-        made = make(source)
-        if made == source and ax.step_shape(axes) == self.frame_shape(wire):
-            return wire
-        name = f"{node.name}::space"
-        self._derived[name] = replace(self.fact(wire), axes=axes)
-        self._tensors[name] = made
-        return name
-
-    # -- nodes and constants -------------------------------------------------------------------------------------------
-
-    def _unique(self, name: str) -> str:
-        made, n = name, 1
-        while made in self._names:
-            n += 1
-            made = f"{name}#{n}"
-        self._names.add(made)
-        return made
-
-    def emit(self, op: str, inputs: list[str], name: str, outputs: int = 1, **attrs):  # type: ignore[no-untyped-def]
-        """Adds a node; returns its output's name (a list for several outputs)."""
-        name = self._unique(name)
-        made = [name if outputs == 1 else f"{name}.{i}" for i in range(outputs)]
-        attrs = {key: value for key, value in attrs.items() if value is not None}
-        self.nodes.append(helper.make_node(op, inputs, made, name=name, **attrs))
-        return made[0] if outputs == 1 else made
-
-    def const(self, array: np.ndarray | np.generic, name: str) -> str:
-        name = self._unique(name)
-        self.arrays[name] = np.asarray(array)
-        return name
-
-    def ints(self, values: list[int]) -> str:
-        return self._once(("ints", *values), lambda: self.const(np.array(values, np.int64), "ints." + "_".join(map(str, values))))
-
-    def scalar(self, value: float) -> str:
-        return self._once(("scalar", value), lambda: self.const(np.float32(value), f"scalar.{value:g}"))
+class Builder(Memory):
+    """The `step` that rules write to."""
 
     def constant(self, name: str) -> np.ndarray | None:
         """A constant of the clip graph as an array."""
@@ -149,181 +30,16 @@ class Builder:
         array = self.constant(name)
         return self._once(("same", name), lambda: self.const(array, name)) if array is not None else ""
 
-    def _once(self, key: tuple, make: Callable[[], str]) -> str:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
     def axis_of(self, node: Node, fact: Fact, axis: int) -> int:
         made = ax.step_axis(fact.axes, axis)
         if made is None:
-            raise unsupported(node, f"Axis {axis} has no place of its own in four axes.", got=f"shape {fact.clip_shape}",
-                              hint="avoid tensors of more than five axes here")
+            raise unsupported(
+                node,
+                f"Axis {axis} has no place of its own in four axes.",
+                got=f"shape {fact.clip_shape}",
+                hint="avoid tensors of more than five axes here",
+            )
         return made
-
-    # -- states --------------------------------------------------------------------------------------------------------
-
-    def state(self, label: str, fact: Fact, shape: tuple[int, ...], frames: int, fill: float | None) -> str:
-        """Declares a float state; returns its name, to which '.in' and '.out' belong."""
-        name = self._unique(f"state.{label}")
-        self.states.append(StateSpec(input=f"{name}.in", output=f"{name}.out", shape=shape, every=fact.every, delay=fact.delay,
-                                     lag=fact.lag, frames=frames, fill=fill or 0.0))
-        return name
-
-    def slots(self, node: Node, wire: str, count: int) -> Slots:
-        """Partial sums of an output wire."""
-        return Slots(self, node.label, self.fact(wire), self.frame_shape(wire), count, 0.0)
-
-    def t(self, last: int) -> str:
-        """The step counter (1,), which counts at least up to `last` before it stays."""
-        self._last_t = max(self._last_t, last)
-        return f"{COUNTER}.in"
-
-    def _mask(self, fact: Fact, rank: int) -> str:
-        """Which of the m frames of a wire have an index >= 0: bool (m, 1, ...)."""
-        m, lag = self.m(fact), fact.lag
-        first = [max(0, -(-(lag - q) // m)) for q in range(m)]  # frame q exists from step ceil((lag - q) / m)
-        shape = (m,) + (1,) * (rank - 1) if m > 1 else (1,)
-
-        def make() -> str:
-            counter = self.t(max(first))
-            return self.emit("GreaterOrEqual", [counter, self.const(np.array(first, np.int64).reshape(shape), "mask.from")], "mask")
-
-        return self._once(("mask", shape, tuple(first)), make)
-
-    def masked(self, wire: str, fill: float) -> str:
-        """The wire's tensor with `fill` in place of frames before the beginning."""
-        fact, tensor = self.fact(wire), self.raw(wire)
-        if fact.lag <= 0:
-            return tensor
-        mask = self._mask(fact, len(self.frame_shape(wire)) + 1)
-        return self._once(("where", tensor, fact.lag, fill), lambda: self.emit("Where", [mask, tensor, self.scalar(fill)], "started"))
-
-    def _history(self, node: Node | None, wire: str, fill: float | None, depth: int) -> tuple[float | None, int]:
-        """Books `depth` past frames of a wire; returns (fill, depth) of the history that serves it."""
-        if self.fact(wire).fill is not None:
-            fill = self.fact(wire).fill
-        key = (wire, fill)
-        self.wanted[key] = max(self.wanted.get(key, 0), depth)
-        if fill is None:  # any history of the wire will do: nobody reads its frames before the beginning
-            fill = next((f for (w, f), d in self.plan.depths.items() if w == wire and f is not None), None)
-        return fill, max(depth, self.plan.depths.get((wire, fill), 0))
-
-    def _past(self, node: Node | None, wire: str, fill: float | None, depth: int) -> Slots | tuple[str, int]:
-        """The history of a wire: slots, or (a buffer of past and new frames, how many are past)."""
-        fill, depth = self._history(node, wire, fill, depth)
-        fact, shape = self.fact(wire), self.frame_shape(wire)
-        label = node.label if node else wire
-        key = (wire, fill)
-        if key not in self._past_of:
-            new = self.masked(wire, fill) if fill is not None else self.raw(wire)
-            if self.m(fact) == 1 and prod(shape) >= _SLOT_FLOATS:
-                slots = Slots(self, label, fact, shape, depth, fill or 0.0)
-                slots.put(0, new)
-                for j in range(1, depth):
-                    slots.move(j, j - 1)
-                self._past_of[key] = slots
-            else:
-                state = self.state(label, fact, (depth, *shape), depth, fill)
-                buffer = self.emit("Concat", [f"{state}.in", new], f"{label}::past", axis=0)
-                tail = self._frames(buffer, self.m(fact), depth, 1, depth + self.m(fact), f"{label}::keep")
-                self.state_out[state] = (tail, None)
-                self._past_of[key] = (buffer, depth)
-        return self._past_of[key]
-
-    def _frames(self, tensor: str, start: int, count: int, stride: int, of: int, name: str) -> str:
-        """Frames start, start + stride, ... of axis 0."""
-        if (start, count, stride) == (0, of, 1):
-            return tensor
-        end = start + (count - 1) * stride + 1
-        return self._once(
-            ("frames", tensor, start, count, stride),
-            lambda: self.emit("Slice", [tensor, self.ints([start]), self.ints([end]), self.ints([0]), self.ints([stride])], name),
-        )
-
-    # -- reading across time -------------------------------------------------------------------------------------------
-
-    def taps(self, node: Node, wire: str, window: Window, fill: float) -> list[str]:
-        """One tensor a tap of the window, each holding the frames that the outputs of this step read there."""
-        fact = self.fact(wire)
-        out = fact.through(window, self.facts.dense)
-        stride = 1 if self.facts.dense else window.stride
-        unit, m, m_out = fact.unit, self.m(fact), self.m(out)
-        # how many frames before the first new one tap i starts (negative: after it)
-        back = [out.lag * stride - fact.lag + (window.pad - i * window.dilation) * unit for i in range(window.taps)]
-        needs_fill = window.pad > 0  # otherwise no valid output reads a frame before the beginning
-        deepest = max(0, *back)
-        if m == 1 and deepest == 0:
-            return [self.masked(wire, fill) if needs_fill else self.raw(wire)] * window.taps
-        if deepest == 0:
-            tensor = self.masked(wire, fill) if needs_fill else self.raw(wire)
-            return [self._frames(tensor, -b, m_out, stride, m, f"{node.label}::frames{i}") for i, b in enumerate(back)]
-        past = self._past(node, wire, fill if needs_fill else None, deepest)
-        if isinstance(past, Slots):
-            now = self.masked(wire, fill) if needs_fill else self.raw(wire)
-            return [past.old(b - 1) if b > 0 else now for b in back]
-        buffer, depth = past
-        return [self._frames(buffer, depth - b, m_out, stride, depth + m, f"{node.label}::frames{i}") for i, b in enumerate(back)]
-
-    def delayed(self, node: Node | None, wire: str, frames: int) -> str:
-        """The wire as it was `frames` of its own frames ago."""
-        if frames <= 0:
-            return self.raw(wire)
-        past = self._past(node, wire, None, frames)
-        if isinstance(past, Slots):
-            return past.old(frames - 1)
-        buffer, depth = past
-        m = self.m(self.fact(wire))
-        return self._frames(buffer, depth - frames, m, 1, depth + m, f"{wire}::delayed{frames}")
-
-    def partial_sums(self, node: Node, wire: str, window: Window) -> bool:
-        """True if this convolution keeps partial sums: possible at one frame a step, chosen by the plan where smaller."""
-        fact = self.fact(wire)
-        stride = 1 if self.facts.dense else window.stride
-        if self.m(fact) != 1 or stride != 1 or fact.unit != 1 or window.reach < 0 or fact.lag < 0 or window.pad < 0:
-            return False
-        self.eligible[node.name] = (wire, (window.taps - 1) * window.dilation, prod(self.frame_shape(node.outputs[0])))
-        return self.plan.sums.get(node.name, True)
-
-    def window_mean(self, node: Node, wire: str, n: int, head: bool) -> str:
-        """Mean of the newest n frames, of those that exist in the first steps. head: one value a step; else one a frame.
-
-        A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
-        0/1 band matrix, and the counts come from a table indexed by the step counter.
-        """
-        fact = self.fact(wire)
-        settled = max(0, -fact.lag)
-        m, lag, u, shape = self.m(fact), max(0, fact.lag), fact.unit, self.frame_shape(wire)
-        if settled:
-            name = f"{node.name}::settled"
-            self._derived[name] = replace(fact, delay=0, fill=None)
-            self._tensors[name] = self.delayed(node, wire, settled)
-            wire, fact = name, self._derived[name]
-        rows = [m - 1] if head else list(range(m))
-        if n == 1:
-            return self._frames(self.raw(wire), rows[0], len(rows), 1, m, f"{node.label}::newest")
-        depth = (n - 1) * u
-        past = self._past(node, wire, 0.0, depth)
-        if isinstance(past, Slots):
-            frames = [past.old(i * u - 1) if i else self.masked(wire, 0.0) for i in range(n)]
-            total, size = self.emit("Sum", frames, f"{node.label}::sum"), len(shape) + 1
-        else:
-            buffer, depth = past
-            band = np.zeros((len(rows), depth + m), np.float32)
-            for r, row in enumerate(rows):
-                band[r, [depth + row - i * u for i in range(n)]] = 1
-            flat = self.emit("Reshape", [buffer, self.ints([depth + m, prod(shape)])], f"{node.label}::flat")
-            total, size = self.emit("MatMul", [self.const(band, f"{node.label}.band"), flat], f"{node.label}::sum"), 2
-        last = -(-((n - 1) * u + lag) // m)
-        counts = [[min(n, max(0, t * m - lag + r) // u + 1) for r in rows] for t in range(last + 1)]
-        table = self.const((1 / np.array(counts)).astype(np.float32), f"{node.label}.share")  # (t, rows)
-        share = self.emit("Gather", [table, self.t(last)], f"{node.label}::share", axis=0)  # (1, rows)
-        column = (len(rows),) + (1,) * (size - 1)
-        if column != (1, 1):
-            share = self.emit("Reshape", [share, self.ints(list(column))], f"{node.label}::shares")
-        mean = self.emit("Mul", [total, share], f"{node.label}::mean")
-        return mean if size == len(shape) + 1 and size != 2 or len(shape) == 1 else self.emit(
-            "Reshape", [mean, self.ints([len(rows), *shape])], node.label)
 
     # -- operands of different shape -----------------------------------------------------------------------------------
 
@@ -348,13 +64,18 @@ class Builder:
         made = []
         for group in ax.step_groups(out.axes):
             part = [sizes[i] for i in group]
-            if any(size != 1 for size in part) and part != [full[i] for i in group]:
-                if len(group) > 1:
-                    raise unsupported(node, "A broadcast over merged axes.", hint="avoid element-wise operators inside a channel shuffle")
+            uneven = any(size != 1 for size in part) and part != [full[i] for i in group]
+            if uneven and len(group) > 1:
+                hint = "avoid element-wise operators inside a channel shuffle"
+                raise unsupported(node, "A broadcast over merged axes.", hint=hint)
             made.append(prod(part))
         if prod(made) != prod(sizes):
-            raise unsupported(node, "A tensor without time varies along the time axis.", got=f"shape {tuple(sizes)}",
-                              hint="time-dependent constants cannot be streamed")
+            raise unsupported(
+                node,
+                "A tensor without time varies along the time axis.",
+                got=f"shape {tuple(sizes)}",
+                hint="time-dependent constants cannot be streamed",
+            )
         return tuple(made)
 
     def constant_operand(self, node: Node, name: str, out: Fact) -> str:
@@ -362,16 +83,22 @@ class Builder:
         if array is None:
             raise unsupported(node, f"Input {name!r} is computed at run time.", hint="export with static shapes")
         if array.size == 1:
-            return self._once(("same", name), lambda: self.const(array.reshape(()), name))
+            scalar = array.reshape(())
+            return self._once(("same", name), lambda: self.const(scalar, name))
         array = _without_time(node, array.reshape((1,) * (len(out.axes) - array.ndim) + array.shape), out.axes)
         shape = (1, *self._grouped(node, list(array.shape), out))
-        return self._once(("operand", name, shape), lambda: self.const(array.reshape(shape), name))
+        framed = array.reshape(shape)
+        return self._once(("operand", name, shape), lambda: self.const(framed, name))
 
     def constant_frame(self, node: Node, name: str, axes: ax.Axes) -> str:
         """A constant operand of Concat: the same frame m times."""
         array = self.constant(name)
         if array is None or array.ndim != len(axes):
-            raise unsupported(node, f"Input {name!r} of Concat is neither a wire nor a constant frame.", hint="export with static shapes")
+            raise unsupported(
+                node,
+                f"Input {name!r} of Concat is neither a wire nor a constant frame.",
+                hint="export with static shapes",
+            )
         array = _without_time(node, array, axes)
         groups = [prod(array.shape[i] for i in group) for group in ax.step_groups(axes)]
         m = self.m(self.facts[node.outputs[0]])
@@ -381,8 +108,8 @@ class Builder:
 
     def finish(self, frames: str, output: str, opset: int) -> onnx.ModelProto:
         """The step model: inputs (frames, states), outputs (logits, states), unused nodes removed."""
-        if self._last_t or any(f"{COUNTER}.in" in node.input for node in self.nodes):
-            limit = self.const(np.array([self._last_t], np.int64), "t.last")
+        if self.last_t or any(f"{COUNTER}.in" in node.input for node in self.nodes):
+            limit = self.const(np.array([self.last_t], np.int64), "t.last")
             more = self.emit("Add", [f"{COUNTER}.in", self.ints([1])], "t.next")
             self.state_out[COUNTER] = (self.emit("Min", [more, limit], "t.kept"), None)
             self.states.append(StateSpec(input=f"{COUNTER}.in", output=f"{COUNTER}.out", shape=(1,), dtype="int64"))
@@ -390,37 +117,24 @@ class Builder:
             state.model_copy(update={"copy_of": self.state_out[state.input.removesuffix(".in")][1]}) for state in self.states
         ]
         outputs = {"logits": self.raw(output)} | {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
-        self._publish(outputs)
+        renamed = self.publish(outputs)
+        self.tensors = {wire: renamed.get(tensor, tensor) for wire, tensor in self.tensors.items()}
         shape = self.frame_shape(self.facts.graph.input)
         types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
         logits = [self.m(self.fact(output)), *self.frame_shape(output)]
+        nodes, constants = self.needed(set(outputs))
         graph = helper.make_graph(
-            _needed(self.nodes, set(outputs)), "step",
+            nodes,
+            "step",
             [helper.make_tensor_value_info(frames, TensorProto.FLOAT, [self.hop, *shape])]
             + [helper.make_tensor_value_info(s.input, types[s.dtype], list(s.shape)) for s in self.states],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)]
             + [helper.make_tensor_value_info(s.output, types[s.dtype], list(s.shape)) for s in self.states],
         )
-        used = {name for node in graph.node for name in node.input}
-        graph.initializer.extend(
-            numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in self.arrays.items() if name in used
+        graph.initializer.extend(constants)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", max(18, opset))], ir_version=9, producer_name="everyframe"
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(18, opset))], ir_version=9, producer_name="everyframe")
-
-    def _publish(self, outputs: dict[str, str]) -> None:
-        """Gives tensors their output names: by renaming where a node makes the tensor, by Identity where that is not enough."""
-        made = {name for node in self.nodes for name in node.output}
-        renamed: dict[str, str] = {}
-        for public, tensor in outputs.items():
-            if tensor in made and tensor not in renamed:
-                renamed[tensor] = public
-            else:
-                self.nodes.append(helper.make_node("Identity", [tensor], [public], name=public))
-        for node in self.nodes:
-            for names in (node.input, node.output):
-                for i, name in enumerate(names):
-                    names[i] = renamed.get(name, name)
-        self._tensors = {wire: renamed.get(tensor, tensor) for wire, tensor in self._tensors.items()}
 
 
 def _without_time(node: Node, array: np.ndarray, axes: ax.Axes) -> np.ndarray:
@@ -429,17 +143,11 @@ def _without_time(node: Node, array: np.ndarray, axes: ax.Axes) -> np.ndarray:
         if ax.is_frame_axis(axis) and array.shape[i] > 1:
             first = array.take([0], axis=i)
             if not np.array_equal(np.broadcast_to(first, array.shape), array):
-                raise unsupported(node, "A constant changes along time.", got=f"shape {array.shape}",
-                                  hint="temporal position embeddings and the like cannot be streamed")
+                raise unsupported(
+                    node,
+                    "A constant changes along time.",
+                    got=f"shape {array.shape}",
+                    hint="temporal position embeddings and the like cannot be streamed",
+                )
             array = first
     return array
-
-
-def _needed(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    kept: list[onnx.NodeProto] = []
-    wanted = set(outputs)
-    for node in reversed(nodes):
-        if wanted & set(node.output):
-            kept.append(node)
-            wanted |= set(node.input)
-    return kept[::-1]

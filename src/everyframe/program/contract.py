@@ -182,11 +182,15 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
         raise ModelError("The model file cannot be read.", where=path, got=error.strerror or str(error)) from None
     except Exception as error:  # protobuf raises its own DecodeError; onnx wraps several others
         raise ModelError(
-            "This is not a readable ONNX model.", where=path, got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            "This is not a readable ONNX model.",
+            where=path,
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
             hint="export or download it again: the file is damaged or of another format",
         ) from None
     if not model.graph.node or not model.graph.output:
-        raise ModelError("The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again")
+        raise ModelError(
+            "The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again"
+        )
     return model
 
 
@@ -201,7 +205,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         problem = "permission denied"
     if problem:
-        raise OutputError("The output cannot be written.", where=path, got=problem, hint="choose a file in a writable folder that exists")
+        raise OutputError(
+            "The output cannot be written.",
+            where=path,
+            got=problem,
+            hint="choose a file in a writable folder that exists",
+        )
 
 
 def save(model: onnx.ModelProto, path: str | os.PathLike[str]) -> Path:
@@ -217,14 +226,17 @@ def write_bytes(data: bytes, path: str | os.PathLike[str]) -> Path:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        umask = os.umask(0); os.umask(umask)
+        umask = os.umask(0)
+        os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes private files; a model is an ordinary one
         Path(temporary).replace(path)
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise OutputError(
-            "The output cannot be written.", where=path, got=error.strerror or str(error),
+            "The output cannot be written.",
+            where=path,
+            got=error.strerror or str(error),
             hint="choose a folder that exists and is writable, with enough free space",
         ) from None
     return path

@@ -25,7 +25,8 @@ def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | Non
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many private exception types
         raise ModelError(
-            "onnxruntime does not accept this model.", got=str(error).splitlines()[0],
+            "onnxruntime does not accept this model.",
+            got=str(error).splitlines()[0],
             hint="check it with `python -m onnx.checker`-style tools or export it again with a newer exporter",
         ) from None
 

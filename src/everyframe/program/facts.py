@@ -140,20 +140,26 @@ class Facts:
         facts = [self.table[name] for name in names]
         if len({f.pooled for f in facts}) == 1 and len({(f.every, f.spacing) for f in facts}) > 1:
             raise ModelError(
-                f"Wires of different frame rates meet in {node.op}.", where=where(node),
+                f"Wires of different frame rates meet in {node.op}.",
+                where=where(node),
                 expected="equal temporal strides on all inputs",
                 got=", ".join(f"{n!r}: a frame every {f.spacing} stream frames" for n, f in zip(names, facts, strict=True)),
                 hint="pool the faster one over time, or give both branches the same temporal stride",
             )
         if len({f.pooled for f in facts}) > 1:
             raise ModelError(
-                f"A value averaged over time meets frames again in {node.op}, but not as a gate.", where=where(node),
+                f"A value averaged over time meets frames again in {node.op}, but not as a gate.",
+                where=where(node),
                 hint="use the average only for the classifier, or as a squeeze-and-excite gate (--se frame|window)",
             )
         return replace(
             facts[0],
-            delay=max(0, *(f.delay for f in facts)), left=max(f.left for f in facts), right=max(f.right for f in facts),
-            frames=max(f.frames for f in facts), fill=None, nonneg=False,
+            delay=max(0, *(f.delay for f in facts)),
+            left=max(f.left for f in facts),
+            right=max(f.right for f in facts),
+            frames=max(f.frames for f in facts),
+            fill=None,
+            nonneg=False,
             feature_delay=max(f.feature_delay for f in facts),
         )
 
@@ -162,8 +168,16 @@ class Facts:
         window = self.options.window or fact.frames
         delay = max(0, fact.delay)
         return replace(
-            fact, every=self.hop, spacing=self.hop, delay=delay // self.hop * self.hop, feature_delay=delay,
-            left=fact.left + (window - 1) * fact.spacing, frames=1, pooled=True, fill=None, **changes,  # type: ignore[arg-type]
+            fact,
+            every=self.hop,
+            spacing=self.hop,
+            delay=delay // self.hop * self.hop,
+            feature_delay=delay,
+            left=fact.left + (window - 1) * fact.spacing,
+            frames=1,
+            pooled=True,
+            fill=None,
+            **changes,  # type: ignore[arg-type]
         )
 
 
@@ -186,10 +200,16 @@ def _propagate_once(graph: Graph, options: Options, hop: int) -> Facts:
     from everyframe.program import rules
 
     shape = graph.shapes[graph.input]
-    if len(shape) != len(options.layout) or "T" not in options.layout or ("N" in options.layout and shape[options.layout.index("N")] != 1):
+    if (
+        len(shape) != len(options.layout)
+        or "T" not in options.layout
+        or ("N" in options.layout and shape[options.layout.index("N")] != 1)
+    ):
         raise ModelError(
-            "The network's input is not one clip.", where=f"input {graph.input!r}",
-            expected=f"{len(options.layout)} axes {options.layout} with N = 1", got=str(shape),
+            "The network's input is not one clip.",
+            where=f"input {graph.input!r}",
+            expected=f"{len(options.layout)} axes {options.layout} with N = 1",
+            got=str(shape),
             hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
         )
     facts = Facts(graph, options, hop)

@@ -61,20 +61,40 @@ class Graph:
             name = node.name or f"{node.op_type}_{i}"
             label = _label(node, constants)
             # a layer without weights is named after the module of the last weights before it: 'blocks.2.conv_c' -> 'blocks.2.add'
-            path[node.output[0]] = max((path[x] for x in node.input if x in path), default=(0, "")) if not label else (i + 1, label)
+            path[node.output[0]] = (
+                max((path[x] for x in node.input if x in path), default=(0, "")) if not label else (i + 1, label)
+            )
             if not label and (module := path[node.output[0]][1].rpartition(".")[0]):
                 label = f"{module}.{node.op_type.lower()}"
             nodes.append(
-                Node(node.op_type, name, tuple(node.input), tuple(node.output), attrs, f"{i + 1} of {len(proto.node)}", label or name)
+                Node(
+                    node.op_type,
+                    name,
+                    tuple(node.input),
+                    tuple(node.output),
+                    attrs,
+                    f"{i + 1} of {len(proto.node)}",
+                    label or name,
+                )
             )
         inputs = [value.name for value in proto.input if value.name not in constants]
         if len(inputs) != 1:
             raise ModelError(
-                "A clip network has exactly one input.", where="graph inputs", expected="one tensor (1, C, T, H, W)",
-                got=", ".join(inputs) or "none", hint="export the network so that it takes only the clip",
+                "A clip network has exactly one input.",
+                where="graph inputs",
+                expected="one tensor (1, C, T, H, W)",
+                got=", ".join(inputs) or "none",
+                hint="export the network so that it takes only the clip",
             )
-        graph = cls(model, nodes, constants, static_shapes(model), inputs[0], tuple(o.name for o in proto.output),
-                    next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
+        graph = cls(
+            model,
+            nodes,
+            constants,
+            static_shapes(model),
+            inputs[0],
+            tuple(o.name for o in proto.output),
+            next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
+        )
         for node in nodes:
             for name in dict.fromkeys(filter(None, node.inputs)):
                 graph.consumers.setdefault(name, []).append(node)
@@ -119,7 +139,8 @@ def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     for value in model.graph.input:
         if value.name not in shapes:
             raise ModelError(
-                "The clip network's input has a dynamic shape.", where=f"input {value.name!r}",
+                "The clip network's input has a dynamic shape.",
+                where=f"input {value.name!r}",
                 expected="static (1, C, T, H, W)",
                 got="(" + ", ".join(d.dim_param or str(d.dim_value) for d in value.type.tensor_type.shape.dim) + ")",
                 hint="export it with the clip length it was trained on; that length is part of what was learned",

@@ -1,6 +1,6 @@
 """clip ONNX -> step ONNX: the road from file to file, and the three layout passes.
 
-    load -> fold -> cut dead taps -> facts -> plan (twice) -> build -> attach metadata -> check -> verify -> save
+load -> fold -> cut dead taps -> facts -> plan (twice) -> build -> attach metadata -> check -> verify -> save
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 
 import onnx
 
 from everyframe.errors import ModelError, UsageError
 from everyframe.program import contract, rules
 from everyframe.program.builder import Builder, Plan
-from everyframe.program.contract import Metadata, Preprocess, Provenance
+from everyframe.program.contract import Metadata, Preprocess
 from everyframe.program.facts import Facts, Options, propagate
 from everyframe.program.graph import Graph
 from everyframe.program.passes.fold import fold
@@ -28,9 +27,10 @@ RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained
 
 @dataclass
 class Conversion:
-    """A step network and what was decided on the way. clip: the folded clip network whose behaviour it has."""
+    """A step network and what was decided on the way. source: the clip network as given; clip: folded, dead taps cut."""
 
     step: onnx.ModelProto
+    source: onnx.ModelProto
     clip: onnx.ModelProto
     facts: Facts
     metadata: Metadata
@@ -94,37 +94,69 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
     _check(options)
     given = contract.metadata_of(model)
     if given is not None and given.kind != "clip":
-        raise ModelError(f"This is a {given.kind} network already.", expected="a clip network", hint="`everyframe info FILE` shows it")
+        raise ModelError(
+            f"This is a {given.kind} network already.",
+            expected="a clip network",
+            hint="`everyframe info FILE` shows it",
+        )
     clip, facts, notes = prepare(model, options)
     if len(facts.graph.outputs) != 1:
-        raise ModelError("A clip network has one output, the logits.", got=", ".join(facts.graph.outputs), hint="export it with one output")
+        raise ModelError(
+            "A clip network has one output, the logits.",
+            got=", ".join(facts.graph.outputs),
+            hint="export it with one output",
+        )
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
     feature_delay = out.feature_delay if out.pooled else max(0, out.delay)
-    source = given or Metadata(kind="clip", frames=facts[facts.graph.input].frames,
-                               preprocess=_default_preprocess(builder.frame_shape(facts.graph.input)))
+    source = given or Metadata(
+        kind="clip",
+        frames=facts[facts.graph.input].frames,
+        preprocess=_default_preprocess(builder.frame_shape(facts.graph.input)),
+    )
     if options.window and not facts.heads:
-        raise UsageError("--window needs a network that averages over time before its classifier.",
-                         got="no such average in this network", hint="leave --window away")
-    metadata = source.model_copy(update={
-        "kind": "step", "hop": facts.hop, "rate": options.rate, "se": options.se, "taps": options.taps,
-        "labels": labels or source.labels, "states": tuple(builder.states),
-        "feature_delay": feature_delay, "delay": max(feature_delay, out.right + _window_frames(facts)),
-        "receptive_field": out.left + out.right + 1,
-        "window": _window(facts),
-        "provenance": source.provenance.model_copy(update={
-            "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
-            "tool": f"everyframe {_version()}", "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if notes else []), "step"),
-            "notes": (*source.provenance.notes, *notes),
-        }),
-    })
+        raise UsageError(
+            "--window needs a network that averages over time before its classifier.",
+            got="no such average in this network",
+            hint="leave --window away",
+        )
+    metadata = source.model_copy(
+        update={
+            "kind": "step",
+            "hop": facts.hop,
+            "rate": options.rate,
+            "se": options.se,
+            "taps": options.taps,
+            "labels": labels or source.labels,
+            "states": tuple(builder.states),
+            "feature_delay": feature_delay,
+            "delay": max(feature_delay, out.right + _window_frames(facts)),
+            "receptive_field": out.left + out.right + 1,
+            "window": _window(facts),
+            "provenance": source.provenance.model_copy(
+                update={
+                    "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
+                    "tool": f"everyframe {_version()}",
+                    "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if notes else []), "step"),
+                    "notes": (*source.provenance.notes, *notes),
+                }
+            ),
+        }
+    )
     contract.attach(step, metadata)
-    return Conversion(step, clip, facts, metadata, builder.tensors, notes)
+    return Conversion(step, model, clip, facts, metadata, builder.tensors, notes)
 
 
 def stream(
-    clip: str | os.PathLike[str], output: str | os.PathLike[str], *, rate: str = "native", window: int | None = None,
-    se: str = "frame", taps: str = "trained", layout: str = "NCTHW", labels: tuple[str, ...] | None = None,
+    clip: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    rate: str = "native",
+    window: int | None = None,
+    se: str = "frame",
+    taps: str = "trained",
+    layout: str = "NCTHW",
+    labels: tuple[str, ...] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written.
@@ -137,7 +169,7 @@ def stream(
     from everyframe.program.verify import verify
 
     say = progress or (lambda _: None)
-    _check_folder(Path(output))
+    contract.check_writable(output)  # before the long work
     say("converting")
     made = convert(contract.load(clip), Options(rate, window, se, taps, layout), labels=labels)
     onnx.checker.check_model(made.step, full_check=True)
@@ -148,18 +180,17 @@ def stream(
 
 
 def _check(options: Options) -> None:
-    for name, value, allowed in (("rate", options.rate, RATES), ("se", options.se, SE_MODES), ("taps", options.taps, TAP_MODES)):
+    for name, value, allowed in (
+        ("rate", options.rate, RATES),
+        ("se", options.se, SE_MODES),
+        ("taps", options.taps, TAP_MODES),
+    ):
         if value not in allowed:
             raise UsageError(f"Unknown --{name} {value!r}.", expected=" or ".join(allowed))
     if options.window is not None and not 1 <= options.window <= 4096:
         raise UsageError("--window is out of range.", expected="1 to 4096 frames", got=options.window)
     if sorted(set(options.layout) & set("NT")) not in (["N", "T"], ["T"]) or len(set(options.layout)) != len(options.layout):
         raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=options.layout)
-
-
-def _check_folder(path: Path) -> None:
-    """Finds an unwritable output before the long work."""
-    contract.check_writable(path)
 
 
 def _window(facts: Facts) -> int:
@@ -181,11 +212,11 @@ def _weights_digest(model: onnx.ModelProto) -> str:
 
 def _default_preprocess(shape: tuple[int, ...]) -> Preprocess:
     """For a network without metadata: resize to its input, scale to 0..1; one channel means gray."""
-    channels, height, width = shape if len(shape) == 3 else (3, None, None)
-    size = {"resize": (height, width)} if height else {}
+    channels, *size = shape
+    resize = (size[0], size[1]) if len(size) == 2 else None
     if channels == 1:
-        return Preprocess(color="gray", mean=(0.0,), std=(1.0,), **size)
-    return Preprocess(**size)
+        return Preprocess(color="gray", mean=(0.0,), std=(1.0,), resize=resize)
+    return Preprocess(resize=resize)
 
 
 def _version() -> str:
@@ -194,4 +225,4 @@ def _version() -> str:
     return __version__
 
 
-__all__ = ["Conversion", "Options", "Provenance", "build", "convert", "prepare", "stream"]
+__all__ = ["Conversion", "Options", "build", "convert", "prepare", "stream"]

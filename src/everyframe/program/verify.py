@@ -8,6 +8,7 @@ step (partial windows included).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -18,13 +19,17 @@ from everyframe.program.execute import run, session
 from everyframe.program.facts import Fact, Facts
 from everyframe.program.passes.lengthen import Reference, lengthen
 
+if TYPE_CHECKING:
+    from everyframe.program.step import Conversion
+
 TOLERANCE = 1e-5
 
 
-def verify(made, tolerance: float = TOLERANCE, frames: int | None = None, seed: int = 0) -> float:  # type: ignore[no-untyped-def]
+def verify(made: Conversion, tolerance: float = TOLERANCE, frames: int | None = None, seed: int = 0) -> float:
     """Largest difference relative to the largest reference value. Raises ConversionMismatch beyond `tolerance` or 3 times the
     noise floor (what a relative input change of 1e-7 does to the clip network), whichever is larger."""
-    facts: Facts = made.facts
+    facts = made.facts
+    _check_prepared(made, seed)
     video = make_video(facts, frames or default_frames(facts, made.metadata.feature_delay), seed)
     reference = lengthen(made.clip, facts, video.shape[0])
     features = _features(reference, facts, video)
@@ -38,11 +43,27 @@ def verify(made, tolerance: float = TOLERANCE, frames: int | None = None, seed: 
     floor = noise_floor(reference, facts, video, features)
     if not differences[worst] <= 3 * floor:
         raise ConversionMismatch(
-            "The step network disagrees with the clip network, so nothing was written.", where=f"tensor {worst!r}",
-            expected=f"a relative difference up to {max(tolerance, 3 * floor):.1e}", got=f"{differences[worst]:.1e}",
+            "The step network disagrees with the clip network, so nothing was written.",
+            where=f"tensor {worst!r}",
+            expected=f"a relative difference up to {max(tolerance, 3 * floor):.1e}",
+            got=f"{differences[worst]:.1e}",
             hint="please report it with the clip model; --rate, --se or --taps may avoid it",
         )
     return differences[worst]
+
+
+def _check_prepared(made: Conversion, seed: int) -> None:
+    """Folding and cutting taps must not change what the network says about a clip of its own length."""
+    facts = made.facts
+    clip = clip_input(facts, make_video(facts, facts[facts.graph.input].frames, seed))
+    output = facts.graph.outputs[0]
+    before, after = (run(model, {facts.graph.input: clip}, [output])[output] for model in (made.source, made.clip))
+    if not relative(after, before) <= TOLERANCE:
+        raise ConversionMismatch(
+            "The network changed while it was prepared, so nothing was written.", where=f"output {output!r}",
+            expected=f"a relative difference up to {TOLERANCE:.0e}", got=f"{relative(after, before):.1e}",
+            hint="please report it with the clip model; --taps all may avoid it",
+        )  # fmt: skip
 
 
 def make_video(facts: Facts, frames: int, seed: int) -> np.ndarray:
@@ -89,7 +110,9 @@ def _by_frame(array: np.ndarray, fact: Fact) -> np.ndarray:
     return np.moveaxis(array, time, 0).reshape(array.shape[time], *ax.step_shape(fact.axes))
 
 
-def stream_all(step: onnx.ModelProto, made, video: np.ndarray, wires: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:  # type: ignore[no-untyped-def]
+def stream_all(
+    step: onnx.ModelProto, made: Conversion, video: np.ndarray, wires: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Runs the step network over a video with a plain host loop. Returns (wire -> frames with index >= 0, logits by step)."""
     facts, metadata = made.facts, made.metadata
     probe = onnx.ModelProto()
@@ -177,4 +200,7 @@ def noise_floor(reference: Reference, facts: Facts, video: np.ndarray, features:
     """What a relative change of 1e-7 of the input does to the features: the least difference two float32 programs may show."""
     noise = 1 + 1e-7 * np.random.default_rng(1).choice(np.array([-1, 1], np.float32), video.shape)
     shaken = _features(reference, facts, (video * noise).astype(np.float32))
-    return max(relative(shaken[name].reshape(len(shaken[name]), -1), features[name].reshape(len(features[name]), -1)) for name in reference.wires)
+    return max(
+        relative(shaken[name].reshape(len(shaken[name]), -1), features[name].reshape(len(features[name]), -1))
+        for name in reference.wires
+    )

@@ -34,6 +34,8 @@ def check_finite(model: onnx.ModelProto) -> None:
             bad = array.size - int(np.isfinite(array).sum())
             if bad:
                 raise ModelError(
-                    "A weight tensor holds NaN or infinite values.", where=f"initializer {tensor.name!r}",
-                    got=f"{bad} of {array.size} values", hint="the training run diverged or the file is damaged: use another checkpoint",
+                    "A weight tensor holds NaN or infinite values.",
+                    where=f"initializer {tensor.name!r}",
+                    got=f"{bad} of {array.size} values",
+                    hint="the training run diverged or the file is damaged: use another checkpoint",
                 )

@@ -96,7 +96,11 @@ class _Rewriter:
         facts = self.facts
         if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
             return self._reshape(node)
-        if reduce.is_gate(node, facts) if node.op in ("ReduceMean", "GlobalAveragePool", "AveragePool") and reduce.collapses_time(node, facts) else False:
+        if (
+            reduce.is_gate(node, facts)
+            if node.op in ("ReduceMean", "GlobalAveragePool", "AveragePool") and reduce.collapses_time(node, facts)
+            else False
+        ):
             return self._gate(node)
         if node.op in ("Slice", "Split", "Gather"):
             return self._slice(proto, node)
@@ -106,7 +110,13 @@ class _Rewriter:
         for i, name in enumerate(node.inputs):  # a constant repeated for every frame of the clip
             array = facts.graph.constant(name)
             time = ax.time_axis(axes)
-            if array is not None and time is not None and array.ndim == len(axes) and array.shape[time] > 1 and node.op in pointwise.NONNEGATIVE:
+            if (
+                array is not None
+                and time is not None
+                and array.ndim == len(axes)
+                and array.shape[time] > 1
+                and node.op in pointwise.NONNEGATIVE
+            ):
                 copy.input[i] = self.const(array.take([0], axis=time), array.dtype.type)
         return [copy]
 
@@ -140,15 +150,26 @@ class _Rewriter:
         mean = f"{out}.space"
         if self.facts.options.se == "window":
             n = source.frames  # NCTHW with one position left: an average pool that counts only what exists
-            nodes.append(helper.make_node("AveragePool", [mean], [f"{out}.window"], kernel_shape=[n, 1, 1], pads=[n - 1, 0, 0, 0, 0, 0], count_include_pad=0))
+            nodes.append(
+                helper.make_node(
+                    "AveragePool",
+                    [mean],
+                    [f"{out}.window"],
+                    kernel_shape=[n, 1, 1],
+                    pads=[n - 1, 0, 0, 0, 0, 0],
+                    count_include_pad=0,
+                )
+            )
             mean = f"{out}.window"
         if ax.time_axis(self.facts[out].axes) is not None:
             nodes.append(helper.make_node("Identity", [mean], [out]))
         else:
             rest = [size for i, size in enumerate(source.clip_shape) if i not in reduced and i != 0]
             order = [time, *(i for i in range(len(source.axes)) if i != time)]
-            nodes += [helper.make_node("Transpose", [mean], [f"{out}.front"], perm=order),
-                      helper.make_node("Reshape", [f"{out}.front", self.const([-1, *rest])], [out])]
+            nodes += [
+                helper.make_node("Transpose", [mean], [f"{out}.front"], perm=order),
+                helper.make_node("Reshape", [f"{out}.front", self.const([-1, *rest])], [out]),
+            ]
         return nodes
 
     def _slice(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
@@ -162,8 +183,10 @@ class _Rewriter:
             starts = np.cumsum([0, *sizes]).tolist()
             if axis != time:
                 return [proto]
-            return [self._cut(node.inputs[0], out, [(axis, a, b, 1)], source.frames, time)
-                    for out, a, b in zip(node.outputs, starts, starts[1:], strict=False)]
+            return [
+                self._cut(node.inputs[0], out, [(axis, a, b, 1)], source.frames, time)
+                for out, a, b in zip(node.outputs, starts, starts[1:], strict=False)
+            ]
         else:
             axis, indices = slicing.indices(node, self.facts, source)
             if axis != time or indices.ndim == 0:

@@ -18,7 +18,8 @@ from everyframe.program.rules.spatial import Spatial
 def live_taps(window: Window, frames_in: int, frames_out: int) -> list[int]:
     """Taps that read at least one real frame for some output frame of the clip."""
     return [
-        i for i in range(window.taps)
+        i
+        for i in range(window.taps)
         if any(0 <= j * window.stride - window.pad + i * window.dilation < frames_in for j in range(frames_out))
     ]
 
@@ -39,13 +40,11 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
             first, last, pads = kept
             _apply(clip, protos[node.outputs[0]], space, first, last, pads)
             length = facts[facts.graph.input].frames
-            notes.append(f"{node.label}: {window_text(first, last, space.window)} met a frame in the {length}-frame clip; the others are removed")
+            notes.append(
+                f"{node.label}: {kept[1] - kept[0] + 1} of {space.window.taps} temporal taps ever met a frame in the "
+                f"{length}-frame clip; the others are removed"
+            )
     return notes
-
-
-def window_text(first: int, last: int, window: Window) -> str:
-    kept = last - first + 1
-    return f"{kept} of {window.taps} temporal taps ever"
 
 
 def _trim(node: Node, window: Window, live: list[int], dims: int, t: int) -> tuple[int, int, list[int]] | None:

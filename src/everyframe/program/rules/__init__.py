@@ -18,7 +18,19 @@ from everyframe.errors import UnsupportedOperator
 from everyframe.program.facts import Fact, Facts, where
 from everyframe.program.graph import Node
 
-_FILES = ("conv", "pool", "reduce", "pointwise", "normalize", "concat", "slicing", "pad", "reshape", "transpose", "matmul")
+_FILES = (
+    "conv",
+    "pool",
+    "reduce",
+    "pointwise",
+    "normalize",
+    "concat",
+    "slicing",
+    "pad",
+    "reshape",
+    "transpose",
+    "matmul",
+)
 
 
 class Rule(Protocol):
@@ -66,7 +78,8 @@ def of(node: Node) -> type[Rule]:
     rule = _RULES.get(node.op) or load().get(node.op)
     if rule is None:
         raise UnsupportedOperator(
-            f"There is no streaming rule for operator {node.op}.", where=where(node),
+            f"There is no streaming rule for operator {node.op}.",
+            where=where(node),
             got=f"it reads {node.inputs[0]!r}, which depends on the clip",
             hint=_ADVICE.get(node.op, "replace it in the network by supported operators (docs/stream.md lists them)"),
         )

@@ -26,8 +26,12 @@ class Concat:
         joined = facts.join(node, timed)
         size = facts.graph.shapes[node.outputs[0]][axis]
         if ax.step_axis(first.axes, axis) is None:
-            raise unsupported(node, "Concat along an axis that holds time and something else.", got=f"shape {first.clip_shape}",
-                              hint="concatenate over channels")
+            raise unsupported(
+                node,
+                "Concat along an axis that holds time and something else.",
+                got=f"shape {first.clip_shape}",
+                hint="concatenate over channels",
+            )
         axes = (*first.axes[:axis], (ax.Atom(size),), *first.axes[axis + 1 :])
         nonneg = len(timed) == len(node.inputs) and all(facts[name].nonneg for name in timed)
         return replace(joined, axes=axes, nonneg=nonneg)
@@ -45,7 +49,9 @@ class Concat:
             return
         out = facts[node.outputs[0]]
         inputs = [
-            step.delayed(node, name, out.lag - facts[name].lag) if name in facts.table else step.constant_frame(node, name, first.axes)
+            step.delayed(node, name, out.lag - facts[name].lag)
+            if name in facts.table
+            else step.constant_frame(node, name, first.axes)
             for name in node.inputs
         ]
         step.put(node.outputs[0], step.emit("Concat", inputs, node.label, axis=ax.step_axis(first.axes, axis)))
@@ -59,11 +65,11 @@ def _padding(node: Node, facts: Facts) -> tuple[int, float]:
     axis = node.attr("axis") % len(facts[timed[0]].axes)
     if len(timed) != 1 or len(values) > 1:
         raise unsupported(
-            node, "Wires are joined along time.", expected="one wire, with constant frames of one value before or behind it",
+            node,
+            "Wires are joined along time.",
+            expected="one wire, with constant frames of one value before or behind it",
             got=f"{len(timed)} wires depend on the clip",
             hint="a temporal shift is a slice, constant padding and a concatenation over channels",
         )
     before = node.inputs[: node.inputs.index(timed[0])]
     return sum(facts.graph.shapes[name][axis] for name in before), values.pop() if values else 0.0
-
-

@@ -15,14 +15,19 @@ class Linear:
         source = facts.get(node.inputs[0])
         weight = facts.graph.constant(node.inputs[1])
         if source is None or weight is None or weight.ndim != 2 or node.attr("transA", 0):
-            raise unsupported(node, "A product of two tensors that depend on the clip cannot be streamed.",
-                              expected="a linear layer with constant weights (K, O) on the last axis",
-                              hint="attention and bilinear layers are not supported; use convolutions")
+            raise unsupported(
+                node,
+                "A product of two tensors that depend on the clip cannot be streamed.",
+                expected="a linear layer with constant weights (K, O) on the last axis",
+                hint="attention and bilinear layers are not supported; use convolutions",
+            )
         last = len(source.axes) - 1
         if ax.time_is_mixed(source.axes) or ax.step_axis(source.axes, last) is None:
             raise unsupported(
-                node, "A linear layer reads several frames at once.", got=f"shape {source.clip_shape}, {source.frames} frames flattened",
-                hint=f"pool over time before the classifier, or use a clip length at which one frame is left (here {source.frames} are)",
+                node,
+                "A linear layer reads several frames at once.",
+                got=f"shape {source.clip_shape}, {source.frames} frames flattened",
+                hint="pool over time before the classifier, or use a clip length at which one frame is left",
             )
         size = facts.graph.shapes[node.outputs[0]][-1]
         return source.plain(axes=(*source.axes[:last], (ax.Atom(size),)), nonneg=False)

@@ -15,11 +15,18 @@ class BatchNorm:
         fact = facts[node.inputs[0]]
         time = ax.time_axis(fact.axes)
         if ax.step_axis(fact.axes, 1) != 1:
-            raise unsupported(node, "Normalisation needs channels on axis 1.", got=f"shape {fact.clip_shape}",
-                              hint="keep the order (N, C, T, H, W)")
+            raise unsupported(
+                node,
+                "Normalisation needs channels on axis 1.",
+                got=f"shape {fact.clip_shape}",
+                hint="keep the order (N, C, T, H, W)",
+            )
         if node.op == "InstanceNormalization" and time is not None and time >= 2 and fact.frames > 1:
-            raise unsupported(node, "Instance normalisation averages over the whole clip.",
-                              hint="use batch normalisation, which is constant after training")
+            raise unsupported(
+                node,
+                "Instance normalisation averages over the whole clip.",
+                hint="use batch normalisation, which is constant after training",
+            )
         return fact.plain(nonneg=False)
 
     @staticmethod
@@ -36,8 +43,12 @@ class Softmax:
         fact = facts[node.inputs[0]]
         axis = node.attr("axis", -1) % len(fact.axes)
         if ax.step_axis(fact.axes, axis) is None or (facts.graph.opset < 13 and axis != len(fact.axes) - 1):
-            raise unsupported(node, f"{node.op} runs along time or over several axes.", got=f"axis {axis} of {fact.clip_shape}",
-                              hint="apply it over the classes only")
+            raise unsupported(
+                node,
+                f"{node.op} runs along time or over several axes.",
+                got=f"axis {axis} of {fact.clip_shape}",
+                hint="apply it over the classes only",
+            )
         return fact.plain(nonneg=node.op == "Softmax")
 
     @staticmethod

@@ -14,8 +14,12 @@ def padded(node: Node, facts: Facts, source: Fact, left: int, value: float, axes
     """The fact behind `left` constant frames of `value`."""
     frames = next((a.size for axis in axes for a in axis if a.kind == "T"), source.frames)
     if left > 0 and source.fill not in (None, value):
-        raise unsupported(node, "Time is padded twice with different values.", got=f"{source.fill} and {value}",
-                          hint="pad once, with one value")
+        raise unsupported(
+            node,
+            "Time is padded twice with different values.",
+            got=f"{source.fill} and {value}",
+            hint="pad once, with one value",
+        )
     made = source.relabelled(Window(pad=left), facts.dense, axes=axes, frames=frames, nonneg=source.nonneg and value >= 0)
     return Fact(**(made.__dict__ | {"fill": value if left > 0 else source.fill}))
 
@@ -26,20 +30,26 @@ class Pad:
     def fact(node: Node, facts: Facts) -> Fact:
         source = facts[node.inputs[0]]
         begin, end, value = _pads(node, facts)
-        axes = []
+        axes: list[ax.Axis] = []
         for i, (axis, b, e) in enumerate(zip(source.axes, begin, end, strict=True)):
             if ax.is_frame_axis(axis):
                 axes += ax.with_frames((axis,), facts.graph.shapes[node.outputs[0]][i])
             elif not b and not e:
                 axes.append(axis)
             elif any(atom.kind for atom in axis):
-                raise unsupported(node, "Padding along an axis that holds time and something else.", hint="pad time on its own axis")
+                raise unsupported(
+                    node, "Padding along an axis that holds time and something else.", hint="pad time on its own axis"
+                )
             else:
                 axes.append((ax.Atom(facts.graph.shapes[node.outputs[0]][i]),))
         left = _left(source, begin)
         if _mode(node) != "constant" and (left or any(end[i] for i, a in enumerate(source.axes) if ax.is_frame_axis(a))):
-            raise unsupported(node, f"Time is padded in mode {_mode(node)!r}.", expected="constant padding",
-                              hint="pad time with zeros: what comes later is not known in a stream")
+            raise unsupported(
+                node,
+                f"Time is padded in mode {_mode(node)!r}.",
+                expected="constant padding",
+                hint="pad time with zeros: what comes later is not known in a stream",
+            )
         return padded(node, facts, source, left, value, tuple(axes))
 
     @staticmethod

@@ -63,15 +63,23 @@ class Pointwise:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         if node.op == "Cast" and node.attr("to") != 1:
-            raise unsupported(node, "Only float32 can be streamed.", got=f"a cast to ONNX type {node.attr('to')}",
-                              hint="export the network in float32")
+            raise unsupported(
+                node,
+                "Only float32 can be streamed.",
+                got=f"a cast to ONNX type {node.attr('to')}",
+                hint="export the network in float32",
+            )
         timed = facts.timed(node)
         joined = facts.join(node, timed) if len(timed) > 1 else facts[timed[0]].plain()
         try:
             axes = broadcast([facts[name].axes for name in timed], facts.graph.shapes[node.outputs[0]])
         except ax.AxesError as error:
-            raise unsupported(node, "Time meets another axis in an element-wise operator.", got=str(error),
-                              hint="keep the axes in one order, e.g. (N, C, T, H, W)") from None
+            raise unsupported(
+                node,
+                "Time meets another axis in an element-wise operator.",
+                got=str(error),
+                hint="keep the axes in one order, e.g. (N, C, T, H, W)",
+            ) from None
         return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts)}))
 
     @staticmethod
@@ -82,8 +90,10 @@ class Pointwise:
         out = step.facts[node.outputs[0]]
         # operators with one data input keep their parameters (Clip's bounds, say) as they are
         many = len(node.inputs) > 1 and node.op != "Clip"
-        inputs = [step.operand(node, name, out) if many else (step.wire(name) if name in step.facts.table else step.same(name))
-                  for name in node.inputs]
+        inputs = [
+            step.operand(node, name, out) if many else (step.wire(name) if name in step.facts.table else step.same(name))
+            for name in node.inputs
+        ]
         step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **node.attrs))
 
 

@@ -15,7 +15,10 @@ LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantisers and inf *
 
 def _axes(node: Node, facts: Facts, fact: Fact) -> ax.Axes:
     shape = facts.graph.shapes[node.outputs[0]]
-    kept = [axis if i < 2 or ax.is_frame_axis(axis) else (ax.Atom(size),) for i, (axis, size) in enumerate(zip(fact.axes, shape, strict=True))]
+    kept = [
+        axis if i < 2 or ax.is_frame_axis(axis) else (ax.Atom(size),)
+        for i, (axis, size) in enumerate(zip(fact.axes, shape, strict=True))
+    ]
     time = ax.time_axis(fact.axes)
     return ax.with_frames(tuple(kept), shape[time] if time else fact.frames)
 
@@ -52,8 +55,12 @@ class MaxPool:
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
         space, fact = Spatial.of(node, step.facts), step.facts[node.inputs[0]]
-        pooled = step.derive(node.inputs[0], lambda x: _spatial_pool(node, step, space, x, "MaxPool"), node,
-                             axes=_axes(node, step.facts, fact))
+        pooled = step.derive(
+            node.inputs[0],
+            lambda x: _spatial_pool(node, step, space, x, "MaxPool"),
+            node,
+            axes=_axes(node, step.facts, fact),
+        )
         fill = 0.0 if fact.nonneg else LOWEST
         frames = step.taps(node, pooled, space.window, fill=fill)
         step.put(node.outputs[0], step.emit("Max", frames, f"{node.label}::max") if len(frames) > 1 else frames[0])
@@ -68,7 +75,9 @@ class AveragePool:
             return reduce.fact(node, facts, _axes(node, facts, facts[node.inputs[0]]))
         if space.window.pad and not node.attr("count_include_pad", 0):
             raise unsupported(
-                node, "An average pool pads time without counting the padding.", got="count_include_pad=0",
+                node,
+                "An average pool pads time without counting the padding.",
+                got="count_include_pad=0",
                 hint="use count_include_pad=True (torch's default) or no temporal padding",
             )
         return _fact(node, facts, space)
@@ -76,8 +85,12 @@ class AveragePool:
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
         space = Spatial.of(node, step.facts)
-        x = step.derive(node.inputs[0], lambda x: _spatial_pool(node, step, space, x, "AveragePool"), node,
-                        axes=_axes(node, step.facts, step.facts[node.inputs[0]]))
+        x = step.derive(
+            node.inputs[0],
+            lambda x: _spatial_pool(node, step, space, x, "AveragePool"),
+            node,
+            axes=_axes(node, step.facts, step.facts[node.inputs[0]]),
+        )
         if reduce.collapses_time(node, step.facts):
             reduce.finish(node, step, x)
             return

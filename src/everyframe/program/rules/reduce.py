@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from math import prod
 
-
 from everyframe.program import axes as ax
 from everyframe.program.facts import Fact, Facts
 from everyframe.program.graph import Graph, Node
@@ -27,7 +26,12 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
     for reader in graph.downstream(node.outputs[0]):
         below.update(reader.outputs)
         for name in reader.inputs:
-            if name in facts.table and name not in below and prod(ax.shape_of(facts[name].axes)[2:]) > 1 and not facts[name].pooled:
+            if (
+                name in facts.table
+                and name not in below
+                and prod(ax.shape_of(facts[name].axes)[2:]) > 1
+                and not facts[name].pooled
+            ):
                 return True
     return False
 
@@ -90,8 +94,12 @@ class Mean:
         reduced = reduced_axes_of(node, facts)
         axes = _reduced_axes(source.axes, reduced, keep=_keeps(node))
         if ax.time_is_mixed(source.axes):
-            raise unsupported(node, "Time is mixed with another axis here.", got=f"shape {source.clip_shape}",
-                              hint="reduce over time on an axis of its own")
+            raise unsupported(
+                node,
+                "Time is mixed with another axis here.",
+                got=f"shape {source.clip_shape}",
+                hint="reduce over time on an axis of its own",
+            )
         if collapses_time(node, facts):
             return fact(node, facts, axes)
         return source.plain(axes=axes)
@@ -137,5 +145,3 @@ def _reduced_axes(axes: ax.Axes, reduced: set[int], keep: bool) -> ax.Axes:
         elif keep:
             made.append(tuple(atom for atom in axis if atom.kind))
     return tuple(made)
-
-

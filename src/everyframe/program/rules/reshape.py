@@ -17,7 +17,9 @@ class Reshape:
             return source.plain(axes=ax.reshape(source.axes, facts.graph.shapes[node.outputs[0]]))
         except ax.AxesError as error:
             raise unsupported(
-                node, f"{node.op} mixes time with another axis.", got=str(error),
+                node,
+                f"{node.op} mixes time with another axis.",
+                got=str(error),
                 hint="fold time only into the batch, or flatten where the clip has shrunk to one frame",
             ) from None
 

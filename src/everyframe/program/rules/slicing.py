@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +27,12 @@ def _lower_time(node: Node, step, output: str, wire: str, start: int, stride: in
 
 def _space_part(node: Node, source: Fact, axis: int, size: int) -> Fact:
     if ax.step_axis(source.axes, axis) is None:
-        raise unsupported(node, "Only a part of an axis that holds time and something else is taken.",
-                          got=f"axis {axis} of {source.clip_shape}", hint="slice time on its own axis")
+        raise unsupported(
+            node,
+            "Only a part of an axis that holds time and something else is taken.",
+            got=f"axis {axis} of {source.clip_shape}",
+            hint="slice time on its own axis",
+        )
     return source.plain(axes=(*source.axes[:axis], (ax.Atom(size),), *source.axes[axis + 1 :]))
 
 
@@ -54,8 +59,11 @@ class Slice:
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
         source: Fact = step.facts[node.inputs[0]]
         parts = ranges(node, step.facts, source)
-        inside = [(ax.step_axis(source.axes, a), b, e, s) for a, b, e, s in parts
-                  if not _moves(source, a) and step.facts.graph.shapes[node.outputs[0]][a] != source.clip_shape[a]]
+        inside = [
+            (ax.step_axis(source.axes, a), b, e, s)
+            for a, b, e, s in parts
+            if not _moves(source, a) and step.facts.graph.shapes[node.outputs[0]][a] != source.clip_shape[a]
+        ]
         time = [(start, stride) for axis, start, _, stride in parts if _moves(source, axis)]
 
         def cut(x: str) -> str:
@@ -77,16 +85,16 @@ class Slice:
 def ranges(node: Node, facts: Facts, source: Fact) -> list[tuple[int, int, int, int]]:
     """(axis, start, end, step) of each sliced axis, in non-negative numbers."""
     if node.input(1):
-        given = [facts.graph.constant(node.input(i)) if node.input(i) else None for i in range(1, 5)]
-        if given[0] is None or given[1] is None:
-            raise unsupported(node, "Where a slice starts is computed at run time.", hint="export with static shapes")
-        starts, ends, axes, steps = given
+        given: list[Any] = [facts.graph.constant(node.input(i)) if node.input(i) else None for i in range(1, 5)]
     else:
-        starts, ends, axes, steps = (node.attr(key) for key in ("starts", "ends", "axes", "steps"))
-    axes = range(len(starts)) if axes is None else axes  # type: ignore[arg-type]
-    steps = [1] * len(starts) if steps is None else steps  # type: ignore[arg-type]
+        given = [node.attr(key) for key in ("starts", "ends", "axes", "steps")]
+    if given[0] is None or given[1] is None:
+        raise unsupported(node, "Where a slice starts is computed at run time.", hint="export with static shapes")
+    starts, ends, axes, steps = given
+    axes = range(len(starts)) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
     made = []
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):  # type: ignore[arg-type]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = int(axis) % len(source.axes)
         if step > 0:
             start, end, _ = slice(int(start), int(end), int(step)).indices(source.clip_shape[axis])
@@ -111,8 +119,13 @@ class Split:
             for output in node.outputs:
                 step.put(output, step.raw(node.inputs[0]))
             return
-        parts = step.emit("Split", [step.wire(node.inputs[0]), step.ints(sizes)], node.label, outputs=len(sizes),
-                          axis=ax.step_axis(source.axes, axis))
+        parts = step.emit(
+            "Split",
+            [step.wire(node.inputs[0]), step.ints(sizes)],
+            node.label,
+            outputs=len(sizes),
+            axis=ax.step_axis(source.axes, axis),
+        )
         for output, part in zip(node.outputs, [parts] if isinstance(parts, str) else parts, strict=True):
             step.put(output, part)
 
@@ -131,8 +144,12 @@ class Gather:
         scalar = picked.ndim == 0
         if _moves(source, axis):
             if scalar and source.frames > 1:
-                raise unsupported(node, "One frame of the clip is picked.", got=f"index {int(picked)} of {source.frames} frames",
-                                  hint="average over time instead; a stream has no last frame")
+                raise unsupported(
+                    node,
+                    "One frame of the clip is picked.",
+                    got=f"index {int(picked)} of {source.frames} frames",
+                    hint="average over time instead; a stream has no last frame",
+                )
             start, step = progression(node, picked.reshape(-1))
             fact = _time_part(node, facts, source, start, step, axis, picked.size)
         else:
@@ -154,8 +171,10 @@ class Gather:
                 _lower_time(node, step, node.outputs[0], node.inputs[0], start, stride)
             return
         index = step.const(picked.astype(np.int64), f"{node.label}.indices")
-        step.put(node.outputs[0], step.emit("Gather", [step.wire(node.inputs[0]), index], node.label,
-                                            axis=step.axis_of(node, source, axis)))
+        step.put(
+            node.outputs[0],
+            step.emit("Gather", [step.wire(node.inputs[0]), index], node.label, axis=step.axis_of(node, source, axis)),
+        )
 
 
 def indices(node: Node, facts: Facts, source: Fact) -> tuple[int, np.ndarray]:
@@ -173,9 +192,9 @@ def progression(node: Node, indices: Sequence[int] | np.ndarray) -> tuple[int, i
     step = steps.pop()
     if steps or step < 1:
         raise unsupported(
-            node, "Frames are picked at uneven distances.", got=f"{list(map(int, indices))}",
+            node,
+            "Frames are picked at uneven distances.",
+            got=f"{list(map(int, indices))}",
             hint=f"pick every n-th frame, e.g. x[:, :, ::{max(1, round(float(np.mean(np.diff(indices)))))}]",
         )
     return int(indices[0]), int(step)
-
-

@@ -29,8 +29,12 @@ class Spatial:
         rank = len(fact.axes)
         time = ax.time_axis(fact.axes)
         if ax.time_is_mixed(fact.axes) or time == 1:
-            raise unsupported(node, "The channel axis holds time.", got=f"shape {fact.clip_shape}",
-                              hint="keep time on an axis of its own: (N, C, T, H, W)")
+            raise unsupported(
+                node,
+                "The channel axis holds time.",
+                got=f"shape {fact.clip_shape}",
+                hint="keep time on an axis of its own: (N, C, T, H, W)",
+            )
         dims = rank - 2
         weight = facts.graph.constant(node.input(1)) if node.op == "Conv" else None
         kernel = list(node.attr("kernel_shape") or (weight.shape[2:] if weight is not None else (1,) * dims))
@@ -50,7 +54,12 @@ class Spatial:
         """ONNX attributes of the operator on (m, C, spatial...); one dummy axis if no spatial axis is left."""
         if not self.kernel:
             return {"kernel_shape": [1], "strides": [1], "dilations": [1], "pads": [0, 0]}
-        return {"kernel_shape": list(self.kernel), "strides": list(self.strides), "dilations": list(self.dilations), "pads": list(self.pads)}
+        return {
+            "kernel_shape": list(self.kernel),
+            "strides": list(self.strides),
+            "dilations": list(self.dilations),
+            "pads": list(self.pads),
+        }
 
     def widen(self, kernel: np.ndarray) -> np.ndarray:
         return kernel if self.kernel else kernel[..., None]

@@ -22,8 +22,12 @@ class Transpose:
         groups = ax.step_groups(before.axes)
         moved = [[perm[i] for i in group] for group in ax.step_groups(after.axes)]
         if sorted(moved) != sorted(groups):
-            raise unsupported(node, "This transpose needs more than four axes.", got=f"{before.clip_shape}, perm {perm}",
-                              hint="shuffle channels with height and width left where they are")
+            raise unsupported(
+                node,
+                "This transpose needs more than four axes.",
+                got=f"{before.clip_shape}, perm {perm}",
+                hint="shuffle channels with height and width left where they are",
+            )
         order = [0, *(groups.index(group) + 1 for group in moved)]
         x = step.wire(node.inputs[0])
         step.put(node.outputs[0], x if order == sorted(order) else step.emit("Transpose", [x], node.label, perm=order))

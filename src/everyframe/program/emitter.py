@@ -1,0 +1,77 @@
+"""Collects the nodes and constants of an ONNX graph under unique names. Knows nothing about time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+class Emitter:
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self._made: dict[tuple, str] = {}  # what was emitted before, by meaning
+        self._names: set[str] = set()
+
+    def _unique(self, name: str) -> str:
+        made, n = name, 1
+        while made in self._names:
+            n += 1
+            made = f"{name}#{n}"
+        self._names.add(made)
+        return made
+
+    def emit(self, op: str, inputs: list[str], name: str, outputs: int = 1, **attrs):  # type: ignore[no-untyped-def]
+        """Adds a node; returns its output's name (a list for several outputs)."""
+        name = self._unique(name)
+        made = [name if outputs == 1 else f"{name}.{i}" for i in range(outputs)]
+        attrs = {key: value for key, value in attrs.items() if value is not None}
+        self.nodes.append(helper.make_node(op, inputs, made, name=name, **attrs))
+        return made[0] if outputs == 1 else made
+
+    def const(self, array: np.ndarray | np.generic, name: str) -> str:
+        name = self._unique(name)
+        self.arrays[name] = np.asarray(array)
+        return name
+
+    def ints(self, values: list[int]) -> str:
+        return self._once(("ints", *values), lambda: self.const(np.array(values, np.int64), "ints." + "_".join(map(str, values))))
+
+    def scalar(self, value: float) -> str:
+        return self._once(("scalar", value), lambda: self.const(np.float32(value), f"scalar.{value:g}"))
+
+    def _once(self, key: tuple, make: Callable[[], str]) -> str:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def publish(self, outputs: dict[str, str]) -> dict[str, str]:
+        """Gives tensors their output names: by renaming where a node makes the tensor, by Identity where that is not enough.
+
+        Returns {old name: new name}."""
+        made = {name for node in self.nodes for name in node.output}
+        renamed: dict[str, str] = {}
+        for public, tensor in outputs.items():
+            if tensor in made and tensor not in renamed:
+                renamed[tensor] = public
+            else:
+                self.nodes.append(helper.make_node("Identity", [tensor], [public], name=public))
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    names[i] = renamed.get(name, name)
+        return renamed
+
+    def needed(self, outputs: set[str]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+        """(nodes, constants) that the outputs depend on, in order."""
+        kept: list[onnx.NodeProto] = []
+        wanted = set(outputs)
+        for node in reversed(self.nodes):
+            if wanted & set(node.output):
+                kept.append(node)
+                wanted |= set(node.input)
+        arrays = {name: array for name, array in self.arrays.items() if name in wanted}
+        return kept[::-1], [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()]
