@@ -127,7 +127,8 @@ def _imports(module: str, path: Path, known: dict[str, Path]) -> Iterator[Import
             names = [f"{base}.{alias.name}" for alias in node.names]
             targets = [name if name in known or base == PACKAGE else base for name in names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            targets = [node.value] if node.value.startswith(f"{PACKAGE}.") and node.value in known else []
+            name = node.value.partition(":")[0]  # "module" or "module:function"
+            targets = [name] if name.startswith(f"{PACKAGE}.") and name in known else []
             eager = False
         else:
             targets = []

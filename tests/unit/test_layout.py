@@ -74,7 +74,7 @@ class TestTheCheckItself:
             "program/lazy.py": "def f():\n    import torch\n",
             "program/up.py": "from everyframe.runtime import play\n",
             "program/relative.py": "from ..runtime.play import run\n",
-            "program/text.py": "LOADERS = {'a': 'everyframe.runtime.play'}\n",
+            "program/text.py": "LOADERS = {'a': 'everyframe.runtime.play:run'}\n",
             "program/facade.py": "import everyframe\n",
             "program/typed.py": "import typing\nif typing.TYPE_CHECKING:\n    from everyframe.cli import main\n",
             "runtime/__init__.py": "from everyframe.runtime import play\n",
