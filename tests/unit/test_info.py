@@ -1,0 +1,87 @@
+"""`everyframe info`: facts of clip networks, costs of step networks, and the published table beside ours."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+
+import pytest
+
+import everyframe
+from clips import clip_net
+from command_line import everyframe as cli
+from everyframe.program.account import compare
+from everyframe.program.contract import StateSpec
+
+KEYS = {
+    "hop", "delay_frames", "receptive_field_frames", "window_frames", "macs_per_step", "macs_per_frame", "params", "state_floats",
+    "transient_floats", "states",
+}  # fmt: skip
+
+
+def test_step_figures_can_be_worked_out_by_hand(tmp_path: Path) -> None:
+    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    found = everyframe.info(tmp_path / "step.onnx")
+    assert set(found) >= KEYS
+    # stem 3x3x3, 3 -> 6 on 12x16 -> 6x8; mix 3x1x1, 6 -> 6; fc 6 -> 4
+    stem, mix, fc = 6 * 6 * 8 * 3 * 27, 6 * 6 * 8 * 6 * 3, 6 * 4
+    assert found["macs_per_step"] == stem + mix + fc == found["macs_per_frame"]
+    assert found["params"] == (6 * 3 * 27 + 6) + (6 * 6 * 3 + 6) + (6 * 4 + 4)
+    # stem: 2 sums of 6x6x8 (a ring would be 2 x 3x12x16); mix and residual share a ring of 2 x 6x6x8; 7 pooled frames of 6
+    assert found["state_floats"] == 2 * 288 + 2 * 288 + 7 * 6
+    assert found["state_floats"] == sum(prod(s["shape"]) for s in found["states"] if s["dtype"] == "float32")
+    assert (found["hop"], found["feature_delay_frames"], found["delay_frames"]) == (1, 2, 9)
+    assert (found["receptive_field_frames"], found["window_frames"]) == (12, 8)
+    assert found["transient_floats"] >= 2 * 288
+    assert sum(row["macs"] for row in found["layers"]) == found["macs_per_step"]
+    assert {row["name"] for row in found["layers"]} >= {"stem", "mix", "fc"}
+
+
+def test_clip_facts_of_every_tensor(tmp_path: Path) -> None:
+    found = everyframe.info(clip_net(tmp_path / "clip.onnx", stride=2))
+    facts = {row["op"]: (row["every"], row["delay"]) for row in found["tensors"] if row["op"] in ("Conv", "Add", "ReduceMean")}
+    assert facts == {"Conv": (2, 3), "Add": (2, 3), "ReduceMean": (2, 2)}
+    assert found["hop"] == 2 and found["macs_per_clip"] == 4 * found["streamed"]["macs_per_step"] - 3 * 24
+
+
+def test_text_and_json(tmp_path: Path) -> None:
+    everyframe.stream(clip_net(tmp_path / "clip.onnx", labels=("a", "b", "c", "d")), tmp_path / "step.onnx")
+    text = cli("info", str(tmp_path / "step.onnx"))
+    assert text.returncode == 0 and "state floats" in text.stdout and "receptive field 12 frames" in text.stdout
+    data = json.loads(cli("info", str(tmp_path / "step.onnx"), "--json").stdout)
+    assert set(data) >= KEYS and data["labels"] == ["a", "b", "c", "d"]
+    clip = cli("info", str(tmp_path / "clip.onnx"))
+    assert clip.returncode == 0 and "every" in clip.stdout and "delay" in clip.stdout
+
+
+def test_missing_file_is_exit_code_2(tmp_path: Path) -> None:
+    done = cli("info", str(tmp_path / "none.onnx"))
+    assert done.returncode == 2 and "no such model file" in done.stderr
+
+
+def test_published_table_needs_exactly_that_network() -> None:
+    def state(layer: str, *shape: int) -> StateSpec:
+        return StateSpec(input=f"state.{layer}.in", output=f"state.{layer}.out", shape=shape)
+
+    assert compare([]) is None
+    assert compare([state("stem", 4, 24, 112, 112)]) is None
+
+
+def test_cox3d_m_beside_the_paper(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from everyframe.program import contract, convert
+    from everyframe.program.contract import save
+
+    everyframe.export("x3d_m", tmp_path / "clip.onnx")
+    made = convert(contract.load(tmp_path / "clip.onnx"))
+    save(made.step, tmp_path / "step.onnx")
+    found = everyframe.info(tmp_path / "step.onnx")
+    table = found["published"]
+    assert found["state_floats"] == table["ours_total"] <= 4_988_016
+    assert table["printed_total"] == 4_771_632 == sum(row["printed"] for row in table["rows"])
+    assert table["formula_total"] == 5_279_664
+    assert [row["label"] for row in table["rows"] if row["wrong"]] == ["res2 conv 1-3"]
+    assert (found["delay_frames"], found["receptive_field_frames"], found["feature_delay_frames"]) == (43, 72, 28)
+    shown = cli("info", str(tmp_path / "step.onnx")).stdout
+    assert "the printed row is wrong" in shown and "4,988,016" in shown
