@@ -7,6 +7,7 @@ a camera, minutes or the network is opened with ```sh no-run (or ```python no-ru
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def _problems(block: Block) -> list[tuple[str, str]]:
             if line.startswith("everyframe"):
                 why = problem(line)
             elif line.startswith("make"):
-                goals = [w for w in line.partition("#")[0].split()[1:] if "=" not in w and not w.startswith("-")]
+                words = shlex.split(line, comments=True)[1:]
+                goals = [word for word in words if "=" not in word and not word.startswith("-")]
                 why = f"no such target in the Makefile: {goals}" if not set(goals) <= TARGETS else None
             else:
                 why = None
