@@ -15,7 +15,7 @@ from everyframe import program  # noqa: E402
 from everyframe.errors import ModelError, OutputError  # noqa: E402
 from everyframe.models.motion import MotionNet  # noqa: E402
 from everyframe.program import contract  # noqa: E402
-from everyframe.train import evaluate, loop, metrics, recipe  # noqa: E402
+from everyframe.train import evaluate, loop, metrics, objective, pool, recipe  # noqa: E402
 from everyframe.train.motions import dataset  # noqa: E402
 from everyframe.train.motions.motions import LABELS, Interval  # noqa: E402
 
@@ -43,12 +43,12 @@ def test_training_writes_a_complete_folder(tmp_path: Path) -> None:
 def test_loss_falls_on_a_small_set() -> None:
     torch.manual_seed(0)
     batch = dataset.streams("train", 0, range(6), frames=24)
-    video, bits = loop.normalise(batch.video), torch.from_numpy(batch.bits)
+    video, bits = pool.normalise(batch.video), torch.from_numpy(batch.bits)
     net = MotionNet(dropout=0.0)
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
-        loss = loop.set_loss(net.every_frame(video, 8), bits)
+        loss = objective.set_loss(net.every_frame(video, 8), bits)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -86,8 +86,8 @@ def test_result_folder_must_be_writable(tmp_path: Path) -> None:
 
 def test_set_loss_is_zero_for_any_right_label_and_counts_none_of_the_others() -> None:
     logits = torch.tensor([[[20.0, 20.0, 0.0]]])
-    assert loop.set_loss(logits, torch.tensor([[3]], dtype=torch.uint8)).item() == pytest.approx(0, abs=1e-6)
-    assert loop.set_loss(logits, torch.tensor([[4]], dtype=torch.uint8)).item() > 15
+    assert objective.set_loss(logits, torch.tensor([[3]], dtype=torch.uint8)).item() == pytest.approx(0, abs=1e-6)
+    assert objective.set_loss(logits, torch.tensor([[4]], dtype=torch.uint8)).item() > 15
 
 
 def test_every_frame_is_the_clip_network_on_the_video_so_far() -> None:

@@ -27,7 +27,7 @@ from everyframe.train.motions import dataset
 from everyframe.train.motions.motions import LABELS, REVERSED
 
 BUILT_IN = Path(__file__).parent.parent / "assets" / "motions.onnx"
-SIZES = {"streams": 1000, "negatives": 400, "singles": 80}  # singles: of each label
+SIZES = {"streams": 600, "negatives": 300, "singles": 60}  # singles: of each label
 
 
 @dataclass

@@ -15,7 +15,7 @@ from everyframe.program import contract
 from everyframe.train.motions.motions import LABELS
 from everyframe.train.recipe import Recipe
 
-MEAN, STD = 0.5, 0.25
+MEAN, STD = 0.5, 0.25  # of pixel / 255
 
 
 def weights_sha256(net: torch.nn.Module) -> str:

@@ -22,71 +22,20 @@ import torch
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from everyframe.errors import OutputError, WeightsError
-from everyframe.models.motion import FEATURES, MotionNet
+from everyframe.models.motion import MotionNet
 from everyframe.program.contract import EventRule
 from everyframe.runtime.events import probabilities
 from everyframe.train import metrics
 from everyframe.train.motions import dataset
-from everyframe.train.motions.motions import LABELS, SWIPES
+from everyframe.train.motions.motions import LABELS
+from everyframe.train.objective import Tracker, set_loss
+from everyframe.train.pool import Pool, normalise
 from everyframe.train.recipe import Recipe
 
-MEAN, STD = 0.5, 0.25  # of pixel / 255
 DEFAULT_RULE = EventRule(background="none", threshold=0.6, hold_steps=2)
-
-
-def normalise(video: np.ndarray) -> Tensor:
-    """(N, T, H, W) uint8 -> (N, 1, T, H, W) float32."""
-    return torch.from_numpy(np.ascontiguousarray(video)).unsqueeze(1).float().mul_(1 / 255 / STD).sub_(MEAN / STD)
-
-
-SWIPE_BITS = sum(1 << LABELS.index(label) for label in SWIPES)
-
-
-def set_loss(logits: Tensor, bits: Tensor) -> Tensor:
-    """-log of the probability of the set of labels that are right. logits: (N, T, C); bits: (N, T) uint8.
-
-    The frames at which a gesture must be named are few, those of a swipe fewest: they weigh 2 and 4.
-    """
-    allowed = (bits.unsqueeze(-1).int() >> torch.arange(logits.shape[-1])) & 1
-    inside = torch.logsumexp(logits.masked_fill(allowed == 0, -1e4), -1)
-    weight = 1 + (bits & 1 == 0).float() + 2 * ((bits & 1 == 0) & (bits & SWIPE_BITS > 0)).float()
-    return ((torch.logsumexp(logits, -1) - inside) * weight).sum() / weight.sum()
-
-
-class Tracker(nn.Module):
-    """A second task that only training has: where the hand is and how it moves, read off the frame features.
-
-    Far more is learnt from it per frame than from eight labels; it is not part of the exported network.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read = nn.Linear(FEATURES, 5)
-
-    def forward(self, looks: Tensor, hand: Tensor) -> Tensor:
-        """looks: (N, C, T, 1, 1); hand: (N, T, 3) x, y, visible -> loss."""
-        told = self.read(looks.flatten(2).transpose(1, 2))  # (N, T, 5)
-        seen = hand[:, 1:, 2] * hand[:, :-1, 2]
-        move = (hand[:, 1:, :2] - hand[:, :-1, :2]) * 10  # about 1 in a swipe
-        off = F.smooth_l1_loss(told[:, 1:, :2], hand[:, 1:, :2] * 3, reduction="none").sum(-1)
-        off = off + 2 * F.smooth_l1_loss(told[:, 1:, 2:4], move, reduction="none", beta=0.3).sum(-1)
-        there = F.binary_cross_entropy_with_logits(told[..., 4], hand[..., 2])
-        return (off * seen).sum() / (seen.sum() + 1) + 0.5 * there
-
-
-def augment(rng: np.random.Generator, video: Tensor) -> Tensor:
-    """Contrast, brightness and sometimes the negative: (N, 1, T, H, W) normalised."""
-    n = len(video)
-    gain = np.exp(rng.normal(0, 0.25, n)) * np.where(rng.random(n) < 0.15, -1, 1)
-    shift = rng.normal(0, 0.25, n)
-    shape = (n, 1, 1, 1, 1)
-    return video * torch.tensor(gain, dtype=torch.float32).view(shape) + torch.tensor(shift, dtype=torch.float32).view(
-        shape
-    )
 
 
 @torch.inference_mode()
@@ -105,54 +54,6 @@ class Best:
     seed: int = -1
     epoch: int = -1
     weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-class Pool:
-    """Rendered streams in memory, part of them renewed every epoch."""
-
-    def __init__(self, recipe: Recipe, seed: int, note: Note) -> None:
-        self.recipe, self.seed, self.made, self.next = recipe, seed, 0, 0
-        self.batch = self._render(min(recipe.data.pool, max(64, recipe.data.pool)), note)
-
-    def _render(self, count: int, note: Note | None = None) -> dataset.Batch:
-        d = self.recipe.data
-        parts = []
-        for begin in range(0, count, 100):
-            indices = range(self.made + begin, self.made + min(begin + 100, count))
-            parts.append(dataset.streams("train", self.seed, indices, d.frames, d.fps, (d.height, d.width)))
-            if note:
-                note.status(f"seed {self.seed}: rendering {begin + len(indices)}/{count} streams")
-        self.made += count
-        return dataset.Batch(
-            np.concatenate([p.video for p in parts]),
-            np.concatenate([p.bits for p in parts]),
-            np.concatenate([p.hand for p in parts]),
-            [],
-        )
-
-    def renew(self) -> None:
-        count = min(self.recipe.data.fresh, len(self.batch.video))
-        if not count:
-            return
-        fresh = self._render(count)
-        at = (self.next + np.arange(count)) % len(self.batch.video)
-        self.batch.video[at], self.batch.bits[at], self.batch.hand[at] = fresh.video, fresh.bits, fresh.hand
-        self.next = int(at[-1]) + 1
-
-    def draw(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch, half of it mirrored, beginning anywhere in the streams' first quarter."""
-        rows = rng.integers(0, len(self.batch.video), size)
-        frames = self.batch.video.shape[1]
-        keep = frames - frames // 5
-        drawn = []
-        for row in rows:
-            start = int(rng.integers(0, frames - keep + 1)) if rng.random() < 0.7 else 0
-            one = tuple(
-                part[row, start : start + keep] for part in (self.batch.video, self.batch.bits, self.batch.hand)
-            )
-            drawn.append(dataset.mirrored(*one) if rng.random() < 0.5 else one)
-        video, bits, hand = (np.stack(part) for part in zip(*drawn, strict=True))
-        return augment(rng, normalise(video)), torch.from_numpy(bits), torch.from_numpy(hand)
 
 
 class Note:
@@ -200,7 +101,7 @@ def _train_seed(
     trained = [p for p in (*net.parameters(), *tracker.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, o.learning_rate, weight_decay=o.weight_decay)
     total = o.epochs * o.steps
-    pool = Pool(recipe, seed, note)
+    pool = Pool(recipe, seed, note.status)
     began, step, done = time.monotonic(), 0, 0.0
     for epoch in range(o.epochs):
         net.train()
@@ -294,6 +195,10 @@ def run(
     """Trains all seeds and writes the result folder; returns what `metrics.json` holds. minutes: of training, all
     seeds together. start: a checkpoint to go on from instead of random weights.
     """
+    if start is not None and not start.is_file():
+        raise WeightsError(
+            "There is no such checkpoint.", where=start, expected="a .safetensors file of an earlier run"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
     motions      what a hand does: labels, gestures, the script that strings them together (a path and its truth)
     negatives    what a hand does that must be recognised as nothing
+    performance  a whole stream of either
     backgrounds  textures behind everybody
     actors       hands, arms, people: signed distances turned into grey values
     camera       shake, pan, zoom, flicker, noise, blur, compression
