@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python
 LOCK := requirements.lock
 # The lock constrains the build of the package too; older pips read the first variable for that, newer ones the second.
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
-	$(RUN) -m pip install -qq -c $(LOCK)
+	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
 .PHONY: help demo test lint tiny docs lock bench wheel clean
 
@@ -69,12 +69,12 @@ $(RUN):
 	echo "  Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1
 
 $(VENV)/.base: pyproject.toml $(LOCK) | $(RUN)
-	@echo "installing everyframe (about 70 MB of wheels, no torch)"
+	@echo "installing everyframe and what running models needs (no torch; 300 MB on disk)"
 	@$(PIP) -e .
 	@echo "$$PWD" > $@
 
 $(VENV)/.dev: pyproject.toml $(LOCK) | $(RUN)
-	@echo "installing everyframe with what training and the tests need (torch: some minutes the first time)"
+	@echo "installing everyframe with what training and the tests need (torch: minutes the first time)"
 	@$(PIP) -e '.[train,dev]'
 	@echo "$$PWD" | tee $(VENV)/.base > $@
 
