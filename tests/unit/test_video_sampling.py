@@ -66,14 +66,14 @@ def test_equal_rates_give_each_frame_once_even_if_timestamps_are_rounded_to_mill
         assert chosen(steady(rate, 3000, digits=3), fps=float(rate)) == list(range(3000))
 
 
-def test_an_hour_of_ntsc_sampled_at_30_does_not_drift() -> None:
-    count = 108_000
+def test_ten_minutes_of_ntsc_sampled_at_30_does_not_drift() -> None:
+    count = 18_000
     picked = chosen(steady(NTSC, count), fps=30)
     assert len(picked) == pytest.approx(count * 1001 / 1000, abs=1)
     assert all(
         abs(Fraction(tick, 30) - index / NTSC) <= 1 / NTSC / 2
-        for tick, index in enumerate(picked[::997])
-        for tick in [tick * 997]
+        for tick, index in enumerate(picked[::97])
+        for tick in [tick * 97]
     )
 
 

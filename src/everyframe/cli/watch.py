@@ -47,39 +47,47 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(len(ordered) * q))] if ordered else 0.0
 
 
-def watch(
-    program: Program, sources: Sequence[Source], view: View, picture: Path | None = None, **options: Any
-) -> Tally:
+def watch(program: Program, sources: Sequence[Source], view: View, picture: Path | None = None, **options: Any) -> Tally:
     """Each source through a fresh stream. One bad source does not keep the others from being run; Ctrl-C ends all of
     them.
     """
     tally = Tally()
-    for source in sources:
-        timeline = Timeline(program.labels) if picture else None
-        playback = program.play(source, thumbnails=THUMBNAIL if picture else 0, **options)
-        begun = time.perf_counter()
-        try:
-            with playback:
-                view.begin(playback)
-                _run(playback, view, timeline, tally)
-        except KeyboardInterrupt:
-            tally.interrupted = True
-        except EveryframeError as error:
-            tally.failed.append(error)
-        finally:
-            view.end()
-            tally.wall_s += time.perf_counter() - begun
-            tally.frames += playback.frames
-            tally.dropped += playback.dropped
-            tally.seconds += playback.last_pts_s
-        if timeline is not None and picture is not None and playback.frames:
-            target = picture if len(sources) == 1 else picture.with_name(f"{picture.stem}.{Path(source.name).stem}.png")
-            timeline.labels = program.labels
-            _save(timeline, target, program, playback)
-            tally.pictures.append(target)
-        if tally.interrupted:
-            break
+    playbacks = program.play_all(sources, thumbnails=THUMBNAIL if picture else 0, **options)
+    try:
+        for playback in playbacks:
+            timeline = Timeline(program.labels) if picture else None
+            _one(playback, view, timeline, tally)
+            if timeline is not None and picture is not None and playback.frames:
+                name = Path(playback.source.name).stem
+                target = picture if len(sources) == 1 else picture.with_name(f"{picture.stem}.{name}.png")
+                timeline.labels = program.labels
+                _save(timeline, target, program, playback)
+                tally.pictures.append(target)
+            if tally.interrupted:
+                break
+    except KeyboardInterrupt:  # between two videos
+        tally.interrupted = True
+    finally:
+        playbacks.close()  # and with them the decode processes
     return tally
+
+
+def _one(playback: Playback, view: View, timeline: Timeline | None, tally: Tally) -> None:
+    begun = time.perf_counter()
+    try:
+        view.begin(playback)
+        _run(playback, view, timeline, tally)
+    except KeyboardInterrupt:
+        tally.interrupted = True
+    except EveryframeError as error:
+        tally.failed.append(error)
+    finally:
+        playback.close()
+        view.end()
+        tally.wall_s += time.perf_counter() - begun
+        tally.frames += playback.frames
+        tally.dropped += playback.dropped
+        tally.seconds += playback.last_pts_s
 
 
 def _run(playback: Playback, view: View, timeline: Timeline | None, tally: Tally) -> None:
@@ -134,9 +142,7 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
     if meta.events is not None:
         lines.append(f"events       {len(tally.events)}")
         for name, event in tally.events:
-            lines.append(
-                f"{event.pts_s:10.2f} s  {event.label}  {event.score:.2f}" + (f"  ({name})" if several else "")
-            )
+            lines.append(f"{event.pts_s:10.2f} s  {event.label}  {event.score:.2f}" + (f"  ({name})" if several else ""))
     lines += [f"timeline     {path}" for path in tally.pictures]
     return "\n".join(lines)
 

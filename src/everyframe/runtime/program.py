@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.program.contract import load
@@ -55,9 +56,7 @@ class Program:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
         self.path = str(BUILTIN) if os.fspath(path) == "builtin" else os.fspath(path)
         if self.path == str(BUILTIN) and not BUILTIN.exists():
-            raise ModelError(
-                "This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel"
-            )
+            raise ModelError("This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel")
         self.name = "builtin" if os.fspath(path) == "builtin" else Path(self.path).name
         model = load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
@@ -119,9 +118,21 @@ class Program:
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
             if value is not None and value <= 0:
                 raise UsageError("A limit must be positive.", where=name, expected="more than 0", got=value)
-        return Playback(
-            self, source, self.stream(stride=stride, top_k=top_k), max_frames, seconds, realtime, thumbnails
-        )
+        return Playback(self, source, self.stream(stride=stride, top_k=top_k), max_frames, seconds, realtime, thumbnails)
+
+    def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
+        """`play` for one video after another. While one runs, the decode process of the next file is already starting."""
+        ahead: Playback | None = None
+        try:
+            for source, following in zip(sources, [*sources[1:], None], strict=True):
+                playback, ahead = ahead or self.play(source, **options), None
+                with playback:
+                    if following is not None and not following.live and not options.get("realtime"):
+                        ahead = self.play(following, **options)
+                    yield playback
+        finally:
+            if ahead is not None:
+                ahead.close()
 
     def predict(
         self,
@@ -141,10 +152,9 @@ class Program:
         self.stream(stride=stride, top_k=top_k).close()  # wrong arguments are said now, not at the first frame
 
         def run() -> Iterator[Prediction]:
-            for one in sources:
-                with self.play(
-                    one, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds, realtime=realtime
-                ) as playback:
+            options = {"max_frames": max_frames, "seconds": seconds, "realtime": realtime}
+            with contextlib.closing(self.play_all(sources, stride=stride, top_k=top_k, **options)) as playbacks:
+                for playback in playbacks:
                     yield from playback
 
         return run()

@@ -51,7 +51,7 @@ def resolve(source: str | int | os.PathLike[str]) -> list[Source]:
     if text.startswith("/dev/video"):
         return [_camera_at(text)]
     if path.is_dir():
-        return _many([child for child in path.iterdir() if child.is_file()], path, "this folder")
+        return _many(list(path.iterdir()), path, "this folder")
     if path.exists():
         return [Source("file", path.name, (text,))]
     if glob.has_magic(text):
@@ -65,6 +65,7 @@ def resolve(source: str | int | os.PathLike[str]) -> list[Source]:
 
 
 def _many(found: list[Path], where: Path, what: str) -> list[Source]:
+    folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
     videos = [p for p in found if p.suffix.lower() in VIDEOS]
     if videos:
@@ -76,7 +77,8 @@ def _many(found: list[Path], where: Path, what: str) -> list[Source]:
         f"There is neither a video nor a picture in {what}.",
         where=where,
         expected="files such as .mp4, .mkv, .avi, or .png, .jpg",
-        got=f"{len(found)} other file{'s' * (len(found) != 1)}",
+        got=f"{len(found)} other files, {folders} folders",
+        hint=f'folders below are found by a pattern in quotes: "{where}/**/*.mp4"' if folders else None,
     )
 
 
