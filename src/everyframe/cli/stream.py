@@ -10,7 +10,10 @@ import typer
 
 def command(
     clip: Annotated[Path, typer.Argument(help="The clip network, an ONNX file with input (1, C, T, H, W).", metavar="CLIP.onnx")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The step network to write.", metavar="STEP.onnx")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The step network to write (default: CLIP.step.onnx).", metavar="STEP.onnx"),
+    ] = None,
     rate: Annotated[
         str,
         typer.Option(
@@ -44,6 +47,7 @@ def command(
     from everyframe.cli.show import read_labels, stream_summary
     from everyframe.program import stream
 
+    output = output or clip.with_suffix(".step.onnx")
     console = Console(stderr=True)
     with console.status("reading") if console.is_terminal else _silent() as status:
         made = stream(
