@@ -7,8 +7,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from fractions import Fraction
@@ -115,6 +118,21 @@ class TestFrames:
         assert [f.index for f in frames.thumbnails] == [0, 8, 16, 24, 32, 40, 48, 56]
         assert {f.data.shape for f in frames.thumbnails} == {(24, 32, 3)}
 
+    def test_a_phone_held_upright(self, tmp_path: Path) -> None:
+        """The track header says: turn by 90 degrees clockwise to show it (as phones write it, in 16.16 fixed point)."""
+        arrow = np.zeros((48, 64, 3), np.uint8)
+        arrow[:, 32:] = 255  # bright on the right; turned clockwise, bright at the bottom
+        path = handmade.write_video(tmp_path / "v.mp4", [arrow] * 3)
+        data = path.read_bytes()
+        start = data.index(b"tkhd") + 44  # the matrix: version 0 header and 40 bytes of fields lie before it
+        upright = (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+        turned = (0, 0x10000, 0, -0x10000, 0, 0, 48 << 16, 0, 0x40000000)
+        assert struct.unpack(">9i", data[start : start + 36]) == upright
+        path.write_bytes(data[:start] + struct.pack(">9i", *turned) + data[start + 36 :])
+        frame = read(path)[0].data
+        assert frame.shape == (64, 48, 3)
+        assert frame[:24].mean() < 20 < 230 < frame[40:].mean()
+
     def test_real_clips(self) -> None:
         shared = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
         if not shared.is_dir():
@@ -155,16 +173,12 @@ class TestSources:
             "print(sum(1 for _ in Reader(resolve('-')[0], Preprocess())))"
         )
         with path.open("rb") as stdin:
-            done = subprocess.run(
-                [sys.executable, "-c", script], stdin=stdin, capture_output=True, text=True, timeout=60
-            )
+            done = subprocess.run([sys.executable, "-c", script], stdin=stdin, capture_output=True, text=True, timeout=60)
         assert (done.stdout.strip(), done.stderr) == ("10", "")
 
     def test_a_number_is_a_camera_and_an_address_is_passed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Path, "exists", lambda self: str(self) == "/dev/video3")
-        assert (
-            resolve(3) == resolve("3") == resolve("/dev/video3") == [Source("camera", "/dev/video3", ("/dev/video3",))]
-        )
+        assert resolve(3) == resolve("3") == resolve("/dev/video3") == [Source("camera", "/dev/video3", ("/dev/video3",))]
         assert resolve("3")[0].live
         assert resolve("rtsp://host/path") == [Source("address", "rtsp://host/path", ("rtsp://host/path",))]
 
@@ -184,6 +198,46 @@ class TestSources:
         (tmp_path / "nested" / "class").mkdir(parents=True)
         with pytest.raises(SourceError, match=message):
             resolve(source if source[0] in "9/" else tmp_path / source)
+
+
+class TestLive:
+    def serve(self, data: bytes) -> str:
+        """A network camera: sends MPEG-TS to whoever connects, then hangs up."""
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def run() -> None:
+            with server, server.accept()[0] as client:
+                client.sendall(data)
+
+        threading.Thread(target=run, daemon=True).start()
+        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+    def test_a_network_stream_that_ends_is_an_error_after_its_frames(self, tmp_path: Path) -> None:
+        path = handmade.write_video(tmp_path / "v.ts", 40, codec="libx264")
+        with Reader(resolve(self.serve(path.read_bytes()))[0], Preprocess(), buffer=100) as frames:
+            got = []
+            with pytest.raises(SourceError, match=r"live source has ended(.|\n)*tcp://(.|\n)*40 frames"):
+                for frame in frames:
+                    got.append(handmade.number_of(frame.data))
+        assert got == list(range(40))
+
+    def test_a_slow_reader_gets_the_newest_frames(self, tmp_path: Path) -> None:
+        path = handmade.write_video(tmp_path / "v.ts", 40, codec="libx264")
+        with Reader(resolve(self.serve(path.read_bytes()))[0], Preprocess(), buffer=3) as frames:
+            time.sleep(1)
+            got = []
+            with pytest.raises(SourceError, match="has ended"):
+                for frame in frames:
+                    got.append(handmade.number_of(frame.data))
+        assert got[-3:] == [37, 38, 39]
+        assert len(got) < 15
+        assert len(got) + frames.dropped == 40
+
+    def test_nobody_there(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        with pytest.raises(SourceError, match=r"cannot be opened(.|\n)*Connection refused"):
+            read(f"tcp://127.0.0.1:{port}")
 
 
 class TestBrokenFiles:

@@ -191,7 +191,7 @@ def _expected(container: av.container.InputContainer, stream: av.video.stream.Vi
 
 def _options(source: Source) -> dict[str, str]:
     if source.kind == "address":
-        return {"rtsp_transport": "tcp", "fflags": "nobuffer"}
+        return {"rtsp_transport": "tcp"}
     return {}
 
 
