@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import handmade
 from everyframe.errors import EngineError, ModelError
 from everyframe.program.contract import StateSpec, load
+from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import Rotation, StatePlan, plan, without_copies
 
@@ -109,6 +111,25 @@ class TestEveryEngine:
             answers.append(stream.step(same))
         np.testing.assert_array_equal(np.concatenate(answers), expected)
         np.testing.assert_array_equal(frames, kept)
+
+
+@pytest.mark.parametrize("engine", list(engines.ENGINES))
+def test_the_built_in_model_says_what_the_plainest_loop_says(engine: str) -> None:
+    """A converted network with everything: rotated slots, masks, a counter. Fed by hand, outputs to inputs, copies included."""
+    if not BUILTIN.exists():
+        pytest.skip("the built-in model is not packaged")
+    whole = job(BUILTIN)
+    assert whole.states.slots, "it has states that only repeat others"
+    session = onnxruntime.InferenceSession(whole.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    state = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in whole.states.specs}
+    shape = [d.dim_value for d in whole.model.graph.input[0].type.tensor_type.shape.dim]
+    stream = engines.load(engine, whole).start()
+    for n in range(40 if engine == "ort" else 8):
+        frames = np.random.default_rng(n).random(shape, np.float32)
+        names = ["logits", *(spec.output for spec in whole.states.specs)]
+        expected, *new = session.run(names, {"frames": frames, **state})
+        state = {spec.input: value for spec, value in zip(whole.states.specs, new, strict=True)}
+        np.testing.assert_allclose(stream.step(frames), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("engine", list(engines.ENGINES))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from everyframe.errors import EngineError
@@ -18,7 +20,7 @@ def load(job: Job) -> OrtNetwork:
 
 class OrtNetwork:
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job = replace(job, model=onnx.ModelProto())  # the session has its own copy of the weights
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = job.threads or _cores()
