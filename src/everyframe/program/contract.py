@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import onnx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -44,6 +44,13 @@ class Preprocess(_Strict):
     @property
     def channels(self) -> int:
         return 1 if self.color == "gray" else 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gray_has_one_channel(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("color") == "gray":
+            return {"mean": (0.0,), "std": (1.0,)} | values
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Preprocess:
@@ -173,7 +180,7 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Reads an ONNX file. Raises ModelError for a missing, unreadable or corrupt one."""
     path = Path(path)
     if not path.exists():
-        raise ModelError("There is no such model file.", where=path, hint="check the path; `everyframe export --help` makes one")
+        raise ModelError("There is no such model file.", where=path, hint="check the path, or use `builtin`; `everyframe export` makes one")
     if path.is_dir():
         raise ModelError("This is a folder, not a model file.", where=path, expected="an .onnx file")
     try:

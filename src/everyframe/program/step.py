@@ -215,7 +215,7 @@ def _default_preprocess(shape: tuple[int, ...]) -> Preprocess:
     channels, *size = shape
     resize = (size[0], size[1]) if len(size) == 2 else None
     if channels == 1:
-        return Preprocess(color="gray", mean=(0.0,), std=(1.0,), resize=resize)
+        return Preprocess(color="gray", resize=resize)
     return Preprocess(resize=resize)
 
 
