@@ -61,3 +61,7 @@ def run(argv: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # the reader of a pipe went away (`| head`): not our error, and stdout can no longer be flushed
+        sys.stderr.close()
+        sys.exit(0)
