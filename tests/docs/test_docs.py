@@ -23,6 +23,8 @@ from command_line import environment, problem
 
 PAGES = pages()
 SAMPLE = ROOT / "src" / "everyframe" / "assets" / "sample.mp4"
+BUILTIN = SAMPLE.with_name("motions.onnx")
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LANGUAGES = {"", "c", "json", "mermaid", "python", "sh", "text", "toml", "yaml"}
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -54,6 +56,20 @@ def test_blocks_run(page: Page, sandbox: Path) -> None:
         assert done.returncode == 0, f"{block.place}\n{block.text}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILTIN.exists(), reason="the examples run with the built-in model, which is not there yet")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_run(path: Path, sandbox: Path) -> None:
+    """Each takes MODEL SOURCE; its docstring begins with what it is for and shows the command."""
+    assert re.search(rf"^    python examples/{path.name} \w+", path.read_text(encoding="utf-8"), re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, path, "builtin", "video.mp4"], cwd=sandbox, env=environment(), capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_blocks_are_of_known_languages(page: Page) -> None:
     unknown = [f"{b.place}: {b.language}" for b in page.blocks if b.language not in LANGUAGES]
@@ -72,8 +88,8 @@ def _problems(block: Block) -> list[tuple[str, str]]:
         compile(block.text, block.place, "exec")
     elif block.language == "sh":
         for line in block.commands():
-            if line.startswith("everyframe"):
-                why = problem(line)
+            if line.removeprefix(".venv/bin/").startswith("everyframe"):
+                why = problem(line.removeprefix(".venv/bin/"))
             elif line.startswith("make"):
                 words = shlex.split(line, comments=True)[1:]
                 goals = [word for word in words if "=" not in word and not word.startswith("-")]
