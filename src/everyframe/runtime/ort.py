@@ -32,7 +32,11 @@ class OrtNetwork:
         model = without_copies(job.model, job.states)
         try:
             self.session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                # it takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong for negative values
+                disabled_optimizers=["Pad_Fusion"],
             )
         except Exception as error:  # onnxruntime raises a dozen types of its own, with no common base
             raise EngineError(
