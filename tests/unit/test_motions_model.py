@@ -35,8 +35,8 @@ def test_the_sample_clip_is_recognised() -> None:
     total = metrics.Tally()
     intervals = [Interval(i["label"], i["start_s"], i["end_s"], i["end_s"]) for i in truth["intervals"]]
     total.add(metrics.detect(model.score(video), model.rule, 12.0), intervals, len(video) / 12.0)
-    assert sum(total.hits.values()) == len(intervals) == 7
-    assert sum(total.false.values()) <= 4
+    assert len(intervals) == 7 and sum(total.hits.values()) >= 6
+    assert sum(total.false.values()) <= 1
 
 
 def test_evaluation_has_everything_and_order_matters(tmp_path: Path) -> None:

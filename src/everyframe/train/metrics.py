@@ -86,7 +86,7 @@ def tune(
     all_scores: Sequence[np.ndarray],
     all_intervals: Sequence[list[Interval]],
     fps: float,
-    false_cost: float = 2.0,
+    false_cost: float = 1.0,
     background: str = "none",
 ) -> EventRule:
     """The rule with the best (hits - false_cost * false) on validation streams: a small grid, ties to the earlier."""

@@ -135,8 +135,11 @@ class Script:
         )
 
 
-def swipe(script: Script, label: str, amplitude: float | None = None, seconds: float | None = None) -> None:
-    """One straight fast stroke. Begins where it has room; the way there is slower than the stroke.
+def swipe(
+    script: Script, label: str, amplitude: float | None = None, seconds: float | None = None, here: bool = False
+) -> None:
+    """One straight fast stroke. Begins where it has room; the way there is slower than the stroke. here: from where
+    the hand is.
 
     One in seven is a flick: a shorter stroke in which the hand turns about the wrist.
     """
@@ -151,6 +154,8 @@ def swipe(script: Script, label: str, amplitude: float | None = None, seconds: f
     middle = np.array([rng.normal(0, 0.14), rng.normal(0.02, 0.11)])
     begin = np.clip(middle - direction * amplitude / 2, (-wide - 0.08, -high - 0.05), (wide + 0.08, high + 0.05))
     begin = np.where(np.abs(begin) > (wide, high), begin * rng.uniform(0.75, 1.0), begin)
+    if here:
+        begin = script.at.copy()
     distance = float(np.hypot(*(begin - script.at)))
     if distance > 0.05 and rng.random() < 0.93:
         # to the starting place, clearly slower than a stroke
@@ -194,10 +199,16 @@ def settle(script: Script) -> None:
         script.hold(rng.uniform(0.2, 1.0))
 
 
-def wave(script: Script, label: str = "wave", periods: float | None = None, period_s: float | None = None) -> None:
-    """To and fro about a place, sideways, with the wrist or with the whole forearm."""
+def wave(
+    script: Script,
+    label: str = "wave",
+    periods: float | None = None,
+    period_s: float | None = None,
+    here: bool = False,
+) -> None:
+    """To and fro about a place, sideways, with the wrist or with the whole forearm. here: where the hand is."""
     rng = script.rng
-    centre = script.inside(0.2) * (0.8, 0.7)
+    centre = script.at.copy() if here else script.inside(0.2) * (0.8, 0.7)
     distance = float(np.hypot(*(centre - script.at)))
     script.go(centre, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
     if rng.random() < 0.6:
@@ -218,8 +229,10 @@ def wave(script: Script, label: str = "wave", periods: float | None = None, peri
     script.mark(label, start, start + min(1.5 * period, 0.75 * period * periods), script.seconds)
 
 
-def circle(script: Script, label: str, turns: float | None = None, period_s: float | None = None) -> None:
-    """Round a centre, once or several times."""
+def circle(
+    script: Script, label: str, turns: float | None = None, period_s: float | None = None, here: bool = False
+) -> None:
+    """Round a centre, once or several times. here: from where the hand is."""
     rng = script.rng
     sign = TURNS[label]
     radius = rng.uniform(0.08, 0.24)
@@ -229,7 +242,7 @@ def circle(script: Script, label: str, turns: float | None = None, period_s: flo
     turns = turns or rng.uniform(1.1, max(1.3, min(3.5, 3.0 / period)))
     radii = np.array([radius * oval, radius])
     centre = script.inside(0.25) * (0.8, 0.7)
-    begin = centre + radii * (np.cos(first), np.sin(first))
+    begin = script.at.copy() if here else centre + radii * (np.cos(first), np.sin(first))
     distance = float(np.hypot(*(begin - script.at)))
     script.go(begin, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
     if rng.random() < 0.6:

@@ -25,22 +25,36 @@ SEED = 3
 ORDER = ("swipe_left", "swipe_right", "wave", "circle_clockwise", "swipe_up", "swipe_down", "circle_counterclockwise")
 
 
+# where the hand is raised to before each motion, (x, y) in frame heights
+PLACES = {
+    "swipe_left": (-0.38, 0.05),
+    "swipe_right": (0.36, 0.05),
+    "swipe_up": (-0.2, 0.3),
+    "swipe_down": (-0.22, -0.22),
+    "wave": (-0.22, 0.0),
+    "circle_clockwise": (-0.1, 0.1),
+    "circle_counterclockwise": (-0.15, 0.1),
+}
+
+
 def performance(rng: np.random.Generator) -> Script:
     """Each motion of ORDER once: the hand comes up, performs, goes down out of sight, and rests."""
     script = Script(rng, (-0.3, 0.85))
     script.hold(0.5)
     for label in ORDER:
-        script.go((-0.12 + rng.normal(0, 0.03), 0.12), 0.6, bow=0.15)
-        script.hold(0.25)
+        x, y = PLACES[label]
+        script.at = np.array([x, 0.85])  # out of sight, so it may be anywhere
+        script.go((x, y), 0.95 + 0.7 * (0.3 - y), bow=0.1)
+        script.hold(0.35)
         if label in SWIPES:
-            swipe(script, label, amplitude=0.75 if SWIPES[label][0] else 0.55, seconds=0.4)
+            swipe(script, label, amplitude=0.75 if SWIPES[label][0] else 0.5, seconds=0.4, here=True)
         elif label in TURNS:
-            circle(script, label, turns=2.0, period_s=0.8)
+            circle(script, label, turns=2.0, period_s=0.8, here=True)
         else:
-            wave(script, label, periods=3.5, period_s=0.5)
-        script.hold(0.3)
-        script.go((-0.3 + rng.normal(0, 0.05), 0.85), 0.65, bow=0.1)
-        script.hold(0.25)
+            wave(script, label, periods=3.5, period_s=0.5, here=True)
+        script.hold(0.65)
+        script.go((script.at[0] * 0.8 - 0.05, 0.85), 1.0, bow=0.1)
+        script.hold(0.2)
     return script
 
 
