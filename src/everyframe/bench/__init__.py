@@ -1,1 +1,12 @@
+"""Honest timing: competitors take turns in one process, and every figure carries the machine it was measured on.
 
+In the order in which data passes through: `timing` (turns, CPU and wall time) -> `machine` (processor, threads, versions,
+load) -> `report` (tables, JSON, and the generated parts of a Markdown page). The programs in benchmarks/ are built from
+these. No torch.
+"""
+
+from everyframe.bench.machine import describe, one_line
+from everyframe.bench.report import Table, fill, save
+from everyframe.bench.timing import Case, Timing, race
+
+__all__ = ["Case", "Table", "Timing", "describe", "fill", "one_line", "race", "save"]
