@@ -8,6 +8,7 @@ wire on axis 0 and drops N and T from the other axes, so `step_shape` says what 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -45,6 +46,11 @@ def is_frame_axis(axis: Axis) -> bool:
     return bool(axis) and all(atom.kind for atom in axis)
 
 
+def is_time_axis(axis: Axis) -> bool:
+    """True for the axis along which frames lie (perhaps folded into the batch, but into nothing else)."""
+    return is_frame_axis(axis) and any(atom.kind == "T" for atom in axis)
+
+
 def time_is_mixed(axes: Axes) -> bool:
     """True if several frames lie inside an axis together with something else (a flatten over time, say)."""
     return any(any(a.kind == "T" and a.size > 1 for a in axis) and not is_frame_axis(axis) for axis in axes)
@@ -55,9 +61,11 @@ def with_frames(axes: Axes, frames: int) -> Axes:
 
 
 def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
-    """The axes after a reshape to `shape`. Raises AxesError if time would be split or cut through."""
-    atoms = deque(atom for axis in axes for atom in axis if atom.size > 1 or atom.kind)
-    has_time = any(atom.kind == "T" for atom in atoms)
+    """The axes after a reshape to `shape`. Raises AxesError if time would be split or cut through.
+
+    A single frame that is merged into another axis (a clip that has shrunk to one, flattened) loses its axis altogether.
+    """
+    atoms = deque(atom for axis in axes for atom in axis or (Atom(1),))
     result: list[list[Atom]] = []
     for size in shape:
         axis: list[Atom] = []
@@ -70,6 +78,8 @@ def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
                 if not atoms:
                     raise AxesError(f"{shape_of(axes)} -> {shape}: sizes do not match")
                 atom = atoms.popleft()
+                if atom.size == 1 and atom.kind != "N":
+                    continue
                 if need % atom.size == 0:
                     axis.append(atom)
                     need //= atom.size
@@ -80,13 +90,25 @@ def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
                 else:
                     raise AxesError(f"{shape_of(axes)} -> {shape}: time is cut through or mixed with another axis")
         result.append(axis)
-    if result:
-        result[-1] += atoms  # only size-1 batch or time can be left
-    if not has_time:  # time lost its axis in a reduction; give it the first free place, so that NCTHW comes back as such
-        free = next((axis for axis in result[1:] if not axis), None)
-        if free is not None:
-            free.append(Atom(1, "T"))
-    return tuple(map(tuple, result))
+    return _with_time(tuple(map(tuple, result)), range(1, len(result)))
+
+
+def squeeze(axes: Axes, removed: set[int]) -> Axes:
+    return tuple(axis for i, axis in enumerate(axes) if i not in removed)
+
+
+def unsqueeze(axes: Axes, inserted: set[int]) -> Axes:
+    rest = iter(axes)
+    places = range(len(axes) + len(inserted))
+    return _with_time(tuple(() if i in inserted else next(rest) for i in places), sorted(inserted))
+
+
+def _with_time(axes: Axes, places: Iterable[int]) -> Axes:
+    """Where time had lost its axis, it gets the first free one of `places`, so that NCTHW comes back as such."""
+    if len(axes) < 3 or any(atom.kind == "T" for axis in axes for atom in axis):
+        return axes
+    free = next((i for i in places if not axes[i]), None)
+    return tuple((Atom(1, "T"),) if i == free else axis for i, axis in enumerate(axes))
 
 
 def step_groups(axes: Axes) -> list[list[int]]:

@@ -10,27 +10,35 @@ from onnx import helper, numpy_helper
 
 
 class Emitter:
-    def __init__(self) -> None:
+    """reserved: names of the graph's own inputs and outputs, which no node may take."""
+
+    def __init__(self, reserved: tuple[str, ...] = ()) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, np.ndarray] = {}
         self._made: dict[tuple, str] = {}  # what was emitted before, by meaning
-        self._names: set[str] = set()
+        self._names: set[str] = set(reserved)
 
-    def _unique(self, name: str) -> str:
+    def _unique(self, name: str, *suffixes: str) -> str:
+        """A name that is still free, also with each of the suffixes that it will be used with."""
         made, n = name, 1
-        while made in self._names:
+        while any(made + suffix in self._names for suffix in ("", *suffixes)):
             n += 1
             made = f"{name}#{n}"
-        self._names.add(made)
+        self._names.update(made + suffix for suffix in ("", *suffixes))
         return made
 
     def emit(self, op: str, inputs: list[str], name: str, outputs: int = 1, **attrs):  # type: ignore[no-untyped-def]
         """Adds a node; returns its output's name (a list for several outputs)."""
-        name = self._unique(name)
-        made = [name if outputs == 1 else f"{name}.{i}" for i in range(outputs)]
+        suffixes = [f".{i}" for i in range(outputs)] if outputs > 1 else [""]
+        name = self._unique(name, *suffixes)
+        made = [name + suffix for suffix in suffixes]
         attrs = {key: value for key, value in attrs.items() if value is not None}
         self.nodes.append(helper.make_node(op, inputs, made, name=name, **attrs))
         return made[0] if outputs == 1 else made
+
+    def made_by(self, tensor: str) -> str:
+        """Operator that makes a tensor; '' for inputs and constants."""
+        return next((node.op_type for node in self.nodes if tensor in node.output), "")
 
     def const(self, array: np.ndarray | np.generic, name: str) -> str:
         name = self._unique(name)

@@ -11,6 +11,12 @@ import onnxruntime as ort
 
 from everyframe.errors import ModelError
 
+# Pad_Fusion takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong where values are negative
+_WRONG = ["Pad_Fusion"]
+# MatMulAddFusion flattens a linear layer on (N, T, H, W, C) to a Gemm on (T*H*W, C), TransposeOptimizer moves channel shuffles
+# to channels last: neither can be followed in time
+_OBSCURE = ["MatMulAddFusion", "TransposeOptimizer", "CommonSubexpressionElimination"]
+
 
 def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | None = None) -> ort.InferenceSession:
     """An onnxruntime CPU session. Raises ModelError with the runtime's own first line if it refuses the model."""
@@ -21,8 +27,11 @@ def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | Non
     if save_to is not None:
         options.graph_optimization_level = level.ORT_ENABLE_BASIC
         options.optimized_model_filepath = save_to
+    disabled = _WRONG + (_OBSCURE if save_to is not None else [])
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+        )
     except Exception as error:  # onnxruntime raises many private exception types
         raise ModelError(
             "onnxruntime does not accept this model.",

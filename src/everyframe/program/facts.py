@@ -47,6 +47,7 @@ class Fact:
     spacing: stream frames between clip neighbours. left, right: frame j depends on stream frames
     j*spacing - left .. j*spacing + right (right is not clamped at 0). frames: its length in the clip.
     fill: the value of the frames in front of it, set by a time Pad. nonneg: known to hold no negative values.
+    gate: made of a mean over time that meets its frames again; in the clip it is one value for all frames.
     pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
     """
 
@@ -59,6 +60,7 @@ class Fact:
     right: int = 0
     fill: float | None = None
     nonneg: bool = False
+    gate: bool = False
     pooled: bool = False
     feature_delay: int = 0
 
@@ -78,6 +80,10 @@ class Fact:
         """This fact for the output of an operator that does not look across time: a Pad's early frames end here."""
         return replace(self, delay=max(0, self.delay), fill=None, **changes)  # type: ignore[arg-type]
 
+    def bears(self, fill: float) -> bool:
+        """True if frames in front of this wire can be `fill`: only a Pad's frames that never arrive are bound to its value."""
+        return self.lag >= 0 or self.fill in (None, fill)
+
     def relabelled(self, window: Window, dense: bool, **changes: object) -> Fact:
         """The fact behind a time Pad or Slice (one tap): not clamped, because nothing was computed yet."""
         step = self.spacing
@@ -91,10 +97,10 @@ class Fact:
             **changes,  # type: ignore[arg-type]
         )
 
-    def through(self, window: Window, dense: bool, **changes: object) -> Fact:
-        """The fact behind an operator that computes with this window."""
-        made = self.relabelled(window, dense, **changes)
-        return replace(made, delay=max(0, made.delay), fill=None)
+    def through(self, window: Window, dense: bool, fill: float = 0.0, **changes: object) -> Fact:
+        """The fact behind an operator that computes with this window and pads with `fill`."""
+        source = self if window.pad <= 0 or self.bears(fill) else self.plain()
+        return source.relabelled(window, dense, **changes).plain()
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,14 @@ class Facts:
                 where=where(node),
                 hint="use the average only for the classifier, or as a squeeze-and-excite gate (--se frame|window)",
             )
+        if len({f.frames for f in facts if not f.gate}) > 1:
+            raise ModelError(
+                f"Wires of different length meet in {node.op}, and one is repeated for all frames of the other.",
+                where=where(node),
+                expected="as many frames on all inputs",
+                got=", ".join(f"{n!r}: {f.frames}" for n, f in zip(names, facts, strict=True)),
+                hint="a stream has no whole clip to look at; use an average over time (--se frame|window)",
+            )
         return replace(
             facts[0],
             delay=max(0, *(f.delay for f in facts)),
@@ -160,6 +174,7 @@ class Facts:
             frames=max(f.frames for f in facts),
             fill=None,
             nonneg=False,
+            gate=all(f.gate for f in facts),
             feature_delay=max(f.feature_delay for f in facts),
         )
 
@@ -217,6 +232,7 @@ def _propagate_once(graph: Graph, options: Options, hop: int) -> Facts:
     for node in graph.nodes:
         if facts.timed(node):
             made = rules.of(node).fact(node, facts)
+            rules.check_time(node, facts)
             facts.table.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False))
     for name in graph.outputs:
         if name not in facts.table:

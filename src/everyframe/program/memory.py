@@ -65,7 +65,7 @@ class Memory(Emitter):
     """Wires of the clip network as tensors of the step network, with their past."""
 
     def __init__(self, facts: Facts, plan: Plan) -> None:
-        super().__init__()
+        super().__init__(reserved=("frames", "logits", f"{COUNTER}.in", f"{COUNTER}.out"))
         self.facts, self.plan, self.hop = facts, plan, facts.hop
         self.states: list[StateSpec] = []
         self.state_out: dict[str, tuple[str, str | None]] = {}  # state -> (tensor, input it merely copies)
@@ -110,11 +110,26 @@ class Memory(Emitter):
         self.tensors[name] = made
         return name
 
+    def settled(self, node: Node | None, wire: str) -> str:
+        """The wire, late enough that frames which a Pad put in front have come like all others."""
+        fact = self.fact(wire)
+        if fact.lag >= 0:
+            return wire
+        name = f"{wire}::settled"
+        if name not in self._derived:
+            self._derived[name] = fact.plain()
+            self.tensors[name] = self.delayed(node, wire, -fact.lag)
+        return name
+
+    def bearing(self, node: Node, wire: str, fill: float) -> str:
+        """The wire, settled where the frames in front of it cannot be `fill`."""
+        return wire if self.fact(wire).bears(fill) else self.settled(node, wire)
+
     # -- states --------------------------------------------------------------------------------------------------------
 
     def state(self, label: str, fact: Fact, shape: tuple[int, ...], frames: int, fill: float | None) -> str:
         """Declares a float state; returns its name, to which '.in' and '.out' belong."""
-        name = self._unique(f"state.{label}")
+        name = self._unique(f"state.{label}", ".in", ".out")
         self.states.append(
             StateSpec(
                 input=f"{name}.in",
@@ -129,9 +144,9 @@ class Memory(Emitter):
         )
         return name
 
-    def sums(self, node: Node, wire: str) -> Slots:
-        """Partial sums of an output wire."""
-        return Slots(self, node.label, self.fact(wire), self.frame_shape(wire), 0.0, history=False)
+    def sums(self, node: Node, wire: str, shape: tuple[int, ...]) -> Slots:
+        """Partial sums of an output wire; shape: that of one sum, as the convolution makes it."""
+        return Slots(self, node.label, self.fact(wire), shape, 0.0, history=False)
 
     def t(self, last: int) -> str:
         """The step counter (1,), which counts at least up to `last` before it stays."""
@@ -169,7 +184,7 @@ class Memory(Emitter):
 
     def _history(self, node: Node | None, wire: str, fill: float | None, depth: int) -> tuple[float | None, int]:
         """Books `depth` past frames of a wire; returns (fill, depth) of the history that serves it."""
-        if self.fact(wire).fill is not None:
+        if self.fact(wire).lag < 0:  # a Pad's frames that never arrive: the state holds them from the start
             fill = self.fact(wire).fill
         key = (wire, fill)
         self.wanted[key] = max(self.wanted.get(key, 0), depth)
@@ -210,8 +225,10 @@ class Memory(Emitter):
 
     def taps(self, node: Node, wire: str, window: Window, fill: float) -> list[str]:
         """One tensor a tap of the window, each holding the frames that the outputs of this step read there."""
+        if window.pad > 0:
+            wire = self.bearing(node, wire, fill)
         fact = self.fact(wire)
-        out = fact.through(window, self.facts.dense)
+        out = fact.through(window, self.facts.dense, fill)
         stride = 1 if self.facts.dense else window.stride
         unit, m, m_out = fact.unit, self.m(fact), self.m(out)
         # how many frames before the first new one tap i starts (negative: after it)
@@ -256,14 +273,9 @@ class Memory(Emitter):
         A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
         0/1 band matrix, and the counts come from a table indexed by the step counter.
         """
+        wire = self.settled(node, wire)
         fact = self.fact(wire)
-        settled = max(0, -fact.lag)
-        m, lag, u, shape = self.m(fact), max(0, fact.lag), fact.unit, self.frame_shape(wire)
-        if settled:
-            name = f"{node.name}::settled"
-            self._derived[name] = replace(fact, delay=0, fill=None)
-            self.tensors[name] = self.delayed(node, wire, settled)
-            wire, fact = name, self._derived[name]
+        m, lag, u, shape = self.m(fact), fact.lag, fact.unit, self.frame_shape(wire)
         rows = [m - 1] if head else list(range(m))
         if n == 1:
             return self._frames(self.raw(wire), rows[0], len(rows), 1, m, f"{node.label}::newest")

@@ -34,21 +34,23 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
         space = Spatial.of(node, facts)
         if space.time is None:
             continue
+        taps = space.window.taps
         live = live_taps(space.window, facts[node.inputs[0]].frames, facts[node.outputs[0]].frames)
-        kept = _trim(node, space.window, live, len(facts.graph.shapes[node.outputs[0]]) - 2, space.time - 2)
-        if live and kept is not None:
-            first, last, pads = kept
-            _apply(clip, protos[node.outputs[0]], space, first, last, pads)
+        first, last, pads = _trim(node, space.window, live, len(facts.graph.shapes[node.outputs[0]]) - 2, space.time - 2)
+        removed, proto = taps - (last - first + 1), protos[node.outputs[0]]
+        silenced = [i for i in range(first, last + 1) if i not in live] if node.op == "Conv" else []
+        if removed or silenced:
+            _apply(clip, proto, space, first, last, pads, silenced)
             length = facts[facts.graph.input].frames
             notes.append(
-                f"{node.label}: {kept[1] - kept[0] + 1} of {space.window.taps} temporal taps ever met a frame in the "
-                f"{length}-frame clip; the others are removed"
+                f"{node.label}: {taps - removed - len(silenced)} of {taps} temporal taps ever met a frame in the "
+                f"{length}-frame clip; the others are {'removed' if removed else 'set to zero'}"
             )
     return notes
 
 
-def _trim(node: Node, window: Window, live: list[int], dims: int, t: int) -> tuple[int, int, list[int]] | None:
-    """(first tap, last tap, new pads), or None if all stay. Pads cannot become negative: then a dead tap is kept."""
+def _trim(node: Node, window: Window, live: list[int], dims: int, t: int) -> tuple[int, int, list[int]]:
+    """(first tap, last tap, new pads). Pads cannot become negative: then a dead tap at the end is kept (and set to zero)."""
     pads = list(node.attr("pads") or [0] * 2 * dims)
     first, last = live[0] if live else 0, live[-1] if live else window.taps - 1
     while first and pads[t] - first * window.dilation < 0:
@@ -58,19 +60,23 @@ def _trim(node: Node, window: Window, live: list[int], dims: int, t: int) -> tup
     while cut and pads[dims + t] - cut * window.dilation < 0:
         cut -= 1
     pads[dims + t] -= cut * window.dilation
-    last = window.taps - 1 - cut
-    return None if (first, last) == (0, window.taps - 1) else (first, last, pads)
+    return first, window.taps - 1 - cut, pads
 
 
-def _apply(clip: onnx.ModelProto, proto: onnx.NodeProto, space: Spatial, first: int, last: int, pads: list[int]) -> None:
+def _apply(
+    clip: onnx.ModelProto, proto: onnx.NodeProto, space: Spatial, first: int, last: int, pads: list[int], silenced: list[int]
+) -> None:
     attrs = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
     t = (space.time or 2) - 2
     kernel = list(attrs.get("kernel_shape") or [])
     if proto.op_type == "Conv":
         tensor = next(i for i in clip.graph.initializer if i.name == proto.input[1])
         weight = numpy_helper.to_array(tensor)
-        name = f"{tensor.name}.taps{first}-{last}"  # a new tensor: another node may share the old one
+        # a new tensor: another node may share the old one
+        name = f"{tensor.name}.taps{first}-{last}" + "".join(f"~{i}" for i in silenced)
         if all(i.name != name for i in clip.graph.initializer):
+            weight = weight.copy()
+            np.moveaxis(weight, t + 2, 0)[silenced] = 0
             cut = np.ascontiguousarray(weight.take(range(first, last + 1), axis=space.time))
             clip.graph.initializer.append(numpy_helper.from_array(cut, name))
         old = tensor.name

@@ -15,6 +15,7 @@ import importlib
 from typing import Protocol
 
 from everyframe.errors import UnsupportedOperator
+from everyframe.program import axes as ax
 from everyframe.program.facts import Fact, Facts, where
 from everyframe.program.graph import Node
 
@@ -84,6 +85,27 @@ def of(node: Node) -> type[Rule]:
             hint=_ADVICE.get(node.op, "replace it in the network by supported operators (docs/stream.md lists them)"),
         )
     return rule
+
+
+# operators that only carry on an axis in which several frames are merged with something else
+_CARRIERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+
+
+def check_time(node: Node, facts: Facts) -> None:
+    """Refuses operators on an axis that holds several frames together with something else."""
+    from everyframe.program.rules.pointwise import NONNEGATIVE
+
+    timed = facts.timed(node)
+    others = [facts.graph.constant(name) for name in node.inputs if name and name not in facts.table]
+    alone = node.op in NONNEGATIVE and len(timed) == 1 and all(array is not None and array.size == 1 for array in others)
+    for name in timed:
+        if ax.time_is_mixed(facts[name].axes) and node.op not in _CARRIERS and not alone:
+            raise unsupported(
+                node,
+                f"{node.op} works on an axis that holds several frames together with something else.",
+                got=f"{name!r} of shape {facts[name].clip_shape}, {facts[name].frames} frames",
+                hint="keep time on an axis of its own, or fold it into the batch",
+            )
 
 
 def unsupported(node: Node, what: str, *, hint: str, got: object = None, expected: object = None) -> UnsupportedOperator:

@@ -19,7 +19,7 @@ class Concat:
         timed = facts.timed(node)
         first = facts[timed[0]]
         axis = node.attr("axis") % len(first.axes)
-        if ax.is_frame_axis(first.axes[axis]):
+        if ax.is_time_axis(first.axes[axis]):
             left, value = _padding(node, facts)
             axes = ax.with_frames(first.axes, facts.graph.shapes[node.outputs[0]][axis])
             return pad.padded(node, facts, first, left, value, axes)
@@ -32,6 +32,13 @@ class Concat:
                 got=f"shape {first.clip_shape}",
                 hint="concatenate over channels",
             )
+        if len({ax.time_axis(facts[name].axes) for name in timed}) > 1:
+            raise unsupported(
+                node,
+                "Time lies on different axes of the wires that are joined.",
+                got=", ".join(f"{name!r}: axis {ax.time_axis(facts[name].axes)}" for name in timed),
+                hint="keep the axes in one order, e.g. (N, C, T, H, W)",
+            )
         axes = (*first.axes[:axis], (ax.Atom(size),), *first.axes[axis + 1 :])
         nonneg = len(timed) == len(node.inputs) and all(facts[name].nonneg for name in timed)
         return replace(joined, axes=axes, nonneg=nonneg)
@@ -41,10 +48,10 @@ class Concat:
         facts: Facts = step.facts
         first = facts[facts.timed(node)[0]]
         axis = node.attr("axis") % len(first.axes)
-        if ax.is_frame_axis(first.axes[axis]):
+        if ax.is_time_axis(first.axes[axis]):
             left, value = _padding(node, facts)
             name = facts.timed(node)[0]
-            tensor = step.masked(name, value) if left > 0 else step.raw(name)
+            tensor = step.masked(step.bearing(node, name, value), value) if left > 0 else step.raw(name)
             step.put(node.outputs[0], tensor)
             return
         out = facts[node.outputs[0]]

@@ -23,16 +23,8 @@ class Conv:
         axes = tuple(_new(axis, size) for axis, size in zip(fact.axes, shape, strict=True))
         if space.time is None:
             return fact.plain(axes=axes, nonneg=False)
-        window = space.window
-        if window.pad > 0 and fact.fill not in (None, 0.0):
-            raise unsupported(
-                node,
-                "A zero-padded convolution follows a time Pad with another value.",
-                got=f"pad value {fact.fill}",
-                hint="put the padding into the convolution",
-            )
         return fact.through(
-            window, facts.dense, axes=ax.with_frames(axes, shape[space.time]), frames=shape[space.time], nonneg=False
+            space.window, facts.dense, axes=ax.with_frames(axes, shape[space.time]), frames=shape[space.time], nonneg=False
         )
 
     @staticmethod
@@ -79,7 +71,7 @@ def _partial_sums(node: Node, step, wire: str, window: Window, tap, space: Spati
     """
     x = space.enter(step, step.masked(wire, 0.0))
     length = (window.taps - 1) * window.dilation
-    sums = step.sums(node, node.outputs[0])
+    sums = step.sums(node, node.outputs[0], space.inside(step.frame_shape(node.outputs[0])))
     last = window.taps - 1
     made = step.emit("Add", [tap(last, x, True), sums.old(0)], f"{node.label}::add{last}")
     for j in range(length):

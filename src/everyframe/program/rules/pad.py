@@ -13,13 +13,8 @@ from everyframe.program.rules import register, unsupported
 def padded(node: Node, facts: Facts, source: Fact, left: int, value: float, axes: ax.Axes) -> Fact:
     """The fact behind `left` constant frames of `value`."""
     frames = next((a.size for axis in axes for a in axis if a.kind == "T"), source.frames)
-    if left > 0 and source.fill not in (None, value):
-        raise unsupported(
-            node,
-            "Time is padded twice with different values.",
-            got=f"{source.fill} and {value}",
-            hint="pad once, with one value",
-        )
+    if left > 0 and not source.bears(value):
+        source = source.plain()
     made = source.relabelled(Window(pad=left), facts.dense, axes=axes, frames=frames, nonneg=source.nonneg and value >= 0)
     return Fact(**(made.__dict__ | {"fill": value if left > 0 else source.fill}))
 
@@ -32,18 +27,20 @@ class Pad:
         begin, end, value = _pads(node, facts)
         axes: list[ax.Axis] = []
         for i, (axis, b, e) in enumerate(zip(source.axes, begin, end, strict=True)):
-            if ax.is_frame_axis(axis):
+            if ax.is_time_axis(axis):
                 axes += ax.with_frames((axis,), facts.graph.shapes[node.outputs[0]][i])
             elif not b and not e:
                 axes.append(axis)
-            elif any(atom.kind for atom in axis):
+            elif ax.step_axis(source.axes, i) is None:
                 raise unsupported(
                     node, "Padding along an axis that holds time and something else.", hint="pad time on its own axis"
                 )
             else:
                 axes.append((ax.Atom(facts.graph.shapes[node.outputs[0]][i]),))
         left = _left(source, begin)
-        if _mode(node) != "constant" and (left or any(end[i] for i, a in enumerate(source.axes) if ax.is_frame_axis(a))):
+        if left == 0 and _in_space(source, begin, end):
+            source = source.plain()  # frames that another Pad put in front get the border too
+        if _mode(node) != "constant" and (left or any(end[i] for i, a in enumerate(source.axes) if ax.is_time_axis(a))):
             raise unsupported(
                 node,
                 f"Time is padded in mode {_mode(node)!r}.",
@@ -54,8 +51,13 @@ class Pad:
 
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
-        source: Fact = step.facts[node.inputs[0]]
+        wire = node.inputs[0]
+        source: Fact = step.facts[wire]
         begin, end, value = _pads(node, step.facts)
+        if _left(source, begin) > 0:
+            wire = step.bearing(node, wire, value)
+        elif _in_space(source, begin, end):
+            wire = step.settled(node, wire)
         groups = ax.step_groups(source.axes)
         inside = [[0, *(sum(side[i] for i in group) for group in groups)] for side in (begin, end)]
 
@@ -65,7 +67,7 @@ class Pad:
             fill = [step.const(np.float32(value), f"{node.label}.value")] if _mode(node) == "constant" else []
             return step.emit("Pad", [x, step.ints(inside[0] + inside[1]), *fill], node.label, mode=_mode(node))
 
-        wire = step.derive(node.inputs[0], pad_space, node, axes=step.facts[node.outputs[0]].axes)
+        wire = step.derive(wire, pad_space, node, axes=step.facts[node.outputs[0]].axes)
         step.put(node.outputs[0], step.masked(wire, value) if _left(source, begin) > 0 else step.raw(wire))
 
 
@@ -74,7 +76,11 @@ def _mode(node: Node) -> str:
 
 
 def _left(source: Fact, begin: list[int]) -> int:
-    return sum(b for b, axis in zip(begin, source.axes, strict=True) if ax.is_frame_axis(axis))
+    return sum(b for b, axis in zip(begin, source.axes, strict=True) if ax.is_time_axis(axis))
+
+
+def _in_space(source: Fact, begin: list[int], end: list[int]) -> bool:
+    return any(b or e for b, e, axis in zip(begin, end, source.axes, strict=True) if not ax.is_time_axis(axis))
 
 
 def _pads(node: Node, facts: Facts) -> tuple[list[int], list[int], float]:

@@ -23,12 +23,33 @@ def _axes(node: Node, facts: Facts, fact: Fact) -> ax.Axes:
     return ax.with_frames(tuple(kept), shape[time] if time else fact.frames)
 
 
-def _fact(node: Node, facts: Facts, space: Spatial) -> Fact:
+def _fact(node: Node, facts: Facts, space: Spatial, fill: float) -> Fact:
     fact = facts[node.inputs[0]]
     axes = _axes(node, facts, fact)
     if space.time is None:
         return fact.plain(axes=axes)
-    return fact.through(space.window, facts.dense, axes=axes, frames=facts.graph.shapes[node.outputs[0]][space.time])
+    if node.op == "AveragePool" and any(space.pads) and not fact.bears(fill):
+        fact = fact.plain()  # the frames of a Pad do not stay of one value when zeros come round them
+    frames = facts.graph.shapes[node.outputs[0]][space.time]
+    return fact.through(space.window, facts.dense, fill, axes=axes, frames=frames)
+
+
+def _lowest(fact: Fact) -> float:
+    """What a max pool is padded with; where nothing is negative, 0 does as well, and then all states begin with zeros."""
+    return 0.0 if fact.nonneg else LOWEST
+
+
+def _needs_ceil(node: Node, facts: Facts, space: Spatial) -> int:
+    """ceil_mode, where it makes a picture larger. Elsewhere it is better left away: shape inference is one pixel off for it
+    where the last window would start beyond the picture."""
+    sizes = [
+        (facts.graph.shapes[node.inputs[0]][i], facts.graph.shapes[node.outputs[0]][i])
+        for i in range(2, len(facts.graph.shapes[node.inputs[0]]))
+        if i != space.time
+    ]
+    reach = [(k - 1) * d + 1 for k, d in zip(space.kernel, space.dilations, strict=True)]
+    padded = [n + space.pads[i] + space.pads[i + len(sizes)] for i, (n, _) in enumerate(sizes)]
+    return int(any((out - 1) * s + k > n for (_, out), s, k, n in zip(sizes, space.strides, reach, padded, strict=True)))
 
 
 def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # type: ignore[no-untyped-def]
@@ -37,11 +58,13 @@ def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # 
     if identity:
         return x
     attrs = space.step_attrs()
+    if op == "MaxPool" and step.made_by(x) == "Pad":  # onnxruntime would take it for the pool's own padding: see execute.py
+        x = step.emit("Max", [x, step.scalar(LOWEST)], f"{node.label}::apart")
     if op == "AveragePool":
         attrs["count_include_pad"] = node.attr("count_include_pad", 0)
         if all(d == 1 for d in space.dilations):
             del attrs["dilations"]  # opset 19 added it to AveragePool
-    return step.emit(op, [x], node.label, ceil_mode=node.attr("ceil_mode", 0), **attrs)
+    return step.emit(op, [x], node.label, ceil_mode=_needs_ceil(node, step.facts, space), **attrs)
 
 
 @register("MaxPool")
@@ -50,7 +73,7 @@ class MaxPool:
     def fact(node: Node, facts: Facts) -> Fact:
         if len(node.outputs) > 1 and node.outputs[1]:
             raise unsupported(node, "MaxPool with indices cannot be streamed.", hint="export without return_indices")
-        return _fact(node, facts, Spatial.of(node, facts))
+        return _fact(node, facts, Spatial.of(node, facts), _lowest(facts[node.inputs[0]]))
 
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
@@ -61,8 +84,7 @@ class MaxPool:
             node,
             axes=_axes(node, step.facts, fact),
         )
-        fill = 0.0 if fact.nonneg else LOWEST
-        frames = step.taps(node, pooled, space.window, fill=fill)
+        frames = step.taps(node, pooled, space.window, fill=_lowest(fact))
         step.put(node.outputs[0], step.emit("Max", frames, f"{node.label}::max") if len(frames) > 1 else frames[0])
 
 
@@ -80,13 +102,13 @@ class AveragePool:
                 got="count_include_pad=0",
                 hint="use count_include_pad=True (torch's default) or no temporal padding",
             )
-        return _fact(node, facts, space)
+        return _fact(node, facts, space, 0.0)
 
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
-        space = Spatial.of(node, step.facts)
+        space, wire = Spatial.of(node, step.facts), node.inputs[0]
         x = step.derive(
-            node.inputs[0],
+            step.bearing(node, wire, 0.0) if any(space.pads) else wire,
             lambda x: _spatial_pool(node, step, space, x, "AveragePool"),
             node,
             axes=_axes(node, step.facts, step.facts[node.inputs[0]]),

@@ -22,17 +22,17 @@ def is_gate(node: Node, facts: Facts) -> bool:
 
 def _meets_frames(node: Node, facts: Facts) -> bool:
     graph: Graph = facts.graph
-    below = {node.outputs[0]}
-    for reader in graph.downstream(node.outputs[0]):
-        below.update(reader.outputs)
-        for name in reader.inputs:
-            if (
-                name in facts.table
-                and name not in below
-                and prod(ax.shape_of(facts[name].axes)[2:]) > 1
-                and not facts[name].pooled
-            ):
-                return True
+    source = facts[node.inputs[0]]
+    time = ax.time_axis(source.axes) or 0
+    readers = list(graph.downstream(node.outputs[0]))
+    below = {node.outputs[0], *(name for reader in readers for name in reader.outputs)}
+    for name in dict.fromkeys(name for reader in readers for name in reader.inputs if name and name not in below):
+        shape = graph.shapes[name]
+        if graph.constant(name) is not None or prod(shape[2:]) == 1 or (name in facts.table and facts[name].pooled):
+            continue
+        # a wire that is computed further down has no fact yet: has it the frames that were averaged here?
+        if name in facts.table or source.frames == 1 or (len(shape) == len(source.axes) and shape[time] == source.frames):
+            return True
     return False
 
 
@@ -68,8 +68,8 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
     source = facts[node.inputs[0]]
     if is_gate(node, facts):
         if facts.options.se == "frame":
-            return source.plain(axes=axes)
-        return source.plain(axes=axes, left=source.left + (source.frames - 1) * source.spacing)
+            return source.plain(axes=axes, gate=True)
+        return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
     if node not in facts.heads:
         facts.heads.append(node)
     return facts.pool(source, axes=ax.with_frames(axes, 1))

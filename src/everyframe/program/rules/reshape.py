@@ -12,9 +12,11 @@ from everyframe.program.rules import register, unsupported
 class Reshape:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
-        source = facts[node.inputs[0]]
+        source, shape = facts[node.inputs[0]], facts.graph.shapes[node.outputs[0]]
+        if node.op in ("Squeeze", "Unsqueeze"):
+            return source.plain(axes=_by_identity(node, facts, source.axes, max(len(shape), len(source.axes))))
         try:
-            return source.plain(axes=ax.reshape(source.axes, facts.graph.shapes[node.outputs[0]]))
+            return source.plain(axes=ax.reshape(source.axes, shape))
         except ax.AxesError as error:
             raise unsupported(
                 node,
@@ -31,3 +33,11 @@ class Reshape:
         if shape != ax.step_shape(before.axes):
             x = step.emit("Reshape", [x, step.ints([step.m(after), *shape])], node.label)
         step.put(node.outputs[0], x)
+
+
+def _by_identity(node: Node, facts: Facts, axes: ax.Axes, rank: int) -> ax.Axes:
+    given = facts.graph.constant(node.input(1)) if node.input(1) else node.attr("axes")
+    if given is None:
+        return ax.squeeze(axes, {i for i, size in enumerate(ax.shape_of(axes)) if size == 1})
+    places = {int(i) % rank for i in given}
+    return ax.squeeze(axes, places) if node.op == "Squeeze" else ax.unsqueeze(axes, places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from everyframe.program.rules import register, unsupported
 
 def _time_part(node: Node, facts: Facts, source: Fact, start: int, step: int, axis: int, count: int) -> Fact:
     axes = (*source.axes[:axis], *ax.with_frames((source.axes[axis],), count), *source.axes[axis + 1 :])
-    return source.relabelled(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count)
+    kind = source.relabelled if step == 1 or facts.dense else source.through  # as _lower_time does it
+    return kind(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count)
 
 
 def _lower_time(node: Node, step, output: str, wire: str, start: int, stride: int) -> None:  # type: ignore[no-untyped-def]
@@ -25,7 +27,7 @@ def _lower_time(node: Node, step, output: str, wire: str, start: int, stride: in
         step.put(output, step.taps(node, wire, Window(stride=stride, pad=-start), fill=0.0)[0])
 
 
-def _space_part(node: Node, source: Fact, axis: int, size: int) -> Fact:
+def _space_part(node: Node, source: Fact, axis: int, size: int) -> ax.Axes:
     if ax.step_axis(source.axes, axis) is None:
         raise unsupported(
             node,
@@ -33,18 +35,18 @@ def _space_part(node: Node, source: Fact, axis: int, size: int) -> Fact:
             got=f"axis {axis} of {source.clip_shape}",
             hint="slice time on its own axis",
         )
-    return source.plain(axes=(*source.axes[:axis], (ax.Atom(size),), *source.axes[axis + 1 :]))
+    return (*source.axes[:axis], (ax.Atom(size),), *source.axes[axis + 1 :])
 
 
 def _moves(source: Fact, axis: int) -> bool:
-    return ax.is_frame_axis(source.axes[axis])
+    return ax.is_time_axis(source.axes[axis])
 
 
 @register("Slice")
 class Slice:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
-        fact = facts[node.inputs[0]]
+        fact = source = facts[node.inputs[0]]
         for axis, start, _, step in ranges(node, facts, fact):
             size = facts.graph.shapes[node.outputs[0]][axis]
             if step < 0:
@@ -52,8 +54,9 @@ class Slice:
             if _moves(fact, axis):
                 fact = _time_part(node, facts, fact, start, step, axis, size)
             elif size != fact.clip_shape[axis]:
-                fact = _space_part(node, fact, axis, size)
-        return fact
+                fact = replace(fact, axes=_space_part(node, fact, axis, size))
+        in_time = any(_moves(source, axis) for axis, *_ in ranges(node, facts, source))
+        return fact if in_time or fact.axes == source.axes else fact.plain()
 
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
@@ -110,7 +113,7 @@ class Split:
         if _moves(source, axis):
             starts = np.cumsum([0, *sizes[:-1]])
             return tuple(_time_part(node, facts, source, int(b), 1, axis, n) for b, n in zip(starts, sizes, strict=True))
-        return tuple(_space_part(node, source, axis, size) for size in sizes)
+        return tuple(source.plain(axes=_space_part(node, source, axis, size)) for size in sizes)
 
     @staticmethod
     def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
@@ -153,7 +156,7 @@ class Gather:
             start, step = progression(node, picked.reshape(-1))
             fact = _time_part(node, facts, source, start, step, axis, picked.size)
         else:
-            fact = _space_part(node, source, axis, picked.size)
+            fact = source.plain(axes=_space_part(node, source, axis, picked.size))
         if not scalar:
             return fact
         axes = tuple(a for i, a in enumerate(fact.axes) if i != axis)

@@ -27,7 +27,7 @@ class Spatial:
     def of(cls, node: Node, facts: Facts) -> Spatial:
         fact = facts[node.inputs[0]]
         rank = len(fact.axes)
-        time = ax.time_axis(fact.axes)
+        time = next((i for i, axis in enumerate(fact.axes) if ax.is_time_axis(axis)), None)
         if ax.time_is_mixed(fact.axes) or time == 1:
             raise unsupported(
                 node,
@@ -63,6 +63,10 @@ class Spatial:
 
     def widen(self, kernel: np.ndarray) -> np.ndarray:
         return kernel if self.kernel else kernel[..., None]
+
+    def inside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a frame between `enter` and `leave`."""
+        return shape if self.kernel else (*shape, 1)
 
     def enter(self, step, tensor: str) -> str:  # type: ignore[no-untyped-def]
         return tensor if self.kernel else step.emit("Unsqueeze", [tensor, step.ints([2])], "unsqueeze")
