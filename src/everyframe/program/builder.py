@@ -116,12 +116,14 @@ class Builder(Memory):
         self.states = [
             state.model_copy(update={"copy_of": self.state_out[state.input.removesuffix(".in")][1]}) for state in self.states
         ]
-        outputs = {"logits": self.raw(output)} | {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
+        m = self.m(self.fact(output))
+        newest = self._frames(self.raw(output), m - 1, 1, 1, m, "logits.newest")  # without a head: the last of m predictions
+        outputs = {"logits": newest} | {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
         renamed = self.publish(outputs)
         self.tensors = {wire: renamed.get(tensor, tensor) for wire, tensor in self.tensors.items()}
         shape = self.frame_shape(self.facts.graph.input)
         types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
-        logits = [self.m(self.fact(output)), *self.frame_shape(output)]
+        logits = [1, *self.frame_shape(output)]
         nodes, constants = self.needed(set(outputs))
         graph = helper.make_graph(
             nodes,
