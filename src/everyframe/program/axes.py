@@ -28,8 +28,12 @@ class AxesError(Exception):
 
 
 def of_layout(layout: str, shape: tuple[int, ...]) -> Axes:
-    """Axes of the network input, for a layout such as 'NCTHW' or 'TCHW'."""
-    return tuple((Atom(size, letter if letter in "NT" else ""),) for letter, size in zip(layout, shape, strict=True))
+    """Axes of the network input, for a layout such as 'NCTHW' or 'TCHW' (where the batch counts as folded into time)."""
+    batch = () if "N" in layout else (Atom(1, "N"),)
+    return tuple(
+        (*(batch if letter == "T" else ()), Atom(size, letter if letter in "NT" else ""))
+        for letter, size in zip(layout, shape, strict=True)
+    )
 
 
 def shape_of(axes: Axes) -> tuple[int, ...]:
@@ -90,7 +94,7 @@ def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
                 else:
                     raise AxesError(f"{shape_of(axes)} -> {shape}: time is cut through or mixed with another axis")
         result.append(axis)
-    return _with_time(tuple(map(tuple, result)), range(1, len(result)))
+    return _with_time(_with_batch(tuple(map(tuple, result))), range(1, len(result)))
 
 
 def squeeze(axes: Axes, removed: set[int]) -> Axes:
@@ -100,7 +104,14 @@ def squeeze(axes: Axes, removed: set[int]) -> Axes:
 def unsqueeze(axes: Axes, inserted: set[int]) -> Axes:
     rest = iter(axes)
     places = range(len(axes) + len(inserted))
-    return _with_time(tuple(() if i in inserted else next(rest) for i in places), sorted(inserted))
+    return _with_time(_with_batch(tuple(() if i in inserted else next(rest) for i in places)), sorted(inserted))
+
+
+def _with_batch(axes: Axes) -> Axes:
+    """A new axis in front of all others is the batch, wherever that was before."""
+    if len(axes) < 2 or axes[0]:
+        return axes
+    return ((Atom(1, "N"),), *(tuple(atom for atom in axis if atom.kind != "N") for axis in axes[1:]))
 
 
 def _with_time(axes: Axes, places: Iterable[int]) -> Axes:

@@ -180,7 +180,9 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Reads an ONNX file. Raises ModelError for a missing, unreadable or corrupt one."""
     path = Path(path)
     if not path.exists():
-        raise ModelError("There is no such model file.", where=path, hint="check the path, or use `builtin`; `everyframe export` makes one")
+        raise ModelError(
+            "There is no such model file.", where=path, hint="check the path, or use `builtin`; `everyframe export` makes one"
+        )
     if path.is_dir():
         raise ModelError("This is a folder, not a model file.", where=path, expected="an .onnx file")
     try:

@@ -73,6 +73,7 @@ class Memory(Emitter):
         self.eligible: dict[str, tuple[str, int, int]] = {}  # conv -> (wire, past frames, floats of one partial sum)
         self.tensors: dict[str, str] = {}  # wire -> tensor of the step graph
         self.last_t = 0  # where the step counter may stay
+        self._origin: dict[str, tuple[str, Callable[[str], str] | None]] = {}  # tensor -> (wire it is of, how it is cut from it)
         self._derived: dict[str, Fact] = {}
         self._past_of: dict[tuple[str, float | None], Slots | tuple[str, int]] = {}
 
@@ -90,6 +91,14 @@ class Memory(Emitter):
     def put(self, wire: str, tensor: str) -> None:
         """Says which tensor holds the frames of a wire; two wires may share one under different frame numbers."""
         self.tensors[wire] = tensor
+        self._origin.setdefault(tensor, (wire, None))
+
+    def put_part(self, wire: str, source: str, cut: Callable[[str], str]) -> None:
+        """A wire that is a part of another's frames (some channels, say): its past is a part of the other's past."""
+        self.put(wire, cut(self.wire(source)))
+        if self.fact(source).lag >= 0:
+            whole, inner = self._origin[self.raw(source)]
+            self._origin[self.raw(wire)] = (whole, (lambda x: cut(inner(x))) if inner else cut)
 
     def raw(self, wire: str) -> str:
         """The tensor of a wire, frames numbered as its fact says (perhaps negative lag behind a Pad)."""
@@ -247,10 +256,20 @@ class Memory(Emitter):
         buffer, depth = past
         return [self._frames(buffer, depth - b, m_out, stride, depth + m, f"{node.label}::frames{i}") for i, b in enumerate(back)]
 
+    def _planned(self, wire: str) -> int:
+        return max((depth for (w, _), depth in self.plan.depths.items() if w == wire), default=0)
+
     def delayed(self, node: Node | None, wire: str, frames: int) -> str:
         """The wire as it was `frames` of its own frames ago."""
         if frames <= 0:
             return self.raw(wire)
+        whole, cut = self._origin.get(self.raw(wire), (wire, None))
+        if whole != wire and min(self.fact(wire).lag, self.fact(whole).lag) >= 0:
+            if cut is None:  # the same tensor under another name
+                return self.delayed(node, whole, frames)
+            if self._planned(whole) >= frames:  # kept anyway: cutting a part again is cheaper than keeping it too
+                past_of_whole = self.delayed(node, whole, frames)
+                return self._once(("part", self.raw(wire), past_of_whole), lambda: cut(past_of_whole))
         past = self._past(node, wire, None, frames)
         if isinstance(past, Slots):
             return past.old(frames - 1)

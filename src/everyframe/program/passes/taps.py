@@ -35,8 +35,10 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
         if space.time is None:
             continue
         taps = space.window.taps
-        live = live_taps(space.window, facts[node.inputs[0]].frames, facts[node.outputs[0]].frames)
-        first, last, pads = _trim(node, space.window, live, len(facts.graph.shapes[node.outputs[0]]) - 2, space.time - 2)
+        shapes = facts.graph.shapes[node.inputs[0]], facts.graph.shapes[node.outputs[0]]
+        frames = shapes[0][space.time], shapes[1][space.time]
+        live = live_taps(space.window, *frames)
+        first, last, pads = _trim(node, space.window, live, frames, space.time - 2)
         removed, proto = taps - (last - first + 1), protos[node.outputs[0]]
         silenced = [i for i in range(first, last + 1) if i not in live] if node.op == "Conv" else []
         if removed or silenced:
@@ -49,9 +51,10 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
     return notes
 
 
-def _trim(node: Node, window: Window, live: list[int], dims: int, t: int) -> tuple[int, int, list[int]]:
+def _trim(node: Node, window: Window, live: list[int], frames: tuple[int, int], t: int) -> tuple[int, int, list[int]]:
     """(first tap, last tap, new pads). Pads cannot become negative: then a dead tap at the end is kept (and set to zero)."""
-    pads = list(node.attr("pads") or [0] * 2 * dims)
+    pads = list(node.attr("pads") or [0] * 6)
+    dims = len(pads) // 2
     first, last = live[0] if live else 0, live[-1] if live else window.taps - 1
     while first and pads[t] - first * window.dilation < 0:
         first -= 1
@@ -60,7 +63,11 @@ def _trim(node: Node, window: Window, live: list[int], dims: int, t: int) -> tup
     while cut and pads[dims + t] - cut * window.dilation < 0:
         cut -= 1
     pads[dims + t] -= cut * window.dilation
-    return first, window.taps - 1 - cut, pads
+    last = window.taps - 1 - cut
+    # padding that no window reaches: a pool may not have more than its kernel is long
+    needed = (frames[1] - 1) * window.stride + (last - first) * window.dilation + 1 - frames[0] - pads[t]
+    pads[dims + t] = min(pads[dims + t], max(0, needed))
+    return first, last, pads
 
 
 def _apply(

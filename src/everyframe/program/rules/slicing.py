@@ -80,7 +80,7 @@ class Slice:
             wire = step.derive(node.inputs[0], cut, node, axes=ax.with_frames(out.axes, source.frames))
             _lower_time(node, step, node.outputs[0], wire, *time[0])
         elif inside:
-            step.put(node.outputs[0], cut(step.wire(node.inputs[0])))
+            step.put_part(node.outputs[0], node.inputs[0], cut)
         else:
             step.put(node.outputs[0], step.raw(node.inputs[0]))
 
