@@ -16,8 +16,10 @@ from everyframe.program.contract import load, metadata_of
 from everyframe.runtime.states import Rotation, plan, without_copies
 
 
-def _ort(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _ort(model: bytes, threads: int, spin: bool = True) -> onnxruntime.InferenceSession:
+    """spin: idle threads keep their core for a while, onnxruntime's default."""
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -58,14 +60,14 @@ class OpenVinoClip:
 
 
 class OrtHostLoop:
-    """What one writes first: outputs are fetched and fed again."""
+    """What one writes first: outputs are fetched and fed again. Otherwise set up like everyframe's engine."""
 
     name = "step network, onnxruntime, outputs fed back"
 
     def __init__(self, path: Path, threads: int) -> None:
         model = load(path)
         self.specs = metadata_of(model, path).states
-        self.session = _ort(model.SerializeToString(), threads)
+        self.session = _ort(model.SerializeToString(), threads, spin=False)
         self.names = ["logits", *(spec.output for spec in self.specs)]
         self.state = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in self.specs}
 

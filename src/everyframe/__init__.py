@@ -52,4 +52,4 @@ if TYPE_CHECKING:
     from everyframe.runtime import Prediction as Prediction
     from everyframe.runtime import Program as Program
     from everyframe.runtime import Stream as Stream
-    from everyframe.runtime import open as open  # noqa: A001
+    from everyframe.runtime import open as open

@@ -1,7 +1,7 @@
 """Every error a user can cause, as one tree.
 
     EveryframeError
-    ├── ModelError             an ONNX file that cannot be read, has no (or bad) everyframe metadata, or is not what the verb needs
+    ├── ModelError             an ONNX file that cannot be read, has no or bad metadata, or is not what the verb needs
     │   ├── UnsupportedOperator    a node that touches time and has no streaming rule
     │   └── ConversionMismatch     the step network disagreed with the clip network, so nothing was written
     ├── SourceError            a video, folder or camera that cannot be opened, decoded or has no frames
