@@ -37,7 +37,8 @@ def clip_net(path: Path, *, frames: int = 8, stride: int = 1, classes: int = 4, 
         nodes[3].input[0] = "x"
     constants = [
         tensor("stem.weight", weights(6, 3, 3, 3, 3)), tensor("stem.bias", weights(6)),
-        tensor("mix.weight", weights(6, 6, 3, 1, 1)), tensor("mix.bias", weights(6)), tensor("fc.weight", weights(classes, 6)), tensor("fc.bias", weights(classes)),
+        tensor("mix.weight", weights(6, 6, 3, 1, 1)), tensor("mix.bias", weights(6)),
+        tensor("fc.weight", weights(classes, 6)), tensor("fc.bias", weights(classes)),
     ]  # fmt: skip
     made = model(
         nodes, {"clip": (TensorProto.FLOAT, (1, 3, frames, 12, 16))}, {"logits": (TensorProto.FLOAT, (1, classes))}, constants
