@@ -61,6 +61,11 @@ class TestMachine:
         assert "no-such-package" not in line
         assert "\n" not in line
 
+    @pytest.mark.parametrize(("load", "busy"), [(0.1, False), (1.9, True), (None, False)])
+    def test_says_that_others_were_busy(self, load: float | None, busy: bool) -> None:
+        line = one_line(describe() | {"cores": 2, "load": load})
+        assert ("busy" in line) is busy
+
 
 class TestReport:
     table = Table("Title", ["engine", "ms", "ratio"], [["a", "1.5", "2.0x"], ["b", 3, "–"]], ["note"])

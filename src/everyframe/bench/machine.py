@@ -37,10 +37,16 @@ def one_line(machine: dict[str, Any]) -> str:
     memory = f", {machine['memory_gib']:g} GiB" if machine.get("memory_gib") else ""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     load = f", load before the run {machine['load']:g}" if machine.get("load") is not None else ""
+    load += " (the machine was busy)" if is_busy(machine) else ""
     return (
         f"{machine['cpu']}, {machine['cores']} cores{memory}, {machine['system']}, Python {machine['python']}; "
         f"{packages}; {machine['date']}{load}"
     )
+
+
+def is_busy(machine: dict[str, Any]) -> bool:
+    """True if others used the machine: CPU time still counts then, wall time of several threads hardly."""
+    return (machine.get("load") or 0.0) > machine["cores"] / 2
 
 
 def _cpu() -> str:
