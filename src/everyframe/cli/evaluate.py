@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Measure a motion model: recall and false events, accuracy with time-reversed and shuffled controls, real clips.
 
-    Example: everyframe evaluate builtin --data ../shared/data
+    Example: everyframe evaluate builtin --data clips
     """
     from everyframe.errors import SourceError, UsageError
 

@@ -70,7 +70,8 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
     def span(frames: int) -> str:
         return duration(frames, None if fps is None else frames * 1000 / fps)
 
-    per_prediction, per_hop = clip_macs * meta.hop / step_macs, clip_macs / step_macs
+    per_hop = clip_macs / max(step_macs, 1)  # a network without convolutions has nothing to save
+    per_prediction = per_hop * meta.hop
     data = {
         "file": str(output),
         "hop": meta.hop,
