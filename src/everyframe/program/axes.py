@@ -64,15 +64,20 @@ def with_frames(axes: Axes, frames: int) -> Axes:
     return tuple(tuple(Atom(frames, "T") if atom.kind == "T" else atom for atom in axis) for axis in axes)
 
 
-def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
+def reshape(axes: Axes, shape: tuple[int, ...], home: int | None = None) -> Axes:
     """The axes after a reshape to `shape`. Raises AxesError if time would be split or cut through.
 
     A single frame that is merged into another axis (a clip that has shrunk to one, flattened) loses its axis altogether.
+    home: the axis that time had before it lost its own.
     """
     atoms = deque(atom for axis in axes for atom in axis or (Atom(1),))
     result: list[list[Atom]] = []
-    for size in shape:
+    for i, size in enumerate(shape):
         axis: list[Atom] = []
+        # a single frame behind the batch is folded into it, as several would be, unless this axis is for it
+        behind = bool(atoms) and atoms[0] == Atom(1, "T") and bool(result) and is_frame_axis(tuple(result[-1]))
+        if behind and (size > 1 or (len(atoms) > len(shape) - i and atoms[1].size == 1)):
+            result[-1].append(atoms.popleft())
         if size == 1:
             if atoms and atoms[0].size == 1:
                 axis.append(atoms.popleft())
@@ -94,17 +99,17 @@ def reshape(axes: Axes, shape: tuple[int, ...]) -> Axes:
                 else:
                     raise AxesError(f"{shape_of(axes)} -> {shape}: time is cut through or mixed with another axis")
         result.append(axis)
-    return _with_time(_with_batch(tuple(map(tuple, result))), range(1, len(result)))
+    return _with_time(_with_batch(tuple(map(tuple, result))), range(1, len(result)), home)
 
 
 def squeeze(axes: Axes, removed: set[int]) -> Axes:
     return tuple(axis for i, axis in enumerate(axes) if i not in removed)
 
 
-def unsqueeze(axes: Axes, inserted: set[int]) -> Axes:
+def unsqueeze(axes: Axes, inserted: set[int], home: int | None = None) -> Axes:
     rest = iter(axes)
     places = range(len(axes) + len(inserted))
-    return _with_time(_with_batch(tuple(() if i in inserted else next(rest) for i in places)), sorted(inserted))
+    return _with_time(_with_batch(tuple(() if i in inserted else next(rest) for i in places)), sorted(inserted), home)
 
 
 def _with_batch(axes: Axes) -> Axes:
@@ -114,12 +119,13 @@ def _with_batch(axes: Axes) -> Axes:
     return ((Atom(1, "N"),), *(tuple(atom for atom in axis if atom.kind != "N") for axis in axes[1:]))
 
 
-def _with_time(axes: Axes, places: Iterable[int]) -> Axes:
-    """Where time had lost its axis, it gets the first free one of `places`, so that NCTHW comes back as such."""
+def _with_time(axes: Axes, places: Iterable[int], home: int | None) -> Axes:
+    """Where time had lost its axis, it gets its old one again or the first free one of `places`."""
     if len(axes) < 3 or any(atom.kind == "T" for axis in axes for atom in axis):
         return axes
-    free = next((i for i in places if not axes[i]), None)
-    return tuple((Atom(1, "T"),) if i == free else axis for i, axis in enumerate(axes))
+    free = [i for i in places if not axes[i]]
+    chosen = home if home in free else next(iter(free), None)
+    return tuple((Atom(1, "T"),) if i == chosen else axis for i, axis in enumerate(axes))
 
 
 def step_groups(axes: Axes) -> list[list[int]]:

@@ -41,8 +41,8 @@ def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | Non
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-    """One run; returns {output name: array}."""
-    made = session(model)
+    """One run, unoptimised so that a reference does not share the optimiser's mistakes; returns {output name: array}."""
+    made = session(model, optimise=False)
     names = list(outputs or [o.name for o in made.get_outputs()])
     return dict(zip(names, made.run(names, dict(feeds)), strict=True))
 

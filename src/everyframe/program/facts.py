@@ -48,6 +48,7 @@ class Fact:
     j*spacing - left .. j*spacing + right (right is not clamped at 0). frames: its length in the clip.
     fill: the value of the frames in front of it, set by a time Pad. nonneg: known to hold no negative values.
     gate: made of a mean over time that meets its frames again; in the clip it is one value for all frames.
+    home: the axis that time had before a mean or squeeze took it away.
     pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
     """
 
@@ -61,6 +62,7 @@ class Fact:
     fill: float | None = None
     nonneg: bool = False
     gate: bool = False
+    home: int | None = None
     pooled: bool = False
     feature_delay: int = 0
 
@@ -196,6 +198,11 @@ class Facts:
         )
 
 
+def _home(fact: Fact) -> int | None:
+    axis = ax.time_axis(fact.axes)
+    return fact.home if axis is None else axis
+
+
 def where(node: Node) -> str:
     return f"node {node.name!r} ({node.op}, {node.place})"
 
@@ -233,7 +240,9 @@ def _propagate_once(graph: Graph, options: Options, hop: int) -> Facts:
         if facts.timed(node):
             made = rules.of(node).fact(node, facts)
             rules.check_time(node, facts)
-            facts.table.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False))
+            home = _home(facts[facts.timed(node)[0]])
+            outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
+            facts.table.update(zip(node.outputs, outputs, strict=False))
     for name in graph.outputs:
         if name not in facts.table:
             raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")

@@ -30,10 +30,12 @@ def verify(made: Conversion, tolerance: float = TOLERANCE, frames: int | None = 
     noise floor (what a relative input change of 1e-7 does to the clip network), whichever is larger."""
     facts = made.facts
     _check_prepared(made, seed)
-    video = make_video(facts, frames or default_frames(facts, made.metadata.feature_delay), seed)
+    seen = frames or default_frames(facts, made.metadata.feature_delay)
+    # the reference goes on behind what is streamed, so that its right edge (zeros, cut frames) touches nothing compared here
+    video = make_video(facts, seen + default_frames(facts, 0), seed)
     reference = lengthen(made.clip, facts, video.shape[0])
     features = _features(reference, facts, video)
-    streamed, logits = stream_all(made.step, made, video, reference.wires)
+    streamed, logits = stream_all(made.step, made, video[:seen], reference.wires)
     differences = {name: _difference(streamed[name], features[name], facts[name], facts) for name in reference.wires}
     if reference.tail is not None:
         differences["logits"] = _logits_difference(reference, facts, features, logits)
@@ -141,7 +143,8 @@ def stream_all(
 
 def _difference(streamed: np.ndarray, reference: np.ndarray, fact: Fact, facts: Facts) -> float:
     """Dense streams are compared where the strided clip network has a frame (phase 0)."""
-    streamed = streamed[:: fact.unit]
+    early = max(0, -fact.lag)  # a Pad's frames never arrive
+    streamed, reference = streamed[-early % fact.unit :: fact.unit], reference[-(-early // fact.unit) :]
     n = min(len(streamed), len(reference))
     if n == 0:
         return math.nan
@@ -157,9 +160,9 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 
 def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.ndarray], steps: int) -> dict[int, np.ndarray]:
     """Logits by step: the head's window over the reference features, then the clip network's own tail."""
-    tail = session(reference.tail)  # type: ignore[arg-type]
+    tail = session(reference.tail, optimise=False)  # type: ignore[arg-type]
     heads = {node.inputs[0] for node in facts.heads}
-    lag = {wire: facts[wire].lag // facts.m(facts[wire]) for wire in reference.wires}
+    lag = {wire: max(0, facts[wire].lag) // facts.m(facts[wire]) for wire in reference.wires}
     out = facts[facts.graph.outputs[0]]
     first = out.lag
     made: dict[int, np.ndarray] = {}
@@ -169,7 +172,7 @@ def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.n
             fact = facts[wire]
             m, n = facts.m(fact), (facts.options.window or fact.frames) if wire in heads else 1
             own = t - first + lag[wire]  # the step in which this wire had what the output shows now
-            newest = own * m - fact.lag + m - 1
+            newest = own * m - max(0, fact.lag) + m - 1
             if newest % fact.unit or newest // fact.unit >= len(features[wire]):
                 break
             window = features[wire][max(0, newest // fact.unit - n + 1) : newest // fact.unit + 1]

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from everyframe.program import axes as ax
 from everyframe.program.facts import Facts
 from everyframe.program.graph import Node
-from everyframe.program.rules import pointwise, reduce, slicing
+from everyframe.program.rules import pointwise, pool, reduce, slicing
 
 _END = np.iinfo(np.int64).max
 
@@ -104,9 +104,11 @@ class _Rewriter:
             return self._gate(node)
         if node.op in ("Slice", "Split", "Gather"):
             return self._slice(proto, node)
-        copy = onnx.NodeProto()
+        copy, before = onnx.NodeProto(), []
         copy.CopyFrom(proto)
         axes = facts[node.outputs[0]].axes
+        if node.attr("ceil_mode") and not pool.needs_ceil(node, facts):
+            next(a for a in copy.attribute if a.name == "ceil_mode").i = 0
         for i, name in enumerate(node.inputs):  # a constant repeated for every frame of the clip
             array = facts.graph.constant(name)
             time = ax.time_axis(axes)
@@ -118,7 +120,23 @@ class _Rewriter:
                 and node.op in pointwise.NONNEGATIVE
             ):
                 copy.input[i] = self.const(array.take([0], axis=time), array.dtype.type)
-        return [copy]
+            elif array is not None and time is not None and node.op == "Concat" and node.attr("axis") % len(axes) != time:
+                made, nodes = self._as_long(array.take([0], axis=time), facts.timed(node)[0], time)
+                copy.input[i] = made
+                before += nodes
+        return [*before, copy]
+
+    def _as_long(self, array: np.ndarray, like: str, time: int) -> tuple[str, list[onnx.NodeProto]]:
+        """A constant frame, repeated as often as tensor `like` has frames."""
+        self.count += 1
+        name = f"{like}.like{self.count}"
+        shape = [self.const(array.shape[:time]), f"{name}.frames", self.const(array.shape[time + 1 :])]
+        return name, [
+            helper.make_node("Shape", [like], [f"{name}.shape"]),
+            helper.make_node("Slice", [f"{name}.shape", self.const([time]), self.const([time + 1])], [f"{name}.frames"]),
+            helper.make_node("Concat", shape, [f"{name}.full"], axis=0),
+            helper.make_node("Expand", [self.const(array, array.dtype.type), f"{name}.full"], [name]),
+        ]
 
     def _reshape(self, node: Node) -> list[onnx.NodeProto]:
         before, after = self.facts[node.inputs[0]].axes, self.facts[node.outputs[0]].axes
@@ -146,20 +164,16 @@ class _Rewriter:
         source, x, out = self.facts[node.inputs[0]], node.inputs[0], node.outputs[0]
         time = ax.time_axis(source.axes) or 0
         reduced = sorted(reduce.reduced_axes_of(node, self.facts))
-        nodes = [helper.make_node("ReduceMean", [x, self.const([i for i in reduced if i != time])], [f"{out}.space"], keepdims=1)]
+        space = [i for i in reduced if i != time]
+        if not space:
+            nodes = [helper.make_node("Identity", [x], [f"{out}.space"])]
+        elif self.facts.graph.opset < 18:  # axes became an input in opset 18
+            nodes = [helper.make_node("ReduceMean", [x], [f"{out}.space"], axes=space, keepdims=1)]
+        else:
+            nodes = [helper.make_node("ReduceMean", [x, self.const(space)], [f"{out}.space"], keepdims=1)]
         mean = f"{out}.space"
         if self.facts.options.se == "window":
-            n = source.frames  # NCTHW with one position left: an average pool that counts only what exists
-            nodes.append(
-                helper.make_node(
-                    "AveragePool",
-                    [mean],
-                    [f"{out}.window"],
-                    kernel_shape=[n, 1, 1],
-                    pads=[n - 1, 0, 0, 0, 0, 0],
-                    count_include_pad=0,
-                )
-            )
+            nodes += self._causal_mean(mean, f"{out}.window", source.frames, time, len(source.axes))
             mean = f"{out}.window"
         if ax.time_axis(self.facts[out].axes) is not None:
             nodes.append(helper.make_node("Identity", [mean], [out]))
@@ -171,6 +185,22 @@ class _Rewriter:
                 helper.make_node("Reshape", [f"{out}.front", self.const([-1, *rest])], [out]),
             ]
         return nodes
+
+    def _causal_mean(self, x: str, out: str, n: int, time: int, rank: int) -> list[onnx.NodeProto]:
+        """The mean of the last n frames that exist: an average pool on (1, everything else, T) that counts no padding."""
+        last = [i for i in range(rank) if i != time] + [time]
+        return [
+            helper.make_node("Transpose", [x], [f"{out}.last"], perm=last),
+            helper.make_node("Shape", [f"{out}.last"], [f"{out}.shape"]),
+            helper.make_node("Slice", [f"{out}.shape", self.const([-1]), self.const([_END])], [f"{out}.frames"]),
+            helper.make_node("Concat", [self.const([1, -1]), f"{out}.frames"], [f"{out}.flat_shape"], axis=0),
+            helper.make_node("Reshape", [f"{out}.last", f"{out}.flat_shape"], [f"{out}.flat"]),
+            helper.make_node(
+                "AveragePool", [f"{out}.flat"], [f"{out}.mean"], kernel_shape=[n], pads=[n - 1, 0], count_include_pad=0
+            ),
+            helper.make_node("Reshape", [f"{out}.mean", f"{out}.shape"], [f"{out}.apart"]),
+            helper.make_node("Transpose", [f"{out}.apart"], [out], perm=[last.index(i) for i in range(rank)]),
+        ]
 
     def _slice(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
         """Slices of time keep their distance to the end; other axes stay as they are."""

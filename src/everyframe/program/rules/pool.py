@@ -39,17 +39,18 @@ def _lowest(fact: Fact) -> float:
     return 0.0 if fact.nonneg else LOWEST
 
 
-def _needs_ceil(node: Node, facts: Facts, space: Spatial) -> int:
-    """ceil_mode, where it makes a picture larger. Elsewhere it is better left away: shape inference is one pixel off for it
-    where the last window would start beyond the picture."""
-    sizes = [
-        (facts.graph.shapes[node.inputs[0]][i], facts.graph.shapes[node.outputs[0]][i])
-        for i in range(2, len(facts.graph.shapes[node.inputs[0]]))
-        if i != space.time
-    ]
-    reach = [(k - 1) * d + 1 for k, d in zip(space.kernel, space.dilations, strict=True)]
-    padded = [n + space.pads[i] + space.pads[i + len(sizes)] for i, (n, _) in enumerate(sizes)]
-    return int(any((out - 1) * s + k > n for (_, out), s, k, n in zip(sizes, space.strides, reach, padded, strict=True)))
+def needs_ceil(node: Node, facts: Facts, time: int | None = None) -> bool:
+    """Does ceil_mode make a picture larger (axis `time` left out)? Elsewhere it is better left away: shape inference is one
+    off for it where the last window would start beyond the input."""
+    before, after = (facts.graph.shapes[name] for name in (node.inputs[0], node.outputs[0]))
+    dims = len(before) - 2
+    kernel, pads = node.attr("kernel_shape"), node.attr("pads") or [0] * 2 * dims
+    strides, dilations = node.attr("strides") or [1] * dims, node.attr("dilations") or [1] * dims
+    return any(
+        (after[i + 2] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 > before[i + 2] + pads[i] + pads[i + dims]
+        for i in range(dims)
+        if i + 2 != time
+    )
 
 
 def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # type: ignore[no-untyped-def]
@@ -64,7 +65,7 @@ def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # 
         attrs["count_include_pad"] = node.attr("count_include_pad", 0)
         if all(d == 1 for d in space.dilations):
             del attrs["dilations"]  # opset 19 added it to AveragePool
-    return step.emit(op, [x], node.label, ceil_mode=_needs_ceil(node, step.facts, space), **attrs)
+    return step.emit(op, [x], node.label, ceil_mode=int(needs_ceil(node, step.facts, space.time)), **attrs)
 
 
 @register("MaxPool")

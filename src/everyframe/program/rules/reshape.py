@@ -14,9 +14,9 @@ class Reshape:
     def fact(node: Node, facts: Facts) -> Fact:
         source, shape = facts[node.inputs[0]], facts.graph.shapes[node.outputs[0]]
         if node.op in ("Squeeze", "Unsqueeze"):
-            return source.plain(axes=_by_identity(node, facts, source.axes, max(len(shape), len(source.axes))))
+            return source.plain(axes=_by_identity(node, facts, source, max(len(shape), len(source.axes))))
         try:
-            return source.plain(axes=ax.reshape(source.axes, shape))
+            return source.plain(axes=ax.reshape(source.axes, shape, source.home))
         except ax.AxesError as error:
             raise unsupported(
                 node,
@@ -35,9 +35,10 @@ class Reshape:
         step.put(node.outputs[0], x)
 
 
-def _by_identity(node: Node, facts: Facts, axes: ax.Axes, rank: int) -> ax.Axes:
+def _by_identity(node: Node, facts: Facts, source: Fact, rank: int) -> ax.Axes:
+    axes = source.axes
     given = facts.graph.constant(node.input(1)) if node.input(1) else node.attr("axes")
     if given is None:
         return ax.squeeze(axes, {i for i, size in enumerate(ax.shape_of(axes)) if size == 1})
     places = {int(i) % rank for i in given}
-    return ax.squeeze(axes, places) if node.op == "Squeeze" else ax.unsqueeze(axes, places)
+    return ax.squeeze(axes, places) if node.op == "Squeeze" else ax.unsqueeze(axes, places, source.home)
