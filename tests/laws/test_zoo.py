@@ -12,11 +12,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-from helpers import randomise
 
 from everyframe.program import contract, convert
 from everyframe.program.facts import Options
 from everyframe.program.verify import TOLERANCE, verify
+from helpers import randomise
 
 torch = pytest.importorskip("torch")
 
