@@ -29,6 +29,14 @@ class Linear:
                 got=f"shape {source.clip_shape}, {source.frames} frames flattened",
                 hint="pool over time before the classifier, or use a clip length at which one frame is left",
             )
+        bias = facts.graph.constant(node.input(2)) if node.input(2) else None
+        if bias is not None and bias.ndim == 2 and bias.shape[0] > 1:
+            raise unsupported(
+                node,
+                "A linear layer's bias changes along time.",
+                got=f"shape {bias.shape}",
+                hint="temporal position embeddings and the like cannot be streamed",
+            )
         size = facts.graph.shapes[node.outputs[0]][-1]
         return source.plain(axes=(*source.axes[:last], (ax.Atom(size),)), nonneg=False)
 

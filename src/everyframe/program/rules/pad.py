@@ -95,4 +95,5 @@ def _pads(node: Node, facts: Facts) -> tuple[list[int], list[int], float]:
     half = len(given) // 2
     for i, axis in enumerate(axes):  # type: ignore[arg-type]
         begin[int(axis) % rank], end[int(axis) % rank] = int(given[i]), int(given[half + i])
-    return begin, end, float(np.asarray(value).reshape(-1)[0]) if value is not None else 0.0
+    filled = float(np.asarray(value).reshape(-1)[0]) if value is not None else 0.0
+    return begin, end, float(np.clip(filled, np.finfo(np.float32).min, np.finfo(np.float32).max))  # states cannot hold -inf

@@ -67,6 +67,14 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
     """The fact behind a mean over time: a gate keeps a value a frame, a head has one a step."""
     source = facts[node.inputs[0]]
     if is_gate(node, facts):
+        untouched = ax.step_shape(axes) == ax.step_shape(source.axes) and prod(ax.step_shape(axes)[1:]) > 1
+        if facts.options.se == "frame" and source.frames > 1 and untouched:
+            raise unsupported(
+                node,
+                "A mean over time alone meets its frames again; of a single frame it would be the frame itself.",
+                got=f"shape {source.clip_shape}",
+                hint="--se window takes it over the last frames, as many as the clip has",
+            )
         if facts.options.se == "frame":
             return source.plain(axes=axes, gate=True)
         return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
