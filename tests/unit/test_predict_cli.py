@@ -24,6 +24,11 @@ from everyframe.runtime.prediction import best
 RUN = "import sys; from everyframe.cli import main; main.VERBS = {'predict': 'predict'}; main.run()"
 
 
+def _listens() -> None:
+    """Run in the child: Ctrl-C as in a terminal, also where the tests themselves were started with it ignored (nohup, &)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     return str(handmade.brightness_step(tmp_path / "step.onnx"))
@@ -182,7 +187,7 @@ class TestCtrlC:
         picture = tmp_path / "t.png"
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, "predict", model, video, "--realtime", "--save-timeline", str(picture), *extra],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_listens,
         )  # fmt: skip
         assert process.stdout is not None
         first = process.stdout.readline() if not extra else ""
@@ -204,7 +209,7 @@ class TestCtrlC:
             (tmp_path / f"{name}.mp4").write_bytes(Path(video).read_bytes())
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, "predict", model, str(tmp_path), "--realtime"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_listens,
         )  # fmt: skip
         assert process.stdout is not None
         process.stdout.readline()
