@@ -8,7 +8,7 @@ import numpy as np
 
 from laws.sketch import DoesNotFit, Sketch, Wire
 
-HEADS = ("none", "none", "mean", "mean", "pool", "global", "time first", "two", "flatten", "squeeze")
+HEADS = ("none", "none", "mean", "mean", "pool", "global", "time first", "two", "flatten", "squeeze", "pictures last")
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,14 @@ class Head:
         if self.kind == "time first":
             made = sketch.reduce("ReduceMean", x.name, [2], True)
             return self._flat(sketch, sketch.reduce("ReduceMean", made, [3, 4], True), x)
-        if x.T != 1:
+        if self.kind != "pictures last" and x.T != 1:
             raise DoesNotFit
         if self.kind == "flatten":
             return sketch.op("Flatten", x.name, axis=1)
-        made = sketch.op("Squeeze", x.name, sketch.ints(2))
+        if self.kind == "squeeze":
+            made = sketch.op("Squeeze", x.name, sketch.ints(2))
+        else:
+            made = sketch.reduce("ReduceMean", x.name, [2], False)
         weight = sketch.random(x.c, x.c, 3, 3, scale=1 / np.sqrt(9 * x.c))
         made = sketch.op("Conv", made, weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         return sketch.op("Flatten", sketch.op("GlobalAveragePool", made), axis=1)
@@ -68,7 +71,7 @@ class Head:
         bias, weight = (clip.arrays[f"layer.{clip.weights - i}.{stem}"] for i, stem in enumerate(("bias", "weight")))
         if self.kind == "flatten":
             values = [frames[0].reshape(-1)]
-        elif self.kind == "squeeze":
+        elif self.kind in ("squeeze", "pictures last"):
             values = [_conv3x3(frames[0], clip.arrays[f"layer.{clip.weights - 2}.weight"]).mean((1, 2))]
         else:
             values = [frame.reshape(len(frame), -1).mean(1) for frame in frames]

@@ -120,9 +120,13 @@ class Act:
             shape = [x.c if a == "C" else 1 for a in x.layout[x.axis("C") :]]
             made = sketch.op("PRelu", x.name, sketch.random(*shape))
         elif self.op == "Softmax":
+            if sketch.opset < 13:  # it ran over all axes from this one on
+                raise DoesNotFit
             made = sketch.op("Softmax", x.name, axis=x.axis("C"))
         elif self.op == "Swish":
             made = sketch.op("Mul", x.name, sketch.op("Sigmoid", x.name))
+        elif self.op == "HardSwish" and sketch.opset < 14:
+            made = sketch.op("Mul", x.name, sketch.op("HardSigmoid", x.name, alpha=1 / 6, beta=0.5))
         else:
             made = sketch.op(self.op, x.name)
         return sketch.keep(x.computed(made, zeros=x.zeros or self.op in ("Relu", "HardSwish", "Clip")))
@@ -264,7 +268,7 @@ class Context:
         return Context()
 
     def write(self, sketch: Sketch, x: Wire) -> Wire:
-        if sketch.se != "window" or x.layout not in ("NCTHW", "NCT") or prod(x.shape(x.T)[2:]) == 1:
+        if sketch.se != "window" or x.layout[:3] != "NCT" or prod(x.shape(x.T)[2:]) == 1:
             raise DoesNotFit
         if sketch.long:
             space = [1] * (len(x.layout) - 3)
@@ -525,7 +529,7 @@ class Shuffle:
 
     def write(self, sketch: Sketch, x: Wire) -> Wire:
         g, shape = self.groups, list(x.shape())
-        if x.c % g or x.c == g or x.layout not in ("NCTHW", "TCHW"):
+        if x.c % g or x.c == g or x.layout not in ("NCTHW", "TCHW", "NCTW"):
             raise DoesNotFit
         apart = [shape[0], g, x.c // g, *shape[2:]]
         made = sketch.op("Reshape", x.name, sketch.ints(*apart))
@@ -739,16 +743,17 @@ class SpaceMean:
         return SpaceMean(tuple(layers))
 
     def write(self, sketch: Sketch, x: Wire) -> Wire:
-        if x.layout != "NCTHW":
+        if x.layout not in ("NCTHW", "NCTW"):
             raise DoesNotFit
-        made = sketch.keep(x.computed(sketch.reduce("ReduceMean", x.name, [3, 4], False), layout="NCT", h=1, w=1))
+        axes = list(range(3, len(x.layout)))
+        made = sketch.keep(x.computed(sketch.reduce("ReduceMean", x.name, axes, False), layout="NCT", h=1, w=1))
         for layer in self.layers:
             made = layer.write(sketch, made)
         return made
 
 
 # kinds that can leave the numbers of frames, pixels and channels alone
-SAME = (Conv, Conv, Pool, Act, BatchNorm, Shift, Poison, Linear)
+SAME = (Conv, Conv, Pool, Act, BatchNorm, Shift, Poison, Linear, Gate, Constant, Fold)
 # every kind; those that matter most are drawn more often
 ROWS = (
     *(Conv, Conv, Conv, Conv, Pool, Pool, Branches, Branches, Branches, Gate, Gate, Shift, Shift, Pair, Pair),

@@ -22,7 +22,7 @@ class Net:
 
     T: int
     c: int
-    size: int
+    size: int  # height; the width is one more
     layers: tuple[Any, ...]
     head: Head
     rate: str = "native"
@@ -34,13 +34,17 @@ class Net:
     layout: str = "NCTHW"  # of the network's input
     slots: bool = False  # states of one frame each, as for large pictures, instead of rings
 
+    @property
+    def picture(self) -> tuple[int, int]:
+        return (self.size if "H" in self.layout else 1), self.size + 1
+
     def _start(self, frames: int, long: bool) -> tuple[Sketch, Wire]:
         sketch = Sketch(frames, self.T, long, self.se, self.taps, self.opset, self.naming)
-        x = sketch.keep(Wire("clip", self.layout, self.c, self.size, self.size, frames, self.T, whole=frames))
+        x = sketch.keep(Wire("clip", self.layout, self.c, *self.picture, frames, self.T, whole=frames))
         if self.layout == "TCHW":
             made = sketch.op("Reshape", x.name, sketch.ints(1, *x.shape()))
             x = sketch.keep(replace(x, name=made, layout="NTCHW"))
-        if x.layout != "NCTHW":
+        if x.layout not in ("NCTHW", "NCTW"):
             made = sketch.op("Transpose", x.name, perm=[x.axis(a) for a in "NCTHW"])
             x = sketch.keep(replace(x, name=made, layout="NCTHW"))
         return sketch, x
@@ -76,7 +80,7 @@ def _model(sketch: Sketch, net: Net, outputs: dict[str, tuple[int, ...] | None])
         [info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in sketch.arrays.items()],
     )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", net.opset)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", net.opset)], ir_version=9 if net.opset < 21 else 10)
 
 
 LONGEST_HOP, LONGEST_DELAY, LARGEST_FRAME = 30, 120, 5000
@@ -108,9 +112,9 @@ def nets(
         rate=rate,
         se=draw(st.sampled_from(["frame", "frame", "window"])),
         taps=draw(st.sampled_from(taps)),
-        opset=draw(st.sampled_from([18, 18, 17, 14, 20])),
+        opset=draw(st.sampled_from([18, 18, 17, 20, 11, 12, 14, 23])),
         naming=draw(st.sampled_from(["plain", "plain", "none", "hostile"])),
-        layout=draw(st.sampled_from(["NCTHW", "NCTHW", "NCTHW", "NTCHW", "TCHW"])),
+        layout=draw(st.sampled_from(["NCTHW", "NCTHW", "NCTHW", "NCTHW", "NTCHW", "TCHW", "NCTW"])),
         slots=draw(st.booleans()),
     )
     for _ in range(draw(st.integers(1, 5))):

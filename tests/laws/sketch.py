@@ -98,6 +98,9 @@ class Sketch:
 
     def op(self, kind: str, *inputs: str, hidden: bool = False, outputs: int = 1, **attrs: Any) -> Any:
         """Adds a node; returns the name of its output (a list for several)."""
+        if self.opset < 13 and kind in ("Split", "Squeeze", "Unsqueeze"):  # what is an input now was an attribute
+            attrs = attrs | {"split" if kind == "Split" else "axes": self.arrays.pop(inputs[1]).tolist()}
+            inputs = inputs[:1]
         made = [self.name(hidden) for _ in range(outputs)]
         node = "" if self.naming == "none" else made[0]
         self.nodes.append(helper.make_node(kind, list(inputs), made, name=node, **attrs))
@@ -214,10 +217,12 @@ class Kernel:
     def apply(self, x: Wire, first: int = 0, last: int | None = None) -> dict[str, Any]:
         """The changes that the kernel makes to wire x; first, last: the taps that are left once dead ones are cut."""
         timed = "T" in x.layout[2:]
-        space = "H" in x.layout
         k, s, d, left, right = (self.k, self.s, self.d, self.pl, self.pr) if timed else (1, 1, 1, 0, 0)
         last = k - 1 if last is None else last
-        h, w = ((frames_out(n, self.ks, self.ss, self.ds, self.ps, self.pe, self.ceil) if space else n) for n in (x.h, x.w))
+        h, w = (
+            frames_out(n, self.ks, self.ss, self.ds, self.ps, self.pe, self.ceil) if a in x.layout else n
+            for a, n in (("H", x.h), ("W", x.w))
+        )
         changes = {
             "t": frames_out(x.t, k, s, d, left, right, self.ceil), "T": frames_out(x.T, k, s, d, left, right, self.ceil),
             "h": h, "w": w, "spacing": x.spacing * s, "whole": max(0, (x.whole - 1 + left - last * d) // s + 1),

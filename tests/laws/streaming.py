@@ -45,13 +45,13 @@ def session(model: onnx.ModelProto, optimise: bool) -> ort.InferenceSession:
 
 def make_video(frames: int, net: Net, seed: int = 0) -> np.ndarray:
     """(T, C, H, W); no value is 0."""
-    video = np.random.default_rng(seed).standard_normal((frames, net.c, net.size, net.size)).astype(np.float32)
+    video = np.random.default_rng(seed).standard_normal((frames, net.c, *net.picture)).astype(np.float32)
     return np.where(video == 0, np.float32(1), video)
 
 
 def clip_input(net: Net, video: np.ndarray) -> np.ndarray:
     """(T, C, H, W) -> the network's own layout, (1, C, T, H, W) for most."""
-    made = video.transpose(["TCHW".index(a) for a in net.layout if a != "N"])
+    made = np.einsum("TCHW->" + net.layout.strip("N"), video)  # H is 1 where the layout has none
     return np.ascontiguousarray(made[None] if "N" in net.layout else made)
 
 
@@ -109,13 +109,14 @@ def run_steps(made: Conversion, video: np.ndarray, names: Iterable[str], initial
     for tensor in set(tensors.values()) - present:
         probe.graph.output.append(onnx.ValueInfoProto(name=tensor))
     runner = session(probe, optimise=True)
+    taken = next(i.shape for i in runner.get_inputs() if i.name == "frames")
     outputs = [o.name for o in runner.get_outputs()]
     states = {
         s.input: np.full(s.shape, s.fill if initial is None or s.dtype == "int64" else initial, s.dtype) for s in meta.states
     }
     streamed = Streamed({name: {} for name in tensors}, [])
     for t in range(len(video) // meta.hop):
-        feeds = {"frames": video[t * meta.hop : (t + 1) * meta.hop]} | states
+        feeds = {"frames": video[t * meta.hop : (t + 1) * meta.hop].reshape(taken)} | states
         out = feeds | dict(zip(outputs, runner.run(outputs, feeds), strict=True))
         states = {s.input: out[s.output] for s in meta.states}
         streamed.logits.append(out["logits"])

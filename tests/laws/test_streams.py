@@ -58,7 +58,7 @@ def test_streams_do_not_know_of_each_other(folder: Path) -> None:
 
     tally = Tally().over(nets(heads=HEADS, channels=(3,)), 60, law)
     tally.expect(0.95)
-    assert tally.counts["memory matters"] > 0.9 * tally.counts["drawn"]
+    assert tally.counts["memory matters"] > 0.8 * tally.counts["drawn"]
 
 
 def logits(stream: everyframe.Stream, video: np.ndarray, hop: int) -> np.ndarray:
