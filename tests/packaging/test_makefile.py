@@ -36,8 +36,13 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
+def _plain() -> dict[str, str]:
+    """The environment without what a `make` around the tests puts into it."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+
+
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    kept = _plain()
     return subprocess.run(
         ["make", *arguments], cwd=folder, env=kept | {"PYTHON": "./stand-in"}, capture_output=True, text=True, timeout=60,
         check=False,
@@ -67,7 +72,7 @@ def test_test_lints_checks_types_and_tests(clone: Path) -> None:
 
 def test_continuous_integration_runs_the_tests(clone: Path) -> None:
     done = subprocess.run(
-        ["bash", clone / ".ci" / "run"], cwd="/", env=os.environ | {"PYTHON": "./stand-in"}, capture_output=True, text=True,
+        ["bash", clone / ".ci" / "run"], cwd="/", env=_plain() | {"PYTHON": "./stand-in"}, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1].startswith("python -m pytest"), "its closing line is the last one"
