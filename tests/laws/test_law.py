@@ -37,7 +37,7 @@ def test_every_frame_of_every_wire() -> None:
     def law(net: Net, count: Counter) -> float:
         return check(net, convert_net(net), count)
 
-    tally = Tally().over(nets(), 700, law)
+    tally = Tally().over(nets(), 450, law)
     tally.expect(every_row=5)
     assert tally.counts["frames"] > 20 * tally.counts["drawn"] and tally.counts["logits"] > 3 * tally.counts["drawn"]
 
@@ -49,7 +49,7 @@ def test_dense_streams() -> None:
         count["strided"] += net.hop > 1
         return check(net, convert_net(net), count)
 
-    tally = Tally().over(nets(rate="dense"), 250, law)
+    tally = Tally().over(nets(rate="dense"), 200, law)
     tally.expect()
     assert tally.counts["strided"] > 0.25 * tally.counts["drawn"] and tally.counts["phases"] >= tally.counts["strided"]
 
@@ -62,7 +62,7 @@ def test_nothing_before_the_beginning_is_read() -> None:
         count["with states"] += any(s.dtype == "float32" for s in made.metadata.states)
         return check(net, made, count, initial=math.nan)
 
-    tally = Tally().over(nets(padless=True), 200, law)
+    tally = Tally().over(nets(padless=True), 150, law)
     tally.expect()
     assert tally.counts["with states"] > 0.25 * tally.counts["drawn"]
 
@@ -75,7 +75,7 @@ def test_heads_with_shorter_and_longer_windows() -> None:
         count["two heads"] += net.head.kind == "two"
         return check(net, convert_net(net), count)
 
-    tally = Tally().over(nets(heads=("mean", "pool", "global", "time first", "two", "two")), 200, law)
+    tally = Tally().over(nets(heads=("mean", "pool", "global", "time first", "two", "two")), 150, law)
     tally.expect()
     assert min(tally.counts["longer"], tally.counts["two heads"]) > 0.05 * tally.counts["drawn"]
 
@@ -118,7 +118,7 @@ def test_dead_taps() -> None:
         expect(made.metadata.feature_delay <= both.metadata.feature_delay, "cutting taps makes it later")
         return check(net, made, count)
 
-    tally = Tally().over(nets(frames=2, rows=(Branches, Branches, Conv, Gate), taps=("trained", "trained", "all")), 200, law)
+    tally = Tally().over(nets(frames=2, rows=(Branches, Branches, Conv, Gate), taps=("trained", "trained", "all")), 120, law)
     tally.expect()
     assert tally.counts["cut"] > 0.08 * tally.counts["drawn"]
 
@@ -130,4 +130,4 @@ def test_the_converter_checks_itself_as_strictly() -> None:
         return verify(convert_net(net))  # raises beyond 1e-5, or three times the noise floor
 
     for rate in ("native", "dense"):
-        Tally().over(nets(rate=rate), 120, law).expect(0.95)
+        Tally().over(nets(rate=rate), 80, law).expect(0.95)

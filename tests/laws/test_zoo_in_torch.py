@@ -63,7 +63,6 @@ def _behind(module: str) -> Callable[[Any, Any], Any]:
 
 CASES = (
     Case("x3d_xs", 4, _before("blocks.5.pool.pool")),
-    Case("r2plus1d_18", 8, _behind("layer4")),
     Case("mobilenet3d_v2_0.2x", 16, _behind("features"), rate="dense"),
     Case("tsm_mobilenet_v2", 4, lambda net, clip: net.frame_logits(clip)),
 )
