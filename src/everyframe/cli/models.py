@@ -42,7 +42,6 @@ def _record(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "input": f"3x{entry.frames}x{height}x{width}",
         "classes": entry.num_classes,
-        "parameters": entry.params,
         "paper": entry.paper,
         "checkpoints": entry.source,
         "preprocess": entry.preprocess.model_dump(),
@@ -60,11 +59,9 @@ def _table(entries: list[Entry]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("name", no_wrap=True)
     table.add_column("input (CxTxHxW)", no_wrap=True)
-    table.add_column("params", justify="right", no_wrap=True)
     table.add_column("paper")
     for entry in entries:
         record = _record(entry)
-        params = f"{entry.params / 1e6:.2f} M" if entry.params else ""
-        table.add_row(entry.name, record["input"], params, entry.paper)
+        table.add_row(entry.name, record["input"], entry.paper)
     Console().print(table)
     typer.echo("mobilenet3d_v2_WIDTHx works for any width from 0.1 to 4.")

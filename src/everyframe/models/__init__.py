@@ -40,7 +40,7 @@ def create(
     frames (T) and size (height = width, or (height, width)) default to the published clip; TSM, C3D and the pooling
     heads depend on them.
     """
-    from everyframe.models.weights import assemble
+    from everyframe.models.checkpoints.load import assemble
 
     assembled = assemble(name, num_classes, weights, frames, size)
     for note in assembled.notes:

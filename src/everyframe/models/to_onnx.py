@@ -16,7 +16,7 @@ from everyframe.errors import OutputError, UsageError
 from everyframe.models.labels import read_labels
 from everyframe.models.registry import Entry, check_shape, describe, require
 from everyframe.models.trace import compare, trace
-from everyframe.models.weights import assemble
+from everyframe.models.checkpoints.load import assemble
 from everyframe.program import contract
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import SqueezeExcite, half_size, initialise, mean_positions
+from everyframe.models.families.blocks import SqueezeExcite, half_size, initialise, mean_positions
 
 # stage: channels, blocks before the depth factor
 STAGES = ((24, 1), (48, 2), (96, 5), (192, 3))
@@ -28,9 +28,9 @@ def round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def stem(channels: int) -> nn.Module:
+def stem(in_channels: int, channels: int) -> nn.Module:
     """1x3x3 stride 2 in space, then a depthwise 5x1x1 over time."""
-    spatial = nn.Conv3d(3, channels, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
+    spatial = nn.Conv3d(in_channels, channels, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
     temporal = nn.Conv3d(channels, channels, (5, 1, 1), padding=(2, 0, 0), groups=channels, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv"] = nn.Sequential(OrderedDict(conv_t=spatial, conv_xy=temporal))
@@ -111,9 +111,11 @@ class Head(nn.Module):
 class X3D(nn.Module):
     """depth: multiplies the blocks of every stage (2.2 for XS, S and M; 5.0 for L)."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, depth: float) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, depth: float
+    ) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [stem(STEM_CHANNELS)]
+        blocks: list[nn.Module] = [stem(in_channels, STEM_CHANNELS)]
         channels = STEM_CHANNELS
         for c_out, repeats in STAGES:
             blocks.append(Stage(channels, c_out, math.ceil(depth * repeats)))

@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import initialise
+from everyframe.models.families.blocks import initialise
 
 # each stage: its convolutions (name, channels), then one max pool (kernel = stride, padding)
 STAGES: tuple[tuple[tuple[tuple[str, int], ...], tuple[int, int, int], tuple[int, int, int]], ...] = (
@@ -27,9 +27,9 @@ HIDDEN = 4096
 class Backbone(nn.Module):
     """Clip (N, 3, T, H, W) -> (N, 4096). fc6 is as wide as the last feature map of the given clip shape."""
 
-    def __init__(self, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, frames: int, size: tuple[int, int]) -> None:
         super().__init__()
-        channels, shape = 3, (frames, *size)
+        channels, shape = in_channels, (frames, *size)
         self.order: list[str] = []
         for i, (convs, pool, padding) in enumerate(STAGES, start=1):
             for name, width in convs:
@@ -54,9 +54,9 @@ class Backbone(nn.Module):
 
 
 class C3D(nn.Module):
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3) -> None:
         super().__init__()
-        self.backbone = Backbone(frames, size)
+        self.backbone = Backbone(in_channels, frames, size)
         self.cls_head = nn.Sequential(OrderedDict(dropout=nn.Dropout(0.5), fc_cls=nn.Linear(HIDDEN, num_classes)))
         initialise(self)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import half_size, initialise, mean_positions
+from everyframe.models.families.blocks import half_size, initialise, mean_positions
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ PLANS = {
 INNER = (64, 128, 256, 512)  # the outer width of a stage is 4 times this
 
 
-def stem(taps: int) -> nn.Module:
+def stem(in_channels: int, taps: int) -> nn.Module:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv"] = nn.Conv3d(3, 64, (taps, 7, 7), (1, 2, 2), (taps // 2, 3, 3), bias=False)
+    layers["conv"] = nn.Conv3d(in_channels, 64, (taps, 7, 7), (1, 2, 2), (taps // 2, 3, 3), bias=False)
     layers["norm"] = nn.BatchNorm3d(64)
     layers["activation"] = nn.ReLU()
     layers["pool"] = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
@@ -100,10 +100,12 @@ class Head(nn.Module):
 class VideoResNet(nn.Module):
     """plan: a name in PLANS."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, plan: str) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, plan: str
+    ) -> None:
         super().__init__()
         chosen = PLANS[plan]
-        blocks: list[nn.Module] = [stem(chosen.stem_taps)]
+        blocks: list[nn.Module] = [stem(in_channels, chosen.stem_taps)]
         channels = 64
         for i, (inner, taps) in enumerate(zip(INNER, chosen.taps, strict=True)):
             blocks.append(Stage(channels, inner, taps, stride=2 if i else 1))
