@@ -8,13 +8,15 @@ features.
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import prod
 
 from torch import Tensor, nn
 
 from everyframe.models.families.blocks import initialise
 
+Triple = tuple[int, int, int]
 # each stage: its convolutions (name, channels), then one max pool (kernel = stride, padding)
-STAGES: tuple[tuple[tuple[tuple[str, int], ...], tuple[int, int, int], tuple[int, int, int]], ...] = (
+STAGES: tuple[tuple[tuple[tuple[str, int], ...], Triple, Triple], ...] = (
     ((("conv1a", 64),), (1, 2, 2), (0, 0, 0)),
     ((("conv2a", 128),), (2, 2, 2), (0, 0, 0)),
     ((("conv3a", 256), ("conv3b", 256)), (2, 2, 2), (0, 0, 0)),
@@ -22,6 +24,12 @@ STAGES: tuple[tuple[tuple[tuple[str, int], ...], tuple[int, int, int], tuple[int
     ((("conv5a", 512), ("conv5b", 512)), (2, 2, 2), (0, 1, 1)),
 )
 HIDDEN = 4096
+
+
+def pooled(shape: Triple, kernel: Triple, stride: Triple, padding: Triple) -> Triple:
+    """(T, H, W) behind a pool."""
+    t, h, w = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape, kernel, stride, padding, strict=True))
+    return t, h, w
 
 
 class Backbone(nn.Module):
@@ -37,8 +45,8 @@ class Backbone(nn.Module):
                 self._append(name, nn.Sequential(layer))
                 channels = width
             self._append(f"pool{i}", nn.MaxPool3d(pool, pool, padding))
-            shape = tuple((n + 2 * p - k) // k + 1 for n, k, p in zip(shape, pool, padding, strict=True))  # type: ignore[assignment]
-        self.fc6 = nn.Linear(channels * shape[0] * shape[1] * shape[2], HIDDEN)
+            shape = pooled(shape, pool, pool, padding)
+        self.fc6 = nn.Linear(channels * prod(shape), HIDDEN)
         self.fc7 = nn.Linear(HIDDEN, HIDDEN)
         self.relu, self.dropout = nn.ReLU(), nn.Dropout(0.5)
 
