@@ -1,4 +1,4 @@
-"""3D-MobileNet (V1): "Resource Efficient 3D Convolutional Neural Networks", Kopuklu et al., ICCVW 2019 (table 4).
+"""3D-MobileNet (V1): "Resource Efficient 3D Convolutional Neural Networks", Kopuklu et al., ICCVW 2019.
 
 Layer names follow the authors' code (Efficient-3DCNNs), so that their checkpoints load by name. Unlike the 2-D network,
 the first block already has stride 2 and the last one stride 1. Widths are cut to whole numbers. Time is strided together
@@ -8,6 +8,7 @@ with space: 16 frames become 1.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from everyframe.models.families.blocks import conv_bn_act, initialise
 
@@ -25,11 +26,10 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm3d(c_in)
         self.conv2 = nn.Conv3d(c_in, c_out, 1, bias=False)
         self.bn2 = nn.BatchNorm3d(c_out)
-        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)))
+        x = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(x)))
 
 
 class MobileNet3D(nn.Module):

@@ -1,5 +1,5 @@
 """3D-ResNet and 3D-ResNeXt: "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?", Hara et al.,
-CVPR 2018 (table 1).
+CVPR 2018.
 
 Layer names follow the code of Efficient-3DCNNs, which compares with them (table 8), so that its checkpoints load by name.
 As there, the stem keeps all frames (stride 1 in time). Unlike there, gradients pass through shortcut A. Time is strided
@@ -100,7 +100,7 @@ class ResNet3D(nn.Module):
         layout, channels = PLANS[plan], STEM_CHANNELS
         self.conv1 = nn.Conv3d(in_channels, channels, 7, (1, 2, 2), 3, bias=False)
         self.bn1, self.relu = nn.BatchNorm3d(channels), nn.ReLU()
-        self.maxpool = nn.MaxPool3d(3, 2, 1)
+        self.maxpool = nn.MaxPool3d((3, 3, 3), 2, 1)
         for i, repeats in enumerate(layout.blocks):
             inner, stage = layout.inner * 2**i, []
             for j in range(repeats):

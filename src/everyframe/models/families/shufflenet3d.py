@@ -1,5 +1,5 @@
-"""3D-ShuffleNet (V1), three groups: "Resource Efficient 3D Convolutional Neural Networks", Kopuklu et al., ICCVW 2019
-(table 5).
+"""3D-ShuffleNet (V1), three groups: "Resource Efficient 3D Convolutional Neural Networks", Kopuklu et al., ICCVW
+2019.
 
 Layer names follow the authors' code (Efficient-3DCNNs), so that their checkpoints load by name. As in that code, the
 first 1x1x1 convolution is ungrouped only where it has 24 inputs, which of the published widths is 1.0 alone. Time is
@@ -41,23 +41,23 @@ class Block(nn.Module):
         self.conv3 = nn.Conv3d(inner, made, 1, groups=GROUPS, bias=False)
         self.bn3 = nn.BatchNorm3d(made)
         self.relu = nn.ReLU()
-        self.shortcut = nn.AvgPool3d((2, 3, 3), 2, (0, 1, 1)) if stride == 2 else None
+        self.shortcut = nn.AvgPool3d((2, 3, 3), 2) if stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = shuffle(self.relu(self.bn1(self.conv1(x))), GROUPS)
         y = self.bn3(self.conv3(self.bn2(self.conv2(y))))
         if self.shortcut is None:
             return self.relu(y + x)
-        if x.shape[2] % 2:  # the pool takes pairs of frames: zeros beside a single last one, like beyond H and W
-            x = functional.pad(x, (0, 0, 0, 0, 0, 1))
+        # zeros around H and W, and beside a last frame that has no partner; torch's pool pads no picture below 3 x 3
+        x = functional.pad(x, (1, 1, 1, 1, 0, x.shape[2] % 2))
         return self.relu(torch.cat((y, self.shortcut(x)), dim=1))
 
 
 class ShuffleNet3D(nn.Module):
     """width: multiplies every channel count (0.5, 1.0, 1.5 and 2.0 in the paper). Works at any T, H and W.
 
-    Channels are rounded to what three groups can share (stem: 3, stages: 3 times the bottleneck's 4); the published widths need
-    no rounding.
+    Channels are rounded to what three groups can share (stem: 3, stages: 3 times the bottleneck's 4); the published
+    widths need no rounding.
     """
 
     def __init__(

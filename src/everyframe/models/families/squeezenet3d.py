@@ -1,4 +1,4 @@
-"""3D-SqueezeNet 1.1: "Resource Efficient 3D Convolutional Neural Networks", Kopuklu et al., ICCVW 2019 (table 2).
+"""3D-SqueezeNet 1.1: "Resource Efficient 3D Convolutional Neural Networks", Kopuklu et al., ICCVW 2019.
 
 Layer names follow the authors' code (Efficient-3DCNNs), so that their checkpoints load by name. As in that code: every
 convolution has a bias and, but for the classifier, a batch norm; every second Fire module adds its input; the classifier
