@@ -15,7 +15,7 @@ LOCK := requirements.lock
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
 	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
-.PHONY: help demo test lint tiny docs lock bench wheel clean
+.PHONY: help demo test lint tiny docs zoo lock bench wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,6 +34,10 @@ lint: $(VENV)/.dev ## ruff and mypy.
 	@$(RUN) -m mypy
 
 docs: $(VENV)/.dev ## Write docs/cli.md and the import map in CONTRIBUTING.md again.
+	@$(RUN) tests/docs/generate.py
+
+zoo: $(VENV)/.dev ## Measure every network of the zoo again (ARGS='x3d_s c3d': only these), and write docs/zoo.md.
+	@$(RUN) tests/docs/zoo.py $(ARGS)
 	@$(RUN) tests/docs/generate.py
 
 bench: $(VENV)/.bench ## Measure everyframe against its peers on this machine.

@@ -33,8 +33,6 @@ register(
         paper="I3D, Carreira and Zisserman, CVPR 2017",
         source="pytorch-i3d",
         note="Strides time by 8: streams with a prediction every 8 frames. Pools pad with zeros, as in TensorFlow.",
-        min_frames=9,
-        min_size=193,
     )
 )
 
@@ -58,7 +56,7 @@ for name, builder, options, classes, head, fps, note in TSM:
             preprocess=crop(224, 256, IMAGENET, fps=fps),
             head=head,
             paper="TSM, Lin et al., ICCV 2019",
-            source="the authors' temporal-shift-module",
+            source="temporal-shift-module",
             note=note,
             min_frames=2,
         )

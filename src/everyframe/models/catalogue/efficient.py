@@ -1,4 +1,4 @@
-"""Networks whose layers are named as in the authors' Efficient-3DCNNs (Resource Efficient 3D CNNs, table 8).
+"""Networks whose layers are named as in Efficient-3DCNNs (Resource Efficient 3D CNNs, table 8).
 
 Pixels are 0..255 minus a mean, without a standard deviation. The authors' Kinetics checkpoints were trained on frames in
 B, G, R order with the mean in R, G, B order; those for Jester and UCF101 on R, G, B.
@@ -30,7 +30,7 @@ def entry(name: str, build: str, head: str, note: str, **more: Any) -> Entry:
         num_classes=KINETICS_600,
         preprocess=crop(112, 112, (MEAN, ONES), scale=1.0, color="bgr"),
         head=head,
-        source="the authors' Efficient-3DCNNs",
+        source="Efficient-3DCNNs",
         note=f"{note} {BGR}",
         **{"paper": PAPER, **more},
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from everyframe.errors import UsageError
 from everyframe.models.catalogue.common import IMAGENET, crop
 from everyframe.models.registry import Entry, register, register_pattern
@@ -32,5 +30,3 @@ def early3d_mobilenet(width: float) -> Entry:
 
 register(*map(early3d_mobilenet, EARLY_WIDTHS))
 register_pattern(r"early3d_mobilenet_(\d+(?:\.\d+)?)x", lambda match: early3d_mobilenet(float(match[1])))
-
-

@@ -21,7 +21,8 @@ for name, depth, frames, size, short, n in X3D:
         Entry(
             name=name,
             build="everyframe.models.families.x3d:X3D",
-            options={"depth": depth},
+            options={"depth": depth, "first_shortcut": "conv"},
+            choices={"first_shortcut": ("conv", "conv_bn")},
             frames=frames,
             size=(size, size),
             num_classes=KINETICS_400,

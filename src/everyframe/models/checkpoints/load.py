@@ -1,16 +1,21 @@
-"""Checkpoints into networks: read safely, strip wrappers, load strictly, say what does not fit."""
+"""Checkpoints into networks: read safely, tell who wrote them, rename, load strictly, say what does not fit."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from everyframe.errors import EngineError, WeightsError
-from everyframe.models.registry import Entry, build, check_shape, describe, require
+from everyframe.errors import EngineError, OutputError, WeightsError
+from everyframe.models.checkpoints import formats
+from everyframe.models.checkpoints.fetch import fetch
+from everyframe.models.checkpoints.published import find
+from everyframe.models.registry import Entry, build, check_options, check_shape, describe, names, require
+from everyframe.program.contract import Preprocess, check_writable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,21 +26,28 @@ WRAPPERS = (
     "model_state_dict",
     "model",
 )  # a checkpoint's key for the network's own tensors
-PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and torch.compile
+PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile and wrapping trainers
 SHOWN = 8  # keys listed in an error before "and n more"
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """A network ready to run. notes: what a user should be told. sha256: of the weights file, if there is one."""
+    """A network ready to run.
+
+    options: those of `Entry.choices`, as built. notes: what a user should be told. sha256: of the weights file, if there
+    is one. labels, preprocess: those of published weights that were asked for by tag.
+    """
 
     net: nn.Module
     entry: Entry
     frames: int
     size: tuple[int, int]
     num_classes: int
-    notes: tuple[str, ...]
-    sha256: str | None
+    options: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+    labels: tuple[str, ...] | None = None
+    preprocess: Preprocess | None = None
 
 
 def assemble(
@@ -44,21 +56,101 @@ def assemble(
     weights: str | os.PathLike[str] | None = None,
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
+    in_channels: int = 3,
+    options: Mapping[str, str] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Assembled:
-    """Builds `name` and fills it. num_classes: default is the checkpoint's, or the published one for random weights."""
-    entry = describe(name)
+    """Builds `name` and fills it.
+
+    num_classes: default is the checkpoint's, or the published one for random weights. weights: a file, or a tag of
+    published weights (published.toml), then downloaded with `progress(done, total)`.
+    """
+    entry, options = describe(name), dict(options or {})
+    check_options(entry, options)
+    published = find(entry.name, str(weights)) if weights is not None and _is_tag(weights) else None
+    if published is not None:
+        frames, size = frames or published.frames, size or published.size
     frames, size = check_shape(entry, frames, size)
     require("torch")
     if weights is None:
-        net = build(entry, num_classes, frames, size)
-        return Assembled(net, entry, frames, size, num_classes or entry.num_classes, (), None)
-    state, sha256 = read_checkpoint(weights)
+        net = build(entry, num_classes, frames, size, in_channels, **options)
+        return Assembled(net, entry, frames, size, num_classes or entry.num_classes, options)
+    path = Path(weights) if published is None else fetch(published, progress=progress)
+    given, sha256 = read_checkpoint(path)
+    state: Mapping[str, Tensor] = given
+    written = formats.recognise(given)
+    found = next((one for one in written if one.fits(name)), None)
+    if found is not None:
+        options = {**formats.build_options(found, given), **options}
+        state = formats.rename(found, entry, given)
     head = state.get(f"{entry.head}.weight")
-    if num_classes is None and head is not None and head.ndim:
-        num_classes = head.shape[0]
-    net = build(entry, num_classes, frames, size)
-    notes = load_into(net, state, head=entry.head, where=weights)
-    return Assembled(net, entry, frames, size, num_classes or entry.num_classes, notes, sha256)
+    classes = num_classes or (head.shape[0] if head is not None and head.ndim else None)
+    net = build(entry, classes, frames, size, in_channels, **options)
+    notes = load_into(net, state, head=entry.head, where=path, hint=lambda: _who_fits(given, written, name))
+    if found is not None and found.note:
+        notes = (*notes, found.note)
+    same_head = published is not None and num_classes in (None, published.num_classes)
+    return Assembled(
+        net,
+        entry,
+        frames,
+        size,
+        classes or entry.num_classes,
+        options,
+        notes,
+        sha256,
+        published.label_names() if published is not None and same_head else None,
+        published.preprocessing(entry.preprocess) if published is not None else None,
+    )
+
+
+def _is_tag(weights: str | os.PathLike[str]) -> bool:
+    """A word such as "kinetics400"; anything that exists, or looks like a path or a file name, is a file."""
+    return isinstance(weights, str) and re.fullmatch(r"[\w-]+", weights) is not None and not Path(weights).exists()
+
+
+def _who_fits(state: Mapping[str, Tensor], written: Sequence[formats.Format], name: str) -> str:
+    """A hint for a checkpoint that does not fit: which networks of the zoo have its keys, and whose names they are."""
+    fitting = {
+        f"{other} ({one.project})"
+        for one in written
+        for other in names()
+        if other != name and one.fits(other) and _fits(state, one, describe(other))
+    }
+    if fitting:
+        return f"it fits {' or '.join(sorted(fitting))}"
+    return "choose the network, the number of frames and the frame size it was trained with"
+
+
+def _fits(state: Mapping[str, Tensor], written: formats.Format, entry: Entry) -> bool:
+    """Whether all tensors but the classifier are those of the network."""
+    import torch
+
+    with torch.device("meta"):
+        options: dict[str, Any] = {**formats.build_options(written, state)}
+        own = build(entry, **options).state_dict()
+    theirs = formats.rename(written, entry, state)
+    rest = [key for key in own if not key.endswith("num_batches_tracked") and key.rpartition(".")[0] != entry.head]
+    return all(key in theirs and theirs[key].shape == own[key].shape for key in rest)
+
+
+def save(net: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Writes a network's weights as .safetensors, under its own names. Raises OutputError; never leaves half a file."""
+    require("torch", "safetensors")
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise OutputError("Weights are written as safetensors.", where=path, expected="a name that ends in .safetensors")
+    check_writable(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError("The weights cannot be written.", where=path, got=error.strerror or str(error)) from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], str]:
@@ -87,7 +179,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], st
             where=path,
             expected="a .safetensors file, or a torch checkpoint that holds tensors only",
             got=(str(error).splitlines() or [type(error).__name__])[0],
-            hint="save it again with torch.save(network.state_dict(), path)",
+            hint="if you trust its author, write its tensors anew: torch.save(torch.load(PATH, weights_only=False)"
+            "['state_dict'], 'clean.pt')",
         ) from None
     return _unwrap(found, path), sha256
 
@@ -118,8 +211,17 @@ def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_into(net: nn.Module, state: Mapping[str, Tensor], *, head: str | None, where: object) -> tuple[str, ...]:
+def load_into(
+    net: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    head: str | None,
+    where: object,
+    hint: Callable[[], str] = lambda: "choose the network, the number of frames and the frame size it was trained with",
+) -> tuple[str, ...]:
     """Fills `net` strictly and returns notes. head: key prefix of the classifier, which may have another class count.
+
+    hint: asked only when something does not fit.
 
     A classifier of another size keeps its fresh weights, with a note.
     Raises WeightsError listing the keys that do not fit.
@@ -154,7 +256,7 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], *, head: str | None, 
             "The checkpoint does not fit the network.",
             where=where,
             got="\n            ".join(found),
-            hint="choose the network, the number of frames and the frame size it was trained with",
+            hint=hint(),
         )
     broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
