@@ -124,6 +124,7 @@ class Facts:
         self.table: dict[str, Fact] = {}
         self.heads: list[Node] = []  # nodes that take the temporal window
         self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
+        self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
 
     @property
     def dense(self) -> bool:

@@ -1,5 +1,5 @@
 """The count behind the "MFLOPs" of "Resource Efficient 3D Convolutional Neural Networks" (Kopuklu et al., ICCVW 2019,
-table 8), which agrees with it to the printed digit for all 21 networks of the table that are in the zoo.
+table 8), which agrees with it to the printed digit for all 21 networks of the table that the authors' code has (not I3D).
 
 It is no count of multiply-adds: the rest adds 0.3 (3D-ResNet-18) to 15 percent (3D-MobileNetV2 0.2x). For each element
 of a layer's output:

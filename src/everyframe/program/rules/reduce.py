@@ -1,6 +1,8 @@
 """Means over axes. Over time, a mean is either the head (a window of frames) or a squeeze-and-excite gate.
 
 A gate is a mean whose result meets frames again further down (x * gate(mean(x))); a head's result goes only to the classifier.
+An average pool that happens to span the clip is neither where its result meets a wire that was strided just as much: it is
+one branch of two, like the shortcut of 3D-ShuffleNet's last stage, and pools in the stream as it does in the clip.
 """
 
 from __future__ import annotations
@@ -24,9 +26,7 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
     graph: Graph = facts.graph
     source = facts[node.inputs[0]]
     time = ax.time_axis(source.axes) or 0
-    readers = list(graph.downstream(node.outputs[0]))
-    below = {node.outputs[0], *(name for reader in readers for name in reader.outputs)}
-    for name in dict.fromkeys(name for reader in readers for name in reader.inputs if name and name not in below):
+    for name in _met(node, graph):
         shape = graph.shapes[name]
         if graph.constant(name) is not None or prod(shape[2:]) == 1 or (name in facts.table and facts[name].pooled):
             continue
@@ -34,6 +34,24 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
         if name in facts.table or source.frames == 1 or (len(shape) == len(source.axes) and shape[time] == source.frames):
             return True
     return False
+
+
+def _met(node: Node, graph: Graph) -> dict[str, None]:
+    """The tensors that something computed from this node is combined with, nearest first."""
+    readers = list(graph.downstream(node.outputs[0]))
+    below = {node.outputs[0], *(name for reader in readers for name in reader.outputs)}
+    return dict.fromkeys(name for reader in readers for name in reader.inputs if name and name not in below)
+
+
+def _is_branch(node: Node, facts: Facts, stride: int) -> bool:
+    """True if the result of this pool meets a wire with the frame rate that the pool's stride makes; a gate's meets the pool's
+    own input rate."""
+    if node.name not in facts.branches:
+        own = facts[node.inputs[0]].spacing
+        met = (facts[name] for name in _met(node, facts.graph) if name in facts.table)
+        spacings = [fact.spacing for fact in met if not fact.pooled and fact.spacing in (own, own * stride)]
+        facts.branches[node.name] = stride > 1 and spacings[:1] == [own * stride]
+    return facts.branches[node.name]
 
 
 def collapses_time(node: Node, facts: Facts) -> bool:
@@ -53,8 +71,10 @@ def collapses_time(node: Node, facts: Facts) -> bool:
         return False
     kernel = node.attr("kernel_shape")[time - 2]
     pads = node.attr("pads") or [0] * 2 * (len(shape) - 2)
+    strides = node.attr("strides") or [1] * (len(shape) - 2)
     # a clip that has shrunk to one frame: a head only if space goes with it, otherwise an ordinary spatial pool
-    return kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
+    whole = kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
+    return whole and not _is_branch(node, facts, strides[time - 2])
 
 
 def _axes(node: Node, facts: Facts) -> set[int]:
