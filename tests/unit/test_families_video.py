@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import everyframe
 from everyframe import models
 from everyframe.models import registry
-from helpers import relative
+from everyframe.program import contract, convert
+from everyframe.program.facts import Options
+from everyframe.program.verify import TOLERANCE, verify
+from helpers import randomise, relative
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -220,3 +225,27 @@ def test_strides_over_time(name: str, frames: int, left: int) -> None:
     with torch.device("meta"):
         net = build(name)
         assert net.blocks[:-1](torch.empty(1, 3, frames, 224, 224)).shape == (1, 2048, left, 7, 7)
+
+
+# --- streaming ---
+
+
+def test_pathways_of_a_clip_shorter_than_the_fusion_stream(tmp_path: Path) -> None:
+    """Of 3 frames the fusion's kernel keeps 3 of 7 taps; both pathways are then as long as each other only in videos that
+    differ from the clip by whole hops."""
+    from everyframe.models.families.slowfast import PLANS, Pathways, fusion
+
+    class Fused(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pathways = Pathways(torch.nn.Conv3d(3, 8, 1), torch.nn.Conv3d(3, 8, 1), fusion(8, PLANS["8x8"]))
+            self.head = torch.nn.Linear(24, 5)
+
+        def forward(self, clip: Any) -> Any:
+            slow, _ = self.pathways(clip[:, :, ::4], clip)
+            return self.head(slow.mean((2, 3, 4)))
+
+    everyframe.export(randomise(Fused().eval(), seed=1), tmp_path / "clip.onnx", frames=3, size=8)
+    made = convert(contract.load(tmp_path / "clip.onnx"), Options())
+    assert made.metadata.hop == 4
+    assert verify(made) <= TOLERANCE

@@ -32,7 +32,7 @@ def verify(made: Conversion, tolerance: float = TOLERANCE, frames: int | None = 
     _check_prepared(made, seed)
     seen = frames or default_frames(facts, made.metadata.feature_delay)
     # the reference goes on behind what is streamed, so that its right edge (zeros, cut frames) touches nothing compared here
-    video = make_video(facts, seen + default_frames(facts, 0), seed)
+    video = make_video(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
     reference = lengthen(made.clip, facts, video.shape[0])
     features = _features(reference, facts, video)
     streamed, logits = stream_all(made.step, made, video[:seen], reference.wires)
@@ -82,9 +82,16 @@ def make_video(facts: Facts, frames: int, seed: int) -> np.ndarray:
 
 def default_frames(facts: Facts, feature_delay: int) -> int:
     """A video long enough for several predictions; its length differs from the clip's by whole hops (dynamic pads)."""
-    clip, hop = facts[facts.graph.input].frames, math.lcm(*(f.spacing for f in facts.table.values()))
-    wanted = feature_delay + max(3 * hop, 20)
-    return clip + max(0, -(-(wanted - clip) // hop)) * hop
+    clip = facts[facts.graph.input].frames
+    wanted = feature_delay + max(_whole_hops(facts, 1) * 3, 20)
+    return clip + _whole_hops(facts, max(0, wanted - clip))
+
+
+def _whole_hops(facts: Facts, frames: int) -> int:
+    """`frames` rounded up to whole hops. Only at whole hops from the clip's length are branches of a strided network, with
+    the right padding that belongs to that length, as long as each other."""
+    hop = math.lcm(*(fact.spacing for fact in facts.table.values()))
+    return -(-frames // hop) * hop
 
 
 def clip_input(facts: Facts, video: np.ndarray) -> np.ndarray:
