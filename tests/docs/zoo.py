@@ -22,7 +22,7 @@ from test_golden import GOLDEN, difference  # noqa: E402
 import golden  # noqa: E402
 from everyframe import models  # noqa: E402
 from everyframe.models.cards.card import FILE, dump, parse  # noqa: E402
-from everyframe.models.cards.measure import measure  # noqa: E402
+from everyframe.models.cards.measure import measure, state_floats  # noqa: E402
 
 PATH = ROOT / "src" / "everyframe" / "models" / "cards" / FILE
 
@@ -33,8 +33,12 @@ def main(names: list[str]) -> None:
     cases = {network: case for case, (network, _) in GOLDEN.items()}
     for name in track(names, "measuring", transient=True):
         start = time.perf_counter()
-        kept = table[name].golden if name in table else None
-        table[name] = replace(measure(models.describe(name)), golden=_golden(cases.get(name), kept))
+        before = table.get(name)
+        table[name] = replace(
+            measure(models.describe(name)),
+            golden=_golden(cases.get(name), before.golden if before else None),
+            library=_library(name) or (before.library if before else None),
+        )
         PATH.write_text(dump({name: table[name] for name in table if name in models.list()}), encoding="utf-8")
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
 
@@ -46,6 +50,22 @@ def _golden(case: str | None, kept: tuple[str, float] | None) -> tuple[str, floa
     except pytest.skip.Exception:
         return kept
     return None
+
+
+# networks that continual-inference can stream -> the case that holds what its states take
+LIBRARY = {"x3d_s": "co_x3d_s", "slow_r50": "co_slow_8", "i3d_r50": "co_i3d_8"}
+
+
+def _library(name: str) -> tuple[int, int, int, int] | None:
+    try:
+        spec = golden.case(LIBRARY[name]).spec if name in LIBRARY else None
+    except pytest.skip.Exception:
+        spec = None
+    if spec is None:
+        return None
+    frames, size = spec["co"]["temporal_window"], spec["inputs"][0]["shape"][-1]
+    ours = state_floats(models.describe(name), frames, size)
+    return frames, size, ours, spec["co"]["state_floats_at_this_size"]
 
 
 if __name__ == "__main__":

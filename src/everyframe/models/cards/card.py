@@ -42,6 +42,8 @@ class Measured:
 
     native: a prediction every hop frames. dense: a prediction at every frame; None where that cannot be converted.
     golden: the reference case and the relative L2 difference to the original implementation, where there is one.
+    library: (T, height = width, our state in floats, that of continual-inference) at the clip shape at which the latter
+        was measured.
     """
 
     params: int
@@ -50,6 +52,7 @@ class Measured:
     native: Streamed
     dense: Streamed | None
     golden: tuple[str, float] | None = None
+    library: tuple[int, int, int, int] | None = None
 
     @property
     def saving_per_hop(self) -> float:
@@ -98,7 +101,8 @@ def parse(text: str) -> dict[str, Measured]:
 
 def _measured(row: dict[str, Any]) -> Measured:
     streamed = {key: Streamed(**row[key]) if row[key] else None for key in ("native", "dense")}
-    return Measured(**{**row, **streamed, "golden": tuple(row["golden"]) if row.get("golden") else None})
+    pairs = {key: tuple(row[key]) if row.get(key) else None for key in ("golden", "library")}
+    return Measured(**{**row, **streamed, **pairs})
 
 
 def dump(table: dict[str, Measured]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from math import prod
-from pathlib import Path
 
 import onnx
 import torch
@@ -15,7 +13,7 @@ from everyframe.models.cards.card import Measured, Streamed
 from everyframe.models.cards.thop import paper_flops
 from everyframe.models.registry import Entry, build
 from everyframe.models.trace import trace
-from everyframe.program import contract, convert
+from everyframe.program import convert
 from everyframe.program.account import layers
 from everyframe.program.facts import Options
 
@@ -33,25 +31,23 @@ def costs(entry: Entry) -> tuple[int, int, int]:
 
 
 def measure(entry: Entry) -> Measured:
-    """Builds the network at its published size, exports it, converts it both ways and reads off the costs: up to a minute."""
+    """Exports the network at its published clip shape and converts it both ways: seconds to a minute. Raises ModelError."""
     params, macs, flops = costs(entry)
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+    clip = _clip(entry, entry.frames, entry.size)
+    return Measured(params, macs, flops, native=_streamed(clip, "native"), dense=_dense(clip))
+
+
+def state_floats(entry: Entry, frames: int, size: int) -> int:
+    """The state of the step network at another clip shape."""
+    return _streamed(_clip(entry, frames, (size, size)), "native").state_floats
+
+
+def _clip(entry: Entry, frames: int, size: tuple[int, int]) -> onnx.ModelProto:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = build(entry)
-        graph, _ = trace(net, (1, entry.preprocess.channels, entry.frames, *entry.size), seed=0)
-        del net
-        path = Path(folder) / "clip.onnx"
-        preprocess = entry.preprocess
-        contract.attach(graph, contract.Metadata(kind="clip", frames=entry.frames, preprocess=preprocess))
-        contract.save(graph, path)
-        clip = contract.load(path)
-        return Measured(
-            params=params,
-            macs=macs,
-            paper_flops=flops,
-            native=_streamed(clip, "native"),
-            dense=_dense(clip),
-        )
+        net = build(entry, frames=frames, size=size)
+        graph, _ = trace(net, (1, entry.preprocess.channels, frames, *size), seed=0)
+    return graph
 
 
 def _dense(clip: onnx.ModelProto) -> Streamed | None:
