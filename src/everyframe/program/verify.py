@@ -16,7 +16,7 @@ import onnx
 from everyframe.errors import ConversionMismatch
 from everyframe.program import axes as ax
 from everyframe.program.execute import run, session
-from everyframe.program.facts import Fact, Facts
+from everyframe.program.facts import Fact, Facts, HeadWindow
 from everyframe.program.passes.lengthen import Reference, lengthen
 
 if TYPE_CHECKING:
@@ -168,21 +168,21 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.ndarray], steps: int) -> dict[int, np.ndarray]:
     """Logits by step: the head's window over the reference features, then the clip network's own tail."""
     tail = session(reference.tail, optimise=False)  # type: ignore[arg-type]
-    heads = {node.inputs[0] for node in facts.heads}
-    lag = {wire: max(0, facts[wire].lag) // facts.m(facts[wire]) for wire in reference.wires}
-    out = facts[facts.graph.outputs[0]]
-    first = out.lag
+    heads = {node.inputs[0]: node for node in facts.heads}
+    # the step in which a value that is not averaged was there, less the step in which the output shows it
+    first = facts[facts.graph.outputs[0]].lag
+    ahead = {wire: 0 if wire in heads else max(0, facts[wire].lag) // facts.m(facts[wire]) - first for wire in reference.wires}
     made: dict[int, np.ndarray] = {}
     for t in range(first, steps):
         feeds = {}
         for wire in reference.wires:
             fact = facts[wire]
-            m, n = facts.m(fact), (facts.options.window or fact.frames) if wire in heads else 1
-            own = t - first + lag[wire]  # the step in which this wire had what the output shows now
-            newest = own * m - max(0, fact.lag) + m - 1
+            head = facts.head(heads[wire]) if wire in heads else HeadWindow(1)
+            m = facts.m(fact)
+            newest = (t + ahead[wire]) * m - max(0, fact.lag) - head.wait + m - 1
             if newest % fact.unit or newest // fact.unit >= len(features[wire]):
                 break
-            window = features[wire][max(0, newest // fact.unit - n + 1) : newest // fact.unit + 1]
+            window = features[wire][max(0, newest // fact.unit - head.frames + 1) : newest // fact.unit + 1]
             feeds[wire] = _tile(window.mean(axis=0, dtype=np.float64).astype(np.float32), fact)
         else:
             made[t] = tail.run(None, feeds)[0]

@@ -100,16 +100,16 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
         return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
     if node not in facts.heads:
         facts.heads.append(node)
-    return facts.pool(source, axes=ax.with_frames(axes, 1))
+    return facts.pool(node, axes=ax.with_frames(axes, 1))
 
 
 def finish(node: Node, step, x: str) -> None:  # type: ignore[no-untyped-def]
     """Lowers the temporal part of a mean; wire x is already reduced in space."""
     facts: Facts = step.facts
     if not is_gate(node, facts):
-        step.put(node.outputs[0], step.window_mean(node, x, facts.options.window or facts[node.inputs[0]].frames, head=True))
+        step.put(node.outputs[0], step.window_mean(node, x, facts.head(node)))
     elif facts.options.se == "window":
-        step.put(node.outputs[0], step.window_mean(node, x, facts[node.inputs[0]].frames, head=False))
+        step.put(node.outputs[0], step.window_means(node, x, facts[node.inputs[0]].frames))
     else:
         step.put(node.outputs[0], step.wire(x))
 
