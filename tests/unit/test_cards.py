@@ -25,7 +25,8 @@ def test_what_streaming_makes_of_it_adds_up(name: str) -> None:
     measured = cards.card(name).measured
     assert measured is not None
     native, dense = measured.native, measured.dense
-    assert native.macs_per_step <= measured.macs * 1.01, "a step never costs more than the clip"
+    # a step may compute the frame that a clip drops at its right edge: C3D with batch norm makes 15 of 16 frames
+    assert native.macs_per_step <= measured.macs * 1.15
     assert native.hop <= models.describe(name).frames
     assert native.feature_delay <= native.delay <= native.receptive_field
     if dense is not None:

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from everyframe import models
-from everyframe.cli.download import bar
 from everyframe.errors import OutputError, UsageError, WeightsError
 from everyframe.models.checkpoints import published as table
 from everyframe.models.checkpoints.fetch import Published, cache_folder, fetch, find, published, read_published_labels
+from everyframe.models.checkpoints.progress import bar
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 HALF = len(CONTENT) // 2

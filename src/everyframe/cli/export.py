@@ -44,23 +44,20 @@ def command(
 
     Example: everyframe export x3d_s -o clip.onnx --weights x3d_s.safetensors --labels kinetics400.txt
     """
-    from everyframe.cli.download import bar
     from everyframe.models import export
 
     path = output or Path(f"{name}.onnx")
-    with bar(f"weights of {name}") as progress:
-        result = export(
-            name,
-            path,
-            frames=frames,
-            size=_size(size),
-            labels=labels,
-            weights=weights,
-            num_classes=num_classes,
-            options=_options(options or []),
-            seed=seed,
-            progress=progress,
-        )
+    result = export(
+        name,
+        path,
+        frames=frames,
+        size=_size(size),
+        labels=labels,
+        weights=weights,
+        num_classes=num_classes,
+        options=_options(options or []),
+        seed=seed,
+    )
     if as_json:
         provenance = result.metadata.provenance
         record = {

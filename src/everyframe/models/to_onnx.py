@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,14 +51,13 @@ def export(
     num_classes: int | None = None,
     options: Mapping[str, str] | None = None,
     seed: int = 0,
-    progress: Callable[[int, int | None], None] | None = None,
 ) -> Exported:
     """Writes a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed.
 
     model: a name from the zoo, or a network of yours from (1, C, T, H, W) to (1, classes). Yours needs frames and size,
         and brings its own weights and classes. C is 1 where `preprocess` asks for gray frames, else 3.
     labels: names of the classes, or a text file with one a line. weights: a file, or a tag of published weights, which
-        bring their own labels and preprocessing; `progress(done, total)` counts the bytes of their download.
+        bring their own labels and preprocessing.
     options: what `models.describe(name).choices` offers, such as {"shortcut": "A"}.
     seed: of random weights, and of the clips the file is checked with.
 
@@ -83,7 +82,7 @@ def export(
             num_classes = len(names)
         channels = preprocess.channels if preprocess else 3
         with _seeded(seed):
-            made = assemble(model, num_classes, weights, frames, size, channels, options, progress)
+            made = assemble(model, num_classes, weights, frames, size, channels, options)
         names = names or made.labels
         _check_labels(names, made.num_classes)
         given = preprocess or published_preprocess(made.entry, made.size, made.preprocess)

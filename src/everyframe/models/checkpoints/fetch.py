@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from everyframe.errors import OutputError, WeightsError
+from everyframe.models.checkpoints.progress import bar
 from everyframe.models.checkpoints.published import Published, find, published, read_published_labels
 
 __all__ = ["Progress", "Published", "cache_folder", "fetch", "find", "published", "read_published_labels"]
@@ -64,9 +65,10 @@ def fetch(
 ) -> Path:
     """The checkpoint's file, from the cache or else from the net.
 
-    cache: the folder of the files (default: `cache_folder()`). progress: called with (bytes here, bytes in all or None).
-    timeout_s: how long the server may send nothing. attempts: how many in a row may bring nothing new. pause_s: before
-    the second of them; doubles each time. Size and hash are checked once, when the file is new.
+    cache: the folder of the files (default: `cache_folder()`). progress: called with (bytes here, bytes in all or None);
+    a bar on stderr by default, if that is a terminal. timeout_s: how long the server may send nothing. attempts: how many
+    in a row may bring nothing new. pause_s: before the second of them; doubles each time. Size and hash are checked once,
+    when the file is new.
     Raises WeightsError when the file cannot be had or is not the published one, OutputError for the cache.
     """
     folder = cache_folder() if cache is None else Path(cache)
@@ -86,7 +88,8 @@ def fetch(
         if _is_whole(path, item):  # another process was faster
             return path
         part = path.with_name(f"{path.name}.part" if alone else f"{path.name}.{os.getpid()}.part")
-        _Download(item, part, progress or (lambda done, total: None), timeout_s).run(attempts, pause_s)
+        with contextlib.nullcontext(progress) if progress else bar(f"weights of {item.network}") as shown:
+            _Download(item, part, shown, timeout_s).run(attempts, pause_s)
         with _output(path):
             part.replace(path)
     return path

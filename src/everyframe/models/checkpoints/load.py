@@ -58,12 +58,13 @@ def assemble(
     size: int | tuple[int, int] | None = None,
     in_channels: int = 3,
     options: Mapping[str, str] | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
 ) -> Assembled:
     """Builds `name` and fills it.
 
     num_classes: default is the checkpoint's, or the published one for random weights. weights: a file, or a tag of
-    published weights (published.toml), then downloaded with `progress(done, total)`.
+    published weights (published.toml), then published weights (published.toml), which are
+    downloaded.
+
     """
     entry, options = describe(name), dict(options or {})
     check_options(entry, options)
@@ -75,7 +76,7 @@ def assemble(
     if weights is None:
         net = build(entry, num_classes, frames, size, in_channels, **options)
         return Assembled(net, entry, frames, size, num_classes or entry.num_classes, options)
-    path = Path(weights) if published is None else fetch(published, progress=progress)
+    path = Path(weights) if published is None else fetch(published)
     given, sha256 = read_checkpoint(path)
     state: Mapping[str, Tensor] = given
     written = formats.recognise(given)

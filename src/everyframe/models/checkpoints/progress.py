@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A `progress` for `everyframe.models.checkpoints.fetch.fetch`: called with (bytes here, bytes in all or None).
+    """A `progress` for `fetch`: called with (bytes here, bytes in all or None).
 
     The bar appears with the first call, so that weights that are already here show none.
     """
