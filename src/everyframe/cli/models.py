@@ -197,7 +197,8 @@ def _facts(found: Card) -> list[tuple[str, str]]:
         lines.append(("checked", f"differs from the original code by {measured.golden[1]:.1e} (relative L2)"))
     for i, figure in enumerate(found.figures):
         protocol = f" ({figure.protocol})" if figure.protocol else ""
-        lines.append(("published" if i == 0 else "", f"{figure.what} {figure.value:g}, {figure.on}{protocol}: {figure.source}"))
+        value = f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:g}"
+        lines.append(("published" if i == 0 else "", f"{figure.what} {value}, {figure.on}{protocol}: {figure.source}"))
     return [*lines, ("note", entry.note)] if entry.note else lines
 
 
