@@ -80,8 +80,8 @@ def handler(server: Server) -> type[http.server.BaseHTTPRequestHandler]:
             self.end_headers()
             due = body[:argument] if action in ("cut", "stall", "cut unannounced") else body
             with contextlib.suppress(OSError):
+                server.served += len(due)  # before the client can have it all and look
                 self.wfile.write(due)
-                server.served += len(due)
                 if action == "stall":
                     server.stop.wait(server.stall_s)
             return None
@@ -529,3 +529,38 @@ def test_label_lists() -> None:
     assert read_published_labels("jester")[2] == "No gesture"
     with pytest.raises(UsageError, match="kinetics400"):
         read_published_labels("../labels/jester")
+
+
+# --- from a tag to a clip model ---
+
+
+def test_a_tag_brings_weights_labels_and_preprocessing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`export --weights TAG`: downloaded once, and the file knows labels and how frames must look."""
+    torch = pytest.importorskip("torch")
+    from everyframe.cli import main
+    from everyframe.program import contract
+
+    name = "mobilenet3d_v2_0.2x"
+    net = models.create(name, num_classes=27)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in net.state_dict().items()}}, tmp_path / "w.pth")
+    server.content = (tmp_path / "w.pth").read_bytes()
+    one = item(
+        server.url, server.content, network=name, tag="gestures", num_classes=27, labels="jester", preprocess={"color": "rgb"}
+    )
+    monkeypatch.setattr(table, "table", lambda: (one,))
+    monkeypatch.setenv("EVERYFRAME_CACHE", str(tmp_path / "cache"))
+    arguments = ["export", name, "--weights", "gestures", "--frames", "4", "--size", "32", "-o"]
+    for path in (tmp_path / "a.onnx", tmp_path / "b.onnx"):
+        with pytest.raises(SystemExit) as done:
+            main.run([*arguments, str(path)])
+        assert not done.value.code, capsys.readouterr().err
+    assert len(server.asked) == 1, "the second time it is in the cache"
+    metadata = contract.metadata_of(contract.load(tmp_path / "a.onnx"))
+    assert metadata is not None and metadata.labels == read_published_labels("jester")
+    assert metadata.preprocess.color == "rgb" and models.describe(name).preprocess.color == "bgr"
+    assert metadata.provenance.weights_sha256 == hashlib.sha256(server.content).hexdigest()
+    with pytest.raises(SystemExit) as failed:
+        main.run([*arguments, str(tmp_path / "c.onnx"), "--num-classes", "27", "--weights", "jester"])
+    assert failed.value.code == 2 and "gestures" in capsys.readouterr().err
