@@ -1,7 +1,8 @@
-"""Streaming reproduces the Continual 3D CNNs: the outputs of their authors' code, frame by frame, from its first one on.
+"""Streaming reproduces what the authors of networks run frame by frame.
 
-The networks are ours with the authors' weights (their key names), exported and streamed by the ordinary road. `clean` is
-their network from empty states, which is what the law says; their other mode feeds zero frames first.
+Continual 3D CNNs: every output of their code, from its first one on. `clean` is their network from empty states, which is
+what the law says; their other mode feeds zero frames first. Online TSM: the live demo. The networks are ours with the authors'
+weights under their names, exported and streamed by the ordinary road.
 """
 
 from __future__ import annotations
@@ -50,3 +51,17 @@ def test_every_output_of_the_authors_code(
     for at, logits in outputs:
         step_end = at // hop * hop + hop - 1  # we answer when the step is complete that holds their frame
         assert relative(ours[step_end], logits) <= golden.TOLERANCE, f"the output at frame {at}"
+
+
+@pytest.mark.slow
+def test_online_tsm_from_empty_buffers(tmp_path: Path) -> None:
+    """The authors' live demo, frame by frame: its logits are those of one frame, so the window is 1."""
+    found = golden.case("tsm_online_mobilenetv2")
+    torch.save({key: torch.from_numpy(value) for key, value in found.weights().items()}, tmp_path / "w.pth.tar")
+    clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
+    models.export("tsm_mobilenet_v2_online", clip, weights=tmp_path / "w.pth.tar")
+    everyframe.stream(clip, step, window=1)
+    stream, frames = everyframe.open(step, engine="ort", threads=1).stream(), found.inputs()[0]
+    for i, logits in enumerate(found.expected()["logits"]):
+        made = stream.step(frames[i : i + 1])
+        assert made is not None and relative(made.logits, logits) <= golden.TOLERANCE, f"frame {i}"
