@@ -1,0 +1,61 @@
+"""ONNX model -> C source: trace, fuse, lay out, emit."""
+
+from __future__ import annotations
+
+import hashlib
+
+import onnx
+
+from everyframe.native.emit import Emitter, Source
+from everyframe.native.fuse import fuse
+from everyframe.native.layout import Layout, plan
+from everyframe.native.target import Target
+from everyframe.native.trace import trace
+from everyframe.program.contract import Metadata
+from everyframe.program.passes.fold import fold
+
+
+def digest(model: onnx.ModelProto) -> str:
+    """sha256 of the model, which names it in the cache and ties code, weights and model together."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def generate(
+    model: onnx.ModelProto, metadata: Metadata, target: Target, *, where: object = "model", stem: str = "model", command: str = ""
+) -> tuple[Source, Layout]:
+    """The C file of a model. Raises ModelError and UnsupportedOperator; nothing is written.
+
+    command: how the file is made again, for its header. stem: its name without the ending.
+    """
+    from everyframe import __version__
+
+    key = digest(model)
+    folded = fold(model) if metadata.kind == "clip" else model
+    network = fuse(trace(folded, metadata, where))
+    layout = plan(network, target.block, borders=not target.scalar)
+    notes = [
+        f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
+        f"Make it again with:  {command or 'everyframe compile MODEL.onnx --emit-c DIR'}",
+        f"Model:               sha256 {key}",
+        f"Compile it with:     cc {' '.join((*target.flags, *BASE_FLAGS))} -c {stem}.c  (link with -lm -lpthread)",
+        "Define EF_NO_THREADS to do without threads, EF_STATIC_ARENA for memory in the data section,",
+        'EF_EMBED=\'"FILE.weights"\' for the weights in the data section.',
+        "",
+        "Letters: C channels, H height, W width, k taps (frames that a convolution reads), VL channels in a vector.",
+        *_memory_table(layout, key),
+    ]
+    source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem)
+    return source, layout
+
+
+#: besides the target's: sums may be contracted to fused multiply-adds, tables of integers lie among the floats
+BASE_FLAGS = ("-std=gnu11", "-ffp-contract=fast", "-fno-strict-aliasing", "-fno-math-errno")
+
+
+def _memory_table(layout: Layout, key: str) -> list[str]:
+    rows = [
+        ("states and what becomes one", 4 * layout.state_floats),
+        ("what was before the first frame", 4 * (layout.zero_floats + sum(form.floats for _, form in layout.fills))),
+        ("everything within a step", 4 * layout.peak_floats),
+    ]
+    return ["", "Arena, in bytes:", *(f"    {bytes_:>12,}  {what}" for what, bytes_ in rows)]

@@ -1,0 +1,91 @@
+"""Processors that code can be made for: a row each."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from everyframe.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Target:
+    """block: channels side by side in memory, which is also the vector's width in floats. tiles: how many positions the kernel of
+    each height (vectors of output channels) holds in registers. flags: for gcc and clang. compilers: tried in this order.
+    """
+
+    name: str
+    block: int
+    tiles: tuple[tuple[int, int], ...]
+    flags: tuple[str, ...]
+    compilers: tuple[str, ...] = ("cc", "gcc", "clang")
+    machine: str = ""
+    note: str = ""
+
+    @property
+    def scalar(self) -> bool:
+        return self.block == 1
+
+
+_FAST = ("-O3",)
+_X86 = ("x86_64", "AMD64")
+#: accumulators, one weight vector a height and one input must fit: 16 registers of AVX2, 32 of AVX-512 and NEON
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("generic", 1, (), ("-O2",), note="plain scalar C for any processor; slow, the reference"),
+        Target("x86-64-v3", 8, ((1, 8), (2, 6), (3, 4)), (*_FAST, "-march=x86-64-v3"), machine="x86_64", note="AVX2 and FMA"),
+        Target(
+            "x86-64-v4", 8, ((1, 8), (2, 8), (3, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
+            machine="x86_64", note="AVX-512: 32 registers",
+        ),
+        Target(
+            "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON",
+        ),
+        Target("riscv64", 1, (), ("-O2",), ("riscv64-linux-gnu-gcc",), "riscv64", "scalar"),
+    )
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    return ["native", *TARGETS]
+
+
+def target(name: str) -> Target:
+    """Raises UsageError for a name that is not in the table."""
+    if name == "native":
+        return _this_machine()
+    if name not in TARGETS:
+        raise UsageError("There is no such processor.", where="--cpu", expected=", ".join(names()), got=name)
+    found = TARGETS[name]
+    if found.machine and found.machine == _machine():  # no cross compiler is needed
+        return Target(found.name, found.block, found.tiles, found.flags, Target.compilers, found.machine, found.note)
+    return found
+
+
+def _machine() -> str:
+    machine = platform.machine()
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def _this_machine() -> Target:
+    machine = _machine()
+    if machine == "aarch64":
+        return target("aarch64")
+    if machine == "x86_64":
+        flags = _cpu_flags()
+        if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= flags:
+            return target("x86-64-v4")
+        if {"avx2", "fma"} <= flags:
+            return target("x86-64-v3")
+    return TARGETS["generic"]
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split())
