@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import onnx
 
@@ -11,7 +12,7 @@ from everyframe.native.fuse import fuse
 from everyframe.native.layout import Layout, plan
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
-from everyframe.program.contract import Metadata
+from everyframe.program.contract import StateSpec
 from everyframe.program.passes.fold import fold
 
 
@@ -21,7 +22,7 @@ def digest(model: onnx.ModelProto) -> str:
 
 
 def generate(
-    model: onnx.ModelProto, metadata: Metadata, target: Target, *, where: object = "model", stem: str = "model", command: str = ""
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, *, where: object = "model", stem: str = "model", command: str = ""
 ) -> tuple[Source, Layout]:
     """The C file of a model. Raises ModelError and UnsupportedOperator; nothing is written.
 
@@ -30,8 +31,7 @@ def generate(
     from everyframe import __version__
 
     key = digest(model)
-    folded = fold(model) if metadata.kind == "clip" else model
-    network = fuse(trace(folded, metadata, where))
+    network = fuse(trace(model if states else _folded(model), states, where))
     layout = plan(network, target.block, borders=not target.scalar)
     notes = [
         f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
@@ -46,6 +46,11 @@ def generate(
     ]
     source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem)
     return source, layout
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A clip network as exporters leave it, without the nodes that only compute shapes. A step network has none of them."""
+    return fold(model) if len(model.graph.input[0].type.tensor_type.shape.dim) == 5 else model
 
 
 #: besides the target's: sums may be contracted to fused multiply-adds, tables of integers lie among the floats

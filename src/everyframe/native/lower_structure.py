@@ -160,7 +160,7 @@ def _windowed(tracer: Tracer, node: Node, value: Planes, rows: slice, columns: s
 
 def windows(tracer: Tracer, value: Planes, origin, strides, size, fill: float) -> Planes:  # type: ignore[no-untyped-def]
     """Every picture through the same ir.Window; size: (H, W) of the result."""
-    made: dict[int, np.ndarray] = {}
+    made: dict[int, ir.Frame] = {}
     for number, frame in tracer.used(value.array).items():
         shape = (frame.channels, *size)
         key = ("window", number, origin, strides, size, fill)
@@ -168,7 +168,7 @@ def windows(tracer: Tracer, value: Planes, origin, strides, size, fill: float) -
             key,
             lambda frame=frame, shape=shape: tracer.add(ir.Window(*tracer.place(), frame, origin, strides, fill), shape),  # type: ignore[misc]
         )
-    return Planes(ir.retarget(value.array, made), size)  # type: ignore[arg-type]
+    return Planes(ir.retarget(value.array, made), size)
 
 
 @lowers("Pad")

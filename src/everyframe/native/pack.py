@@ -100,7 +100,8 @@ class Packer:
         return np.where(np.isin(numbers, zero), -1, numbers), ir.channels_of(tap.planes)
 
     def _new(self, op: Conv, key: tuple, cells: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Layer, list[Frame | None]]:
-        made, frames = [], []
+        made: list[tuple[np.ndarray, np.ndarray]] = []
+        frames: list[Frame] = []
         for numbers, channels in cells:
             source = np.full(len(numbers), -1)
             for n in dict.fromkeys(numbers.tolist()):
@@ -142,7 +143,8 @@ class Packer:
         channel = np.stack([c for _, c in layer.cells]).astype(np.int32)
         layer.macs = weights.size * layer.out.height * layer.out.width
         layer.fields = {
-            "taps": len(taps), "out_channels": cout, "in_channels": source.shape[1], "per_group": cin, "kernel_h": kh, "kernel_w": kw,
+            "taps": len(taps), "out_channels": cout, "in_channels": source.shape[1], "per_group": cin,
+            "kernel_h": kh, "kernel_w": kw,
             "stride_h": op.strides[0], "stride_w": op.strides[1], "pad_h": op.pads[0], "pad_w": op.pads[1],
             "dilation_h": op.dilations[0], "dilation_w": op.dilations[1], "out_h": layer.out.height, "out_w": layer.out.width,
             "in_h": layer.forms[0].height if layer.forms else 1, "in_w": layer.forms[0].width if layer.forms else 1,
@@ -161,10 +163,9 @@ class Packer:
         for i, tap in enumerate(used):
             padded[i, :channels] = tap.weight.reshape(channels, kh * kw)
         weights = padded.reshape(len(used), blocks, block, kh * kw).transpose(1, 0, 3, 2)  # (blocks, sources, taps, block)
-        offsets = [
-            [form.offset(0, y * op.dilations[0] - op.pads[0], x * op.dilations[1] - op.pads[1]) for y in range(kh) for x in range(kw)]
-            for form in layer.forms
-        ]
+        (down, along), (top, left) = op.dilations, op.pads
+        places = [(y * down - top, x * along - left) for y in range(kh) for x in range(kw)]
+        offsets = [[form.offset(0, y, x) for y, x in places] for form in layer.forms]
         strides = [[form.plane, form.row * op.strides[0]] for form in layer.forms]
         layer.macs = channels * kh * kw * len(used) * layer.out.height * layer.out.width
         layer.fields = {
@@ -187,7 +188,10 @@ class Packer:
         groups, kept = self._groups(padded, out.blocks)
         layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(1, len(offsets) * out.blocks)
         dense = all(keep.all() for keep in kept)
-        rows, bounds, tables, packed = [], [], [], []
+        rows: list[list[int]] = []
+        bounds: list[np.ndarray] = []
+        tables: list[np.ndarray] = []
+        packed: list[np.ndarray] = []
         entry = table = 0
         for (first, count), keep in zip(groups, kept, strict=True):
             here = np.flatnonzero(keep)
@@ -217,25 +221,22 @@ class Packer:
         """Offsets and weights of all entries in order, and where each (slice, source) begins, with the end."""
         op = layer.op
         kh, kw = op.taps[0].weight.shape[2:]
-        positions = layer.out.height * layer.out.width
-        lists: list[list[tuple[np.ndarray, np.ndarray]]] = []  # per source: (channels, weights (Cout, Cin, kh, kw))
+        lists: list[tuple[np.ndarray, np.ndarray]] = []  # per source: its channels, the weights (Cout, channels, kh, kw)
         for (source, channel), tap in zip(layer.cells, op.taps, strict=True):
             for s in dict.fromkeys(source[source >= 0].tolist()):
                 here = np.flatnonzero(source == s)
                 order = here[np.argsort(channel[here], kind="stable")]
-                lists.append([(channel[order], tap.weight[:, order])])
-        most = max((len(c) for ((c, _),) in lists), default=1)
-        total = sum(len(c) for ((c, _),) in lists) * kh * kw
-        slices = 1 if positions == 1 else max(1, round(total / _SLICE_ENTRIES))
+                lists.append((channel[order], tap.weight[:, order]))
+        most = max((len(c) for c, _ in lists), default=1)
+        total = sum(len(c) for c, _ in lists) * kh * kw
+        slices = 1 if layer.out.height * layer.out.width == 1 else max(1, round(total / _SLICE_ENTRIES))
         step = -(-most // slices)
         offsets, weights, starts = [], [], [0]
         for first in range(0, most, step):
-            for ((channels, kernel),), form in zip(lists, layer.forms, strict=True):
+            for (channels, kernel), form in zip(lists, layer.forms, strict=True):
                 part = channels[first : first + step]
-                grid = np.array(
-                    [form.offset(int(c), y * op.dilations[0], x * op.dilations[1]) for c in part for y in range(kh) for x in range(kw)],
-                    np.int64,
-                )
+                places = [(y * op.dilations[0], x * op.dilations[1]) for y in range(kh) for x in range(kw)]
+                grid = np.array([form.offset(int(c), y, x) for c in part for y, x in places], np.int64)
                 offsets.append(grid)
                 weights.append(kernel[:, first : first + step].transpose(1, 2, 3, 0).reshape(len(grid), len(kernel)))
                 starts.append(starts[-1] + len(grid))
@@ -244,7 +245,7 @@ class Packer:
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
     def _groups(self, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
-        """Groups of blocks (first, count) that one kernel computes, and which entries each has. The cheapest split for these zeros."""
+        """Groups of blocks (first, count) that one kernel computes, and which entries each has: the cheapest split for these zeros."""
         block = self.target.block
         per_block = (weights.reshape(len(weights), blocks, block) != 0).any(2)  # (entries, blocks)
         best: tuple[float, list, list] | None = None

@@ -64,6 +64,15 @@ def target(name: str) -> Target:
     return found
 
 
+def runs_here(name: str) -> bool:
+    """Can this machine run code made for the target?"""
+    found = TARGETS.get(name)
+    if found is None or (found.machine and found.machine != _machine()):
+        return False
+    needed = {"x86-64-v3": {"avx2", "fma"}, "x86-64-v4": {"avx512f", "avx512vl", "avx512dq", "avx512bw"}}.get(name, set())
+    return needed <= _cpu_flags()
+
+
 def _machine() -> str:
     machine = platform.machine()
     return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
@@ -74,11 +83,9 @@ def _this_machine() -> Target:
     if machine == "aarch64":
         return target("aarch64")
     if machine == "x86_64":
-        flags = _cpu_flags()
-        if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= flags:
-            return target("x86-64-v4")
-        if {"avx2", "fma"} <= flags:
-            return target("x86-64-v3")
+        for name in ("x86-64-v4", "x86-64-v3"):
+            if runs_here(name):
+                return target(name)
     return TARGETS["generic"]
 
 

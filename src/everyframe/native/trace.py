@@ -7,8 +7,8 @@ value. What is not in the table, or cannot be expressed with frames, raises Unsu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper
 from everyframe.errors import ModelError, UnsupportedOperator
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Scalars, Value
-from everyframe.program.contract import Metadata
+from everyframe.program.contract import StateSpec
 from everyframe.program.graph import Node
 
 Lower = Callable[["Tracer", Node, list], Value]
@@ -127,8 +127,11 @@ def stack(made: np.ndarray, space: tuple[int, int] | None, axis: int = 1) -> Pla
     return Planes(np.moveaxis(flat.reshape(*made.shape, -1), -1, axis), space)
 
 
-def trace(model: onnx.ModelProto, metadata: Metadata, where: object = "model") -> ir.Network:
-    """Raises ModelError for dynamic shapes, UnsupportedOperator for what has no form in frames. `model` must be folded."""
+def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: object = "model") -> ir.Network:
+    """`model` takes frames (N, C, H, W) and the states, or a clip (1, C, T, H, W); it must be folded.
+
+    Raises ModelError for open shapes, UnsupportedOperator for what has no form in frames.
+    """
     from everyframe.native import lower_compute, lower_elementwise, lower_structure  # noqa: F401  (they fill the table)
 
     graph, tracer = model.graph, Tracer()
@@ -137,30 +140,36 @@ def trace(model: onnx.ModelProto, metadata: Metadata, where: object = "model") -
     _check_operators(nodes)
     values: dict[str, Value] = dict(constants)
     inputs = {value.name: value for value in graph.input if value.name not in constants}
-    clip = metadata.kind == "clip"
     slots: list[Frame] = []
     counters: list[str] = []
-    states = {spec.input: spec for spec in metadata.states}
-    for name, spec in states.items():
+    for spec in states:
+        name = spec.input
         if spec.dtype == "int64":
             if prod(spec.shape) > _SMALL:
-                raise ModelError("An integer state is too large to compile.", where=name, expected=f"{_SMALL} values", got=spec.shape)
+                raise ModelError(
+                    "An integer state is too large to compile.", where=name, expected=f"{_SMALL} values", got=spec.shape,
+                    hint="run this model with `--engine ort`",
+                )  # fmt: skip
             names = [f"n{len(counters) + i}" for i in range(prod(spec.shape))]
             counters += names
             values[name] = Scalars(np.array(names, object).reshape(spec.shape), "int")
             continue
         outer, space = _split_space(spec.shape)
-        shape = (prod(outer[1:]), *(space or (1, 1)))
-        made = [tracer.add(ir.StateIn(-1, name, len(slots) + i, spec.fill), shape) for i in range(outer[0])]
-        values[name] = Planes(np.stack([frame.planes() for frame in made]).reshape(outer), space)
-        slots += made
-    (frames_name,) = [name for name in inputs if name not in states]
+        height, width = space or (1, 1)
+        held = [
+            tracer.add(ir.StateIn(-1, name, len(slots) + i, spec.fill), (prod(outer[1:]), height, width)) for i in range(outer[0])
+        ]
+        values[name] = Planes(np.stack([frame.planes() for frame in held]).reshape(outer), space)
+        slots += held
+    (frames_name,) = [name for name in inputs if name not in {spec.input for spec in states}]
     shape = _static_shape(inputs[frames_name], where)
-    count, frame_shape = (shape[2], (shape[1], *shape[3:])) if clip else (shape[0], shape[1:])
+    clip = len(shape) == 5
+    count, channels, height, width = (shape[2], shape[1], *shape[3:]) if clip else shape
+    frame_shape = (channels, height, width)
     inputs_made = np.empty(count, object)
     for i in range(count):
         inputs_made[i] = tracer.add(ir.Input(-1, frames_name, i), frame_shape)
-    taken = stack(inputs_made.reshape(1, count) if clip else inputs_made, frame_shape[1:])  # (1, C, T) or (N, C)
+    taken = stack(inputs_made.reshape(1, count) if clip else inputs_made, (height, width))  # (1, C, T) or (N, C)
     values[frames_name] = taken
     for order, node in enumerate(nodes):
         tracer.node, tracer.order = node, order
@@ -168,20 +177,20 @@ def trace(model: onnx.ModelProto, metadata: Metadata, where: object = "model") -
         if all(value is None or isinstance(value, np.ndarray) for value in given):
             values[node.outputs[0]] = _constant(node, given, model)
             continue
-        made = LOWER[node.op](tracer, node, given)
-        for name, value in zip(node.outputs, made if isinstance(made, list) else [made], strict=False):
+        result = LOWER[node.op](tracer, node, given)
+        for name, value in zip(node.outputs, result if isinstance(result, list) else [result], strict=False):
             values[name] = value
     tracer.node, tracer.order = None, len(nodes)
-    return _finish(tracer, metadata, graph, values, slots, counters, frame_shape, count, clip)
+    return _finish(tracer, states, graph, values, slots, counters, frame_shape, count, clip)
 
 
 def _finish(
-    tracer: Tracer, metadata: Metadata, graph: onnx.GraphProto, values: dict[str, Value], slots: list[Frame],
-    counters: list[str], frame_shape: tuple[int, ...], count: int, clip: bool,
+    tracer: Tracer, states: Sequence[StateSpec], graph: onnx.GraphProto, values: dict[str, Value], slots: list[Frame],
+    counters: list[str], frame_shape: tuple[int, int, int], count: int, clip: bool,
 ) -> ir.Network:  # fmt: skip
     slot_next: list[Frame] = []
     counter_next: list[str] = []
-    for spec in metadata.states:
+    for spec in states:
         value = values[spec.output]
         if spec.dtype == "int64":
             if not isinstance(value, Scalars):
@@ -191,7 +200,7 @@ def _finish(
         if not isinstance(value, Planes) or value.shape != spec.shape:
             raise ModelError("A state's new value has another shape.", where=spec.output, expected=spec.shape)
         slot_next += [tracer.frame(row.ravel(), value.space) for row in value.array]
-    outputs = [o.name for o in graph.output if o.name not in {spec.output for spec in metadata.states}]
+    outputs = [o.name for o in graph.output if o.name not in {spec.output for spec in states}]
     name = "logits" if "logits" in outputs else outputs[0]
     logits = values[name]
     if not isinstance(logits, Planes) or logits.space not in (None, (1, 1)):
@@ -211,10 +220,8 @@ def _nodes(graph: onnx.GraphProto, constants: dict[str, np.ndarray]) -> list[Nod
             constants[proto.output[0]] = numpy_helper.to_array(attrs["value"])
             continue
         name = proto.name or f"{proto.op_type}_{i}"
-        place = f"{i + 1} of {len(graph.node)}"
-        nodes.append(
-            Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, place, proto.output[0] if proto.output else name)
-        )
+        place, label = f"{i + 1} of {len(graph.node)}", proto.output[0] if proto.output else name
+        nodes.append(Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, place, label))
     return nodes
 
 
@@ -231,8 +238,8 @@ def _check_operators(nodes: Sequence[Node]) -> None:
 def _constant(node: Node, given: list, model: onnx.ModelProto) -> np.ndarray:
     """A node without variable inputs, computed now."""
     proto = onnx.helper.make_node(node.op, node.inputs, node.outputs[:1], **node.attrs)
-    opsets = {o.domain: o.version for o in model.opset_import}
-    evaluator = onnx.reference.ReferenceEvaluator(proto, opsets=opsets)  # type: ignore[arg-type]
+    opsets: Any = {o.domain: o.version for o in model.opset_import}
+    evaluator = onnx.reference.ReferenceEvaluator(proto, opsets=opsets)
     return np.asarray(evaluator.run(None, {name: v for name, v in zip(node.inputs, given, strict=True) if name})[0])
 
 
@@ -258,7 +265,3 @@ def _static_shape(value: onnx.ValueInfoProto, where: object) -> tuple[int, ...]:
     if len(dims) not in (4, 5):
         raise ModelError("The model's input is not a sequence of pictures.", where=f"{where}, input {value.name}", got=shown)
     return tuple(int(d) for d in dims)
-
-
-def with_label(node: Node, label: str) -> Node:
-    return replace(node, label=label)

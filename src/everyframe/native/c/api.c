@@ -5,8 +5,8 @@ _Static_assert(sizeof(struct ef_stream) <= EF_HEAD_BYTES, "EF_HEAD_BYTES is too 
 
 #ifdef EF_EMBED
 /* The weights as part of the library: EF_EMBED is the file's name in quotes. */
-__asm__(".section .rodata\n.balign 64\nef_embedded:\n.incbin " EF_EMBED "\n.balign 64\n.previous\n");
-extern const unsigned char ef_embedded[];
+__asm__(".section .rodata\n.balign 64\nef_embedded:\n.incbin \"" EF_EMBED "\"\n.balign 64\n.previous\n");
+extern const unsigned char ef_embedded[] __attribute__((visibility("hidden")));
 #endif
 
 #ifdef EF_STATIC_ARENA

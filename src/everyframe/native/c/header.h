@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/* Everything else in a library compiled with -fvisibility=hidden is its own affair. */
+#define EF_API __attribute__((visibility("default")))
+
 /* A step takes EF_FRAMES frames of (EF_CHANNELS, EF_HEIGHT, EF_WIDTH), normalised; a clip network (EF_CLIP 1) takes
    (EF_CHANNELS, EF_FRAMES, EF_HEIGHT, EF_WIDTH). It answers with EF_CLASSES logits. */
 @SIZES@
@@ -25,13 +28,13 @@ typedef struct ef_stream ef_stream;
 
 /* Begins a stream in `memory`, which the caller owns and which must stay until ef_free; nothing else is ever allocated. memory may
    be NULL where the file was compiled with EF_STATIC_ARENA, weights where it was compiled with EF_EMBED. Streams share weights. */
-int ef_init(void *memory, size_t bytes, const void *weights, size_t weight_bytes, int threads, ef_stream **stream);
+EF_API int ef_init(void *memory, size_t bytes, const void *weights, size_t weight_bytes, int threads, ef_stream **stream);
 /* One step. The logits may be read before the network has seen enough; the model's metadata says from when on they mean something. */
-int ef_step(ef_stream *stream, const float *frames, float *logits);
+EF_API int ef_step(ef_stream *stream, const float *frames, float *logits);
 /* Forgets everything: the next frame is the first. */
-int ef_reset(ef_stream *stream);
+EF_API int ef_reset(ef_stream *stream);
 /* Ends the stream's threads. The memory is the caller's again. */
-void ef_free(ef_stream *stream);
+EF_API void ef_free(ef_stream *stream);
 
 #ifdef __cplusplus
 }
