@@ -27,10 +27,10 @@ _NEEDED = ("frames", "channels", "height", "width", "classes", "clip", "memory_b
 
 
 def is_library(path: str | os.PathLike[str]) -> bool:
-    """Does the file begin like a shared library (ELF)?"""
+    """Is it named or does it begin like a shared library (ELF)? False for a file that is not there."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(4) == b"\x7fELF"
+            return file.read(4) == b"\x7fELF" or Path(path).suffix == ".so"
     except OSError:
         return False
 

@@ -42,17 +42,18 @@ def compiler(target: Target) -> str:
     )
 
 
-def files(source: Source, stem: str) -> dict[str, bytes]:
+def files(source: Source) -> dict[str, bytes]:
     """What belongs together: C file, header, weights."""
+    stem = source.stem
     return {f"{stem}.c": source.text.encode(), f"{stem}.h": source.header.encode(), f"{stem}.weights": source.weights}
 
 
-def write_sources(source: Source, folder: str | os.PathLike[str], stem: str) -> list[Path]:
+def write_sources(source: Source, folder: str | os.PathLike[str]) -> list[Path]:
     """Writes C file, header and weights into `folder`, which is made if it is not there. Raises OutputError."""
     folder = Path(folder)
     if not folder.exists() and folder.parent.is_dir():
         folder.mkdir()
-    return [write_bytes(data, folder / name) for name, data in files(source, stem).items()]
+    return [write_bytes(data, folder / name) for name, data in files(source).items()]
 
 
 def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.PathLike[str], extra: Sequence[str] = ()) -> Path:
@@ -60,10 +61,10 @@ def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.
     check_writable(path)
     with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
         folder = Path(name)
-        write_sources(source, folder, "model")
+        write_sources(source, folder)
         command = [
-            compiler(target), *target.flags, *BASE_FLAGS, *extra, '-DEF_EMBED="model.weights"', "-shared", "-fPIC",
-            "-fvisibility=hidden", "-o", "model.so", "model.c", "-lm", "-lpthread",
+            compiler(target), *target.flags, *BASE_FLAGS, *extra, f'-DEF_EMBED="{source.stem}.weights"', "-shared", "-fPIC",
+            "-fvisibility=hidden", "-o", "model.so", f"{source.stem}.c", "-lm", "-lpthread",
         ]  # fmt: skip
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:

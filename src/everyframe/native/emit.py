@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -16,6 +17,7 @@ from everyframe.native.layout import Form, Layout
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Layer, Packer
 from everyframe.native.target import Target
+from everyframe.program.contract import Metadata
 
 _C = Path(__file__).resolve().parent / "c"
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
@@ -26,8 +28,9 @@ ACTIVATIONS = ("none", "sigmoid", "silu", "tanh", "hardswish", "relu6")
 
 @dataclass
 class Source:
-    """text: the C file. header: its API. facts: what a loader must know."""
+    """stem: the files' name. text: the C file. header: its API. facts: what a loader must know."""
 
+    stem: str
     text: str
     header: str
     weights: bytes
@@ -78,7 +81,7 @@ class Emitter:
         self.slots = {frame.number: i for i, frame in enumerate(network.slots)}
         self.macs = 0
 
-    def emit(self, notes: list[str], stem: str) -> Source:
+    def emit(self, notes: list[str], stem: str, metadata: Metadata | None = None) -> Source:
         """notes: lines of the comment on top. stem: the file's name without its ending, for the header it includes."""
         self.packer.pack()
         calls: list[tuple[Op, list[str]]] = []
@@ -89,14 +92,14 @@ class Emitter:
         functions = [maps.function_text(number, form) for form, number in self.text.maps.items()]
         step, states = self._step(calls), self._states()
         sizes = self._sizes()
-        header = _header(sizes, notes, stem)
+        header = _header(sizes, notes, stem, metadata)
         parts = [
             _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n',
             self._defines(), *self._kernels(), *functions, self._float_tables(), "\n".join(self.text.tables) + "\n",
             states, step, self._c("api"),
         ]  # fmt: skip
         return Source(
-            "\n".join(parts), header, self.blob.to_bytes(self.model_hash), sizes, self.packer.layers, self.macs
+            stem, "\n".join(parts), header, self.blob.to_bytes(self.model_hash), sizes, self.packer.layers, self.macs
         )
 
     # -- the parts --------------------------------------------------------------------------------------------------------------
@@ -120,8 +123,9 @@ class Emitter:
             parts.append(self._c("conv") + self._tiles() + self._c("conv_run"))
         if "depthwise" in kinds and not self.target.scalar:
             parts.append(self._c("depthwise"))
-        if any(isinstance(op, ir.Pool | ir.Reduce) for op in ops):
-            parts.append(self._c("pool"))
+        for kind, name in ((ir.Gather, "gather"), (ir.Flatten, "flatten"), (ir.Window, "window"), (ir.Pool, "pool"), (ir.Reduce, "reduce")):
+            if any(isinstance(op, kind) for op in ops):
+                parts.append(self._c(name))
         if self.text.maps:
             parts.append(self._c("map"))
         return parts
@@ -372,13 +376,25 @@ def _comment(notes: list[str]) -> str:
     return "/* " + "\n   ".join(_safe(line) for line in notes) + " */\n"
 
 
-def _header(sizes: dict[str, object], notes: list[str], stem: str) -> str:
+def _header(sizes: dict[str, object], notes: list[str], stem: str, metadata: Metadata | None) -> str:
     guard = "EF_" + "".join(c.upper() if c.isalnum() else "_" for c in stem) + "_H"
     return (
         (_C / "header.h").read_text(encoding="utf-8")
         .replace("@NOTES@", _comment(notes)).replace("@GUARD@", guard)
-        .replace("@SIZES@", "\n".join(
+        .replace("@MODEL@", _model_facts(metadata) if metadata else "").replace("@SIZES@", "\n".join(
             f"#define EF_{name.upper()} {sizes[name]}"
             for name in ("frames", "channels", "height", "width", "classes", "clip", "memory_bytes", "weight_bytes")
         ))
     )  # fmt: skip
+
+
+def _model_facts(metadata: Metadata) -> str:
+    """What a program needs beside the network: labels and preprocessing."""
+    pre = metadata.preprocess
+    lists = {"mean": pre.mean, "std": pre.std}
+    rows = [f"#define EF_SCALE {c_float(pre.scale)} /* a value becomes (pixel * EF_SCALE - EF_MEAN) / EF_STD */"]
+    rows += [f"#define EF_{name.upper()} {{{', '.join(c_float(float(v)) for v in values)}}}" for name, values in lists.items()]
+    rows.append(f"#define EF_FIRST_FRAMES {metadata.feature_delay + 1} /* predictions mean something from the step with this frame on */")
+    if metadata.labels:
+        rows.append(f"#define EF_LABELS {{{', '.join(json.dumps(label) for label in metadata.labels)}}}")
+    return "/* The model's own: channels come as " + pre.color + ". */\n" + "\n".join(rows)

@@ -12,7 +12,7 @@ from everyframe.native.fuse import fuse
 from everyframe.native.layout import Layout, plan
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
-from everyframe.program.contract import StateSpec
+from everyframe.program.contract import StateSpec, metadata_of
 from everyframe.program.passes.fold import fold
 
 
@@ -44,7 +44,7 @@ def generate(
         "Letters: C channels, H height, W width, k taps (frames that a convolution reads), VL channels in a vector.",
         *_memory_table(layout, key),
     ]
-    source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem)
+    source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
     return source, layout
 
 

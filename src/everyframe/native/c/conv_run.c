@@ -8,7 +8,7 @@ static void conv_range(const tile_job *j, int32_t height, int32_t first, int32_t
 
 /* Positions are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Threads
    share positions where there are many, else groups; neither changes the order in which anything is summed. */
-enum { CONV_BLOCK = 784 };
+enum { CONV_BLOCK = 196 };
 
 static void conv(const job *g, int part, int parts) {
     const conv_layer *k = g->layer;

@@ -16,6 +16,8 @@ extern "C" {
    (EF_CHANNELS, EF_FRAMES, EF_HEIGHT, EF_WIDTH). It answers with EF_CLASSES logits. */
 @SIZES@
 
+@MODEL@
+
 enum {
     EF_OK = 0,
     EF_BAD_ARGUMENT = -1, /* a null pointer, memory or weights that are not aligned to 64 bytes, an impossible number of threads */

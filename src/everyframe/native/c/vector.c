@@ -12,7 +12,9 @@ static inline vf load(const float *p) { return *p; }
 static inline void store(float *p, vf x) { *p = x; }
 #endif
 
-#if VL == 8
+#if VL == 16
+static inline vf splat(float x) { return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+#elif VL == 8
 static inline vf splat(float x) { return (vf){x, x, x, x, x, x, x, x}; }
 #elif VL == 4
 static inline vf splat(float x) { return (vf){x, x, x, x}; }
@@ -21,7 +23,11 @@ static inline vf splat(float x) { return x; }
 #endif
 
 /* The second argument wins where one is not a number, so that a NaN stays visible behind a ReLU. */
-#if VL == 8 && defined(__AVX__)
+#if VL == 16 && defined(__AVX512F__)
+#include <immintrin.h>
+static inline vf vmax(vf bound, vf x) { return (vf)_mm512_max_ps((__m512)bound, (__m512)x); }
+static inline vf vmin(vf bound, vf x) { return (vf)_mm512_min_ps((__m512)bound, (__m512)x); }
+#elif VL == 8 && defined(__AVX__)
 #include <immintrin.h>
 static inline vf vmax(vf bound, vf x) { return (vf)_mm256_max_ps((__m256)bound, (__m256)x); }
 static inline vf vmin(vf bound, vf x) { return (vf)_mm256_min_ps((__m256)bound, (__m256)x); }
