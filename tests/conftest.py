@@ -14,7 +14,7 @@ settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("fixed")
 
 #: the order of the folders: what breaks most things is seen first
-ORDER = ("tiny", "unit", "docs", "engines", "laws", "packaging")
+ORDER = ("tiny", "unit", "docs", "native", "engines", "laws", "packaging")
 HERE = Path(__file__).parent
 FIGURES = pytest.StashKey[list[str]]()
 

@@ -36,7 +36,7 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
             return Planes(value.array.reshape(shape[:-2]), (h, w))
         outer = value.array.shape
         if shape and any(prod(outer[k:]) * h * w == shape[-1] for k in range(len(outer))):
-            return _flattened(tracer, value, shape)
+            return flattened(tracer, value, shape)
         raise unsupported(node, "A reshape cuts pictures apart.", got=f"{value.shape} -> {shape}")
     if len(shape) >= 3 and shape[-2:] == (1, 1):
         return Planes(value.array.reshape(shape[:-2]), (1, 1))
@@ -45,7 +45,8 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
     return Planes(value.array.reshape(shape), None)
 
 
-def _flattened(tracer: Tracer, value: Planes, shape: tuple[int, ...]) -> Planes:
+def flattened(tracer: Tracer, value: Planes, shape: tuple[int, ...]) -> Planes:
+    """Whole pictures, one after another, as vectors: the last axis of `shape` holds channels (and axes beside them), H and W."""
     made = []
     h, w = value.space or (1, 1)
     for row in value.array.reshape(-1, shape[-1] // (h * w)):

@@ -188,6 +188,8 @@ def _finish(
     tracer: Tracer, states: Sequence[StateSpec], graph: onnx.GraphProto, values: dict[str, Value], slots: list[Frame],
     counters: list[str], frame_shape: tuple[int, int, int], count: int, clip: bool,
 ) -> ir.Network:  # fmt: skip
+    from everyframe.native.lower_structure import flattened
+
     slot_next: list[Frame] = []
     counter_next: list[str] = []
     for spec in states:
@@ -203,12 +205,15 @@ def _finish(
     outputs = [o.name for o in graph.output if o.name not in {spec.output for spec in states}]
     name = "logits" if "logits" in outputs else outputs[0]
     logits = values[name]
-    if not isinstance(logits, Planes) or logits.space not in (None, (1, 1)):
-        raise ModelError("The network's output is not a vector of logits.", where=name)
+    if not isinstance(logits, Planes):
+        raise ModelError("The network's output is not made of frames.", where=name, got=type(logits).__name__)
+    shape = logits.shape
+    if logits.space not in (None, (1, 1)):  # an answer that is a picture
+        logits = flattened(tracer, logits, (1, prod(shape)))
     made = [tracer.frame(row, None) for row in logits.array.reshape(-1, logits.array.shape[-1])]
     return ir.Network(
         tracer.ops, tracer.made, tracer.frames, slots, slot_next, counters, counter_next, tracer.tables, made,
-        frame_shape, count, clip, logits.shape,
+        frame_shape, count, clip, shape,
     )  # fmt: skip
 
 
