@@ -189,8 +189,9 @@ def test_what_only_rearranges(cpu: str, tmp_path: Path) -> None:
     part = sketch.op("Slice", relu, ints(3), ints(11), ints(1), ints(2))  # channels 3, 5, 7, 9
     joined = sketch.op("Concat", part, "frames", part, axis=1)  # 20 channels of two tensors
     shuffled = sketch.op("Reshape", sketch.op("Transpose", sketch.op("Reshape", relu, ints(3, 4, 3, 4, 5)), perm=[0, 2, 1, 3, 4]), ints(3, 12, 4, 5))
+    constant = sketch.op("Concat", relu, sketch.normal(3, 2, 4, 5), axis=1)  # two channels that never change
     frames = sketch.op("Concat", sketch.op("Slice", relu, ints(1), ints(3), ints(0)), "frames", axis=0)  # 5 frames
-    for tensor, channels in ((part, 4), (joined, 20), (shuffled, 12), (frames, 12)):
+    for tensor, channels in ((part, 4), (joined, 20), (shuffled, 12), (frames, 12), (constant, 14)):
         sketch.answer(tensor)
         sketch.answer(conv(tensor, channels))
         sketch.answer(conv(tensor, channels, group=channels))

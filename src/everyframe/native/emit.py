@@ -215,10 +215,12 @@ class Emitter:
         return f"(a + {start + form.origin})"
 
     def _constant(self, frame: Frame) -> int:
+        """Offset of a constant frame's first value in the weights; it lies there as in the arena, borders included."""
         form, data = self.layout.forms[frame.number], frame.op.data  # type: ignore[attr-defined]
-        packed = np.zeros((form.blocks * form.block, *data.shape[1:]), np.float32)
-        packed[: len(data)] = data
-        return self.blob.add(packed.reshape(form.blocks, form.block, *data.shape[1:]).transpose(0, 2, 3, 1))
+        height, width = form.plane // form.row, form.row // form.block
+        packed = np.zeros((form.blocks * form.block, height, width), np.float32)
+        packed[: len(data), form.top : form.top + form.height, form.left : form.left + form.width] = data
+        return self.blob.add(packed.reshape(form.blocks, form.block, height, width).transpose(0, 2, 3, 1)) + form.origin
 
     def _call(
         self, kernel: str, layer: str, out: Frame, inputs: list[str], work: int, residual: str = "NULL", numbers: list[str] | None = None

@@ -57,7 +57,7 @@ int ef_init(void *memory, size_t bytes, const void *weights, size_t weight_bytes
     s->weights = (const float *)weights + 16;
     s->arena = (float *)((unsigned char *)memory + EF_HEAD_BYTES);
     fill_constants(s);
-    if (pool_start(&s->pool, threads)) return EF_NO_THREADS;
+    if (pool_start(&s->pool, threads)) return EF_THREADS_REFUSED;
     ef_reset(s);
     *stream = s;
     return EF_OK;

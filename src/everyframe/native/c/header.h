@@ -23,7 +23,7 @@ enum {
     EF_BAD_ARGUMENT = -1, /* a null pointer, memory or weights that are not aligned to 64 bytes, an impossible number of threads */
     EF_NO_MEMORY = -2,    /* fewer than EF_MEMORY_BYTES */
     EF_BAD_WEIGHTS = -3,  /* not the weights of this model, of another version, or damaged */
-    EF_NO_THREADS = -4,   /* the system refuses to start them */
+    EF_THREADS_REFUSED = -4, /* the system refuses to start them */
 };
 
 typedef struct ef_stream ef_stream;
