@@ -1,7 +1,7 @@
 """Networks of single operators for the tests of compiled code, and what runs them: onnxruntime, and a compiler.
 
-All branches of a network read the same frames; each is flattened, and the answer is all of them in one row, so that every value of
-every operator is compared.
+All branches of a network read the same frames; each is flattened, and the answer is all of them in one row, so that every
+value of every operator is compared.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from everyframe.runtime import BUILTIN
 from helpers import relative
 from native.operators import CPUS, Sketch
 
-ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "c" / "predict.c"
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,9 @@ class TestRefusals:
         model = load(tmp_path / "net.onnx")
         model.graph.node[3].op_type, model.graph.node[5].op_type = "Resize", "Einsum"
         save(model, tmp_path / "odd.onnx")
-        with pytest.raises(UnsupportedOperator, match=rf"Resize cannot be compiled(.|\n)*node 4 of {len(model.graph.node)}(.|\n)*Einsum"):
+        with pytest.raises(
+            UnsupportedOperator, match=rf"Resize cannot be compiled(.|\n)*node 4 of {len(model.graph.node)}(.|\n)*Einsum"
+        ):
             compile_model(tmp_path / "odd.onnx", tmp_path / "odd.so", emit_c=tmp_path / "c")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "odd.onnx"]
 
@@ -199,7 +201,9 @@ class TestSource:
         """No allocation and no input or output at run time."""
         if shutil.which("nm") is None:
             pytest.skip("needs nm")
-        listed = subprocess.run(["nm", "-D", "--undefined-only", str(built.library)], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["nm", "-D", "--undefined-only", str(built.library)], capture_output=True, text=True, check=True
+        ).stdout
         called = {line.split()[-1].split("@")[0] for line in listed.splitlines()}
         assert "pthread_create" in called, "the list was read"
         assert not called & {"malloc", "calloc", "realloc", "free", "printf", "fopen", "fwrite", "puts", "exit", "abort"}
@@ -207,8 +211,8 @@ class TestSource:
     def test_it_compiles_without_warnings(self, built: Compiled, folder: Path) -> None:
         for extra in ([], ["-DEF_NO_THREADS", "-DEF_STATIC_ARENA"]):
             done = subprocess.run(
-                [compiler(target("native")), *target("native").flags, "-O0", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-function", "-c",
-                 "motions.c", "-o", "/dev/null", *extra],
+                [compiler(target("native")), *target("native").flags, "-O0", "-std=gnu11", "-Wall", "-Wextra",
+                 "-Wno-unused-function", "-c", "motions.c", "-o", "/dev/null", *extra],
                 cwd=folder / "c", capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -217,7 +221,9 @@ class TestSource:
     def test_sanitizers_find_nothing(self, cpu: str, tmp_path: Path) -> None:
         """Out-of-bounds reads, misaligned loads and undefined arithmetic end the program."""
         compile_model(BUILTIN, cpu=cpu, emit_c=tmp_path / "c")
-        example = build_example(tmp_path, TARGETS[cpu].flags, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+        example = build_example(
+            tmp_path, TARGETS[cpu].flags, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
+        )
         done = subprocess.run([example], input=np.random.default_rng(0).bytes(20 * 48 * 64), capture_output=True, check=False)
         assert done.returncode == 0 and not done.stderr, done.stderr.decode()
         assert len(done.stdout.splitlines()) == 20
@@ -238,8 +244,9 @@ class TestSource:
 
 def build_example(folder: Path, flags: tuple[str, ...], *extra: str) -> Path:
     """examples/c/predict.c with the sources in folder/c."""
-    command = [compiler(target("generic")), *flags, "-std=gnu11", *extra, "-Ic", '-DEF_EMBED="c/motions.weights"', '-DMODEL="motions.c"',
-               str(ROOT / "examples" / "c" / "predict.c"), "-o", "predict", "-lm", "-lpthread"]  # fmt: skip
+    command = [compiler(target("generic")), *flags, "-std=gnu11", *extra, "-Ic",
+               '-DEF_EMBED="c/motions.weights"', '-DMODEL="motions.c"', str(EXAMPLE), "-o", "predict", "-lm",
+               "-lpthread"]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "predict"

@@ -16,6 +16,10 @@ from native.operators import CPUS, Sketch, distance
 CLOSE = 1e-5
 
 
+#: what follows a convolution
+THEN = ("", "Relu", "Clip", "Sigmoid", "HardSwish", "Tanh", "silu", "residual", "relu+residual")
+
+
 @st.composite
 def convolutions(draw: Any) -> dict[str, Any]:
     """A shape and some convolutions over it: odd channels, any stride, dilation, padding, groups and zeros in the weights."""
@@ -36,7 +40,7 @@ def convolutions(draw: Any) -> dict[str, Any]:
             "out": channels if groups == channels else groups * draw(st.sampled_from([1, 2, 5, 8, 17])),
             "zeros": draw(st.sampled_from(["none", "none", "entries", "filters", "blocks", "all"])),
             "bias": draw(st.booleans()),
-            "then": draw(st.sampled_from(["", "Relu", "Clip", "Sigmoid", "HardSwish", "Tanh", "silu", "residual", "relu+residual"])),
+            "then": draw(st.sampled_from(THEN)),
         })  # fmt: skip
     return {"channels": channels, "size": size, "frames": draw(st.integers(1, 2)), "layers": layers}
 
@@ -122,7 +126,8 @@ def test_pools_and_means(cpu: str, tmp_path: Path) -> None:
     sketch = Sketch((2, 5, 9, 8))
     for op in ("MaxPool", "AveragePool"):
         for kernel, strides, pads, ceil in (
-            ((2, 2), (2, 2), (0, 0, 0, 0), 0), ((3, 3), (2, 2), (1, 1, 1, 1), 0), ((3, 2), (2, 3), (1, 0, 0, 1), 1), ((9, 8), (1, 1), (0,) * 4, 0),
+            ((2, 2), (2, 2), (0, 0, 0, 0), 0), ((3, 3), (2, 2), (1, 1, 1, 1), 0), ((3, 2), (2, 3), (1, 0, 0, 1), 1),
+            ((9, 8), (1, 1), (0,) * 4, 0),
         ):  # fmt: skip
             sketch.answer(sketch.op(op, "frames", kernel_shape=kernel, strides=strides, pads=pads, ceil_mode=ceil))
     sketch.answer(sketch.op("AveragePool", "frames", kernel_shape=(3, 3), pads=(1, 1, 1, 1), count_include_pad=1))
@@ -145,8 +150,8 @@ def test_pools_over_time(cpu: str, tmp_path: Path) -> None:
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 
-UNARY = ("Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg", "HardSwish", "HardSigmoid", "Softplus", "Softsign", "Mish", "Erf", "Floor",
-         "Ceil", "Sin", "Cos", "Round", "LeakyRelu", "Elu", "Celu", "Selu", "Gelu", "ThresholdedRelu")  # fmt: skip
+UNARY = ("Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg", "HardSwish", "HardSigmoid", "Softplus", "Softsign", "Mish", "Erf",
+         "Floor", "Ceil", "Sin", "Cos", "Round", "LeakyRelu", "Elu", "Celu", "Selu", "Gelu", "ThresholdedRelu")  # fmt: skip
 
 
 @pytest.mark.parametrize("cpu", CPUS)
@@ -183,12 +188,18 @@ def test_what_only_rearranges(cpu: str, tmp_path: Path) -> None:
         return sketch.constant(values, np.int64)
 
     def conv(tensor: str, channels: int, group: int = 1) -> str:
-        return sketch.op("Conv", tensor, sketch.normal(6 if group == 1 else group, channels // group, 3, 3), pads=[1] * 4, group=group)
+        return sketch.op(
+            "Conv", tensor, sketch.normal(6 if group == 1 else group, channels // group, 3, 3), pads=[1] * 4, group=group
+        )
 
     relu = sketch.op("Relu", "frames")
     part = sketch.op("Slice", relu, ints(3), ints(11), ints(1), ints(2))  # channels 3, 5, 7, 9
     joined = sketch.op("Concat", part, "frames", part, axis=1)  # 20 channels of two tensors
-    shuffled = sketch.op("Reshape", sketch.op("Transpose", sketch.op("Reshape", relu, ints(3, 4, 3, 4, 5)), perm=[0, 2, 1, 3, 4]), ints(3, 12, 4, 5))
+    shuffled = sketch.op(
+        "Reshape",
+        sketch.op("Transpose", sketch.op("Reshape", relu, ints(3, 4, 3, 4, 5)), perm=[0, 2, 1, 3, 4]),
+        ints(3, 12, 4, 5),
+    )
     constant = sketch.op("Concat", relu, sketch.normal(3, 2, 4, 5), axis=1)  # two channels that never change
     frames = sketch.op("Concat", sketch.op("Slice", relu, ints(1), ints(3), ints(0)), "frames", axis=0)  # 5 frames
     for tensor, channels in ((part, 4), (joined, 20), (shuffled, 12), (frames, 12), (constant, 14)):

@@ -12,7 +12,9 @@ def command(
     model: Annotated[Path, typer.Argument(help="A step or clip model (ONNX), or builtin.", metavar="MODEL.onnx")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The library to write. [default: MODEL.so, nothing with --emit-c]", metavar="MODEL.so"),
+        typer.Option(
+            "-o", "--output", help="The library to write. [default: MODEL.so, nothing with --emit-c]", metavar="MODEL.so"
+        ),
     ] = None,
     cpu: Annotated[
         str,
@@ -52,7 +54,8 @@ def command(
     }
     if as_json:
         print(json.dumps({
-            "files": [str(file) for file in made.files], "cpu": made.target.name, "difference": made.difference, "macs": made.macs,
+            "files": [str(file) for file in made.files], "cpu": made.target.name, "difference": made.difference,
+            "macs": made.macs,
             "weights_kept": round(made.weights, 4), "memory_bytes": made.memory_bytes, "weight_bytes": made.weight_bytes,
             "memory": memory,
         }))  # fmt: skip

@@ -1,7 +1,7 @@
 """The weights as one block of 32-bit words: packed kernels, biases and the integer tables that kernels read.
 
-    8 words   magic "EFWEIGHT", format, words of data, checksum (2 words, low first), model hash (2 words)
-    data      arrays, each aligned to 64 bytes
+8 words   magic "EFWEIGHT", format, words of data, checksum (2 words, low first), model hash (2 words)
+data      arrays, each aligned to 64 bytes
 """
 
 from __future__ import annotations

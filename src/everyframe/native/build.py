@@ -57,7 +57,7 @@ def write_sources(source: Source, folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.PathLike[str], extra: Sequence[str] = ()) -> Path:
-    """Compiles and writes the library to `path`, weights inside. extra: more flags. Raises EngineError with the compiler's words."""
+    """Compiles and writes the library to `path`, weights inside. extra: more flags. Raises EngineError with its words."""
     check_writable(path)
     with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
         folder = Path(name)

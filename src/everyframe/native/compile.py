@@ -59,7 +59,8 @@ def compile_model(
     if metadata is None or metadata.kind == "stage":
         raise ModelError(
             "Only step and clip models with everyframe metadata can be compiled.", where=path,
-            expected="a file written by `everyframe export` or `everyframe stream`", hint="run `everyframe stream CLIP.onnx` on it",
+            expected="a file written by `everyframe export` or `everyframe stream`",
+            hint="run `everyframe stream CLIP.onnx` on it",
         )  # fmt: skip
     say("generating C")
     stem = _stem(path)

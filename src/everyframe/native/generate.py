@@ -22,7 +22,13 @@ def digest(model: onnx.ModelProto) -> str:
 
 
 def generate(
-    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, *, where: object = "model", stem: str = "model", command: str = ""
+    model: onnx.ModelProto,
+    states: Sequence[StateSpec],
+    target: Target,
+    *,
+    where: object = "model",
+    stem: str = "model",
+    command: str = "",
 ) -> tuple[Source, Layout]:
     """The C file of a model. Raises ModelError and UnsupportedOperator; nothing is written.
 
@@ -39,7 +45,7 @@ def generate(
         f"Model:               sha256 {key}",
         f"Compile it with:     cc {' '.join((*target.flags, *BASE_FLAGS))} -c {stem}.c  (link with -lm -lpthread)",
         "Define EF_NO_THREADS to do without threads, EF_STATIC_ARENA for memory in the data section,",
-        'EF_EMBED=\'"FILE.weights"\' for the weights in the data section.',
+        "EF_EMBED='\"FILE.weights\"' for the weights in the data section.",
         "",
         "Letters: C channels, H height, W width, k taps (frames that a convolution reads), VL channels in a vector.",
         *_memory_table(layout, key),

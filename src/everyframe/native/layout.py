@@ -76,9 +76,9 @@ class Pool:
 
 @dataclass
 class Layout:
-    """forms, places: by frame number; a place is floats from the arena's beginning to the buffer, for frames that have a fixed one.
-    pool_of: frame number -> pool, for states and what becomes one. fresh: those frames, in the order of their pointers. zeros: place
-    of a region of zeros. fills: (value, form) -> place of a frame full of it.
+    """forms, places: by frame number; a place is floats from the arena's beginning to the buffer, for frames with a fixed one.
+    pool_of: frame number -> pool, for states and what becomes one. fresh: those frames, in the order of their pointers.
+    zeros: place of a region of zeros. fills: (value, form) -> place of a frame full of it.
     """
 
     block: int
@@ -169,9 +169,7 @@ def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple
         sizes = (frame.height, frame.width)
         ends = [
             max(0, (o - 1) * s + (k - 1) * d - p - (n - 1))
-            for o, s, k, d, p, n in zip(
-                (out.height, out.width), op.strides, kernel, op.dilations, op.pads, sizes, strict=True
-            )
+            for o, s, k, d, p, n in zip((out.height, out.width), op.strides, kernel, op.dilations, op.pads, sizes, strict=True)
         ]
         root = groups.find(frame.number)
         old = border.get(root, (0, 0, 0, 0))

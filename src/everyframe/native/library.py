@@ -76,7 +76,9 @@ class LibraryStream:
         """frames: float32 of the library's input shape -> logits (1, classes)."""
         if tuple(frames.shape) != self.library.input_shape:
             raise StateError(
-                "The frames do not have the shape this code was made for.", expected=self.library.input_shape, got=tuple(frames.shape)
+                "The frames do not have the shape this code was made for.",
+                expected=self.library.input_shape,
+                got=tuple(frames.shape),
             )
         frames = np.ascontiguousarray(frames, np.float32)
         logits = np.empty((1, self.library.facts["classes"]), np.float32)

@@ -130,7 +130,7 @@ def _conv_frame(
 
 
 def linear(tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, key: tuple) -> Frame:
-    """A fully connected layer of one row. weight: (Cout, Cin). Over a flattened picture it is a convolution with a kernel of that size."""
+    """A fully connected layer of one row; over a flattened picture a convolution of that size. weight: (Cout, Cin)."""
     frame, shape = tracer.of(row[0]), (1, 1)
     if isinstance(frame.op, ir.Flatten) and np.array_equal(frame.planes(), row):
         source = frame.op.source
@@ -145,7 +145,12 @@ def linear(tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias
 def gemm(tracer: Tracer, node: Node, values: list) -> Value:
     a, b = values[0], values[1]
     c = values[2] if len(values) > 2 else None
-    if not isinstance(a, Planes) or not isinstance(b, np.ndarray) or a.array.ndim != 2 or not (c is None or isinstance(c, np.ndarray)):
+    if (
+        not isinstance(a, Planes)
+        or not isinstance(b, np.ndarray)
+        or a.array.ndim != 2
+        or not (c is None or isinstance(c, np.ndarray))
+    ):
         raise unsupported(node, "A matrix product needs rows of features and constant weights.", got=f"shape {values[0].shape}")
     weight = (b if node.attr("transB", 0) else b.T) * np.float32(node.attr("alpha", 1.0))  # (Cout, Cin)
     array = a.array.T if node.attr("transA", 0) else a.array

@@ -17,9 +17,41 @@ FORMS = {
 }  # fmt: skip
 #: functions with one to three operands, called v_NAME
 CALLED = frozenset(
-    ["sigmoid", "silu", "tanh", "exp", "abs", "neg", "sqrt", "reciprocal", "log", "erf", "hardswish", "softplus", "softsign", "mish", "floor", "ceil", "sin", "cos", "round", "gelu", "gelutanh", "leakyrelu", "elu", "celu", "selu", "hardsigmoid", "swish", "thresholdedrelu", "relu6"]
+    [
+        "sigmoid",
+        "silu",
+        "tanh",
+        "exp",
+        "abs",
+        "neg",
+        "sqrt",
+        "reciprocal",
+        "log",
+        "erf",
+        "hardswish",
+        "softplus",
+        "softsign",
+        "mish",
+        "floor",
+        "ceil",
+        "sin",
+        "cos",
+        "round",
+        "gelu",
+        "gelutanh",
+        "leakyrelu",
+        "elu",
+        "celu",
+        "selu",
+        "hardsigmoid",
+        "swish",
+        "thresholdedrelu",
+        "relu6",
+    ]
 )
-IN_VECTOR_C = frozenset(["add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish", "hardsigmoid", "relu6"])
+IN_VECTOR_C = frozenset(
+    ["add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish", "hardsigmoid", "relu6"]
+)
 
 
 @dataclass(frozen=True)

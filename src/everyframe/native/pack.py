@@ -152,7 +152,7 @@ class Packer:
             "channel": self.blob.add(channel),
         }  # fmt: skip
 
-    # -- depthwise ----------------------------------------------------------------------------------------------------------------
+    # -- depthwise ---------------------------------------------------------------------------------------------------------------
 
     def _pack_depthwise(self, layer: Layer) -> None:
         op, block = layer.op, self.target.block
@@ -176,7 +176,7 @@ class Packer:
             "offsets": self.blob.add(np.array(offsets, np.int32)), "strides": self.blob.add(np.array(strides, np.int32)),
         }  # fmt: skip
 
-    # -- everything else ------------------------------------------------------------------------------------------------------------
+    # -- everything else ---------------------------------------------------------------------------------------------------------
 
     def _pack_table(self, layer: Layer) -> None:
         op, block, out = layer.op, self.target.block, layer.out
@@ -186,7 +186,9 @@ class Packer:
         padded[:, :cout] = weights
         layer.macs = int(np.count_nonzero(padded)) * out.height * out.width
         groups, kept = self._groups(padded, out.blocks)
-        layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(1, len(offsets) * out.blocks)
+        layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(
+            1, len(offsets) * out.blocks
+        )
         dense = all(keep.all() for keep in kept)
         rows: list[list[int]] = []
         bounds: list[np.ndarray] = []
@@ -245,7 +247,7 @@ class Packer:
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
     def _groups(self, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
-        """Groups of blocks (first, count) that one kernel computes, and which entries each has: the cheapest split for these zeros."""
+        """Groups of blocks (first, count) that one kernel computes, and which entries each has: the cheapest for these zeros."""
         block = self.target.block
         per_block = (weights.reshape(len(weights), blocks, block) != 0).any(2)  # (entries, blocks)
         best: tuple[float, list, list] | None = None

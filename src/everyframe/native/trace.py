@@ -245,7 +245,8 @@ def _constant(node: Node, given: list, model: onnx.ModelProto) -> np.ndarray:
     proto = onnx.helper.make_node(node.op, node.inputs, node.outputs[:1], **node.attrs)
     opsets: Any = {o.domain: o.version for o in model.opset_import}
     evaluator = onnx.reference.ReferenceEvaluator(proto, opsets=opsets)
-    return np.asarray(evaluator.run(None, {name: v for name, v in zip(node.inputs, given, strict=True) if name})[0])
+    results: Any = evaluator.run(None, {name: v for name, v in zip(node.inputs, given, strict=True) if name})
+    return np.asarray(results[0])
 
 
 def _split_space(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, int] | None]:
