@@ -73,8 +73,8 @@ def reference(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
 
 def compiled(model: onnx.ModelProto, folder: Path, cpu: str, states: Sequence[Any] = (), flags: Sequence[str] = QUICK) -> Library:
     folder.mkdir(parents=True, exist_ok=True)
-    source, _ = generate(model, states, target(cpu), where="sketch")
-    return Library(link(source, target(cpu), model, folder / f"{cpu}.so", flags))
+    source, _, fitting = generate(model, states, target(cpu), where="sketch")
+    return Library(link(source, fitting, model, folder / f"{cpu}.so", flags))
 
 
 def distance(sketch: Sketch, folder: Path, cpu: str, change: Callable[[np.ndarray], np.ndarray] = lambda x: x) -> float:

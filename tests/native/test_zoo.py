@@ -51,6 +51,6 @@ def test_the_zoo(case: Case, tmp_path: Path) -> None:
         for cpu in CPUS:
             if cpu == "generic" and case.name in ("c3d", "r3d_18"):
                 continue  # minutes of scalar arithmetic
-            source, _ = generate(model, metadata.states, target(cpu), where=case.name)
-            library = Library(link(source, target(cpu), model, tmp_path / f"{name}-{cpu}.so", QUICK))
+            source, _, fitting = generate(model, metadata.states, target(cpu), where=case.name)
+            library = Library(link(source, fitting, model, tmp_path / f"{name}-{cpu}.so", QUICK))
             assert check(model, metadata, library) <= 1e-5, (name, cpu)

@@ -85,9 +85,9 @@ def cached(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, 
     if say:
         say(f"compiling {where} for {target.name} (only the first time)")
     compiler(target)  # what is missing is said before the long work
-    source, _ = generate(model, states, target, where=where)
+    source, _, fitting = generate(model, states, target, where=where)
     folder.mkdir(parents=True, exist_ok=True)
-    return link(source, target, model, path)
+    return link(source, fitting, model, path)
 
 
 def cache_folder() -> Path:

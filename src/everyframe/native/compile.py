@@ -65,7 +65,7 @@ def compile_model(
     say("generating C")
     stem = _stem(path)
     command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"
-    source, layout = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
+    source, layout, chosen = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
+from everyframe.native.blob import Blob
 from everyframe.native.emit import Emitter, Source
 from everyframe.native.fuse import fuse
+from everyframe.native.ir import Conv, Network
 from everyframe.native.layout import Layout, plan
+from everyframe.native.pack import Packer
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
 from everyframe.program.contract import StateSpec, metadata_of
@@ -29,15 +33,17 @@ def generate(
     where: object = "model",
     stem: str = "model",
     command: str = "",
-) -> tuple[Source, Layout]:
+) -> tuple[Source, Layout, Target]:
     """The C file of a model. Raises ModelError and UnsupportedOperator; nothing is written.
 
+    Also returns the target that was chosen: one with narrower blocks where that skips more zeros.
     command: how the file is made again, for its header. stem: its name without the ending.
     """
     from everyframe import __version__
 
     key = digest(model)
     network = fuse(trace(model if states else _folded(model), states, where))
+    target = _fitting(network, target)
     layout = plan(network, target.block, borders=not target.scalar)
     notes = [
         f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
@@ -51,7 +57,27 @@ def generate(
         *_memory_table(layout, key),
     ]
     source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
-    return source, layout
+    return source, layout, target
+
+
+def _fitting(network: Network, target: Target) -> Target:
+    """The target, or its narrow form if zeros in the weights save clearly more there."""
+    weights = [tap.weight for op in network.ops if isinstance(op, Conv) and not op.depthwise for tap in op.taps]
+    zeros = sum(w.size - np.count_nonzero(w) for w in weights)
+    if target.narrow is None or zeros < _SPARSE * sum(w.size for w in weights):
+        return target
+    saved = []
+    for candidate in (target, target.narrow):
+        packer = Packer(network, plan(network, candidate.block, borders=True), candidate, Blob())
+        packer.pack()
+        saved.append(packer.cycles / max(packer.dense_cycles, 1))
+    return target.narrow if saved[1] * _NARROW_COSTS < saved[0] else target
+
+
+#: below this share of zeros nobody looks for them
+_SPARSE = 0.2
+#: time of dense convolutions with narrow blocks, relative to wide ones
+_NARROW_COSTS = 1.08
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:

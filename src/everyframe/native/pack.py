@@ -56,6 +56,7 @@ class Call:
 class Packer:
     def __init__(self, network: ir.Network, layout: Layout, target: Target, blob: Blob) -> None:
         self.network, self.layout, self.target, self.blob = network, layout, target, blob
+        self.cycles = self.dense_cycles = 0.0  # estimated for all table convolutions: as they are, and without zeros
         self.layers: list[Layer] = []
         self.calls: dict[int, Call] = {}
 
@@ -256,7 +257,10 @@ class Packer:
             cost = sum(float(keep.sum()) * self._cycles(count) for (_, count), keep in zip(plan, kept, strict=True))
             if best is None or cost < best[0]:
                 best = (cost, plan, kept)
-        return best[1], best[2]  # type: ignore[index]
+        cost, plan, kept = best or (0.0, [], [])
+        self.cycles += cost
+        self.dense_cycles += min(sum(self._cycles(count) for _, count in split) for split in self._splits(blocks)) * len(weights)
+        return plan, kept
 
     def _splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
         """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
@@ -273,9 +277,9 @@ class Packer:
             yield plan
 
     def _cycles(self, height: int) -> float:
-        """Of one entry and position: bound by arithmetic or by loads, two of each a cycle."""
+        """Of one entry and position: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
         positions = dict(self.target.tiles)[height]
-        return max(height * positions, height + positions + 1) / 2 / positions
+        return max(height * positions, height + positions + 1) / (1 if self.target.block == 16 else 2) / positions
 
     def _positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
         """Table of the offsets at which the kernel stands for each output position."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from everyframe.errors import UsageError
@@ -22,6 +22,7 @@ class Target:
     compilers: tuple[str, ...] = ("cc", "gcc", "clang")
     machine: str = ""
     note: str = ""
+    narrow: Target | None = None  # the same with smaller blocks, which find more zeros in sparse weights
 
     @property
     def scalar(self) -> bool:
@@ -39,6 +40,10 @@ TARGETS = {
         Target(
             "x86-64-v4", 16, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
             machine="x86_64", note="AVX-512",
+            narrow=Target(
+                "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
+                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights",
+            ),
         ),
         Target(
             "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON",
@@ -60,7 +65,7 @@ def target(name: str) -> Target:
         raise UsageError("There is no such processor.", where="--cpu", expected=", ".join(names()), got=name)
     found = TARGETS[name]
     if found.machine and found.machine == _machine():  # no cross compiler is needed
-        return Target(found.name, found.block, found.tiles, found.flags, Target.compilers, found.machine, found.note)
+        return replace(found, compilers=Target.compilers)
     return found
 
 
