@@ -149,6 +149,11 @@ class TestRefusals:
             compile_model(BUILTIN, tmp_path / "m.so", cpu="generic")
         assert not (tmp_path / "m.so").exists()
 
+    def test_a_compiler_for_another_processor(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CC", "cc -DNOTHING")
+        with pytest.raises(EngineError, match=r"compiler failed(.|\n)*this code is for riscv64"):
+            compile_model(BUILTIN, tmp_path / "m.so", cpu="riscv64")
+
     def test_operators_that_are_not_known_are_named_before_anything_is_written(self, tmp_path: Path) -> None:
         handmade.conv_step(tmp_path / "net.onnx")
         model = load(tmp_path / "net.onnx")
@@ -211,7 +216,7 @@ class TestSource:
     def test_it_compiles_without_warnings(self, built: Compiled, folder: Path) -> None:
         for extra in ([], ["-DEF_NO_THREADS", "-DEF_STATIC_ARENA"]):
             done = subprocess.run(
-                [compiler(target("native")), *target("native").flags, "-O0", "-std=gnu11", "-Wall", "-Wextra",
+                [*compiler(target("native")), *target("native").flags, "-O0", "-std=gnu11", "-Wall", "-Wextra",
                  "-Wno-unused-function", "-c", "motions.c", "-o", "/dev/null", *extra],
                 cwd=folder / "c", capture_output=True, text=True, check=False,
             )  # fmt: skip
@@ -244,7 +249,7 @@ class TestSource:
 
 def build_example(folder: Path, flags: tuple[str, ...], *extra: str) -> Path:
     """examples/c/predict.c with the sources in folder/c."""
-    command = [compiler(target("generic")), *flags, "-std=gnu11", *extra, "-Ic",
+    command = [*compiler(target("generic")), *flags, "-std=gnu11", *extra, "-Ic",
                '-DEF_EMBED="c/motions.weights"', '-DMODEL="motions.c"', str(EXAMPLE), "-o", "predict", "-lm",
                "-lpthread"]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -24,20 +25,21 @@ from everyframe.program.contract import StateSpec, check_writable, write_bytes
 _ROOM = Path(__file__).resolve().parent
 
 
-def compiler(target: Target) -> str:
-    """Path of a compiler for the target: $CC, else the first that is installed. Raises EngineError that says what to install."""
-    own = os.environ.get("CC")
-    candidates = [own.split()[0]] if own and target.compilers == Target.compilers else list(target.compilers)
-    for name in candidates:
-        found = shutil.which(name)
+def compiler(target: Target) -> list[str]:
+    """A compiler for the target: $CC, else the first that is installed. Raises EngineError that says what to install."""
+    own = shlex.split(os.environ.get("CC", ""))
+    candidates = [own] if own else [[name] for name in target.compilers]
+    for words in candidates:
+        found = shutil.which(words[0])
         if found:
-            return found
-    packages = {"cc": "gcc", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu"}
+            return [found, *words[1:]]
+    names = [words[0] for words in candidates]
+    packages = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu"}
     raise EngineError(
         "There is no C compiler.",
         where=f"--cpu {target.name}",
-        expected=" or ".join(candidates),
-        hint=f"install one (on Debian: apt install {packages.get(candidates[0], 'gcc')}), "
+        expected=" or ".join(names),
+        hint=f"install one (on Debian: apt install {packages.get(names[0], 'gcc')}) or name one in $CC, "
         "or write the C with --emit-c and compile it elsewhere",
     )
 
@@ -63,7 +65,7 @@ def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.
         folder = Path(name)
         write_sources(source, folder)
         command = [
-            compiler(target), *target.flags, *BASE_FLAGS, *extra, f'-DEF_EMBED="{source.stem}.weights"', "-shared", "-fPIC",
+            *compiler(target), *target.flags, *BASE_FLAGS, *extra, f'-DEF_EMBED="{source.stem}.weights"', "-shared", "-fPIC",
             "-fvisibility=hidden", "-o", "model.so", f"{source.stem}.c", "-lm", "-lpthread",
         ]  # fmt: skip
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -128,7 +128,11 @@ class Emitter:
             "EF_WEIGHT_FORMAT": blobs.FORMAT, "EF_WEIGHT_WORDS": f"{self.calls.blob.words + 16}u",
             "EF_MODEL_HASH": f"UINT64_C(0x{self.model_hash:016x})",
         }  # fmt: skip
-        return "\n".join(f"#define {name} {value}" for name, value in values.items()) + "\n"
+        guard = []
+        if self.target.macro:
+            words = f"{self.target.name} ({' '.join(self.target.flags)})"
+            guard = [f"#ifndef {self.target.macro}", f"#error this code is for {words}", "#endif", ""]
+        return "\n".join([*guard, *(f"#define {name} {value}" for name, value in values.items())]) + "\n"
 
     def _float_tables(self) -> str:
         return "".join(

@@ -22,6 +22,7 @@ class Target:
     compilers: tuple[str, ...] = ("cc", "gcc", "clang")
     machine: str = ""
     note: str = ""
+    macro: str = ""  # what a compiler defines that was called with the right flags
     narrow: Target | None = None  # the same with smaller blocks, which find more zeros in sparse weights
 
     @property
@@ -36,19 +37,20 @@ TARGETS = {
     target.name: target
     for target in (
         Target("generic", 1, (), ("-O2",), note="plain scalar C for any processor; slow, the reference"),
-        Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), machine="x86_64", note="AVX2 and FMA"),
+        Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), machine="x86_64", note="AVX2 and FMA",
+               macro="__AVX2__"),
         Target(
             "x86-64-v4", 16, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
-            machine="x86_64", note="AVX-512",
+            machine="x86_64", note="AVX-512", macro="__AVX512F__",
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
-                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights",
+                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
             ),
         ),
         Target(
-            "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON",
+            "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON", "__aarch64__",
         ),
-        Target("riscv64", 1, (), ("-O2",), ("riscv64-linux-gnu-gcc",), "riscv64", "scalar"),
+        Target("riscv64", 1, (), ("-O2",), ("riscv64-linux-gnu-gcc",), "riscv64", "scalar", "__riscv"),
     )
 }  # fmt: skip
 
