@@ -4,7 +4,7 @@ One form serves every kernel size, stride, dilation, group and sparsity: a list 
 the kernel) and the weights of 8 to 24 output channels for it. An entry whose weights are all zero does not exist, so zeros that
 training left (kernel groups, blocks, filters, grouped convolutions) cost nothing. Entries are ordered
 
-    slice (as many input channels as keep their weights in the first-level cache) > source (a frame) > channel > row > column
+    slice (as many input channels as keep their weights in the nearest cache) > source (a frame) > channel > row > column
 
 A *source* is one frame that the convolution reads; a null pointer stands for time padding and is skipped.
 """
@@ -22,7 +22,6 @@ from everyframe.native.ir import Conv, Frame
 from everyframe.native.layout import Form, Layout
 from everyframe.native.target import Target
 
-_SLICE_ENTRIES = 512  # 64 bytes of weights each: with them, a slice fills the first-level cache
 _WORDS = 4  # of a group's row in the table
 
 
@@ -232,7 +231,7 @@ class Packer:
                 lists.append((channel[order], tap.weight[:, order]))
         most = max((len(c) for c, _ in lists), default=1)
         total = sum(len(c) for c, _ in lists) * kh * kw
-        slices = 1 if layer.out.height * layer.out.width == 1 else max(1, round(total / _SLICE_ENTRIES))
+        slices = 1 if layer.out.height * layer.out.width == 1 else max(1, round(total / self.target.slice))
         step = -(-most // slices)
         offsets, weights, starts = [], [], [0]
         for first in range(0, most, step):

@@ -22,6 +22,7 @@ class Target:
     compilers: tuple[str, ...] = ("cc", "gcc", "clang")
     machine: str = ""
     note: str = ""
+    slice: int = 512  # entries of a convolution that are worked through before the next positions (see `pack`)
     macro: str = ""  # what a compiler defines that was called with the right flags
     narrow: Target | None = None  # the same with smaller blocks, which find more zeros in sparse weights
 
@@ -40,17 +41,17 @@ TARGETS = {
         Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), machine="x86_64", note="AVX2 and FMA",
                macro="__AVX2__"),
         Target(
-            "x86-64-v4", 16, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
-            machine="x86_64", note="AVX-512", macro="__AVX512F__",
+            "x86-64-v4", 16, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
+            machine="x86_64", note="AVX-512", slice=1024, macro="__AVX512F__",
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
                 machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
             ),
         ),
         Target(
-            "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON", "__aarch64__",
+            "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON", macro="__aarch64__",
         ),
-        Target("riscv64", 1, (), ("-O2",), ("riscv64-linux-gnu-gcc",), "riscv64", "scalar", "__riscv"),
+        Target("riscv64", 1, (), ("-O2",), ("riscv64-linux-gnu-gcc",), "riscv64", "scalar", macro="__riscv"),
     )
 }  # fmt: skip
 
