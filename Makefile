@@ -15,7 +15,7 @@ LOCK := requirements.lock
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
 	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
-.PHONY: help demo test lint tiny docs lock bench wheel clean
+.PHONY: help demo test lint tiny docs zoo lock bench wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -24,7 +24,7 @@ demo: $(VENV)/.base ## Recognise hand gestures with the built-in model. No torch
 	@$(VENV)/bin/everyframe demo $(ARGS)
 
 test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
-	@$(RUN) -m pytest -rs $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 	@$(RUN) -m pytest tests/tiny $(ARGS)
@@ -34,6 +34,10 @@ lint: $(VENV)/.dev ## ruff and mypy.
 	@$(RUN) -m mypy
 
 docs: $(VENV)/.dev ## Write docs/cli.md and the import map in CONTRIBUTING.md again.
+	@$(RUN) tests/docs/generate.py
+
+zoo: $(VENV)/.dev ## Measure every network of the zoo again (ARGS='x3d_s c3d': only these), and write docs/zoo.md.
+	@$(RUN) tests/docs/zoo.py $(ARGS)
 	@$(RUN) tests/docs/generate.py
 
 bench: $(VENV)/.bench ## Measure everyframe against its peers on this machine.

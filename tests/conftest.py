@@ -17,12 +17,11 @@ settings.load_profile("fixed")
 #: the order of the folders: what breaks most things is seen first
 ORDER = ("tiny", "unit", "docs", "native", "engines", "laws", "packaging")
 HERE = Path(__file__).parent
-FIGURES = pytest.StashKey[list[str]]()
+FIGURE = "figure"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than a few seconds; `-m 'not slow'` leaves it out")
-    config.stash[FIGURES] = []
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,11 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with a line that the run's summary is to show: a measured time or size, for people, never asserted."""
-    return request.config.stash[FIGURES].append
+    # a property of the test's report, because the test may run in another process than the summary
+    return lambda line: request.node.user_properties.append((FIGURE, line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash[FIGURES]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    if lines := list(dict.fromkeys(line for key, line in properties if key == FIGURE)):
         terminalreporter.section("measured here")
         for line in lines:
             terminalreporter.write_line(line)

@@ -41,8 +41,8 @@ HOUSES = (
     ),
     House(
         "models", ("errors", "program"),
-        ("numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch"),
-        "the zoo: one file per family of networks, the registry, and their way into clip models",
+        ("numpy", "onnx", "onnxruntime", "onnxscript", "rich", "safetensors", "torch"),
+        "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     House(
         "train", ("errors", "program", "video", "runtime", "models"),

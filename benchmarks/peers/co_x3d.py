@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from everyframe.models.x3d import X3D, Block, Head
+from everyframe.models.families.x3d import X3D, Block, Head
 
 
 class ContinualX3D:

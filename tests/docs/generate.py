@@ -1,4 +1,4 @@
-"""`make docs`: writes what is derived from the code: docs/cli.md and the import map in CONTRIBUTING.md."""
+"""`make docs`: writes what is derived from the code: docs/cli.md, the tables of docs/zoo.md, CONTRIBUTING.md's import map."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
+
+import zoo_tables  # noqa: E402
 
 import layout  # noqa: E402
 from command_line import environment  # noqa: E402
@@ -54,3 +56,4 @@ if __name__ == "__main__":
     CLI.parent.mkdir(exist_ok=True)
     CLI.write_text(cli_reference(), encoding="utf-8")
     CONTRIBUTING.write_text(contributing(CONTRIBUTING.read_text(encoding="utf-8")), encoding="utf-8")
+    zoo_tables.PAGE.write_text(zoo_tables.page(zoo_tables.PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import generate
 import pytest
+import zoo_tables
 from pages import ROOT, Block, Page, pages
 
 import handmade
 from command_line import environment, problem
+from everyframe import models
 
 PAGES = pages()
 SAMPLE = ROOT / "src" / "everyframe" / "assets" / "sample.mp4"
@@ -118,6 +120,12 @@ def test_links_lead_somewhere(page: Page) -> None:
 
 def test_the_cli_reference_is_what_help_prints() -> None:
     assert generate.CLI.read_text(encoding="utf-8") == generate.cli_reference(), "run `make docs`"
+
+
+def test_the_tables_of_the_zoo_are_what_was_measured() -> None:
+    text = zoo_tables.PAGE.read_text(encoding="utf-8")
+    assert text == zoo_tables.page(text), "run `make docs`"
+    assert all(f"`{name}`" in text for name in models.list())
 
 
 def test_extras_that_are_named_exist() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -237,7 +238,8 @@ def check_logits(net: Net, made: Conversion, clip: Sketch, read: tuple[Wire, ...
     hop, first = made.metadata.hop, made.metadata.feature_delay // made.metadata.hop
     expected, found = [], []
     for t in range(first, len(streamed.logits)):
-        frames = [_read(net, made, features, streamed, wire, t, first) for wire in read]
+        ends = _newest(net, made, read, t, first)
+        frames = [_read(net, features, streamed, wire, *end) for wire, end in zip(read, ends, strict=True)]
         if all(frame is not None for frame in frames):
             expected.append(net.head.logits(clip, frames))
             found.append(streamed.logits[t])
@@ -252,17 +254,35 @@ def check_logits(net: Net, made: Conversion, clip: Sketch, read: tuple[Wire, ...
     return worst
 
 
-def _read(
-    net: Net, made: Conversion, features: dict[str, np.ndarray], streamed: Streamed, wire: Wire, t: int, first: int
-) -> np.ndarray | None:
-    """What the head reads of a wire in step t: its newest frame, or the mean of the newest ones; None if it is not known.
+def _newest(net: Net, made: Conversion, read: tuple[Wire, ...], t: int, first: int) -> list[tuple[int, int]]:
+    """(newest stream frame that counts, how many frames of the wire) for each wire that the head reads in step t.
 
-    Of two wires, the earlier one waits for the later one, in whole steps.
+    Averages begin at the same stream frame on all wires, as they do in the clip: the latest at which all of them are
+    complete. Wires that are not averaged wait for the latest of them, in whole steps.
     """
-    hop, fact = made.metadata.hop, made.facts.get(wire.name)
-    delay = fact.delay if fact and fact.delay >= 0 else max(0, wire.delay)
-    newest = (t - first + delay // hop + 1) * hop - 1 - delay  # no frame that starts after this stream frame is complete
-    n = (net.window or wire.T) if net.head.averages else 1
+    hop, now = made.metadata.hop, (t + 1) * made.metadata.hop - 1
+    delays = []
+    for wire in read:
+        fact = made.facts.get(wire.name)
+        delays.append(fact.delay if fact and fact.delay >= 0 else max(0, wire.delay))
+    if not net.head.averages:  # no frame that starts after the stream frame is complete
+        return [((t - first + delay // hop + 1) * hop - 1 - delay, 1) for delay in delays]
+    fewest = min(wire.T for wire in read)
+    frames = [max(1, (net.window or fewest) * wire.T // fewest) for wire in read]
+    dense = net.rate == "dense"
+    grid = 1 if dense else math.lcm(*(wire.spacing for wire in read))
+    starts = []
+    for wire, delay, n in zip(read, delays, frames, strict=True):
+        last = now - delay if dense else (now - delay) // wire.spacing * wire.spacing
+        starts.append(last - (n - 1) * wire.spacing)
+    start = min(starts) // grid * grid
+    return [(start + (n - 1) * wire.spacing, n) for wire, n in zip(read, frames, strict=True)]
+
+
+def _read(
+    net: Net, features: dict[str, np.ndarray], streamed: Streamed, wire: Wire, newest: int, n: int
+) -> np.ndarray | None:
+    """The mean of the newest n frames of a wire; None if it is not known."""
     if net.rate == "dense" and newest % wire.spacing:  # between the frames of the strided network: the stream itself
         frames = streamed.wires.get(wire.name, {})
         chosen = [frames.get(i) for i in range(newest, -1, -wire.spacing)][:n]

@@ -86,9 +86,11 @@ def test_what_is_older_than_the_receptive_field_is_forgotten() -> None:
     def law(net: Net, count: Counter) -> None:
         made = convert_net(net)
         meta = made.metadata
-        fact = made.facts[made.clip.graph.output[0].name]  # of the frame that a prediction is for, it sees `left` before
+        fact = made.facts[made.clip.graph.output[0].name]  # of the first frame a prediction is for, it sees `left` before
         expect(meta.receptive_field == fact.left + fact.right + 1, "receptive field")
-        seen = meta.hop + meta.feature_delay + max(0, fact.left)
+        heads = [(made.facts.head(node), made.facts[node.inputs[0]]) for node in made.facts.heads]
+        span = max(((head.frames - 1 + head.wait) * wire.spacing for head, wire in heads), default=0)
+        seen = meta.hop + meta.feature_delay + span + max(0, fact.left)
         steps = -(-seen // meta.hop) + 6
         video = make_video(steps * meta.hop, net)
         other, old = video.copy(), len(video) - seen

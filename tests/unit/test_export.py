@@ -62,15 +62,15 @@ class Tiny(torch.nn.Module):
         return self.fc(self.drop(self.relu(self.conv(x)).mean((2, 3, 4))))
 
 
-def make_tiny(num_classes: int, frames: int, size: tuple[int, int]) -> Tiny:
-    return Tiny(classes=num_classes)
+def make_tiny(num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3) -> Tiny:
+    return Tiny(channels=in_channels, classes=num_classes)
 
 
 @pytest.fixture(autouse=True)
 def _tiny_in_the_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     models.list()  # loads the catalogue
     tiny = replace(
-        models.describe("x3d_s"), name=SMALL, build=f"{__name__}:make_tiny", options={}, params=None, head="fc"
+        models.describe("x3d_s"), name=SMALL, build=f"{__name__}:make_tiny", options={}, choices={}, head="fc"
     )
     monkeypatch.setitem(registry._ENTRIES, SMALL, tiny)
 

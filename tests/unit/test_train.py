@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from everyframe import program  # noqa: E402
 from everyframe.errors import ModelError, OutputError  # noqa: E402
-from everyframe.models.motion import MotionNet  # noqa: E402
+from everyframe.models.families.motion import MotionNet  # noqa: E402
 from everyframe.program import contract  # noqa: E402
 from everyframe.train import evaluate, loop, metrics, objective, pool, recipe  # noqa: E402
 from everyframe.train.motions import dataset  # noqa: E402

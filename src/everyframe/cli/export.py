@@ -28,7 +28,14 @@ def command(
         Path | None, typer.Option(help="Text file, one label a line, in the order of the logits.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="A .safetensors file or a torch checkpoint. [default: random]")
+        str | None,
+        typer.Option(
+            help="A .safetensors file, a torch checkpoint, or the tag of published weights, such as kinetics400, "
+            "which are downloaded. [default: random]"
+        ),
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", help="KEY=VALUE, as `everyframe models NAME` offers.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the clips the file is checked with.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -41,7 +48,15 @@ def command(
 
     path = output or Path(f"{name}.onnx")
     result = export(
-        name, path, frames=frames, size=_size(size), labels=labels, weights=weights, num_classes=num_classes, seed=seed
+        name,
+        path,
+        frames=frames,
+        size=_size(size),
+        labels=labels,
+        weights=weights,
+        num_classes=num_classes,
+        options=_options(options or []),
+        seed=seed,
     )
     if as_json:
         provenance = result.metadata.provenance
@@ -78,3 +93,13 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
     if not match:
         raise UsageError("The frame size cannot be read.", got=text, expected="S or HxW, such as 160 or 96x160")
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
+
+
+def _options(texts: list[str]) -> dict[str, str]:
+    """{"shortcut": "A"} from ["shortcut=A"]. Raises UsageError."""
+    from everyframe.errors import UsageError
+
+    for text in texts:
+        if "=" not in text:
+            raise UsageError("The option cannot be read.", got=text, expected="KEY=VALUE, such as shortcut=A")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}

@@ -1,7 +1,7 @@
 """Every network by name: one dict. Importing this needs no torch; only building a network does.
 
-A family of networks is one file in this folder with a table of its variants (x3d.py, tsm.py, ...). To add one: write
-that file, then one `Entry` a variant in catalogue.py. `everyframe models` lists what is registered here.
+A family of networks is one file in families/ (x3d.py, tsm.py, ...). To add one: write that file, then one `Entry` a
+variant in catalogue/. `everyframe models` lists what is registered here.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 class Entry:
     """One network of the zoo, as data.
 
-    build: "module:callable", called as callable(num_classes, frames, size, **options) -> nn.Module from
-        (N, C, T, H, W) to logits (N, classes). The module is imported when the network is built.
+    build: "module:callable", called as callable(num_classes, frames, size, in_channels=C, **options) -> nn.Module
+        from (N, C, T, H, W) to logits (N, classes). The module is imported when the network is built.
     frames, size (height, width), num_classes: those of the published checkpoint.
     preprocess: what that checkpoint was trained with, from a decoded frame to the network's input.
-    params: number of trainable values at num_classes.
     head: the key prefix of the classifier in the state_dict (replaced when the number of classes differs).
     paper, source: where the architecture comes from, and whose checkpoints load by name.
+    options: keyword arguments of `build` that make this variant.
+    choices: options that the user may set, and their values; the one in `options` is the default.
     note: what a user should know before choosing it.
     min_frames, min_size: below these the network cannot be built or sees nothing but padding.
     """
@@ -42,11 +43,11 @@ class Entry:
     size: tuple[int, int]
     num_classes: int
     preprocess: Preprocess
-    params: int | None
     head: str
     paper: str
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
     min_frames: int = 1
     min_size: int = 32
@@ -129,15 +130,38 @@ def check_shape(entry: Entry, frames: int | None, size: int | tuple[int, int] | 
     return frames, (height, width)
 
 
+def check_options(entry: Entry, options: Mapping[str, Any]) -> None:
+    """Raises UsageError for an option that the network does not have, or a value that it does not take."""
+    for key, value in options.items():
+        if key not in entry.choices:
+            raise UsageError(
+                f"{entry.name} has no option of this name.",
+                got=key,
+                expected=" or ".join(entry.choices) or "no options",
+                hint=f"`everyframe models {entry.name}` shows what can be set",
+            )
+        if value not in entry.choices[key]:
+            expected = " or ".join(entry.choices[key])
+            raise UsageError(f"{entry.name} has no such {key}.", expected=expected, got=value)
+
+
 def build(
-    entry: Entry, num_classes: int | None = None, frames: int | None = None, size: int | tuple[int, int] | None = None
+    entry: Entry,
+    num_classes: int | None = None,
+    frames: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    in_channels: int = 3,
+    **options: Any,
 ) -> nn.Module:
-    """The network with random weights, in evaluation mode."""
+    """The network with random weights, in evaluation mode. options: see `Entry.choices`."""
     frames, size = check_shape(entry, frames, size)
     num_classes = entry.num_classes if num_classes is None else num_classes
     if num_classes < 1:
         raise UsageError("A network needs at least one class.", got=num_classes, hint="give the number of labels")
+    if in_channels < 1:
+        raise UsageError("A frame needs at least one channel.", got=in_channels, hint="3 for colour, 1 for gray")
+    check_options(entry, options)
     require("torch")
     module, _, attribute = entry.build.partition(":")
     make = getattr(importlib.import_module(module), attribute)
-    return make(num_classes, frames, size, **entry.options).eval()
+    return make(num_classes, frames, size, in_channels=in_channels, **{**entry.options, **options}).eval()

@@ -6,17 +6,17 @@ import contextlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everyframe import __version__
 from everyframe.errors import OutputError, UsageError
+from everyframe.models.checkpoints.load import assemble
 from everyframe.models.labels import read_labels
 from everyframe.models.registry import Entry, check_shape, describe, require
 from everyframe.models.trace import compare, trace
-from everyframe.models.weights import assemble
 from everyframe.program import contract
 
 if TYPE_CHECKING:
@@ -49,13 +49,16 @@ def export(
     preprocess: contract.Preprocess | None = None,
     weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
+    options: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Exported:
     """Writes a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed.
 
     model: a name from the zoo, or a network of yours from (1, C, T, H, W) to (1, classes). Yours needs frames and size,
         and brings its own weights and classes. C is 1 where `preprocess` asks for gray frames, else 3.
-    labels: names of the classes, or a text file with one a line.
+    labels: names of the classes, or a text file with one a line. weights: a file, or a tag of published weights, which
+        bring their own labels and preprocessing.
+    options: what `models.describe(name).choices` offers, such as {"shortcut": "A"}.
     seed: of random weights, and of the clips the file is checked with.
 
     Raises UsageError, WeightsError, OutputError, EngineError (torch missing), ModelError where torch cannot export the
@@ -67,35 +70,36 @@ def export(
         raise UsageError(
             "Only a network can be exported.", expected="a name or a torch module", got=type(model).__name__
         )
-    if isinstance(model, str):
-        frames, size = check_shape(describe(model), frames, size)
-        preprocess = preprocess or published_preprocess(describe(model), size)
-    else:
-        frames, size = _own_shape(frames, size, weights, num_classes)
-        preprocess = preprocess or contract.Preprocess()
-    _check_preprocess(preprocess, size)
+    if not isinstance(model, str):
+        own_shape = _own_shape(frames, size, weights, num_classes)
+        _check_preprocess(preprocess or contract.Preprocess(), own_shape[1])
+    elif preprocess is not None:
+        _check_preprocess(preprocess, check_shape(describe(model), frames, size)[1])
     require("torch", "onnxscript")
     _writable(path)
     if isinstance(model, str):
         if num_classes is None and weights is None and names:
             num_classes = len(names)
+        channels = preprocess.channels if preprocess else 3
         with _seeded(seed):
-            assembled = assemble(model, num_classes, weights, frames, size)
-        _check_labels(names, assembled.num_classes)
-        net, notes, sha256 = assembled.net, assembled.notes, assembled.sha256
+            made = assemble(model, num_classes, weights, frames, size, channels, options)
+        names = names or made.labels
+        _check_labels(names, made.num_classes)
+        given = preprocess or published_preprocess(made.entry, made.size, made.preprocess)
+        net, notes, sha256, shape = made.net, made.notes, made.sha256, (1, given.channels, made.frames, *made.size)
         if weights is None:
             notes = (f"random weights (seed {seed}): it runs at full speed, but its predictions mean nothing",)
     else:
-        net, notes, sha256 = model, (), None
-    shape = (1, preprocess.channels, frames, *size)
+        given = preprocess or contract.Preprocess()
+        net, notes, sha256, shape = model, (), None, (1, given.channels, own_shape[0], *own_shape[1])
     graph, classes = trace(net, shape, seed)
     _check_labels(names, classes)
     difference = compare(net, graph, shape, seed)
     metadata = contract.Metadata(
         kind="clip",
         labels=names,
-        preprocess=preprocess,
-        frames=frames,
+        preprocess=given,
+        frames=shape[2],
         provenance=contract.Provenance(
             model=model if isinstance(model, str) else type(model).__name__,
             weights_sha256=sha256,
@@ -117,12 +121,17 @@ def export(
     )
 
 
-def published_preprocess(entry: Entry, size: tuple[int, int]) -> contract.Preprocess:
-    """The published preprocessing for frames of another size: resize and crop keep their proportion."""
-    given = entry.preprocess
-    if size == entry.size:
+def published_preprocess(
+    entry: Entry, size: tuple[int, int], given: contract.Preprocess | None = None
+) -> contract.Preprocess:
+    """The published preprocessing (that of `given` weights) for frames of another size: resize and crop keep their
+    proportion.
+    """
+    given = given or entry.preprocess
+    published = given.crop or entry.size
+    if size == published:
         return given
-    scale = [new / old for new, old in zip(size, entry.size, strict=True)]
+    scale = [new / old for new, old in zip(size, published, strict=True)]
     if isinstance(given.resize, int):
         resize: int | tuple[int, int] | None = round(given.resize * max(scale))
     elif given.resize is not None:

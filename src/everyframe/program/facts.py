@@ -116,14 +116,31 @@ class Options:
     layout: str = "NCTHW"
 
 
+@dataclass(frozen=True)
+class HeadWindow:
+    """What a head averages: the newest `frames` of its wire, after holding them back for `wait` of its own frames."""
+
+    frames: int
+    wait: int = 0
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The windows of all heads, by node name. delay: stream frames until each of them has a frame to average."""
+
+    windows: dict[str, HeadWindow]
+    delay: int = 0
+
+
 class Facts:
     """Facts of all timed tensors of a graph; a tensor without one does not depend on the clip."""
 
-    def __init__(self, graph: Graph, options: Options, hop: int) -> None:
-        self.graph, self.options, self.hop = graph, options, hop
+    def __init__(self, graph: Graph, options: Options, hop: int, aligned: Heads) -> None:
+        self.graph, self.options, self.hop, self.aligned = graph, options, hop, aligned
         self.table: dict[str, Fact] = {}
         self.heads: list[Node] = []  # nodes that take the temporal window
         self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
+        self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
 
     @property
     def dense(self) -> bool:
@@ -180,22 +197,44 @@ class Facts:
             feature_delay=max(f.feature_delay for f in facts),
         )
 
-    def pool(self, fact: Fact, **changes: object) -> Fact:
-        """The fact behind the head's window mean: one value a step, of the newest `window` frames."""
-        window = self.options.window or fact.frames
-        delay = max(0, fact.delay)
+    def head(self, node: Node) -> HeadWindow:
+        """The window of one of the heads; the clip's own until all heads are known."""
+        return self.aligned.windows.get(node.name) or HeadWindow(self.options.window or self[node.inputs[0]].frames)
+
+    def pool(self, node: Node, **changes: object) -> Fact:
+        """The fact behind the head's window mean: one value a step. left and right are those of the window's first frame."""
+        fact, window = self[node.inputs[0]], self.head(node)
+        delay = max(0, fact.delay, self.aligned.delay)
         return replace(
             fact,
             every=self.hop,
             spacing=self.hop,
             delay=delay // self.hop * self.hop,
             feature_delay=delay,
-            left=fact.left + (window - 1) * fact.spacing,
+            right=fact.right + (window.frames - 1) * fact.spacing,
             frames=1,
             pooled=True,
             fill=None,
             **changes,  # type: ignore[arg-type]
         )
+
+    def align(self) -> Heads:
+        """Windows that begin at the same stream frame in all heads, as they do in the clip.
+
+        Networks with several frame rates have several heads. Each averages its own number of frames, and has its own delay;
+        those that are early wait. A window given by the user counts frames of the slowest head.
+        """
+        if not self.heads:
+            return Heads({})
+        wires = {node.name: self[node.inputs[0]].plain() for node in self.heads}
+        fewest = min(fact.frames for fact in wires.values())
+        frames = {n: max(1, (self.options.window or fewest) * f.frames // fewest) for n, f in wires.items()}
+        # stream frames from the beginning of a head's window to the end of the step
+        reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) for n, f in wires.items()}
+        grid = lcm(*(fact.every for fact in wires.values()))
+        common = -(-max(reach.values()) // grid) * grid
+        windows = {n: HeadWindow(frames[n], (common - reach[n]) // wires[n].every) for n in wires}
+        return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))
 
 
 def _home(fact: Fact) -> int | None:
@@ -209,16 +248,16 @@ def where(node: Node) -> str:
 
 def propagate(graph: Graph, options: Options) -> Facts:
     """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
-    hop = 1
-    while True:  # twice: heads need the hop, which the wires before them decide
-        facts = _propagate_once(graph, options, hop)
-        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled))
-        if found == hop:
+    hop, heads = 1, Heads({})
+    while True:  # again: heads need the hop and each other, which the wires before them decide
+        facts = _propagate_once(graph, options, hop, heads)
+        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
+        if found == (hop, heads):
             return facts
-        hop = found
+        hop, heads = found
 
 
-def _propagate_once(graph: Graph, options: Options, hop: int) -> Facts:
+def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
     from everyframe.program import rules
 
     shape = graph.shapes[graph.input]
@@ -234,9 +273,9 @@ def _propagate_once(graph: Graph, options: Options, hop: int) -> Facts:
             got=str(shape),
             hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
         )
-    facts = Facts(graph, options, hop)
+    facts = Facts(graph, options, hop, heads)
     facts.table[graph.input] = Fact(ax.of_layout(options.layout, shape), shape[options.layout.index("T")])
-    for node in graph.nodes:
+    for node in graph.averages_last():
         if facts.timed(node):
             made = rules.of(node).fact(node, facts)
             rules.check_time(node, facts)

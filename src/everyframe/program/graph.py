@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class Node:
     def input(self, i: int) -> str:
         """Name of input i, '' if it is not given."""
         return self.inputs[i] if i < len(self.inputs) else ""
+
+
+_AVERAGES = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"})
 
 
 @dataclass
@@ -104,6 +108,26 @@ class Graph:
 
     def constant(self, name: str) -> np.ndarray | None:
         return self.constants.get(name)
+
+    def averages_last(self) -> list[Node]:
+        """The nodes in an order of computation in which an average comes as late as possible: whether it is a head, a gate
+        or a pool is told by what its result meets.
+        """
+        left = {node.name: len({x for x in node.inputs if x in self._made_by}) for node in self.nodes}
+        ready, late, order = [n for n in self.nodes if not left[n.name]], [], []
+        ready, late = [n for n in ready if n.op not in _AVERAGES], [n for n in ready if n.op in _AVERAGES]
+        while ready or late:
+            node = ready.pop(0) if ready else late.pop(0)
+            order.append(node)
+            for reader in {n.name: n for x in node.outputs for n in self.consumers.get(x, ())}.values():
+                left[reader.name] -= len({x for x in reader.inputs if x in node.outputs})
+                if not left[reader.name]:
+                    (late if reader.op in _AVERAGES else ready).append(reader)
+        return order
+
+    @cached_property
+    def _made_by(self) -> dict[str, Node]:
+        return {name: node for node in self.nodes for name in node.outputs if name}
 
     def downstream(self, name: str) -> Iterator[Node]:
         """Every node that depends on tensor `name`, each once, in breadth-first order."""

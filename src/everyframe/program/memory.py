@@ -21,7 +21,7 @@ import numpy as np
 from everyframe.program import axes as ax
 from everyframe.program.contract import StateSpec
 from everyframe.program.emitter import Emitter
-from everyframe.program.facts import Fact, Facts, Window
+from everyframe.program.facts import Fact, Facts, HeadWindow, Window
 from everyframe.program.graph import Node
 
 COUNTER = "state.t"
@@ -286,32 +286,40 @@ class Memory(Emitter):
         self.eligible[node.name] = (wire, (window.taps - 1) * window.dilation, prod(self.frame_shape(node.outputs[0])))
         return self.plan.sums.get(node.name, True)
 
-    def window_mean(self, node: Node, wire: str, n: int, head: bool) -> str:
-        """Mean of the newest n frames, of those that exist in the first steps. head: one value a step; else one a frame.
+    def window_mean(self, node: Node, wire: str, window: HeadWindow) -> str:
+        """A head: the mean of the newest frames of its window, of those that exist in the first steps. One value a step."""
+        return self._means(node, wire, window.frames, window.wait, newest_only=True)
 
-        A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
+    def window_means(self, node: Node, wire: str, frames: int) -> str:
+        """The mean of this frame and those before it, for each frame of the step."""
+        return self._means(node, wire, frames, 0, newest_only=False)
+
+    def _means(self, node: Node, wire: str, n: int, wait: int, newest_only: bool) -> str:
+        """A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
         0/1 band matrix, and the counts come from a table indexed by the step counter.
         """
         wire = self.settled(node, wire)
         fact = self.fact(wire)
         m, lag, u, shape = self.m(fact), fact.lag, fact.unit, self.frame_shape(wire)
-        rows = [m - 1] if head else list(range(m))
+        rows = [m - 1] if newest_only else list(range(m))
         if n == 1:
-            return self._frames(self.raw(wire), rows[0], len(rows), 1, m, f"{node.label}::newest")
-        depth = (n - 1) * u
+            return self._frames(self.delayed(node, wire, wait), rows[0], len(rows), 1, m, f"{node.label}::newest")
+        depth = (n - 1) * u + wait
         past = self._past(node, wire, 0.0, depth)
         if isinstance(past, Slots):
-            frames = [past.old(i * u - 1) if i else self.masked(wire, 0.0) for i in range(n)]
+            ages = [wait + i * u for i in range(n)]
+            frames = [past.old(age - 1) if age else self.masked(wire, 0.0) for age in ages]
             total, size = self.emit("Sum", frames, f"{node.label}::sum"), len(shape) + 1
         else:
             buffer, depth = past
             band = np.zeros((len(rows), depth + m), np.float32)
             for r, row in enumerate(rows):
-                band[r, [depth + row - i * u for i in range(n)]] = 1
+                band[r, [depth + row - wait - i * u for i in range(n)]] = 1
             flat = self.emit("Reshape", [buffer, self.ints([depth + m, prod(shape)])], f"{node.label}::flat")
             total, size = self.emit("MatMul", [self.const(band, f"{node.label}.band"), flat], f"{node.label}::sum"), 2
-        last = -(-((n - 1) * u + lag) // m)
-        counts = [[min(n, max(0, t * m - lag + r) // u + 1) for r in rows] for t in range(last + 1)]
+        late = lag + wait
+        last = -(-((n - 1) * u + late) // m)
+        counts = [[min(n, max(0, t * m - late + r) // u + 1) for r in rows] for t in range(last + 1)]
         table = self.const((1 / np.array(counts)).astype(np.float32), f"{node.label}.share")  # (t, rows)
         share = self.emit("Gather", [table, self._row(last)], f"{node.label}::share", axis=0)  # (1, rows)
         column = (len(rows),) + (1,) * (size - 1)

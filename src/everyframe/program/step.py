@@ -130,7 +130,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
             "labels": labels or source.labels,
             "states": tuple(builder.states),
             "feature_delay": feature_delay,
-            "delay": max(feature_delay, out.right + _window_frames(facts)),
+            "delay": max(feature_delay, out.right),
             "receptive_field": out.left + out.right + 1,
             "window": _window(facts),
             "provenance": source.provenance.model_copy(
@@ -194,13 +194,8 @@ def _check(options: Options) -> None:
 
 
 def _window(facts: Facts) -> int:
-    return max((facts.options.window or facts[node.inputs[0]].frames for node in facts.heads), default=1)
-
-
-def _window_frames(facts: Facts) -> int:
-    """Stream frames that the head's window spans beyond its newest frame."""
-    spans = [((facts.options.window or facts[n.inputs[0]].frames) - 1) * facts[n.inputs[0]].spacing for n in facts.heads]
-    return max(spans, default=0)
+    """Frames that the head averages; of several heads, the one that averages most."""
+    return max((facts.head(node).frames for node in facts.heads), default=1)
 
 
 def _weights_digest(model: onnx.ModelProto) -> str:

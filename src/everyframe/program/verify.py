@@ -16,7 +16,7 @@ import onnx
 from everyframe.errors import ConversionMismatch
 from everyframe.program import axes as ax
 from everyframe.program.execute import run, session
-from everyframe.program.facts import Fact, Facts
+from everyframe.program.facts import Fact, Facts, HeadWindow
 from everyframe.program.passes.lengthen import Reference, lengthen
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def verify(made: Conversion, tolerance: float = TOLERANCE, frames: int | None = 
     _check_prepared(made, seed)
     seen = frames or default_frames(facts, made.metadata.feature_delay)
     # the reference goes on behind what is streamed, so that its right edge (zeros, cut frames) touches nothing compared here
-    video = make_video(facts, seen + default_frames(facts, 0), seed)
+    video = make_video(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
     reference = lengthen(made.clip, facts, video.shape[0])
     features = _features(reference, facts, video)
     streamed, logits = stream_all(made.step, made, video[:seen], reference.wires)
@@ -82,9 +82,16 @@ def make_video(facts: Facts, frames: int, seed: int) -> np.ndarray:
 
 def default_frames(facts: Facts, feature_delay: int) -> int:
     """A video long enough for several predictions; its length differs from the clip's by whole hops (dynamic pads)."""
-    clip, hop = facts[facts.graph.input].frames, math.lcm(*(f.spacing for f in facts.table.values()))
-    wanted = feature_delay + max(3 * hop, 20)
-    return clip + max(0, -(-(wanted - clip) // hop)) * hop
+    clip = facts[facts.graph.input].frames
+    wanted = feature_delay + max(_whole_hops(facts, 1) * 3, 20)
+    return clip + _whole_hops(facts, max(0, wanted - clip))
+
+
+def _whole_hops(facts: Facts, frames: int) -> int:
+    """`frames` rounded up to whole hops. Only at whole hops from the clip's length are branches of a strided network, with
+    the right padding that belongs to that length, as long as each other."""
+    hop = math.lcm(*(fact.spacing for fact in facts.table.values()))
+    return -(-frames // hop) * hop
 
 
 def clip_input(facts: Facts, video: np.ndarray) -> np.ndarray:
@@ -161,21 +168,21 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.ndarray], steps: int) -> dict[int, np.ndarray]:
     """Logits by step: the head's window over the reference features, then the clip network's own tail."""
     tail = session(reference.tail, optimise=False)  # type: ignore[arg-type]
-    heads = {node.inputs[0] for node in facts.heads}
-    lag = {wire: max(0, facts[wire].lag) // facts.m(facts[wire]) for wire in reference.wires}
-    out = facts[facts.graph.outputs[0]]
-    first = out.lag
+    heads = {node.inputs[0]: node for node in facts.heads}
+    # the step in which a value that is not averaged was there, less the step in which the output shows it
+    first = facts[facts.graph.outputs[0]].lag
+    ahead = {wire: 0 if wire in heads else max(0, facts[wire].lag) // facts.m(facts[wire]) - first for wire in reference.wires}
     made: dict[int, np.ndarray] = {}
     for t in range(first, steps):
         feeds = {}
         for wire in reference.wires:
             fact = facts[wire]
-            m, n = facts.m(fact), (facts.options.window or fact.frames) if wire in heads else 1
-            own = t - first + lag[wire]  # the step in which this wire had what the output shows now
-            newest = own * m - max(0, fact.lag) + m - 1
+            head = facts.head(heads[wire]) if wire in heads else HeadWindow(1)
+            m = facts.m(fact)
+            newest = (t + ahead[wire]) * m - max(0, fact.lag) - head.wait + m - 1
             if newest % fact.unit or newest // fact.unit >= len(features[wire]):
                 break
-            window = features[wire][max(0, newest // fact.unit - n + 1) : newest // fact.unit + 1]
+            window = features[wire][max(0, newest // fact.unit - head.frames + 1) : newest // fact.unit + 1]
             feeds[wire] = _tile(window.mean(axis=0, dtype=np.float64).astype(np.float32), fact)
         else:
             made[t] = tail.run(None, feeds)[0]

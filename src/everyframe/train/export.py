@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from everyframe import __version__
-from everyframe.models.motion import MotionNet
+from everyframe.models.families.motion import MotionNet
 from everyframe.program import contract
 from everyframe.train.motions.motions import LABELS
 from everyframe.train.recipe import Recipe

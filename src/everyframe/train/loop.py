@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from everyframe.errors import OutputError, WeightsError
-from everyframe.models.motion import MotionNet
+from everyframe.models.families.motion import MotionNet
 from everyframe.program.contract import EventRule
 from everyframe.runtime.events import probabilities
 from everyframe.train import metrics

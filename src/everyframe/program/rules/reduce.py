@@ -1,6 +1,8 @@
 """Means over axes. Over time, a mean is either the head (a window of frames) or a squeeze-and-excite gate.
 
 A gate is a mean whose result meets frames again further down (x * gate(mean(x))); a head's result goes only to the classifier.
+An average pool that happens to span the clip is neither where its result meets a wire that was strided just as much: it is
+one branch of two, like the shortcut of 3D-ShuffleNet's last stage, and pools in the stream as it does in the clip.
 """
 
 from __future__ import annotations
@@ -24,9 +26,7 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
     graph: Graph = facts.graph
     source = facts[node.inputs[0]]
     time = ax.time_axis(source.axes) or 0
-    readers = list(graph.downstream(node.outputs[0]))
-    below = {node.outputs[0], *(name for reader in readers for name in reader.outputs)}
-    for name in dict.fromkeys(name for reader in readers for name in reader.inputs if name and name not in below):
+    for name in _met(node, graph):
         shape = graph.shapes[name]
         if graph.constant(name) is not None or prod(shape[2:]) == 1 or (name in facts.table and facts[name].pooled):
             continue
@@ -34,6 +34,24 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
         if name in facts.table or source.frames == 1 or (len(shape) == len(source.axes) and shape[time] == source.frames):
             return True
     return False
+
+
+def _met(node: Node, graph: Graph) -> dict[str, None]:
+    """The tensors that something computed from this node is combined with, nearest first."""
+    readers = list(graph.downstream(node.outputs[0]))
+    below = {node.outputs[0], *(name for reader in readers for name in reader.outputs)}
+    return dict.fromkeys(name for reader in readers for name in reader.inputs if name and name not in below)
+
+
+def _is_branch(node: Node, facts: Facts, stride: int) -> bool:
+    """True if the result of this pool meets a wire with the frame rate that the pool's stride makes; a gate's meets the pool's
+    own input rate."""
+    if node.name not in facts.branches:
+        own = facts[node.inputs[0]].spacing
+        met = (facts[name] for name in _met(node, facts.graph) if name in facts.table)
+        spacings = [fact.spacing for fact in met if not fact.pooled and fact.spacing in (own, own * stride)]
+        facts.branches[node.name] = stride > 1 and spacings[:1] == [own * stride]
+    return facts.branches[node.name]
 
 
 def collapses_time(node: Node, facts: Facts) -> bool:
@@ -53,8 +71,10 @@ def collapses_time(node: Node, facts: Facts) -> bool:
         return False
     kernel = node.attr("kernel_shape")[time - 2]
     pads = node.attr("pads") or [0] * 2 * (len(shape) - 2)
+    strides = node.attr("strides") or [1] * (len(shape) - 2)
     # a clip that has shrunk to one frame: a head only if space goes with it, otherwise an ordinary spatial pool
-    return kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
+    whole = kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
+    return whole and not _is_branch(node, facts, strides[time - 2])
 
 
 def _axes(node: Node, facts: Facts) -> set[int]:
@@ -80,16 +100,16 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
         return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
     if node not in facts.heads:
         facts.heads.append(node)
-    return facts.pool(source, axes=ax.with_frames(axes, 1))
+    return facts.pool(node, axes=ax.with_frames(axes, 1))
 
 
 def finish(node: Node, step, x: str) -> None:  # type: ignore[no-untyped-def]
     """Lowers the temporal part of a mean; wire x is already reduced in space."""
     facts: Facts = step.facts
     if not is_gate(node, facts):
-        step.put(node.outputs[0], step.window_mean(node, x, facts.options.window or facts[node.inputs[0]].frames, head=True))
+        step.put(node.outputs[0], step.window_mean(node, x, facts.head(node)))
     elif facts.options.se == "window":
-        step.put(node.outputs[0], step.window_mean(node, x, facts[node.inputs[0]].frames, head=False))
+        step.put(node.outputs[0], step.window_means(node, x, facts[node.inputs[0]].frames))
     else:
         step.put(node.outputs[0], step.wire(x))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialise
 
 WIDTHS = (64, 128, 256, 512)
 # kind of the convolutions in each of the four stages
@@ -31,10 +31,10 @@ def conv(kind: str, c_in: int, c_out: int, middle: int, stride: int) -> nn.Modul
     return nn.Conv3d(c_in, c_out, (taps, 3, 3), (t_stride, stride, stride), (taps // 2, 1, 1), bias=False)
 
 
-def stem(kind: str) -> nn.Module:
+def stem(in_channels: int, kind: str) -> nn.Module:
     if kind == "2+1d":
-        return nn.Sequential(*conv_bn_act(3, 45, (1, 7, 7), (1, 2, 2)), *conv_bn_act(45, 64, (3, 1, 1)))
-    return nn.Sequential(*conv_bn_act(3, 64, (3, 7, 7), (1, 2, 2)))
+        return nn.Sequential(*conv_bn_act(in_channels, 45, (1, 7, 7), (1, 2, 2)), *conv_bn_act(45, 64, (3, 1, 1)))
+    return nn.Sequential(*conv_bn_act(in_channels, 64, (3, 7, 7), (1, 2, 2)))
 
 
 class Block(nn.Module):
@@ -60,10 +60,12 @@ class Block(nn.Module):
 class ResNet18(nn.Module):
     """variant: a name in KINDS. Works at any T, H and W."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, variant: str) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str
+    ) -> None:
         super().__init__()
         kinds = KINDS[variant]
-        self.stem = stem(kinds[0])
+        self.stem = stem(in_channels, kinds[0])
         channels = 64
         for i, (kind, width) in enumerate(zip(kinds, WIDTHS, strict=True), start=1):
             stage = nn.Sequential(Block(kind, channels, width, 2 if i > 1 else 1), Block(kind, width, width, 1))

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from everyframe.errors import UsageError
-from everyframe.models.blocks import TimeShift, conv_bn_act, initialise
+from everyframe.models.families.blocks import TimeShift, conv_bn_act, initialise
 
 # expansion, channels, blocks, stride of the first block: MobileNetV2, Sandler et al. 2018, table 2
 MOBILENET_V2 = (
@@ -65,9 +65,9 @@ class MobileNetV2(nn.Module):
 
     channels = 1280
 
-    def __init__(self, frames: int, *, causal: bool = False) -> None:
+    def __init__(self, in_channels: int, frames: int, *, causal: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Sequential(*conv_bn_act(3, 32, (3, 3), (2, 2), act=nn.ReLU6))]
+        layers: list[nn.Module] = [nn.Sequential(*conv_bn_act(in_channels, 32, (3, 3), (2, 2), act=nn.ReLU6))]
         channels = 32
         for expansion, c_out, repeats, stride in MOBILENET_V2:
             for i in range(repeats):
@@ -109,9 +109,9 @@ class ResNet50(nn.Module):
 
     channels = 2048
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, in_channels: int, frames: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
         self.bn1, self.relu = nn.BatchNorm2d(64), nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = 64
@@ -164,9 +164,11 @@ class _FrameWise(nn.Module):
 class TSN(_FrameWise):
     """backbone: a name in BACKBONES; bidirectional shift."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, backbone: str) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, backbone: str
+    ) -> None:
         super().__init__(frames)
-        network = BACKBONES[backbone](frames)
+        network = BACKBONES[backbone](in_channels, frames)
         self.base_model = network
         self.dropout = nn.Dropout(0.5)
         self.new_fc = nn.Linear(network.channels, num_classes)
@@ -179,9 +181,9 @@ class TSN(_FrameWise):
 class OnlineMobileNetV2(_FrameWise):
     """Shift from the past only: frame t's logits depend on frames 0..t."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3) -> None:
         super().__init__(frames)
-        backbone = MobileNetV2(frames, causal=True)
+        backbone = MobileNetV2(in_channels, frames, causal=True)
         self.features = backbone.features
         self.classifier = nn.Linear(backbone.channels, num_classes)
         initialise(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialise
 
 # expansion, channels, blocks, stride of the first block (in T, H and W)
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -37,11 +37,13 @@ class Block(nn.Module):
 class MobileNet3DV2(nn.Module):
     """width: multiplies every channel count (0.2, 0.45, 0.7 and 1.0 in the paper). Works at any T, H and W."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, width: float) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float
+    ) -> None:
         super().__init__()
         channels = int(STEM_CHANNELS * width)
         head = int(HEAD_CHANNELS * max(1.0, width))
-        layers: list[nn.Module] = [nn.Sequential(*conv_bn_act(3, channels, (3, 3, 3), (1, 2, 2), act=nn.ReLU6))]
+        layers: list[nn.Module] = [nn.Sequential(*conv_bn_act(in_channels, channels, (3, 3, 3), (1, 2, 2), act=nn.ReLU6))]
         for expansion, c_out, repeats, stride in STAGES:
             for i in range(repeats):
                 layers.append(Block(channels, int(c_out * width), 1 if i else stride, expansion))

@@ -8,13 +8,15 @@ features.
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import prod
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import initialise
+from everyframe.models.families.blocks import initialise
 
+Triple = tuple[int, int, int]
 # each stage: its convolutions (name, channels), then one max pool (kernel = stride, padding)
-STAGES: tuple[tuple[tuple[tuple[str, int], ...], tuple[int, int, int], tuple[int, int, int]], ...] = (
+STAGES: tuple[tuple[tuple[tuple[str, int], ...], Triple, Triple], ...] = (
     ((("conv1a", 64),), (1, 2, 2), (0, 0, 0)),
     ((("conv2a", 128),), (2, 2, 2), (0, 0, 0)),
     ((("conv3a", 256), ("conv3b", 256)), (2, 2, 2), (0, 0, 0)),
@@ -24,12 +26,18 @@ STAGES: tuple[tuple[tuple[tuple[str, int], ...], tuple[int, int, int], tuple[int
 HIDDEN = 4096
 
 
+def pooled(shape: Triple, kernel: Triple, stride: Triple, padding: Triple) -> Triple:
+    """(T, H, W) behind a pool."""
+    t, h, w = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape, kernel, stride, padding, strict=True))
+    return t, h, w
+
+
 class Backbone(nn.Module):
     """Clip (N, 3, T, H, W) -> (N, 4096). fc6 is as wide as the last feature map of the given clip shape."""
 
-    def __init__(self, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, frames: int, size: tuple[int, int]) -> None:
         super().__init__()
-        channels, shape = 3, (frames, *size)
+        channels, shape = in_channels, (frames, *size)
         self.order: list[str] = []
         for i, (convs, pool, padding) in enumerate(STAGES, start=1):
             for name, width in convs:
@@ -37,8 +45,8 @@ class Backbone(nn.Module):
                 self._append(name, nn.Sequential(layer))
                 channels = width
             self._append(f"pool{i}", nn.MaxPool3d(pool, pool, padding))
-            shape = tuple((n + 2 * p - k) // k + 1 for n, k, p in zip(shape, pool, padding, strict=True))  # type: ignore[assignment]
-        self.fc6 = nn.Linear(channels * shape[0] * shape[1] * shape[2], HIDDEN)
+            shape = pooled(shape, pool, pool, padding)
+        self.fc6 = nn.Linear(channels * prod(shape), HIDDEN)
         self.fc7 = nn.Linear(HIDDEN, HIDDEN)
         self.relu, self.dropout = nn.ReLU(), nn.Dropout(0.5)
 
@@ -54,9 +62,9 @@ class Backbone(nn.Module):
 
 
 class C3D(nn.Module):
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3) -> None:
         super().__init__()
-        self.backbone = Backbone(frames, size)
+        self.backbone = Backbone(in_channels, frames, size)
         self.cls_head = nn.Sequential(OrderedDict(dropout=nn.Dropout(0.5), fc_cls=nn.Linear(HIDDEN, num_classes)))
         initialise(self)
 

@@ -2,8 +2,8 @@
 
 Layer names and details follow PyTorchVideo's models, so that their checkpoints load by name. As there:
 squeeze-and-excite sits in every second block only (blocks 0, 2, 4, ... of a stage), the shortcut of the first
-stage has a convolution but no batch norm, and the names `conv_t` and `conv_xy` of the stem are exchanged
-(`conv_t` is the spatial one).
+stage has a convolution but no batch norm (the authors' code has one: `first_shortcut`), and the names `conv_t` and
+`conv_xy` of the stem are exchanged (`conv_t` is the spatial one).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from everyframe.models.blocks import SqueezeExcite, half_size, initialise, mean_positions
+from everyframe.models.families.blocks import SqueezeExcite, half_size, initialise, mean_positions
 
 # stage: channels, blocks before the depth factor
 STAGES = ((24, 1), (48, 2), (96, 5), (192, 3))
@@ -28,9 +28,9 @@ def round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def stem(channels: int) -> nn.Module:
+def stem(in_channels: int, channels: int) -> nn.Module:
     """1x3x3 stride 2 in space, then a depthwise 5x1x1 over time."""
-    spatial = nn.Conv3d(3, channels, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
+    spatial = nn.Conv3d(in_channels, channels, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
     temporal = nn.Conv3d(channels, channels, (5, 1, 1), padding=(2, 0, 0), groups=channels, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv"] = nn.Sequential(OrderedDict(conv_t=spatial, conv_xy=temporal))
@@ -42,12 +42,12 @@ def stem(channels: int) -> nn.Module:
 class Block(nn.Module):
     """Inverted bottleneck: 1x1x1 expand, depthwise 3x3x3, [squeeze-excite], swish, 1x1x1 project, + shortcut."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int, excite: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, *, excite: bool, shortcut_norm: bool) -> None:
         super().__init__()
         inner = int(EXPAND * c_out)
         if c_in != c_out or stride != 1:
             self.branch1_conv = nn.Conv3d(c_in, c_out, 1, (1, stride, stride), bias=False)
-            self.branch1_norm = nn.BatchNorm3d(c_out) if c_in != c_out else nn.Identity()
+            self.branch1_norm = nn.BatchNorm3d(c_out) if c_in != c_out or shortcut_norm else nn.Identity()
         self.projected = c_in != c_out or stride != 1
         gate = SqueezeExcite(inner, round_channels(inner / 16)) if excite else nn.Identity()
         depthwise = nn.Conv3d(inner, inner, 3, (1, stride, stride), 1, groups=inner, bias=False)
@@ -71,11 +71,11 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    def __init__(self, c_in: int, c_out: int, blocks: int) -> None:
+    def __init__(self, c_in: int, c_out: int, blocks: int, *, shortcut_norm: bool) -> None:
         super().__init__()
-        self.res_blocks = nn.Sequential(
-            *(Block(c_out if i else c_in, c_out, 1 if i else 2, excite=i % 2 == 0) for i in range(blocks))
-        )
+        first = Block(c_in, c_out, 2, excite=True, shortcut_norm=shortcut_norm)
+        rest = (Block(c_out, c_out, 1, excite=i % 2 == 0, shortcut_norm=shortcut_norm) for i in range(1, blocks))
+        self.res_blocks = nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.res_blocks(x)
@@ -109,14 +109,26 @@ class Head(nn.Module):
 
 
 class X3D(nn.Module):
-    """depth: multiplies the blocks of every stage (2.2 for XS, S and M; 5.0 for L)."""
+    """depth: multiplies the blocks of every stage (2.2 for XS, S and M; 5.0 for L).
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, depth: float) -> None:
+    first_shortcut: "conv" as in PyTorchVideo; "conv_bn", with a batch norm, as in the authors' PySlowFast and in co3d.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        frames: int,
+        size: tuple[int, int],
+        *,
+        in_channels: int = 3,
+        depth: float,
+        first_shortcut: str = "conv",
+    ) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [stem(STEM_CHANNELS)]
+        blocks: list[nn.Module] = [stem(in_channels, STEM_CHANNELS)]
         channels = STEM_CHANNELS
         for c_out, repeats in STAGES:
-            blocks.append(Stage(channels, c_out, math.ceil(depth * repeats)))
+            blocks.append(Stage(channels, c_out, math.ceil(depth * repeats), shortcut_norm=first_shortcut == "conv_bn"))
             channels = c_out
         height, width = (half_size(pixels, 5) for pixels in size)
         blocks.append(Head(channels, int(EXPAND * channels), num_classes, (frames, height, width)))

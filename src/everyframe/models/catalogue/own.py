@@ -1,0 +1,32 @@
+"""Networks of our own design after a published idea: there are no checkpoints of others to load."""
+
+from __future__ import annotations
+
+from everyframe.errors import UsageError
+from everyframe.models.catalogue.common import IMAGENET, crop
+from everyframe.models.registry import Entry, register, register_pattern
+
+EARLY_WIDTHS = (0.5, 1.0)
+
+
+def early3d_mobilenet(width: float) -> Entry:
+    name = f"early3d_mobilenet_{width}x"
+    if not 0.1 <= width <= 4:
+        raise UsageError("This width multiplier is out of range.", where=name, expected="0.1 to 4", got=width)
+    return Entry(
+        name=name,
+        build="everyframe.models.families.early3d:EarlyMobileNet",
+        options={"width": width},
+        frames=16,
+        size=(112, 112),
+        num_classes=2,
+        preprocess=crop(112, 128, IMAGENET, fps=15),
+        head="classifier.1",
+        paper="Early fusion for driver drowsiness, Wijnands et al., 2019 (arXiv 1910.06540): the idea; layers are ours",
+        source="everyframe",
+        note="Looks at time in its first blocks only, then runs a 2-D MobileNet a frame: little state, no time stride.",
+    )
+
+
+register(*map(early3d_mobilenet, EARLY_WIDTHS))
+register_pattern(r"early3d_mobilenet_(\d+(?:\.\d+)?)x", lambda match: early3d_mobilenet(float(match[1])))

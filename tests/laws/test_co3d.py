@@ -1,0 +1,52 @@
+"""Streaming reproduces the Continual 3D CNNs: the outputs of their authors' code, frame by frame, from its first one on.
+
+The networks are ours with the authors' weights (their key names), exported and streamed by the ordinary road. `clean` is
+their network from empty states, which is what the law says; their other mode feeds zero frames first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import everyframe
+import golden
+from everyframe import models
+from helpers import relative
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "network", "frames", "size", "hop", "delay", "receptive_field"),
+    [
+        ("co_x3d_s", "x3d_s", 13, 112, 1, 40, 69),
+        ("co_slow_8", "slow_r50", 8, 96, 1, 16, 26),
+        ("co_i3d_8", "i3d_r50", 8, 96, 2, 24, 42),
+    ],
+)
+def test_every_output_of_the_authors_code(
+    case: str, network: str, frames: int, size: int, hop: int, delay: int, receptive_field: int, tmp_path: Path
+) -> None:
+    found = golden.case(case)
+    weights = {key: torch.from_numpy(value) for key, value in found.weights().items()}
+    torch.save({"model_state": weights}, tmp_path / "w.pyth")
+    clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
+    models.export(network, clip, weights=tmp_path / "w.pyth", frames=frames, size=size)
+    everyframe.stream(clip, step)
+    program = everyframe.open(step, engine="ort", threads=1)
+    assert (program.metadata.hop, program.metadata.delay, program.metadata.receptive_field) == (hop, delay, receptive_field)
+    assert found.spec["co"]["receptive_field"] == receptive_field and found.spec["co"]["delay"] == delay
+    stream, video = program.stream(), found.inputs()[0][0].transpose(1, 0, 2, 3)  # (T, 3, H, W)
+    ours = {}
+    for first in range(0, len(video), hop):
+        if (made := stream.step(video[first : first + hop])) is not None:
+            ours[first + hop - 1] = made.logits
+    expected = found.expected()
+    outputs = list(zip(expected["clean_steps"].astype(int), expected["clean_logits"], strict=True))
+    assert len(outputs) == found.spec["outputs"]["clean_steps"]["shape"][0] > 3
+    for at, logits in outputs:
+        step_end = at // hop * hop + hop - 1  # we answer when the step is complete that holds their frame
+        assert relative(ours[step_end], logits) <= golden.TOLERANCE, f"the output at frame {at}"
