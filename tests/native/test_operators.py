@@ -200,9 +200,11 @@ def test_what_only_rearranges(cpu: str, tmp_path: Path) -> None:
         sketch.op("Transpose", sketch.op("Reshape", relu, ints(3, 4, 3, 4, 5)), perm=[0, 2, 1, 3, 4]),
         ints(3, 12, 4, 5),
     )
+    four_axes = sketch.op("Reshape", relu, ints(3, 3, 4, 20))  # a shuffle with height and width in one axis
+    four_axes = sketch.op("Reshape", sketch.op("Transpose", four_axes, perm=[0, 2, 1, 3]), ints(3, 12, 4, 5))
     constant = sketch.op("Concat", relu, sketch.normal(3, 2, 4, 5), axis=1)  # two channels that never change
     frames = sketch.op("Concat", sketch.op("Slice", relu, ints(1), ints(3), ints(0)), "frames", axis=0)  # 5 frames
-    for tensor, channels in ((part, 4), (joined, 20), (shuffled, 12), (frames, 12), (constant, 14)):
+    for tensor, channels in ((part, 4), (joined, 20), (shuffled, 12), (frames, 12), (constant, 14), (four_axes, 12)):
         sketch.answer(tensor)
         sketch.answer(conv(tensor, channels))
         sketch.answer(conv(tensor, channels, group=channels))

@@ -48,14 +48,18 @@ def split_plane(plane: int) -> tuple[int, int]:
 @dataclass
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
-    axes, None where it has no such axes (every plane is then 1 x 1)."""
+    axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
+    four axes; such a tensor can only be reshaped and transposed.
+    """
 
     array: np.ndarray
     space: tuple[int, int] | None
+    merged: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (*self.array.shape, *(self.space or ()))
+        space = self.space or ()
+        return (*self.array.shape, *((space[0] * space[1],) if self.merged and self.space else space))
 
 
 @dataclass

@@ -37,6 +37,8 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
         outer = value.array.shape
         if shape and any(prod(outer[k:]) * h * w == shape[-1] for k in range(len(outer))):
             return flattened(tracer, value, shape)
+        if shape and shape[-1] == h * w:
+            return Planes(value.array.reshape(shape[:-1]), (h, w), merged=True)
         raise unsupported(node, "A reshape cuts pictures apart.", got=f"{value.shape} -> {shape}")
     if len(shape) >= 3 and shape[-2:] == (1, 1):
         return Planes(value.array.reshape(shape[:-2]), (1, 1))
@@ -97,7 +99,9 @@ def transpose(tracer: Tracer, node: Node, values: list) -> Value:
         return Scalars(value.array.transpose(perm), value.kind)
     if value.space is None:
         return Planes(value.array.transpose(perm), None)
-    if perm[-2:] == (rank - 2, rank - 1):
+    if value.merged and perm[-1] == rank - 1:
+        return Planes(value.array.transpose(perm[:-1]), value.space, merged=True)
+    if perm[-2:] == (rank - 2, rank - 1) and not value.merged:
         return Planes(value.array.transpose(perm[:-2]), value.space)
     if value.space == (1, 1):
         whole = value.array.reshape(value.shape).transpose(perm)

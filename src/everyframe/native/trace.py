@@ -23,6 +23,8 @@ from everyframe.program.graph import Node
 
 Lower = Callable[["Tracer", Node, list], Value]
 LOWER: dict[str, Lower] = {}
+#: operators that take pictures whose height and width are one axis
+_TAKE_MERGED = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 #: int and bool states hold this many values at most
 _SMALL = 64
 
@@ -177,6 +179,8 @@ def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: objec
         if all(value is None or isinstance(value, np.ndarray) for value in given):
             values[node.outputs[0]] = _constant(node, given, model)
             continue
+        if node.op not in _TAKE_MERGED and any(isinstance(value, Planes) and value.merged for value in given):
+            raise unsupported(node, "Height and width are one axis here; only reshapes and transposes know that.")
         result = LOWER[node.op](tracer, node, given)
         for name, value in zip(node.outputs, result if isinstance(result, list) else [result], strict=False):
             values[name] = value
@@ -199,7 +203,7 @@ def _finish(
                 raise ModelError("An integer state is not made of integers.", where=spec.output)
             counter_next += [str(text) for text in value.array.ravel()]
             continue
-        if not isinstance(value, Planes) or value.shape != spec.shape:
+        if not isinstance(value, Planes) or value.merged or value.shape != spec.shape:
             raise ModelError("A state's new value has another shape.", where=spec.output, expected=spec.shape)
         slot_next += [tracer.frame(row.ravel(), value.space) for row in value.array]
     outputs = [o.name for o in graph.output if o.name not in {spec.output for spec in states}]
