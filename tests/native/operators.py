@@ -6,6 +6,7 @@ value of every operator is compared.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from everyframe.native.build import link
-from everyframe.native.generate import generate
+from everyframe.native.build import compiler, link, write_sources
+from everyframe.native.generate import BASE_FLAGS, generate
 from everyframe.native.library import Library
 from everyframe.native.target import runs_here, target
 
@@ -87,3 +88,38 @@ def distance(sketch: Sketch, folder: Path, cpu: str, change: Callable[[np.ndarra
     stream.close()
     assert got.shape == wanted.shape
     return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+#: a program that runs a network on noise
+MAIN = """
+#define EF_STATIC_ARENA
+#include "sketch.c"
+static float frames[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH], logits[EF_CLASSES];
+int main(void) {
+    ef_stream *stream;
+    uint32_t noise = 1;
+    if (ef_init(NULL, 0, NULL, 0, 2, &stream)) return 1;
+    for (int step = 0; step < 3; step++) {
+        for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+            noise = noise * 1664525u + 1013904223u;
+            frames[i] = (float)(noise >> 8) / 8388608.0f - 1.0f;
+        }
+        if (ef_step(stream, frames, logits)) return 1;
+    }
+    ef_free(stream);
+    return 0;
+}
+"""
+
+
+def sanitized(sketch: Sketch, folder: Path, cpu: str) -> float:
+    """In place of `distance`: the network under sanitizers of addresses and undefined behaviour, which end it."""
+    source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", stem="sketch")
+    write_sources(source, folder)
+    (folder / "main.c").write_text(MAIN)
+    flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DEF_EMBED="sketch.weights"']
+    command = [*compiler(fitting), *fitting.flags, *BASE_FLAGS, *flags, "main.c", "-o", "main", "-lm", "-lpthread"]
+    subprocess.run(command, cwd=folder, check=True)
+    done = subprocess.run([folder / "main"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from native.operators import CPUS, Sketch, distance
+from native.operators import CPUS, Sketch, compiled, distance, sanitized
 
 CLOSE = 1e-5
 
@@ -240,8 +242,23 @@ def test_not_a_number_stays_visible(cpu: str, tmp_path: Path) -> None:
     sketch.answer(sketch.op("Sigmoid", sketch.op("Relu", sketch.op("Add", made, made))))
     spoilt = np.random.default_rng(0).standard_normal((1, 3, 4, 4)).astype(np.float32)
     spoilt[0, 1, 2, 3] = np.nan
-    from native.operators import compiled
-
     got = compiled(sketch.model(), tmp_path, cpu).start(threads=1).step(spoilt).reshape(5, 4, 4)
     assert np.isnan(got[:, 2, 3]).all()
     assert np.isfinite(np.delete(got.reshape(5, 16), 11, axis=1)).all()
+
+
+ALL = (
+    test_convolutions_over_time, test_several_slices_of_channels, test_pools_and_means, test_pools_over_time, test_elementwise,
+    test_what_only_rearranges, test_matrix_products,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("test", ALL, ids=lambda test: test.__name__.removeprefix("test_"))
+def test_sanitizers_find_nothing(
+    test: Callable[[str, Path], None], cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The networks of the tests above read and write nothing that is not theirs."""
+    monkeypatch.setattr(sys.modules[__name__], "distance", sanitized)
+    test(cpu, tmp_path)

@@ -32,6 +32,8 @@ CASES = (
     Case("i3d_r50", 8, 32, "dense"),
     Case("mobilenet3d_v2_0.45x", 16, 32), Case("tsm_mobilenet_v2", 8, 32), Case("tsm_mobilenet_v2_online", 8, 32),
     Case("tsm_resnet50", 8, 32), Case("r2plus1d_18", 16, 32), Case("r3d_18", 16, 32), Case("mc3_18", 16, 32), Case("c3d", 16, 32),
+    Case("shufflenet3d_1.0x", 16, 32), Case("shufflenet3d_v2_1.0x", 16, 32), Case("squeezenet3d", 16, 32),
+    Case("slowfast_r50_4x16", 32, 32), Case("s3d", 16, 64), Case("mobilenet3d_1.0x", 16, 32),
 )  # fmt: skip
 
 
