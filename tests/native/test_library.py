@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import shutil
 import subprocess
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 import everyframe
 import handmade
+from everyframe.cli import main
 from everyframe.errors import EngineError, EveryframeError, ModelError, StateError, UnsupportedOperator, UsageError
 from everyframe.native.blob import Blob, checksum
 from everyframe.native.build import cached, compiler
@@ -255,6 +257,25 @@ def build_example(folder: Path, flags: tuple[str, ...], *extra: str) -> Path:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "predict"
+
+
+class TestCommand:
+    def test_json_says_what_was_made(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        main._register()
+        main.app(["compile", "builtin", "--cpu", "generic", "--json"], standalone_mode=False)
+        told = json.loads(capsys.readouterr().out)
+        assert told["files"] == ["motions.so"] and (tmp_path / "motions.so").exists()
+        assert told["cpu"] == "generic" and told["difference"] <= 1e-5 and told["weights_kept"] == 1.0
+        assert sum(told["memory"].values()) <= told["memory_bytes"]
+
+    def test_sources_alone_need_no_compiler(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+        made = compile_model(BUILTIN, cpu="aarch64", emit_c=tmp_path / "c")
+        assert made.library is None and made.difference is None
+        assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["motions.c", "motions.h", "motions.weights"]
 
 
 class TestInterface:
