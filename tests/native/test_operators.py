@@ -124,6 +124,42 @@ def test_several_slices_of_channels(cpu: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cpu", CPUS)
+def test_sums_of_convolutions(cpu: str, tmp_path: Path) -> None:
+    """They become one, also where they read different numbers of channels; with a bias on either side, and a residual."""
+    sketch = Sketch((2, 9, 5, 6))
+
+    def conv(tensor: str, channels: int, bias: bool) -> str:
+        weights = [sketch.normal(10, channels, 3, 3), *([sketch.normal(10)] if bias else [])]
+        return sketch.op("Conv", tensor, *weights, pads=[1, 1, 1, 1])
+
+    part = sketch.op(
+        "Slice", "frames", sketch.constant([2], np.int64), sketch.constant([6], np.int64), sketch.constant([1], np.int64)
+    )
+    for first, second in ((True, True), (True, False), (False, False)):
+        total = sketch.op("Add", conv("frames", 9, first), conv(part, 4, second))
+        sketch.answer(sketch.op("Relu", sketch.op("Sum", total, conv(part, 4, True), sketch.normal(1, 10, 5, 6))))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_shuffles_of_single_values(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((1, 12, 3, 3))
+
+    def ints(*values: int) -> str:
+        return sketch.constant(values, np.int64)
+
+    mean = sketch.op("GlobalAveragePool", "frames")  # (1, 12, 1, 1)
+    for shape in ((1, 3, 4, 1), (1, 3, 4, 1, 1)):
+        perm = [0, 2, 1, *range(3, len(shape))]
+        shuffled = sketch.op(
+            "Reshape", sketch.op("Transpose", sketch.op("Reshape", mean, ints(*shape)), perm=perm), ints(1, 12, 1, 1)
+        )
+        sketch.answer(sketch.op("Conv", shuffled, sketch.normal(5, 12, 1, 1)))
+        sketch.answer(shuffled)
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
 def test_pools_and_means(cpu: str, tmp_path: Path) -> None:
     sketch = Sketch((2, 5, 9, 8))
     for op in ("MaxPool", "AveragePool"):
@@ -249,7 +285,7 @@ def test_not_a_number_stays_visible(cpu: str, tmp_path: Path) -> None:
 
 ALL = (
     test_convolutions_over_time, test_several_slices_of_channels, test_pools_and_means, test_pools_over_time, test_elementwise,
-    test_what_only_rearranges, test_matrix_products,
+    test_what_only_rearranges, test_matrix_products, test_sums_of_convolutions, test_shuffles_of_single_values,
 )  # fmt: skip
 
 

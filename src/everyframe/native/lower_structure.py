@@ -42,9 +42,7 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
         raise unsupported(node, "A reshape cuts pictures apart.", got=f"{value.shape} -> {shape}")
     if len(shape) >= 3 and shape[-2:] == (1, 1):
         return Planes(value.array.reshape(shape[:-2]), (1, 1))
-    if len(shape) >= 4:  # a vector that becomes a picture
-        raise unsupported(node, "A reshape makes pictures of vectors.", got=f"{value.shape} -> {shape}")
-    return Planes(value.array.reshape(shape), None)
+    return Planes(value.array.reshape(shape), None)  # a picture made of vectors is refused by what reads pictures
 
 
 def flattened(tracer: Tracer, value: Planes, shape: tuple[int, ...]) -> Planes:

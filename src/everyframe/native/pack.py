@@ -137,10 +137,15 @@ class Packer:
 
     def _pack_scalar(self, layer: Layer) -> None:
         op = layer.op
-        taps, (cout, cin, kh, kw) = op.taps, op.taps[0].weight.shape
-        weights = np.stack([tap.weight for tap in taps]).astype(np.float32)  # (taps, Cout, Cin, kh, kw)
-        source = np.stack([s for s, _ in layer.cells]).astype(np.int32)  # (taps, Cin)
-        channel = np.stack([c for _, c in layer.cells]).astype(np.int32)
+        taps, (cout, _, kh, kw) = op.taps, op.taps[0].weight.shape
+        cin = max(tap.weight.shape[1] for tap in taps)  # summed convolutions may read different numbers of channels
+        wide = max(len(source) for source, _ in layer.cells)
+        weights = np.zeros((len(taps), cout, cin, kh, kw), np.float32)
+        source = np.full((len(taps), wide), -1, np.int32)
+        channel = np.zeros((len(taps), wide), np.int32)
+        for t, (tap, (sources, channels)) in enumerate(zip(taps, layer.cells, strict=True)):
+            weights[t, :, : tap.weight.shape[1]] = tap.weight
+            source[t, : len(sources)], channel[t, : len(sources)] = sources, channels
         layer.macs = weights.size * layer.out.height * layer.out.width
         layer.fields = {
             "taps": len(taps), "out_channels": cout, "in_channels": source.shape[1], "per_group": cin,
