@@ -56,10 +56,9 @@ class Sketch:
         self.answers.append(self.op("Reshape", tensor, self.constant([1, -1], np.int64)))
 
     def model(self) -> onnx.ModelProto:
-        self.op("Concat", *self.answers, axis=1)
-        self.nodes[-1].output[0] = "logits"
+        joined = helper.make_node("Concat", self.answers, ["logits"], axis=1)
         graph = helper.make_graph(
-            self.nodes, "sketch", [helper.make_tensor_value_info("frames", TensorProto.FLOAT, self.shape)],
+            [*self.nodes, joined], "sketch", [helper.make_tensor_value_info("frames", TensorProto.FLOAT, self.shape)],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)], self.weights,
         )  # fmt: skip
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everyframe.native.generate import generate
+from everyframe.native.target import target
 from native.operators import CPUS, Sketch, compiled, distance, sanitized
 
 CLOSE = 1e-5
@@ -120,6 +122,24 @@ def test_several_slices_of_channels(cpu: str, tmp_path: Path) -> None:
     sketch = Sketch((1, 150, 5, 3))
     made = sketch.op("Conv", "frames", sketch.normal(40, 150, 3, 3), pads=[1, 1, 1, 1])
     sketch.answer(sketch.op("Relu", made))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", [cpu for cpu in CPUS if cpu != "generic"])
+@pytest.mark.parametrize(("rows", "columns"), [(16, 4), (16, 1), (64, 1)], ids=["16x4", "16x1", "filters of 64"])
+def test_zeros_cost_nothing(rows: int, columns: int, cpu: str, tmp_path: Path) -> None:
+    """Kernel groups of `rows` output and `columns` input channels, a third of them kept at each kernel place."""
+    rng = np.random.default_rng(0)
+    sketch, dense = Sketch((1, 32, 6, 6)), Sketch((1, 32, 6, 6))
+    weight = rng.standard_normal((64, 32, 3, 3)).astype(np.float32)
+    keep = np.zeros((64 // rows) * (32 // columns) * 9, bool)
+    keep[rng.permutation(len(keep))[: len(keep) // 3]] = True
+    keep = keep.reshape(64 // rows, 32 // columns, 3, 3).repeat(rows, axis=0).repeat(columns, axis=1)
+    for one, kernel in ((sketch, weight * keep), (dense, weight)):
+        one.answer(one.op("Conv", "frames", one.constant(kernel), pads=[1, 1, 1, 1]))
+    work = [generate(one.model(), (), target(cpu))[0].macs for one in (sketch, dense)]
+    assert work[1] == 64 * 32 * 9 * 36
+    assert work[0] == int(keep.sum()) * 36, "nothing but what was kept"
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 

@@ -58,8 +58,10 @@ class Planes:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        space = self.space or ()
-        return (*self.array.shape, *((space[0] * space[1],) if self.merged and self.space else space))
+        if self.space is None:
+            return self.array.shape
+        height, width = self.space
+        return (*self.array.shape, height * width) if self.merged else (*self.array.shape, height, width)
 
 
 @dataclass

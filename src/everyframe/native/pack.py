@@ -38,7 +38,7 @@ class Layer:
     cells: list[tuple[np.ndarray, np.ndarray]]
     forms: list[Form]
     fields: dict[str, object] = field(default_factory=dict)
-    macs: int = 0
+    macs: int = 0  # of a frame; zeros that cannot be skipped count too
     kept: float = 1.0  # share of the weights that are there
 
     @property
@@ -189,8 +189,9 @@ class Packer:
         offsets, weights, starts = self._entries(layer)  # (entries,), (entries, Cout), first entry of each (slice, source)
         padded = np.zeros((len(offsets), out.blocks * block), np.float32)
         padded[:, :cout] = weights
-        layer.macs = int(np.count_nonzero(padded)) * out.height * out.width
         groups, kept = self._groups(padded, out.blocks)
+        channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
+        layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * out.height * out.width
         layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(
             1, len(offsets) * out.blocks
         )
