@@ -195,6 +195,9 @@ def test_pools_and_means(cpu: str, tmp_path: Path) -> None:
     for op in ("ReduceMean", "ReduceMax"):
         for axes, keep in (([2, 3], 1), ([2, 3], 0), ([0, 2, 3], 0)):
             sketch.answer(sketch.op(op, "frames", sketch.constant(axes, np.int64), keepdims=keep))
+    for op in ("ReduceMean", "ReduceSum"):
+        for axes, keep in (([1], 1), ([0, 1, 2, 3], 0), ([1, 2, 3], 1)):  # over channels
+            sketch.answer(sketch.op(op, "frames", sketch.constant(axes, np.int64), keepdims=keep))
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Planes, Value
 from everyframe.native.lower_elementwise import channel_axis
-from everyframe.native.lower_structure import ints
+from everyframe.native.lower_structure import ints, reshaped
 from everyframe.native.trace import Tracer, lowers, rows, stack, unsupported
 from everyframe.program.graph import Node
 
@@ -257,11 +257,11 @@ def _reduced(tracer: Tracer, node: Node, x: Value, axes: list[int], keep: bool, 
     space = [a for a in axes if a >= outer]
     others = [a for a in axes if a < outer]
     pictures = x.space is not None
-    if pictures and prod(x.space or ()) > 1 and len(space) != 2:
-        raise unsupported(node, "Pictures are reduced over height and width together.", got=f"axes {axes}")
     channel = channel_axis(x.array)
     if channel in others:
-        raise unsupported(node, "A mean over channels cannot be compiled.", got=f"axes {axes}")
+        return _over_channels(tracer, node, x, axes, channel, keep, kind)
+    if pictures and prod(x.space or ()) > 1 and len(space) != 2:
+        raise unsupported(node, "Pictures are reduced over height and width together.", got=f"axes {axes}")
     moved = np.moveaxis(x.array, [*others, channel], [*range(-1 - len(others), -1), -1])
     lead = moved.shape[: outer - 1 - len(others)]
     grouped = moved.reshape(*lead, -1, x.array.shape[channel])  # (..., parts, C)
@@ -283,3 +283,26 @@ def _reduced(tracer: Tracer, node: Node, x: Value, axes: list[int], keep: bool, 
     if pictures and both and trailing is None:
         raise unsupported(node, "Only frames are reduced, not their pictures.", got=f"axes {axes} of {rank}")
     return Planes(array, trailing)
+
+
+def _over_channels(
+    tracer: Tracer, node: Node, x: Planes, axes: list[int], channel: int, keep: bool, kind: str
+) -> Value:  # fmt: skip
+    """A mean or sum that goes over the channels too: a convolution with equal weights, after the other axes."""
+    if kind == "max":
+        raise unsupported(node, "A maximum over channels cannot be compiled.", got=f"axes {axes}")
+    rest = [axis for axis in axes if axis != channel]
+    inner = _reduced(tracer, node, x, rest, True, kind) if rest else x
+    if not isinstance(inner, Planes):
+        raise unsupported(node, "A mean over counters cannot be compiled.")
+    moved = np.moveaxis(inner.array, channel, -1)
+    count = moved.shape[-1]
+    weight = np.full((1, count, 1, 1), 1 / count if kind == "mean" else 1.0, np.float32)
+    made = np.empty(moved.shape[:-1], object)
+    for index in np.ndindex(*made.shape):
+        op = ir.Conv(*tracer.place(), [ir.Tap(weight, (node.name, kind), moved[index])])
+        op.frames = tracer.used(moved[index])
+        made[index] = tracer.add(op, (1, *(inner.space or (1, 1))))
+    total = stack(made, inner.space, channel)
+    shape = tuple(n for axis, n in enumerate(total.shape) if keep or axis not in axes)
+    return reshaped(tracer, node, total, shape)
