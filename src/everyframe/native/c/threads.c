@@ -13,16 +13,25 @@ typedef void (*kernel)(const job *, int part, int parts);
 
 #ifndef EF_NO_THREADS
 #include <pthread.h>
+#include <stdatomic.h>
 
-/* Workers sleep between jobs and are woken for each: threads that spin while they wait would take the processor from the decoder. */
+/* Between the jobs of a step, microseconds apart, workers look out for the next one; after EF_PATIENCE looks in vain they sleep, so
+   that nothing is taken from the decoder between steps. */
+enum { EF_PATIENCE = 4000 };
+#if defined(__x86_64__)
+#define RELAX() __builtin_ia32_pause()
+#else
+#define RELAX() ((void)0)
+#endif
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     pthread_t workers[EF_MAX_THREADS];
     kernel run;
     const job *job;
-    unsigned turn; /* counts jobs, so that a worker knows a new one */
-    int count, busy, stop;
+    atomic_uint turn; /* counts jobs, so that a worker knows a new one */
+    atomic_int busy, stop;
+    int count;
 } pool;
 
 struct worker {
@@ -37,19 +46,23 @@ static void *work(void *argument) {
     pthread_mutex_lock(&p->lock);
     p->busy--; /* `me` has been copied: the caller may go on */
     pthread_cond_signal(&p->done);
-    for (;;) {
-        while (p->turn == seen && !p->stop) pthread_cond_wait(&p->work, &p->lock);
-        if (p->stop) break;
-        seen = p->turn;
-        kernel run = p->run;
-        const job *j = p->job;
-        pthread_mutex_unlock(&p->lock);
-        run(j, me.part, p->count);
-        pthread_mutex_lock(&p->lock);
-        if (--p->busy == 0) pthread_cond_signal(&p->done);
-    }
     pthread_mutex_unlock(&p->lock);
-    return NULL;
+    for (;;) {
+        for (int i = 0; i < EF_PATIENCE && p->turn == seen && !p->stop; i++) RELAX();
+        if (p->turn == seen && !p->stop) {
+            pthread_mutex_lock(&p->lock);
+            while (p->turn == seen && !p->stop) pthread_cond_wait(&p->work, &p->lock);
+            pthread_mutex_unlock(&p->lock);
+        }
+        if (p->stop) return NULL;
+        seen = p->turn;
+        p->run(p->job, me.part, p->count);
+        if (atomic_fetch_sub(&p->busy, 1) == 1) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
+    }
 }
 
 static void pool_stop(pool *p) {
@@ -91,14 +104,16 @@ static void pool_run(pool *p, kernel run, const job *j) {
         run(j, 0, 1);
         return;
     }
-    pthread_mutex_lock(&p->lock);
     p->run = run;
     p->job = j;
     p->busy = p->count - 1;
+    pthread_mutex_lock(&p->lock);
     p->turn++;
     pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->lock);
     run(j, 0, p->count);
+    for (int i = 0; i < EF_PATIENCE && p->busy; i++) RELAX();
+    if (!p->busy) return;
     pthread_mutex_lock(&p->lock);
     while (p->busy) pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
