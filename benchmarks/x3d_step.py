@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from everyframe.bench import Case, Table, describe, one_line, race, save
 AGREEMENT = 1e-4  # largest difference relative to the largest logit
 FRAMES_COMPARED = 4
 OURS = "step network, everyframe (ort)"
+NATIVE = "everyframe's native engine (a C compiler)"
 EXTRAS = {"openvino": "OpenVINO", "continual": "continual-inference"}
 
 
 class EveryframeStep:
-    name = OURS
-
-    def __init__(self, path: Path, threads: int) -> None:
-        self.stream = everyframe.open(path, engine="ort", threads=threads).stream()
+    def __init__(self, path: Path, threads: int, engine: str = "ort") -> None:
+        self.name = OURS if engine == "ort" else f"step network, everyframe ({engine})"
+        self.stream = everyframe.open(path, engine=engine, threads=threads).stream()
 
     def step(self, frames: np.ndarray) -> np.ndarray | None:
         prediction = self.stream.step(frames)
@@ -62,6 +63,8 @@ def measure(model: str, threads: int, seconds: float, left_out: list[str]) -> di
     entry = everyframe.models.describe(model)
     clips: list[Any] = [peers.OrtClip(clip_path, threads)]
     steps: list[Any] = [EveryframeStep(step_path, threads), peers.OrtHostLoop(step_path, threads)]
+    if NATIVE not in left_out:
+        steps.append(EveryframeStep(step_path, threads, "native"))
     if EXTRAS["openvino"] not in left_out:
         clips.append(peers.OpenVinoClip(clip_path, threads))
         steps += [peers.OpenVinoBound(step_path, threads), peers.OpenVinoStateful(step_path, threads)]
@@ -143,6 +146,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "x3d_step.json")
     args = parser.parse_args()
     left_out = [shown for package, shown in EXTRAS.items() if importlib.util.find_spec(package) is None]
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        left_out.append(NATIVE)
     results: dict[str, Any] = {
         "benchmark": "x3d_step", "machine": describe("openvino", "continual-inference", "torch"), "left_out": left_out,
         "runs": [],

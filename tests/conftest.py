@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,25 @@ settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("fixed")
 
 #: the order of the folders: what breaks most things is seen first
-ORDER = ("tiny", "unit", "docs", "engines", "laws", "packaging")
+ORDER = ("tiny", "unit", "docs", "native", "engines", "laws", "packaging")
 HERE = Path(__file__).parent
 FIGURE = "figure"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than a few seconds; `-m 'not slow'` leaves it out")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the native engine compiles in a test run is not left in the user's cache, nor taken from there."""
+    before = os.environ.get("EVERYFRAME_CACHE")
+    os.environ["EVERYFRAME_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["EVERYFRAME_CACHE"]
+    else:
+        os.environ["EVERYFRAME_CACHE"] = before
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

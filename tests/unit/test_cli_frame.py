@@ -27,6 +27,7 @@ NOT_THERE = {
     "predict": ("missing.onnx", "missing.mp4"),
     "stream": ("missing.onnx", "-o", "step.onnx"),
     "info": ("missing.onnx",),
+    "compile": ("missing.onnx", "-o", "step.so"),
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),

@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "predict": "predict",
     "stream": "stream",
     "info": "info",
+    "compile": "compile",
     "models": "models",
     "export": "export",
     "train": "train",

@@ -51,6 +51,7 @@ class Network(Protocol):
 ENGINES: dict[str, tuple[str, str]] = {
     "ort": ("everyframe.runtime.ort", "load"),
     "reference": ("everyframe.runtime.reference", "load"),
+    "native": ("everyframe.runtime.native", "load"),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import ModelError, StateError, UsageError
+from everyframe.native import artifact
 from everyframe.program.contract import load
 from everyframe.runtime import engine as engines
 from everyframe.runtime.checks import check_finite, check_labels, interface, metadata_or_raise
@@ -58,7 +59,13 @@ class Program:
         if self.path == str(BUILTIN) and not BUILTIN.exists():
             raise ModelError("This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel")
         self.name = "builtin" if os.fspath(path) == "builtin" else Path(self.path).name
-        model = load(self.path)
+        compiled = artifact.is_library(self.path)
+        if compiled and engine not in ("auto", "native"):
+            raise UsageError(
+                "A compiled model runs on the native engine only.", where=self.path, expected="auto or native", got=engine
+            )
+        engine = "native" if compiled else engine
+        model = artifact.read(self.path)["model"] if compiled else load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
         check_finite(model, self.path)

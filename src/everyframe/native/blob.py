@@ -1,0 +1,60 @@
+"""The weights as one block of 32-bit words: packed kernels, biases and the integer tables that kernels read.
+
+8 words   magic "EFWEIGHT", format, words of data, checksum (2 words, low first), model hash (2 words)
+data      arrays, each aligned to 64 bytes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+FORMAT = 1
+MAGIC = b"EFWEIGHT"
+HEADER_WORDS = 16
+_ALIGN = 16
+
+
+class Blob:
+    """Collects arrays; every array is stored once."""
+
+    def __init__(self) -> None:
+        self.words = 0
+        self.arrays: list[np.ndarray] = []
+        self._known: dict[object, int] = {}
+
+    def add(self, array: np.ndarray) -> int:
+        """Puts float32 or int32 values in; returns the offset of the first in words."""
+        data = np.ascontiguousarray(array)
+        if data.dtype not in (np.float32, np.int32):
+            raise TypeError(f"the blob takes float32 and int32, not {data.dtype}")
+        return self.once((str(data.dtype), data.tobytes()), lambda: data)
+
+    def once(self, key: object, make: Callable[[], np.ndarray]) -> int:
+        """`add` under a key that says what the array is, so that it is made only once."""
+        if key not in self._known:
+            data = make().ravel().view(np.uint32)
+            padded = np.zeros(max(1, -(-data.size // _ALIGN)) * _ALIGN, np.uint32)
+            padded[: data.size] = data
+            self._known[key] = self.words
+            self.arrays.append(padded)
+            self.words += padded.size
+        return self._known[key]
+
+    def to_bytes(self, model_hash: int) -> bytes:
+        data = np.concatenate([*self.arrays, np.zeros(_ALIGN, np.uint32)])
+        head = np.zeros(HEADER_WORDS, np.uint32)
+        head[:2] = np.frombuffer(MAGIC, np.uint32)
+        total = checksum(data)
+        head[2:8] = FORMAT, data.size, total & 0xFFFFFFFF, total >> 32, model_hash & 0xFFFFFFFF, model_hash >> 32
+        return head.tobytes() + data.tobytes()
+
+
+def checksum(words: np.ndarray) -> int:
+    """Two sums modulo 2**32, the second weighted by place, so that changed and swapped words are found."""
+    wide = words.astype(np.uint64)
+    with np.errstate(over="ignore"):
+        first = int(wide.sum(dtype=np.uint64)) & 0xFFFFFFFF
+        second = int((wide * (np.arange(wide.size, dtype=np.uint64) % 65521 + 1)).sum(dtype=np.uint64)) & 0xFFFFFFFF
+    return second << 32 | first

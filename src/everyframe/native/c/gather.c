@@ -1,0 +1,20 @@
+/* Channels of several frames, put together. table: per channel of the output, source and channel there. */
+typedef struct {
+    form out;
+    const form *in; /* of each source */
+    uint32_t table;
+} gather_layer;
+
+static void gather(const job *j, int part, int parts) {
+    const gather_layer *k = j->layer;
+    const int32_t *table = ints(j->stream, k->table);
+    for (int32_t c = begin(k->out.channels, part, parts); c < begin(k->out.channels, part + 1, parts); c++) {
+        const form *f = &k->in[table[2 * c]];
+        const float *in = j->in[table[2 * c]];
+        for (int32_t y = 0; y < k->out.height; y++) {
+            float *out = j->out + value_at(&k->out, c, y, 0);
+            const float *row = in + value_at(f, table[2 * c + 1], y, 0);
+            for (int32_t x = 0; x < k->out.width; x++) out[(int64_t)x * k->out.block] = row[(int64_t)x * f->block];
+        }
+    }
+}

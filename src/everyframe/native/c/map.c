@@ -1,0 +1,8 @@
+/* -- element-wise operators --------------------------------------------------------------------------------------------------- */
+
+/* lines: (block, row) pairs; a frame without borders is one line a block. in_line, in_block: of each input, in floats; both 0 for a
+   constant of one vector a block. floats: of a line. */
+typedef struct {
+    int32_t blocks, rows, floats, out_block, out_row;
+    const int32_t *in_block, *in_row;
+} map_layer;

@@ -1,0 +1,107 @@
+/* -- vectors ------------------------------------------------------------------------------------------------------------ */
+
+/* VL channels of one position. Compiler vector types, so that one text serves every processor. */
+#if VL > 1
+typedef float vf __attribute__((vector_size(4 * VL)));
+typedef int32_t vi __attribute__((vector_size(4 * VL)));
+static inline vf load(const float *p) { return *(const vf *)p; }
+static inline void store(float *p, vf x) { *(vf *)p = x; }
+#else
+typedef float vf;
+static inline vf load(const float *p) { return *p; }
+static inline void store(float *p, vf x) { *p = x; }
+#endif
+
+#if VL == 16
+static inline vf splat(float x) { return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+#elif VL == 8
+static inline vf splat(float x) { return (vf){x, x, x, x, x, x, x, x}; }
+#elif VL == 4
+static inline vf splat(float x) { return (vf){x, x, x, x}; }
+#else
+static inline vf splat(float x) { return x; }
+#endif
+
+/* The second argument wins where one is not a number, so that a NaN stays visible behind a ReLU. */
+#if VL == 16 && defined(__AVX512F__)
+#include <immintrin.h>
+static inline vf vmax(vf bound, vf x) { return (vf)_mm512_max_ps((__m512)bound, (__m512)x); }
+static inline vf vmin(vf bound, vf x) { return (vf)_mm512_min_ps((__m512)bound, (__m512)x); }
+#elif VL == 8 && defined(__AVX__)
+#include <immintrin.h>
+static inline vf vmax(vf bound, vf x) { return (vf)_mm256_max_ps((__m256)bound, (__m256)x); }
+static inline vf vmin(vf bound, vf x) { return (vf)_mm256_min_ps((__m256)bound, (__m256)x); }
+#elif VL == 4 && defined(__ARM_NEON)
+#include <arm_neon.h>
+static inline vf vmax(vf bound, vf x) { return (vf)vmaxq_f32((float32x4_t)bound, (float32x4_t)x); }
+static inline vf vmin(vf bound, vf x) { return (vf)vminq_f32((float32x4_t)bound, (float32x4_t)x); }
+#elif VL > 1
+static inline vf pick(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+static inline vf vmax(vf bound, vf x) { return pick(bound > x, bound, x); }
+static inline vf vmin(vf bound, vf x) { return pick(bound < x, bound, x); }
+#else
+static inline vf vmax(vf bound, vf x) { return bound > x ? bound : x; }
+static inline vf vmin(vf bound, vf x) { return bound < x ? bound : x; }
+#endif
+
+/* Keeps a loaded vector in its register: without it compilers fold loads into the arithmetic and the kernels lose a quarter. */
+#if VL > 1 && defined(__AVX512VL__)
+#define PIN(x) __asm__ volatile("" : "+v"(x))
+#elif VL > 1 && defined(__AVX__)
+#define PIN(x) __asm__ volatile("" : "+x"(x))
+#elif VL > 1 && defined(__aarch64__)
+#define PIN(x) __asm__ volatile("" : "+w"(x))
+#else
+#define PIN(x) ((void)0)
+#endif
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static inline int64_t clamp_index(int64_t i, int64_t count) { return i < 0 ? 0 : i >= count ? count - 1 : i; }
+
+/* A function of one float, lane by lane. */
+#if VL > 1
+#define LANES(name, expression)                         \
+    static inline vf name(vf v) {                       \
+        for (int i = 0; i < VL; i++) {                  \
+            float x = v[i];                             \
+            v[i] = (expression);                        \
+        }                                               \
+        return v;                                       \
+    }
+#else
+#define LANES(name, expression) \
+    static inline vf name(vf x) { return (expression); }
+#endif
+
+/* e**x to a few units in the last place, by a polynomial after the power of two has been split off. */
+#if VL > 1
+static inline vf v_exp(vf x) {
+    vf kept = x;
+    x = vmin(splat(88.0f), vmax(splat(-87.3f), x));
+    vf n = x * splat(1.44269504f) + splat(12582912.0f); /* the integer part ends up in the low bits */
+    vi power = (vi)n << 23;
+    n = n - splat(12582912.0f);
+    vf r = x - n * splat(0.693359375f) - n * splat(-2.12194440e-4f);
+    vf p = splat(1.9875691500e-4f);
+    p = p * r + splat(1.3981999507e-3f);
+    p = p * r + splat(8.3334519073e-3f);
+    p = p * r + splat(4.1665795894e-2f);
+    p = p * r + splat(1.6666665459e-1f);
+    p = p * r + splat(0.5f);
+    p = p * r * r + r + splat(1.0f);
+    vf made = (vf)((vi)p + power);
+    vi number = kept == kept;
+    return (vf)((number & (vi)made) | (~number & (vi)kept));
+}
+#else
+static inline vf v_exp(vf x) { return expf(x); }
+#endif
+
+static inline vf v_sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + v_exp(-x)); }
+static inline vf v_silu(vf x) { return x / (splat(1.0f) + v_exp(-x)); }
+static inline vf v_relu6(vf x) { return vmin(splat(6.0f), vmax(splat(0.0f), x)); }
+static inline vf v_hardsigmoid(vf x, vf a, vf b) { return vmin(splat(1.0f), vmax(splat(0.0f), a * x + b)); }
+static inline vf v_hardswish(vf x) { return x * v_hardsigmoid(x, splat(1.0f / 6), splat(0.5f)); }
+LANES(v_tanh, tanhf(x))

@@ -1,0 +1,233 @@
+"""Operators as calls of the kernels in `c/`, with the tables that each of them reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from everyframe.errors import UnsupportedOperator
+from everyframe.native import ir, maps
+from everyframe.native.blob import Blob
+from everyframe.native.ir import Conv, Frame, Network, Op
+from everyframe.native.layout import Form, Layout
+from everyframe.native.lower_elementwise import c_float
+from everyframe.native.pack import Layer, Packer
+from everyframe.native.target import Target
+
+#: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
+_WORTH_SHARING = 60_000
+ACTIVATIONS = ("none", "sigmoid", "silu", "tanh", "hardswish", "relu6")
+
+
+@dataclass
+class Text:
+    """Collects the parts of the file."""
+
+    tables: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)  # text of a structure -> its name
+    counts: dict[str, int] = field(default_factory=dict)
+    maps: dict[maps.MapForm, int] = field(default_factory=dict)
+
+    def structure(self, kind: str, fields: dict[str, object], comment: str = "") -> str:
+        """Name of a constant structure; equal ones are written once."""
+        body = ", ".join(f".{name} = {value_text(value)}" for name, value in fields.items())
+        key = f"{kind} {body}"
+        if key not in self.known:
+            number = self.counts[kind] = self.counts.get(kind, -1) + 1
+            self.known[key] = f"{kind}_{number}"
+            note = f"/* {comment} */\n" if comment else ""
+            self.tables.append(f"{note}static const {kind} {self.known[key]} = {{{body}}};")
+        return self.known[key]
+
+
+def value_text(value: object) -> str:
+    if isinstance(value, Form):
+        return f"{{{value.channels}, {value.height}, {value.width}, {value.block}, {value.row}, {value.plane}}}"
+    if isinstance(value, tuple):
+        if value and isinstance(value[0], Form):
+            return f"(const form[]){{{', '.join(map(value_text, value))}}}"
+        return f"(const int32_t[]){{{', '.join(map(str, value))}}}"
+    return c_float(value) if isinstance(value, float) else str(value)
+
+
+class Calls:
+    """Turns operators into lines of C, in order. text: what was written so far. macs: multiply-adds of a step."""
+
+    def __init__(self, network: Network, layout: Layout, target: Target) -> None:
+        self.network, self.layout, self.target = network, layout, target
+        self.blob = Blob()
+        self.packer = Packer(network, layout, target, self.blob)
+        self.text = Text()
+        self.fresh = {frame.number: i for i, frame in enumerate(layout.fresh)}
+        self.slots = {frame.number: i for i, frame in enumerate(network.slots)}
+        self.macs = 0
+
+    def all(self) -> list[tuple[Op, list[str]]]:
+        """Every operator with its lines."""
+        self.packer.pack()
+        made = []
+        for op in self.network.ops:
+            before = len(self.text.calls)
+            self._operator(op)
+            made.append((op, self.text.calls[before:]))
+        return made
+
+    def _operator(self, op: Op) -> None:
+        frame = self.network.out(op)
+        if isinstance(op, ir.StateIn | ir.Fill | ir.Constant):
+            if isinstance(op, ir.StateIn):
+                self.text.calls.append(f"const float *{self._name(frame)} = s->slot[{self.slots[frame.number]}];")
+            return
+        if isinstance(op, ir.Select):
+            yes, no = self.pointer(op.yes, like=frame), self.pointer(op.no, like=frame)
+            self.text.calls.append(f"const float *{self._name(frame)} = {op.condition} ? {yes} : {no};")
+            return
+        self._declare(frame)
+        handler: Any = {
+            ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
+            ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window,
+        }[type(op)]  # fmt: skip
+        handler(op, frame)
+
+    def _declare(self, frame: Frame) -> None:
+        if frame.number in self.fresh:
+            place = f"s->fresh[{self.fresh[frame.number]}]"
+        else:
+            place = f"a + {self.layout.places[frame.number] + self.layout.forms[frame.number].origin}"
+        self.text.calls.append(f"float *{self._name(frame)} = {place};")
+
+    def _name(self, frame: Frame) -> str:
+        return f"f{frame.number}"
+
+    def pointer(self, frame: Frame, like: Frame | None = None) -> str:
+        """C expression of the address of a frame's first value. like: the frame whose form a fill takes."""
+        if isinstance(frame.op, ir.Fill):
+            form = self.layout.forms[(like or frame).number]
+            return self.fill_pointer(frame.op.value, form)
+        if isinstance(frame.op, ir.Constant):
+            return f"(s->weights + {self._constant(frame)})"
+        return self._name(frame)
+
+    def fill_pointer(self, value: float, form: Form) -> str:
+        start = self.layout.zeros if value == 0 else self.layout.fills[value, form]
+        return f"(a + {start + form.origin})"
+
+    def _constant(self, frame: Frame) -> int:
+        """Offset of a constant frame's first value in the weights; it lies there as in the arena, borders included."""
+        form, data = self.layout.forms[frame.number], frame.op.data  # type: ignore[attr-defined]
+        height, width = form.plane // form.row, form.row // form.block
+        packed = np.zeros((form.blocks * form.block, height, width), np.float32)
+        packed[: len(data), form.top : form.top + form.height, form.left : form.left + form.width] = data
+        return self.blob.add(packed.reshape(form.blocks, form.block, height, width).transpose(0, 2, 3, 1)) + form.origin
+
+    def _call(
+        self,
+        kernel: str,
+        layer: str,
+        out: Frame,
+        inputs: list[str],
+        work: int,
+        residual: str = "NULL",
+        numbers: list[str] | None = None,
+    ) -> None:
+        how = "shared" if work >= _WORTH_SHARING else "alone"
+        listed = f"(const float *const[]){{{', '.join(inputs)}}}" if inputs else "NULL"
+        values = f"(const float[]){{{', '.join(numbers)}}}" if numbers else "NULL"
+        self.text.calls.append(f"{how}(s, {kernel}, &{layer}, {self._name(out)}, {residual}, {listed}, {values});")
+
+    def _conv(self, op: Conv, frame: Frame) -> None:
+        call = self.packer.calls[id(op)]
+        layer, out = call.layer, self.layout.forms[frame.number]
+        kind = "conv" if self.target.scalar else layer.kind
+        fields = dict(layer.fields)
+        if kind == "depthwise":
+            rest = layer.residual
+            fields |= {
+                "out_block": out.plane, "out_row": out.row,
+                "residual_block": rest.plane if rest else 0, "residual_row": rest.row if rest else 0,
+            }  # fmt: skip
+        act = op.activation
+        fields |= {
+            "activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last),
+            "low": float(act.low), "high": float(act.high),
+        }  # fmt: skip
+        name = self.text.structure(f"{kind}_layer", fields, _describe(layer))
+        inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
+        self.macs += layer.macs
+        self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
+
+    def _map(self, op: ir.Map, frame: Frame) -> None:
+        form, texts = maps.form_of(self.network, op)
+        number = self.text.maps.setdefault(form, len(self.text.maps))
+        name = self.text.structure("map_layer", maps.layer_fields(self.network, self.layout, op))
+        self._call(f"map_{number}", name, frame, [self.pointer(f) for f in op.inputs],
+                   frame.floats * (1 + len(op.steps)), numbers=[f"(float)({t})" for t in texts])  # fmt: skip
+
+    def _pool(self, op: ir.Pool, frame: Frame) -> None:
+        fields = {
+            "in": self._common_form(op.parts), "out": self.layout.forms[frame.number], "parts": len(op.parts),
+            "average": int(op.kind == "avg"),
+            "kernel_h": op.kernel[0], "kernel_w": op.kernel[1], "stride_h": op.strides[0], "stride_w": op.strides[1],
+            "dilation_h": op.dilations[0], "dilation_w": op.dilations[1], "top": op.pads[0], "left": op.pads[1],
+            "bottom": op.pads[2], "right": op.pads[3], "count_pads": int(op.count_pads), "depth": op.depth,
+        }  # fmt: skip
+        name = self.text.structure("pool_layer", fields)
+        self._call("pooling", name, frame, [self.pointer(f) for f in op.parts], frame.floats * prod(op.kernel) * len(op.parts))
+
+    def _reduce(self, op: ir.Reduce, frame: Frame) -> None:
+        fields = {"in": self._common_form(op.parts), "parts": len(op.parts), "kind": f"REDUCE_{op.kind.upper()}"}
+        name = self.text.structure("reduce_layer", fields)
+        self._call("reduce", name, frame, [self.pointer(f) for f in op.parts], op.parts[0].floats * len(op.parts))
+
+    def _common_form(self, parts: list[Frame]) -> Form:
+        forms = {self.layout.forms[f.number] for f in parts}
+        if len(forms) != 1:
+            raise UnsupportedOperator("A pool reads frames of different layouts.", where=parts[0].label)
+        return forms.pop()
+
+    def _input(self, op: ir.Input, frame: Frame) -> None:
+        c, h, w = self.network.input_shape
+        count = self.network.input_count
+        start, stride = (op.index * h * w, count * h * w) if self.network.clip else (op.index * c * h * w, h * w)
+        name = self.text.structure("import_layer", {"out": self.layout.forms[frame.number], "stride": stride})
+        self._call("import", name, frame, [f"frames + {start}"], frame.floats)
+
+    def _gather(self, op: ir.Gather, frame: Frame) -> None:
+        sources = op.reads()
+        index = {f.number: i for i, f in enumerate(sources)}
+        table = [(index[p >> 24], p & 0xFFFFFF) for p in op.planes.tolist()]
+        fields = {
+            "out": self.layout.forms[frame.number], "in": tuple(self.layout.forms[f.number] for f in sources),
+            "table": self.blob.add(np.array(table, np.int32)),
+        }  # fmt: skip
+        self._call("gather", self.text.structure("gather_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+
+    def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
+        name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})
+        self._call("flatten", name, frame, [self.pointer(op.source)], frame.floats)
+
+    def _window(self, op: ir.Window, frame: Frame) -> None:
+        fields = {
+            "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "origin_h": op.origin[0],
+            "origin_w": op.origin[1], "stride_h": op.strides[0], "stride_w": op.strides[1], "value": float(op.value),
+        }  # fmt: skip
+        self._call("window", self.text.structure("window_layer", fields), frame, [self.pointer(op.source)], frame.floats)
+
+
+def _describe(layer: Layer) -> str:
+    op, out = layer.op, layer.out
+    kernel = op.taps[0].weight.shape
+    what = "depthwise" if op.depthwise else "convolution"
+    sparse = f", {layer.kept:.0%} of the weights" if layer.kept < 0.995 else ""
+    return safe(
+        f"{op.label}: {what} {len(op.taps)}x{kernel[2]}x{kernel[3]} / {op.strides[0]}, {len(op.taps[0].planes)} -> "
+        f"{out.channels} channels, {out.height} x {out.width}{sparse}"
+    )
+
+
+def safe(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")

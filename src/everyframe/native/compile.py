@@ -1,0 +1,90 @@
+"""`everyframe compile`: a model file becomes C, and the C a library."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from everyframe.errors import ModelError
+from everyframe.native.build import compiler, link, write_sources
+from everyframe.native.check import check
+from everyframe.native.generate import generate
+from everyframe.native.layout import Layout
+from everyframe.native.library import Library
+from everyframe.native.target import Target, runs_here, target
+from everyframe.program.contract import check_writable, load, metadata_of, write_bytes
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """files: what was written. difference: largest relative distance to onnxruntime, None where the code cannot run here.
+    macs: multiply-adds of a step that are really done; weights: their share of the model's, zeros left out.
+    """
+
+    target: Target
+    layout: Layout
+    files: tuple[Path, ...]
+    library: Path | None
+    difference: float | None
+    macs: int
+    weights: float
+    memory_bytes: int
+    weight_bytes: int
+
+
+def compile_model(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    cpu: str = "native",
+    emit_c: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Compiled:
+    """Compiles a step or clip model. output: the library to write; emit_c: a folder for the C file, its header and the weights.
+
+    At least one of both should be given. The library is compared with onnxruntime before it is written, where it can run.
+    Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
+    """
+    say = progress or (lambda _: None)
+    chosen, path = target(cpu), Path(path)
+    if output is not None:
+        check_writable(output)
+        compiler(chosen)
+    model = load(path)
+    metadata = metadata_of(model, path)
+    if metadata is None or metadata.kind == "stage":
+        raise ModelError(
+            "Only step and clip models with everyframe metadata can be compiled.", where=path,
+            expected="a file written by `everyframe export` or `everyframe stream`",
+            hint="run `everyframe stream CLIP.onnx` on it",
+        )  # fmt: skip
+    say("generating C")
+    stem = _stem(path)
+    command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"
+    source, layout, chosen = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
+    difference, library = None, None
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
+        if output is not None:
+            say(f"compiling for {chosen.name}")
+            made = link(source, chosen, model, Path(folder) / "model.so")
+            if runs_here(chosen.name):
+                say("comparing with onnxruntime over a stream")
+                difference = check(model, metadata, Library(made))
+            library = write_bytes(made.read_bytes(), output)
+        written = write_sources(source, emit_c) if emit_c is not None else []
+    kept = [(layer.kept, layer.macs / max(layer.kept, 1e-9)) for layer in source.layers]
+    share = sum(k * n for k, n in kept) / max(1.0, sum(n for _, n in kept))
+    return Compiled(
+        chosen, layout, (*([library] if library else []), *written), library, difference, source.macs, share,
+        int(str(source.facts["memory_bytes"])), len(source.weights),
+    )  # fmt: skip
+
+
+def _stem(path: Path) -> str:
+    """A name for the C files: letters, digits and underscores of the model's."""
+    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in path.name.removesuffix(".onnx")).strip("_")
+    return name or "model"

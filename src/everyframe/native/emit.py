@@ -1,0 +1,229 @@
+"""A planned network as one readable C file: the kernels it needs, its tables, and the step as a list of calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from everyframe.native import blob as blobs
+from everyframe.native import ir, maps
+from everyframe.native.calls import Calls, safe, value_text
+from everyframe.native.ir import Network, Op
+from everyframe.native.layout import Layout
+from everyframe.native.lower_elementwise import c_float
+from everyframe.native.pack import Layer
+from everyframe.native.target import Target
+from everyframe.program.contract import Metadata
+
+_C = Path(__file__).resolve().parent / "c"
+MAX_THREADS = 64
+
+
+@dataclass
+class Source:
+    """stem: the files' name. text: the C file. header: its API. facts: what a loader must know."""
+
+    stem: str
+    text: str
+    header: str
+    weights: bytes
+    facts: dict[str, object]
+    layers: list[Layer]
+    macs: int
+
+
+class Emitter:
+    def __init__(self, network: Network, layout: Layout, target: Target, model_hash: int) -> None:
+        self.network, self.layout, self.target, self.model_hash = network, layout, target, model_hash
+        self.calls = Calls(network, layout, target)
+
+    def emit(self, notes: list[str], stem: str, metadata: Metadata | None = None) -> Source:
+        """notes: lines of the comment on top. stem: the files' name. metadata: adds labels and preprocessing to the header."""
+        calls = self.calls.all()
+        functions = [maps.function_text(number, form) for form, number in self.calls.text.maps.items()]
+        step, states = self._step(calls), self._states()
+        sizes = self._sizes()
+        header = _header(sizes, notes, stem, metadata)
+        parts = [
+            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n',
+            self._defines(), *self._kernels(), *functions, self._float_tables(), "\n".join(self.calls.text.tables) + "\n",
+            states, step, self._c("api"),
+        ]  # fmt: skip
+        return Source(
+            stem,
+            "\n".join(parts),
+            header,
+            self.calls.blob.to_bytes(self.model_hash),
+            sizes,
+            self.calls.packer.layers,
+            self.calls.macs,
+        )
+
+    # -- the parts --------------------------------------------------------------------------------------------------------------
+
+    def _c(self, name: str) -> str:
+        return (_C / f"{name}.c").read_text(encoding="utf-8")
+
+    def _kernels(self) -> list[str]:
+        ops = self.network.ops
+        names = ["vector"]
+        if maps.needs_functions(list(self.calls.text.maps)):
+            names.append("functions")
+        names += ["threads", "copy"]
+        parts = [self._c(name) for name in names]
+        kinds = {layer.kind for layer in self.calls.packer.layers}
+        if kinds:
+            parts.append(self._c("activation"))
+        if kinds and self.target.scalar:
+            parts.append(self._c("conv_scalar"))
+        elif "conv" in kinds:
+            parts.append(self._c("conv") + self._tiles() + self._c("conv_run"))
+        if "depthwise" in kinds and not self.target.scalar:
+            parts.append(self._c("depthwise"))
+        for kind, name in (
+            (ir.Gather, "gather"),
+            (ir.Flatten, "flatten"),
+            (ir.Window, "window"),
+            (ir.Pool, "pool"),
+            (ir.Reduce, "reduce"),
+        ):
+            if any(isinstance(op, kind) for op in ops):
+                parts.append(self._c(name))
+        if self.calls.text.maps:
+            parts.append(self._c("map"))
+        return parts
+
+    def _tiles(self) -> str:
+        """The convolution kernels of this processor, every width up to the widest."""
+        widest = dict(self.target.tiles)
+        made = [f"CONV_TILE({h}, {p})" for h, most in widest.items() for p in range(1, most + 1)]
+        top, most = max(widest), max(widest.values())
+        rows = ["    {NULL" + "".join(f", conv_{h}x{p}" for p in range(1, widest.get(h, 0) + 1)) + "}," for h in range(top + 1)]
+        table = f"static void (*const conv_tiles[{top + 1}][{most + 1}])(const tile_job *, int32_t, int32_t) = {{"
+        wide = f"static const int32_t conv_widest[] = {{{', '.join(str(widest.get(h, 0)) for h in range(top + 1))}}};"
+        return "\n".join([*made, "", table, *rows, "};", wide, ""])
+
+    def _sizes(self) -> dict[str, object]:
+        network, layout = self.network, self.layout
+        channels, height, width = network.input_shape
+        head = -(-(2048 + 8 * (len(network.slots) + len(layout.fresh) + len(network.counters))) // 64) * 64
+        return {
+            "frames": network.input_count, "channels": channels, "height": height, "width": width,
+            "classes": prod(network.output_shape), "clip": int(network.clip), "head_bytes": head,
+            "memory_bytes": head + 4 * layout.floats, "weight_bytes": 64 + 4 * (self.calls.blob.words + 16),
+            "model_hash": f"{self.model_hash:016x}", "cpu": self.target.name,
+        }  # fmt: skip
+
+    def _defines(self) -> str:
+        layout, network = self.layout, self.network
+        values = {
+            "VL": self.target.block, "EF_HEAD_BYTES": self._sizes()["head_bytes"], "EF_COUNTERS": len(network.counters),
+            "EF_SLOTS": len(network.slots), "EF_FRESH": len(layout.fresh), "EF_BUFFERS": sum(p.count for p in layout.pools),
+            "EF_STATE_FLOATS": layout.state_floats, "EF_MAX_THREADS": MAX_THREADS,
+            "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer in self.calls.packer.layers)]),
+            "EF_WEIGHT_FORMAT": blobs.FORMAT, "EF_WEIGHT_WORDS": f"{self.calls.blob.words + 16}u",
+            "EF_MODEL_HASH": f"UINT64_C(0x{self.model_hash:016x})",
+        }  # fmt: skip
+        guard = []
+        if self.target.macro:
+            words = f"{self.target.name} ({' '.join(self.target.flags)})"
+            guard = [f"#ifndef {self.target.macro}", f"#error this code is for {words}", "#endif", ""]
+        return "\n".join([*guard, *(f"#define {name} {value}" for name, value in values.items())]) + "\n"
+
+    def _float_tables(self) -> str:
+        return "".join(
+            f"static const float table_{i}[] = {{{', '.join(c_float(float(v)) for v in table.ravel())}}};\n"
+            for i, table in enumerate(self.network.tables)
+        )
+
+    # -- states and the step -----------------------------------------------------------------------------------------------------
+
+    def _states(self) -> str:
+        layout, network = self.layout, self.network
+        first = np.cumsum([0, *(pool.count for pool in layout.pools)])
+
+        def table(name: str, values: list[int]) -> str:
+            return f"static const int64_t {name}[] = {{{', '.join(map(str, values)) or '0'}}};"
+
+        fills = [
+            f"    fill(a + {place + form.origin}, &(const form){value_text(form)}, {c_float(value)});"
+            for (value, form), place in layout.fills.items()
+        ]
+        starts = [
+            f"        {self.calls.fill_pointer(getattr(slot.op, 'fill', 0.0), layout.forms[slot.number])},"
+            for slot in network.slots  # type: ignore[attr-defined]
+        ]
+        lines = [
+            table("buffers_start", [p.start + p.form.origin for p in layout.pools]),
+            table("buffers_floats", [p.form.floats for p in layout.pools]),
+            table("buffers_first", [int(n) for n in first[:-1]]),
+            table("slot_buffers", [layout.pool_of[f.number] for f in network.slots]),
+            table("fresh_buffers", [layout.pool_of[f.number] for f in layout.fresh]),
+            self._c("states"),
+            "static void fill_constants(ef_stream *s) {", "    float *const a = s->arena;", "    (void)a;", "    (void)fill;",
+            *fills, "}", "",
+            "static void start_states(ef_stream *s) {", "    float *const a = s->arena;", "    (void)a;",
+            "    const float *const start[EF_SLOTS + 1] = {", *starts, "        NULL,", "    };", "    keep(s, start);", "}", "",
+        ]  # fmt: skip
+        return "\n".join(lines)
+
+    def _step(self, calls_by_op: list[tuple[Op, list[str]]]) -> str:
+        network = self.network
+        lines = [self._c("call"), "int ef_step(ef_stream *s, const float *frames, float *logits) {",
+                 "    if (!s || !frames || !logits) return EF_BAD_ARGUMENT;", "    float *const a = s->arena;",
+                 "    (void)a;"]  # fmt: skip
+        lines += [f"    const int64_t {name} = s->counter[{i}];" for i, name in enumerate(network.counters)]
+        lines += [f"    (void){name};" for name in network.counters]
+        label = None
+        for op, calls in calls_by_op:
+            if op.label != label and calls:
+                label = op.label
+                lines.append(f"    /* {safe(label)} */")
+            lines += [f"    {call}" for call in calls]
+        size = network.logits[0].channels
+        lines += [
+            f"    memcpy(logits + {i * size}, {self.calls.pointer(frame)}, {size} * sizeof(float));"
+            for i, frame in enumerate(network.logits)
+        ]
+        following = [
+            f"        {self.calls.pointer(after, like=slot)},"
+            for slot, after in zip(network.slots, network.slot_next, strict=True)
+        ]
+        lines += ["    const float *const next[EF_SLOTS + 1] = {", *following, "        NULL,", "    };", "    keep(s, next);"]
+        lines += [f"    s->counter[{i}] = {text};" for i, text in enumerate(network.counter_next)]
+        lines += ["    return EF_OK;", "}", ""]
+        return "\n".join(lines)
+
+
+def _comment(notes: list[str]) -> str:
+    return "/* " + "\n   ".join(safe(line) for line in notes) + " */\n"
+
+
+def _header(sizes: dict[str, object], notes: list[str], stem: str, metadata: Metadata | None) -> str:
+    guard = "EF_" + "".join(c.upper() if c.isalnum() else "_" for c in stem) + "_H"
+    return (
+        (_C / "header.h").read_text(encoding="utf-8")
+        .replace("@NOTES@", _comment(notes)).replace("@GUARD@", guard)
+        .replace("@MODEL@", _model_facts(metadata) if metadata else "").replace("@SIZES@", "\n".join(
+            f"#define EF_{name.upper()} {sizes[name]}"
+            for name in ("frames", "channels", "height", "width", "classes", "clip", "memory_bytes", "weight_bytes")
+        ))
+    )  # fmt: skip
+
+
+def _model_facts(metadata: Metadata) -> str:
+    """What a program needs beside the network: labels and preprocessing."""
+    pre = metadata.preprocess
+    lists = {"mean": pre.mean, "std": pre.std}
+    rows = [f"#define EF_SCALE {c_float(pre.scale)} /* a value becomes (pixel * EF_SCALE - EF_MEAN) / EF_STD */"]
+    rows += [f"#define EF_{name.upper()} {{{', '.join(c_float(float(v)) for v in values)}}}" for name, values in lists.items()]
+    rows.append(
+        f"#define EF_FIRST_FRAMES {metadata.feature_delay + 1} /* predictions mean something from the step with this frame on */"
+    )
+    if metadata.labels:
+        rows.append(f"#define EF_LABELS {{{', '.join(json.dumps(label) for label in metadata.labels)}}}")
+    return "/* The model's own: channels come as " + pre.color + ". */\n" + "\n".join(rows)

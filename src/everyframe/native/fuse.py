@@ -1,0 +1,239 @@
+"""Fewer passes over memory: sums of convolutions become one, residuals and activations move into their producer, chains of
+element-wise operators become one loop, and what nobody reads is dropped.
+
+A fused operator stands where its last part stood, so that everything it reads is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from everyframe.native import ir
+from everyframe.native.ir import Activation, Conv, Frame, Map, Network, Op
+
+#: activations that a convolution can apply to what it has in registers; others become a Map
+IN_REGISTERS = ("sigmoid", "silu", "tanh", "hardswish", "relu6")
+_MAX_INPUTS = 16
+
+
+class _Uses:
+    """Who reads each frame."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.readers: dict[int, list[Op]] = {}
+        self.pinned = {frame.number for frame in (*network.slot_next, *network.logits)}
+        for op in network.ops:
+            for frame in op.reads():
+                self.readers.setdefault(frame.number, []).append(op)
+
+    def only_by(self, frame: Frame, *ops: Op) -> bool:
+        return frame.number not in self.pinned and all(any(r is op for op in ops) for r in self.readers.get(frame.number, ()))
+
+    def merge(self, old: Op, new: Op) -> None:
+        """`new` takes over what `old` made and read."""
+        frame = self.network.made.pop(id(old))
+        self.network.made[id(new)] = frame
+        frame.op, new.order, new.label = new, old.order, old.label
+        for read in {f.number: f for f in old.reads()}.values():
+            readers = [r for r in self.readers.get(read.number, ()) if r is not old and r is not new]
+            self.readers[read.number] = readers
+        for read in new.reads():
+            if not any(r is new for r in self.readers.setdefault(read.number, [])):
+                self.readers[read.number].append(new)
+
+
+def fuse(network: Network) -> Network:
+    """Changes `network` in place and returns it."""
+    drop_unread(network)
+    uses = _Uses(network)
+    for op in list(network.ops):
+        if isinstance(op, Map) and id(op) in network.made:
+            _fuse_into_convolution(network, uses, op) or _as_silu(network, uses, op)
+    for op in list(network.ops):
+        if isinstance(op, Map) and id(op) in network.made:
+            _fuse_maps(network, uses, op)
+    network.ops = sorted((op for op in network.ops if id(op) in network.made), key=lambda op: op.order)
+    drop_unread(network)
+    _in_order(network)
+    return network
+
+
+def drop_unread(network: Network) -> None:
+    wanted = {frame.number for frame in (*network.slot_next, *network.logits, *network.slots)}
+    kept: list[Op] = []
+    for op in sorted(network.ops, key=lambda op: op.order)[::-1]:
+        if network.out(op).number in wanted:
+            kept.append(op)
+            wanted |= {frame.number for frame in op.reads()}
+    network.ops = kept[::-1]
+    network.made = {id(op): network.made[id(op)] for op in network.ops}
+
+
+def _in_order(network: Network) -> None:
+    """Producers before readers, otherwise in the order of the ONNX nodes."""
+    done: set[int] = set()
+    ordered: list[Op] = []
+
+    def visit(op: Op) -> None:
+        if id(op) in done:
+            return
+        done.add(id(op))
+        for frame in op.reads():
+            visit(frame.op)
+        ordered.append(op)
+
+    for op in network.ops:
+        visit(op)
+    network.ops = [op for op in ordered if id(op) in network.made]
+
+
+def _conv(network: Network, uses: _Uses, frame: Frame, *readers: Op) -> Conv | None:
+    """The convolution that makes a frame which nobody else reads."""
+    return frame.op if isinstance(frame.op, Conv) and uses.only_by(frame, *readers) else None
+
+
+def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
+    if len(op.steps) != 1:
+        return False
+    function, operands = op.steps[0]
+    out = network.out(op)
+    frames = [op.inputs[a[1]] for a in operands if a[0] == "in"]
+    if any(frame.shape != out.shape for frame in frames):
+        return False
+    if function == "add" and len(frames) == 2 and frames[0] is not frames[1]:
+        return _fuse_sum(network, uses, op, frames) or _fuse_residual(network, uses, op, frames)
+    if function == "mul" and len(frames) == 2:
+        return _fuse_silu(network, uses, op, frames)
+    if len(frames) == 1 and operands[0][0] == "in" and (conv := _conv(network, uses, frames[0], op)) and not conv.residual_last:
+        activation = _activation(conv.activation, function, operands)
+        if activation is not None:
+            conv.activation = activation
+            uses.merge(op, conv)
+            return True
+    return False
+
+
+def _activation(before: Activation, function: str, operands: tuple) -> Activation | None:
+    numbers = [a[1] for a in operands[1:] if a[0] == "num"]
+    if function == "max" and numbers and numbers[0] <= before.high:
+        return replace(before, low=max(before.low, numbers[0]))
+    if function == "min" and numbers and numbers[0] >= before.low:
+        return replace(before, high=min(before.high, numbers[0]))
+    if before.idle and not numbers and function in IN_REGISTERS:
+        return Activation(function)
+    return None
+
+
+def _fuse_sum(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
+    """Two convolutions of one geometry, added: one with the taps of both."""
+    one, two = (_conv(network, uses, frame, op) for frame in frames)
+    if one is None or two is None or not all(c.activation.idle and not c.residual_last for c in (one, two)):
+        return False
+    if (one.strides, one.pads, one.dilations, one.depthwise) != (two.strides, two.pads, two.dilations, two.depthwise):
+        return False
+    if one.taps[0].weight.shape[2:] != two.taps[0].weight.shape[2:] or (one.residual and two.residual):
+        return False
+    first, last = (one, two) if one.order < two.order else (two, one)
+    last.taps = first.taps + last.taps
+    last.frames |= first.frames
+    last.residual = first.residual or last.residual
+    if first.bias is not None:
+        last.bias = first.bias if last.bias is None else first.bias + last.bias
+        last.bias_key = (*first.bias_key, *last.bias_key)
+    network.made.pop(id(first))
+    for frame in first.reads():
+        uses.readers[frame.number] = [r for r in uses.readers[frame.number] if r is not first]
+    uses.merge(op, last)
+    return True
+
+
+def _fuse_residual(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
+    candidates = [(c, other) for frame, other in (frames, frames[::-1]) if (c := _conv(network, uses, frame, op))]
+    candidates = [(c, other) for c, other in candidates if c.residual is None]
+    if not candidates:
+        return False
+    conv, other = max(candidates, key=lambda pair: pair[0].order)
+    conv.residual, conv.residual_last = other, not conv.activation.idle
+    uses.merge(op, conv)
+    return True
+
+
+def _silu_of(network: Network, frames: list[Frame]) -> tuple[Frame, Map] | None:
+    """x and the sigmoid in x * sigmoid(x)."""
+    for x, gate in (frames, frames[::-1]):
+        if isinstance(gate.op, Map) and gate.op.inputs == [x] and gate.op.steps == [("sigmoid", (("in", 0),))]:
+            return x, gate.op
+    return None
+
+
+def _fuse_silu(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
+    found = _silu_of(network, frames)
+    if found is None or not uses.only_by(network.out(found[1]), op):
+        return False
+    x, gate = found
+    conv = _conv(network, uses, x, op, gate)
+    if conv is None or not conv.activation.idle or conv.residual_last:
+        return False
+    conv.activation = Activation("silu")
+    network.made.pop(id(gate))
+    uses.merge(op, conv)
+    return True
+
+
+def _as_silu(network: Network, uses: _Uses, op: Map) -> bool:
+    """x * sigmoid(x) as one step, so that x has one reader less."""
+    if len(op.steps) != 1 or op.steps[0][0] != "mul" or len(op.inputs) != 2:
+        return False
+    found = _silu_of(network, op.inputs)
+    if found is None or not uses.only_by(network.out(found[1]), op) or found[0].shape != network.out(op).shape:
+        return False
+    x, gate = found
+    network.made.pop(id(gate))
+    op.inputs, op.steps = [x], [("silu", (("in", 0),))]
+    uses.readers[x.number] = [r for r in uses.readers[x.number] if r is not gate and r is not op] + [op]
+    return True
+
+
+def _fuse_maps(network: Network, uses: _Uses, op: Map) -> None:
+    """Element-wise operators that only this one reads are computed inside it."""
+    out = network.out(op)
+    while True:
+        inner = next(
+            (
+                f.op for f in op.inputs
+                if isinstance(f.op, Map) and f.shape == out.shape and uses.only_by(f, op)
+                and len({*map(id, op.inputs), *map(id, f.op.inputs)}) <= _MAX_INPUTS
+            ),
+            None,
+        )  # fmt: skip
+        if inner is None:
+            return
+        frame = network.out(inner)
+        inputs = [f for f in dict.fromkeys([*inner.inputs, *op.inputs]) if f is not frame]
+        shift = len(inner.steps)
+
+        def moved(operand: tuple, source: list[Frame], base: int, frame=frame, inputs=inputs, shift=shift) -> tuple:  # type: ignore[no-untyped-def]
+            if operand[0] == "in":
+                read = source[operand[1]]
+                return ("tmp", shift - 1) if read is frame else ("in", inputs.index(read))
+            return ("tmp", operand[1] + base) if operand[0] == "tmp" else operand
+
+        steps = [(f, tuple(moved(a, inner.inputs, 0) for a in args)) for f, args in inner.steps]
+        steps += [(f, tuple(moved(a, op.inputs, shift) for a in args)) for f, args in op.steps]
+        network.made.pop(id(inner))
+        for read in inner.inputs:
+            uses.readers[read.number] = [r for r in uses.readers[read.number] if r is not inner] + [op]
+        op.inputs, op.steps = inputs, steps
+
+
+def layer_bytes(op: Conv) -> int:
+    """Size of a convolution's weights."""
+    return sum(int(np.prod(tap.weight.shape)) * 4 for tap in op.taps) + (0 if op.bias is None else op.bias.nbytes)
+
+
+def produced(network: Network, frame: Frame) -> bool:
+    """Is the frame computed in each step (not a state, a constant or a choice)?"""
+    return not isinstance(frame.op, ir.StateIn | ir.Fill | ir.Constant | ir.Select)

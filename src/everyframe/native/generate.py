@@ -1,0 +1,98 @@
+"""ONNX model -> C source: trace, fuse, lay out, emit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from everyframe.native.blob import Blob
+from everyframe.native.emit import Emitter, Source
+from everyframe.native.fuse import fuse
+from everyframe.native.ir import Conv, Network
+from everyframe.native.layout import Layout, plan
+from everyframe.native.pack import Packer
+from everyframe.native.target import Target
+from everyframe.native.trace import trace
+from everyframe.program.contract import StateSpec, metadata_of
+from everyframe.program.passes.fold import fold
+
+
+def digest(model: onnx.ModelProto) -> str:
+    """sha256 of the model, which names it in the cache and ties code, weights and model together."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def generate(
+    model: onnx.ModelProto,
+    states: Sequence[StateSpec],
+    target: Target,
+    *,
+    where: object = "model",
+    stem: str = "model",
+    command: str = "",
+) -> tuple[Source, Layout, Target]:
+    """The C file of a model. Raises ModelError and UnsupportedOperator; nothing is written.
+
+    Also returns the target that was chosen: one with narrower blocks where that skips more zeros.
+    command: how the file is made again, for its header. stem: its name without the ending.
+    """
+    from everyframe import __version__
+
+    key = digest(model)
+    network = fuse(trace(model if states else _folded(model), states, where))
+    target = _fitting(network, target)
+    layout = plan(network, target.block, borders=not target.scalar)
+    notes = [
+        f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
+        f"Make it again with:  {command or 'everyframe compile MODEL.onnx --emit-c DIR'}",
+        f"Model:               sha256 {key}",
+        f"Compile it with:     cc {' '.join((*target.flags, *BASE_FLAGS))} -c {stem}.c  (link with -lm -lpthread)",
+        "Define EF_NO_THREADS to do without threads, EF_STATIC_ARENA for memory in the data section,",
+        "EF_EMBED='\"FILE.weights\"' for the weights in the data section.",
+        "",
+        "Letters: C channels, H height, W width, k taps (frames that a convolution reads), VL channels in a vector.",
+        *_memory_table(layout, key),
+    ]
+    source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
+    return source, layout, target
+
+
+def _fitting(network: Network, target: Target) -> Target:
+    """The target, or its narrow form if zeros in the weights save clearly more there."""
+    weights = [tap.weight for op in network.ops if isinstance(op, Conv) and not op.depthwise for tap in op.taps]
+    zeros = sum(w.size - np.count_nonzero(w) for w in weights)
+    if target.narrow is None or zeros < _SPARSE * sum(w.size for w in weights):
+        return target
+    saved = []
+    for candidate in (target, target.narrow):
+        packer = Packer(network, plan(network, candidate.block, borders=True), candidate, Blob())
+        packer.pack()
+        saved.append(packer.cycles / max(packer.dense_cycles, 1))
+    return target.narrow if saved[1] * _NARROW_COSTS < saved[0] else target
+
+
+#: below this share of zeros nobody looks for them
+_SPARSE = 0.2
+#: time of dense convolutions with narrow blocks, relative to wide ones
+_NARROW_COSTS = 1.08
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A clip network as exporters leave it, without the nodes that only compute shapes. A step network has none of them."""
+    return fold(model) if len(model.graph.input[0].type.tensor_type.shape.dim) == 5 else model
+
+
+#: besides the target's: sums may be contracted to fused multiply-adds, tables of integers lie among the floats
+BASE_FLAGS = ("-std=gnu11", "-ffp-contract=fast", "-fno-strict-aliasing", "-fno-math-errno")
+
+
+def _memory_table(layout: Layout, key: str) -> list[str]:
+    rows = [
+        ("states and what becomes one", 4 * layout.state_floats),
+        ("what was before the first frame", 4 * (layout.zero_floats + sum(form.floats for _, form in layout.fills))),
+        ("everything within a step", 4 * layout.peak_floats),
+    ]
+    return ["", "Arena, in bytes:", *(f"    {bytes_:>12,}  {what}" for what, bytes_ in rows)]

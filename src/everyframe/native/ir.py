@@ -1,0 +1,305 @@
+"""What a network is between ONNX and C: frames, and operators that each make one frame.
+
+A *frame* is (C, H, W), H = W = 1 for vectors; a *plane* is one channel of it. ONNX tensors are arrays of planes (`Planes`),
+so Concat, Slice, Reshape, Transpose and the like only rearrange references and cost nothing at run time; a clip and a step of
+several frames are the same thing: many frames. Counters and masks are arrays of C expressions (`Scalars`).
+
+Letters: C channels, H height, W width, k taps (frames that a convolution reads).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_SHIFT = 24  # a plane is frame number << _SHIFT | channel
+
+
+@dataclass(eq=False)
+class Frame:
+    """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments."""
+
+    number: int
+    channels: int
+    height: int
+    width: int
+    op: Op
+    label: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+    @property
+    def floats(self) -> int:
+        return self.channels * self.height * self.width
+
+    def planes(self) -> np.ndarray:
+        """References to all channels, (C,) int64."""
+        return (self.number << _SHIFT) + np.arange(self.channels, dtype=np.int64)
+
+
+def split_plane(plane: int) -> tuple[int, int]:
+    """(frame number, channel) of a reference."""
+    return int(plane) >> _SHIFT, int(plane) & ((1 << _SHIFT) - 1)
+
+
+@dataclass
+class Planes:
+    """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
+    axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
+    four axes; such a tensor can only be reshaped and transposed.
+    """
+
+    array: np.ndarray
+    space: tuple[int, int] | None
+    merged: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.space is None:
+            return self.array.shape
+        height, width = self.space
+        return (*self.array.shape, height * width) if self.merged else (*self.array.shape, height, width)
+
+
+@dataclass
+class Scalars:
+    """A small tensor of C expressions (object array of str), over the integer states. kind: 'int', 'bool' or 'float'."""
+
+    array: np.ndarray
+    kind: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+
+Value = Planes | Scalars | np.ndarray
+
+
+# -- operators ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Op:
+    """order: position of the ONNX node; label: its name."""
+
+    order: int
+    label: str
+
+    def reads(self) -> list[Frame]:
+        """Frames whose values are read, in any order, each as often as it is named."""
+        return []
+
+
+@dataclass(eq=False)
+class Input(Op):
+    """Frame `index` of what the caller hands over."""
+
+    index: int = 0
+
+
+@dataclass(eq=False)
+class StateIn(Op):
+    """Frame `row` of a state tensor, as the last step left it."""
+
+    slot: int = 0
+    fill: float = 0.0
+
+
+@dataclass(eq=False)
+class Fill(Op):
+    """The same value everywhere."""
+
+    value: float = 0.0
+
+
+@dataclass(eq=False)
+class Constant(Op):
+    """data: (C, H, W) float32."""
+
+    data: np.ndarray = field(default_factory=lambda: np.zeros((1, 1, 1), np.float32))
+
+
+@dataclass(eq=False)
+class Select(Op):
+    """Either of two frames, by a condition on the counters: a choice of pointers, no copy."""
+
+    condition: str = ""
+    yes: Frame = None  # type: ignore[assignment]
+    no: Frame = None  # type: ignore[assignment]
+
+    def reads(self) -> list[Frame]:
+        return [self.yes, self.no]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """y = name(x), then clamped to [low, high]. name: 'none' or one of maps.UNARY."""
+
+    name: str = "none"
+    low: float = -np.inf
+    high: float = np.inf
+
+    @property
+    def idle(self) -> bool:
+        return self == Activation()
+
+
+@dataclass(eq=False)
+class Tap:
+    """One kernel of a convolution and what it meets. weight: (Cout, Cin, kh, kw), or (C, 1, kh, kw) depthwise. key: names the
+    weight, so that frames of one layer share it. planes: (Cin,) references; those of a Fill with 0 (time padding) are skipped.
+    """
+
+    weight: np.ndarray
+    key: tuple
+    planes: np.ndarray
+
+
+@dataclass(eq=False)
+class Conv(Op):
+    """out = activation(sum over taps of conv2d + bias + residual), or activation(...) + residual if `residual_last`.
+
+    strides, dilations: (y, x); pads: (top, left). A fully connected layer is one with a kernel as large as its frame.
+    """
+
+    taps: list[Tap] = field(default_factory=list)
+    bias: np.ndarray | None = None
+    bias_key: tuple = ()
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    depthwise: bool = False
+    residual: Frame | None = None
+    residual_last: bool = False
+    activation: Activation = Activation()
+    frames: dict[int, Frame] = field(default_factory=dict)  # the frames that `planes` refer to, by number
+
+    def reads(self) -> list[Frame]:
+        numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))
+        used = [self.frames[n] for n in numbers if not is_zero(self.frames[n])]
+        return used + ([self.residual] if self.residual else [])
+
+
+@dataclass(eq=False)
+class Pool(Op):
+    """kind: 'max' or 'avg'. parts: the frames of the window. A padded value never wins a max; it counts as 0 in a mean if
+    `count_pads`. pads: (top, left, bottom, right)."""
+
+    kind: str = "max"
+    parts: list[Frame] = field(default_factory=list)
+    kernel: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    count_pads: bool = False
+    depth: int = 1  # frames of the whole window, padded ones included where they count
+
+    def reads(self) -> list[Frame]:
+        return self.parts
+
+
+@dataclass(eq=False)
+class Reduce(Op):
+    """(C, 1, 1): mean, sum or max over space and over `parts`."""
+
+    kind: str = "mean"
+    parts: list[Frame] = field(default_factory=list)
+
+    def reads(self) -> list[Frame]:
+        return self.parts
+
+
+@dataclass(eq=False)
+class Gather(Op):
+    """Copies planes of any frames into one frame."""
+
+    planes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    frames: dict[int, Frame] = field(default_factory=dict)
+
+    def reads(self) -> list[Frame]:
+        return [self.frames[n] for n in dict.fromkeys(frame_numbers(self.planes))]
+
+
+@dataclass(eq=False)
+class Window(Op):
+    """out[y, x] = source[y * strides[0] + origin[0], ...]; `value` where that lies outside. Crops, pads and thins out."""
+
+    source: Frame = None  # type: ignore[assignment]
+    origin: tuple[int, int] = (0, 0)
+    strides: tuple[int, int] = (1, 1)
+    value: float = 0.0
+
+    def reads(self) -> list[Frame]:
+        return [self.source]
+
+
+@dataclass(eq=False)
+class Flatten(Op):
+    """(C, H, W) -> (C*H*W, 1, 1)."""
+
+    source: Frame = None  # type: ignore[assignment]
+
+    def reads(self) -> list[Frame]:
+        return [self.source]
+
+
+#: a step of a Map: (function, operands); operands are ('in', i), ('tmp', i), ('num', value) or ('expr', C text)
+Step = tuple[str, tuple[tuple, ...]]
+
+
+@dataclass(eq=False)
+class Map(Op):
+    """Element-wise: `steps` in order, the last is the result. inputs: frames of the same H, W or 1 x 1 (one value a channel)."""
+
+    inputs: list[Frame] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def reads(self) -> list[Frame]:
+        return self.inputs
+
+
+def is_zero(frame: Frame) -> bool:
+    return isinstance(frame.op, Fill) and frame.op.value == 0
+
+
+def frame_numbers(planes: np.ndarray) -> list[int]:
+    """Numbers of the frames that planes refer to, in order of first use."""
+    return list(dict.fromkeys((np.asarray(planes).ravel() >> _SHIFT).tolist()))
+
+
+def channels_of(planes: np.ndarray) -> np.ndarray:
+    return np.asarray(planes) & ((1 << _SHIFT) - 1)
+
+
+def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:
+    """The same channels of other frames: frames maps old numbers to frames."""
+    numbers, channels = np.asarray(planes) >> _SHIFT, channels_of(planes)
+    table = {n: frames[n].number for n in set(numbers.ravel().tolist())}
+    return np.vectorize(lambda n: table[int(n)], otypes=[np.int64])(numbers) * (1 << _SHIFT) + channels
+
+
+@dataclass
+class Network:
+    """A traced network. ops: in order of execution. made: the frame each op makes. slots: the StateIn frames, with what each
+    holds after the step; counters: integer states as (name, C expression of the next value). logits: the answer's frames."""
+
+    ops: list[Op]
+    made: dict[int, Frame]  # id(op) -> frame
+    frames: dict[int, Frame]
+    slots: list[Frame]
+    slot_next: list[Frame]
+    counters: list[str]
+    counter_next: list[str]
+    tables: list[np.ndarray]
+    logits: list[Frame]
+    input_shape: tuple[int, ...]  # of one frame, (C, H, W)
+    input_count: int
+    clip: bool  # the caller hands over (C, T, H, W) instead of (N, C, H, W)
+    output_shape: tuple[int, ...]
+
+    def out(self, op: Op) -> Frame:
+        return self.made[id(op)]

@@ -1,0 +1,270 @@
+"""Where every frame lies: its blocks and borders, and its place in the one arena.
+
+A frame is stored as (C / block, H + borders, W + borders, block): `block` channels side by side, so that one vector holds a
+position's channels. Borders of zeros are what convolutions read as padding; nobody writes them, so frames with borders share
+memory only with frames of the same form, and stay clean.
+
+Frames that a state keeps live in pools, one for each form: a pool has as many buffers as states can hold plus those that a step
+fills, so that a step always finds free ones and moving a state is moving a pointer. Everything else shares the rest of the arena
+by lifetime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from everyframe.native import ir
+from everyframe.native.ir import Conv, Frame, Network
+
+_ALIGN = 16  # floats: 64 bytes
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a frame of (channels, height, width) lies in memory. Borders in positions."""
+
+    channels: int
+    height: int
+    width: int
+    block: int
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.channels // self.block)
+
+    @property
+    def row(self) -> int:
+        """Floats from one row to the next."""
+        return (self.width + self.left + self.right) * self.block
+
+    @property
+    def plane(self) -> int:
+        """Floats from one block of channels to the next."""
+        return (self.height + self.top + self.bottom) * self.row
+
+    @property
+    def origin(self) -> int:
+        """Floats before position (0, 0) of channel 0, which is where a frame's pointer points."""
+        return self.top * self.row + self.left * self.block
+
+    @property
+    def floats(self) -> int:
+        return -(-(self.blocks * self.plane) // _ALIGN) * _ALIGN
+
+    @property
+    def bordered(self) -> bool:
+        return bool(self.top or self.left or self.bottom or self.right)
+
+    def offset(self, channel: int, y: int = 0, x: int = 0) -> int:
+        """Floats from the frame's pointer to a value."""
+        return channel // self.block * self.plane + y * self.row + x * self.block + channel % self.block
+
+
+@dataclass
+class Pool:
+    """Buffers of one form. start: floats from the arena's beginning."""
+
+    form: Form
+    count: int
+    start: int = 0
+
+
+@dataclass
+class Layout:
+    """forms, places: by frame number; a place is floats from the arena's beginning to the buffer, for frames with a fixed one.
+    pool_of: frame number -> pool, for states and what becomes one. fresh: those frames, in the order of their pointers.
+    zeros: place of a region of zeros. fills: (value, form) -> place of a frame full of it.
+    """
+
+    block: int
+    forms: dict[int, Form] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+    pools: list[Pool] = field(default_factory=list)
+    pool_of: dict[int, int] = field(default_factory=dict)
+    fresh: list[Frame] = field(default_factory=list)
+    zeros: int = 0
+    zero_floats: int = 0
+    fills: dict[tuple[float, Form], int] = field(default_factory=dict)
+    floats: int = 0
+    state_floats: int = 0
+    peak_floats: int = 0  # of the part that is shared by lifetime
+
+
+class _Groups:
+    """Frames that must have the same form: union and find."""
+
+    def __init__(self) -> None:
+        self.parent: dict[int, int] = {}
+
+    def find(self, number: int) -> int:
+        root = number
+        while self.parent.get(root, root) != root:
+            root = self.parent[root]
+        while self.parent.get(number, number) != root:
+            self.parent[number], number = root, self.parent[number]
+        return root
+
+    def join(self, one: int, two: int) -> None:
+        self.parent[self.find(one)] = self.find(two)
+
+
+def sources(frame: Frame) -> list[Frame]:
+    """The frames whose buffer a pointer to `frame` may point to."""
+    if isinstance(frame.op, ir.Select):
+        return [*sources(frame.op.yes), *sources(frame.op.no)]
+    return [frame]
+
+
+def plan(network: Network, block: int, borders: bool) -> Layout:
+    """block: channels side by side, 1 for planes. borders: whether convolutions want zeros around their input."""
+    layout = Layout(block)
+    _forms(network, layout, borders)
+    _pools(network, layout)
+    _fixed(network, layout)
+    _shared(network, layout)
+    return layout
+
+
+def _forms(network: Network, layout: Layout, borders: bool) -> None:
+    groups = _Groups()
+    pairs = [(op, network.out(op)) for op in network.ops]
+    for op, out in pairs:
+        if isinstance(op, ir.Select):
+            for other in (op.yes, op.no):
+                if not isinstance(other.op, ir.Fill):
+                    groups.join(out.number, other.number)
+    for slot, after in zip(network.slots, network.slot_next, strict=True):
+        if not isinstance(after.op, ir.Fill):
+            groups.join(slot.number, after.number)
+    border: dict[int, tuple[int, int, int, int]] = {}
+    planar = {groups.find(out.number) for op, out in pairs if isinstance(op, ir.Input) and out.channels < layout.block}
+    for op, out in pairs:
+        if isinstance(op, Conv) and not op.depthwise:
+            if borders:
+                _want_borders(op, out, groups, border)
+            if op.residual:
+                planar.discard(groups.find(op.residual.number))
+            continue
+        if isinstance(op, Conv) and borders:
+            _want_borders(op, out, groups, border)
+        if not isinstance(op, ir.Select):
+            planar -= {groups.find(frame.number) for frame in op.reads()}
+    for op, out in pairs:  # what is computed comes in blocks
+        if not isinstance(op, ir.Input | ir.Select | ir.StateIn | ir.Gather | ir.Fill):
+            planar.discard(groups.find(out.number))
+    for frame in {f.number: f for op, out in pairs for f in (out, *op.reads())}.values():
+        root = groups.find(frame.number)
+        edge = border.get(root, (0, 0, 0, 0))
+        layout.forms[frame.number] = Form(*frame.shape, 1 if root in planar else layout.block, *edge)
+
+
+def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
+    kernel = op.taps[0].weight.shape[2:]
+    for frame in {f.number: f for f in op.reads() if f is not op.residual}.values():
+        sizes = (frame.height, frame.width)
+        ends = [
+            max(0, (o - 1) * s + (k - 1) * d - p - (n - 1))
+            for o, s, k, d, p, n in zip((out.height, out.width), op.strides, kernel, op.dilations, op.pads, sizes, strict=True)
+        ]
+        root = groups.find(frame.number)
+        old = border.get(root, (0, 0, 0, 0))
+        border[root] = tuple(map(max, old, (*op.pads, *ends)))  # type: ignore[assignment]
+
+
+def _pools(network: Network, layout: Layout) -> None:
+    kept = {f.number: f for after in network.slot_next for f in sources(after)}
+    layout.fresh = [
+        network.out(op) for op in network.ops
+        if network.out(op).number in kept and not isinstance(op, ir.StateIn | ir.Fill | ir.Constant | ir.Select)
+    ]  # fmt: skip
+    index: dict[Form, int] = {}
+    for frame in (*network.slots, *layout.fresh):
+        form = layout.forms[frame.number]
+        if form not in index:
+            index[form] = len(layout.pools)
+            layout.pools.append(Pool(form, 0))
+        layout.pool_of[frame.number] = index[form]
+        layout.pools[index[form]].count += 1
+    place = 0
+    for pool in layout.pools:
+        pool.start = place
+        place += pool.count * pool.form.floats
+    layout.floats = layout.state_floats = place
+
+
+def _fixed(network: Network, layout: Layout) -> None:
+    """Regions that are written once: zeros, and frames full of another value. A fill takes the form of what it stands in for."""
+    wanted: dict[tuple[float, Form], None] = {}
+    for op in network.ops:
+        for frame in op.reads():
+            if isinstance(frame.op, ir.Fill):
+                like = network.out(op) if isinstance(op, ir.Select) else frame
+                wanted[frame.op.value, layout.forms[like.number]] = None
+    for slot, after in zip(network.slots, network.slot_next, strict=True):
+        form = layout.forms[slot.number]
+        wanted[slot.op.fill, form] = None  # type: ignore[attr-defined]
+        if isinstance(after.op, ir.Fill):
+            wanted[after.op.value, form] = None
+    layout.zero_floats = max((form.floats for value, form in wanted if value == 0), default=0)
+    layout.zeros, layout.floats = layout.floats, layout.floats + layout.zero_floats
+    for value, form in wanted:
+        if value != 0:
+            layout.fills[value, form], layout.floats = layout.floats, layout.floats + form.floats
+
+
+def _shared(network: Network, layout: Layout) -> None:
+    """Places for what lives within one step: first fit by lifetime; frames with borders share only with their like."""
+    last: dict[int, int] = {}
+    for i, op in enumerate(network.ops):
+        for read in op.reads():
+            for frame in sources(read):
+                last[frame.number] = i
+    ends = {**last, **{f.number: len(network.ops) for frame in network.logits for f in sources(frame)}}
+    for i, op in enumerate(network.ops):  # a choice is read later than what it chooses from
+        if isinstance(op, ir.Select):
+            end = ends.get(network.out(op).number, i)
+            for frame in sources(network.out(op)):
+                ends[frame.number] = max(ends.get(frame.number, 0), end)
+    own = [
+        (i, network.out(op)) for i, op in enumerate(network.ops)
+        if ir_is_computed(op) and network.out(op).number not in layout.pool_of
+    ]  # fmt: skip
+    base = layout.floats
+    plain = [(i, ends.get(f.number, i), f) for i, f in own if not layout.forms[f.number].bordered]
+    top = _first_fit(((i, e, f.number, layout.forms[f.number].floats) for i, e, f in plain), layout.places, base)
+    by_form: dict[Form, list[tuple[int, int, Frame]]] = {}
+    for i, f in own:
+        form = layout.forms[f.number]
+        if form.bordered:
+            by_form.setdefault(form, []).append((i, ends.get(f.number, i), f))
+    for form, frames in by_form.items():
+        top = _first_fit(((i, e, f.number, form.floats) for i, e, f in frames), layout.places, top)
+    layout.peak_floats = top - base
+    layout.floats = top
+
+
+def ir_is_computed(op: ir.Op) -> bool:
+    """Does the operator write a buffer of its own in each step?"""
+    return not isinstance(op, ir.StateIn | ir.Fill | ir.Constant | ir.Select)
+
+
+def _first_fit(frames: Iterable[tuple[int, int, int, int]], places: dict[int, int], base: int) -> int:
+    """frames: (born, last read, number, floats), by birth. Returns the end of what was used."""
+    live: list[tuple[int, int, int]] = []  # (start, end, last read), by start
+    top = base
+    for born, dies, number, floats in frames:
+        live = [entry for entry in live if entry[2] >= born]
+        start = base
+        for begin, end, _ in sorted(live):
+            if begin - start >= floats:
+                break
+            start = max(start, end)
+        places[number] = start
+        live.append((start, start + floats, dies))
+        top = max(top, start + floats)
+    return top

@@ -1,0 +1,98 @@
+"""A compiled model in this process: the library, and streams on it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everyframe.errors import EngineError, StateError
+from everyframe.native import artifact
+from everyframe.native.emit import MAX_THREADS
+from everyframe.native.target import runs_here
+
+_ERRORS = {
+    -1: "an argument it cannot take",
+    -2: "too little memory",
+    -3: "weights that do not belong to this code",
+    -4: "no threads from the system",
+}
+
+
+class Library:
+    """Code and weights, shared by all streams. Raises ModelError and EngineError for what cannot be loaded."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.facts: dict[str, Any] = artifact.read(path)
+        if not runs_here(self.facts["cpu"]):
+            raise EngineError(
+                "The compiled model is for another processor.", where=path, got=self.facts["cpu"],
+                hint="compile it on this machine, or with --cpu generic",
+            )  # fmt: skip
+        try:
+            self.code = ctypes.CDLL(str(self.path.resolve()))
+        except OSError as error:
+            raise EngineError("The compiled model cannot be loaded.", where=path, got=str(error)) from None
+        size, pointer = ctypes.c_size_t, ctypes.c_void_p
+        self.code.ef_init.argtypes = [pointer, size, pointer, size, ctypes.c_int, ctypes.POINTER(pointer)]
+        for name in ("ef_step", "ef_reset", "ef_free"):
+            getattr(self.code, name).argtypes = [pointer] * (3 if name == "ef_step" else 1)
+        self.code.ef_free.restype = None
+        f = self.facts
+        frame = (f["height"], f["width"])
+        self.input_shape = (1, f["channels"], f["frames"], *frame) if f["clip"] else (f["frames"], f["channels"], *frame)
+
+    def start(self, threads: int) -> LibraryStream:
+        return LibraryStream(self, threads)
+
+
+class LibraryStream:
+    """One stream: its arena and threads. Not thread-safe."""
+
+    def __init__(self, library: Library, threads: int) -> None:
+        self.library = library
+        size = library.facts["memory_bytes"]
+        try:
+            raw = np.empty(size + 64, np.uint8)
+        except MemoryError:
+            raise EngineError("There is not enough memory for a stream.", where=library.path, expected=f"{size} bytes") from None
+        start = -raw.ctypes.data % 64
+        memory = raw[start : start + size]
+        handle = ctypes.c_void_p()
+        count = max(1, min(threads, MAX_THREADS))
+        code = library.code.ef_init(memory.ctypes.data, size, None, 0, count, ctypes.byref(handle))
+        if code:
+            raise EngineError("The compiled model cannot start a stream.", where=library.path, got=_ERRORS.get(code, code))
+        self._handle = handle
+        # the last reference to the memory is the finalizer's, so that the threads end before it is freed
+        self._close = weakref.finalize(self, _free, library, handle, memory)
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        """frames: float32 of the library's input shape -> logits (1, classes)."""
+        if tuple(frames.shape) != self.library.input_shape:
+            raise StateError(
+                "The frames do not have the shape this code was made for.",
+                expected=self.library.input_shape,
+                got=tuple(frames.shape),
+            )
+        frames = np.ascontiguousarray(frames, np.float32)
+        logits = np.empty((1, self.library.facts["classes"]), np.float32)
+        code = self.library.code.ef_step(self._handle, frames.ctypes.data, logits.ctypes.data)
+        if code:
+            raise EngineError("The compiled model failed.", where=self.library.path, got=_ERRORS.get(code, code))
+        return logits
+
+    def reset(self) -> None:
+        self.library.code.ef_reset(self._handle)
+
+    def close(self) -> None:
+        self._close()
+
+
+def _free(library: Library, handle: ctypes.c_void_p, memory: np.ndarray) -> None:
+    library.code.ef_free(handle)

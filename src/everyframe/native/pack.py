@@ -1,0 +1,302 @@
+"""Convolutions as tables: which values each group of output channels reads, and the weights in that order.
+
+One form serves every kernel size, stride, dilation, group and sparsity: a list of *entries*, each an offset (channel and place in
+the kernel) and the weights of 8 to 24 output channels for it. An entry whose weights are all zero does not exist, so zeros that
+training left (kernel groups, blocks, filters, grouped convolutions) cost nothing. Entries are ordered
+
+    slice (as many input channels as keep their weights in the nearest cache) > source (a frame) > channel > row > column
+
+A *source* is one frame that the convolution reads; a null pointer stands for time padding and is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from everyframe.native import ir
+from everyframe.native.blob import Blob
+from everyframe.native.ir import Conv, Frame
+from everyframe.native.layout import Form, Layout
+from everyframe.native.target import Target
+
+_WORDS = 4  # of a group's row in the table
+
+
+@dataclass
+class Layer:
+    """A convolution that several frames may share. cells: per tap (source (Cin,), channel (Cin,)), source -1 for none.
+    forms: of each source. fields: what the C structure holds."""
+
+    number: int
+    key: tuple
+    op: Conv
+    out: Form
+    residual: Form | None
+    cells: list[tuple[np.ndarray, np.ndarray]]
+    forms: list[Form]
+    fields: dict[str, object] = field(default_factory=dict)
+    macs: int = 0  # of a frame; zeros that cannot be skipped count too
+    kept: float = 1.0  # share of the weights that are there
+
+    @property
+    def kind(self) -> str:
+        return "depthwise" if self.op.depthwise else "conv"
+
+
+@dataclass
+class Call:
+    layer: Layer
+    frames: list[Frame | None]  # of each source
+
+
+class Packer:
+    def __init__(self, network: ir.Network, layout: Layout, target: Target, blob: Blob) -> None:
+        self.network, self.layout, self.target, self.blob = network, layout, target, blob
+        self.cycles = self.dense_cycles = 0.0  # estimated for all table convolutions: as they are, and without zeros
+        self.layers: list[Layer] = []
+        self.calls: dict[int, Call] = {}
+
+    def pack(self) -> None:
+        """Fills `layers` and `calls` (by id of the operator)."""
+        ops = [op for op in self.network.ops if isinstance(op, Conv)]
+        cells = {id(op): [self._cells(op, tap) for tap in op.taps] for op in ops}
+        holes = {key: sum(int((numbers < 0).sum()) for numbers, _ in each) for key, each in cells.items()}
+        known: dict[tuple, list[Layer]] = {}
+        for op in sorted(ops, key=lambda op: (holes[id(op)], op.order)):
+            key = self._key(op)
+            for layer in known.get(key, ()):
+                frames = self._matched(layer, cells[id(op)])
+                if frames is not None:
+                    self.calls[id(op)] = Call(layer, frames)
+                    break
+            else:
+                layer, frames = self._new(op, key, cells[id(op)])
+                known.setdefault(key, []).append(layer)
+                self.calls[id(op)] = Call(layer, frames)
+        for layer in self.layers:
+            if self.target.scalar:
+                self._pack_scalar(layer)
+            elif layer.op.depthwise:
+                self._pack_depthwise(layer)
+            else:
+                self._pack_table(layer)
+
+    # -- which frames are one layer -------------------------------------------------------------------------------------------
+
+    def _key(self, op: Conv) -> tuple:
+        out = self.network.out(op)
+        residual = self.layout.forms[op.residual.number] if op.residual else None
+        return (
+            tuple(tap.key for tap in op.taps), op.bias_key, op.strides, op.pads, op.dilations, op.depthwise, op.activation,
+            residual, op.residual_last, self.layout.forms[out.number],
+        )  # fmt: skip
+
+    def _cells(self, op: Conv, tap: ir.Tap) -> tuple[np.ndarray, np.ndarray]:
+        numbers = tap.planes >> 24
+        zero = [n for n in set(numbers.tolist()) if ir.is_zero(op.frames[n])]
+        return np.where(np.isin(numbers, zero), -1, numbers), ir.channels_of(tap.planes)
+
+    def _new(self, op: Conv, key: tuple, cells: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Layer, list[Frame | None]]:
+        made: list[tuple[np.ndarray, np.ndarray]] = []
+        frames: list[Frame] = []
+        for numbers, channels in cells:
+            source = np.full(len(numbers), -1)
+            for n in dict.fromkeys(numbers.tolist()):
+                if n >= 0:
+                    source[numbers == n] = len(frames)
+                    frames.append(op.frames[n])
+            made.append((source, channels))
+        residual = self.layout.forms[op.residual.number] if op.residual else None
+        forms = [self.layout.forms[f.number] for f in frames]
+        layer = Layer(len(self.layers), key, op, self.layout.forms[self.network.out(op).number], residual, made, forms)
+        self.layers.append(layer)
+        return layer, list(frames)
+
+    def _matched(self, layer: Layer, cells: list[tuple[np.ndarray, np.ndarray]]) -> list[Frame | None] | None:
+        """The frames of the layer's sources if this convolution is the layer, perhaps with frames missing."""
+        frames: list[Frame | None] = [None] * len(layer.forms)
+        for (numbers, channels), (source, wanted) in zip(cells, layer.cells, strict=True):
+            for s in set(source.tolist()):
+                here = source == s
+                own = set(numbers[here].tolist())
+                if len(own) != 1:
+                    return None
+                (number,) = own
+                if number < 0:
+                    continue
+                frame = self.network.frames[number]
+                if s < 0 or self.layout.forms[number] != layer.forms[s] or not np.array_equal(channels[here], wanted[here]):
+                    return None
+                frames[s] = frame
+        return frames
+
+    # -- scalar: kernels as ONNX has them ---------------------------------------------------------------------------------------
+
+    def _pack_scalar(self, layer: Layer) -> None:
+        op = layer.op
+        taps, (cout, _, kh, kw) = op.taps, op.taps[0].weight.shape
+        cin = max(tap.weight.shape[1] for tap in taps)  # summed convolutions may read different numbers of channels
+        wide = max(len(source) for source, _ in layer.cells)
+        weights = np.zeros((len(taps), cout, cin, kh, kw), np.float32)
+        source = np.full((len(taps), wide), -1, np.int32)
+        channel = np.zeros((len(taps), wide), np.int32)
+        for t, (tap, (sources, channels)) in enumerate(zip(taps, layer.cells, strict=True)):
+            weights[t, :, : tap.weight.shape[1]] = tap.weight
+            source[t, : len(sources)], channel[t, : len(sources)] = sources, channels
+        layer.macs = weights.size * layer.out.height * layer.out.width
+        layer.fields = {
+            "taps": len(taps), "out_channels": cout, "in_channels": source.shape[1], "per_group": cin,
+            "kernel_h": kh, "kernel_w": kw,
+            "stride_h": op.strides[0], "stride_w": op.strides[1], "pad_h": op.pads[0], "pad_w": op.pads[1],
+            "dilation_h": op.dilations[0], "dilation_w": op.dilations[1], "out_h": layer.out.height, "out_w": layer.out.width,
+            "in_h": layer.forms[0].height if layer.forms else 1, "in_w": layer.forms[0].width if layer.forms else 1,
+            "weights": self.blob.add(weights), "bias": self.blob.add(_bias(op, cout, 1)), "source": self.blob.add(source),
+            "channel": self.blob.add(channel),
+        }  # fmt: skip
+
+    # -- depthwise ---------------------------------------------------------------------------------------------------------------
+
+    def _pack_depthwise(self, layer: Layer) -> None:
+        op, block = layer.op, self.target.block
+        (channels, _, kh, kw), blocks = op.taps[0].weight.shape, layer.out.blocks
+        order = [int(source[0]) for source, _ in layer.cells]
+        used = [tap for tap, s in zip(op.taps, order, strict=True) if s >= 0]
+        padded = np.zeros((len(used), blocks * block, kh * kw), np.float32)
+        for i, tap in enumerate(used):
+            padded[i, :channels] = tap.weight.reshape(channels, kh * kw)
+        weights = padded.reshape(len(used), blocks, block, kh * kw).transpose(1, 0, 3, 2)  # (blocks, sources, taps, block)
+        (down, along), (top, left) = op.dilations, op.pads
+        places = [(y * down - top, x * along - left) for y in range(kh) for x in range(kw)]
+        offsets = [[form.offset(0, y, x) for y, x in places] for form in layer.forms]
+        strides = [[form.plane, form.row * op.strides[0]] for form in layer.forms]
+        layer.macs = channels * kh * kw * len(used) * layer.out.height * layer.out.width
+        layer.fields = {
+            "sources": len(used), "taps": kh * kw, "blocks": blocks, "rows": layer.out.height, "columns": layer.out.width,
+            "step": op.strides[1] * block,
+            "square": int((kh, kw) == (3, 3) and op.strides[1] == 1 and op.dilations[1] == 1),
+            "weights": self.blob.add(weights), "bias": self.blob.add(_bias(op, channels, block)),
+            "offsets": self.blob.add(np.array(offsets, np.int32)), "strides": self.blob.add(np.array(strides, np.int32)),
+        }  # fmt: skip
+
+    # -- everything else ---------------------------------------------------------------------------------------------------------
+
+    def _pack_table(self, layer: Layer) -> None:
+        op, block, out = layer.op, self.target.block, layer.out
+        cout = op.taps[0].weight.shape[0]
+        offsets, weights, starts = self._entries(layer)  # (entries,), (entries, Cout), first entry of each (slice, source)
+        padded = np.zeros((len(offsets), out.blocks * block), np.float32)
+        padded[:, :cout] = weights
+        groups, kept = self._groups(padded, out.blocks)
+        channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
+        layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * out.height * out.width
+        layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(
+            1, len(offsets) * out.blocks
+        )
+        dense = all(keep.all() for keep in kept)
+        rows: list[list[int]] = []
+        bounds: list[np.ndarray] = []
+        tables: list[np.ndarray] = []
+        packed: list[np.ndarray] = []
+        entry = table = 0
+        for (first, count), keep in zip(groups, kept, strict=True):
+            here = np.flatnonzero(keep)
+            bounds.append(np.searchsorted(here, starts))
+            rows.append([count, first, entry, 0 if dense else table])
+            packed.append(padded[here, first * block : (first + count) * block].ravel())
+            entry += len(here) * count * block
+            if not dense or not tables:
+                tables.append(offsets[here])
+                table += len(here)
+        slices = (len(starts) - 1) // max(1, len(layer.forms))
+        layer.fields = {
+            "sources": len(layer.forms), "slices": slices, "groups": len(groups), "positions": out.height * out.width,
+            "out_block": out.plane, "residual_block": layer.residual.plane if layer.residual else 0,
+            "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
+            "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
+            "weights": self.blob.once(
+                ("weights", layer.number), lambda: np.concatenate(packed) if entry else np.zeros(1, np.float32)
+            ),
+            "bias": self.blob.add(_bias(op, cout, block)),
+            "at": self._positions(out, out, (1, 1), (0, 0)),
+            "residual_at": self._positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
+            "in_at": tuple(self._positions(form, out, op.strides, op.pads) for form in layer.forms),
+        }  # fmt: skip
+
+    def _entries(self, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offsets and weights of all entries in order, and where each (slice, source) begins, with the end."""
+        op = layer.op
+        kh, kw = op.taps[0].weight.shape[2:]
+        lists: list[tuple[np.ndarray, np.ndarray]] = []  # per source: its channels, the weights (Cout, channels, kh, kw)
+        for (source, channel), tap in zip(layer.cells, op.taps, strict=True):
+            for s in dict.fromkeys(source[source >= 0].tolist()):
+                here = np.flatnonzero(source == s)
+                order = here[np.argsort(channel[here], kind="stable")]
+                lists.append((channel[order], tap.weight[:, order]))
+        most = max((len(c) for c, _ in lists), default=1)
+        total = sum(len(c) for c, _ in lists) * kh * kw
+        slices = 1 if layer.out.height * layer.out.width == 1 else max(1, round(total / self.target.slice))
+        step = -(-most // slices)
+        offsets, weights, starts = [], [], [0]
+        for first in range(0, most, step):
+            for (channels, kernel), form in zip(lists, layer.forms, strict=True):
+                part = channels[first : first + step]
+                places = [(y * op.dilations[0], x * op.dilations[1]) for y in range(kh) for x in range(kw)]
+                grid = np.array([form.offset(int(c), y, x) for c in part for y, x in places], np.int64)
+                offsets.append(grid)
+                weights.append(kernel[:, first : first + step].transpose(1, 2, 3, 0).reshape(len(grid), len(kernel)))
+                starts.append(starts[-1] + len(grid))
+        if not offsets:
+            return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), np.array([0, 0])
+        return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
+
+    def _groups(self, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
+        """Groups of blocks (first, count) that one kernel computes, and which entries each has: the cheapest for these zeros."""
+        block = self.target.block
+        per_block = (weights.reshape(len(weights), blocks, block) != 0).any(2)  # (entries, blocks)
+        best: tuple[float, list, list] | None = None
+        for plan in self._splits(blocks):
+            kept = [per_block[:, first : first + count].any(1) for first, count in plan]
+            cost = sum(float(keep.sum()) * self._cycles(count) for (_, count), keep in zip(plan, kept, strict=True))
+            if best is None or cost < best[0]:
+                best = (cost, plan, kept)
+        cost, plan, kept = best or (0.0, [], [])
+        self.cycles += cost
+        self.dense_cycles += min(sum(self._cycles(count) for _, count in split) for split in self._splits(blocks)) * len(weights)
+        return plan, kept
+
+    def _splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
+        """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
+        heights = [h for h, _ in self.target.tiles]
+        for tallest in heights[::-1]:
+            plan, first = [], 0
+            while first < blocks:
+                left = blocks - first
+                count = max(h for h in heights if h <= min(left, tallest))
+                if left - count == 1 and left % 2 == 0 and left // 2 in heights:
+                    count = left // 2
+                plan.append((first, count))
+                first += count
+            yield plan
+
+    def _cycles(self, height: int) -> float:
+        """Of one entry and position: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
+        positions = dict(self.target.tiles)[height]
+        return max(height * positions, height + positions + 1) / (1 if self.target.block == 16 else 2) / positions
+
+    def _positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
+        """Table of the offsets at which the kernel stands for each output position."""
+        if form is None:
+            return 0
+        y, x = np.mgrid[: out.height, : out.width]
+        table = (y * strides[0] - pads[0]) * form.row + (x * strides[1] - pads[1]) * form.block
+        return self.blob.add(table.astype(np.int32))
+
+
+def _bias(op: Conv, channels: int, block: int) -> np.ndarray:
+    padded = np.zeros(-(-channels // block) * block, np.float32)
+    if op.bias is not None:
+        padded[:channels] = op.bias
+    return padded
