@@ -1,6 +1,6 @@
 """Runs all benchmarks, one after another, and writes their tables into docs/benchmarks.md.
 
-    python benchmarks/run.py                     all of them, about a quarter of an hour; run it on a machine that does nothing else
+    python benchmarks/run.py                     all of them, a quarter of an hour; run it on a machine that does nothing else
     python benchmarks/run.py startup --quick     one of them, for a look: results go to out/bench, the page stays as it is
     python benchmarks/run.py --tables            only writes the page again, from benchmarks/results
     python benchmarks/run.py --check             fails if the page does not show what is in benchmarks/results
