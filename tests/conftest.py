@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from everyframe.errors import EngineError
+from everyframe.native.build import compiler
+from everyframe.native.target import target
+
 # The same examples on every machine; `pytest --hypothesis-profile=explore` draws new ones. Time is never asserted.
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, print_blob=True)
@@ -42,6 +46,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return ORDER.index(folder) if folder in ORDER else len(ORDER)
 
     items.sort(key=place)
+    if (missing := _no_compiler()) is not None:
+        for item in items:
+            if "native" in item.nodeid or "compile.md" in item.nodeid:
+                item.add_marker(pytest.mark.skip(reason=missing))
+
+
+def _no_compiler() -> str | None:
+    """Why nothing can be compiled here; None if something can."""
+    try:
+        compiler(target("native"))
+    except EngineError as error:
+        return f"{error.what} {error.hint}"
+    return None
 
 
 @pytest.fixture
