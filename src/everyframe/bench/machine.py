@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from everyframe.runtime.engine import cores
+
 #: packages whose versions decide about speed
 PACKAGES = ("everyframe", "onnxruntime", "onnx", "numpy", "av")
 #: vector instructions by the flag that /proc/cpuinfo has for them, widest first; they decide more than the name does
@@ -22,7 +24,7 @@ def describe(*packages: str) -> dict[str, Any]:
     """
     return {
         "cpu": _cpu(),
-        "cores": _cores(),
+        "cores": cores(),
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -60,13 +62,6 @@ def _cpu() -> str:
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     unit = next((shown for flag, shown in UNITS.items() if flag in flags), None)
     return f"{name} ({unit})" if unit else name
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def _memory_gib() -> float | None:

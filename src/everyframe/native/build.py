@@ -20,6 +20,7 @@ from everyframe.native import artifact
 from everyframe.native.emit import Source
 from everyframe.native.generate import BASE_FLAGS, digest, generate
 from everyframe.native.target import Target
+from everyframe.program.cache import cache_folder
 from everyframe.program.contract import StateSpec, check_writable, write_bytes
 
 _ROOM = Path(__file__).resolve().parent
@@ -79,7 +80,7 @@ def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.
 
 def cached(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, say: Any = None) -> Path:
     """The library of a model, compiled on first use. say: called with a line before long work."""
-    folder = cache_folder()
+    folder = cache_folder("native")
     key = hashlib.sha256(f"{digest(model)} {target} {_own_digest()}".encode()).hexdigest()[:32]
     path = folder / f"{key}.so"
     if path.exists():
@@ -90,15 +91,6 @@ def cached(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, 
     source, _, fitting = generate(model, states, target, where=where)
     folder.mkdir(parents=True, exist_ok=True)
     return link(source, fitting, model, path)
-
-
-def cache_folder() -> Path:
-    """$EVERYFRAME_CACHE, else `everyframe` in the user's cache folder."""
-    own = os.environ.get("EVERYFRAME_CACHE")
-    if own:
-        return Path(own) / "native"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "everyframe" / "native"
 
 
 @cache

@@ -7,6 +7,7 @@ stream (its state). The tests in tests/engines hold every engine to the same beh
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -66,3 +67,11 @@ def load(name: str, job: Job) -> Network:
     except ImportError as error:
         raise EngineError(f"The engine {name} is not installed.", got=str(error), hint="choose --engine ort") from None
     return loader(job)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1

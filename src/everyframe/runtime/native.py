@@ -12,7 +12,7 @@ from everyframe.native import artifact
 from everyframe.native.build import cached
 from everyframe.native.library import Library, LibraryStream
 from everyframe.native.target import target
-from everyframe.runtime.engine import Job
+from everyframe.runtime.engine import Job, cores
 
 
 def load(job: Job) -> NativeNetwork:
@@ -22,7 +22,7 @@ def load(job: Job) -> NativeNetwork:
 class NativeNetwork:
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.threads = job.threads or _cores()
+        self.threads = job.threads or cores()
         if artifact.is_library(job.where):
             self.library = Library(job.where)
             return
@@ -48,13 +48,6 @@ class NativeRun:
 
     def reset(self) -> None:
         self.stream.reset()
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def _say(line: str) -> None:

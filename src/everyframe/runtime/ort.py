@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import onnx
 import onnxruntime
 
 from everyframe.errors import EngineError
-from everyframe.runtime.engine import Job
+from everyframe.runtime.engine import Job, cores
 from everyframe.runtime.states import Rotation, without_copies
 
 
@@ -23,7 +22,7 @@ class OrtNetwork:
         self.job = replace(job, model=onnx.ModelProto())  # the session has its own copy of the weights
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = job.threads or _cores()
+        options.intra_op_num_threads = job.threads or cores()
         options.inter_op_num_threads = 1
         # threads that spin while they wait take the cores from the decoder and from everybody else: with two cores and some
         # load a step took 44 ms instead of 14, and a camera's pauses were burnt
@@ -97,13 +96,6 @@ class OrtRun:
         if value is None:
             value = self._values[id(buffer)] = onnxruntime.OrtValue.ortvalue_from_numpy(buffer)  # shares the memory
         return value
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def _short(error: Exception) -> str:

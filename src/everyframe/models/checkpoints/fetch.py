@@ -28,6 +28,7 @@ from typing import IO, Any, NoReturn
 from everyframe.errors import OutputError, WeightsError
 from everyframe.models.checkpoints.progress import bar
 from everyframe.models.checkpoints.published import Published, find, published, read_published_labels
+from everyframe.program.cache import cache_folder as everyframe_cache
 
 __all__ = ["Progress", "Published", "cache_folder", "fetch", "find", "published", "read_published_labels"]
 
@@ -43,15 +44,7 @@ RETRIED = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may pass
 
 def cache_folder() -> Path:
     """Where weights are kept: $EVERYFRAME_CACHE/weights, or everyframe/weights in the platform's folder for caches."""
-    if own := os.environ.get("EVERYFRAME_CACHE"):
-        return Path(own).expanduser() / "weights"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "everyframe" / "weights"
+    return everyframe_cache("weights")
 
 
 def fetch(

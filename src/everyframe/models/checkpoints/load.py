@@ -27,6 +27,7 @@ WRAPPERS = (
     "model",
 )  # a checkpoint's key for the network's own tensors
 PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile and wrapping trainers
+AS_TRAINED = "choose the network, the number of frames and the frame size it was trained with"
 SHOWN = 8  # keys listed in an error before "and n more"
 
 
@@ -120,7 +121,7 @@ def _who_fits(state: Mapping[str, Tensor], written: Sequence[formats.Format], na
     }
     if fitting:
         return f"it fits {' or '.join(sorted(fitting))}"
-    return "choose the network, the number of frames and the frame size it was trained with"
+    return AS_TRAINED
 
 
 def _fits(state: Mapping[str, Tensor], written: formats.Format, entry: Entry) -> bool:
@@ -218,7 +219,7 @@ def load_into(
     *,
     head: str | None,
     where: object,
-    hint: Callable[[], str] = lambda: "choose the network, the number of frames and the frame size it was trained with",
+    hint: Callable[[], str] = lambda: AS_TRAINED,
 ) -> tuple[str, ...]:
     """Fills `net` strictly and returns notes. head: key prefix of the classifier, which may have another class count.
 
