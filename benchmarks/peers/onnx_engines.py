@@ -16,7 +16,7 @@ from everyframe.program.contract import load, metadata_of
 from everyframe.runtime.states import Rotation, plan, without_copies
 
 
-def _ort(model: bytes, threads: int, spin: bool = True) -> onnxruntime.InferenceSession:
+def ort_session(model: bytes, threads: int, spin: bool = True) -> onnxruntime.InferenceSession:
     """spin: idle threads keep their core for a while, onnxruntime's default."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
@@ -25,24 +25,27 @@ def _ort(model: bytes, threads: int, spin: bool = True) -> onnxruntime.Inference
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _openvino(model: Any, threads: int) -> Any:
-    import openvino
-
-    settings = {
+def openvino_settings(threads: int) -> dict[str, Any]:
+    return {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_HYPER_THREADING": True,  # or it would use one thread of a core with two
     }
-    return openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+
+def _openvino(model: Any, threads: int) -> Any:
+    import openvino
+
+    return openvino.Core().compile_model(model, "CPU", openvino_settings(threads)).create_infer_request()
 
 
 class OrtClip:
     name = "clip network, onnxruntime"
 
     def __init__(self, path: Path, threads: int) -> None:
-        self.session = _ort(path.read_bytes(), threads)
+        self.session = ort_session(path.read_bytes(), threads)
         self.input = self.session.get_inputs()[0].name
 
     def step(self, clip: np.ndarray) -> np.ndarray:
@@ -67,7 +70,7 @@ class OrtHostLoop:
     def __init__(self, path: Path, threads: int) -> None:
         model = load(path)
         self.specs = metadata_of(model, path).states
-        self.session = _ort(model.SerializeToString(), threads, spin=False)
+        self.session = ort_session(model.SerializeToString(), threads, spin=False)
         self.names = ["logits", *(spec.output for spec in self.specs)]
         self.state = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in self.specs}
 

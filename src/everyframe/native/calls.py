@@ -22,12 +22,23 @@ _WORTH_SHARING = 60_000
 ACTIVATIONS = ("none", "sigmoid", "silu", "tanh", "hardswish", "relu6")
 
 
+@dataclass(frozen=True)
+class Work:
+    """One call of a kernel. label: the ONNX node's name. macs: multiply-adds; bytes: weights and tables that it reads."""
+
+    label: str
+    kernel: str
+    macs: int = 0
+    bytes: int = 0
+
+
 @dataclass
 class Text:
     """Collects the parts of the file."""
 
     tables: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    work: list[Work] = field(default_factory=list)  # of each call of a kernel
     known: dict[str, str] = field(default_factory=dict)  # text of a structure -> its name
     counts: dict[str, int] = field(default_factory=dict)
     maps: dict[maps.MapForm, int] = field(default_factory=dict)
@@ -87,6 +98,9 @@ class Calls:
             self.text.calls.append(f"const float *{self._name(frame)} = {op.condition} ? {yes} : {no};")
             return
         self._declare(frame)
+        call = self.packer.calls.get(id(op))
+        kernel = call.layer.kind if call else type(op).__name__.lower()
+        self.text.work.append(Work(op.label, kernel, call.layer.macs, call.layer.bytes) if call else Work(op.label, kernel))
         handler: Any = {
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window,

@@ -11,7 +11,7 @@ import numpy as np
 
 from everyframe.native import blob as blobs
 from everyframe.native import ir, maps
-from everyframe.native.calls import Calls, safe, value_text
+from everyframe.native.calls import Calls, Work, safe, value_text
 from everyframe.native.ir import Network, Op
 from everyframe.native.layout import Layout
 from everyframe.native.lower_elementwise import c_float
@@ -33,6 +33,7 @@ class Source:
     weights: bytes
     facts: dict[str, object]
     layers: list[Layer]
+    work: list[Work]  # the step's calls of kernels, in order
     macs: int
 
 
@@ -60,6 +61,7 @@ class Emitter:
             self.calls.blob.to_bytes(self.model_hash),
             sizes,
             self.calls.packer.layers,
+            self.calls.text.work,
             self.calls.macs,
         )
 
@@ -98,13 +100,22 @@ class Emitter:
         return parts
 
     def _tiles(self) -> str:
-        """The convolution kernels of this processor, every width up to the widest."""
-        widest = dict(self.target.tiles)
-        made = [f"CONV_TILE({h}, {p})" for h, most in widest.items() for p in range(1, most + 1)]
-        top, most = max(widest), max(widest.values())
-        rows = ["    {NULL" + "".join(f", conv_{h}x{p}" for p in range(1, widest.get(h, 0) + 1)) + "}," for h in range(top + 1)]
-        table = f"static void (*const conv_tiles[{top + 1}][{most + 1}])(const tile_job *, int32_t, int32_t) = {{"
-        wide = f"static const int32_t conv_widest[] = {{{', '.join(str(widest.get(h, 0)) for h in range(top + 1))}}};"
+        """The convolution kernels that this network needs, and a table of them by kind, height and length of a run."""
+        runs, kinds = dict(self.target.runs), self.calls.packer.kinds
+        used: dict[tuple[int, int], set[tuple[int, int]]] = {kind: set() for kind in kinds}
+        for shape in (layer.shape for layer in self.calls.packer.layers if layer.shape):
+            for height in shape.heights:
+                count = -(-shape.columns // runs[height])
+                used[shape.step, shape.spans] |= {(height, shape.columns // count), (height, -(-shape.columns // count))}
+        made = [f"CONV_TILE({h}, {q}, {step}, {spans})" for step, spans in kinds for h, q in sorted(used[step, spans])]
+        rows = [
+            f"    [{n}][{h}][{q}] = conv_{h}x{q}_{step}_{spans},"
+            for n, (step, spans) in enumerate(kinds) for h, q in sorted(used[step, spans])
+        ]  # fmt: skip
+        top, most = max(runs), max(runs.values())
+        table = f"static void (*const conv_tiles[{len(kinds)}][{top + 1}][{most + 1}])" \
+                "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
+        wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
         return "\n".join([*made, "", table, *rows, "};", wide, ""])
 
     def _sizes(self) -> dict[str, object]:
@@ -123,7 +134,7 @@ class Emitter:
         values = {
             "VL": self.target.block, "EF_HEAD_BYTES": self._sizes()["head_bytes"], "EF_COUNTERS": len(network.counters),
             "EF_SLOTS": len(network.slots), "EF_FRESH": len(layout.fresh), "EF_BUFFERS": sum(p.count for p in layout.pools),
-            "EF_STATE_FLOATS": layout.state_floats, "EF_MAX_THREADS": MAX_THREADS,
+            "EF_CALLS": len(self.calls.text.work), "EF_STATE_FLOATS": layout.state_floats, "EF_MAX_THREADS": MAX_THREADS,
             "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer in self.calls.packer.layers)]),
             "EF_WEIGHT_FORMAT": blobs.FORMAT, "EF_WEIGHT_WORDS": f"{self.calls.blob.words + 16}u",
             "EF_MODEL_HASH": f"UINT64_C(0x{self.model_hash:016x})",

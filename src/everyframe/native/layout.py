@@ -157,6 +157,12 @@ def _forms(network: Network, layout: Layout, borders: bool) -> None:
     for op, out in pairs:  # what is computed comes in blocks
         if not isinstance(op, ir.Input | ir.Select | ir.StateIn | ir.Gather | ir.Fill):
             planar.discard(groups.find(out.number))
+    convs = [op for op, _ in pairs if isinstance(op, Conv)]
+    while mixed := [  # a convolution goes through all that it reads in the same steps
+        roots for op in convs if (roots := {groups.find(f.number) for f in op.frames.values() if not ir.is_zero(f)}) & planar
+        and roots - planar
+    ]:  # fmt: skip
+        planar -= set().union(*mixed)
     for frame in {f.number: f for op, out in pairs for f in (out, *op.reads())}.values():
         root = groups.find(frame.number)
         edge = border.get(root, (0, 0, 0, 0))

@@ -4,7 +4,7 @@ One form serves every kernel size, stride, dilation, group and sparsity: a list 
 the kernel) and the weights of 8 to 24 output channels for it. An entry whose weights are all zero does not exist, so zeros that
 training left (kernel groups, blocks, filters, grouped convolutions) cost nothing. Entries are ordered
 
-    slice (as many input channels as keep their weights in the nearest cache) > source (a frame) > channel > row > column
+    slice (as many input channels as keep their weights in the nearest cache) > source (a frame) > span > row > channel > column
 
 A *source* is one frame that the convolution reads; a null pointer stands for time padding and is skipped.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -23,6 +24,17 @@ from everyframe.native.layout import Form, Layout
 from everyframe.native.target import Target
 
 _WORDS = 4  # of a group's row in the table
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
+    position's input to the next; spans: see `c/conv.c`; heights: vectors of its groups."""
+
+    columns: int
+    step: int
+    spans: int
+    heights: tuple[int, ...]
 
 
 @dataclass
@@ -38,7 +50,9 @@ class Layer:
     cells: list[tuple[np.ndarray, np.ndarray]]
     forms: list[Form]
     fields: dict[str, object] = field(default_factory=dict)
+    shape: Shape | None = None
     macs: int = 0  # of a frame; zeros that cannot be skipped count too
+    bytes: int = 0  # of the weights
     kept: float = 1.0  # share of the weights that are there
 
     @property
@@ -57,6 +71,7 @@ class Packer:
         self.network, self.layout, self.target, self.blob = network, layout, target, blob
         self.cycles = self.dense_cycles = 0.0  # estimated for all table convolutions: as they are, and without zeros
         self.layers: list[Layer] = []
+        self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
         self.calls: dict[int, Call] = {}
 
     def pack(self) -> None:
@@ -173,6 +188,7 @@ class Packer:
         offsets = [[form.offset(0, y, x) for y, x in places] for form in layer.forms]
         strides = [[form.plane, form.row * op.strides[0]] for form in layer.forms]
         layer.macs = channels * kh * kw * len(used) * layer.out.height * layer.out.width
+        layer.bytes = weights.nbytes
         layer.fields = {
             "sources": len(used), "taps": kh * kw, "blocks": blocks, "rows": layer.out.height, "columns": layer.out.width,
             "step": op.strides[1] * block,
@@ -210,24 +226,42 @@ class Packer:
             if not dense or not tables:
                 tables.append(offsets[here])
                 table += len(here)
-        slices = (len(starts) - 1) // max(1, len(layer.forms))
+        layer.bytes = 4 * entry
+        flat = _is_flat(layer)
+        layer.shape = Shape(
+            columns=out.height * out.width if flat else out.width,
+            step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
+            spans=3 if self._has_edges(layer, flat) else 1,
+            heights=tuple(sorted({count for _, count in groups})),
+        )
+        kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans)
+        if kind not in self.kinds:
+            self.kinds.append(kind)
+        in_slice = max(1, len(layer.forms)) * layer.shape.spans * kernel_rows
         layer.fields = {
-            "sources": len(layer.forms), "slices": slices, "groups": len(groups), "positions": out.height * out.width,
-            "out_block": out.plane, "residual_block": layer.residual.plane if layer.residual else 0,
+            "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(groups),
+            "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
+            "kind": self.kinds.index(kind), "spans": layer.shape.spans, "out_block": out.plane, "out_row": out.row,
+            "residual_block": layer.residual.plane if layer.residual else 0,
+            "residual_row": layer.residual.row if layer.residual else 0,
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
             "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
             "weights": self.blob.once(
                 ("weights", layer.number), lambda: np.concatenate(packed) if entry else np.zeros(1, np.float32)
             ),
-            "bias": self.blob.add(_bias(op, cout, block)),
-            "at": self._positions(out, out, (1, 1), (0, 0)),
-            "residual_at": self._positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
-            "in_at": tuple(self._positions(form, out, op.strides, op.pads) for form in layer.forms),
+            "bias": self.blob.add(_bias(op, cout, block)), "reach": self.blob.add(_reach(layer)),
+            "in_first": tuple(form.offset(0, -op.pads[0], -op.pads[1]) for form in layer.forms),
+            "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
 
+    def _has_edges(self, layer: Layer, flat: bool) -> bool:
+        """Is every run of positions a whole row, with columns of the kernel that miss its ends?"""
+        op, kw, columns = layer.op, layer.op.taps[0].weight.shape[3], layer.out.width
+        return not flat and kw > 1 and op.strides[1] == 1 and 1 < columns <= min(most for _, most in self.target.runs)
+
     def _entries(self, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Offsets and weights of all entries in order, and where each (slice, source) begins, with the end."""
-        op = layer.op
+        """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
+        op, width = layer.op, layer.out.width
         kh, kw = op.taps[0].weight.shape[2:]
         lists: list[tuple[np.ndarray, np.ndarray]] = []  # per source: its channels, the weights (Cout, channels, kh, kw)
         for (source, channel), tap in zip(layer.cells, op.taps, strict=True):
@@ -237,19 +271,26 @@ class Packer:
                 lists.append((channel[order], tap.weight[:, order]))
         most = max((len(c) for c, _ in lists), default=1)
         total = sum(len(c) for c, _ in lists) * kh * kw
-        slices = 1 if layer.out.height * layer.out.width == 1 else max(1, round(total / self.target.slice))
+        slices = 1 if layer.out.height * width == 1 else max(1, round(total / self.target.slice))
         step = -(-most // slices)
+        at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
+        spans = [np.arange(kw)]
+        if self._has_edges(layer, _is_flat(layer)):
+            size = layer.forms[0].width if layer.forms else width
+            left, right = at < 0, (at >= 0) & (at + width - 1 >= size)
+            spans = [np.flatnonzero(mask) for mask in (left, ~left & ~right, right)]
         offsets, weights, starts = [], [], [0]
         for first in range(0, most, step):
             for (channels, kernel), form in zip(lists, layer.forms, strict=True):
-                part = channels[first : first + step]
-                places = [(y * op.dilations[0], x * op.dilations[1]) for y in range(kh) for x in range(kw)]
-                grid = np.array([form.offset(int(c), y, x) for c in part for y, x in places], np.int64)
-                offsets.append(grid)
-                weights.append(kernel[:, first : first + step].transpose(1, 2, 3, 0).reshape(len(grid), len(kernel)))
-                starts.append(starts[-1] + len(grid))
+                part, cut = channels[first : first + step], kernel[:, first : first + step]
+                for columns, y in product(spans, range(kh)):
+                    places = [(int(c), y * op.dilations[0], x * op.dilations[1]) for c in part for x in columns.tolist()]
+                    offsets.append(np.array([form.offset(*place) for place in places], np.int64))
+                    weights.append(cut[:, :, y, columns].transpose(1, 2, 0).reshape(len(places), len(kernel)))
+                    starts.append(starts[-1] + len(places))
         if not offsets:
-            return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), np.array([0, 0])
+            none = np.zeros(1 + len(spans) * kh, np.int64)
+            return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), none
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
     def _groups(self, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
@@ -269,7 +310,7 @@ class Packer:
 
     def _splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
         """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
-        heights = [h for h, _ in self.target.tiles]
+        heights = [h for h, _ in self.target.runs]
         for tallest in heights[::-1]:
             plan, first = [], 0
             while first < blocks:
@@ -283,7 +324,7 @@ class Packer:
 
     def _cycles(self, height: int) -> float:
         """Of one entry and position: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
-        positions = dict(self.target.tiles)[height]
+        positions = dict(self.target.runs)[height]
         return max(height * positions, height + positions + 1) / (1 if self.target.block == 16 else 2) / positions
 
     def _positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
@@ -293,6 +334,27 @@ class Packer:
         y, x = np.mgrid[: out.height, : out.width]
         table = (y * strides[0] - pads[0]) * form.row + (x * strides[1] - pads[1]) * form.block
         return self.blob.add(table.astype(np.int32))
+
+
+def _is_flat(layer: Layer) -> bool:
+    """Can a small picture be one row of positions? Its convolution has no kernel, and no frame has borders."""
+    op, forms = layer.op, [layer.out, *layer.forms, *([layer.residual] if layer.residual else [])]
+    point = op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
+    return point and layer.out.width < _WIDE and not any(form.bordered for form in forms)
+
+
+#: rows of so many positions are long enough by themselves
+_WIDE = 14
+
+
+def _reach(layer: Layer) -> np.ndarray:
+    """Per output row: the first row of the kernel that does not lie in the padding, and the one behind the last, (H, 2) int32."""
+    op, kh = layer.op, layer.op.taps[0].weight.shape[2]
+    height = max((form.height for form in layer.forms), default=1)
+    row = np.arange(layer.out.height)[:, None] * op.strides[0] - op.pads[0] + np.arange(kh) * op.dilations[0]
+    inside = (row >= 0) & (row < height)  # (H, kh)
+    first, end = inside.argmax(1), kh - inside[:, ::-1].argmax(1)
+    return np.where(inside.any(1)[:, None], np.stack([first, end], 1), 0).astype(np.int32)
 
 
 def _bias(op: Conv, channels: int, block: int) -> np.ndarray:

@@ -22,9 +22,14 @@ class Target:
     compilers: tuple[str, ...] = ("cc", "gcc", "clang")
     machine: str = ""
     note: str = ""
+    runs: tuple[tuple[int, int], ...] = ()  # the same for positions side by side, which need no pointers; empty: as `tiles`
     slice: int = 512  # entries of a convolution that are worked through before the next positions (see `pack`)
     macro: str = ""  # what a compiler defines that was called with the right flags
     narrow: Target | None = None  # the same with smaller blocks, which find more zeros in sparse weights
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            object.__setattr__(self, "runs", self.tiles)
 
     @property
     def scalar(self) -> bool:
@@ -42,10 +47,10 @@ TARGETS = {
                macro="__AVX2__"),
         Target(
             "x86-64-v4", 16, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
-            machine="x86_64", note="AVX-512", slice=1024, macro="__AVX512F__",
+            machine="x86_64", note="AVX-512", slice=1024, runs=((1, 14), (2, 14), (3, 8)), macro="__AVX512F__",
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
-                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
+                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", runs=((1, 14), (2, 14)), macro="__AVX512F__",
             ),
         ),
         Target(

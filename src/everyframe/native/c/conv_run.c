@@ -1,39 +1,42 @@
 
-/* Positions first .. first + count - 1 of one group and slice, in tiles whose sizes differ by at most one. */
-static void conv_range(const tile_job *j, int32_t height, int32_t first, int32_t count) {
-    const int32_t most = conv_widest[height], tiles = (count + most - 1) / most, small = count / tiles, large = count - small * tiles;
-    if (large) conv_tiles[height][small + 1](j, first, large);
-    conv_tiles[height][small](j, first + large * (small + 1), tiles - large);
+/* Rows y .. y + rows - 1 of one group and slice, in runs whose lengths differ by at most one. */
+static void conv_rows(const tile_job *j, int32_t height, int32_t y, int32_t rows) {
+    const conv_layer *k = j->layer;
+    const int32_t runs = (k->columns + conv_widest[height] - 1) / conv_widest[height], small = k->columns / runs;
+    const int32_t large = k->columns - small * runs;
+    if (large) conv_tiles[k->kind][height][small + 1](j, y, rows, 0, large);
+    conv_tiles[k->kind][height][small](j, y, rows, large * (small + 1), runs - large);
 }
 
-/* Positions are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Threads
-   share positions where there are many, else groups; neither changes the order in which anything is summed. */
+/* Rows are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Threads
+   share rows where there are many positions, else groups; neither changes the order in which anything is summed. */
 enum { CONV_BLOCK = 196 };
 
 static void conv(const job *g, int part, int parts) {
     const conv_layer *k = g->layer;
-    const int by_position = k->positions >= 64 * parts || k->groups < parts;
-    const int32_t p0 = by_position ? begin(k->positions, part, parts) : 0, p1 = by_position ? begin(k->positions, part + 1, parts) : k->positions;
-    const int32_t g0 = by_position ? 0 : begin(k->groups, part, parts), g1 = by_position ? k->groups : begin(k->groups, part + 1, parts);
+    const int by_row = k->rows >= parts && (k->rows * k->columns >= 64 * parts || k->groups < parts);
+    const int32_t y0 = by_row ? begin(k->rows, part, parts) : 0, y1 = by_row ? begin(k->rows, part + 1, parts) : k->rows;
+    const int32_t g0 = by_row ? 0 : begin(k->groups, part, parts), g1 = by_row ? k->groups : begin(k->groups, part + 1, parts);
     const int32_t *rows = ints(g->stream, k->group_rows), *bounds = ints(g->stream, k->bounds);
-    const int32_t stride = k->slices * k->sources + 1;
-    for (int32_t p = p0; p < p1; p += CONV_BLOCK)
+    const int32_t in_slice = k->sources * k->spans * k->kernel_rows, stride = k->slices * in_slice + 1;
+    const int32_t high = MAX(1, CONV_BLOCK / k->columns);
+    for (int32_t y = y0; y < y1; y += high)
         for (int32_t slice = 0; slice < k->slices; slice++)
             for (int32_t group = g0; group < g1; group++) {
                 const int32_t *row = rows + 4 * group;
                 const tile_job j = {
                     .layer = k,
-                    .stream = g->stream,
                     .in = g->in,
                     .out = g->out + (int64_t)row[1] * k->out_block,
                     .residual = g->residual ? g->residual + (int64_t)row[1] * k->residual_block : NULL,
                     .bias = g->stream->weights + k->bias + row[1] * VL,
                     .weights = g->stream->weights + k->weights + row[2],
-                    .bounds = bounds + (int64_t)group * stride + slice * k->sources,
+                    .bounds = bounds + (int64_t)group * stride + slice * in_slice,
                     .offsets = ints(g->stream, k->offsets) + row[3],
+                    .reach = ints(g->stream, k->reach),
                     .first = slice == 0,
                     .last = slice == k->slices - 1,
                 };
-                conv_range(&j, row[0], p, MIN(CONV_BLOCK, p1 - p));
+                conv_rows(&j, row[0], y, MIN(high, y1 - y));
             }
 }
