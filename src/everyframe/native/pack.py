@@ -271,7 +271,8 @@ class Packer:
                 lists.append((channel[order], tap.weight[:, order]))
         most = max((len(c) for c, _ in lists), default=1)
         total = sum(len(c) for c, _ in lists) * kh * kw
-        slices = 1 if layer.out.height * width == 1 else max(1, round(total / self.target.slice))
+        share = sum(np.count_nonzero(kernel) for _, kernel in lists) / max(1, sum(kernel.size for _, kernel in lists))
+        slices = 1 if layer.out.height * width == 1 else max(1, round(total * share / self.target.slice))
         step = -(-most // slices)
         at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
         spans = [np.arange(kw)]

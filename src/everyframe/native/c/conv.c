@@ -27,17 +27,19 @@ typedef struct {
     float *out;
     const float *residual, *bias, *weights;
     const int32_t *bounds, *offsets, *reach;
-    int first, last;
+    int first, last, fetch;
 } tile_job;
 
 /* Entries from .. to - 1 for the positions FIRST .. END - 1 of the run. */
-#define CONV_ENTRIES(H, STEP, FIRST, END, from, to)                                                           \
+#define CONV_ENTRIES(H, STEP, Q_,  FIRST, END, from, to)                                                           \
     do {                                                                                                      \
         const int32_t end_ = (to);                                                                            \
         int32_t e = (from);                                                                                   \
         const float *w = j->weights + (int64_t)e * (H * VL);                                                  \
         for (; e < end_; e++, w += H * VL) {                                                                  \
             const float *x = in + j->offsets[e];                                                              \
+            if (j->fetch)                                                                                     \
+                for (int i = 0; i < 4; i++) __builtin_prefetch(x + Q_ * STEP + (e % (VL / 4)) * 64 + 16 * i); \
             vf weight[H];                                                                                     \
             for (int h = 0; h < H; h++) {                                                                     \
                 weight[h] = load(w + h * VL);                                                                 \
@@ -69,14 +71,14 @@ typedef struct {
                     const float *in = j->in[s] + k->in_first[s] + (int64_t)y * k->in_row[s] + (column + run * Q) * STEP; \
                     const int32_t *bounds = j->bounds + s * k->kernel_rows * SPANS;                           \
                     if (SPANS == 1) {                                                                         \
-                        CONV_ENTRIES(H, STEP, 0, Q, bounds[top], bounds[below]);                              \
+                        CONV_ENTRIES(H, STEP, Q, 0, Q, bounds[top], bounds[below]);                              \
                         continue;                                                                             \
                     }                                                                                         \
-                    CONV_ENTRIES(H, STEP, 1, Q, bounds[top], bounds[below]);                                  \
+                    CONV_ENTRIES(H, STEP, Q, 1, Q, bounds[top], bounds[below]);                                  \
                     bounds += k->kernel_rows;                                                                 \
-                    CONV_ENTRIES(H, STEP, 0, Q, bounds[top], bounds[below]);                                  \
+                    CONV_ENTRIES(H, STEP, Q, 0, Q, bounds[top], bounds[below]);                                  \
                     bounds += k->kernel_rows;                                                                 \
-                    CONV_ENTRIES(H, STEP, 0, Q - 1, bounds[top], bounds[below]);                              \
+                    CONV_ENTRIES(H, STEP, Q, 0, Q - 1, bounds[top], bounds[below]);                              \
                 }                                                                                             \
                 if (j->last) {                                                                                \
                     if (residual && !k->residual_last)                                                        \

@@ -36,6 +36,7 @@ static void conv(const job *g, int part, int parts) {
                     .reach = ints(g->stream, k->reach),
                     .first = slice == 0,
                     .last = slice == k->slices - 1,
+                    .fetch = group == g0,
                 };
                 conv_rows(&j, row[0], y, MIN(high, y1 - y));
             }
