@@ -15,19 +15,28 @@ VIDEO_SECONDS = 10
 SEED = 0  # of the random weights: speed does not depend on them
 
 
-def clip_and_step(name: str) -> tuple[Path, Path]:
-    """(clip, step) model files of a network of the zoo. Needs torch the first time."""
+def clip(name: str) -> Path:
+    """The clip model of a network of the zoo. Needs torch the first time."""
     folder = CACHE / _source_digest()
-    clip, step = folder / f"{name}.onnx", folder / f"{name}.step.onnx"
-    if not step.exists():
+    clip = folder / f"{name}.onnx"
+    if not clip.exists():
         for old in CACHE.glob("*/*.onnx"):  # made by another state of the source: never measure those
             if old.parent != folder:
                 old.unlink()
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"exporting and converting {name}", flush=True)
+        print(f"exporting {name}", flush=True)
         everyframe.export(name, clip, seed=SEED)
-        everyframe.stream(clip, step)
-    return clip, step
+    return clip
+
+
+def clip_and_step(name: str) -> tuple[Path, Path]:
+    """(clip, step) model files of a network of the zoo."""
+    whole = clip(name)
+    step = whole.with_name(f"{name}.step.onnx")
+    if not step.exists():
+        print(f"converting {name}", flush=True)
+        everyframe.stream(whole, step)
+    return whole, step
 
 
 def video(width: int = 640, height: int = 480, fps: int = 30) -> Path:

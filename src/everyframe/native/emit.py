@@ -102,18 +102,17 @@ class Emitter:
     def _tiles(self) -> str:
         """The convolution kernels that this network needs, and a table of them by kind, height and length of a run."""
         runs, kinds = dict(self.target.runs), self.calls.packer.kinds
-        used: dict[tuple[int, int], set[tuple[int, int]]] = {kind: set() for kind in kinds}
+        used: dict[tuple[int, int], set[tuple[int, int, int]]] = {kind: set() for kind in kinds}  # (rows, height, length)
         for shape in (layer.shape for layer in self.calls.packer.layers if layer.shape):
             for height in shape.heights:
                 count = -(-shape.columns // runs[height])
-                used[shape.step, shape.spans] |= {(height, shape.columns // count), (height, -(-shape.columns // count))}
-        made = [f"CONV_TILE({h}, {q}, {step}, {spans})" for step, spans in kinds for h, q in sorted(used[step, spans])]
-        rows = [
-            f"    [{n}][{h}][{q}] = conv_{h}x{q}_{step}_{spans},"
-            for n, (step, spans) in enumerate(kinds) for h, q in sorted(used[step, spans])
-        ]  # fmt: skip
+                lengths = {shape.columns // count, -(-shape.columns // count)}
+                used[shape.step, shape.spans] |= {(r, height, q) for q in lengths for r in (1, 2)[: 1 + shape.paired]}
+        every = [(n, kind, *tile) for n, kind in enumerate(kinds) for tile in sorted(used[kind])]
+        made = [f"CONV_TILE({r}, {h}, {q}, {step}, {spans})" for _, (step, spans), r, h, q in every]
+        rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{step}_{spans}," for n, (step, spans), r, h, q in every]
         top, most = max(runs), max(runs.values())
-        table = f"static void (*const conv_tiles[{len(kinds)}][{top + 1}][{most + 1}])" \
+        table = f"static void (*const conv_tiles[{len(kinds)}][2][{top + 1}][{most + 1}])" \
                 "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
         wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
         return "\n".join([*made, "", table, *rows, "};", wide, ""])

@@ -29,11 +29,12 @@ _WORDS = 4  # of a group's row in the table
 @dataclass(frozen=True)
 class Shape:
     """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
-    position's input to the next; spans: see `c/conv.c`; heights: vectors of its groups."""
+    position's input to the next; spans, paired: see `c/conv.c`; heights: vectors of its groups."""
 
     columns: int
     step: int
     spans: int
+    paired: bool
     heights: tuple[int, ...]
 
 
@@ -230,6 +231,7 @@ class Packer:
         flat = _is_flat(layer)
         layer.shape = Shape(
             columns=out.height * out.width if flat else out.width,
+            paired=out.height > 1 and out.width > 1 and not flat and 2 * out.width <= min(most for _, most in self.target.runs),
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
             spans=3 if self._has_edges(layer, flat) else 1,
             heights=tuple(sorted({count for _, count in groups})),
@@ -241,7 +243,8 @@ class Packer:
         layer.fields = {
             "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(groups),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
-            "kind": self.kinds.index(kind), "spans": layer.shape.spans, "out_block": out.plane, "out_row": out.row,
+            "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
+            "fetch": min(4, round(1 / max(layer.kept, 0.25))), "out_block": out.plane, "out_row": out.row,
             "residual_block": layer.residual.plane if layer.residual else 0,
             "residual_row": layer.residual.row if layer.residual else 0,
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),

@@ -10,9 +10,10 @@
                 Where a run is a whole row there are three spans: entries that miss its first position, all others, those
                 that miss its last; else one.
    reach        per output row: its first kernel row that is not padding, and the one after the last
+   paired       two short rows go through the registers together
    in_first, in_row   per source: where the kernel stands for the first output position, and from one output row to the next */
 typedef struct {
-    int32_t sources, slices, groups, rows, columns, kernel_rows, kind, spans;
+    int32_t sources, slices, groups, rows, columns, kernel_rows, kind, spans, paired, fetch;
     int32_t out_block, out_row, residual_block, residual_row;
     uint32_t group_rows, bounds, offsets, weights, bias, reach;
     const int32_t *in_first, *in_row;
@@ -27,76 +28,80 @@ typedef struct {
     float *out;
     const float *residual, *bias, *weights;
     const int32_t *bounds, *offsets, *reach;
-    int first, last, fetch;
+    int first, last, fetch; /* fetch: lines of 64 bytes that each entry asks for */
 } tile_job;
 
-/* Entries from .. to - 1 for the positions FIRST .. END - 1 of the run. */
-#define CONV_ENTRIES(H, STEP, Q_,  FIRST, END, from, to)                                                           \
+/* Entries from .. to - 1 for the rows R0 .. R1 - 1 and the positions Q0 .. Q1 - 1 of the tile. The first group, for which what it reads
+   is not in the caches, fetches the next run. */
+#define CONV_ENTRIES(H, Q, STEP, R0, R1, Q0, Q1, from, to)                                                    \
     do {                                                                                                      \
         const int32_t end_ = (to);                                                                            \
         int32_t e = (from);                                                                                   \
         const float *w = j->weights + (int64_t)e * (H * VL);                                                  \
         for (; e < end_; e++, w += H * VL) {                                                                  \
             const float *x = in + j->offsets[e];                                                              \
-            if (j->fetch)                                                                                     \
-                for (int i = 0; i < 4; i++) __builtin_prefetch(x + Q_ * STEP + (e % (VL / 4)) * 64 + 16 * i); \
+            for (int32_t i = 0; i < j->fetch; i++) __builtin_prefetch(x + Q * STEP + (e * j->fetch + i) % VL * 16); \
             vf weight[H];                                                                                     \
             for (int h = 0; h < H; h++) {                                                                     \
                 weight[h] = load(w + h * VL);                                                                 \
                 PIN(weight[h]);                                                                               \
             }                                                                                                 \
-            for (int q = FIRST; q < END; q++) {                                                               \
-                vf value = splat(x[q * STEP]);                                                                \
-                PIN(value);                                                                                   \
-                for (int h = 0; h < H; h++) sum[q][h] += value * weight[h];                                   \
-            }                                                                                                 \
+            for (int r = R0; r < R1; r++)                                                                     \
+                for (int q = Q0; q < Q1; q++) {                                                               \
+                    vf value = splat(x[r * in_row + q * STEP]);                                               \
+                    PIN(value);                                                                               \
+                    for (int h = 0; h < H; h++) sum[r][q][h] += value * weight[h];                            \
+                }                                                                                             \
         }                                                                                                     \
     } while (0)
 
-/* `runs` runs of Q positions from column x on, in each of `rows` rows. STEP: floats from one position's input to the next. */
-#define CONV_TILE(H, Q, STEP, SPANS)                                                                          \
-    static void conv_##H##x##Q##_##STEP##_##SPANS(const tile_job *j, int32_t y, int32_t rows, int32_t column, int32_t runs) { \
+/* One span of a source: kernel rows that only the lower row of the tile reaches, those that both reach, those for the upper one. */
+#define CONV_SPAN(R, H, Q, STEP, Q0, Q1)                                                                      \
+    do {                                                                                                      \
+        if (R == 2) CONV_ENTRIES(H, Q, STEP, 1, 2, Q0, Q1, bounds[top[1]], bounds[MIN(top[0], below[1])]);    \
+        CONV_ENTRIES(H, Q, STEP, 0, R, Q0, Q1, bounds[top[0]], bounds[below[R - 1]]);                         \
+        if (R == 2) CONV_ENTRIES(H, Q, STEP, 0, 1, Q0, Q1, bounds[MAX(top[0], below[1])], bounds[below[0]]);  \
+    } while (0)
+
+#define CONV_EACH for (int r = 0; r < R_; r++) for (int q = 0; q < Q_; q++) for (int h = 0; h < H_; h++)
+#define CONV_REST load(residual + r * k->residual_row + (run * Q_ + q) * VL + (int64_t)h * k->residual_block)
+
+/* `runs` runs of Q positions from column x on, in R rows at once. STEP: floats from one position's input to the next. */
+#define CONV_TILE(R, H, Q, STEP, SPANS)                                                                       \
+    static void conv_##R##x##H##x##Q##_##STEP##_##SPANS(const tile_job *j, int32_t y, int32_t rows, int32_t column, int32_t runs) { \
+        enum { R_ = R, H_ = H, Q_ = Q };                                                                      \
         const conv_layer *k = j->layer;                                                                       \
-        for (const int32_t last = y + rows; y < last; y++) {                                                  \
+        for (const int32_t end = y + rows; y < end; y += R) {                                                 \
             float *out = j->out + (int64_t)y * k->out_row + column * VL;                                      \
             const float *residual = j->residual ? j->residual + (int64_t)y * k->residual_row + column * VL : NULL; \
-            const int32_t top = j->reach[2 * y], below = j->reach[2 * y + 1];                                 \
+            int32_t top[R], below[R];                                                                         \
+            for (int r = 0; r < R; r++) top[r] = j->reach[2 * (y + r)], below[r] = j->reach[2 * (y + r) + 1];  \
             for (int32_t run = 0; run < runs; run++, out += Q * VL) {                                         \
-                vf sum[Q][H];                                                                                 \
-                for (int q = 0; q < Q; q++)                                                                   \
-                    for (int h = 0; h < H; h++)                                                               \
-                        sum[q][h] = j->first ? load(j->bias + h * VL) : load(out + q * VL + (int64_t)h * k->out_block); \
+                vf sum[R][Q][H];                                                                              \
+                CONV_EACH sum[r][q][h] = j->first ? load(j->bias + h * VL)                                    \
+                                                  : load(out + r * k->out_row + q * VL + (int64_t)h * k->out_block); \
                 for (int32_t s = 0; s < k->sources; s++) {                                                    \
                     if (!j->in[s]) continue;                                                                  \
-                    const float *in = j->in[s] + k->in_first[s] + (int64_t)y * k->in_row[s] + (column + run * Q) * STEP; \
+                    const int64_t in_row = k->in_row[s];                                                      \
+                    const float *in = j->in[s] + k->in_first[s] + y * in_row + (column + run * Q) * STEP;     \
                     const int32_t *bounds = j->bounds + s * k->kernel_rows * SPANS;                           \
-                    if (SPANS == 1) {                                                                         \
-                        CONV_ENTRIES(H, STEP, Q, 0, Q, bounds[top], bounds[below]);                              \
-                        continue;                                                                             \
+                    if (SPANS == 3) {                                                                         \
+                        CONV_SPAN(R, H, Q, STEP, 1, Q);                                                       \
+                        bounds += k->kernel_rows;                                                             \
                     }                                                                                         \
-                    CONV_ENTRIES(H, STEP, Q, 1, Q, bounds[top], bounds[below]);                                  \
-                    bounds += k->kernel_rows;                                                                 \
-                    CONV_ENTRIES(H, STEP, Q, 0, Q, bounds[top], bounds[below]);                                  \
-                    bounds += k->kernel_rows;                                                                 \
-                    CONV_ENTRIES(H, STEP, Q, 0, Q - 1, bounds[top], bounds[below]);                              \
+                    CONV_SPAN(R, H, Q, STEP, 0, Q);                                                           \
+                    if (SPANS == 3) {                                                                         \
+                        bounds += k->kernel_rows;                                                             \
+                        CONV_SPAN(R, H, Q, STEP, 0, Q - 1);                                                   \
+                    }                                                                                         \
                 }                                                                                             \
                 if (j->last) {                                                                                \
-                    if (residual && !k->residual_last)                                                        \
-                        for (int q = 0; q < Q; q++)                                                           \
-                            for (int h = 0; h < H; h++)                                                       \
-                                sum[q][h] += load(residual + (run * Q + q) * VL + (int64_t)h * k->residual_block); \
-                    if (k->activation)                                                                        \
-                        for (int q = 0; q < Q; q++)                                                           \
-                            for (int h = 0; h < H; h++) sum[q][h] = activate(k->activation, sum[q][h]);       \
-                    for (int q = 0; q < Q; q++)                                                               \
-                        for (int h = 0; h < H; h++) sum[q][h] = vmin(splat(k->high), vmax(splat(k->low), sum[q][h])); \
-                    if (residual && k->residual_last)                                                         \
-                        for (int q = 0; q < Q; q++)                                                           \
-                            for (int h = 0; h < H; h++)                                                       \
-                                sum[q][h] += load(residual + (run * Q + q) * VL + (int64_t)h * k->residual_block); \
+                    if (residual && !k->residual_last) CONV_EACH sum[r][q][h] += CONV_REST;                   \
+                    if (k->activation) CONV_EACH sum[r][q][h] = activate(k->activation, sum[r][q][h]);        \
+                    CONV_EACH sum[r][q][h] = vmin(splat(k->high), vmax(splat(k->low), sum[r][q][h]));         \
+                    if (residual && k->residual_last) CONV_EACH sum[r][q][h] += CONV_REST;                    \
                 }                                                                                             \
-                for (int q = 0; q < Q; q++)                                                                   \
-                    for (int h = 0; h < H; h++) store(out + q * VL + (int64_t)h * k->out_block, sum[q][h]);   \
+                CONV_EACH store(out + r * k->out_row + q * VL + (int64_t)h * k->out_block, sum[r][q][h]);     \
             }                                                                                                 \
         }                                                                                                     \
     }

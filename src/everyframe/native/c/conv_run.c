@@ -3,9 +3,12 @@
 static void conv_rows(const tile_job *j, int32_t height, int32_t y, int32_t rows) {
     const conv_layer *k = j->layer;
     const int32_t runs = (k->columns + conv_widest[height] - 1) / conv_widest[height], small = k->columns / runs;
-    const int32_t large = k->columns - small * runs;
-    if (large) conv_tiles[k->kind][height][small + 1](j, y, rows, 0, large);
-    conv_tiles[k->kind][height][small](j, y, rows, large * (small + 1), runs - large);
+    const int32_t large = k->columns - small * runs, pairs = k->paired ? rows / 2 : 0;
+    if (pairs) conv_tiles[k->kind][1][height][small](j, y, 2 * pairs, 0, 1);
+    y += 2 * pairs;
+    rows -= 2 * pairs;
+    if (large) conv_tiles[k->kind][0][height][small + 1](j, y, rows, 0, large);
+    conv_tiles[k->kind][0][height][small](j, y, rows, large * (small + 1), runs - large);
 }
 
 /* Rows are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Threads
@@ -36,7 +39,7 @@ static void conv(const job *g, int part, int parts) {
                     .reach = ints(g->stream, k->reach),
                     .first = slice == 0,
                     .last = slice == k->slices - 1,
-                    .fetch = group == g0,
+                    .fetch = group == g0 ? k->fetch : 0,
                 };
                 conv_rows(&j, row[0], y, MIN(high, y1 - y));
             }

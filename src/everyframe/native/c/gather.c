@@ -8,13 +8,14 @@ typedef struct {
 static void gather(const job *j, int part, int parts) {
     const gather_layer *k = j->layer;
     const int32_t *table = ints(j->stream, k->table);
-    for (int32_t c = begin(k->out.channels, part, parts); c < begin(k->out.channels, part + 1, parts); c++) {
-        const form *f = &k->in[table[2 * c]];
-        const float *in = j->in[table[2 * c]];
-        for (int32_t y = 0; y < k->out.height; y++) {
+    const int32_t block = k->out.block, lines = (k->out.channels + block - 1) / block * k->out.height;
+    for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {
+        const int32_t first = line / k->out.height * block, y = line % k->out.height;
+        for (int32_t c = first; c < MIN(first + block, k->out.channels); c++) {
+            const form *f = &k->in[table[2 * c]];
             float *out = j->out + value_at(&k->out, c, y, 0);
-            const float *row = in + value_at(f, table[2 * c + 1], y, 0);
-            for (int32_t x = 0; x < k->out.width; x++) out[(int64_t)x * k->out.block] = row[(int64_t)x * f->block];
+            const float *row = j->in[table[2 * c]] + value_at(f, table[2 * c + 1], y, 0);
+            for (int32_t x = 0; x < k->out.width; x++) out[(int64_t)x * block] = row[(int64_t)x * f->block];
         }
     }
 }

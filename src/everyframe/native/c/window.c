@@ -7,11 +7,15 @@ typedef struct {
 
 static void window(const job *j, int part, int parts) {
     const window_layer *k = j->layer;
-    for (int32_t c = begin(k->out.channels, part, parts); c < begin(k->out.channels, part + 1, parts); c++)
-        for (int32_t y = 0; y < k->out.height; y++)
-            for (int32_t x = 0; x < k->out.width; x++) {
-                const int32_t row = y * k->stride_h + k->origin_h, column = x * k->stride_w + k->origin_w;
-                const int inside = row >= 0 && row < k->in.height && column >= 0 && column < k->in.width;
-                j->out[value_at(&k->out, c, y, x)] = inside ? j->in[0][value_at(&k->in, c, row, column)] : k->value;
-            }
+    const int32_t lines = (k->out.channels + VL - 1) / VL * k->out.height;
+    for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {
+        const int32_t block = line / k->out.height, y = line % k->out.height, row = y * k->stride_h + k->origin_h;
+        const float *in = j->in[0] + (int64_t)block * k->in.plane + (int64_t)row * k->in.row;
+        float *out = j->out + (int64_t)block * k->out.plane + (int64_t)y * k->out.row;
+        for (int32_t x = 0; x < k->out.width; x++) {
+            const int32_t column = x * k->stride_w + k->origin_w;
+            const int inside = row >= 0 && row < k->in.height && column >= 0 && column < k->in.width;
+            store(out + x * VL, inside ? load(in + column * VL) : splat(k->value));
+        }
+    }
 }
