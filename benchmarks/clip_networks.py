@@ -3,9 +3,9 @@
     python benchmarks/clip_networks.py                                about 12 minutes
     python benchmarks/clip_networks.py --models c3d --threads 1 --quick
 
-Pruned networks have random weights with kernel groups of 16 x 4 at zero, layer by layer as RT3D's published profiles say. The engines must
-agree to 1e-4 before anything is timed: dense with OpenVINO, pruned with onnxruntime. Times are milliseconds a clip. Writes
-benchmarks/results/clip_networks.json.
+Pruned networks have random weights with kernel groups of 16 x 4 at zero, layer by layer as RT3D's published profiles say. The
+engines must agree to 1e-4 before anything is timed: dense with OpenVINO, pruned with onnxruntime. Times are milliseconds a clip.
+Writes benchmarks/results/clip_networks.json.
 """
 
 from __future__ import annotations

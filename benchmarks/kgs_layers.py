@@ -3,10 +3,10 @@
     python benchmarks/kgs_layers.py                          about a quarter of an hour
     python benchmarks/kgs_layers.py --layers c3d.4b --quick
 
-Every layer is a network of one convolution. Only the convolution counts: OpenVINO's and our own profilers leave out what brings data into
-an engine's layout; onnxruntime's convolution takes them as they come. `of rate` is speed-up over the fastest dense peer,
-divided by the pruning rate: 1 means that no time is lost to sparsity. All engines must agree before anything is timed.
-Writes benchmarks/results/kgs_layers.json.
+Every layer is a network of one convolution. Only the convolution counts: OpenVINO's and our own profilers leave out what brings
+data into an engine's layout; onnxruntime's convolution takes them as they come. The figure is the speed-up over the fastest dense
+peer, divided by the pruning rate: 1 means that no time is lost to sparsity. The engines must agree before anything is timed.
+Writes benchmarks/results/kgs_layers.json, after each layer.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def measure(layer: Conv, threads: int, seconds: float, rates: list[float], other
         true_rate = mask.size / int(mask.sum())
         rows.append(
             {
-                "layer": layer.name, "groups": name, "rate": round(true_rate, 3), "threads": threads, "peers_ms": dense_ms, "ms": ms,
+                "layer": layer.name, "groups": name, "rate": round(true_rate, 3), "threads": threads, "peers_ms": dense_ms,
+                "ms": ms,
                 "gflops": 2e-6 * native.macs / ms, "peak": machine.gflops,
                 "floor_ms": max(2e-6 * native.macs / machine.gflops, 4e-6 * int(mask.sum()) / machine.gbytes),
                 "speedup": min(dense_ms.values()) / ms, "of_rate": min(dense_ms.values()) / ms / true_rate,
@@ -209,7 +210,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
     others = Table(f"Other groups at {OTHER_RATE:g}x: the same ratio", ["layer", *(name for name, _, _ in OTHERS)])
     for layer in dict.fromkeys(row["layer"] for row in rows):
         mine = [row for row in rows if row["layer"] == layer]
-        by_rate = {min(RATES, key=lambda r: abs(r - row["rate"])): row for row in mine if row["groups"] == "16 x 4"}  # noqa: B023
+        by_rate = {min(RATES, key=lambda r: abs(r - row["rate"])): row for row in mine if row["groups"] == "16 x 4"}
         shown = by_rate.get(OTHER_RATE) or next(iter(by_rate.values()))
         made.rows.append(
             [layer, *(f"{shown['peers_ms'][n]:.2f}" for n in ("OpenVINO", "onnxruntime")),
@@ -229,6 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", nargs="+", default=[layer.name for layer in LAYERS])
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
+    parser.add_argument("--others", action=argparse.BooleanOptionalAction, default=True, help="groups of other sizes too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=12.0, help="of timing for each layer")
     parser.add_argument("--quick", action="store_true", help="2 seconds, 3x only, no other groups")
@@ -239,13 +241,14 @@ def main() -> None:
         if layer.name not in args.layers:
             continue
         rates = [OTHER_RATE] if args.quick else args.rates
-        made = measure(layer, args.threads, 2.0 if args.quick else args.seconds, rates, not args.quick)
+        made = measure(layer, args.threads, 2.0 if args.quick else args.seconds, rates, args.others and not args.quick)
         results["rows"] += made
+        save(args.output, results)
         shown = ", ".join(f"{row['groups']} {row['rate']:.1f}x {row['of_rate']:.2f} ({row['gflops']:.0f})" for row in made)
         print(f"{layer.name}: {', '.join(f'{n} {t:.2f}' for n, t in made[0]['peers_ms'].items())}; {shown}", flush=True)
     for table in tables(results):
         table.show()
-    print(f"wrote {save(args.output, results)}")
+    print(f"wrote {args.output}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ static double now(void) {
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 static void *multiply(void *number) {
-    vf a = {0}, b = a + 1, c = a + 2, d = a + 3, e = a + 4, f = a + 5, g = a + 6, h = a + 7, i = a + 8, j = a + 9, x = a + 0.9f, y = b;
+    vf a = {0}, b = a + 1, c = a + 2, d = a + 3, e = a + 4, f = a + 5, g = a + 6, h = a + 7, i = a + 8, j = a + 9;
+    const vf x = a + 0.9f, y = b;
     for (int r = 0; r < ROUNDS; r++) {
         a = a * x + y; b = b * x + y; c = c * x + y; d = d * x + y; e = e * x + y;
         f = f * x + y; g = g * x + y; h = h * x + y; i = i * x + y; j = j * x + y;

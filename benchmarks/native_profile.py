@@ -4,8 +4,8 @@
     python benchmarks/native_profile.py model.onnx --threads 2 --top 20
 
 The model is compiled with EF_PROFILE, which takes the time of every call of a kernel; the least of many steps counts. The calls
-of one layer (one for each frame) are added. `floor` is the greater of two times: multiply-adds at the rate of a loop that does nothing
-else, and the layer's weights at the rate at which memory is read.
+of one layer (one for each frame) are added. `floor` is the greater of two times: multiply-adds at the rate of a loop that does
+nothing else, and the layer's weights at the rate at which memory is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights with structured zeros: kernel groups of RT3D (KGS) and whole groups (vanilla). Random, because speed asks only where they are."""
+"""Weights with structured zeros: kernel groups of RT3D (KGS) and whole groups (vanilla). Which are zero is random."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from onnx import numpy_helper
 # M, N output and input channels; gM, gN of a group; k kernel places
 
 
-def kept(shape: tuple[int, ...], group: tuple[int, int], rate: float, rng: np.random.Generator, whole: bool = False) -> np.ndarray:
+def kept(
+    shape: tuple[int, ...], group: tuple[int, int], rate: float, rng: np.random.Generator, whole: bool = False
+) -> np.ndarray:
     """Boolean mask (M, N, k...) that keeps 1 / rate of the weights. whole: drop whole groups, else kernel places within them."""
     (m, n), (gm, gn) = shape[:2], group
     places = 1 if whole else int(np.prod(shape[2:]))
     grid = np.zeros((-(-m // gm), -(-n // gn), places), bool)
     grid.ravel()[rng.permutation(grid.size)[: round(grid.size / rate)]] = True
     full = grid.repeat(gm, 0)[:m].repeat(gn, 1)[:, :n]
-    return np.broadcast_to(full[..., None], (*full.shape, int(np.prod(shape[2:])))).reshape(shape) if whole else full.reshape(shape)
+    return np.broadcast_to(full.reshape(m, n, places), (m, n, int(np.prod(shape[2:])))).reshape(shape)
 
 
 def pruned(model: onnx.ModelProto, rates: dict[str, float], group: tuple[int, int] = (16, 4)) -> onnx.ModelProto:

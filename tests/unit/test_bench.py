@@ -98,7 +98,10 @@ class TestReport:
             save(path / "below a file.json", {})
 
 
-@pytest.mark.parametrize("name", ["run", "x3d_step", "zoo_step", "predict_overhead", "startup"])
+PROGRAMS = ("run", "x3d_step", "zoo_step", "clip_networks", "kgs_layers", "native_profile", "predict_overhead", "startup")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_start(name: str) -> None:
     done = subprocess.run(
         [sys.executable, BENCHMARKS / f"{name}.py", "--help"], capture_output=True, text=True, timeout=60, check=False

@@ -356,9 +356,9 @@ def _reach(layer: Layer) -> np.ndarray:
     op, kh = layer.op, layer.op.taps[0].weight.shape[2]
     height = max((form.height for form in layer.forms), default=1)
     row = np.arange(layer.out.height)[:, None] * op.strides[0] - op.pads[0] + np.arange(kh) * op.dilations[0]
-    inside = (row >= 0) & (row < height)  # (H, kh)
+    inside = np.logical_and(row >= 0, row < height)  # (H, kh)
     first, end = inside.argmax(1), kh - inside[:, ::-1].argmax(1)
-    return np.where(inside.any(1)[:, None], np.stack([first, end], 1), 0).astype(np.int32)
+    return np.where(inside.any(1, keepdims=True), np.stack([first, end], 1), 0).astype(np.int32)
 
 
 def _bias(op: Conv, channels: int, block: int) -> np.ndarray:

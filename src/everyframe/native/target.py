@@ -50,7 +50,8 @@ TARGETS = {
             machine="x86_64", note="AVX-512", slice=1024, runs=((1, 14), (2, 14), (3, 8)), macro="__AVX512F__",
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
-                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", runs=((1, 14), (2, 14)), macro="__AVX512F__",
+                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
+                runs=((1, 14), (2, 14)),
             ),
         ),
         Target(
