@@ -34,7 +34,7 @@ def command(
     changes = {"seeds": seeds, "threads": threads}
     settings = settings.model_copy(update={k: v for k, v in changes.items() if v is not None})
     try:
-        from everyframe.train.loop import run
+        from everyframe.train.motions.loop import run
     except ImportError as error:
         raise UsageError(
             "Training needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"

@@ -194,11 +194,7 @@ def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if (
-        not isinstance(found, Mapping)
-        or not found
-        or not all(isinstance(value, torch.Tensor) for value in found.values())
-    ):
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
         inside = ", ".join(map(str, list(found)[:SHOWN])) if isinstance(found, Mapping) else type(found).__name__
         raise WeightsError(
             "The checkpoint has no state_dict.",
@@ -240,9 +236,7 @@ def load_into(
         given, wanted = state[weight].shape[0], own[weight].shape[0]
         if given != wanted:
             state.update({key: own[key] for key in own if key.rpartition(".")[0] == head})
-            notes.append(
-                f"the classifier {head} has {given} classes in the checkpoint; replaced by {wanted} untrained ones"
-            )
+            notes.append(f"the classifier {head} has {given} classes in the checkpoint; replaced by {wanted} untrained ones")
     problems = {
         "missing": [key for key in own if key not in state],
         "unexpected": [key for key in state if key not in own],
