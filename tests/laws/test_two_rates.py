@@ -43,9 +43,7 @@ def pathways(net: Any, clip: Any) -> tuple[Any, Any]:
         ("slowfast_r50", 30, 4, "dense"),
     ],
 )
-def test_windows_of_both_pathways_begin_at_the_same_frame(
-    name: str, frames: int, alpha: int, rate: str, tmp_path: Path
-) -> None:
+def test_windows_of_both_pathways_begin_at_the_same_frame(name: str, frames: int, alpha: int, rate: str, tmp_path: Path) -> None:
     net = randomise(models.create(name, num_classes=10, frames=frames, size=SIZE), seed=1)
     made = convert(quick_export(net, frames, SIZE), Options(rate=rate))
     assert verify(made) <= TOLERANCE

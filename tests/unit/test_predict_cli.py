@@ -36,9 +36,7 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def video(tmp_path: Path) -> str:
-    return str(
-        handmade.write_video(tmp_path / "v.mp4", 120, draw=lambda i: handmade.picture(230 if i >= 60 else 20, 90, 120))
-    )
+    return str(handmade.write_video(tmp_path / "v.mp4", 120, draw=lambda i: handmade.picture(230 if i >= 60 else 20, 90, 120)))
 
 
 @pytest.fixture
@@ -181,9 +179,7 @@ class TestTerminal:
 
 class TestCtrlC:
     @pytest.mark.parametrize("extra", [[], ["--json"]])
-    def test_ends_in_under_a_second_with_what_was_found(
-        self, tmp_path: Path, model: str, video: str, extra: list[str]
-    ) -> None:
+    def test_ends_in_under_a_second_with_what_was_found(self, tmp_path: Path, model: str, video: str, extra: list[str]) -> None:
         picture = tmp_path / "t.png"
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, "predict", model, video, "--realtime", "--save-timeline", str(picture), *extra],
@@ -244,9 +240,7 @@ class TestTimeline:
         predict(model, Path(video).with_name("*.mp4"), "--save-timeline", tmp_path / "t.png")
         assert {p.name for p in tmp_path.glob("*.png")} == {"t.v.png", "t.w.png"}
 
-    def test_no_prediction_and_a_damaged_video_still_give_one(
-        self, predict, tmp_path: Path, model: str, video: str
-    ) -> None:
+    def test_no_prediction_and_a_damaged_video_still_give_one(self, predict, tmp_path: Path, model: str, video: str) -> None:
         assert predict(model, video, "--max-frames", 2, "--save-timeline", tmp_path / "a.png")[0] == 0
         short = handmade.cut(handmade.write_video(tmp_path / "s.mkv", 90, codec="libx264"), 0.6)
         assert predict(model, short, "--save-timeline", tmp_path / "b.png")[0] == 2

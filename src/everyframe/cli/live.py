@@ -106,9 +106,7 @@ class Bars:
             self.arrivals.popleft()
         if prediction.event is not None:
             event = prediction.event
-            self.live.console.print(
-                f"[bold]{event.pts_s:8.2f} s  {event.label}[/bold]  {event.score:.2f}", highlight=False
-            )
+            self.live.console.print(f"[bold]{event.pts_s:8.2f} s  {event.label}[/bold]  {event.score:.2f}", highlight=False)
         if now - self.shown_at >= REFRESH_S:
             self.shown_at = now
             self.live.update(self._picture(prediction, playback), refresh=True)
@@ -127,9 +125,7 @@ class Bars:
             style = "bold green" if place == 0 else "green"
             lines.append(f"  {escape(top.label):<{width}}  [{style}]{bar:<{BAR}}[/{style}]  {top.score:.2f}")
         rate = f"{self._rate():.0f} frames/s" if len(self.arrivals) > 1 else ""
-        lines.append(
-            f"[dim]  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends[/dim]"
-        )
+        lines.append(f"[dim]  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends[/dim]")
         return Text.from_markup("\n".join(lines))
 
     def _rate(self) -> float:

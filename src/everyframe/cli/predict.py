@@ -15,9 +15,7 @@ def command(
         typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
     ],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels shown per prediction.")] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")] = False,
     save_timeline: Annotated[
         Path | None, typer.Option(help="Write a picture (PNG) of the scores over time.", metavar="FILE")
     ] = None,

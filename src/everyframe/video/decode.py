@@ -88,9 +88,7 @@ def _container(source: Source) -> Iterator[Decoded]:
             )  # fmt: skip
 
 
-def _decoded(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, strict: bool
-) -> Iterator[Any]:
+def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, strict: bool) -> Iterator[Any]:
     """Frames; then, if the stream could not be read to its end, one string that says why.
 
     Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
@@ -198,9 +196,7 @@ def _options(source: Source) -> dict[str, str]:
 def _open(path: str, options: dict[str, str], *, live: bool = False) -> av.container.InputContainer:
     camera = path.startswith("/dev/video")
     try:
-        container = av.open(
-            path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None
-        )
+        container = av.open(path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None)
     except av.error.InvalidDataError:
         raise _no_video(path) from None
     except av.error.EOFError:

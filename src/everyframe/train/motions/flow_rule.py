@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.train.motions.motions import LABELS, SWIPES, TURNS
+from everyframe.train.motions.render.motions import LABELS, SWIPES, TURNS
 
 WINDOW_S = 1.0
 SWIPE_PATH = 0.22  # frame heights within the window
@@ -48,9 +48,7 @@ def velocities(video: np.ndarray) -> np.ndarray:
             move = np.zeros(2)
         gy, gx = np.gradient((before + now) / 2)
         gt = now - before
-        a = np.array(
-            [[(weight * gx * gx).sum(), (weight * gx * gy).sum()], [(weight * gx * gy).sum(), (weight * gy * gy).sum()]]
-        )
+        a = np.array([[(weight * gx * gx).sum(), (weight * gx * gy).sum()], [(weight * gx * gy).sum(), (weight * gy * gy).sum()]])
         b = -np.array([(weight * gx * gt).sum(), (weight * gy * gt).sum()])
         flow = np.linalg.solve(a + 1e-3 * np.eye(2), b)
         result[t] = (0.5 * move + 0.5 * np.clip(flow, -6, 6)) / height

@@ -14,7 +14,7 @@ import numpy as np
 
 from everyframe.program.contract import EventRule
 from everyframe.runtime.events import Event, EventDetector
-from everyframe.train.motions.motions import LABELS, Interval
+from everyframe.train.motions.render.motions import LABELS, Interval
 
 LATE_S = 1.2
 
@@ -72,9 +72,7 @@ class Tally:
         }
 
 
-def tally(
-    all_scores: Iterable[np.ndarray], all_intervals: Iterable[list[Interval]], rule: EventRule, fps: float
-) -> Tally:
+def tally(all_scores: Iterable[np.ndarray], all_intervals: Iterable[list[Interval]], rule: EventRule, fps: float) -> Tally:
     """Counts over streams; all_scores: (frames, classes) each."""
     total = Tally()
     for scores, intervals in zip(all_scores, all_intervals, strict=True):

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from everyframe.train.motions import actors, backgrounds, camera
-from everyframe.train.motions.motions import Interval, Script
-from everyframe.train.motions.negatives import rest, signing
-from everyframe.train.motions.performance import place, write_gestures, write_negatives
+from everyframe.train.motions.render import actors, backgrounds, camera
+from everyframe.train.motions.render.motions import Interval, Script
+from everyframe.train.motions.render.negatives import rest, signing
+from everyframe.train.motions.render.performance import place, write_gestures, write_negatives
 
 CHUNK = 8  # frames drawn at a time: small enough for the cache, and for a tight box around the hand
 
@@ -61,9 +61,7 @@ class Style:
             lean=float(rng.choice([0.003, 0.015, 0.06 * busy], p=[0.4, 0.4, 0.2])),
             shake=float(rng.choice([0.0, rng.uniform(0.002, 0.02)], p=[0.7, 0.3])),
             pan=float(
-                rng.choice(
-                    [0.0, rng.uniform(0.03, 0.35)], p=[0.96 if not negative else 0.88, 0.04 if not negative else 0.12]
-                )
+                rng.choice([0.0, rng.uniform(0.03, 0.35)], p=[0.96 if not negative else 0.88, 0.04 if not negative else 0.12])
             ),
             cut=rng.random() < 0.02 * busy,
             size=float(np.exp(rng.uniform(np.log(0.08), np.log(0.27)))),
@@ -79,9 +77,7 @@ class Style:
                     ],
                 )
             ),
-            other_hand=str(
-                rng.choice(["none", "still", "busy"], p=[0.5, 0.15, 0.35] if negative else [0.82, 0.13, 0.05])
-            ),
+            other_hand=str(rng.choice(["none", "still", "busy"], p=[0.5, 0.15, 0.35] if negative else [0.82, 0.13, 0.05])),
             exposures=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])),
             shutter=rng.uniform(0.3, 0.95),
             dropout=float(rng.choice([0.0, rng.uniform(0, 0.15)])) if sparse else 0.0,
@@ -108,9 +104,7 @@ class Arm:
             "right": (wide + 0.25, rng.uniform(-0.1, 0.6)),
             "above": (rng.uniform(-0.5, 0.5), -0.8),
         }
-        self.anchor = (
-            np.array([fixed.get(style.anchor, (rng.uniform(-0.4, 0.4), 0.6))]) if shoulder is None else shoulder
-        )
+        self.anchor = np.array([fixed.get(style.anchor, (rng.uniform(-0.4, 0.4), 0.6))]) if shoulder is None else shoulder
         self.upright = rng.uniform(0, 1)
         self.offset = rng.normal(0, 0.3)
         self.bend = float(rng.uniform(-1, 1))
@@ -133,9 +127,7 @@ class Arm:
         for begin in range(0, n, CHUNK):
             frames = slice(begin, min(n, begin + CHUNK))
             fines = slice(frames.start * k, frames.stop * k)
-            self._paint(
-                canvas, view, frames, at[fines], forward[fines], size[fines], curl[fines], anchor[fines], softness
-            )
+            self._paint(canvas, view, frames, at[fines], forward[fines], size[fines], curl[fines], anchor[fines], softness)
 
     def _paint(
         self,
@@ -216,9 +208,7 @@ class View:
         return self.x * zoom + move[:, 0], self.y * zoom + move[:, 1]
 
 
-def _person(
-    rng: np.random.Generator, style: Style, n: int, size: tuple[int, int], walks: bool, place_x: float
-) -> actors.Person:
+def _person(rng: np.random.Generator, style: Style, n: int, size: tuple[int, int], walks: bool, place_x: float) -> actors.Person:
     wide = size[1] / size[0] / 2
     height = rng.uniform(0.16, 0.42)
     at = np.array([place_x, rng.uniform(-0.15, 0.2)]) + style.lean * camera.smooth_walk(rng, n, rng.uniform(4, 30)) * (
@@ -271,9 +261,7 @@ def render(
         prepare(people, arms)
     whole = slice(0, n)
     x, y = view.grid(whole)
-    paint = background or (
-        backgrounds.any_background if not style.sparse else backgrounds.KINDS[rng.choice([0, 0, 0, 1])][0]
-    )
+    paint = background or (backgrounds.any_background if not style.sparse else backgrounds.KINDS[rng.choice([0, 0, 0, 1])][0])
     texture = paint(rng, texel)
     if style.sparse and rng.random() < 0.6:
         texture = np.zeros_like(texture)

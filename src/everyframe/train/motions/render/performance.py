@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.train.motions.motions import GESTURES, LABELS, RATE, SWIPES, Script, settle
-from everyframe.train.motions.negatives import any_negative, away, enter
+from everyframe.train.motions.render.motions import GESTURES, LABELS, RATE, SWIPES, Script, settle
+from everyframe.train.motions.render.negatives import any_negative, away, enter
 
 
 def write_gestures(

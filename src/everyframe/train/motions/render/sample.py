@@ -1,6 +1,6 @@
 """The clip shipped with the package: every motion once, performed by a rendered person, with its truth beside it.
 
-python -m everyframe.train.motions.sample OUT.mp4      # writes OUT.mp4 and OUT.json
+python -m everyframe.train.motions.render.sample OUT.mp4      # writes OUT.mp4 and OUT.json
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import av
 import numpy as np
 from av import VideoStream
 
-from everyframe.train.motions import actors, backgrounds
-from everyframe.train.motions.motions import LABELS, SWIPES, TURNS, Script, circle, swipe, wave
-from everyframe.train.motions.scene import Arm, Style, render
+from everyframe.train.motions.render import actors, backgrounds
+from everyframe.train.motions.render.motions import LABELS, SWIPES, TURNS, Script, circle, swipe, wave
+from everyframe.train.motions.render.scene import Arm, Style, render
 
 SIZE = (240, 320)  # height, width
 FPS = 25
@@ -87,9 +87,7 @@ def make(size: tuple[int, int] = SIZE, fps: float = FPS) -> tuple[np.ndarray, di
         "frames": len(video),
         "labels": list(LABELS),
         "note": "rendered; labels as the user sees them (mirrored)",
-        "intervals": [
-            {"label": i.label, "start_s": round(i.start_s, 3), "end_s": round(i.end_s, 3)} for i in script.intervals
-        ],
+        "intervals": [{"label": i.label, "start_s": round(i.start_s, 3), "end_s": round(i.end_s, 3)} for i in script.intervals],
     }
     return video, truth
 

@@ -12,8 +12,8 @@ import torch
 from everyframe import __version__
 from everyframe.models.families.motion import MotionNet
 from everyframe.program import contract
-from everyframe.train.motions.motions import LABELS
-from everyframe.train.recipe import Recipe
+from everyframe.train.motions.recipe import MotionsRecipe
+from everyframe.train.motions.render.motions import LABELS
 
 MEAN, STD = 0.5, 0.25  # of pixel / 255
 
@@ -25,7 +25,7 @@ def weights_sha256(net: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def export_clip(net: MotionNet, recipe: Recipe, rule: contract.EventRule, path: Path) -> Path:
+def export_clip(net: MotionNet, recipe: MotionsRecipe, rule: contract.EventRule, path: Path) -> Path:
     """Writes (1, 1, T, H, W) -> (1, classes) with its metadata; T is the recipe's window."""
     d = recipe.data
     frames = torch.zeros(1, 1, recipe.window, d.height, d.width)

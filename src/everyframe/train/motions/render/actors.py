@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from everyframe.train.motions.backgrounds import clouds, sample, stripes
+from everyframe.train.motions.render.backgrounds import clouds, sample, stripes
 
 # unit hand, wrist at the origin, fingers up (+v), thumb at +u: base (u, v), length, outward angle, radius
 FINGERS = (
@@ -133,11 +133,7 @@ def limb(
     wrist = at - 0.42 * size[:, None] * forward
     way = anchor - wrist
     reach = np.hypot(way[:, 0], way[:, 1])[:, None] + 1e-6
-    elbow = (
-        wrist
-        + way * 0.55
-        + bend * 0.25 * np.minimum(reach, 3 * size[:, None]) * np.stack([-way[:, 1], way[:, 0]], 1) / reach
-    )
+    elbow = wrist + way * 0.55 + bend * 0.25 * np.minimum(reach, 3 * size[:, None]) * np.stack([-way[:, 1], way[:, 0]], 1) / reach
     return capsule(x, y, wrist, elbow, 0.23 * size, 0.38 * size), capsule(x, y, elbow, anchor, 0.38 * size, 0.5 * size)
 
 

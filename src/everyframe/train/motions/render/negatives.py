@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from everyframe.train.motions.motions import RATE, Script
+from everyframe.train.motions.render.motions import RATE, Script
 
 
 def away(script: Script) -> None:
@@ -49,9 +49,7 @@ def drift(script: Script) -> None:
 def fist(script: Script) -> None:
     """Opens and closes."""
     for _ in range(script.rng.integers(1, 4)):
-        script.go(
-            script.at + script.rng.normal(0, 0.01, 2), script.rng.uniform(0.2, 0.6), curl=float(script.curl < 0.5)
-        )
+        script.go(script.at + script.rng.normal(0, 0.01, 2), script.rng.uniform(0.2, 0.6), curl=float(script.curl < 0.5))
         script.hold(script.rng.uniform(0.05, 0.4))
 
 
@@ -144,13 +142,9 @@ def raise_and_lower(script: Script) -> None:
     """Up from below, a moment, down again: neither a swipe up nor down."""
     rng = script.rng
     script.at = np.array([rng.uniform(-0.5, 0.5), script.view[1] + 0.25])
-    script.go(
-        (script.at[0] + rng.normal(0, 0.1), rng.uniform(-0.25, 0.25)), rng.uniform(0.35, 1.0), bow=rng.normal(0, 0.15)
-    )
+    script.go((script.at[0] + rng.normal(0, 0.1), rng.uniform(-0.25, 0.25)), rng.uniform(0.35, 1.0), bow=rng.normal(0, 0.15))
     script.hold(rng.uniform(0.15, 1.2))
-    script.go(
-        (script.at[0] + rng.normal(0, 0.15), script.view[1] + 0.3), rng.uniform(0.4, 1.0), bow=rng.normal(0, 0.15)
-    )
+    script.go((script.at[0] + rng.normal(0, 0.15), script.view[1] + 0.3), rng.uniform(0.4, 1.0), bow=rng.normal(0, 0.15))
     script.hold(rng.uniform(0.2, 0.8))
 
 

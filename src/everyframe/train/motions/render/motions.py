@@ -130,14 +130,10 @@ class Script:
 
     def inside(self, margin: float = 0.12) -> np.ndarray:
         """A random place well inside the frame."""
-        return np.array(
-            [self.rng.uniform(-1, 1) * (self.view[0] - margin), self.rng.uniform(-0.9, 1) * (self.view[1] - margin)]
-        )
+        return np.array([self.rng.uniform(-1, 1) * (self.view[0] - margin), self.rng.uniform(-0.9, 1) * (self.view[1] - margin)])
 
 
-def swipe(
-    script: Script, label: str, amplitude: float | None = None, seconds: float | None = None, here: bool = False
-) -> None:
+def swipe(script: Script, label: str, amplitude: float | None = None, seconds: float | None = None, here: bool = False) -> None:
     """One straight fast stroke. Begins where it has room; the way there is slower than the stroke. here: from where
     the hand is.
 
@@ -229,9 +225,7 @@ def wave(
     script.mark(label, start, start + min(1.5 * period, 0.75 * period * periods), script.seconds)
 
 
-def circle(
-    script: Script, label: str, turns: float | None = None, period_s: float | None = None, here: bool = False
-) -> None:
+def circle(script: Script, label: str, turns: float | None = None, period_s: float | None = None, here: bool = False) -> None:
     """Round a centre, once or several times. here: from where the hand is."""
     rng = script.rng
     sign = TURNS[label]
@@ -255,10 +249,7 @@ def circle(
     shrink = (1 + 0.12 * np.sin(u * rng.uniform(0.5, 3)))[:, None]
     shrink = shrink / shrink[0]
     path = (
-        script.at
-        - radii * (np.cos(first), np.sin(first))
-        + radii * shrink * np.stack([np.cos(angle), np.sin(angle)], 1)
-        + drift
+        script.at - radii * (np.cos(first), np.sin(first)) + radii * shrink * np.stack([np.cos(angle), np.sin(angle)], 1) + drift
     )
     start = script.seconds
     script.add(path, tilt=rng.uniform(0, 0.3) * np.sin(angle))

@@ -28,12 +28,12 @@ from everyframe.errors import OutputError, WeightsError
 from everyframe.models.families.motion import MotionNet
 from everyframe.program.contract import EventRule
 from everyframe.runtime.events import probabilities
-from everyframe.train import metrics
-from everyframe.train.motions import dataset
-from everyframe.train.motions.motions import LABELS
-from everyframe.train.objective import Tracker, set_loss
-from everyframe.train.pool import Pool, normalise
-from everyframe.train.recipe import Recipe
+from everyframe.train.motions import metrics
+from everyframe.train.motions.objective import Tracker, set_loss
+from everyframe.train.motions.pool import Pool, normalise
+from everyframe.train.motions.recipe import MotionsRecipe
+from everyframe.train.motions.render import dataset
+from everyframe.train.motions.render.motions import LABELS
 
 DEFAULT_RULE = EventRule(background="none", threshold=0.6, hold_steps=2)
 
@@ -80,7 +80,7 @@ class Note:
 
 
 def _train_seed(
-    recipe: Recipe,
+    recipe: MotionsRecipe,
     seed: int,
     validation: dataset.Batch,
     best: Best,
@@ -93,7 +93,7 @@ def _train_seed(
     torch.manual_seed(seed)
     rng = np.random.default_rng([7, seed])
     o = recipe.optimiser
-    net = MotionNet(len(LABELS), (recipe.data.height, recipe.data.width)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net = motion_net(recipe).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if start is not None:
         load_weights(net, start)
     average = copy.deepcopy(net)
@@ -130,9 +130,7 @@ def _train_seed(
             with torch.no_grad():
                 for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
                     a.lerp_(b, 1 - decay) if a.is_floating_point() else a.copy_(b)
-            note.status(
-                f"seed {seed}, epoch {epoch + 1}/{o.epochs}, step {i + 1}/{o.steps}, loss {np.mean(losses[-30:]):.3f}"
-            )
+            note.status(f"seed {seed}, epoch {epoch + 1}/{o.epochs}, step {i + 1}/{o.steps}, loss {np.mean(losses[-30:]):.3f}")
             if time.monotonic() > deadline:
                 break
         counted = metrics.tally(
@@ -170,9 +168,13 @@ def _write_rows(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def load_net(path: Path, recipe: Recipe) -> MotionNet:
+def motion_net(recipe: MotionsRecipe) -> MotionNet:
+    return MotionNet(len(LABELS), recipe.window, (recipe.data.height, recipe.data.width))
+
+
+def load_net(path: Path, recipe: MotionsRecipe) -> MotionNet:
     """The network with the weights of a result folder's `best.safetensors`."""
-    net = MotionNet(len(LABELS), (recipe.data.height, recipe.data.width))
+    net = motion_net(recipe)
     load_weights(net, path)
     return net.eval()
 
@@ -184,21 +186,16 @@ def load_weights(net: MotionNet, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise WeightsError("The checkpoint cannot be read.", where=path, got=error) from None
     except RuntimeError as error:
-        raise WeightsError(
-            "The checkpoint is of another network.", where=path, got=str(error).splitlines()[-1]
-        ) from None
+        raise WeightsError("The checkpoint is of another network.", where=path, got=str(error).splitlines()[-1]) from None
 
 
-def run(
-    recipe: Recipe, folder: Path, *, first_seed: int = 0, minutes: float | None = None, start: Path | None = None
-) -> dict:
+def run(recipe: MotionsRecipe, folder: Path, *, minutes: float | None = None) -> dict:
     """Trains all seeds and writes the result folder; returns what `metrics.json` holds. minutes: of training, all
-    seeds together. start: a checkpoint to go on from instead of random weights.
+    seeds together.
     """
+    start = Path(recipe.start) if recipe.start else None
     if start is not None and not start.is_file():
-        raise WeightsError(
-            "There is no such checkpoint.", where=start, expected="a .safetensors file of an earlier run"
-        )
+        raise WeightsError("There is no such checkpoint.", where=start, expected="a .safetensors file of an earlier run")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -213,7 +210,7 @@ def run(
         validation = dataset.streams("validation", 0, range(d.validation), d.frames, d.fps, (d.height, d.width))
         for i in range(recipe.seeds):
             share = began + minutes * 60 * (i + 1) / recipe.seeds if minutes else float("inf")
-            _train_seed(recipe, first_seed + i, validation, best, folder, rows, note, share, start)
+            _train_seed(recipe, recipe.first_seed + i, validation, best, folder, rows, note, share, start)
     except KeyboardInterrupt:
         interrupted = True
         print("interrupted: writing the best so far", file=sys.stderr)
@@ -225,7 +222,7 @@ def run(
 
 
 def _finish(
-    recipe: Recipe,
+    recipe: MotionsRecipe,
     folder: Path,
     validation: dataset.Batch,
     best: Best,
@@ -233,7 +230,7 @@ def _finish(
     seconds: float,
     interrupted: bool,
 ) -> dict:
-    from everyframe.train.export import export_clip
+    from everyframe.train.motions.export import export_clip
 
     net = load_net(folder / "best.safetensors", recipe)
     got = scores(net, validation.video, recipe.window)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from everyframe.train.export import MEAN, STD
-from everyframe.train.motions import dataset
-from everyframe.train.recipe import Recipe
+from everyframe.train.motions.export import MEAN, STD
+from everyframe.train.motions.recipe import MotionsRecipe
+from everyframe.train.motions.render import dataset
 
 
 def normalise(video: np.ndarray) -> Tensor:
@@ -24,15 +24,13 @@ def augment(rng: np.random.Generator, video: Tensor) -> Tensor:
     gain = np.exp(rng.normal(0, 0.25, n)) * np.where(rng.random(n) < 0.15, -1, 1)
     shift = rng.normal(0, 0.25, n)
     shape = (n, 1, 1, 1, 1)
-    return video * torch.tensor(gain, dtype=torch.float32).view(shape) + torch.tensor(shift, dtype=torch.float32).view(
-        shape
-    )
+    return video * torch.tensor(gain, dtype=torch.float32).view(shape) + torch.tensor(shift, dtype=torch.float32).view(shape)
 
 
 class Pool:
     """Rendered streams in memory, part of them renewed every epoch."""
 
-    def __init__(self, recipe: Recipe, seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, recipe: MotionsRecipe, seed: int, say: Callable[[str], None]) -> None:
         self.recipe, self.seed, self.made, self.next = recipe, seed, 0, 0
         self.batch = self._render(min(recipe.data.pool, max(64, recipe.data.pool)), say)
 
@@ -69,9 +67,7 @@ class Pool:
         drawn = []
         for row in rows:
             start = int(rng.integers(0, frames - keep + 1)) if rng.random() < 0.7 else 0
-            one = tuple(
-                part[row, start : start + keep] for part in (self.batch.video, self.batch.bits, self.batch.hand)
-            )
+            one = tuple(part[row, start : start + keep] for part in (self.batch.video, self.batch.bits, self.batch.hand))
             drawn.append(dataset.mirrored(*one) if rng.random() < 0.5 else one)
         video, bits, hand = (np.stack(part) for part in zip(*drawn, strict=True))
         return augment(rng, normalise(video)), torch.from_numpy(bits), torch.from_numpy(hand)

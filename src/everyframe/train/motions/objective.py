@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from everyframe.models.families.motion import FEATURES
-from everyframe.train.motions.motions import LABELS, SWIPES
+from everyframe.train.motions.render.motions import LABELS, SWIPES
 
 SWIPE_BITS = sum(1 << LABELS.index(label) for label in SWIPES)
 

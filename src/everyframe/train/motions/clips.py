@@ -51,9 +51,7 @@ def read(path: Path, preprocess: Preprocess) -> np.ndarray:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             for i, frame in enumerate(container.decode(stream)):
-                frames.append(
-                    frame.reformat(width=width, height=height, format="gray", interpolation="BILINEAR").to_ndarray()
-                )
+                frames.append(frame.reformat(width=width, height=height, format="gray", interpolation="BILINEAR").to_ndarray())
                 stamps.append(frame.time if frame.time is not None else i / float(stream.average_rate or 30))
     except (OSError, IndexError, av.FFmpegError) as error:
         raise SourceError("The clip cannot be read.", where=path, got=error) from None

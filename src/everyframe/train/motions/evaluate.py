@@ -22,11 +22,11 @@ from everyframe.errors import ModelError, UsageError
 from everyframe.program import contract
 from everyframe.program.contract import EventRule, Metadata, Preprocess
 from everyframe.runtime.events import probabilities
-from everyframe.train import clips, flow_rule, metrics
-from everyframe.train.motions import dataset
-from everyframe.train.motions.motions import LABELS, REVERSED
+from everyframe.train.motions import clips, flow_rule, metrics
+from everyframe.train.motions.render import dataset
+from everyframe.train.motions.render.motions import LABELS, REVERSED
 
-BUILT_IN = Path(__file__).parent.parent / "assets" / "motions.onnx"
+BUILT_IN = Path(__file__).parents[2] / "assets" / "motions.onnx"
 SIZES = {"streams": 600, "negatives": 300, "singles": 60}  # singles: of each label
 
 
