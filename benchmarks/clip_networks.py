@@ -5,7 +5,7 @@
 
 Pruned networks have random weights with kernel groups of 16 x 4 at zero, layer by layer as RT3D's published profiles say. The
 engines must agree to 1e-4 before anything is timed: dense with OpenVINO, pruned with onnxruntime. Times are milliseconds a clip.
-Writes benchmarks/results/clip_networks.json.
+Writes benchmarks/results/clip_networks.json, after each network.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
                 [run["model"], run["threads"], profile, f"{gmacs:.2f}", f"{dense:.1f}", f"{ms:.1f}", f"{dense / ms:.2f}x"]
             )
     made.notes.append("Medians of CPU time with one thread, least wall time with two. Pruned networks beside dense OpenVINO.")
-    made.notes.append("Multiply-adds without the weights that are zero and without padding in time.")
+    made.notes.append("Multiply-adds without the weights that are zero.")
     made.notes.append(one_line(results["machine"]))
     return [made]
 
@@ -113,10 +113,11 @@ def main() -> None:
         for threads in args.threads:
             run = measure(name, threads, 1.0 if args.quick else args.seconds)
             results["runs"].append(run)
+            save(args.output, results)
             print(f"{name}, {threads}: { {n: (r['cpu_ms'], r['wall_min_ms']) for n, r in run['rows'].items()} }", flush=True)
     for made in tables(results):
         made.show()
-    print(f"wrote {save(args.output, results)}")
+    print(f"wrote {args.output}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from everyframe.native.generate import generate
 from everyframe.native.target import target
-from native.operators import CPUS, Sketch, compiled, distance, sanitized
+from native.operators import CPUS, QUICK, Sketch, compiled, distance, sanitized
 
 CLOSE = 1e-5
 
@@ -141,6 +142,22 @@ def test_zeros_cost_nothing(rows: int, columns: int, cpu: str, tmp_path: Path) -
     assert work[1] == 64 * 32 * 9 * 36
     assert work[0] == int(keep.sum()) * 36, "nothing but what was kept"
     assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_a_profile_has_every_call(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((1, 5, 9, 9))
+    x = sketch.op("Conv", "frames", sketch.normal(8, 5, 3, 3), pads=[1, 1, 1, 1])
+    sketch.answer(sketch.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))
+    model = sketch.model()
+    source, _, _ = generate(model, (), target(cpu), where="sketch")
+    library = compiled(model, tmp_path, cpu, flags=[*QUICK, "-DEF_PROFILE=CLOCK_MONOTONIC"])
+    library.start(threads=1).step(np.ones(sketch.shape, np.float32))
+    times = (ctypes.c_int64 * len(source.work)).in_dll(library.code, "ef_profile")
+    assert [work.kernel for work in source.work] == ["input", "conv", "pool", "flatten"]
+    assert sum(work.macs for work in source.work) == source.macs
+    assert min(times) >= 0
+    assert max(times) > 0
 
 
 @pytest.mark.parametrize("cpu", CPUS)
