@@ -17,11 +17,11 @@ import handmade
 from everyframe.cli import main
 from everyframe.errors import EngineError, EveryframeError, ModelError, StateError, UnsupportedOperator, UsageError
 from everyframe.native.blob import Blob, checksum
-from everyframe.native.build import cached, compiler
 from everyframe.native.compile import Compiled, compile_model
+from everyframe.native.compilers import compiler
 from everyframe.native.library import Library
 from everyframe.native.target import TARGETS, target
-from everyframe.program.contract import load, metadata_of, save
+from everyframe.program.contract import load, save
 from everyframe.runtime import BUILTIN
 from helpers import relative
 from native.operators import CPUS, Sketch
@@ -182,20 +182,6 @@ class TestRefusals:
         save(sketch.model(), tmp_path / "bare.onnx")
         with pytest.raises(ModelError, match="everyframe stream"):
             compile_model(tmp_path / "bare.onnx", tmp_path / "bare.so")
-
-
-class TestCache:
-    def test_a_model_is_compiled_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("EVERYFRAME_CACHE", str(tmp_path))
-        model, said = load(BUILTIN), []
-        metadata = metadata_of(model)
-        assert metadata is not None
-        first = cached(model, metadata.states, target("generic"), "builtin", said.append)
-        again = cached(model, metadata.states, target("generic"), "builtin", said.append)
-        other = cached(model, metadata.states, target("native"), "builtin", said.append)
-        assert first == again != other or target("native") == target("generic")
-        assert said[0] == "compiling builtin for generic (only the first time)"
-        assert len(said) == len({first, other})
 
 
 class TestSource:

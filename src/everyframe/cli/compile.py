@@ -18,7 +18,9 @@ def command(
     ] = None,
     cpu: Annotated[
         str,
-        typer.Option(help="native (this machine), x86-64-v3, x86-64-v4, aarch64, riscv64, or generic: slow C for any processor."),
+        typer.Option(
+            help="native (this machine), x86-64-v3, x86-64-v4, aarch64, riscv64, riscv64-v, or generic: slow C for any processor."
+        ),
     ] = "native",
     emit_c: Annotated[
         Path | None, typer.Option(help="Write the C file, its header and the weights into this folder.", metavar="DIR")
@@ -33,19 +35,14 @@ def command(
     """
     import json
 
-    from rich.console import Console
-
     from everyframe.native.compile import compile_model
+    from everyframe.runtime.progress import status
 
     path, name = _model(model)
     if output is None and emit_c is None:
         output = Path(name).with_suffix(".so")
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status("reading") as status:
-            made = compile_model(path, output, cpu=cpu, emit_c=emit_c, progress=status.update)
-    else:
-        made = compile_model(path, output, cpu=cpu, emit_c=emit_c)
+    with status("reading") as say:
+        made = compile_model(path, output, cpu=cpu, emit_c=emit_c, progress=say)
     layout = made.layout
     memory = {
         "states": 4 * layout.state_floats,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everyframe.errors import ModelError
-from everyframe.native.build import compiler, link, write_sources
+from everyframe.native.build import link, write_sources
 from everyframe.native.check import check
+from everyframe.native.compilers import compiler
 from everyframe.native.generate import generate
 from everyframe.native.layout import Layout
 from everyframe.native.library import Library

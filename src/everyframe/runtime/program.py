@@ -79,7 +79,10 @@ class Program:
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
         states = plan(self.metadata.states, self.path)
         job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
-        self._network: engines.Network | None = engines.load(engine, job)
+        loaded = engines.load(engine, job)
+        #: the engine that runs it, and why `auto` chose that one
+        self.engine, self.engine_reason = loaded.engine, loaded.reason
+        self._network: engines.Network | None = loaded.network
 
     def __enter__(self) -> Program:
         return self
