@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from everyframe.native.store import place
 from everyframe.native.target import target
 from everyframe.program.contract import write_bytes
 from everyframe.runtime import engine as engines
-from everyframe.runtime.engine import Job, Loaded, Run, cores
+from everyframe.runtime.engine import Job, Loaded, Run
 from everyframe.runtime.progress import status
 
 #: a step that takes less than this is not worth seconds of compiling
@@ -31,7 +32,7 @@ MOST_ROUNDS = 30
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a race found: milliseconds a step; the shortest, because other processes only make it longer."""
+    """What a race found: processor time of a step with one thread, which other processes hardly change."""
 
     ort_ms: float
     native_ms: float
@@ -41,8 +42,10 @@ class Verdict:
         return "native" if self.native_ms < MARGIN * self.ort_ms else "ort"
 
     def __str__(self) -> str:
-        times = {"native": self.native_ms, "ort": self.ort_ms}
-        return ", ".join(f"{name} {times[name]:.3g} ms a step" for name in sorted(times, key=lambda name: name != self.engine))
+        own, other, loser = self.native_ms, self.ort_ms, "ort"
+        if self.engine == "ort":
+            own, other, loser = other, own, "native"
+        return f"{own:.3g} ms a step, {loser} {other:.3g} ms"
 
 
 def load(job: Job) -> Loaded:
@@ -59,15 +62,16 @@ def load(job: Job) -> Loaded:
             return engines.load("ort", job, _refusal(error))
     ort = engines.load("ort", job)
     if (ms := _shortest(ort.start(), frames)) < WORTH_MS:
-        return replace(ort, reason=f"a step takes {ms:.2g} ms, not worth compiling")
+        return replace(ort, reason=f"a step takes {ms:.2g} ms, too little to compile for")
     try:
-        native = engines.load("native", job)
+        alone = replace(job, threads=1)
+        native = engines.load("native", alone).start()
         with status("comparing the engines"):
-            verdict = _race(ort.start(), native.start(), frames, job.where)
+            verdict = _race(engines.load("ort", alone).start(), native, frames, job.where)
         write_bytes(json.dumps(asdict(verdict)).encode(), memory)
+        return engines.load(verdict.engine, job, str(verdict))
     except EveryframeError as error:
         return replace(ort, reason=_refusal(error))
-    return replace({"ort": ort, "native": native}[verdict.engine], reason=str(verdict))
 
 
 def _noise(job: Job) -> np.ndarray | None:
@@ -84,9 +88,9 @@ def _refusal(error: EveryframeError) -> str:
 
 
 def _memory(job: Job) -> Path:
-    """Beside the library: what is true for this model, processor, version of everyframe and of onnxruntime, and threads."""
+    """Beside the library: what is true for this model, processor, state of the generator and version of onnxruntime."""
     library = place(job.model, target("native"))
-    return library.with_name(f"{library.stem}.{onnxruntime.__version__}.{job.threads or cores()}.json")
+    return library.with_name(f"{library.stem}.{onnxruntime.__version__}.json")
 
 
 def _read(path: Path) -> Verdict | None:
@@ -104,22 +108,22 @@ def _race(ort: Run, native: Run, frames: np.ndarray, where: str) -> Verdict:
     for n in range(MOST_ROUNDS):
         answers = {}
         for name, run in (("ort", ort), ("native", native)):
-            before = time.perf_counter()
+            before = time.process_time()
             answers[name] = run.step(frames)
-            times[name].append((time.perf_counter() - before) * 1e3)
+            times[name].append((time.process_time() - before) * 1e3)
         distance = np.linalg.norm(answers["native"] - answers["ort"])
         if not distance <= AGREE * max(float(np.linalg.norm(answers["ort"])), 1e-3):
             raise EngineError("Generated code and ONNX Runtime disagree.", where=where, got=f"step {n}")
         if n >= 3 and time.perf_counter() - begun > RACE_S:
             break
-    return Verdict(round(min(times["ort"]), 4), round(min(times["native"]), 4))
+    return Verdict(round(median(times["ort"]), 4), round(median(times["native"]), 4))
 
 
 def _shortest(run: Run, frames: np.ndarray, steps: int = 3) -> float:
-    """Milliseconds of the shortest step."""
+    """Milliseconds of processor time of the shortest step."""
     found = []
     for _ in range(steps):
-        before = time.perf_counter()
+        before = time.process_time()
         run.step(frames)
-        found.append((time.perf_counter() - before) * 1e3)
+        found.append((time.process_time() - before) * 1e3)
     return min(found)
