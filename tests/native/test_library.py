@@ -122,6 +122,14 @@ class TestRefusals:
         with pytest.raises(UsageError, match="native engine only"):
             everyframe.open(built.library, engine="ort")
 
+    @pytest.mark.parametrize(("told", "message"), [(1 << 60, "not enough memory"), (1000, "too little memory")])
+    def test_memory_that_is_not_there(self, built: Compiled, told: int, message: str) -> None:
+        """More than the machine has, and less than the code needs."""
+        library = Library(built.library or "")
+        library.facts["memory_bytes"] = told
+        with pytest.raises(EngineError, match=message):
+            library.start(1)
+
     def test_code_for_another_processor(self, built: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("everyframe.native.library.runs_here", lambda name: False)
         with pytest.raises(EngineError, match="another processor"):
