@@ -160,7 +160,9 @@ class TestCache:
         assert seen == list(range(1, len(clips) + 1))
         assert len(list((tmp_path / "c").rglob("*.npy"))) == len(videos)
 
-    def test_small_data_are_kept_and_a_word_in_the_recipe_decides(self, videos: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_small_data_are_kept_and_a_word_in_the_recipe_decides(
+        self, videos: list[Clip], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         assert cache.choose(None, videos, Preprocess()) is not None
         monkeypatch.setattr(cache, "LIMIT", 1000)
         assert cache.choose(None, videos, Preprocess()) is None
@@ -249,7 +251,9 @@ class TestBatches:
             expected = as_predicted(seen[begin : begin + 6], how).transpose(1, 0, 2, 3)
             assert np.array_equal(made.numpy(), expected)
 
-    @pytest.mark.parametrize("how", [Preprocess(mean=(0.3, 0.4, 0.5), std=(0.22, 0.3, 0.1)), Preprocess(**GRAY), Preprocess(scale=1.0)])
+    @pytest.mark.parametrize(
+        "how", [Preprocess(mean=(0.3, 0.4, 0.5), std=(0.22, 0.3, 0.1)), Preprocess(**GRAY), Preprocess(scale=1.0)]
+    )
     @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
     def test_every_value_is_normalised_to_the_same_bits(self, how: Preprocess, layout: torch.memory_format) -> None:
         levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(how.channels, 3)
@@ -293,7 +297,10 @@ class TestViews:
 
 class TestWorkers:
     def test_a_killed_worker_is_an_error_that_names_its_tasks(self) -> None:
-        with Pool(Deadly(), 2, name=lambda task: f"clip {task}") as pool, pytest.raises(EveryframeError, match=r"died(.|\n)*clip 3"):
+        with (
+            Pool(Deadly(), 2, name=lambda task: f"clip {task}") as pool,
+            pytest.raises(EveryframeError, match=r"died(.|\n)*clip 3"),
+        ):
             list(pool.run(range(20)))
 
     def test_errors_and_results_keep_their_order(self) -> None:
