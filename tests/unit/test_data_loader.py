@@ -22,7 +22,9 @@ from everyframe.program.contract import Preprocess
 from everyframe.train.data import cache, decode, loader
 from everyframe.train.data.cache import Store
 from everyframe.train.data.clips import Clip, Collection, folder_clip
-from everyframe.train.data.loader import Batch, Clips, Loader, Middles, normalise, views
+from everyframe.train.data.loader import Batch, Clips, Loader, Middles, normalise
+from everyframe.train.data.views import videos as whole_videos
+from everyframe.train.data.views import views
 from everyframe.train.data.workers import Pool
 from everyframe.train.schema import Augment, ClipRecipe, Sampling
 from everyframe.video import Reader, resolve
@@ -64,11 +66,11 @@ def told(batches: Any) -> list[tuple]:
 class TestDecode:
     @pytest.mark.parametrize(
         ("number", "how"),
-        enumerate([
+        list(enumerate([
             Preprocess(), Preprocess(resize=24, crop=(24, 24)), Preprocess(resize=(20, 30)), Preprocess(**GRAY, resize=18),
             Preprocess(color="bgr", resize=40), Preprocess(resize=24, fps=12), Preprocess(fps=60), Preprocess(sample_every_n=3),
             Preprocess(**GRAY, resize=(12, 16), fps=7.5),
-        ]),
+        ])),
     )  # fmt: skip
     def test_the_same_bytes_as_in_prediction(self, tmp_path: Path, videos: list[Clip], number: int, how: Preprocess) -> None:
         ntsc = handmade.write_video(tmp_path / "ntsc.mkv", 17, rate=Fraction(30_000, 1001), draw=moving(9))
@@ -83,6 +85,22 @@ class TestDecode:
             with Reader(resolve(clip.path)[0], how) as reader:
                 expected = np.stack([frame.data for frame in reader])
             assert np.array_equal(decode.pictures(clip, how), expected), clip.name
+
+    @pytest.mark.parametrize("limit", [0, 20_000, 1 << 20])
+    @pytest.mark.parametrize("how", [Preprocess(resize=20), Preprocess(fps=60), Preprocess(sample_every_n=2)])
+    def test_chosen_frames_are_those_of_the_whole(
+        self, videos: list[Clip], how: Preprocess, limit: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether they wait for the choice or are prepared because they grow too many."""
+        monkeypatch.setattr(decode, "HELD", limit)
+        whole = decode.pictures(videos[6], how)
+        rows = np.array([7, 0, 3, 3, len(whole) - 1])
+
+        def choose(count: int) -> np.ndarray:
+            assert count == len(whole)
+            return rows
+
+        assert np.array_equal(decode.pictures(videos[6], how, choose), whole[rows])
 
     def test_a_part_of_a_video_is_like_a_file_of_its_own(self, videos: list[Clip]) -> None:
         whole = decode.pictures(videos[6], Preprocess())
@@ -276,6 +294,15 @@ class TestBatches:
 
 
 class TestViews:
+    def test_whole_videos_in_order(self, tmp_path: Path, videos: list[Clip]) -> None:
+        (tmp_path / "bad.mp4").write_text("no video")
+        clips = [videos[3], Clip(tmp_path / "bad.mp4", 0, "bad"), videos[1]]
+        for workers in (0, 2):
+            first, bad, second = whole_videos(clips, Store(Preprocess(resize=20)), workers)
+            assert isinstance(bad, SourceError)
+            assert isinstance(first, np.ndarray)
+            assert (len(first), len(second)) == (19, 13)
+
     def test_each_kind(self) -> None:
         video = np.random.default_rng(0).integers(0, 256, (40, 30, 40, 3), np.uint8)
         made = {kind: views(video, 8, SIZE, Sampling(), kind) for kind in ("middle", "non-overlapping", "10-crop", "30-view")}
