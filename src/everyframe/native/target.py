@@ -48,7 +48,7 @@ TARGETS = {
         Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), "x86_64", "x86_64_v3", note="AVX2 and FMA",
                macro="__AVX2__"),
         Target(
-            "x86-64-v4", 16, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
+            "x86-64-v4", 16, ((1, 8), (2, 8), (3, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
             "x86_64", "x86_64_v4", note="AVX-512", slice=1024, runs=((1, 14), (2, 14), (3, 8)), macro="__AVX512F__",
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
