@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import numpy as np
@@ -21,7 +21,6 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from everyframe.runtime.engine import cores
 from everyframe.train.data import sides
 from everyframe.train.data.clips import Clip, Collection
 from everyframe.train.data.workers import Pool
@@ -30,11 +29,8 @@ TINY = 10  # training clips of a class
 UNEVEN = 10  # times as many clips in the largest class as in the smallest
 LEAK = 0.05  # share of what is to be known about the class, beyond what chance gives
 SHOWN = 5
-MANY = 8  # picture sizes
-MANY_CLIPS = 2000  # fewer are opened sooner than processes start
+MANY = 8
 _PIECE = 1 << 18
-
-Value = TypeVar("Value", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -70,17 +66,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """classes: label -> split -> clips. rates: frames a second -> clips; folders of pictures have none. sizes: (height,
-    width) -> clips. frames, seconds: (least, median, most), zeros where not known. mirrored: pairs of labels that a mirror
-    exchanges. broken, problems: with their paths.
+    """classes: label -> split -> clips. rates, sizes: value -> clips. frames, seconds: (least, median, most). mirrored:
+    pairs of labels that a mirror exchanges. broken, problems: with their paths.
     """
 
     splits: dict[str, int]
     classes: dict[str, dict[str, int]]
-    rates: dict[float, int]
-    sizes: dict[tuple[int, int], int]
-    frames: tuple[float, float, float]
-    seconds: tuple[float, float, float]
+    rates: dict[str, int]
+    sizes: dict[str, int]
+    frames: tuple[int, float, int] | None
+    seconds: tuple[float, float, float] | None
     leaks: list[Leak] = field(default_factory=list)
     mirrored: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -88,8 +83,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, with sizes as on the terminal."""
-        return asdict(replace(self, sizes={})) | {"sizes": {f"{w}x{h}": count for (h, w), count in self.sizes.items()}}
+        return asdict(self)
 
 
 def probe(clip: Clip) -> Header:
@@ -128,15 +122,9 @@ def _digest(files: Iterable[str], clip: Clip) -> str:
     return digest.hexdigest()
 
 
-def report(
-    collection: Collection, workers: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> Report:  # fmt: skip
-    """Opens every clip and says what it found. workers: processes; None: one a core where there are MANY_CLIPS. progress(done,
-    of).
-    """
+def report(collection: Collection, workers: int = 0, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Opens every clip and says what it found. progress(done, of)."""
     placed = [(split, clip) for split, clips in collection.splits.items() for clip in clips]
-    if workers is None:
-        workers = cores() if len(placed) >= MANY_CLIPS else 0
     headers = []
     with Pool(probe, workers, name=lambda clip: clip.path) as pool:
         for header in pool.run((clip for _, clip in placed), ahead=64):
@@ -155,8 +143,8 @@ def report(
     return Report(
         splits={split: sum(1 for row in good if row[0] == split) for split in collection.splits},
         classes=classes,
-        rates=_counted(round(header.fps, 2) for _, _, header in good if header.fps),
-        sizes=_counted((header.height, header.width) for _, _, header in good),
+        rates=_counted(_rate(header) for _, _, header in good),
+        sizes=_counted(_size(header) for _, _, header in good),
         frames=_spread([header.frames for _, _, header in good]),
         seconds=_spread([header.seconds for _, _, header in good if header.seconds is not None]),
         leaks=leaks,
@@ -175,12 +163,12 @@ def _size(header: Header) -> str:
     return f"{header.width}x{header.height}"
 
 
-def _counted(values: Iterable[Value]) -> dict[Value, int]:
+def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float, float]:
-    return (min(values), median(values), max(values)) if values else (0, 0, 0)
+def _spread(values: list[Any]) -> tuple[Any, Any, Any] | None:
+    return (min(values), median(values), max(values)) if values else None
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -318,8 +306,8 @@ def _outliers(classes: Sequence[str], values: Sequence[Hashable], words: Sequenc
 BAR = 24
 
 
-def render(found: Report, width: int | None = None) -> str:
-    """The report for people, coloured if standard output is a terminal."""
+def render(found: Report, console: Console) -> None:
+    """The report for people."""
     splits = list(found.splits)
     most = max((sum(counts.values()) for counts in found.classes.values()), default=1) or 1
     styles = dict(zip(splits, ("cyan", "yellow", "magenta"), strict=False))
@@ -338,8 +326,8 @@ def render(found: Report, width: int | None = None) -> str:
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_row("frames", _range(found.frames, "g"))
     facts.add_row("seconds", _range(found.seconds, ".2f"))
-    facts.add_row("frame rate", _values({f"{rate:g}": count for rate, count in found.rates.items()}))
-    facts.add_row("picture size", _values({f"{w}x{h}": count for (h, w), count in found.sizes.items()}))
+    facts.add_row("frame rate", _values(found.rates))
+    facts.add_row("picture size", _values(found.sizes))
     told: list[Text] = []
     for finding in found.findings:
         told.append(Text.assemble(("! ", "bold yellow"), finding.what, "\n  ", (finding.hint, "dim")))
@@ -347,14 +335,11 @@ def render(found: Report, width: int | None = None) -> str:
         if lines:
             shown = [*lines[:SHOWN], *([f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])]
             told.append(Text.assemble((f"! {len(lines)} {title}\n", "bold yellow"), "\n".join(f"  {line}" for line in shown)))
-    console = Console(width=width)
-    with console.capture() as shown_text:
-        console.print(Group(table, Text(), facts, Text(), *(told or [Text("Nothing stands out.", "green")])))
-    return shown_text.get()
+    console.print(Group(table, Text(), facts, Text(), *(told or [Text("Nothing stands out.", "green")])))
 
 
-def _range(values: tuple[float, float, float], form: str) -> str:
-    return "–" if not values[2] else "{} to {}, median {}".format(*(format(values[i], form) for i in (0, 2, 1)))
+def _range(values: tuple[float, float, float] | None, form: str) -> str:
+    return "–" if values is None else "{} to {}, median {}".format(*(format(values[i], form) for i in (0, 2, 1)))
 
 
 def _values(counts: dict[str, int]) -> str:
