@@ -63,6 +63,7 @@ HOUSES = (
         ("PIL", "numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),
+    House("__main__", ("cli",), (), "`python -m everyframe`"),
     House("assets", (), (), "the built-in model, its labels and its sample video; no code"),
 )  # fmt: skip
 BY_NAME = {house.name: house for house in HOUSES}
