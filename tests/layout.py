@@ -26,6 +26,7 @@ class House:
 
 HOUSES = (
     House("errors", (), (), "the exception tree; every message a user can see starts here"),
+    House("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
     House(
         "program", ("errors",), ("numpy", "onnx", "onnxruntime", "pydantic"),
         "ONNX in, ONNX out: the file contract, facts on wires, one rule per operator, clip to step, accounting",
@@ -45,7 +46,7 @@ HOUSES = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     House(
-        "train", ("errors", "program", "video", "runtime", "models"),
+        "train", ("errors", "canvas", "program", "video", "runtime", "models"),
         ("av", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "torch"),
         "recipes, data, the training loop and evaluation",
     ),
@@ -59,8 +60,8 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
-        ("PIL", "numpy", "onnx", "rich", "typer"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
+        ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),
     House("assets", (), (), "the built-in model, its labels and its sample video; no code"),
