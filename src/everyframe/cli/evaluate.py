@@ -42,6 +42,9 @@ def command(
         Literal["loop", "hold"] | None,
         typer.Option(help="Videos too short for a clip begin again or stand still. [default: loop]"),
     ] = None,
+    rate: Annotated[
+        Literal["native", "dense"], typer.Option(help="How a clip model is converted: see `everyframe stream`.")
+    ] = "native",
     flush: Annotated[
         bool, typer.Option("--flush", help="At a video's end hold its last frame until the stream has fully seen it.")
     ] = False,
@@ -94,7 +97,7 @@ def command(
     names = read_labels(labels)
     found, sampling = collection(data, data_format, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
-    pair = open_pair(model, engine=engine, threads=threads, labels=names)
+    pair = open_pair(model, engine=engine, threads=threads, labels=names, rate=rate)
     controls = [name for name, wanted in (("reversed", reverse), ("shuffled", shuffle), ("frozen", freeze_frame)) if wanted]
     with accuracy.progress() as update:
         result = evaluate(

@@ -10,8 +10,8 @@ draw       confusion matrix, accuracy over time, curves of a training
 report     files in a folder, and one page that shows them
 """
 
-from everyframe.train.score.evaluate import CONTROLS, evaluate
 from everyframe.train.score.models import Pair, open_pair
 from everyframe.train.score.result import Result
+from everyframe.train.score.run import CONTROLS, evaluate
 
 __all__ = ["CONTROLS", "Pair", "Result", "evaluate", "open_pair"]

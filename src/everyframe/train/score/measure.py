@@ -40,7 +40,8 @@ class Played:
     """What the networks said about one video played in one order.
 
     clip_ranks: of the truth among the scores of each clip, 0 the best. video: their mean, (classes,). at: frames that had
-    arrived at each prediction of the stream; ranks: of the truth in it. last: scores at the video's end, (classes,). average: mean of the stream's scores.
+    arrived at each prediction of the stream; ranks: of the truth in it. last: scores at the video's end, (classes,).
+    average: mean of the stream's scores.
     """
 
     clip_ranks: tuple[int, ...] = ()

@@ -36,9 +36,11 @@ class Pair:
         return self.any.metadata.preprocess
 
 
-def open_pair(path: str | Path, *, engine: str = "auto", threads: int = 1, labels: tuple[str, ...] | None = None) -> Pair:
-    """path: a clip or step model (.onnx or compiled), `builtin`, or a run folder. A clip model is converted, so that it can
-    be streamed. Raises ModelError.
+def open_pair(
+    path: str | Path, *, engine: str = "auto", threads: int = 1, labels: tuple[str, ...] | None = None, rate: str = "native"
+) -> Pair:
+    """path: a clip or step model (.onnx or compiled), `builtin`, or a run folder. A clip model is converted at this
+    rate (see `program.stream`), so that it can be streamed. Raises ModelError.
     """
 
     def program(file: str | Path) -> Program:
@@ -64,10 +66,10 @@ def open_pair(path: str | Path, *, engine: str = "auto", threads: int = 1, label
     with tempfile.TemporaryDirectory() as temporary:
         step = Path(temporary) / "step.onnx"
         try:
-            stream(given.path, step)
+            stream(given.path, step, rate=rate)
         except ModelError as error:
             return Pair(given.name, engine, given, None, (f"not streamed: {error.what}",))
-        return Pair(given.name, engine, given, program(step), ("streamed as `everyframe stream` converts it",))
+        return Pair(given.name, engine, given, program(step), (f"streamed as `everyframe stream --rate {rate}` converts it",))
 
 
 def _alike(clip: Program, step: Program) -> tuple[Program, Program]:

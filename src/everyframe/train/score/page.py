@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from everyframe.train.score.result import Condition, Figures, Result, Score
+from everyframe.train.score.result import Figures, Result, Score
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2026; --soft: #68707a; --faint: #e2e6eb; --blank: #f5f7f9; --blue: #2563b4; }
@@ -19,17 +19,17 @@ body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1.1rem 4rem; background
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--faint); padding-bottom: .25rem; }
 p { margin: .4rem 0; } .soft { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .7rem; margin: 1.1rem 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1.1rem 0; }
 .card { background: var(--blank); border-radius: .6rem; padding: .75rem .9rem; }
 .card b { display: block; font-size: 1.65rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .card.live { background: var(--blue); color: #fff; } .card.live .soft { color: #dbe6f5; }
 .card span { display: block; font-size: .86rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; min-width: 24rem; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .28rem .7rem; border-bottom: 1px solid var(--faint); white-space: nowrap; }
 th { font-weight: 600; color: var(--soft); } th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.words { text-align: left; white-space: normal; }
-img { max-width: 100%; height: auto; display: block; }
+img { max-width: 100%; min-width: 36rem; height: auto; display: block; }
 pre { background: var(--blank); border-radius: .6rem; padding: .8rem .9rem; overflow-x: auto;
   font-size: .84rem; line-height: 1.45; }
 .warn { background: #fff4e5; border-left: 4px solid #d66026; padding: .6rem .9rem; border-radius: .3rem; }
@@ -89,8 +89,8 @@ def _warnings(result: Result) -> list[str]:
         lines.append(f"Partial: ended after {result.videos + result.unreadable} of {result.planned} videos.")
     if result.unreadable:
         lines.append(f"{result.unreadable} videos could not be read and do not count.")
-    lines += [note[0].upper() + note[1:] + "." for note in result.notes]
-    return [f'<p class="warn">{"<br>".join(escape(line) for line in lines)}</p>'] if lines else []
+    warned = [f'<p class="warn">{"<br>".join(escape(line) for line in lines)}</p>'] if lines else []
+    return warned + [f'<p class="soft">{escape(note[0].upper() + note[1:])}.</p>' for note in result.notes]
 
 
 def _cards(result: Result) -> str:
@@ -150,8 +150,8 @@ def live(result: Result) -> list[str]:
     return lines
 
 
-#: heading, what of a condition it shows
-COLUMNS = (
+#: name, what of a condition it shows
+MEASURES = (
     ("clip top-1", lambda c: c.clip and c.clip.top1),
     ("video top-1", lambda c: c.video and c.video.top1),
     ("video top-5", lambda c: c.video and c.video.top5),
@@ -163,15 +163,10 @@ COLUMNS = (
 )
 
 
-def accuracies(condition: Condition) -> list[float | None]:
-    """One value a column."""
-    return [pick(condition) for _, pick in COLUMNS]
-
-
 def _conditions(result: Result) -> str:
-    rows = [[name, *(percent(value) for value in accuracies(c))] for name, c in result.conditions.items()]
+    rows = [[heading, *(percent(pick(c)) for c in result.conditions.values())] for heading, pick in MEASURES]
     said = "".join(f'<p class="soft">{escape(line)}</p>' for line in beside(result))
-    return "<h2>Accuracy</h2>" + _table(["frames", *(heading for heading, _ in COLUMNS)], rows) + said
+    return "<h2>Accuracy</h2>" + _table(["frames", *result.conditions], rows) + said
 
 
 def beside(result: Result) -> list[str]:
@@ -240,7 +235,8 @@ def _picture(name: str, pictures: Mapping[str, bytes], heading: str) -> list[str
     if name not in pictures:
         return []
     data = base64.b64encode(pictures[name]).decode()
-    return [f'<h2>{escape(heading)}</h2><img alt="{escape(heading)}" src="data:image/png;base64,{data}">']
+    image = f'<img alt="{escape(heading)}" src="data:image/png;base64,{data}">'
+    return [f'<h2>{escape(heading)}</h2><div class="scroll">{image}</div>']
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], words: set[int] = frozenset()) -> str:  # type: ignore[assignment]

@@ -28,15 +28,14 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / count + spread / (4 * count)))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))  # rounding must not put the share outside
 
 
-def condition(outcomes: Sequence[Outcome], name: str, rate: float) -> Condition:
+def condition(outcomes: Sequence[Outcome], name: str, rate: float, *, streamed: bool) -> Condition:
     """outcomes: of readable videos, all played in the order `name`. rate: frames a second, as the network sees them."""
     played = [outcome.played[name] for outcome in outcomes]
     video = [rank(p.video, o.truth) for o, p in zip(outcomes, played, strict=True) if p.video is not None]
     clips = [r for p in played for r in p.clip_ranks]
-    streamed = any(len(p.at) or p.last is not None for p in played)
     return Condition(
         score(clips), score(video, independent=True), _streaming(outcomes, played, rate) if streamed else None
     )  # fmt: skip

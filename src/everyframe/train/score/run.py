@@ -155,7 +155,7 @@ def _result(
         seed=settings.seed,
         flush=settings.flush,
         timing=_timing(pair),
-        conditions={name: condition(read, name, rate) for name in settings.orders},
+        conditions={name: condition(read, name, rate, streamed=pair.step is not None) for name in settings.orders},
         classes=class_rows(read, labels, video, streaming),
         confusion=_rows(video),
         confusion_streaming=_rows(streaming),
