@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everyframe.errors import ModelError
-from everyframe.native import artifact
 from everyframe.program import stream
 from everyframe.program.contract import Preprocess
-from everyframe.runtime.engine import ENGINES
 from everyframe.runtime.program import Program
 
 
@@ -19,7 +17,6 @@ class Pair:
     """At least one of both. notes: why the other is missing, or where it comes from."""
 
     name: str
-    engine: str
     clip: Program | None
     step: Program | None
     notes: tuple[str, ...] = ()
@@ -47,7 +44,6 @@ def open_pair(
         return Program(file, engine=engine, threads=threads, labels=labels)
 
     folder = Path(path)
-    engine = "native" if artifact.is_library(folder) else next(iter(ENGINES)) if engine == "auto" else engine
     if folder.is_dir():
         found = {kind: folder / f"{kind}.onnx" for kind in ("clip", "step") if (folder / f"{kind}.onnx").is_file()}
         if not found:
@@ -56,20 +52,20 @@ def open_pair(
                 hint="name the model itself",
             )  # fmt: skip
         if len(found) == 2:
-            return Pair(folder.name, engine, *_alike(program(found["clip"]), program(found["step"])))
+            return Pair(folder.name, *_alike(program(found["clip"]), program(found["step"])))
         path = next(iter(found.values()))
     given = program(path)
     if given.metadata.kind == "step":
-        return Pair(given.name, engine, None, given, ("a step model alone: there is no clip network to compare with",))
-    if artifact.is_library(given.path):
-        return Pair(given.name, engine, given, None, ("a compiled clip model cannot be converted: give its .onnx to stream it",))
+        return Pair(given.name, None, given, ("a step model alone: there is no clip network to compare with",))
+    if given.compiled:
+        return Pair(given.name, given, None, ("a compiled clip model cannot be converted: give its .onnx to stream it",))
     with tempfile.TemporaryDirectory() as temporary:
         step = Path(temporary) / "step.onnx"
         try:
             stream(given.path, step, rate=rate)
         except ModelError as error:
-            return Pair(given.name, engine, given, None, (f"not streamed: {error.what}",))
-        return Pair(given.name, engine, given, program(step), (f"streamed as `everyframe stream --rate {rate}` converts it",))
+            return Pair(given.name, given, None, (f"not streamed: {error.what}",))
+        return Pair(given.name, given, program(step), (f"streamed as `everyframe stream --rate {rate}` converts it",))
 
 
 def _alike(clip: Program, step: Program) -> tuple[Program, Program]:

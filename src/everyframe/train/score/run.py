@@ -138,7 +138,7 @@ def _result(
     streaming = confusion(read, len(labels), streaming=True)
     return Result(
         model=pair.name,
-        engine=pair.engine,
+        engine=pair.any.engine,
         data=data,
         split=split,
         available={name: len(clips) for name, clips in collection.splits.items()},
