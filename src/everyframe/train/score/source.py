@@ -21,7 +21,8 @@ def collection(
         recipe = recipes.load(str(path))
         if not isinstance(recipe, ClipRecipe):
             raise RecipeError("This recipe names no labelled videos.", where=path, expected='task = "clips"', got=recipe.task)
-        return read(recipe.data, path.parent), recipe.sampling
+        # a finished model is given its frames at the rate it was trained at, so that nothing is left of the stride
+        return read(recipe.data, path.parent), recipe.sampling.model_copy(update={"stride": 1})
     listed, classes = _anywhere(path, listed), _anywhere(path, classes)
     found = read(Data(format=form, root=".", train=listed, validation=listed, labels=classes), path)
     if listed is not None:
