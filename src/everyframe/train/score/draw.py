@@ -52,7 +52,8 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str
 def _cell(canvas: Canvas, x: float, y: float, cell: float, count: int, total: int, right: bool, n: int) -> None:
     share = count / total
     hue = RIGHT if right else WRONG
-    strength = 0.12 + 0.88 * share
+    least = 0.12 if n <= COUNTED else 0.3  # small cells are hard to see
+    strength = least + (1 - least) * share
     color = tuple(round(paper + (tone - paper) * strength) for paper, tone in zip(PAPER, hue, strict=True))
     gap = 1 if cell > 6 else 0
     canvas.box(x, y, x + cell - gap, y + cell - gap, color)
@@ -105,7 +106,7 @@ def _panel(canvas: Canvas, panel: Panel, above: float) -> None:
         return LEFT + (right - LEFT) * (x - x0) / ((x1 - x0) or 1), bottom - (bottom - top) * (y - y0) / ((y1 - y0) or 1)
 
     canvas.text(24, above + 28, panel.title, 19)
-    for tick in ticks(y0, y1, 5):
+    for tick in ticks(y0, y1, 6):
         canvas.line(LEFT, at(x0, tick)[1], right, at(x0, tick)[1], FAINT)
         canvas.text(LEFT - 10, at(x0, tick)[1], panel.y_shown(tick), 14, SOFT, "rm")
     for tick in ticks(x0, x1, 10):

@@ -16,7 +16,7 @@ from everyframe.train.data.clips import Clip, Collection
 from everyframe.train.schema import Sampling
 from everyframe.train.score import views
 from everyframe.train.score.match import Matched, match
-from everyframe.train.score.measure import Outcome, Settings, Stopped, measure
+from everyframe.train.score.measure import Outcome, Settings, measure
 from everyframe.train.score.models import Pair, open_pair
 from everyframe.train.score.result import Result, Timing
 from everyframe.train.score.tally import class_rows, condition, confusion, video_row
@@ -104,15 +104,16 @@ def _run(
     # threads: the engines and the decoder leave the interpreter's lock while they work
     with ThreadPoolExecutor(workers) as pool:
         futures = {
-            pool.submit(measure, number, clip, truth, pair, settings, stop.is_set): number
-            for number, (clip, truth) in enumerate(todo)
+            pool.submit(measure, number, todo[number][0], todo[number][1], pair, settings, stop.is_set): number
+            # mixed, so that what is measured until it is ended early is of all classes
+            for number in np.random.default_rng(0).permutation(len(todo)).tolist()
         }
         try:
             progress(0, len(todo))
             for future in as_completed(futures):
                 done[futures[future]] = future.result()
                 progress(len(done), len(todo))
-        except (KeyboardInterrupt, Stopped):
+        except KeyboardInterrupt:
             pass
         finally:
             stop.set()
