@@ -16,8 +16,8 @@ from everyframe.video.sources import VIDEOS
 
 #: words of which header lines consist
 HEADER = frozenset(
-    ("path", "file", "filename", "video", "video_name", "video_id", "id", "name", "label", "labels", "class", "class_id")
-    + ("classes", "frames", "n_frames", "num_frames", "total_frames", "split")
+    {"path", "file", "filename", "video", "video_name", "video_id", "id", "name", "label", "labels", "class", "class_id"}
+    | {"classes", "frames", "n_frames", "num_frames", "total_frames", "split"}
 )
 
 
