@@ -157,7 +157,7 @@ class TestOneVideo:
             (tmp_path / f"{number:03d}.png").write_bytes((folder / "up0" / f"{number:03d}.png").read_bytes())
         clip = folder_clip(tmp_path, 0, "short")
         silent, flushed = played(late, clip)["normal"], played(late, clip, flush=True)["normal"]
-        assert silent.last is None and not len(silent.at) and not len(flushed.at)
+        assert silent.last is None and flushed.average is None and not len(silent.at) and not len(flushed.at)
         # as if the video had stood still at its end
         for number in range(delay + 1, -(-(2 * delay) // hop) * hop + 1):
             (tmp_path / f"{number:03d}.png").write_bytes((tmp_path / f"{delay:03d}.png").read_bytes())
@@ -201,7 +201,7 @@ class TestResult:
         for counts in (result.confusion, result.confusion_streaming):
             assert np.array(counts).sum(1).tolist() == [row.count for row in result.classes] == [3] * 4
         normal = result.conditions["normal"]
-        assert normal.video and normal.streaming
+        assert normal.video and normal.streaming and normal.streaming.frames
         assert normal.video.top1 == np.trace(np.array(result.confusion)) / result.videos
         assert normal.streaming.end.top1 == np.trace(np.array(result.confusion_streaming)) / result.videos
         assert normal.streaming.end.top1 == normal.streaming.curve[-1].top1, "the video's end is all of it"
@@ -314,8 +314,10 @@ class TestFigures:
     def test_laws(self, made: list[Outcome]) -> None:
         found = condition(made, "normal", 10.0, streamed=True)
         assert found.clip and found.video and found.streaming
+        frames = found.streaming.frames
+        assert (frames.count if frames else 0) == sum(len(one.played["normal"].at) for one in made)
         streaming = found.streaming
-        for one in (found.clip, found.video, streaming.end, streaming.frames, streaming.average, *streaming.curve):
+        for one in (found.clip, found.video, streaming.end, frames or streaming.end, streaming.average, *streaming.curve):
             assert 0 <= one.top1 <= one.top5 <= 1
         answered = [point.answered for point in streaming.curve]
         assert answered == sorted(answered)

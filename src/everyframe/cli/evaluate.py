@@ -20,7 +20,9 @@ def command(
         Path | None,
         typer.Option(help="Labelled videos: their folder, or a recipe (.toml) that names them. [default: of the training]"),
     ] = None,
-    data_format: Annotated[str, typer.Option("--format", help="How they are labelled: folders, list, kinetics, …")] = "folders",
+    data_format: Annotated[
+        str, typer.Option("--format", help="folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d.")
+    ] = "folders",
     split: Annotated[str, typer.Option(help="Which part: validation, train, test, or all.")] = "validation",
     clip_list: Annotated[
         str | None, typer.Option("--list", help="The list of that split, for formats with lists.", metavar="FILE")

@@ -130,5 +130,5 @@ def _stream(program: Program, frames: np.ndarray, truth: int, flush: bool, stopp
         for number in range(len(frames), len(frames) + held):
             prediction = stream.push_frame(Frame(frames[-1], number / program.rate, number))
             last = prediction.scores if prediction is not None else last
-    average = np.mean(scores, axis=0) if scores else last
+    average = np.mean(scores, axis=0) if scores else None
     return Played(at=np.array(at, int), ranks=np.array([rank(one, truth) for one in scores], int), last=last, average=average)

@@ -109,7 +109,9 @@ def _cards(result: Result) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _card(what: str, score: Score, live: bool = False) -> str:
+def _card(what: str, score: Score | None, live: bool = False) -> str:
+    if score is None:
+        return ""
     more = [f"top-5 {percent(score.top5)}"]
     if score.low is not None and score.high is not None:
         more.append(f"95 %: {score.low * 100:.0f} to {score.high * 100:.0f}")
@@ -158,8 +160,8 @@ MEASURES = (
     ("stream end top-1", lambda c: c.streaming and c.streaming.end.top1),
     ("stream end top-5", lambda c: c.streaming and c.streaming.end.top5),
     ("stream average top-1", lambda c: c.streaming and c.streaming.average.top1),
-    ("stream frames top-1", lambda c: c.streaming and c.streaming.frames.top1),
-    ("stream frames top-5", lambda c: c.streaming and c.streaming.frames.top5),
+    ("stream frames top-1", lambda c: c.streaming and c.streaming.frames and c.streaming.frames.top1),
+    ("stream frames top-5", lambda c: c.streaming and c.streaming.frames and c.streaming.frames.top5),
 )
 
 

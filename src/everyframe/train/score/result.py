@@ -45,13 +45,14 @@ class Settled:
 
 @dataclass(frozen=True)
 class Streaming:
-    """end: the prediction at each video's end; average: of the scores of all of a video's predictions. A video without one counts
-    as wrong. frames: all predictions. silent: videos too short for a prediction (with flush: before their last frame was held).
+    """end: the prediction at each video's end; average: of the scores of all of a video's predictions. A video without one
+    counts as wrong. frames: all predictions, None if there is none. silent: videos too short for a prediction (with flush:
+    before their last frame was held).
     """
 
     end: Score
     average: Score
-    frames: Score
+    frames: Score | None
     curve: tuple[Point, ...]
     settled: Settled
     silent: int

@@ -47,7 +47,7 @@ def _streaming(outcomes: Sequence[Outcome], played: Sequence[Played], rate: floa
     return Streaming(
         score([_rank(p.last, o.truth) for o, p in pairs], independent=True) or none,
         score([_rank(p.average, o.truth) for o, p in pairs], independent=True) or none,
-        score(np.concatenate([p.ranks for p in played])) or none,
+        score(np.concatenate([p.ranks for p in played])),
         tuple(_point(outcomes, played, share) for share in TENTHS),
         _settled(outcomes, played, rate),
         sum(not len(p.at) for p in played),
