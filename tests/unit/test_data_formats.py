@@ -67,7 +67,7 @@ def frames_lists(root: Path) -> dict[str, str]:
 def kinetics(root: Path) -> dict[str, str]:
     ids = ("-a1_xyz_000010_000020", "b1_000000_000010")
     put(root, f"clap/{ids[0]}.mp4", f"train/wave/{ids[1]}.mp4", "a2.mp4", "val/b2_000003_000013.webm")
-    put(root, "train.csv", content="label,youtube_id,time_start,time_end,split\nclap,-a1_xyz,10,20,train\n\"wave\",b1,0,10,train\n")
+    put(root, "train.csv", content='label,youtube_id,time_start,time_end,split\nclap,-a1_xyz,10,20,train\n"wave",b1,0,10,train\n')
     put(root, "val.csv", content="label,youtube_id,time_start,time_end,split\nclap,a2,4.5,14.5,val\nwave,b2,3,13,val\n")
     return {}
 
@@ -223,7 +223,12 @@ class TestLists:
 
     @pytest.mark.parametrize(
         ("text", "place"),
-        [("x.mp4\n", "line 1"), ("x.mp4 0\ny.mp4 clap\n", "line 2"), ("x.mp4 0\n\ny.mp4\n", "line 3"), (b"x\xff.mp4 0\n", "l.txt")],
+        [
+            ("x.mp4\n", "line 1"),
+            ("x.mp4 0\ny.mp4 clap\n", "line 2"),
+            ("x.mp4 0\n\ny.mp4\n", "line 3"),
+            (b"x\xff.mp4 0\n", "l.txt"),
+        ],
     )
     def test_lines_that_are_not_understood_are_named(self, tmp_path: Path, text: str | bytes, place: str) -> None:
         put(tmp_path, "x.mp4", "y.mp4")

@@ -71,10 +71,10 @@ def test_segments_take_one_frame_of_each_part(frames: int, count: int, seed: int
 def test_covering_clips_do_not_overlap_and_miss_nothing(count: int, frames: int, stride: int) -> None:
     rows = sampling.covering(count, frames, Sampling(stride=stride))
     assert len(rows) == -(-count // (frames * stride))
-    seen = set(map(int, rows.ravel()))
-    assert seen == {i for i in range(count) if i % (frames * stride) % stride == 0}
-    flat = rows.ravel()[: len(seen)]  # the rest repeats the last block
-    assert (np.diff(flat) > 0).all()
+    assert set(rows.ravel().tolist()) >= set(range(0, count, stride))
+    full = rows[: count // (frames * stride)]  # what is left over is repeated like a short video
+    assert full.ravel().tolist() == list(range(0, full.size * stride, stride))
+    assert all(row.min() >= number * frames * stride for number, row in enumerate(rows))
 
 
 @given(st.integers(1, 20), st.integers(1, 10))

@@ -45,18 +45,18 @@ class Store:
         self.preprocess, self.folder = preprocess, folder
         self._checked: set[Path] = set()  # entries whose checksum this process has seen to be right
 
-    def frames(self, clip: Clip) -> np.ndarray:
-        """(T, H, W, C) uint8, mapped from disk where it is there; read-only. Raises SourceError, and OutputError where
-        the cache cannot be written.
+    def frames(self, clip: Clip, choose: Callable[[int], np.ndarray] | None = None) -> np.ndarray:
+        """(T, H, W, C) uint8, of all frames or of those that `choose` takes of so many. All of them may be mapped from
+        disk and read-only. Raises SourceError, and OutputError where the cache cannot be written.
         """
         if self.folder is None:
-            return pictures(clip, self.preprocess)
+            return pictures(clip, self.preprocess, choose)
         entry = self.entry(clip)
         found = self._read(entry)
         if found is None:
             found = pictures(clip, self.preprocess)
             self._write(entry, found)
-        return found
+        return found if choose is None else found[choose(len(found))]
 
     def entry(self, clip: Clip) -> Path:
         """Where a clip is or would be kept. Raises SourceError where the clip itself is not there."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,10 +20,9 @@ from everyframe.train.data import augment, sampling
 from everyframe.train.data.cache import Store, choose
 from everyframe.train.data.clips import Clip, Collection
 from everyframe.train.data.sides import mirrored
+from everyframe.train.data.views import cut, named
 from everyframe.train.data.workers import Pool
 from everyframe.train.schema import Augment, ClipRecipe, Sampling
-
-Views = Literal["middle", "non-overlapping", "10-crop", "30-view"]
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,10 @@ class Clips:
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
         epoch, number = key
         rng = np.random.default_rng([self.seed, epoch, number + 1])  # a 0 is the same as nothing, and that is the order's
-        frames = self.store.frames(self.clips[number])
-        chosen = sampling.training(len(frames), self.frames, self.how, rng, self.change.speed)
+        choose = lambda count: sampling.training(count, self.frames, self.how, rng, self.change.speed)  # noqa: E731
+        frames = self.store.frames(self.clips[number], choose)
         drawn = augment.draw(rng, self.change, (frames.shape[1], frames.shape[2]), self.size)
-        made = augment.apply(frames[chosen], drawn, self.size, self.store.preprocess.color)
+        made = augment.apply(frames, drawn, self.size, self.store.preprocess.color)
         label = self.clips[number].label
         return made, self.mirrored[label] if drawn.flip and label >= 0 else label
 
@@ -132,31 +130,19 @@ def workers(recipe: ClipRecipe) -> int:
     return cores() if recipe.data.workers is None else recipe.data.workers
 
 
-class Videos:
-    """Whole videos for evaluation: number -> (T, H, W, C) uint8, or the SourceError. store: of `evaluation_geometry`."""
-
-    def __init__(self, clips: Sequence[Clip], store: Store) -> None:
-        self.clips, self.store = tuple(clips), store
-
-    def __call__(self, number: int) -> np.ndarray | SourceError:
-        try:
-            return self.store.frames(self.clips[number])
-        except SourceError as error:
-            return error
-
-
-class Middles(Videos):
-    """The middle clip of each video: number -> ((T, h, w, C) uint8, label)."""
+class Middles:
+    """The middle clip of each video: number -> ((T, h, w, C) uint8, label). store: of `evaluation_geometry`."""
 
     def __init__(self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling) -> None:
-        super().__init__(clips, store)
-        self.frames, self.size, self.how = frames, size, how
+        self.clips, self.store, self.frames, self.size, self.how = tuple(clips), store, frames, size, how
 
-    def __call__(self, number: int) -> tuple[np.ndarray, int] | SourceError:  # type: ignore[override]
-        video = super().__call__(number)
-        if isinstance(video, SourceError):
-            return video
-        return views(video, self.frames, self.size, self.how, "middle")[0][0], self.clips[number].label
+    def __call__(self, number: int) -> tuple[np.ndarray, int] | SourceError:
+        clip = self.clips[number]
+        try:
+            frames = self.store.frames(clip, lambda count: sampling.middle(count, self.frames, self.how))
+            return cut(frames, self.size, "centre")[0], clip.label
+        except SourceError as error:
+            return named(error, clip)
 
 
 class Loader:
@@ -248,40 +234,6 @@ def normalise(
     moved = frames.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)
     moved = moved.contiguous(memory_format=memory_format or torch.contiguous_format)
     return moved.float().mul_(factor.to(device)).sub_(offset.to(device))
-
-
-def views(video: np.ndarray, frames: int, size: tuple[int, int], how: Sampling, kind: Views) -> tuple[np.ndarray, np.ndarray]:
-    """Clips of one uncropped video for evaluation: ((V, T, h, w, C) uint8, (V,) which of them are mirrored).
-
-    middle: one clip, its middle cut out. non-overlapping: clips that cover the video (arXiv:1904.02422), their middle.
-    10-crop: the middle clip, cut at the corners and in the middle, each mirrored too. 30-view: 10 clips, each cut in three
-    places along its longer side (arXiv:1812.03982). Raises SourceError where the video is smaller than `size`.
-    """
-    count, height, width = video.shape[:3]
-    h, w = size
-    if h > height or w > width:
-        raise SourceError(
-            "The pictures are smaller than the network's.", expected=f"at least {h}x{w} (height x width)",
-            got=f"{height}x{width}", hint="let the recipe's preprocess resize them",
-        )  # fmt: skip
-    down, across = height - h, width - w
-    centre = (down // 2, across // 2)
-    if kind == "30-view":
-        corners = [(centre[0], left) for left in (0, centre[1], across)] if width >= height else \
-                  [(top, centre[1]) for top in (0, centre[0], down)]  # fmt: skip
-        rows = sampling.spread(count, frames, how, 10)
-    elif kind == "10-crop":
-        corners = [(0, 0), (0, across), (down, 0), (down, across), centre]
-        rows = sampling.middle(count, frames, how)[None]
-    else:
-        corners = [centre]
-        rows = sampling.middle(count, frames, how)[None] if kind == "middle" else sampling.covering(count, frames, how)
-    cut = [video[row, top : top + h, left : left + w] for row in rows for top, left in corners]
-    mirrored = np.zeros(len(cut), bool)
-    if kind == "10-crop":
-        cut += [clip[:, :, ::-1] for clip in cut]
-        mirrored = np.repeat([False, True], len(corners))
-    return np.stack(cut), mirrored
 
 
 def one_thread() -> None:

@@ -65,15 +65,15 @@ def mirrored(labels: Sequence[str], augment: Augment) -> tuple[int, ...]:
             hint=f"swap = {[list(pair) for pair in proposed]}" if proposed else "flip = false",
         )  # fmt: skip
     for pair in augment.swap or ():
-        for label, other in (pair, pair[::-1]):
+        for label in pair:
             if label not in labels:
                 close = difflib.get_close_matches(label, labels, n=1)
                 raise RecipeError(
                     "A pair of mirrored labels names one that is not there.", where="key augment.swap", got=label,
                     expected="two labels of the data", hint=f"did you mean {close[0]}?" if close else None,
                 )  # fmt: skip
-            index = labels.index(label)
-            if result[index] != index:
-                raise RecipeError("A label stands in two pairs of mirrored labels.", where="key augment.swap", got=label)
-            result[index] = labels.index(other)
+        one, other = map(labels.index, pair)
+        if result[one] != one or result[other] != other or one == other:
+            raise RecipeError("A label stands in two pairs of mirrored labels.", where="key augment.swap", got=pair)
+        result[one], result[other] = other, one
     return tuple(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ _job: Callable[[Any], Any] | None = None
 
 class Pool(Generic[Task, Result]):
     """job: called with each task; pickled once for each worker. workers: processes; 0: this one does the work itself.
-    name: how a task is called in messages. setup: called once in each worker; its module is imported only once for all.
+    name: how a task is called in messages. setup: called once in each worker.
     """
 
     def __init__(
@@ -42,8 +43,8 @@ class Pool(Generic[Task, Result]):
             # processes that are forked from a clean one: nothing of torch's or a GPU's threads is copied half-way
             method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
             context = multiprocessing.get_context(method)
-            if setup is not None and method == "forkserver":
-                context.set_forkserver_preload([setup.__module__])
+            if method == "forkserver":  # what it has imported need not be imported again in each worker
+                context.set_forkserver_preload([f"{__package__}.{'loader' if 'torch' in sys.modules else 'cache'}"])
             self._executor = ProcessPoolExecutor(workers, context, _begin, (job, setup))
 
     def __enter__(self) -> Pool[Task, Result]:
