@@ -25,10 +25,10 @@ from everyframe.errors import ModelError, SourceError, UsageError
 from everyframe.program.contract import Metadata, Preprocess, attach, save
 from everyframe.train.data.clips import Clip, Collection, folder_clip
 from everyframe.train.data.decode import pictures
-from everyframe.train.schema import Sampling
-from everyframe.train.score import Pair, Result, evaluate, open_pair, report, views
+from everyframe.train.score import Pair, Result, evaluate, open_pair, report
 from everyframe.train.score.match import match, read_map
 from everyframe.train.score.measure import Outcome, Played, Settings, measure, rank
+from everyframe.train.score.orders import ORDERS
 from everyframe.train.score.tally import MISSED, class_rows, condition, confusion, right_from, score, wilson
 from handmade import write_video
 from helpers import quick_export, randomise
@@ -143,10 +143,10 @@ class TestOneVideo:
 
     @given(st.integers(1, 60), st.integers(0, 5))
     def test_orders(self, n: int, seed: int) -> None:
-        orders = {name: order(n, np.random.default_rng((seed, 3))) for name, order in views.ORDERS.items()}
+        orders = {name: order(n, np.random.default_rng((seed, 3))) for name, order in ORDERS.items()}
         assert (orders["reversed"][orders["reversed"]] == orders["normal"]).all()
         assert (np.sort(orders["shuffled"]) == orders["normal"]).all()
-        assert (orders["shuffled"] == views.ORDERS["shuffled"](n, np.random.default_rng((seed, 3)))).all()
+        assert (orders["shuffled"] == ORDERS["shuffled"](n, np.random.default_rng((seed, 3)))).all()
         assert len(set(orders["frozen"])) == 1
 
     def test_a_video_too_short_is_silent_unless_flushed(self, late: Pair, folder: Path, tmp_path: Path) -> None:
@@ -166,25 +166,16 @@ class TestOneVideo:
 
 
 class TestViews:
-    def test_the_centre_is_what_the_preprocessing_crops(self, folder: Path) -> None:
-        clip = folder_clip(folder / "up0", 0, "up0")
-        whole = Preprocess(resize=17, crop=(12, 13))
-        open_ = whole.model_copy(update={"crop": None})
-        np.testing.assert_array_equal(views.centre(pictures(clip, open_), (12, 13)), pictures(clip, whole))
-
-    @pytest.mark.parametrize(("name", "count"), [("middle", 1), ("non-overlapping", 3), ("10-crop", 10), ("30-view", 30)])
-    def test_how_many_clips(self, name: str, count: int) -> None:
-        frames = np.random.default_rng(0).integers(0, 255, (3 * T, 14, 18, 3), dtype=np.uint8)
-        clips = list(views.clips(frames, T, views.VIEWS[name], (12, 12) if count > 3 else None, Sampling()))
-        assert len(clips) == count
-        assert {clip.shape for clip in clips} == {(T, 12, 12, 3) if count > 3 else (T, 14, 18, 3)}
-        assert len({clip.tobytes() for clip in clips}) == count, "no two are alike"
-
-    def test_ten_crops_are_five_and_their_mirror_images(self) -> None:
-        frames = np.random.default_rng(0).integers(0, 255, (T, 14, 18, 3), dtype=np.uint8)
-        ten = list(views.clips(frames, T, views.VIEWS["10-crop"], (12, 12), Sampling()))
-        for plain, mirrored in zip(ten[:5], ten[5:], strict=True):
-            np.testing.assert_array_equal(plain, mirrored[:, :, ::-1])
+    @pytest.mark.parametrize(("view", "count"), [("middle", 1), ("10-crop", 10), ("30-view", 30)])
+    def test_the_stream_sees_the_centre_whatever_the_clips_see(
+        self, tmp_path: Path, collection: Collection, view: str, count: int
+    ) -> None:
+        pair = open_pair(causal(tmp_path / "clip.onnx", preprocess=Preprocess(resize=18, crop=(12, 16))))
+        clip = collection.splits["validation"][2]
+        one, other = (played(pair, clip, view=name)["normal"] for name in (view, "non-overlapping"))
+        assert len(one.clip_ranks) == count
+        np.testing.assert_array_equal(one.last, other.last)
+        np.testing.assert_array_equal(one.ranks, other.ranks)
 
     def test_several_crops_need_a_crop(self, pair: Pair, collection: Collection) -> None:
         with pytest.raises(UsageError, match="crops nothing"):

@@ -35,7 +35,8 @@ def command(
         Path | None, typer.Option(help='Lines of "data label" = "model label", where names differ.', metavar="FILE")
     ] = None,
     views: Annotated[
-        str, typer.Option(help="Clips of each video: non-overlapping, middle, 10-crop (mirrors half of them) or 30-view.")
+        Literal["non-overlapping", "middle", "10-crop", "30-view"],
+        typer.Option(help="Clips of each video; 10-crop mirrors half of them."),
     ] = "non-overlapping",
     segments: Annotated[
         bool, typer.Option("--segments", help="Clips with one frame of each of T equal parts of the video.")

@@ -12,10 +12,13 @@ from everyframe.runtime.program import Program
 from everyframe.runtime.stream import ClipStream
 from everyframe.train.data.clips import Clip
 from everyframe.train.data.decode import pictures
+from everyframe.train.data.views import Views, cut, views
 from everyframe.train.schema import Sampling
-from everyframe.train.score import views
 from everyframe.train.score.models import Pair
+from everyframe.train.score.orders import ORDERS
 from everyframe.video.frame import Frame
+
+SEVERAL_CROPS = ("10-crop", "30-view")
 
 
 class Stopped(Exception):
@@ -24,11 +27,11 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """view: of `views.VIEWS`. sampling: which frames make a clip. flush: hold the last frame until the step network has fully
+    """view: see `data.views`. sampling: which frames make a clip. flush: hold the last frame until the step network has fully
     seen it. orders: how each video is played. seed: of the shuffled order.
     """
 
-    view: str = "non-overlapping"
+    view: Views = "non-overlapping"
     sampling: Sampling = field(default_factory=Sampling)
     flush: bool = False
     orders: tuple[str, ...] = ("normal",)
@@ -71,21 +74,22 @@ def rank(scores: np.ndarray, truth: int) -> int:
 
 def measure(number: int, clip: Clip, truth: int, pair: Pair, settings: Settings, stopped: Callable[[], bool]) -> Outcome:
     """number: the video's place in the data, which with the seed decides how it is shuffled. Raises Stopped."""
-    shown, wanted = views.view(settings.view), pair.preprocess
-    crop = None if shown.cropped else wanted.crop
+    wanted = pair.preprocess
+    size = wanted.crop if settings.view in SEVERAL_CROPS else None
     try:
-        frames = pictures(clip, wanted.model_copy(update={"crop": None}) if crop else wanted)  # (n, H, W, C)
-        middle = views.centre(frames, crop)
+        frames = pictures(clip, wanted if size is None else wanted.model_copy(update={"crop": None}))  # (n, H, W, C)
+        size = size or (frames.shape[1], frames.shape[2])
+        (middle,) = cut(frames, size, "centre")  # what the stream sees
     except SourceError as error:
         return Outcome(clip, truth, error=" ".join(str(error).split()))
     played = {}
     for name in settings.orders:
-        order = views.ORDERS[name](len(frames), np.random.default_rng((settings.seed, number)))
+        order = ORDERS[name](len(frames), np.random.default_rng((settings.seed, number)))
         said = Played()
         if pair.step is not None:
             said = _stream(pair.step, middle[order], truth, settings.flush, stopped)
         if pair.clip is not None:
-            clips = _clips(pair.clip, frames[order], shown, crop, settings.sampling, stopped)
+            clips = _clips(pair.clip, frames[order], size, settings, stopped)
             said = replace(said, clip_ranks=tuple(rank(one, truth) for one in clips), video=np.mean(clips, axis=0))
         played[name] = said
     return Outcome(clip, truth, len(frames), played)
@@ -94,15 +98,14 @@ def measure(number: int, clip: Clip, truth: int, pair: Pair, settings: Settings,
 def _clips(
     program: Program,
     frames: np.ndarray,
-    shown: views.View,
-    crop: tuple[int, int] | None,
-    how: Sampling,
+    size: tuple[int, int],
+    settings: Settings,
     stopped: Callable[[], bool],
 ) -> list[np.ndarray]:
     """Scores of each clip, (classes,)."""
     length, scores = program.metadata.frames, []
     with ClipStream(program, stride=length) as stream:
-        for clip in views.clips(frames, length, shown, crop, how):
+        for clip in views(frames, length, size, settings.sampling, settings.view)[0]:
             if stopped():
                 raise Stopped
             for picture in clip:

@@ -7,22 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from everyframe.errors import SourceError, UsageError
 from everyframe.runtime.engine import cores
 from everyframe.train.data.clips import Clip, Collection
+from everyframe.train.data.views import Views
 from everyframe.train.schema import Sampling
-from everyframe.train.score import views
 from everyframe.train.score.match import Matched, match
-from everyframe.train.score.measure import Outcome, Settings, measure
+from everyframe.train.score.measure import SEVERAL_CROPS, Outcome, Settings, measure
 from everyframe.train.score.models import Pair, open_pair
+from everyframe.train.score.orders import CONTROLS, ORDERS
 from everyframe.train.score.result import Result, Timing
 from everyframe.train.score.tally import class_rows, condition, confusion, video_row
 
-#: what `controls` may name
-CONTROLS = tuple(name for name in views.ORDERS if name != "normal")
 SHOWN = 12  # names in a note
 
 
@@ -31,7 +31,7 @@ def evaluate(
     collection: Collection,
     *,
     split: str = "validation",
-    view: str = "non-overlapping",
+    view: Views = "non-overlapping",
     sampling: Sampling = Sampling(),
     flush: bool = False,
     controls: Sequence[str] = (),
@@ -47,7 +47,7 @@ def evaluate(
 ) -> Result:
     """Accuracy of the clip network, and of its step network at every frame.
 
-    split: one of the collection's, or `all`. view: of `views.VIEWS`. sampling: which frames make a clip. flush: at a video's
+    split: one of the collection's, or `all`. view: see `data.views`. sampling: which frames make a clip. flush: at a video's
     end hold its last frame until the step network has fully seen it. controls: of CONTROLS. limit: only so many videos,
     evenly spread over the list. threads: of the engine, for each of `workers` videos at once (default: one a core).
     data: how the data is called in the result. progress: (videos done, of so many). Ctrl-C ends it early, with a result
@@ -59,7 +59,7 @@ def evaluate(
     _check(settings)
     clips = _chosen(collection, split)
     pair = model if isinstance(model, Pair) else open_pair(model, engine=engine, threads=threads, labels=labels)
-    if not views.view(view).cropped and pair.preprocess.crop is None:
+    if view in SEVERAL_CROPS and pair.preprocess.crop is None:
         raise UsageError(
             "This view takes several crops, and the model's preprocessing crops nothing.", where=f"--views {view}",
             hint="choose --views non-overlapping or middle",
@@ -78,9 +78,10 @@ def evaluate(
 
 
 def _check(settings: Settings) -> None:
-    views.view(settings.view)
+    if settings.view not in get_args(Views):
+        raise UsageError("There is no such view.", where="--views", expected=", ".join(get_args(Views)), got=settings.view)
     for name in settings.orders:
-        if name not in views.ORDERS:
+        if name not in ORDERS:
             raise UsageError("There is no such control.", expected=", ".join(CONTROLS), got=name)
 
 
