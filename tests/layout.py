@@ -37,7 +37,7 @@ HOUSES = (
     ),
     House("video", ("errors", "program"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     House(
-        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino"),
+        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino", "rich"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(

@@ -72,7 +72,8 @@ def command(
             run.check(settings, recipe, data, as_json)
             return
         result = run.start(settings, output or Path("runs") / settings.name, where=recipe, data=data, minutes=minutes)
-    typer.echo(json.dumps(result.as_dict()) if as_json else result.text())
+    if result is not None:  # of several processes the first one speaks
+        typer.echo(json.dumps(result.as_dict()) if as_json else result.text())
 
 
 def _motions(settings: MotionsRecipe, output: Path, data: Path | None, minutes: float | None, as_json: bool) -> None:

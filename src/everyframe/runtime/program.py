@@ -35,14 +35,15 @@ def open(
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
 
+    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own.
     """
     return Program(path, engine=engine, threads=threads, labels=labels)
 
 
 class Program:
-    """See `open`. metadata: what the file says. compiled: it is a library, not ONNX. engine: which one runs it. labels: one
-    per logit. size: (H, W) of the network's input, where fixed.
+    """See `open`. metadata: what the file says. compiled: it is a library, not ONNX. labels: one per logit. size: (H, W) of
+    the network's input, where fixed.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Program:
             raise UsageError(
                 "A compiled model runs on the native engine only.", where=self.path, expected="auto or native", got=engine
             )
-        self.engine = "native" if self.compiled else next(iter(engines.ENGINES)) if engine == "auto" else engine
+        engine = "native" if self.compiled else engine
         model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
@@ -79,7 +80,10 @@ class Program:
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
         states = plan(self.metadata.states, self.path)
         job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
-        self._network: engines.Network | None = engines.load(self.engine, job)
+        loaded = engines.load(engine, job)
+        #: the engine that runs it, and why `auto` chose that one
+        self.engine, self.engine_reason = loaded.engine, loaded.reason
+        self._network: engines.Network | None = loaded.network
 
     def __enter__(self) -> Program:
         return self

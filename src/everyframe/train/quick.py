@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from statistics import median
 
-from everyframe.train.data import check as data_check
 from everyframe.train.data.clips import Collection
 from everyframe.train.schema import ClipRecipe
 
@@ -16,6 +15,8 @@ def fitted(recipe: ClipRecipe, collection: Collection) -> ClipRecipe:
     """The recipe `quick` with the clips' shape and length: their aspect at 72 pixels, a window as long as a typical clip at
     15 frames a second, and that rate or the clips' own if that is lower.
     """
+    from everyframe.train.data import check as data_check
+
     found = data_check.report(collection)
     aspect = median(height / width for height, width in found.sizes)
     height, width = (SHORT_SIDE * max(1.0, aspect), SHORT_SIDE * max(1.0, 1 / aspect))

@@ -11,7 +11,6 @@ import typer
 
 from everyframe.errors import SourceError, UsageError
 from everyframe.train import quick
-from everyframe.train.data import check as data_check
 from everyframe.train.data import clips, formats, loader
 from everyframe.train.fit import finish, folder, loop, network, teacher
 from everyframe.train.schema import ClipRecipe
@@ -19,9 +18,9 @@ from everyframe.train.schema import ClipRecipe
 
 def start(
     recipe: ClipRecipe, path: Path, *, where: str | None = None, data: Path | None = None, minutes: float | None = None
-) -> finish.Result:
+) -> finish.Result | None:
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another
-    root. Raises an EveryframeError before any work where something does not fit.
+    root. None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
     recipe, collection = _read(recipe, where, data)
     if recipe.name == quick.NAME:
@@ -29,7 +28,7 @@ def start(
     return _train(recipe, collection, path, minutes, resumed=False)
 
 
-def resume(path: Path, *, minutes: float | None = None) -> finish.Result:
+def resume(path: Path, *, minutes: float | None = None) -> finish.Result | None:
     """Goes on with the training in a run folder, or finishes it if only that is missing."""
     if not (path / "recipe.toml").is_file():
         raise UsageError("There is no training to resume.", where=path, hint="leave out --resume")
@@ -43,6 +42,8 @@ def resume(path: Path, *, minutes: float | None = None) -> finish.Result:
 def check(recipe: ClipRecipe, where: str | None, data: Path | None, as_json: bool) -> None:
     """Prints what the clips are, without training."""
     _, collection = _read(recipe, where, data)
+    from everyframe.train.data import check as data_check
+
     report = data_check.report(collection)
     typer.echo(json.dumps(report.as_dict()) if as_json else data_check.render(report))
 
@@ -58,7 +59,9 @@ def _read(recipe: ClipRecipe, where: str | None, data: Path | None) -> tuple[Cli
     return recipe, formats.read(recipe.data, data)
 
 
-def _train(recipe: ClipRecipe, collection: clips.Collection, path: Path, minutes: float | None, resumed: bool) -> finish.Result:
+def _train(
+    recipe: ClipRecipe, collection: clips.Collection, path: Path, minutes: float | None, resumed: bool
+) -> finish.Result | None:
     fabric = loop.launch(recipe)
     trained = network.build(recipe, len(collection.labels))
     made, preprocess = trained.made, trained.preprocess
@@ -85,7 +88,7 @@ def _train(recipe: ClipRecipe, collection: clips.Collection, path: Path, minutes
             fit.resume()
         ended = fit.fit(minutes)
     if not fabric.is_global_zero:
-        return finish.Result(path, fit.at, ended)
+        return None
     return finish.finish(run, trained, collection, fit.at, ended, broken.notes())
 
 

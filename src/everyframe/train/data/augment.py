@@ -87,27 +87,32 @@ def _turned(video: Tensor, change: Change, size: tuple[int, int]) -> Tensor:
 
 
 def _coloured(video: Tensor, change: Change, color: str) -> Tensor:
-    """Brightness, contrast about the clip's mean luma, saturation and hue are one matrix and an offset: (T, C, h, w) uint8."""
-    matrix = colour_matrix(change, color)
+    """Brightness, contrast about the clip's mean luma, saturation and hue are one matrix and an offset: (T, C, h, w) uint8.
+
+    Both are rounded to 1/4096, so that float32 holds every sum exactly and no number of threads can round it otherwise.
+    """
+    if video.dtype != torch.uint8:
+        video = video.round_().to(torch.uint8)
+    matrix = _rounded(colour_matrix(change, color))
     offset = 0.0
     if change.contrast != 1:
-        means = video.to(torch.float32).mean((0, 2, 3)).numpy()  # (C,)
-        luma = float(means @ (LUMA[::-1] if color == "bgr" else LUMA)) if len(means) == 3 else float(means[0])
-        offset = (1 - change.contrast) * change.gain * luma
-    plain = np.array_equal(matrix, np.eye(len(matrix)))
-    if plain and not offset:
-        return video if video.dtype == torch.uint8 else video.round_().to(torch.uint8)
-    planes = [video[:, channel].float() for channel in range(len(matrix))]
-    made = torch.stack([_mixed(planes, row, offset) for row in matrix], 1)
-    return made.round_().clamp_(0, 255).to(torch.uint8)
+        sums = video.sum((0, 2, 3), dtype=torch.int64).numpy()  # (C,)
+        weights = LUMA[:: -1 if color == "bgr" else 1] if len(sums) == 3 else np.ones(1)
+        offset = float(_rounded((1 - change.contrast) * change.gain * float(sums @ weights) * len(sums) / video.numel()))
+    if not offset and np.array_equal(matrix, np.eye(len(matrix))):
+        return video
+    frames, channels, h, w = video.shape
+    pixels = video.permute(0, 2, 3, 1).reshape(-1, channels).float()
+    if np.count_nonzero(matrix) == channels:  # no more than a factor
+        pixels *= float(matrix[0, 0])
+    else:
+        pixels = torch.from_numpy(pixels.numpy() @ matrix.T.astype(np.float32))
+    made = pixels.add_(offset + 0.5).clamp_(0, 255).to(torch.uint8)
+    return made.view(frames, h, w, channels).permute(0, 3, 1, 2)
 
 
-def _mixed(planes: list[Tensor], weights: np.ndarray, offset: float) -> Tensor:
-    total = torch.full_like(planes[0], offset)
-    for plane, weight in zip(planes, weights, strict=True):
-        if weight:
-            total += plane * float(weight)
-    return total
+def _rounded(values: np.ndarray | float) -> np.ndarray:
+    return np.round(np.multiply(values, 4096)) / 4096
 
 
 def colour_matrix(change: Change, color: str) -> np.ndarray:

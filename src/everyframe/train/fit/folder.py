@@ -73,9 +73,7 @@ def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> Run:
 def read(path: Path) -> Run:
     """A run folder that is there. Raises UsageError."""
     if not (path / "recipe.toml").is_file() or not (path / "labels.txt").is_file():
-        raise UsageError(
-            "This is no run folder.", where=path, expected="recipe.toml and labels.txt in it"
-        )
+        raise UsageError("This is no run folder.", where=path, expected="recipe.toml and labels.txt in it")
     recipe = recipes.load(str(path / "recipe.toml"))
     if not isinstance(recipe, ClipRecipe):
         raise UsageError("This is the folder of another kind of training.", where=path, got=f"task {recipe.task}")

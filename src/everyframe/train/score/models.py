@@ -29,6 +29,11 @@ class Pair:
         return found
 
     @property
+    def engine(self) -> str:
+        """One name, or those of the clip and the step network."""
+        return ", ".join(dict.fromkeys(program.engine for program in (self.clip, self.step) if program is not None))
+
+    @property
     def preprocess(self) -> Preprocess:
         return self.any.metadata.preprocess
 

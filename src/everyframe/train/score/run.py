@@ -140,7 +140,7 @@ def _result(
     streaming = confusion(read, len(labels), streaming=True)
     return Result(
         model=pair.name,
-        engine=pair.any.engine,
+        engine=pair.engine,
         data=data,
         split=split,
         available={name: len(clips) for name, clips in collection.splits.items()},
