@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from everyframe.train.data.check import Report
     from everyframe.train.motions.recipe import MotionsRecipe
 
 
@@ -69,11 +70,23 @@ def command(
             _motions(settings, output or Path("runs/motions"), data, minutes, as_json)
             return
         if check_data:
-            run.check(settings, recipe, data, as_json)
+            _report(run.check(settings, recipe, data), as_json)
             return
         result = run.start(settings, output or Path("runs") / settings.name, where=recipe, data=data, minutes=minutes)
     if result is not None:  # of several processes the first one speaks
         typer.echo(json.dumps(result.as_dict()) if as_json else result.text())
+
+
+def _report(found: Report, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from everyframe.cli.show import console
+    from everyframe.train.data.check import render
+
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        render(found, console())
 
 
 def _motions(settings: MotionsRecipe, output: Path, data: Path | None, minutes: float | None, as_json: bool) -> None:

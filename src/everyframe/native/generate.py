@@ -63,9 +63,7 @@ def generate(
     return source, layout, target
 
 
-def planned(
-    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object
-) -> tuple[Network, Layout, Target]:
+def planned(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> tuple[Network, Layout, Target]:
     """What code would be made of, and for what target. Raises ModelError and UnsupportedOperator."""
     network = fuse(trace(model if states else _folded(model), states, where))
     target = _fitting(network, target)

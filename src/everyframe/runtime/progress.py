@@ -17,3 +17,17 @@ def status(first: str = "") -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(first) as line:
         yield line.update
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that is told (done, of)."""
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, of: shown.update(task, completed=done, total=of)

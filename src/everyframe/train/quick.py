@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from statistics import median
 
+from everyframe.errors import SourceError
+from everyframe.train.data.check import probe
 from everyframe.train.data.clips import Collection
 from everyframe.train.schema import ClipRecipe
 
 NAME, MINUTES = "quick", 20.0
-SHORT_SIDE, FRAMES, FPS = 72, (8, 32), 15.0
+SHORT_SIDE, FRAMES, FPS, LOOKED_AT = 72, (8, 32), 15.0, 64
 
 
 def fitted(recipe: ClipRecipe, collection: Collection) -> ClipRecipe:
-    """The recipe `quick` with the clips' shape and length: their aspect at 72 pixels, a window as long as a typical clip at
-    15 frames a second, and that rate or the clips' own if that is lower.
+    """The recipe `quick` with the clips' shape and length: their aspect with a short side of 72 pixels, a window as long as a
+    typical clip, at 15 frames a second or the clips' own rate if that is lower. What the recipe sets otherwise stays.
     """
-    from everyframe.train.data import check as data_check
-
-    found = data_check.report(collection)
-    aspect = median(height / width for height, width in found.sizes)
-    height, width = (SHORT_SIDE * max(1.0, aspect), SHORT_SIDE * max(1.0, 1 / aspect))
-    size = (round(height / 8) * 8, round(width / 8) * 8)
-    fps = min([FPS, *found.rates])
-    frames = min(max(round(median(found.seconds) * fps), FRAMES[0]), FRAMES[1])
-    model = recipe.model.model_copy(update={"frames": frames, "size": size})
-    preprocess = recipe.preprocess.model_copy(update={"resize": size, "fps": fps}) if recipe.preprocess else None
-    return recipe.model_copy(update={"model": model, "preprocess": preprocess})
+    clips = collection.splits["train"]
+    every = max(1, len(clips) // LOOKED_AT)
+    found = [header for header in map(probe, clips[::every]) if header.error is None]
+    if not found:
+        raise SourceError("None of the clips can be read.", where=clips[0].path, got=probe(clips[0]).error)
+    tall = median(header.height / header.width for header in found)
+    size = tuple(8 * round(SHORT_SIDE * side / 8) for side in (max(1.0, tall), max(1.0, 1 / tall)))
+    fps = min([FPS, *(header.fps for header in found if header.fps)])
+    length = median(header.seconds * fps if header.seconds else header.frames for header in found)
+    frames = min(max(round(length), FRAMES[0]), FRAMES[1])
+    model = recipe.model.model_copy(update={"frames": recipe.model.frames or frames, "size": recipe.model.size or size})
+    given = recipe.preprocess
+    fitted_to = {"resize": model.size, "fps": fps} if recipe.model.size is None else {}
+    return recipe.model_copy(update={"model": model, "preprocess": given.model_copy(update=fitted_to) if given else None})

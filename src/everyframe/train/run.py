@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 
-import typer
-
 from everyframe.errors import SourceError, UsageError
+from everyframe.runtime.progress import bar
 from everyframe.train import quick
-from everyframe.train.data import clips, formats, loader
+from everyframe.train.data import check as data_check
+from everyframe.train.data import clips, formats, loader, surrogate
 from everyframe.train.fit import finish, folder, loop, network, teacher
 from everyframe.train.schema import ClipRecipe
 
@@ -23,7 +22,7 @@ def start(
     root. None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
     recipe, collection = _read(recipe, where, data)
-    if recipe.name == quick.NAME:
+    if recipe.name == quick.NAME and where is None:
         recipe, minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
     return _train(recipe, collection, path, minutes, resumed=False)
 
@@ -32,20 +31,15 @@ def resume(path: Path, *, minutes: float | None = None) -> finish.Result | None:
     """Goes on with the training in a run folder, or finishes it if only that is missing."""
     if not (path / "recipe.toml").is_file():
         raise UsageError("There is no training to resume.", where=path, hint="leave out --resume")
-    run = folder.read(path)
-    recipe, collection = _read(run.recipe, str(path / "recipe.toml"), None)
-    if collection.labels != run.labels:
-        raise UsageError("The data has other classes than when the training began.", where=path, hint="begin in a new folder")
+    recipe, collection = _read(folder.read(path).recipe, str(path / "recipe.toml"), None)
     return _train(recipe, collection, path, minutes, resumed=True)
 
 
-def check(recipe: ClipRecipe, where: str | None, data: Path | None, as_json: bool) -> None:
-    """Prints what the clips are, without training."""
-    _, collection = _read(recipe, where, data)
-    from everyframe.train.data import check as data_check
-
-    report = data_check.report(collection)
-    typer.echo(json.dumps(report.as_dict()) if as_json else data_check.render(report))
+def check(recipe: ClipRecipe, where: str | None, data: Path | None) -> data_check.Report:
+    """What the clips are, without training."""
+    recipe, collection = _read(recipe, where, data)
+    with bar("reading clips") as update:
+        return data_check.report(collection, loader.workers(recipe), update)
 
 
 def _read(recipe: ClipRecipe, where: str | None, data: Path | None) -> tuple[ClipRecipe, clips.Collection]:
@@ -63,8 +57,12 @@ def _train(
     recipe: ClipRecipe, collection: clips.Collection, path: Path, minutes: float | None, resumed: bool
 ) -> finish.Result | None:
     fabric = loop.launch(recipe)
-    trained = network.build(recipe, len(collection.labels))
+    trained = network.build(recipe, recipe.surrogate.seeds if recipe.surrogate else len(collection.labels))
     made, preprocess = trained.made, trained.preprocess
+    if recipe.surrogate:
+        given = [clip for split in collection.splits.values() for clip in split]
+        stride, workers = recipe.sampling.stride, loader.workers(recipe)
+        collection = surrogate.seeds(given, recipe.surrogate.seeds, made.frames, preprocess, stride, workers)
     taught = teacher.load_teacher(recipe.distillation, collection.labels, trained) if recipe.distillation else None
     loss = teacher.Loss(recipe.training.label_smoothing, recipe.distillation, taught)
     kept, shown = loader.stores(recipe, collection, preprocess, made.size)
@@ -79,6 +77,8 @@ def _train(
         validation = None
         if held:
             validation = stack.enter_context(loader.validation_loader(recipe, held, shown, made.frames, made.size, broken=broken))
+        if resumed and folder.read(path).labels != collection.labels:
+            raise UsageError("The data has other classes than when the training began.", where=path, hint="begin in a new folder")
         if fabric.is_global_zero and not resumed:
             folder.create(path, recipe, collection.labels)
         fabric.barrier()
@@ -89,7 +89,7 @@ def _train(
         ended = fit.fit(minutes)
     if not fabric.is_global_zero:
         return None
-    return finish.finish(run, trained, collection, fit.at, ended, broken.notes())
+    return finish.finish(run, trained, collection, fit.at, ended, (*collection.problems[:3], *broken.notes()))
 
 
 class Broken:
