@@ -47,7 +47,8 @@ HOUSES = (
     ),
     House(
         "train", ("errors", "canvas", "program", "video", "runtime", "models"),
-        ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "tensorboardX", "tomli_w", "torch"),
+        ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors",
+         "tensorboardX", "tomli_w", "torch"),
         "recipes, data, the training loop and evaluation",
     ),
     House(
