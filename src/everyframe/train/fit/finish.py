@@ -50,11 +50,12 @@ class Result:
         lines = [f"{'trained' if self.ended else 'interrupted after'} {a.epoch} epochs in {a.seconds / 60:.1f} min{held}"]
         if self.accuracy is not None:
             normal = self.accuracy.conditions["normal"]
-            video = f"whole videos {normal.video.top1:.1%}" if normal.video else ""
-            live = f"the stream at a video's end {normal.streaming.end.top1:.1%}" if normal.streaming else ""
-            lines.append(
-                f"validation: {', '.join(filter(None, (video, live)))} (always the most frequent label: {self.accuracy.most_frequent:.1%})"
-            )
+            parts = [
+                f"whole videos {normal.video.top1:.1%}" if normal.video else "",
+                f"the stream at a video's end {normal.streaming.end.top1:.1%}" if normal.streaming else "",
+                f"always the most frequent label {self.accuracy.most_frequent:.1%}",
+            ]
+            lines.append(f"validation: {', '.join(filter(None, parts))}")
         lines += [*self.notes, f"wrote {self.path}/step.onnx, report.html and the rest of the run"]
         return "\n".join([*lines, f"next: everyframe predict {self.path}/step.onnx SOURCE"])
 
