@@ -169,7 +169,8 @@ def _sizes(layer: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], where: obj
     kernel = next((list(a.ints) for a in layer.attribute if a.name == "kernel_shape"), [1])
     if set(kernel) != {1} or len(before) not in (2, 4) or (before[0], *before[2:]) != (after[0], *after[2:]):
         raise ModelError(
-            "The layer before the logits is not a classifier of features.", where=f"{where}, node {layer.name or layer.output[0]}",
+            "The layer before the logits is not a classifier of features.",
+            where=f"{where}, node {layer.name or layer.output[0]}",
             expected="a linear layer, or a convolution of 1x1", got=f"{layer.op_type} from {before} to {after}",
             hint="give a network that ends with a linear layer",
         )  # fmt: skip

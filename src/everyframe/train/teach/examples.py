@@ -157,9 +157,7 @@ def _pictures(source: Source, preprocess: Preprocess) -> Iterator[np.ndarray]:
         yield picture
 
 
-def read_all(
-    reader: Reader, clips: Sequence[Clip], say: Callable[[str], None]
-) -> tuple[list[Example], list[EveryframeError]]:
+def read_all(reader: Reader, clips: Sequence[Clip], say: Callable[[str], None]) -> tuple[list[Example], list[EveryframeError]]:
     """The examples of all clips; what is broken is left out and returned."""
     examples: list[Example] = []
     broken: list[EveryframeError] = []

@@ -126,7 +126,8 @@ def _footage(background: Iterable[str | os.PathLike[str]]) -> list[Clip]:
     for clip in clips:
         if clip.source.live or clip.source.kind == "stdin":
             raise UsageError(
-                "Background footage must be a file.", where=clip.name, expected="a video, a folder or a glob", got=clip.source.kind,
+                "Background footage must be a file.", where=clip.name, expected="a video, a folder or a glob",
+                got=clip.source.kind,
                 hint="record it with --camera, which ends with a pause that is background",
             )  # fmt: skip
     return clips
@@ -139,8 +140,8 @@ def _check_enough(labels: Sequence[str | None], broken: Sequence[EveryframeError
     few = [f"{label}: {count}" for label, count in counts.items() if count < FEWEST]
     if few:
         raise UsageError(
-            "A gesture has too few examples.", where=lost or None, expected=f"at least {FEWEST}, better 5, of each", got=", ".join(few),
-            hint="record more, or take the gesture's folder away",
+            "A gesture has too few examples.", where=lost or None, expected=f"at least {FEWEST}, better 5, of each",
+            got=", ".join(few), hint="record more, or take the gesture's folder away",
         )  # fmt: skip
     if len(counts) + (None in labels) < 2 or not counts:
         raise UsageError(

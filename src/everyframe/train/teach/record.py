@@ -45,7 +45,9 @@ class Plan:
                 raise UsageError("This cannot be the name of a gesture.", got=repr(name), expected="a name for a folder")
             if name == self.background:
                 raise UsageError(
-                    "A gesture cannot be called like the background.", got=name, hint="the pause at the end is recorded as background"
+                    "A gesture cannot be called like the background.",
+                    got=name,
+                    hint="the pause at the end is recorded as background",
                 )
         if not self.gestures or len(set(self.gestures)) != len(self.gestures):
             raise UsageError(
