@@ -95,7 +95,7 @@ def command(
 
 def _record(camera: str, folder: Path, gestures: tuple[str, ...], plan: dict[str, Any]) -> None:
     """Guided recording; Ctrl-C keeps what is there and says how to go on."""
-    from everyframe.train.teach.lesson import BACKGROUND
+    from everyframe.train.teach.learn import BACKGROUND
     from everyframe.train.teach.record import Plan, record
 
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
@@ -108,19 +108,19 @@ def _record(camera: str, folder: Path, gestures: tuple[str, ...], plan: dict[str
 
 
 def _data(lesson: Lesson) -> dict[str, Any]:
-    outcome = lesson.outcome
+    learned, outcome = lesson.learned, lesson.learned.outcome
     return {
         "file": str(lesson.path),
-        "labels": lesson.labels,
+        "labels": learned.labels,
         "examples": lesson.counts,
-        "leave_one_out": {"accuracy": lesson.accuracy, "told": lesson.told, "events_right": outcome.hits,
+        "leave_one_out": {"accuracy": learned.accuracy, "told": learned.told, "events_right": outcome.hits,
                           "events_false": outcome.false, "events_false_on_background": outcome.quiet_false},
         "background_s": lesson.background_s,
-        "events": lesson.rule.model_dump(),
+        "events": learned.rule.model_dump(),
         "features": lesson.width,
         "layer": lesson.layer,
         "window_frames": lesson.window,
-        "penalty": lesson.penalty,
+        "penalty": learned.penalty,
         "difference": lesson.difference,
         "seconds": lesson.seconds,
         "notes": lesson.notes,
@@ -135,20 +135,21 @@ def _show(lesson: Lesson) -> None:
     from everyframe.cli.show import console
 
     out: Console = console()
+    learned = lesson.learned
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (("gesture", "left"), ("examples", "right"), ("told right when left out", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for label, row in lesson.told.items():
+    for label, row in learned.told.items():
         right, count = row[label], lesson.counts[label]
         bar = "█" * round(BAR * right / count)
         table.add_row(Text(label), str(count), Text(f"{bar:<{BAR}} {right} of {count}"))
     out.print(table)
-    outcome, rule = lesson.outcome, lesson.rule
+    outcome, rule = learned.outcome, learned.rule
     quiet = f", {outcome.quiet_false} of them in {lesson.background_s:.0f} s of background" if lesson.background_s else ""
     lines = [
         *(f"{label} is taken for {other} {times} of {lesson.counts[label]} times" for label, other, times in _mistakes(lesson)),
-        f"accuracy     {lesson.accuracy:.0%} of {sum(lesson.counts.values())} examples, each left out in turn; "
-        f"chance {1 / len(lesson.labels):.0%}",
+        f"accuracy     {learned.accuracy:.0%} of {sum(lesson.counts.values())} examples, each left out in turn; "
+        f"chance {1 / len(learned.labels):.0%}",
         f"events       {outcome.hits} of {outcome.examples} left-out examples raise the right event first; "
         f"{outcome.false} false events{quiet}",
         f"event rule   threshold {rule.threshold:g} for {rule.hold_steps} steps, silent for {rule.refractory_s:g} s, "
@@ -164,5 +165,5 @@ def _show(lesson: Lesson) -> None:
 
 def _mistakes(lesson: Lesson) -> list[tuple[str, str, int]]:
     """(gesture, what it is taken for, how often), what happens more than once, most frequent first."""
-    found = [(a, b, n) for a, row in lesson.told.items() for b, n in row.items() if a != b and n > 1]
+    found = [(a, b, n) for a, row in lesson.learned.told.items() for b, n in row.items() if a != b and n > 1]
     return sorted(found, key=lambda mistake: -mistake[2])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: strengths of the penalty that leave-one-out chooses from, strongest first
-PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
+PENALTIES = (3e-2, 1e-2, 3e-3)
 _ITERATIONS, _MEMORY, _FLAT = 60, 8, 1e-4
 
 
@@ -85,7 +85,7 @@ def minimise(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.ndarr
         if np.abs(slope).max() < _FLAT:
             break
         way = _direction(slope, steps)
-        length = 1.0 if steps else min(1.0, 1 / np.linalg.norm(slope))
+        length = 1.0 if steps else min(1.0, 1 / float(np.linalg.norm(slope)))
         fall = float(way @ slope)
         while True:
             new_value, new_slope = loss(x - length * way)

@@ -40,9 +40,10 @@ def gesture(where: Span, seen: np.ndarray, window: int) -> np.ndarray:
     From the middle of the motion on, until the head's window begins to forget it.
     """
     middle = (where.first + where.last) / 2
-    return (seen >= middle) & (seen <= where.last + window // 2)
+    steps = np.flatnonzero((seen >= middle) & (seen <= where.last + window // 2))
+    return steps if len(steps) else np.array([len(seen) - 1])
 
 
 def before(where: Span, seen: np.ndarray) -> np.ndarray:
     """Which steps teach that nothing has happened yet: those before the motion."""
-    return seen < where.first
+    return np.flatnonzero(seen < where.first)
