@@ -12,7 +12,7 @@ import pytest
 
 import everyframe
 from clips import clip_net
-from command_line import everyframe as command
+from everyframe.cli import main
 from everyframe.errors import EveryframeError, ModelError, OutputError, SourceError, UsageError
 from everyframe.program import contract, convert
 from everyframe.program.contract import Metadata, Preprocess, attach
@@ -426,13 +426,20 @@ class TestBadInput:
         with everyframe.open(made.path) as program:
             assert program.labels == ("none", "swipe_up", "wave")
 
-    def test_on_the_command_line(self, clips: Path) -> None:
+    def test_on_the_command_line(self, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        def run(*arguments: str) -> int:
+            with pytest.raises(SystemExit) as done:
+                main.run(["teach", *arguments])
+            return int(done.value.code or 0)
+
         out = clips.parent / "mine.onnx"
-        done = command("teach", "builtin", "--examples", str(clips), "-o", str(out), "--json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["labels"] == ["none", "swipe_up", "wave"]
-        bare = command("teach")
-        assert bare.returncode == 2 and "--examples" in bare.stderr and "Traceback" not in bare.stderr
+        assert run("builtin", "--examples", str(clips), "-o", str(out), "--json") == 0
+        assert json.loads(capsys.readouterr().out)["labels"] == ["none", "swipe_up", "wave"]
+        assert run("builtin", "--examples", str(clips), "-o", str(out)) == 0
+        shown = capsys.readouterr().out
+        assert "swipe_up" in shown and "event rule" in shown and f"everyframe predict {out}" in shown
+        assert run() == 2 and "--examples" in capsys.readouterr().err
+        assert run("--gesture", "a") == 2 and "--camera" in capsys.readouterr().err
 
 
 def test_each_class_weighs_the_same(folder: Path) -> None:

@@ -22,6 +22,7 @@ from everyframe.video.reader import Reader
 from everyframe.video.sources import resolve
 
 _MILLI = Fraction(1, 1000)
+_HALF_MILLI_S = 5e-4  # files' times are not more exact
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _take(reader: Reader, text: str, seconds: float, countdown: int, say: Callab
         if not frames:
             say(f"{text}: go")
         frames.append(frame)
-        if frame.pts_s - frames[0].pts_s >= seconds:
+        if frame.pts_s - frames[0].pts_s >= seconds - _HALF_MILLI_S:
             return frames
     return []
 
