@@ -26,6 +26,7 @@ class House:
 
 HOUSES = (
     House("errors", (), (), "the exception tree; every message a user can see starts here"),
+    House("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
     House(
         "program", ("errors",), ("numpy", "onnx", "onnxruntime", "pydantic"),
         "ONNX in, ONNX out: the file contract, facts on wires, one rule per operator, clip to step, accounting",
@@ -36,7 +37,7 @@ HOUSES = (
     ),
     House("video", ("errors", "program"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     House(
-        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino"),
+        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino", "rich"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
@@ -45,8 +46,9 @@ HOUSES = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     House(
-        "train", ("errors", "program", "video", "runtime", "models"),
-        ("av", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "torch"),
+        "train", ("errors", "canvas", "program", "video", "runtime", "models"),
+        ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors",
+         "tensorboardX", "tomli_w", "torch"),
         "recipes, data, the training loop and evaluation",
     ),
     House(
@@ -59,10 +61,11 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
-        ("PIL", "numpy", "onnx", "rich", "typer"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
+        ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),
+    House("__main__", ("cli",), (), "`python -m everyframe`"),
     House("assets", (), (), "the built-in model, its labels and its sample video; no code"),
 )  # fmt: skip
 BY_NAME = {house.name: house for house in HOUSES}

@@ -50,7 +50,7 @@ def test_windows_of_both_pathways_begin_at_the_same_frame(name: str, frames: int
     meta = made.metadata
     assert meta.hop == (alpha if rate == "native" else 1)
     contract.save(made.step, tmp_path / "step.onnx")
-    stream = everyframe.open(tmp_path / "step.onnx", threads=1).stream()
+    stream = everyframe.open(tmp_path / "step.onnx", engine="ort", threads=1).stream()
     video = torch.randn(1, 3, VIDEO, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
     steps = video[0].transpose(0, 1).numpy()
     ours = {i + meta.hop - 1: stream.step(steps[i : i + meta.hop]) for i in range(0, VIDEO, meta.hop)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,10 +76,11 @@ class TestOutput:
         records = [json.loads(line) for line in out.splitlines()]
         assert code == 0
         assert [r["frame"] for r in records] == list(range(3, 40))
-        assert all(list(r) == ["frame", "pts_s", "top"] for r in records)
+        assert all(list(r) == ["frame", "pts_s", "top", "engine"] for r in records)
         assert all([list(t) for t in r["top"]] == [["label", "index", "score"]] * 2 for r in records)
         assert records[0]["top"][0]["label"] == "dark" and records[-1]["top"][0]["label"] == "bright"
-        assert "predictions  37" in err
+        assert {r["engine"] for r in records} == {"ort"}
+        assert "predictions  37" in err and re.search(r"^engine       ort: a step takes .* too little", err, re.MULTILINE)
 
     def test_several_videos_name_their_source(self, predict, model: str, video: str) -> None:
         handmade.write_video(Path(video).with_name("w.mp4"), 15)

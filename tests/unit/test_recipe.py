@@ -33,7 +33,6 @@ def test_built_in_recipe_loads() -> None:
         ('name = "x"\n[model]\nname = "x3d_s"\n[augment]\nswap = [["a", "b"]]', "flip must be true"),
         ('name = "x"\n[model]\nname = "x3d_s"\n[schedule]\nkind = "steps"\nsteps = [90]', "before the last epoch"),
         ('name = "x"\n[model]\nname = 3', "line 3, key model.name"),
-        ("name = ", "line 1"),
     ],
 )
 def test_wrong_settings_are_named(text: str, key: str) -> None:

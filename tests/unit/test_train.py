@@ -46,7 +46,8 @@ def test_loss_falls_on_a_small_set() -> None:
     torch.manual_seed(0)
     batch = dataset.streams("train", 0, range(6), frames=24)
     video, bits = pool.normalise(batch.video), torch.from_numpy(batch.bits)
-    net = MotionNet(dropout=0.0)
+    net = MotionNet(8, 12, (48, 64))
+    net.dropout.p = 0.0
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
@@ -91,7 +92,7 @@ def test_set_loss_is_zero_for_any_right_label_and_counts_none_of_the_others() ->
 
 
 def test_every_frame_is_the_clip_network_on_the_video_so_far() -> None:
-    net = MotionNet().eval()
+    net = MotionNet(8, 12, (48, 64)).eval()
     video = torch.randn(2, 1, 7, 48, 64)
     with torch.inference_mode():
         dense = net.every_frame(video, 7)

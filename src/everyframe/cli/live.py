@@ -25,19 +25,19 @@ class View(Protocol):
 def choose(program: Program, *, as_json: bool, several: bool) -> View:
     """JSON lines if asked for; bars if a person is looking; plain lines otherwise."""
     if as_json:
-        return JsonLines(several)
+        return JsonLines(program, several)
     if sys.stdout.isatty() and sys.stderr.isatty():
         return Bars(program)
     return Lines(program, several)
 
 
 class JsonLines:
-    """One object a line: frame, pts_s, top [{label, index, score}], event where there is one, source where there are
-    several.
+    """One object a line: frame, pts_s, top [{label, index, score}], event where there is one, engine, source where there
+    are several.
     """
 
-    def __init__(self, several: bool) -> None:
-        self.several = several
+    def __init__(self, program: Program, several: bool) -> None:
+        self.engine, self.several = program.engine, several
         self.flush = sys.stdout.isatty()
 
     def begin(self, playback: Playback) -> None:
@@ -45,7 +45,7 @@ class JsonLines:
         self.flush = self.flush or playback.source.live
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
-        record = prediction.to_dict()
+        record = {**prediction.to_dict(), "engine": self.engine}
         if self.several:
             record = {"source": prediction.source, **record}
         print(json.dumps(record), flush=self.flush)

@@ -31,7 +31,9 @@ def command(
         bool,
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
     ] = False,
-    engine: Annotated[str, typer.Option(help="auto (ort), ort, native (generated C) or reference.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C) or reference.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine. [default: one per core]")] = None,
 ) -> None:
     """Recognise what happens in a video, at every frame.

@@ -78,7 +78,7 @@ def export(
     if isinstance(model, str):
         if num_classes is None and weights is None and names:
             num_classes = len(names)
-        channels = preprocess.channels if preprocess else 3
+        channels = preprocess.channels if preprocess else None
         with _seeded(seed):
             made = assemble(model, num_classes, weights, frames, size, channels, options)
         names = names or made.labels

@@ -35,14 +35,15 @@ def open(
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
 
+    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own.
     """
     return Program(path, engine=engine, threads=threads, labels=labels)
 
 
 class Program:
-    """See `open`. metadata: what the file says. labels: one per logit. size: (H, W) of the network's input, where
-    fixed.
+    """See `open`. metadata: what the file says. compiled: it is a library, not ONNX. labels: one per logit. size: (H, W) of
+    the network's input, where fixed.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class Program:
         if self.path == str(BUILTIN) and not BUILTIN.exists():
             raise ModelError("This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel")
         self.name = "builtin" if os.fspath(path) == "builtin" else Path(self.path).name
-        compiled = artifact.is_library(self.path)
-        if compiled and engine not in ("auto", "native"):
+        self.compiled = artifact.is_library(self.path)
+        if self.compiled and engine not in ("auto", "native"):
             raise UsageError(
                 "A compiled model runs on the native engine only.", where=self.path, expected="auto or native", got=engine
             )
-        engine = "native" if compiled else engine
-        model = artifact.read(self.path)["model"] if compiled else load(self.path)
+        engine = "native" if self.compiled else engine
+        model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
         check_finite(model, self.path)
@@ -79,7 +80,10 @@ class Program:
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
         states = plan(self.metadata.states, self.path)
         job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
-        self._network: engines.Network | None = engines.load(engine, job)
+        loaded = engines.load(engine, job)
+        #: the engine that runs it, and why `auto` chose that one
+        self.engine, self.engine_reason = loaded.engine, loaded.reason
+        self._network: engines.Network | None = loaded.network
 
     def __enter__(self) -> Program:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ def built_in() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load(name_or_path: str) -> Recipe:
-    """A built-in recipe by name, or a TOML file. Raises RecipeError."""
+def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, or a TOML file. changes: `key=value`, as in TOML. Raises RecipeError."""
     path = Path(name_or_path)
     if name_or_path in built_in():
         text = (resources.files("everyframe.train") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
@@ -44,15 +45,17 @@ def load(name_or_path: str) -> Recipe:
             expected=f"a .toml file, or one of: {', '.join(close or built_in())}",
             hint="check the name or the path",
         )
-    return parse(text, where=str(name_or_path))
+    return parse(text, where=str(name_or_path), changes=changes)
 
 
-def parse(text: str, where: str = "recipe") -> Recipe:
+def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Recipe:
     """Validates the text of a recipe."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError("The recipe is not valid TOML.", where=where, got=error) from None
+    for change in changes:
+        _change(values, change)
     task = values.get("task", "clips")
     if task not in TASKS:
         raise RecipeError(
@@ -74,6 +77,23 @@ def parse(text: str, where: str = "recipe") -> Recipe:
             got=None if unknown else _shown(first.get("input")),
             hint=f"did you mean {close[0]}?" if close else "docs/train.md explains every key",
         ) from None
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Sets `section.key=value`. What is no TOML value is taken as a string."""
+    key, equals, written = change.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise RecipeError("This changes no setting.", where="--set", expected="KEY=VALUE, such as training.epochs=20", got=change)
+    try:
+        value = tomllib.loads(f"value = {written}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = written.strip()
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise RecipeError("This is no section of the recipe.", where=f"--set {change}", got=section)
+    values[last] = value
 
 
 def _keys(schema: type[BaseModel], section: tuple[str, ...]) -> list[str]:

@@ -57,17 +57,16 @@ def assemble(
     weights: str | os.PathLike[str] | None = None,
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Assembled:
     """Builds `name` and fills it.
 
     num_classes: default is the checkpoint's, or the published one for random weights. weights: a file, or a tag of
-    published weights (published.toml), then published weights (published.toml), which are
-    downloaded.
-
+    published weights (published.toml), which are downloaded. in_channels: default is that of the published preprocessing.
     """
     entry, options = describe(name), dict(options or {})
+    in_channels = entry.preprocess.channels if in_channels is None else in_channels
     check_options(entry, options)
     published = find(entry.name, str(weights)) if weights is not None and _is_tag(weights) else None
     if published is not None:

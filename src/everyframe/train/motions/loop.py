@@ -93,7 +93,7 @@ def _train_seed(
     torch.manual_seed(seed)
     rng = np.random.default_rng([7, seed])
     o = recipe.optimiser
-    net = MotionNet(len(LABELS), (recipe.data.height, recipe.data.width)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net = motion_net(recipe).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if start is not None:
         load_weights(net, start)
     average = copy.deepcopy(net)
@@ -168,9 +168,13 @@ def _write_rows(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
+def motion_net(recipe: MotionsRecipe) -> MotionNet:
+    return MotionNet(len(LABELS), recipe.window, (recipe.data.height, recipe.data.width))
+
+
 def load_net(path: Path, recipe: MotionsRecipe) -> MotionNet:
     """The network with the weights of a result folder's `best.safetensors`."""
-    net = MotionNet(len(LABELS), (recipe.data.height, recipe.data.width))
+    net = motion_net(recipe)
     load_weights(net, path)
     return net.eval()
 
@@ -185,12 +189,11 @@ def load_weights(net: MotionNet, path: Path) -> None:
         raise WeightsError("The checkpoint is of another network.", where=path, got=str(error).splitlines()[-1]) from None
 
 
-def run(
-    recipe: MotionsRecipe, folder: Path, *, first_seed: int = 0, minutes: float | None = None, start: Path | None = None
-) -> dict:
+def run(recipe: MotionsRecipe, folder: Path, *, minutes: float | None = None) -> dict:
     """Trains all seeds and writes the result folder; returns what `metrics.json` holds. minutes: of training, all
-    seeds together. start: a checkpoint to go on from instead of random weights.
+    seeds together.
     """
+    start = Path(recipe.start) if recipe.start else None
     if start is not None and not start.is_file():
         raise WeightsError("There is no such checkpoint.", where=start, expected="a .safetensors file of an earlier run")
     try:
@@ -207,7 +210,7 @@ def run(
         validation = dataset.streams("validation", 0, range(d.validation), d.frames, d.fps, (d.height, d.width))
         for i in range(recipe.seeds):
             share = began + minutes * 60 * (i + 1) / recipe.seeds if minutes else float("inf")
-            _train_seed(recipe, first_seed + i, validation, best, folder, rows, note, share, start)
+            _train_seed(recipe, recipe.first_seed + i, validation, best, folder, rows, note, share, start)
     except KeyboardInterrupt:
         interrupted = True
         print("interrupted: writing the best so far", file=sys.stderr)

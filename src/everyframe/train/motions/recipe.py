@@ -38,12 +38,16 @@ class Optimiser(Strict):
 
 
 class MotionsRecipe(Strict):
-    """window: feature frames that the head averages, also T of the exported clip network."""
+    """window: feature frames that the head averages, also T of the exported clip network. seeds: trainings to choose the
+    best from, counted from first_seed. start: a checkpoint to go on from instead of random weights.
+    """
 
     name: str
     task: Literal["motions"]
     window: int = Field(default=12, ge=6, le=64)  # 6: below that some taps never see a frame within the clip
     seeds: int = Field(default=1, ge=1)
+    first_seed: int = Field(default=0, ge=0)
+    start: str | None = None
     threads: int = Field(default=0, ge=0)  # 0: torch's default
     data: Data = Data()
     optimiser: Optimiser = Optimiser()
