@@ -71,11 +71,13 @@ HOUSES = (
 BY_NAME = {house.name: house for house in HOUSES}
 
 #: the package's own __init__ loads these when their names are first used; it may import no other house
-FACADE = ("errors", "program", "runtime", "models")
+FACADE = ("errors", "program", "runtime", "models", "train")
 #: who may go through that facade; everybody may read `__version__`
 FACADE_USERS = ("bench", "serve", "cli")
 #: must work without the train extra, whatever is imported
 WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "bench", "serve")
+#: and so must these folders of houses that may import torch; they import nothing else of their house
+WITHOUT_TORCH_INSIDE = ("everyframe.train.teach",)
 
 START, END = "<!-- import map: made by `make docs` -->", "<!-- end of import map -->"
 
