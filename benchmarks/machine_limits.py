@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from everyframe.native.build import compiler
+from everyframe.native.compilers import compiler
 from everyframe.native.target import target
 
 # Ten independent chains of fused multiply-adds of 32 bytes, and the sum of 256 MB: each thread by itself.
