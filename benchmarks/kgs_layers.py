@@ -220,8 +220,10 @@ def tables(results: dict[str, Any]) -> list[Table]:
         by_group = {row["groups"]: f"{row['of_rate']:.2f}" for row in mine}
         if len(by_group) > 1:
             others.rows.append([layer, *(by_group[name] for name, _, _ in OTHERS)])
-    made.notes.append("Floor: the multiply-adds that are left at the peak rate, or the weights at the rate of memory. Padding, which is skipped, counts "
-                      "in both, so a small picture can pass them.")
+    made.notes.append(
+        "Floor: the multiply-adds that are left at the peak rate, or the weights at the rate of memory. Padding, which is "
+        "skipped, counts as work, so a small picture can pass floor and peak."
+    )
     last = others if others.rows else made
     last.notes.append(one_line(results["machine"]))
     return [made, others] if others.rows else [made]
