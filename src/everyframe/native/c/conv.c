@@ -46,8 +46,8 @@ typedef struct {
                 weight[h] = load(w + h * VL);                                                                 \
                 PIN(weight[h]);                                                                               \
             }                                                                                                 \
-            for (int r = R0; r < R1; r++)                                                                     \
-                for (int q = Q0; q < Q1; q++) {                                                               \
+            UNROLL for (int r = R0; r < R1; r++)                                                              \
+                UNROLL for (int q = Q0; q < Q1; q++) {                                                        \
                     vf value = splat(x[r * in_row + q * STEP]);                                               \
                     PIN(value);                                                                               \
                     for (int h = 0; h < H; h++) sum[r][q][h] += value * weight[h];                            \
@@ -63,7 +63,7 @@ typedef struct {
         if (R == 2) CONV_ENTRIES(H, Q, STEP, 0, 1, Q0, Q1, bounds[MAX(top[0], below[1])], bounds[below[0]]);  \
     } while (0)
 
-#define CONV_EACH for (int r = 0; r < R_; r++) for (int q = 0; q < Q_; q++) for (int h = 0; h < H_; h++)
+#define CONV_EACH UNROLL for (int r = 0; r < R_; r++) UNROLL for (int q = 0; q < Q_; q++) UNROLL for (int h = 0; h < H_; h++)
 #define CONV_REST load(residual + r * k->residual_row + (run * Q_ + q) * VL + (int64_t)h * k->residual_block)
 
 /* `runs` runs of Q positions from column x on, in R rows at once. STEP: floats from one position's input to the next. */

@@ -53,6 +53,13 @@ static inline vf vmin(vf bound, vf x) { return bound < x ? bound : x; }
 #define PIN(x) ((void)0)
 #endif
 
+/* Sums stay in registers only where their loops are unrolled; gcc does that by itself, clang not with many sums. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL
+#endif
+
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
