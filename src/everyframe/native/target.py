@@ -56,6 +56,18 @@ TARGETS = {
 }  # fmt: skip
 
 
+
+def _with_vnni(name: str, of: str, flags: tuple[str, ...], note: str) -> None:
+    """A row like another for processors that also have instructions for products of bytes."""
+    base = TARGETS[of]
+    narrow = base.narrow and replace(base.narrow, name=name, flags=(*base.narrow.flags, *flags), note=f"{note}, vectors of 8")
+    TARGETS[name] = replace(base, name=name, flags=(*base.flags, *flags), note=note, narrow=narrow)
+
+
+_with_vnni("x86-64-v3-vnni", "x86-64-v3", ("-mavxvnni",), "AVX2 and AVX-VNNI")
+_with_vnni("x86-64-v4-vnni", "x86-64-v4", ("-mavx512vnni", "-mavx512vbmi"), "AVX-512 with VNNI")
+
+
 def names() -> list[str]:
     return ["native", *TARGETS]
 
@@ -72,13 +84,20 @@ def target(name: str) -> Target:
     return found
 
 
+_V3, _V4 = {"avx2", "fma"}, {"avx512f", "avx512vl", "avx512dq", "avx512bw"}
+#: what /proc/cpuinfo must list
+_NEEDED = {
+    "x86-64-v3": _V3, "x86-64-v3-vnni": {*_V3, "avx_vnni"}, "x86-64-v4": _V4,
+    "x86-64-v4-vnni": {*_V4, "avx512_vnni", "avx512vbmi"},
+}  # fmt: skip
+
+
 def runs_here(name: str) -> bool:
     """Can this machine run code made for the target?"""
     found = TARGETS.get(name)
     if found is None or (found.machine and found.machine != _machine()):
         return False
-    needed = {"x86-64-v3": {"avx2", "fma"}, "x86-64-v4": {"avx512f", "avx512vl", "avx512dq", "avx512bw"}}.get(name, set())
-    return needed <= _cpu_flags()
+    return _NEEDED.get(name, set()) <= _cpu_flags()
 
 
 def _machine() -> str:
@@ -91,7 +110,7 @@ def _this_machine() -> Target:
     if machine == "aarch64":
         return target("aarch64")
     if machine == "x86_64":
-        for name in ("x86-64-v4", "x86-64-v3"):
+        for name in ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3"):
             if runs_here(name):
                 return target(name)
     return TARGETS["generic"]

@@ -10,11 +10,8 @@ static void gather(const job *j, int part, int parts) {
     const int32_t *table = ints(j->stream, k->table);
     for (int32_t c = begin(k->out.channels, part, parts); c < begin(k->out.channels, part + 1, parts); c++) {
         const form *f = &k->in[table[2 * c]];
-        const float *in = j->in[table[2 * c]];
-        for (int32_t y = 0; y < k->out.height; y++) {
-            float *out = j->out + value_at(&k->out, c, y, 0);
-            const float *row = in + value_at(f, table[2 * c + 1], y, 0);
-            for (int32_t x = 0; x < k->out.width; x++) out[(int64_t)x * k->out.block] = row[(int64_t)x * f->block];
-        }
+        for (int32_t y = 0; y < k->out.height; y++)
+            copy_values(j->out, value_at(&k->out, c, y, 0), k->out.block, j->in[table[2 * c]], value_at(f, table[2 * c + 1], y, 0),
+                        f->block, k->out.width, k->out.size);
     }
 }
