@@ -164,7 +164,8 @@ def _windowed(tracer: Tracer, node: Node, value: Planes, rows: slice, columns: s
 def windows(tracer: Tracer, value: Planes, origin, strides, size, fill: float) -> Planes:  # type: ignore[no-untyped-def]
     """Every picture through the same ir.Window; size: (H, W) of the result."""
     made: dict[int, ir.Frame] = {}
-    for number, frame in tracer.used(value.array).items():
+    for number, source in tracer.used(value.array).items():
+        frame = source if source.quant and source.quant.nearest(fill) == fill else tracer.plain(source)
         shape = (frame.channels, *size)
         key = ("window", number, origin, strides, size, fill)
         made[number] = tracer.once(
