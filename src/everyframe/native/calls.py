@@ -230,7 +230,8 @@ class Calls:
     def _window(self, op: ir.Window, frame: Frame) -> None:
         fields = {
             "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "origin_h": op.origin[0],
-            "origin_w": op.origin[1], "stride_h": op.strides[0], "stride_w": op.strides[1], "value": stored(float(op.value), frame),
+            "origin_w": op.origin[1], "stride_h": op.strides[0], "stride_w": op.strides[1],
+            "value": stored(float(op.value), frame),
         }  # fmt: skip
         self._call("window", self.text.structure("window_layer", fields), frame, [self.pointer(op.source)], frame.floats)
 
@@ -244,7 +245,7 @@ def _read(parts: list[Frame]) -> dict[str, object]:
 def _stored(frame: Frame) -> dict[str, object]:
     """How a frame's bytes follow from its values."""
     quant = frame.quant
-    return {"inverse": float(np.float32(1) / np.float32(quant.scale)) if quant else 1.0, "zero": float(quant.zero) if quant else 0.0}
+    return {"inverse": quant.inverse, "zero": float(quant.zero)} if quant else {"inverse": 1.0, "zero": 0.0}
 
 
 def _describe(layer: Layer) -> str:

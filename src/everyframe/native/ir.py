@@ -19,10 +19,14 @@ _SHIFT = 24  # a plane is frame number << _SHIFT | channel
 
 @dataclass(frozen=True)
 class Quant:
-    """How values are stored as bytes: value = (byte - zero) * scale. ONNX's int8 is stored 128 higher, so that bytes are unsigned."""
+    """How values are stored as bytes: value = (byte - zero) * scale. ONNX's int8 is stored 128 higher, so bytes have no sign."""
 
     scale: float
     zero: int
+
+    @property
+    def inverse(self) -> float:
+        return float(np.float32(1) / np.float32(self.scale))
 
     def byte(self, value: float) -> int:
         return int(np.clip(np.rint(np.float32(value) / np.float32(self.scale)) + self.zero, 0, 255))

@@ -77,10 +77,11 @@ def conv(tracer: Tracer, node: Node, values: list) -> Value:
     levels = tracer.levels.get(node.inputs[1])
     if levels and levels.scale.size > 1 and levels.axis:
         levels = None
-    dense, integers = (
-        array if array is None or depthwise else _expanded(array, group) for array in (weight, levels and levels.integers)
-    )
-    scale = None if levels is None else np.broadcast_to(levels.scale, cout)
+    dense = weight if depthwise else _expanded(weight, group)
+    integers, scale = None, None
+    if levels:
+        integers = levels.integers if depthwise else _expanded(levels.integers, group)
+        scale = np.broadcast_to(levels.scale, cout)
     taps = dense.shape[2] if dims == 3 else 1
     whole = rows(x).reshape(x.array.shape[0], -1, x.array.shape[1])  # (N, T, C)
     frames_out = window["out"][0] if dims == 3 else 1

@@ -86,8 +86,7 @@ def quantized(tracer: Tracer, frame: Frame, quant: Quant) -> Frame:
 
 def grid(operand: tuple, quant: Quant) -> ir.Step:
     """The step that takes a value to the nearest one that a byte can stand for."""
-    inverse = float(np.float32(1) / np.float32(quant.scale))
-    return "grid", (operand, ("par", quant.scale), ("par", inverse), ("par", float(quant.zero)))
+    return "grid", (operand, ("par", quant.scale), ("par", quant.inverse), ("par", float(quant.zero)))
 
 
 def levels(node: Node, given: list) -> ir.Levels | None:

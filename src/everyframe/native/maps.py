@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from everyframe.errors import UnsupportedOperator
 from everyframe.native.ir import Map, Network
 from everyframe.native.layout import Layout
@@ -53,7 +51,10 @@ CALLED = frozenset(
     ]
 )
 IN_VECTOR_C = frozenset(
-    ["keep", "grid", "add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish", "hardsigmoid", "relu6"]
+    [
+        "keep", "grid", "add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish",
+        "hardsigmoid", "relu6",
+    ]  # fmt: skip
 )
 
 
@@ -99,7 +100,7 @@ def form_of(network: Network, op: Map) -> tuple[MapForm, list[str], list[float]]
     for frame in op.inputs:
         parameters += [frame.quant.scale, float(frame.quant.zero)] if frame.quant else []
     if out.quant:
-        parameters += [float(np.float32(1) / np.float32(out.quant.scale)), float(out.quant.zero)]
+        parameters += [out.quant.inverse, float(out.quant.zero)]
     packed = tuple(frame.quant is not None for frame in (*op.inputs, out))
     return MapForm(tuple(steps), channel, len(texts), packed), texts, parameters
 

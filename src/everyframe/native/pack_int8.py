@@ -7,6 +7,7 @@ the borders: what it adds to each sum is known beforehand and taken off where su
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,15 +55,15 @@ def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
     bias = np.zeros_like(scale)
     scale[:channels] = np.float32(source.scale) * op.taps[0].scale / unit  # type: ignore[operator]
     bias[:channels] = 0 if op.bias is None else op.bias / unit
-    low, high = act.low / unit, act.high / unit
+    low, high = float(act.low / unit), float(act.high / unit)
     zero = out.quant.zero if out.quant else 0
     if direct:
         low, high = max(low, -zero), min(high, 255 - zero)
     rest_scale = (rest.quant.scale if rest and rest.quant else 1) / unit
     return {
         "zero": source.zero, "scale": packer.blob.add(scale), "bias": packer.blob.add(bias),
-        "low": float(low), "high": float(high), "packed": int(out.quant is not None), "direct": int(direct or not out.quant),
-        "out_zero": zero, "inverse": float(np.float32(1) / np.float32(out.quant.scale)) if out.quant else 1.0,
+        "low": low, "high": high, "packed": int(out.quant is not None), "direct": int(direct or not out.quant),
+        "out_zero": zero, "inverse": out.quant.inverse if out.quant else 1.0,
         "rest_packed": int(bool(rest and rest.quant)), "rest_scale": float(rest_scale),
         "rest_zero": float(rest.quant.zero) if rest and rest.quant else 0.0,
     }  # fmt: skip
@@ -137,12 +138,16 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
     padded = np.zeros((len(offsets), out.blocks * block, _LANES), np.int8)
     padded[:, :cout] = entries
     groups, kept = _groups(packer, padded, out.blocks)
-    positions, channels = out.height * out.width, [min(cout, (first + count) * block) - first * block for first, count in groups]
+    positions = out.height * out.width
+    channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
     layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * _LANES * positions
     whole = max(1, len(offsets) * out.blocks)
     layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / whole
     dense = all(keep.all() for keep in kept)
-    rows, bounds, tables, packed = [], [], [], []
+    rows: list[list[int]] = []
+    bounds: list[np.ndarray] = []
+    tables: list[np.ndarray] = []
+    packed: list[np.ndarray] = []
     place = table = 0
     for (first, count), keep in zip(groups, kept, strict=True):
         here = np.flatnonzero(keep)
@@ -153,7 +158,7 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
         if not dense or not tables:
             tables.append(offsets[here])
             table += len(here)
-    sums = [padded[a:b].sum((0, 2), dtype=np.int32) for a, b in zip(starts, starts[1:], strict=False)]
+    sums = [padded[a:b].sum((0, 2), dtype=np.int32) for a, b in pairwise(starts)]
     halves = padded.astype(np.int16).reshape(-1, 2)
     pairs = max(np.maximum(halves, 0).sum(1).max(initial=0), np.maximum(-halves, 0).sum(1).max(initial=0))
     layer.fields = {
@@ -211,7 +216,7 @@ def _cells(here: np.ndarray, channel: np.ndarray) -> list[tuple[int, list[int]]]
 def _groups(packer: Packer, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
     """Groups of blocks (first, count) that one kernel computes, and which entries each has. Arithmetic bounds the kernels of any
     height, so the cheapest are those that skip most; taller ones, which read fewer tables, where they skip as much."""
-    filled = weights.reshape(len(weights), blocks, -1).any(2)  # (entries, blocks)
+    filled = (weights != 0).reshape(len(weights), blocks, -1).max(2, initial=False)  # (entries, blocks)
     best: tuple[float, list, list] | None = None
     for plan in packer.splits(blocks):
         kept = [filled[:, first : first + count].any(1) for first, count in plan]
