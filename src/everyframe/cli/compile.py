@@ -18,7 +18,7 @@ def command(
     ] = None,
     cpu: Annotated[
         str,
-        typer.Option(help="native (this machine), x86-64-v3, x86-64-v4, aarch64, riscv64, or generic: slow C for any processor."),
+        typer.Option(help="native (this machine), x86-64-v3, x86-64-v4, each also with -vnni, aarch64, riscv64, or generic: slow C."),
     ] = "native",
     emit_c: Annotated[
         Path | None, typer.Option(help="Write the C file, its header and the weights into this folder.", metavar="DIR")

@@ -54,8 +54,8 @@ IN_VECTOR_C = frozenset(
     [
         "keep", "grid", "add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish",
         "hardsigmoid", "relu6",
-    ]  # fmt: skip
-)
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

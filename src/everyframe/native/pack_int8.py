@@ -127,7 +127,8 @@ def _pack_depthwise(packer: Packer, layer: Layer) -> None:
     layer.fields = {
         "sources": len(used), "taps": kh if square else kh * kw, "blocks": blocks, "rows": layer.out.height,
         "columns": layer.out.width, "step": op.strides[1] * block, "rows_of_three": int(square), "weights": place,
-        "sums": packer.blob.add(padded.sum(2, dtype=np.int32)), "offsets": packer.blob.add(np.array(offsets, np.int32)), "strides": packer.blob.add(np.array(strides, np.int32)),
+        "sums": packer.blob.add(padded.sum(2, dtype=np.int32)), "offsets": packer.blob.add(np.array(offsets, np.int32)),
+        "strides": packer.blob.add(np.array(strides, np.int32)),
     }  # fmt: skip
 
 
