@@ -79,10 +79,10 @@ $(VENV)/.base: pyproject.toml $(LOCK) | $(RUN)
 
 $(VENV)/.dev: pyproject.toml $(LOCK) | $(RUN)
 	@echo "installing everyframe with what training and the tests need (torch: minutes the first time)"
-	@$(PIP) -e '.[train,dev]'
+	@$(PIP) -e '.[train,cross,dev]'
 	@echo "$$PWD" | tee $(VENV)/.base > $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	@echo "installing the peers that benchmarks compare with"
-	@$(PIP) -e '.[train,bench,dev]'
+	@$(PIP) -e '.[train,bench,cross,dev]'
 	@echo "$$PWD" > $@

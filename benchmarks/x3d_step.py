@@ -77,7 +77,7 @@ def measure(model: str, threads: int, seconds: float, left_out: list[str]) -> di
     rng = np.random.default_rng(1)
     frame = rng.standard_normal((1, 3, *entry.size), np.float32)
     clip = rng.standard_normal((1, 3, entry.frames, *entry.size), np.float32)
-    agreement = agree(steps, entry.size, everyframe.open(step_path).metadata.delay)
+    agreement = agree(steps, entry.size, everyframe.open(step_path, engine="ort").metadata.delay)
     agreement |= {other.name: compare(other, other.step(clip), clips[0].step(clip)) for other in clips[1:]}
     # bound now, not when called: a case keeps its own engine
     cases = [Case(one.name, lambda run=one.step: run(clip)) for one in clips]  # type: ignore[misc]

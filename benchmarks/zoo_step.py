@@ -47,7 +47,7 @@ def measure(model: str, threads: int, seconds: float, openvino: bool) -> dict[st
         except EngineError as error:
             print(f"{model}: {error.what}", flush=True)
         hop = made.metadata.hop
-        frames = np.random.default_rng(1).standard_normal((hop, 3, *entry.size), np.float32)
+        frames = np.random.default_rng(1).standard_normal((hop, entry.preprocess.channels, *entry.size), np.float32)
         for peer in (peers.OpenVinoBound, peers.OpenVinoStateful) if openvino else ():
             try:
                 peer(step, threads).step(frames)

@@ -65,6 +65,4 @@ def everyframe(
     """`everyframe ARGUMENTS` in a new process. python: options of the interpreter, such as -O."""
     code = "from everyframe.cli.main import run; run()"
     command = [sys.executable, *python, "-c", code, *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False
-    )
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from everyframe.errors import EngineError
-from everyframe.native.build import compiler
+from everyframe.native.compilers import compiler
 from everyframe.native.target import target
 
 # The same examples on every machine; `pytest --hypothesis-profile=explore` draws new ones. Time is never asserted.

@@ -64,15 +64,11 @@ def conv_step(
     if form == "ring":
         inputs["state.x.in"], outputs["state.x.out"] = (f32, (past, *size)), (f32, (past, *size))
         states.append(
-            StateSpec(
-                input="state.x.in", output="state.x.out", shape=(past, *size), frames=past, fill=meta.get("fill", 0.0)
-            )
+            StateSpec(input="state.x.in", output="state.x.out", shape=(past, *size), frames=past, fill=meta.get("fill", 0.0))
         )
         weights += [tensor(f"at{k}", [k], np.int64) for k in range(taps + hop)] + [tensor("axis", [0], np.int64)]
         nodes.append(helper.make_node("Concat", ["state.x.in", "frames"], ["line"], axis=0))  # (past + N, C, H, W)
-        nodes += [
-            helper.make_node("Slice", ["line", f"at{k}", f"at{k + hop}", "axis"], [f"tap{k}"]) for k in range(taps)
-        ]
+        nodes += [helper.make_node("Slice", ["line", f"at{k}", f"at{k + hop}", "axis"], [f"tap{k}"]) for k in range(taps)]
         nodes.append(helper.make_node("Slice", ["line", f"at{hop}", f"at{hop + past}", "axis"], ["state.x.out"]))
     else:
         for k in range(past):  # slot 0 is the newest of the past
@@ -150,9 +146,7 @@ def brightness_nodes(frames: str, axes: list[int], logits: str) -> tuple[list[on
     return nodes, [tensor("half", [0.5]), tensor("gains", [-20.0, 20.0, 0.0]), tensor("zero", [0], np.int64)]
 
 
-def brightness_step(
-    path: Path, *, window: int = 4, hop: int = 1, size: tuple[int, int] = (12, 16), **meta: Any
-) -> Path:
+def brightness_step(path: Path, *, window: int = 4, hop: int = 1, size: tuple[int, int] = (12, 16), **meta: Any) -> Path:
     """Says `dark`, `bright` or `medium` from the mean of the last `window` steps' frames, kept in slots."""
     preprocess = meta.pop("preprocess", None) or Preprocess(resize=size, fps=10, **GRAY)
     c, (h, w), f32 = preprocess.channels, size, TensorProto.FLOAT
@@ -164,9 +158,7 @@ def brightness_step(
         inputs[f"{name}.in"], outputs[f"{name}.out"] = (f32, (hop, c, h, w)), (f32, (hop, c, h, w))
         states.append(StateSpec(input=f"{name}.in", output=f"{name}.out", shape=(hop, c, h, w), copy_of=before))
         nodes.append(helper.make_node("Identity", [before or "frames"], [f"{name}.out"]))
-    nodes.append(
-        helper.make_node("Concat", [*(f"state.x.{k}.in" for k in range(window - 1)), "frames"], ["all"], axis=0)
-    )
+    nodes.append(helper.make_node("Concat", [*(f"state.x.{k}.in" for k in range(window - 1)), "frames"], ["all"], axis=0))
     tail, weights = brightness_nodes("all", [0, 1, 2, 3], "logits")
     fields = {
         "kind": "step", "frames": window * hop, "hop": hop, "states": tuple(states), "feature_delay": (window - 1) *

@@ -36,7 +36,7 @@ HOUSES = (
     ),
     House("video", ("errors", "program"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     House(
-        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino"),
+        "runtime", ("errors", "program", "native", "video"), ("numpy", "onnx", "onnxruntime", "openvino", "rich"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
@@ -46,7 +46,7 @@ HOUSES = (
     ),
     House(
         "train", ("errors", "program", "video", "runtime", "models"),
-        ("av", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "torch"),
+        ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "tensorboardX", "tomli_w", "torch"),
         "recipes, data, the training loop and evaluation",
     ),
     House(

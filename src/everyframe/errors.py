@@ -9,6 +9,7 @@
     ├── StateError             frames of another shape than the stream was started with, a closed stream
     ├── WeightsError           a checkpoint that does not fit the network
     ├── RecipeError            a training recipe with unknown or impossible settings
+    ├── TrainingStopped        a training that cannot go on: a loss that is no number, a worker that died
     ├── OutputError            an output path that cannot be written
     └── UsageError             arguments that contradict each other or are out of range
 
@@ -27,6 +28,7 @@ __all__ = [
     "RecipeError",
     "SourceError",
     "StateError",
+    "TrainingStopped",
     "UnsupportedOperator",
     "UsageError",
     "WeightsError",
@@ -87,6 +89,9 @@ class WeightsError(EveryframeError): ...
 
 
 class RecipeError(EveryframeError): ...
+
+
+class TrainingStopped(EveryframeError): ...
 
 
 class OutputError(EveryframeError): ...

@@ -70,5 +70,3 @@ def _library(name: str) -> tuple[int, int, int, int] | None:
 
 if __name__ == "__main__":
     main(sys.argv[1:] or models.list())
-
-

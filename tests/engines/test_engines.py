@@ -159,8 +159,7 @@ class TestRotation:
     """The host's bookkeeping, without a network."""
 
     SLOTS = tuple(
-        StateSpec(input=f"s{k}.in", output=f"s{k}.out", shape=(1, 2), copy_of=f"s{k - 1}.in" if k else None)
-        for k in range(4)
+        StateSpec(input=f"s{k}.in", output=f"s{k}.out", shape=(1, 2), copy_of=f"s{k - 1}.in" if k else None) for k in range(4)
     )
 
     def test_a_ring_of_l_slots_settles_at_l_plus_one_buffers(self) -> None:

@@ -279,9 +279,7 @@ def _newest(net: Net, made: Conversion, read: tuple[Wire, ...], t: int, first: i
     return [(start + (n - 1) * wire.spacing, n) for wire, n in zip(read, frames, strict=True)]
 
 
-def _read(
-    net: Net, features: dict[str, np.ndarray], streamed: Streamed, wire: Wire, newest: int, n: int
-) -> np.ndarray | None:
+def _read(net: Net, features: dict[str, np.ndarray], streamed: Streamed, wire: Wire, newest: int, n: int) -> np.ndarray | None:
     """The mean of the newest n frames of a wire; None if it is not known."""
     if net.rate == "dense" and newest % wire.spacing:  # between the frames of the strided network: the stream itself
         frames = streamed.wires.get(wire.name, {})

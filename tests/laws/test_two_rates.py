@@ -43,16 +43,14 @@ def pathways(net: Any, clip: Any) -> tuple[Any, Any]:
         ("slowfast_r50", 30, 4, "dense"),
     ],
 )
-def test_windows_of_both_pathways_begin_at_the_same_frame(
-    name: str, frames: int, alpha: int, rate: str, tmp_path: Path
-) -> None:
+def test_windows_of_both_pathways_begin_at_the_same_frame(name: str, frames: int, alpha: int, rate: str, tmp_path: Path) -> None:
     net = randomise(models.create(name, num_classes=10, frames=frames, size=SIZE), seed=1)
     made = convert(quick_export(net, frames, SIZE), Options(rate=rate))
     assert verify(made) <= TOLERANCE
     meta = made.metadata
     assert meta.hop == (alpha if rate == "native" else 1)
     contract.save(made.step, tmp_path / "step.onnx")
-    stream = everyframe.open(tmp_path / "step.onnx", threads=1).stream()
+    stream = everyframe.open(tmp_path / "step.onnx", engine="ort", threads=1).stream()
     video = torch.randn(1, 3, VIDEO, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
     steps = video[0].transpose(0, 1).numpy()
     ours = {i + meta.hop - 1: stream.step(steps[i : i + meta.hop]) for i in range(0, VIDEO, meta.hop)}

@@ -16,7 +16,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from everyframe.native.build import compiler, link, write_sources
+from everyframe.native.build import link, write_sources
+from everyframe.native.compilers import command
 from everyframe.native.generate import BASE_FLAGS, generate
 from everyframe.native.library import Library
 from everyframe.native.target import runs_here, target
@@ -117,8 +118,8 @@ def sanitized(sketch: Sketch, folder: Path, cpu: str) -> float:
     write_sources(source, folder)
     (folder / "main.c").write_text(MAIN)
     flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DEF_EMBED="sketch.weights"']
-    command = [*compiler(fitting), *fitting.flags, *BASE_FLAGS, *flags, "main.c", "-o", "main", "-lm", "-lpthread"]
-    subprocess.run(command, cwd=folder, check=True)
+    words = [*command(fitting), *BASE_FLAGS, *flags, "main.c", "-o", "main", "-lm", "-lpthread"]
+    subprocess.run(words, cwd=folder, check=True)
     done = subprocess.run([folder / "main"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return 0.0

@@ -24,6 +24,7 @@ from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import runs_here, target
 from everyframe.program.contract import StateSpec
+from native.emulated import FOREIGN, emulator, program
 from native.operators import CPUS, QUICK, Sketch, reference, sanitized
 
 ALL_CPUS = [*CPUS, *(name for name in ("x86-64-v3-vnni", "x86-64-v4-vnni") if runs_here(name))]
@@ -64,6 +65,10 @@ def agree(sketch: Sketch, folder: Path, cpu: str, same: float = SAME) -> None:
     stream = Library(link(source, fitting, model, folder / f"{cpu}.so", QUICK)).start(threads=2)
     got = stream.step(frames)
     stream.close()
+    compare(got, wanted, same)
+
+
+def compare(got: np.ndarray, wanted: np.ndarray, same: float = SAME) -> None:
     difference = np.abs(got - wanted)
     assert difference.max() <= 1.01
     assert (difference < 0.01).mean() >= same
@@ -136,11 +141,11 @@ def _network(case: dict[str, Any]) -> Quantised:
 def test_convolutions_of_bytes(cpu: str) -> None:
     @settings(max_examples=5)
     @given(convolutions())
-    def compare(case: dict[str, Any]) -> None:
+    def run(case: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             agree(_network(case), Path(folder), cpu, same=0.98)
 
-    compare()
+    run()
 
 
 @pytest.mark.parametrize("cpu", ALL_CPUS)
@@ -250,9 +255,7 @@ def test_states_of_bytes(cpu: str, tmp_path: Path) -> None:
         frames = noise.standard_normal((1, 5, 6, 7), np.float32)
         wanted, *new = session.run(["logits", *(spec.output for spec in specs)], {"frames": frames, **held})
         held = {spec.input: value for spec, value in zip(specs, new, strict=True)}
-        difference = np.abs(stream.step(frames) - wanted)
-        assert difference.max() <= 1.01
-        assert (difference < 0.01).mean() >= SAME
+        compare(stream.step(frames), np.asarray(wanted))
     stream.close()
 
 
@@ -300,6 +303,29 @@ def test_what_is_refused(change: str, words: str) -> None:
 
 
 ALL = (test_time_padding_of_bytes, test_everything_else_of_bytes)
+#: processors that are emulated, with the instructions that each kernel uses
+ELSEWHERE = (
+    ("aarch64", ""), ("aarch64", "-march=armv8.2-a+dotprod"), ("aarch64", "-march=armv8.2-a+i8mm"), ("riscv64-v", ""),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cpu", "flag"), ELSEWHERE)
+@pytest.mark.parametrize("test", (*ALL, test_extreme_bytes), ids=lambda test: test.__name__.removeprefix("test_"))
+def test_bytes_elsewhere(
+    test: Callable[[str, Path], None], cpu: str, flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cpu not in FOREIGN:
+        pytest.skip("the tests above run it")
+    if flag and "-L" in emulator(cpu):
+        pytest.skip("zig calls instructions otherwise")
+
+    def emulated(sketch: Sketch, folder: Path, cpu: str) -> None:
+        model, frames = sketch.model(), np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
+        compare(program(model, (), cpu, folder, ("-O1", *filter(None, [flag]))).run(frames[None], threads=2)[0], reference(model, frames))
+
+    monkeypatch.setattr(sys.modules[__name__], "agree", emulated)
+    test(cpu, tmp_path)
 
 
 @pytest.mark.slow

@@ -17,11 +17,11 @@ import handmade
 from everyframe.cli import main
 from everyframe.errors import EngineError, EveryframeError, ModelError, StateError, UnsupportedOperator, UsageError
 from everyframe.native.blob import Blob, checksum
-from everyframe.native.build import cached, compiler
 from everyframe.native.compile import Compiled, compile_model
+from everyframe.native.compilers import compiler
 from everyframe.native.library import Library
-from everyframe.native.target import TARGETS, target
-from everyframe.program.contract import load, metadata_of, save
+from everyframe.native.target import TARGETS, runs_here, target
+from everyframe.program.contract import load, save
 from everyframe.runtime import BUILTIN
 from helpers import relative
 from native.operators import CPUS, Sketch
@@ -122,6 +122,14 @@ class TestRefusals:
         with pytest.raises(UsageError, match="native engine only"):
             everyframe.open(built.library, engine="ort")
 
+    @pytest.mark.parametrize(("told", "message"), [(1 << 60, "not enough memory"), (1000, "too little memory")])
+    def test_memory_that_is_not_there(self, built: Compiled, told: int, message: str) -> None:
+        """More than the machine has, and less than the code needs."""
+        library = Library(built.library or "")
+        library.facts["memory_bytes"] = told
+        with pytest.raises(EngineError, match=message):
+            library.start(1)
+
     def test_code_for_another_processor(self, built: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("everyframe.native.library.runs_here", lambda name: False)
         with pytest.raises(EngineError, match="another processor"):
@@ -132,10 +140,13 @@ class TestRefusals:
             target("z80")
 
     def test_no_compiler(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.delenv("CC", raising=False)
         with pytest.raises(EngineError, match=r"no C compiler(.|\n)*apt install gcc"):
             compile_model(BUILTIN, tmp_path / "m.so")
+        with pytest.raises(EngineError, match=r"--cpu riscv64-v(.|\n)*pip install 'everyframe\[cross\]'"):
+            compile_model(BUILTIN, tmp_path / "m.so", cpu="riscv64-v")
         monkeypatch.setenv("EVERYFRAME_CACHE", str(tmp_path / "cache"))
         with pytest.raises(EngineError, match="no C compiler"):
             everyframe.open("builtin", engine="native")
@@ -184,20 +195,6 @@ class TestRefusals:
             compile_model(tmp_path / "bare.onnx", tmp_path / "bare.so")
 
 
-class TestCache:
-    def test_a_model_is_compiled_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("EVERYFRAME_CACHE", str(tmp_path))
-        model, said = load(BUILTIN), []
-        metadata = metadata_of(model)
-        assert metadata is not None
-        first = cached(model, metadata.states, target("generic"), "builtin", said.append)
-        again = cached(model, metadata.states, target("generic"), "builtin", said.append)
-        other = cached(model, metadata.states, target("native"), "builtin", said.append)
-        assert first == again != other or target("native") == target("generic")
-        assert said[0] == "compiling builtin for generic (only the first time)"
-        assert len(said) == len({first, other})
-
-
 class TestSource:
     def test_the_same_model_gives_the_same_c(self, built: Compiled, folder: Path, tmp_path: Path) -> None:
         compile_model(BUILTIN, emit_c=tmp_path)
@@ -223,6 +220,18 @@ class TestSource:
                 cwd=folder / "c", capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0 and done.stderr == "", done.stderr
+
+    @pytest.mark.parametrize("cpu", ["native", "aarch64", "riscv64", "riscv64-v"])
+    def test_the_ziglang_package_is_a_compiler_for_all(self, cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where nothing else is installed. What is compiled for this machine also runs."""
+        pytest.importorskip("ziglang")
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        assert "ziglang" in compiler(target(cpu))
+        made = compile_model(BUILTIN, tmp_path / "m.so", cpu=cpu)
+        assert made.difference is None or made.difference <= 1e-5
+        assert (made.difference is None) == (not runs_here(target(cpu).name))
+        machine = int.from_bytes((tmp_path / "m.so").read_bytes()[18:20], "little")  # of the ELF header
+        assert machine == {"x86_64": 62, "aarch64": 183, "riscv64": 243}[target(cpu).machine]
 
     @pytest.mark.parametrize("cpu", CPUS)
     def test_sanitizers_find_nothing(self, cpu: str, tmp_path: Path) -> None:
@@ -269,7 +278,21 @@ class TestCommand:
         told = json.loads(capsys.readouterr().out)
         assert told["files"] == ["motions.so"] and (tmp_path / "motions.so").exists()
         assert told["cpu"] == "generic" and told["difference"] <= 1e-5 and told["weights_kept"] == 1.0
-        assert sum(told["memory"].values()) <= told["memory_bytes"]
+        assert sum(told["memory"]["bytes"].values()) <= told["memory_bytes"]
+
+    def test_info_says_of_the_library_what_it_says_of_the_model(
+        self, built: Compiled, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main._register()
+        found = []
+        for file in (built.library, BUILTIN):
+            main.app(["info", str(file), "--json"], standalone_mode=False)
+            found.append(json.loads(capsys.readouterr().out))
+        library, model = found
+        assert library["memory"] == model["compiled"] == built.memory
+        assert (library["kind"], library["classes"], library["memory_bytes"]) == ("step", 8, built.memory_bytes)
+        main.app(["info", str(built.library)], standalone_mode=False)
+        assert "weights and tables, shared" in capsys.readouterr().out
 
     def test_sources_alone_need_no_compiler(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path / "nothing"))

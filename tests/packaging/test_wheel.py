@@ -26,9 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, cwd: Path, **changes: str) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=500, check=False
-    )
+    done = subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -59,9 +59,7 @@ def clip_network() -> onnx.ModelProto:
         {"logits": (f32, (1, len(LABELS)))},
         [handmade.tensor(name, value) for name, value in weights.items()],
     )
-    return attach(
-        made, Metadata(kind="clip", frames=T, labels=LABELS, preprocess=Preprocess(resize=(SIZE, SIZE), fps=FPS))
-    )
+    return attach(made, Metadata(kind="clip", frames=T, labels=LABELS, preprocess=Preprocess(resize=(SIZE, SIZE), fps=FPS)))
 
 
 def test_clip_to_step_to_predictions(folder: Path, tmp_path: Path) -> None:

@@ -83,11 +83,7 @@ PYSLOWFAST = {
         ("blocks.0.multipathway_blocks.1.norm.", "s1.pathway1_stem.bn."),
         *((f"blocks.{k}.multipathway_fusion.conv_fast_to_slow.", f"s{k + 1}_fuse.conv_f2s.") for k in range(4)),
         *((f"blocks.{k}.multipathway_fusion.norm.", f"s{k + 1}_fuse.bn.") for k in range(4)),
-        *(
-            (f"blocks.{k}.multipathway_blocks.{p}.res_blocks.", f"s{k + 1}.pathway{p}_res")
-            for k in range(1, 5)
-            for p in (0, 1)
-        ),
+        *((f"blocks.{k}.multipathway_blocks.{p}.res_blocks.", f"s{k + 1}.pathway{p}_res") for k in range(1, 5) for p in (0, 1)),
         ("blocks.6.proj.", "head.projection."),
     ),
 }
@@ -139,9 +135,7 @@ def test_the_shortcut_of_a_resnet_is_read_from_its_keys(shortcut: str, tmp_path:
         models.create("resnet3d_18", weights=path, shortcut=other)
 
 
-def test_a_one_way_tsm_checkpoint_loads_into_the_online_network(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_one_way_tsm_checkpoint_loads_into_the_online_network(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     net = randomise(models.create("tsm_mobilenet_v2", num_classes=6, frames=2, size=32), seed=1)
     path = saved(tmp_path / "ckpt.best.pth.tar", net.state_dict(), "state_dict", "module.")
     online = models.create("tsm_mobilenet_v2_online", weights=path, frames=2, size=32)

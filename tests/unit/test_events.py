@@ -60,9 +60,7 @@ def test_a_higher_threshold_never_fires_earlier(scores: np.ndarray) -> None:
 
 
 def test_one_event_for_one_long_gesture() -> None:
-    detector = EventDetector(
-        EventRule(background="none", threshold=0.6, hold_steps=2, refractory_s=0.3, rearm=0.5), LABELS
-    )
+    detector = EventDetector(EventRule(background="none", threshold=0.6, hold_steps=2, refractory_s=0.3, rearm=0.5), LABELS)
     gesture, quiet = np.array([0.1, 0.8, 0.1]), np.array([0.9, 0.05, 0.05])
     scores = np.stack([quiet] * 3 + [gesture] * 20 + [quiet] * 3 + [gesture] * 5)
     assert [(i, e.label) for i, e in run(detector, scores)] == [(4, "a"), (27, "a")]

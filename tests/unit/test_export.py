@@ -69,9 +69,7 @@ def make_tiny(num_classes: int, frames: int, size: tuple[int, int], *, in_channe
 @pytest.fixture(autouse=True)
 def _tiny_in_the_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     models.list()  # loads the catalogue
-    tiny = replace(
-        models.describe("x3d_s"), name=SMALL, build=f"{__name__}:make_tiny", options={}, choices={}, head="fc"
-    )
+    tiny = replace(models.describe("x3d_s"), name=SMALL, build=f"{__name__}:make_tiny", options={}, choices={}, head="fc")
     monkeypatch.setitem(registry._ENTRIES, SMALL, tiny)
 
 
@@ -267,9 +265,7 @@ def test_bad_arguments(
 
 
 @pytest.mark.parametrize("path", ["absent/clip.onnx", "folder"])
-def test_an_output_that_cannot_be_written_is_said_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
+def test_an_output_that_cannot_be_written_is_said_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(to_onnx, "assemble", lambda *_: pytest.fail("the long work began"))
     (tmp_path / "folder").mkdir()
     with pytest.raises(errors.OutputError, match=path):
@@ -338,9 +334,7 @@ def test_the_export_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ((SMALL, "-o", "absent/clip.onnx"), "cannot be written"),
     ],
 )
-def test_the_export_verb_on_bad_input(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str
-) -> None:
+def test_the_export_verb_on_bad_input(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str) -> None:
     assert cli("export", *arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -12,7 +12,7 @@ import everyframe
 from clips import clip_net
 from command_line import everyframe as cli
 from everyframe.program.account import compare
-from everyframe.program.contract import StateSpec
+from everyframe.program.contract import StateSpec, load, save
 
 KEYS = {
     "hop", "delay_frames", "receptive_field_frames", "window_frames", "macs_per_step", "macs_per_frame", "params", "state_floats",
@@ -53,6 +53,26 @@ def test_text_and_json(tmp_path: Path) -> None:
     assert set(data) >= KEYS and data["labels"] == ["a", "b", "c", "d"]
     clip = cli("info", str(tmp_path / "clip.onnx"))
     assert clip.returncode == 0 and "every" in clip.stdout and "delay" in clip.stdout
+
+
+def test_what_a_stream_takes_when_compiled(tmp_path: Path) -> None:
+    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    step, clip = (json.loads(cli("info", str(tmp_path / f"{n}.onnx"), "--json").stdout)["compiled"] for n in ("step", "clip"))
+    assert set(step["bytes"]) == {"states", "before the first frame", "within a step"}
+    assert step["bytes"]["states"] == sum(pool["bytes"] for pool in step["states"]) >= 4 * 6 * 6 * 8
+    assert clip["bytes"]["states"] == 0 and clip["states"] == []
+    for account in (step, clip):
+        assert 0 < account["bytes"]["within a step"] <= account["step"]["bytes_unshared"]
+    assert "a stream takes" in cli("info", str(tmp_path / "step.onnx")).stdout
+
+
+def test_what_cannot_be_compiled_is_said(tmp_path: Path) -> None:
+    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    model = load(tmp_path / "step.onnx")
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Acosh"
+    save(model, tmp_path / "odd.onnx")
+    done = cli("info", str(tmp_path / "odd.onnx"))
+    assert done.returncode == 0 and "native engine: The operator Acosh cannot be compiled" in done.stdout
 
 
 def test_missing_file_is_exit_code_2(tmp_path: Path) -> None:

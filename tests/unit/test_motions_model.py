@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 from everyframe.cli.main import run
 from everyframe.program import contract
 from everyframe.program.contract import Preprocess
-from everyframe.train import clips, evaluate, flow_rule, metrics
-from everyframe.train.motions.motions import LABELS, Interval
+from everyframe.train.motions import clips, evaluate, flow_rule, metrics
+from everyframe.train.motions.render.motions import LABELS, Interval
 
 ASSETS = evaluate.BUILT_IN.parent
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -72,9 +72,7 @@ def test_the_flow_rule_sees_plain_directions() -> None:
         (["evaluate", "builtin", "--data", "nosuch"], "no such folder"),
     ],
 )
-def test_bad_arguments_end_with_two(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_arguments_end_with_two(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run([a.replace("{tmp}", str(tmp_path)) for a in arguments])
     assert ended.value.code == 2

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from everyframe.train.motions import dataset, scene
-from everyframe.train.motions.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script
-from everyframe.train.motions.negatives import NEGATIVES
+from everyframe.train.motions.render import dataset, scene
+from everyframe.train.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script
+from everyframe.train.motions.render.negatives import NEGATIVES
 
 MOVES = [label for label in LABELS if label in SWIPES or label in TURNS]
 
@@ -29,9 +29,7 @@ def seen_as(path: np.ndarray) -> str:
     way = path[-1] - path[0]
     if np.hypot(*way) > 0.8 * np.hypot(*steps.T).sum():
         x, y = way
-        return (
-            ("swipe_left" if x > 0 else "swipe_right") if abs(x) > abs(y) else ("swipe_down" if y > 0 else "swipe_up")
-        )
+        return ("swipe_left" if x > 0 else "swipe_right") if abs(x) > abs(y) else ("swipe_down" if y > 0 else "swipe_up")
     middle = path - path.mean(0)
     area = (middle[:-1, 0] * steps[:, 1] - middle[:-1, 1] * steps[:, 0]).sum()  # > 0: clockwise in the image, y down
     return "circle_counterclockwise" if area > 0 else "circle_clockwise"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,9 +37,7 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def video(tmp_path: Path) -> str:
-    return str(
-        handmade.write_video(tmp_path / "v.mp4", 120, draw=lambda i: handmade.picture(230 if i >= 60 else 20, 90, 120))
-    )
+    return str(handmade.write_video(tmp_path / "v.mp4", 120, draw=lambda i: handmade.picture(230 if i >= 60 else 20, 90, 120)))
 
 
 @pytest.fixture
@@ -77,10 +76,11 @@ class TestOutput:
         records = [json.loads(line) for line in out.splitlines()]
         assert code == 0
         assert [r["frame"] for r in records] == list(range(3, 40))
-        assert all(list(r) == ["frame", "pts_s", "top"] for r in records)
+        assert all(list(r) == ["frame", "pts_s", "top", "engine"] for r in records)
         assert all([list(t) for t in r["top"]] == [["label", "index", "score"]] * 2 for r in records)
         assert records[0]["top"][0]["label"] == "dark" and records[-1]["top"][0]["label"] == "bright"
-        assert "predictions  37" in err
+        assert {r["engine"] for r in records} == {"ort"}
+        assert "predictions  37" in err and re.search(r"^engine       ort: a step takes .* too little", err, re.MULTILINE)
 
     def test_several_videos_name_their_source(self, predict, model: str, video: str) -> None:
         handmade.write_video(Path(video).with_name("w.mp4"), 15)
@@ -181,9 +181,7 @@ class TestTerminal:
 
 class TestCtrlC:
     @pytest.mark.parametrize("extra", [[], ["--json"]])
-    def test_ends_in_under_a_second_with_what_was_found(
-        self, tmp_path: Path, model: str, video: str, extra: list[str]
-    ) -> None:
+    def test_ends_in_under_a_second_with_what_was_found(self, tmp_path: Path, model: str, video: str, extra: list[str]) -> None:
         picture = tmp_path / "t.png"
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, "predict", model, video, "--realtime", "--save-timeline", str(picture), *extra],
@@ -244,9 +242,7 @@ class TestTimeline:
         predict(model, Path(video).with_name("*.mp4"), "--save-timeline", tmp_path / "t.png")
         assert {p.name for p in tmp_path.glob("*.png")} == {"t.v.png", "t.w.png"}
 
-    def test_no_prediction_and_a_damaged_video_still_give_one(
-        self, predict, tmp_path: Path, model: str, video: str
-    ) -> None:
+    def test_no_prediction_and_a_damaged_video_still_give_one(self, predict, tmp_path: Path, model: str, video: str) -> None:
         assert predict(model, video, "--max-frames", 2, "--save-timeline", tmp_path / "a.png")[0] == 0
         short = handmade.cut(handmade.write_video(tmp_path / "s.mkv", 90, codec="libx264"), 0.6)
         assert predict(model, short, "--save-timeline", tmp_path / "b.png")[0] == 2

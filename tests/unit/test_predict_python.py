@@ -64,9 +64,7 @@ class TestStream:
         pictures = rng.integers(0, 256, (6, 90, 120, 3), dtype=np.uint8)
         with everyframe.open(step) as program:
             how = program.metadata.preprocess
-            tensors = [
-                prepare(p, how).transpose(2, 0, 1)[None].astype(np.float32) * np.float32(how.scale) for p in pictures
-            ]
+            tensors = [prepare(p, how).transpose(2, 0, 1)[None].astype(np.float32) * np.float32(how.scale) for p in pictures]
             stacked, pushed, floats = program.stream(), program.stream(), program.stream()
             for picture, tensor in zip(pictures, tensors, strict=True):
                 a, b, c = stacked.step(picture[None]), pushed.push(picture), floats.step(tensor)

@@ -15,11 +15,13 @@ from everyframe import program  # noqa: E402
 from everyframe.errors import ModelError, OutputError  # noqa: E402
 from everyframe.models.families.motion import MotionNet  # noqa: E402
 from everyframe.program import contract  # noqa: E402
-from everyframe.train import evaluate, loop, metrics, objective, pool, recipe  # noqa: E402
-from everyframe.train.motions import dataset  # noqa: E402
-from everyframe.train.motions.motions import LABELS, Interval  # noqa: E402
+from everyframe.train import recipe  # noqa: E402
+from everyframe.train.motions import evaluate, loop, metrics, objective, pool  # noqa: E402
+from everyframe.train.motions.render import dataset  # noqa: E402
+from everyframe.train.motions.render.motions import LABELS, Interval  # noqa: E402
 
 TINY = recipe.parse(
+    'task = "motions"\n'
     'name = "tiny"\nwindow = 6\nthreads = 1\n[data]\nframes = 20\npool = 8\nfresh = 4\nvalidation = 4\n'
     "[optimiser]\nepochs = 2\nsteps = 6\nbatch = 4\n"
 )
@@ -44,7 +46,8 @@ def test_loss_falls_on_a_small_set() -> None:
     torch.manual_seed(0)
     batch = dataset.streams("train", 0, range(6), frames=24)
     video, bits = pool.normalise(batch.video), torch.from_numpy(batch.bits)
-    net = MotionNet(dropout=0.0)
+    net = MotionNet(8, 12, (48, 64))
+    net.dropout.p = 0.0
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
@@ -56,9 +59,7 @@ def test_loss_falls_on_a_small_set() -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_interrupt_keeps_the_best(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupt_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -91,7 +92,7 @@ def test_set_loss_is_zero_for_any_right_label_and_counts_none_of_the_others() ->
 
 
 def test_every_frame_is_the_clip_network_on_the_video_so_far() -> None:
-    net = MotionNet().eval()
+    net = MotionNet(8, 12, (48, 64)).eval()
     video = torch.randn(2, 1, 7, 48, 64)
     with torch.inference_mode():
         dense = net.every_frame(video, 7)
@@ -113,9 +114,7 @@ def test_tally_counts_hits_misses_and_false_events() -> None:
     scores = np.tile(np.eye(8)[0], (60, 1))
     scores[20:24] = np.eye(8)[LABELS.index("wave")]
     scores[45:48] = np.eye(8)[LABELS.index("swipe_up")]
-    total = metrics.tally(
-        [scores], [[Interval("wave", 1.0, 1.5, 2.0), Interval("swipe_left", 3.0, 3.3, 3.4)]], rule, 12.0
-    )
+    total = metrics.tally([scores], [[Interval("wave", 1.0, 1.5, 2.0), Interval("swipe_left", 3.0, 3.3, 3.4)]], rule, 12.0)
     assert total.hits["wave"] == 1 and total.misses["swipe_left"] == 1 and total.false["swipe_up"] == 1
     assert total.report()["recall"] == 0.5
 

@@ -71,9 +71,7 @@ def test_ten_minutes_of_ntsc_sampled_at_30_does_not_drift() -> None:
     picked = chosen(steady(NTSC, count), fps=30)
     assert len(picked) == pytest.approx(count * 1001 / 1000, abs=1)
     assert all(
-        abs(Fraction(tick, 30) - index / NTSC) <= 1 / NTSC / 2
-        for tick, index in enumerate(picked[::97])
-        for tick in [tick * 97]
+        abs(Fraction(tick, 30) - index / NTSC) <= 1 / NTSC / 2 for tick, index in enumerate(picked[::97]) for tick in [tick * 97]
     )
 
 

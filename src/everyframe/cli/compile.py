@@ -18,7 +18,9 @@ def command(
     ] = None,
     cpu: Annotated[
         str,
-        typer.Option(help="native (this machine), x86-64-v3, x86-64-v4, each also with -vnni, aarch64, riscv64, or generic: slow C."),
+        typer.Option(
+            help="native (this machine), x86-64-v3 and -v4, both also with -vnni, aarch64, riscv64, riscv64-v, or generic: slow C."
+        ),
     ] = "native",
     emit_c: Annotated[
         Path | None, typer.Option(help="Write the C file, its header and the weights into this folder.", metavar="DIR")
@@ -33,31 +35,21 @@ def command(
     """
     import json
 
-    from rich.console import Console
-
+    from everyframe.cli.show import memory_lines
     from everyframe.native.compile import compile_model
+    from everyframe.runtime.progress import status
 
     path, name = _model(model)
     if output is None and emit_c is None:
         output = Path(name).with_suffix(".so")
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status("reading") as status:
-            made = compile_model(path, output, cpu=cpu, emit_c=emit_c, progress=status.update)
-    else:
-        made = compile_model(path, output, cpu=cpu, emit_c=emit_c)
-    layout = made.layout
-    memory = {
-        "states": 4 * layout.state_floats,
-        "before the first frame": 4 * (layout.zero_floats + sum(form.floats for _, form in layout.fills)),
-        "within a step": 4 * layout.peak_floats,
-    }
+    with status("reading") as say:
+        made = compile_model(path, output, cpu=cpu, emit_c=emit_c, progress=say)
     if as_json:
         print(json.dumps({
             "files": [str(file) for file in made.files], "cpu": made.target.name, "difference": made.difference,
             "macs": made.macs,
             "weights_kept": round(made.weights, 4), "memory_bytes": made.memory_bytes, "weight_bytes": made.weight_bytes,
-            "memory": memory,
+            "memory": made.memory,
         }))  # fmt: skip
         return
     for file in made.files:
@@ -65,9 +57,8 @@ def command(
     checked = "not run here" if made.difference is None else f"differs from onnxruntime by {made.difference:.1e}"
     print(f"{made.target.name} ({made.target.note}); {checked}")
     print(f"{made.macs / 1e6:,.1f} million multiply-adds a step, {made.weights:.0%} of the weights are not zero")
-    print(f"a stream takes {made.memory_bytes / 1e6:,.1f} MB:")
-    for what, size in memory.items():
-        print(f"  {size / 1e6:8,.2f} MB  {what}")
+    for line in memory_lines(made.memory, made.memory_bytes, made.weight_bytes):
+        print(line)
 
 
 def _model(model: Path) -> tuple[Path, str]:

@@ -15,9 +15,9 @@ SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample.mp4"
 
 
 def command(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the timeline picture.", metavar="DIR")
-    ] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the timeline picture.", metavar="DIR")] = Path(
+        "demo"
+    ),
 ) -> None:
     """Recognise the hand motions in the built-in video with the built-in model. Needs nothing else: no network, no
     camera.
@@ -32,9 +32,7 @@ def command(
     from everyframe.video import resolve
 
     if not SAMPLE.exists():
-        raise SourceError(
-            "This installation has no sample video.", where=SAMPLE, hint="install everyframe from a wheel"
-        )
+        raise SourceError("This installation has no sample video.", where=SAMPLE, hint="install everyframe from a wheel")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -17,9 +17,7 @@ def command(
         typer.Option(help="Folder of real clips: hand_gestures/, clips/ and ut_interaction/ below it, or any videos."),
     ] = None,
     baseline: Annotated[bool, typer.Option(help="Measure the optical-flow rule beside it.")] = True,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A tenth of the rendered video: a minute instead of several.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the rendered video: a minute instead of several.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a motion model: recall and false events, accuracy with time-reversed and shuffled controls, real clips.
@@ -31,7 +29,7 @@ def command(
     if data is not None and not data.is_dir():
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     try:
-        from everyframe.train import evaluate
+        from everyframe.train.motions import evaluate
     except ImportError as error:
         raise UsageError(
             "Evaluation needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"

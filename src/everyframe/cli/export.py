@@ -12,21 +12,11 @@ import typer
 
 def command(
     name: Annotated[str, typer.Argument(help="A network of the zoo; `everyframe models` lists them.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The ONNX file to write. [default: NAME.onnx]")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames a clip, T. [default: that of the published network]")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Frame size: S, or HxW. [default: that of the published network]")
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(help="Classes. [default: the checkpoint's, else one a label]")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Text file, one label a line, in the order of the logits.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write. [default: NAME.onnx]")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames a clip, T. [default: that of the published network]")] = None,
+    size: Annotated[str | None, typer.Option(help="Frame size: S, or HxW. [default: that of the published network]")] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Classes. [default: the checkpoint's, else one a label]")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Text file, one label a line, in the order of the logits.")] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -34,9 +24,7 @@ def command(
             "which are downloaded. [default: random]"
         ),
     ] = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--option", help="KEY=VALUE, as `everyframe models NAME` offers.")
-    ] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", help="KEY=VALUE, as `everyframe models NAME` offers.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the clips the file is checked with.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

@@ -25,19 +25,19 @@ class View(Protocol):
 def choose(program: Program, *, as_json: bool, several: bool) -> View:
     """JSON lines if asked for; bars if a person is looking; plain lines otherwise."""
     if as_json:
-        return JsonLines(several)
+        return JsonLines(program, several)
     if sys.stdout.isatty() and sys.stderr.isatty():
         return Bars(program)
     return Lines(program, several)
 
 
 class JsonLines:
-    """One object a line: frame, pts_s, top [{label, index, score}], event where there is one, source where there are
-    several.
+    """One object a line: frame, pts_s, top [{label, index, score}], event where there is one, engine, source where there
+    are several.
     """
 
-    def __init__(self, several: bool) -> None:
-        self.several = several
+    def __init__(self, program: Program, several: bool) -> None:
+        self.engine, self.several = program.engine, several
         self.flush = sys.stdout.isatty()
 
     def begin(self, playback: Playback) -> None:
@@ -45,7 +45,7 @@ class JsonLines:
         self.flush = self.flush or playback.source.live
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
-        record = prediction.to_dict()
+        record = {**prediction.to_dict(), "engine": self.engine}
         if self.several:
             record = {"source": prediction.source, **record}
         print(json.dumps(record), flush=self.flush)
@@ -106,9 +106,7 @@ class Bars:
             self.arrivals.popleft()
         if prediction.event is not None:
             event = prediction.event
-            self.live.console.print(
-                f"[bold]{event.pts_s:8.2f} s  {event.label}[/bold]  {event.score:.2f}", highlight=False
-            )
+            self.live.console.print(f"[bold]{event.pts_s:8.2f} s  {event.label}[/bold]  {event.score:.2f}", highlight=False)
         if now - self.shown_at >= REFRESH_S:
             self.shown_at = now
             self.live.update(self._picture(prediction, playback), refresh=True)
@@ -127,9 +125,7 @@ class Bars:
             style = "bold green" if place == 0 else "green"
             lines.append(f"  {escape(top.label):<{width}}  [{style}]{bar:<{BAR}}[/{style}]  {top.score:.2f}")
         rate = f"{self._rate():.0f} frames/s" if len(self.arrivals) > 1 else ""
-        lines.append(
-            f"[dim]  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends[/dim]"
-        )
+        lines.append(f"[dim]  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends[/dim]")
         return Text.from_markup("\n".join(lines))
 
     def _rate(self) -> float:

@@ -48,9 +48,7 @@ def record(found: Card) -> dict[str, Any]:
         "macs_per_clip": measured.macs if measured else None,
         "paper_flops": measured.paper_flops if measured else None,
         "streamed": _rates(measured) if measured else None,
-        "golden": dict(zip(("case", "difference"), measured.golden, strict=True))
-        if measured and measured.golden
-        else None,
+        "golden": dict(zip(("case", "difference"), measured.golden, strict=True)) if measured and measured.golden else None,
         "published": [asdict(figure) for figure in found.figures],
         "weights": [asdict(item) for item in published(entry.name)],
         "paper": entry.paper,
@@ -65,9 +63,7 @@ def record(found: Card) -> dict[str, Any]:
 
 def _rates(measured: Measured) -> dict[str, Any]:
     def rate(streamed: Streamed | None, saving: float | None) -> dict[str, Any] | None:
-        return (
-            None if streamed is None else {**asdict(streamed), "macs_per_frame": streamed.macs_per_frame, "saving": saving}
-        )
+        return None if streamed is None else {**asdict(streamed), "macs_per_frame": streamed.macs_per_frame, "saving": saving}
 
     return {
         "native": rate(measured.native, measured.saving_per_hop),

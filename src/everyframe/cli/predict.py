@@ -15,9 +15,7 @@ def command(
         typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
     ],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels shown per prediction.")] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")] = False,
     save_timeline: Annotated[
         Path | None, typer.Option(help="Write a picture (PNG) of the scores over time.", metavar="FILE")
     ] = None,
@@ -33,7 +31,9 @@ def command(
         bool,
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
     ] = False,
-    engine: Annotated[str, typer.Option(help="auto (ort), ort, native (generated C) or reference.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C) or reference.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine. [default: one per core]")] = None,
 ) -> None:
     """Recognise what happens in a video, at every frame.

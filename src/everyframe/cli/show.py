@@ -116,6 +116,13 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
 
 def show_info(found: dict[str, Any]) -> None:
     (_show_step if found["kind"] == "step" else _show_clip)(found)
+    out, compiled = console(), found["compiled"]
+    if "refused" in compiled:
+        out.print(f"\nnot for the native engine: {compiled['refused']}", markup=False)
+        return
+    out.print(f"\ncompiled for {compiled['cpu']}:", markup=False)
+    for line in memory_lines(compiled):
+        out.print("  " + line, markup=False)
 
 
 def _table(title: str, columns: list[tuple[str, str]]) -> Table:
@@ -200,6 +207,34 @@ def _show_published(out: Console, table: dict[str, Any]) -> None:
     out.print(rows)
     for note in table["notes"]:
         out.print(f"  {note}", markup=False)
+
+
+def memory_lines(account: dict[str, Any], memory_bytes: int | None = None, weight_bytes: int | None = None) -> list[str]:
+    """What a compiled model keeps in memory, from `native.memory.account`. memory_bytes: all of a stream."""
+    parts = account["bytes"]
+    whole = sum(parts.values()) if memory_bytes is None else memory_bytes
+    details = {
+        "states": ", ".join(
+            f"{pool['buffers']} of {'x'.join(map(str, pool['frame']))}"
+            for pool in sorted(account["states"], key=lambda pool: -pool["bytes"])[:3]
+        ) + (", …" if len(account["states"]) > 3 else ""),
+        "within a step": f"{account['step']['frames']} frames; {account['step']['bytes_unshared'] / 1e6:,.2f} MB if none shared",
+    }  # fmt: skip
+    lines = [f"a stream takes {whole / 1e6:,.1f} MB:"]
+    for what, size in parts.items():
+        lines.append(f"  {size / 1e6:8,.2f} MB  {what}" + (f" ({details[what]})" if details.get(what) else ""))
+    return lines if weight_bytes is None else [*lines, f"weights and tables, shared: {weight_bytes / 1e6:,.1f} MB"]
+
+
+def show_library(found: dict[str, Any]) -> None:
+    """A compiled model, from `cli.info`."""
+    out = console()
+    clip = found["kind"] == "clip"
+    out.print(f"{found['file']}: compiled {found['kind']} network for {found['memory']['cpu']}", markup=False)
+    shape = (1, found["channels"], found["frames"]) if clip else (found["frames"], found["channels"])
+    out.print(f"  input {(*shape, found['height'], found['width'])}, {found['classes']} classes", markup=False)
+    for line in memory_lines(found["memory"], found["memory_bytes"], found["weight_bytes"]):
+        out.print("  " + line, markup=False)
 
 
 def _show_clip(found: dict[str, Any]) -> None:

@@ -40,13 +40,9 @@ HUES = (
 def check_output(path: Path) -> None:
     """Raises OutputError before the long work, not after it."""
     if path.suffix.lower() != ".png":
-        raise OutputError(
-            "The timeline is a PNG picture.", where=path, expected="a name that ends in .png", got=path.name
-        )
+        raise OutputError("The timeline is a PNG picture.", where=path, expected="a name that ends in .png", got=path.name)
     if path.is_dir():
-        raise OutputError(
-            "The output cannot be written.", where=path, got="a folder of that name", hint="choose a file name"
-        )
+        raise OutputError("The output cannot be written.", where=path, got="a folder of that name", hint="choose a file name")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -149,9 +145,7 @@ class _Canvas:
         self._fonts: dict[int, Any] = {}
         self._font = ImageFont.load_default
 
-    def text(
-        self, x: float, y: float, words: str, size: int = 14, color: tuple = INK, anchor: str = "lm", halo: int = 0
-    ) -> None:
+    def text(self, x: float, y: float, words: str, size: int = 14, color: tuple = INK, anchor: str = "lm", halo: int = 0) -> None:
         font = self._fonts.setdefault(size, self._font(size * SCALE))
         at = (x * SCALE, y * SCALE)
         self.pen.text(at, words, font=font, fill=color, anchor=anchor, stroke_width=halo * SCALE, stroke_fill=PAPER)
@@ -230,9 +224,7 @@ def _draw(
         quiet = labels[index] == background
         color = QUIET if quiet else HUES[(index if len(labels) <= ROWS else place) % len(HUES)]
         canvas.box(LEFT, floor - ROW, at(first) if first is not None else right, floor, BLANK)
-        canvas.text(
-            LEFT - 12, floor - ROW / 2, canvas.fit(labels[index], 14, LEFT - 30), 14, SOFT if quiet else INK, "rm"
-        )
+        canvas.text(LEFT - 12, floor - ROW / 2, canvas.fit(labels[index], 14, LEFT - 30), 14, SOFT if quiet else INK, "rm")
         canvas.line(LEFT, floor, right, floor, FAINT)
         if threshold is not None and not quiet and first is not None:
             for dash in np.arange(at(first), right, 8):
@@ -248,9 +240,7 @@ def _draw(
                 canvas.line(x, floor - ROW, x, floor, color, 1.6)
                 canvas.dot(x, floor - ROW + 2, 4.5, color)
                 mark, inside = clock(event.pts_s, 0.1), x + 56 < right
-                canvas.text(
-                    x + 8 if inside else x - 8, floor - ROW + 7, mark, 12, color, "lm" if inside else "rm", halo=2
-                )
+                canvas.text(x + 8 if inside else x - 8, floor - ROW + 7, mark, 12, color, "lm" if inside else "rm", halo=2)
     if rows:
         canvas.text(right + 10, TOP + strip - 12, "peak", 12, SOFT)
     if not len(times):

@@ -139,6 +139,7 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
         needed = meta.frames if meta.kind == "clip" else (meta.feature_delay // meta.hop + 1) * meta.hop
         lines.append(f"predictions  none: the first comes after {needed} frames ({needed / program.rate:.2f} s)")
     lines.append(f"dropped      {tally.dropped}")
+    lines.append(f"engine       {program.engine}" + (f": {program.engine_reason}" if program.engine_reason else ""))
     if meta.events is not None:
         lines.append(f"events       {len(tally.events)}")
         for name, event in tally.events:

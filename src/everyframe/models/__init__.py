@@ -35,7 +35,7 @@ def create(
     weights: str | os.PathLike[str] | None = None,
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     **options: str,
 ) -> nn.Module:
     """The network `name` in evaluation mode: (N, C, T, H, W) -> logits (N, classes).
@@ -44,7 +44,7 @@ def create(
     weights such as "kinetics400", which are downloaded; without it the weights are random. num_classes: default is that
     of the checkpoint, else of the published one; a classifier of another size is replaced, and a warning logged.
     frames (T) and size (height = width, or (height, width)) default to the published clip; TSM, C3D and the pooling
-    heads depend on them. in_channels: C. options: those of `describe(name).choices`, such as shortcut="A".
+    heads depend on them. in_channels: C; default as published. options: those of `describe(name).choices`, such as shortcut="A".
 
     Raises UsageError (unknown name, option or tag, impossible shape), WeightsError (a checkpoint that cannot be fetched,
     read safely, or does not fit), EngineError (torch is missing).

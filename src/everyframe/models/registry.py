@@ -150,7 +150,7 @@ def build(
     num_classes: int | None = None,
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     **options: Any,
 ) -> nn.Module:
     """The network with random weights, in evaluation mode. options: see `Entry.choices`."""
@@ -158,6 +158,7 @@ def build(
     num_classes = entry.num_classes if num_classes is None else num_classes
     if num_classes < 1:
         raise UsageError("A network needs at least one class.", got=num_classes, hint="give the number of labels")
+    in_channels = entry.preprocess.channels if in_channels is None else in_channels
     if in_channels < 1:
         raise UsageError("A frame needs at least one channel.", got=in_channels, hint="3 for colour, 1 for gray")
     check_options(entry, options)

@@ -67,9 +67,7 @@ def export(
     path = Path(path)
     names = read_labels(labels) if labels is not None else None
     if not isinstance(model, str) and not callable(getattr(model, "state_dict", None)):
-        raise UsageError(
-            "Only a network can be exported.", expected="a name or a torch module", got=type(model).__name__
-        )
+        raise UsageError("Only a network can be exported.", expected="a name or a torch module", got=type(model).__name__)
     if not isinstance(model, str):
         own_shape = _own_shape(frames, size, weights, num_classes)
         _check_preprocess(preprocess or contract.Preprocess(), own_shape[1])
@@ -80,7 +78,7 @@ def export(
     if isinstance(model, str):
         if num_classes is None and weights is None and names:
             num_classes = len(names)
-        channels = preprocess.channels if preprocess else 3
+        channels = preprocess.channels if preprocess else None
         with _seeded(seed):
             made = assemble(model, num_classes, weights, frames, size, channels, options)
         names = names or made.labels
@@ -121,9 +119,7 @@ def export(
     )
 
 
-def published_preprocess(
-    entry: Entry, size: tuple[int, int], given: contract.Preprocess | None = None
-) -> contract.Preprocess:
+def published_preprocess(entry: Entry, size: tuple[int, int], given: contract.Preprocess | None = None) -> contract.Preprocess:
     """The published preprocessing (that of `given` weights) for frames of another size: resize and crop keep their
     proportion.
     """

@@ -23,7 +23,7 @@ from everyframe.program.contract import write_bytes
 FORMAT = 1
 _MAGIC = b"everyframe-lib-1"
 _TAIL = 8 + 32 + len(_MAGIC)
-_NEEDED = ("frames", "channels", "height", "width", "classes", "clip", "memory_bytes", "weight_bytes", "cpu", "model")
+_NEEDED = ("frames", "channels", "height", "width", "classes", "clip", "memory_bytes", "weight_bytes", "memory", "cpu", "model")
 
 
 def is_library(path: str | os.PathLike[str]) -> bool:

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from everyframe.errors import ModelError
-from everyframe.native.build import compiler, link, write_sources
+from everyframe.native.build import link, write_sources
 from everyframe.native.check import check
+from everyframe.native.compilers import compiler
 from everyframe.native.generate import generate
-from everyframe.native.layout import Layout
 from everyframe.native.library import Library
 from everyframe.native.target import Target, runs_here, target
 from everyframe.program.contract import check_writable, load, metadata_of, write_bytes
@@ -21,12 +22,12 @@ from everyframe.program.contract import check_writable, load, metadata_of, write
 
 @dataclass(frozen=True)
 class Compiled:
-    """files: what was written. difference: largest relative distance to onnxruntime, None where the code cannot run here.
-    macs: multiply-adds of a step that are really done; weights: their share of the model's, zeros left out.
+    """memory: see `native.memory`. files: what was written. difference: largest relative distance to onnxruntime, None where the
+    code cannot run here. macs: multiply-adds of a step that are really done; weights: their share of the model's, zeros left out.
     """
 
     target: Target
-    layout: Layout
+    memory: dict[str, Any]
     files: tuple[Path, ...]
     library: Path | None
     difference: float | None
@@ -65,7 +66,7 @@ def compile_model(
     say("generating C")
     stem = _stem(path)
     command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"
-    source, layout, chosen = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
+    source, _, chosen = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
@@ -79,8 +80,8 @@ def compile_model(
     kept = [(layer.kept, layer.macs / max(layer.kept, 1e-9)) for layer in source.layers]
     share = sum(k * n for k, n in kept) / max(1.0, sum(n for _, n in kept))
     return Compiled(
-        chosen, layout, (*([library] if library else []), *written), library, difference, source.macs, share,
-        int(str(source.facts["memory_bytes"])), len(source.weights),
+        chosen, source.facts["memory"], (*([library] if library else []), *written), library, difference, source.macs, share,
+        source.facts["memory_bytes"], len(source.weights),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Source:
     text: str
     header: str
     weights: bytes
-    facts: dict[str, object]
+    facts: dict[str, Any]
     layers: list[Layer]
     macs: int
 

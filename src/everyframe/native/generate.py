@@ -13,6 +13,7 @@ from everyframe.native.emit import Emitter, Source
 from everyframe.native.fuse import fuse
 from everyframe.native.ir import Conv, Network
 from everyframe.native.layout import Layout, plan
+from everyframe.native.memory import account
 from everyframe.native.pack import Packer
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
@@ -42,9 +43,8 @@ def generate(
     from everyframe import __version__
 
     key = digest(model)
-    network = fuse(trace(model if states else _folded(model), states, where))
-    target = _fitting(network, target)
-    layout = plan(network, target.block, borders=not target.scalar)
+    network, layout, target = planned(model, states, target, where)
+    memory = account(network, layout, target)
     notes = [
         f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
         f"Make it again with:  {command or 'everyframe compile MODEL.onnx --emit-c DIR'}",
@@ -54,10 +54,20 @@ def generate(
         "EF_EMBED='\"FILE.weights\"' for the weights in the data section.",
         "",
         "Letters: C channels, H height, W width, k taps (frames that a convolution reads), VL channels in a vector.",
-        *_memory_table(layout, key),
+        "",
+        "Arena, in bytes:",
+        *(f"    {size:>12,}  {what}" for what, size in memory["bytes"].items()),
     ]
     source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
+    source.facts["memory"] = memory
     return source, layout, target
+
+
+def planned(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> tuple[Network, Layout, Target]:
+    """What code would be made of, and for what target. Raises ModelError and UnsupportedOperator."""
+    network = fuse(trace(model if states else _folded(model), states, where))
+    target = _fitting(network, target)
+    return network, plan(network, target.block, borders=not target.scalar), target
 
 
 def _fitting(network: Network, target: Target) -> Target:
@@ -87,12 +97,3 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 #: besides the target's: sums may be contracted to fused multiply-adds, tables of integers lie among the floats
 BASE_FLAGS = ("-std=gnu11", "-ffp-contract=fast", "-fno-strict-aliasing", "-fno-math-errno")
-
-
-def _memory_table(layout: Layout, key: str) -> list[str]:
-    rows = [
-        ("states and what becomes one", 4 * layout.state_floats),
-        ("what was before the first frame", 4 * (layout.zero_floats + sum(form.floats for _, form in layout.fills))),
-        ("everything within a step", 4 * layout.peak_floats),
-    ]
-    return ["", "Arena, in bytes:", *(f"    {bytes_:>12,}  {what}" for what, bytes_ in rows)]

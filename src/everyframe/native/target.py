@@ -12,15 +12,17 @@ from everyframe.errors import UsageError
 @dataclass(frozen=True)
 class Target:
     """block: channels side by side in memory, which is also the vector's width in floats. tiles: how many positions the kernel of
-    each height (vectors of output channels) holds in registers. flags: for gcc and clang. compilers: tried in this order.
+    each height (vectors of output channels) holds in registers. flags: for gcc and clang. machine: what the system calls its
+    kind, empty for any. zig_cpu: what zig calls the processor. cross_gcc: Debian's cross compiler is good enough.
     """
 
     name: str
     block: int
     tiles: tuple[tuple[int, int], ...]
     flags: tuple[str, ...]
-    compilers: tuple[str, ...] = ("cc", "gcc", "clang")
     machine: str = ""
+    zig_cpu: str = "baseline"
+    cross_gcc: bool = True
     note: str = ""
     slice: int = 512  # entries of a convolution that are worked through before the next positions (see `pack`)
     macro: str = ""  # what a compiler defines that was called with the right flags
@@ -32,40 +34,44 @@ class Target:
 
 
 _FAST = ("-O3",)
-_X86 = ("x86_64", "AMD64")
+
 #: accumulators, one weight vector a height and one input must fit: 16 registers of AVX2, 32 of AVX-512 and NEON
 TARGETS = {
     target.name: target
     for target in (
         Target("generic", 1, (), ("-O2",), note="plain scalar C for any processor; slow, the reference"),
-        Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), machine="x86_64", note="AVX2 and FMA",
+        Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), "x86_64", "x86_64_v3", note="AVX2 and FMA",
                macro="__AVX2__"),
         Target(
             "x86-64-v4", 16, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
-            machine="x86_64", note="AVX-512", slice=1024, macro="__AVX512F__",
+            "x86_64", "x86_64_v4", note="AVX-512", slice=1024, macro="__AVX512F__",
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
-                machine="x86_64", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
+                "x86_64", "x86_64_v4", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
             ),
         ),
+        Target("aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, "aarch64", note="NEON", macro="__aarch64__"),
+        Target("riscv64", 1, (), ("-O2",), "riscv64", "baseline_rv64", note="scalar", macro="__riscv"),
         Target(
-            "aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, ("aarch64-linux-gnu-gcc",), "aarch64", "NEON", macro="__aarch64__",
+            "riscv64-v", 4, ((1, 8), (2, 8), (4, 5)), (*_FAST, "-march=rv64gcv"), "riscv64", "baseline_rv64+v",
+            cross_gcc=False, note="vectors of RVV 1.0", macro="__riscv_v",  # gcc before 14 takes such vectors apart
         ),
-        Target("riscv64", 1, (), ("-O2",), ("riscv64-linux-gnu-gcc",), "riscv64", "scalar", macro="__riscv"),
     )
 }  # fmt: skip
 
 
-
-def _with_vnni(name: str, of: str, flags: tuple[str, ...], note: str) -> None:
-    """A row like another for processors that also have instructions for products of bytes."""
+def _with_vnni(name: str, of: str, more: tuple[str, ...], note: str) -> None:
+    """A row like another for processors that also have instructions for products of bytes. more: what they are called."""
     base = TARGETS[of]
-    narrow = base.narrow and replace(base.narrow, name=name, flags=(*base.narrow.flags, *flags), note=f"{note}, vectors of 8")
-    TARGETS[name] = replace(base, name=name, flags=(*base.flags, *flags), note=note, narrow=narrow)
+    flags, zig = tuple(f"-m{each}" for each in more), "".join(f"+{each}" for each in more)
+    narrow = base.narrow and replace(
+        base.narrow, name=name, flags=(*base.narrow.flags, *flags), zig_cpu=base.zig_cpu + zig, note=f"{note}, vectors of 8"
+    )
+    TARGETS[name] = replace(base, name=name, flags=(*base.flags, *flags), zig_cpu=base.zig_cpu + zig, note=note, narrow=narrow)
 
 
-_with_vnni("x86-64-v3-vnni", "x86-64-v3", ("-mavxvnni",), "AVX2 and AVX-VNNI")
-_with_vnni("x86-64-v4-vnni", "x86-64-v4", ("-mavx512vnni", "-mavx512vbmi"), "AVX-512 with VNNI")
+_with_vnni("x86-64-v3-vnni", "x86-64-v3", ("avxvnni",), "AVX2 and AVX-VNNI")
+_with_vnni("x86-64-v4-vnni", "x86-64-v4", ("avx512vnni", "avx512vbmi"), "AVX-512 with VNNI")
 
 
 def names() -> list[str]:
@@ -78,38 +84,36 @@ def target(name: str) -> Target:
         return _this_machine()
     if name not in TARGETS:
         raise UsageError("There is no such processor.", where="--cpu", expected=", ".join(names()), got=name)
-    found = TARGETS[name]
-    if found.machine and found.machine == _machine():  # no cross compiler is needed
-        return replace(found, compilers=Target.compilers)
-    return found
+    return TARGETS[name]
 
 
 _V3, _V4 = {"avx2", "fma"}, {"avx512f", "avx512vl", "avx512dq", "avx512bw"}
 #: what /proc/cpuinfo must list
 _NEEDED = {
     "x86-64-v3": _V3, "x86-64-v3-vnni": {*_V3, "avx_vnni"}, "x86-64-v4": _V4,
-    "x86-64-v4-vnni": {*_V4, "avx512_vnni", "avx512vbmi"},
+    "x86-64-v4-vnni": {*_V4, "avx512_vnni", "avx512vbmi"}, "riscv64-v": {"v"},
 }  # fmt: skip
 
 
 def runs_here(name: str) -> bool:
     """Can this machine run code made for the target?"""
     found = TARGETS.get(name)
-    if found is None or (found.machine and found.machine != _machine()):
+    if found is None or (found.machine and found.machine != machine()):
         return False
     return _NEEDED.get(name, set()) <= _cpu_flags()
 
 
-def _machine() -> str:
-    machine = platform.machine()
-    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+def machine() -> str:
+    """What this one is, as Linux calls it."""
+    own = platform.machine()
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(own, own)
 
 
 def _this_machine() -> Target:
-    machine = _machine()
-    if machine == "aarch64":
+    here = machine()
+    if here == "aarch64":
         return target("aarch64")
-    if machine == "x86_64":
+    if here == "x86_64":
         for name in ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3"):
             if runs_here(name):
                 return target(name)
@@ -121,5 +125,6 @@ def _cpu_flags() -> set[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return set()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return set(line.partition(":")[2].split())
+    lines = dict(line.partition("\t")[::2] for line in text.splitlines())
+    letters = lines.get("isa", "").strip(": \t").partition("_")[0].removeprefix("rv64")
+    return {*lines.get("flags", "").strip(": \t").split(), *letters}

@@ -94,9 +94,7 @@ def check_finite(model: onnx.ModelProto, where: object) -> None:
     """Raises ModelError for NaN in any weight, or an infinity in one with more than one value (a lone one may be a
     mask).
     """
-    constants = (
-        (node.output[0], a.t) for node in model.graph.node if node.op_type == "Constant" for a in node.attribute
-    )
+    constants = ((node.output[0], a.t) for node in model.graph.node if node.op_type == "Constant" for a in node.attribute)
     for name, tensor in (*((t.name, t) for t in model.graph.initializer), *constants):
         if tensor.data_type not in _FLOATS:
             continue

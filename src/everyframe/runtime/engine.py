@@ -10,7 +10,7 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -48,25 +48,38 @@ class Network(Protocol):
         """A new stream. Safe to call from any thread."""
 
 
-#: name -> module, function that loads a job. The first is what `auto` means.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network with the name of its engine, and why it is that one where `auto` has chosen."""
+
+    network: Network
+    engine: str
+    reason: str = ""
+
+    def start(self) -> Run:
+        return self.network.start()
+
+
+#: name -> module, function that loads a job. `auto` chooses one of them.
 ENGINES: dict[str, tuple[str, str]] = {
     "ort": ("everyframe.runtime.ort", "load"),
     "reference": ("everyframe.runtime.reference", "load"),
     "native": ("everyframe.runtime.native", "load"),
 }
+AUTO = ("everyframe.runtime.auto", "load")
 
 
-def load(name: str, job: Job) -> Network:
+def load(name: str, job: Job, reason: str = "") -> Loaded:
     """Raises EngineError for an unknown engine or one that is not installed."""
-    name = next(iter(ENGINES)) if name == "auto" else name
-    if name not in ENGINES:
+    if name != "auto" and name not in ENGINES:
         raise EngineError("There is no such engine.", expected=f"auto, {', '.join(ENGINES)}", got=name)
-    module, function = ENGINES[name]
+    module, function = ENGINES.get(name, AUTO)
     try:
-        loader: Callable[[Job], Network] = getattr(importlib.import_module(module), function)
+        loader: Callable[[Job], Any] = getattr(importlib.import_module(module), function)
     except ImportError as error:
         raise EngineError(f"The engine {name} is not installed.", got=str(error), hint="choose --engine ort") from None
-    return loader(job)
+    made = loader(job)
+    return made if isinstance(made, Loaded) else Loaded(made, name, reason)
 
 
 def cores() -> int:

@@ -69,9 +69,7 @@ class EventDetector:
         """scores: (classes,) probabilities of the step whose newest frame was shown at `pts_s`, seconds."""
         scores = np.asarray(scores, float).reshape(-1)
         if len(scores) != len(self.labels):
-            raise UsageError(
-                "The scores do not fit the labels.", expected=f"{len(self.labels)} scores", got=len(scores)
-            )
+            raise UsageError("The scores do not fit the labels.", expected=f"{len(self.labels)} scores", got=len(scores))
         if scores[self._background] >= self.rule.rearm:
             self._armed = True
         leader = int(np.argmax(scores)) if np.isfinite(scores).all() else -1

@@ -56,9 +56,7 @@ class OrtRun:
         self.network = network
         self.rotation = Rotation(network.job.states)
         self.binding = network.session.io_binding()
-        self._values: dict[
-            int, onnxruntime.OrtValue
-        ] = {}  # buffer id -> its OrtValue; the buffers live in the rotation
+        self._values: dict[int, onnxruntime.OrtValue] = {}  # buffer id -> its OrtValue; the buffers live in the rotation
         self._frames: np.ndarray | None = None
         self._frames_value: onnxruntime.OrtValue | None = None
         self.binding.bind_output(network.job.logits, "cpu")

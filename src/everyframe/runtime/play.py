@@ -36,9 +36,7 @@ class Playback:
         self.wait_s = 0.0
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
-        self._reader = Reader(
-            source, program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails
-        )
+        self._reader = Reader(source, program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
 
     @property
     def frames(self) -> int:

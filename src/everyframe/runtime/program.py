@@ -35,6 +35,7 @@ def open(
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
 
+    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own.
     """
     return Program(path, engine=engine, threads=threads, labels=labels)
@@ -79,7 +80,10 @@ class Program:
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
         states = plan(self.metadata.states, self.path)
         job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
-        self._network: engines.Network | None = engines.load(engine, job)
+        loaded = engines.load(engine, job)
+        #: the engine that runs it, and why `auto` chose that one
+        self.engine, self.engine_reason = loaded.engine, loaded.reason
+        self._network: engines.Network | None = loaded.network
 
     def __enter__(self) -> Program:
         return self

@@ -22,9 +22,7 @@ class ReferenceNetwork:
         try:
             self.evaluator = onnx.reference.ReferenceEvaluator(job.model)
         except Exception as error:
-            raise EngineError(
-                "The reference evaluator cannot load the model.", where=job.where, got=str(error)
-            ) from None
+            raise EngineError("The reference evaluator cannot load the model.", where=job.where, got=str(error)) from None
 
     def start(self) -> ReferenceRun:
         return ReferenceRun(self)
@@ -44,8 +42,6 @@ class ReferenceRun:
         try:
             logits, *states = self.network.evaluator.run(names, {job.frames: frames, **self.state})
         except Exception as error:
-            raise EngineError(
-                "The reference evaluator failed to run the model.", where=job.where, got=str(error)
-            ) from None
+            raise EngineError("The reference evaluator failed to run the model.", where=job.where, got=str(error)) from None
         self.state = {spec.input: value for spec, value in zip(job.states.specs, states, strict=True)}
         return np.asarray(logits)

@@ -100,8 +100,7 @@ class Rotation:
     def advance(self) -> None:
         old = self.inputs
         self.inputs = {
-            spec.input: self.outputs[spec.output] if spec.copy_of is None else old[spec.copy_of]
-            for spec in self.plan.specs
+            spec.input: self.outputs[spec.output] if spec.copy_of is None else old[spec.copy_of] for spec in self.plan.specs
         }
         held = {id(buffer) for buffer in self.inputs.values()}
         for spec in self.plan.specs:

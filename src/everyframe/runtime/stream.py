@@ -40,9 +40,7 @@ class Stream:
         self._lock = threading.RLock()
         self._run = program.start()
         self._closed = False
-        self._size: tuple[int, int] | None = (
-            program.size
-        )  # (H, W), fixed by the first frame where the graph leaves it open
+        self._size: tuple[int, int] | None = program.size  # (H, W), fixed by the first frame where the graph leaves it open
         self._clear()
 
     def _clear(self) -> None:
@@ -172,9 +170,7 @@ class Stream:
         if len(got) == 4 and tuple(got[:2]) == wanted and self.frames:
             what = "The frames changed their size in the middle of the stream."
         n, c = wanted
-        raise StateError(
-            what, expected=f"({n}, {c}, {h}, {w})", got=tuple(got), hint="one stream takes frames of one size"
-        )
+        raise StateError(what, expected=f"({n}, {c}, {h}, {w})", got=tuple(got), hint="one stream takes frames of one size")
 
 
 class ClipStream(Stream):

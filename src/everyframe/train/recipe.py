@@ -1,58 +1,24 @@
-"""Recipes: TOML files that say how a network is trained. Unknown keys are rejected."""
+"""Recipes: TOML files that say how a network is trained. Whatever they say wrong is refused before any work, with its line."""
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from everyframe.errors import RecipeError
+from everyframe.train.motions.recipe import MotionsRecipe
+from everyframe.train.schema import ClipRecipe
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(_Strict):
-    """Rendered streams. pool: held in memory; fresh: rendered anew before every epoch; frames, fps: of a stream."""
-
-    frames: int = Field(default=48, ge=16, le=512)
-    fps: float = Field(default=12.0, gt=0)
-    height: int = Field(default=48, ge=16)
-    width: int = Field(default=64, ge=16)
-    pool: int = Field(default=2000, ge=1)
-    fresh: int = Field(default=600, ge=0)
-    validation: int = Field(default=500, ge=1)
-
-
-class Optimiser(_Strict):
-    """AdamW with a cosine from `learning_rate` to nothing; `average`: decay of the averaged weights that are kept;
-    tracking: weight of the second task, following the hand; bfloat16: convolve in half precision (faster on most
-    CPUs of today).
-    """
-
-    epochs: int = Field(default=12, ge=1)
-    steps: int = Field(default=240, ge=1)  # an epoch
-    batch: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
-    average: float = Field(default=0.99, ge=0, lt=1)
-    tracking: float = Field(default=0.5, ge=0)
-    bfloat16: bool = True
-
-
-class Recipe(_Strict):
-    """window: feature frames that the head averages, also T of the exported clip network."""
-
-    name: str
-    task: str = Field(default="motions", pattern="^motions$")
-    window: int = Field(default=12, ge=6, le=64)  # 6: below that some taps never see a frame within the clip
-    seeds: int = Field(default=1, ge=1)
-    threads: int = Field(default=0, ge=0)  # 0: torch's default
-    data: Data = Data()
-    optimiser: Optimiser = Optimiser()
+Recipe = ClipRecipe | MotionsRecipe
+#: `task` of a recipe -> what it may say
+TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe]] = {"clips": ClipRecipe, "motions": MotionsRecipe}
 
 
 def built_in() -> list[str]:
@@ -61,8 +27,8 @@ def built_in() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load(name_or_path: str) -> Recipe:
-    """A built-in recipe by name, or a TOML file. Raises RecipeError."""
+def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, or a TOML file. changes: `key=value`, as in TOML. Raises RecipeError."""
     path = Path(name_or_path)
     if name_or_path in built_in():
         text = (resources.files("everyframe.train") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
@@ -72,30 +38,90 @@ def load(name_or_path: str) -> Recipe:
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError("The recipe cannot be read.", where=path, got=error) from None
     else:
+        close = difflib.get_close_matches(name_or_path, built_in(), n=3)
         raise RecipeError(
             "There is no such recipe.",
             where=name_or_path,
-            expected=f"a .toml file, or one of: {', '.join(built_in())}",
+            expected=f"a .toml file, or one of: {', '.join(close or built_in())}",
             hint="check the name or the path",
         )
-    return parse(text, where=str(name_or_path))
+    return parse(text, where=str(name_or_path), changes=changes)
 
 
-def parse(text: str, where: str = "recipe") -> Recipe:
+def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Recipe:
     """Validates the text of a recipe."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError("The recipe is not valid TOML.", where=where, got=error) from None
+    for change in changes:
+        _change(values, change)
+    task = values.get("task", "clips")
+    if task not in TASKS:
+        raise RecipeError(
+            "There is no such task.", where=_place(where, text, ("task",)), expected=" or ".join(TASKS), got=task,
+            hint="leave `task` out to train on labelled clips",
+        )  # fmt: skip
     try:
-        return Recipe.model_validate(values)
+        return TASKS[task].model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        keys = tuple(str(key) for key in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
+        known = _keys(TASKS[task], keys[:-1]) if unknown else []
+        close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5) if unknown else []
         raise RecipeError(
-            "The recipe has a setting that cannot be used.",
-            where=f"{where}, key {key}",
-            expected=first["msg"],
-            got=first.get("input"),
-            hint="compare with the built-in recipe `motions`",
+            "The recipe has a key that does not exist." if unknown else "The recipe has a setting that cannot be used.",
+            where=_place(where, text, keys),
+            expected=", ".join(known) if unknown else first["msg"].removeprefix("Value error, "),
+            got=None if unknown else _shown(first.get("input")),
+            hint=f"did you mean {close[0]}?" if close else "docs/train.md explains every key",
         ) from None
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Sets `section.key=value`. What is no TOML value is taken as a string."""
+    key, equals, written = change.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise RecipeError("This changes no setting.", where="--set", expected="KEY=VALUE, such as training.epochs=20", got=change)
+    try:
+        value = tomllib.loads(f"value = {written}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = written.strip()
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise RecipeError("This is no section of the recipe.", where=f"--set {change}", got=section)
+    values[last] = value
+
+
+def _keys(schema: type[BaseModel], section: tuple[str, ...]) -> list[str]:
+    for key in section:
+        kinds = [schema.model_fields[key].annotation, *getattr(schema.model_fields[key].annotation, "__args__", ())]
+        schema = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(schema.model_fields)
+
+
+def _shown(value: Any) -> Any:
+    return None if isinstance(value, dict) else value
+
+
+def _place(where: str, text: str, keys: tuple[str, ...]) -> str:
+    """`file, line 7, key data.fps`: the line of the key, or of the closest thing that is written down."""
+    names = [key for key in keys if not key.isdigit()]
+    line, section = 0, ""
+    for number, row in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+([^\]]+)\]", row):
+            section = header[1].strip()
+            path = section
+        elif key := re.match(r"\s*([\w.-]+)\s*=", row):
+            path = f"{section}.{key[1]}" if section else key[1]
+        else:
+            continue
+        if names and (path == ".".join(names) or (not line and path == names[0])):
+            line = number
+            if path == ".".join(names):
+                break
+    parts = [where, f"line {line}" if line else "", f"key {'.'.join(names)}" if names else ""]
+    return ", ".join(part for part in parts if part)

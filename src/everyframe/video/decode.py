@@ -23,14 +23,14 @@ _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})
 _MICRO = 1_000_000
 
 
-def decode(source: Source, *, picture_rate: Fraction = Fraction(25)) -> Iterator[Decoded]:
+def decode(source: Source, *, picture_rate: Fraction = Fraction(25), threads: int | None = None) -> Iterator[Decoded]:
     """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
     frames, and, after the frames that could be read, for a file that is damaged or cut short.
 
-    picture_rate: pictures per second of a folder of pictures.
+    picture_rate: pictures per second of a folder of pictures. threads: of the decoder, where other processes decode too.
     """
     found = False
-    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source):
+    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads):
         found = True
         yield frame
     if not found:
@@ -50,13 +50,13 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
         yield Decoded(picture, index / rate, 1 / rate, index)
 
 
-def _container(source: Source) -> Iterator[Decoded]:
+def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
     path = source.paths[0]
     with _open(path, _options(source), live=source.live) as container:
         stream = _video_stream(container, path)
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
-        stream.codec_context.thread_count = min(4, os.cpu_count() or 1)
+        stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
         clock = _Clock(stream)
         frame = None
         damage: str | None = None
@@ -88,9 +88,7 @@ def _container(source: Source) -> Iterator[Decoded]:
             )  # fmt: skip
 
 
-def _decoded(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, strict: bool
-) -> Iterator[Any]:
+def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, strict: bool) -> Iterator[Any]:
     """Frames; then, if the stream could not be read to its end, one string that says why.
 
     Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
@@ -198,9 +196,7 @@ def _options(source: Source) -> dict[str, str]:
 def _open(path: str, options: dict[str, str], *, live: bool = False) -> av.container.InputContainer:
     camera = path.startswith("/dev/video")
     try:
-        container = av.open(
-            path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None
-        )
+        container = av.open(path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None)
     except av.error.InvalidDataError:
         raise _no_video(path) from None
     except av.error.EOFError:

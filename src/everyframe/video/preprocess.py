@@ -108,9 +108,7 @@ class _Scaler(threading.local):
 
         self.reformatter: VideoReformatter = VideoReformatter()
         # without full chroma interpolation swscale's YUV -> RGB is off by up to 7 levels and white becomes 253
-        self.how = (
-            Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
-        )
+        self.how = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
 
 _scaler: _Scaler | None = None

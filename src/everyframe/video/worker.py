@@ -47,9 +47,7 @@ def _serve(order: Order, pipe: int) -> None:
     except BrokenPipeError:
         raise
     except Exception as error:  # ours or PyAV's fault; either way the user is told, not left waiting
-        what = SourceError(
-            "The video cannot be decoded.", where=order.source.paths[0], got=f"{type(error).__name__}: {error}"
-        )
+        what = SourceError("The video cannot be decoded.", where=order.source.paths[0], got=f"{type(error).__name__}: {error}")
         lane.end(ERROR, pickle.dumps(what))
     else:
         lane.end(END, b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from everyframe.errors import UsageError
 from everyframe.models.catalogue.common import IMAGENET, crop
 from everyframe.models.registry import Entry, register, register_pattern
+from everyframe.program.contract import Preprocess
 
 EARLY_WIDTHS = (0.5, 1.0)
 
@@ -30,3 +31,27 @@ def early3d_mobilenet(width: float) -> Entry:
 
 register(*map(early3d_mobilenet, EARLY_WIDTHS))
 register_pattern(r"early3d_mobilenet_(\d+(?:\.\d+)?)x", lambda match: early3d_mobilenet(float(match[1])))
+
+
+def motionnet(width: float) -> Entry:
+    name = f"motionnet_{width}x"
+    if not 0.25 <= width <= 4:
+        raise UsageError("This width multiplier is out of range.", where=name, expected="0.25 to 4", got=width)
+    return Entry(
+        name=name,
+        build="everyframe.models.families.motion:MotionNet",
+        options={"width": width},
+        frames=12,
+        size=(48, 64),
+        num_classes=8,
+        preprocess=Preprocess(color="gray", resize=(48, 64), mean=(0.5,), std=(0.25,), fps=12),
+        head="head",
+        paper="own: causal (2+1)-D convolutions after frame differences; R(2+1)D (arXiv 1711.11248)",
+        source="everyframe",
+        note="Small and causal: a prediction at every frame, without delay. The built-in model is of this kind.",
+        min_frames=6,
+    )
+
+
+register(motionnet(1.0))
+register_pattern(r"motionnet_(\d+(?:\.\d+)?)x", lambda match: motionnet(float(match[1])))

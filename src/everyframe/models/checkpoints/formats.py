@@ -86,10 +86,7 @@ SLOWFAST_LAYERS: Rules = (
     (r"^s1_fuse\.bn\.", "blocks.0.multipathway_fusion.norm."),
     *((rf"^s{k}_fuse\.conv_f2s\.", f"blocks.{k - 1}.multipathway_fusion.conv_fast_to_slow.") for k in (2, 3, 4)),
     *((rf"^s{k}_fuse\.bn\.", f"blocks.{k - 1}.multipathway_fusion.norm.") for k in (2, 3, 4)),
-    *(
-        (rf"^s{k}\.pathway([01])_res(\d+)\.", rf"blocks.{k - 1}.multipathway_blocks.\1.res_blocks.\2.")
-        for k in (2, 3, 4, 5)
-    ),
+    *((rf"^s{k}\.pathway([01])_res(\d+)\.", rf"blocks.{k - 1}.multipathway_blocks.\1.res_blocks.\2.") for k in (2, 3, 4, 5)),
     *PYSLOWFAST_LAYERS,
     (r"^head\.projection\.", "head."),
 )

@@ -57,17 +57,16 @@ def assemble(
     weights: str | os.PathLike[str] | None = None,
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Assembled:
     """Builds `name` and fills it.
 
     num_classes: default is the checkpoint's, or the published one for random weights. weights: a file, or a tag of
-    published weights (published.toml), then published weights (published.toml), which are
-    downloaded.
-
+    published weights (published.toml), which are downloaded. in_channels: default is that of the published preprocessing.
     """
     entry, options = describe(name), dict(options or {})
+    in_channels = entry.preprocess.channels if in_channels is None else in_channels
     check_options(entry, options)
     published = find(entry.name, str(weights)) if weights is not None and _is_tag(weights) else None
     if published is not None:
@@ -194,11 +193,7 @@ def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if (
-        not isinstance(found, Mapping)
-        or not found
-        or not all(isinstance(value, torch.Tensor) for value in found.values())
-    ):
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
         inside = ", ".join(map(str, list(found)[:SHOWN])) if isinstance(found, Mapping) else type(found).__name__
         raise WeightsError(
             "The checkpoint has no state_dict.",
@@ -240,9 +235,7 @@ def load_into(
         given, wanted = state[weight].shape[0], own[weight].shape[0]
         if given != wanted:
             state.update({key: own[key] for key in own if key.rpartition(".")[0] == head})
-            notes.append(
-                f"the classifier {head} has {given} classes in the checkpoint; replaced by {wanted} untrained ones"
-            )
+            notes.append(f"the classifier {head} has {given} classes in the checkpoint; replaced by {wanted} untrained ones")
     problems = {
         "missing": [key for key in own if key not in state],
         "unexpected": [key for key in state if key not in own],

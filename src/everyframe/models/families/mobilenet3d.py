@@ -35,9 +35,7 @@ class Block(nn.Module):
 class MobileNet3D(nn.Module):
     """width: multiplies every channel count (0.5, 1.0, 1.5 and 2.0 in the paper). Works at any T, H and W."""
 
-    def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float
-    ) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float) -> None:
         super().__init__()
         channels = int(STEM_CHANNELS * width)
         layers: list[nn.Module] = [nn.Sequential(*conv_bn_act(in_channels, channels, (3, 3, 3), (1, 2, 2)))]

@@ -37,9 +37,7 @@ class Block(nn.Module):
 class MobileNet3DV2(nn.Module):
     """width: multiplies every channel count (0.2, 0.45, 0.7 and 1.0 in the paper). Works at any T, H and W."""
 
-    def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float
-    ) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float) -> None:
         super().__init__()
         channels = int(STEM_CHANNELS * width)
         head = int(HEAD_CHANNELS * max(1.0, width))

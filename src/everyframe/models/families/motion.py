@@ -1,13 +1,11 @@
-"""MotionNet: the small built-in network for hand motions, an ordinary clip network that becomes a step network exactly.
+"""MotionNet: a small causal network for gestures, the one behind the built-in model. A clip network like any other, which becomes
+a step network with a prediction at every frame and no delay.
 
-    (N, 1, T, H, W) grey -> frame + two frame differences -> 3 x [spatial conv, stride 2; temporal conv, residual]
-      -> one spatial conv over what is left of the picture -> 3 temporal convs, residual -> mean over T -> Linear ->
-      (N, 8)
+    (N, C, T, H, W) -> frame + two frame differences -> [spatial conv, stride 2; temporal conv, residual] a stage
+      -> one spatial conv over what is left of the picture -> temporal convs, residual -> mean over T -> Linear
 
-Legend: N clips, T frames, H W pixels, k taps. Every temporal convolution pads k - 1 on the left only (causal),
-stride 1:
-a prediction is there in the step of its newest frame. Own design; the pieces are those of R(2+1)D (arXiv:1711.11248)
-and of
+Legend: N clips, C colours, T frames, H W pixels. Every temporal convolution pads k - 1 on the left only (causal), stride 1: a
+prediction is there in the step of its newest frame. Own design; the pieces are those of R(2+1)D (arXiv:1711.11248) and of
 causal temporal convolution networks (arXiv:1803.01271).
 """
 
@@ -40,51 +38,55 @@ class CausalTime(nn.Module):
 
 
 class FrameDifference(nn.Module):
-    """(N, 1, T, H, W) -> (N, 3, T, H, W): the frame, tanh of GAIN times what changed since the frame before, and the
+    """(N, C, T, H, W) -> (N, 3C, T, H, W): the frame, tanh of GAIN times what changed since the frame before, and the
     same one earlier.
 
     Two differences side by side hold the direction of motion for every 2-D filter that follows. Before the first
     frame lies 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(1, 2, (3, 1, 1), bias=False)
-        taps = torch.tensor([[0.0, -1.0, 1.0], [-1.0, 1.0, 0.0]])
-        self.conv.weight = nn.Parameter(GAIN * taps.reshape(2, 1, 3, 1, 1), requires_grad=False)
+        self.conv = nn.Conv3d(channels, 2 * channels, (3, 1, 1), groups=channels, bias=False)
+        taps = torch.tensor([[0.0, -1.0, 1.0], [-1.0, 1.0, 0.0]]).repeat(channels, 1)
+        self.conv.weight = nn.Parameter(GAIN * taps.reshape(-1, 1, 3, 1, 1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, torch.tanh(self.conv(F.pad(x, (0, 0, 0, 0, 2, 0))))], 1)
 
 
 class MotionNet(nn.Module):
-    """(N, 1, T, 48, 64) normalised grey -> (N, classes) logits."""
+    """width: multiplies every channel count. Works at any T; H and W are fixed. The built-in model is 1.0 wide, gray, 48 x 64."""
 
-    def __init__(self, classes: int = 8, size: tuple[int, int] = (48, 64), dropout: float = 0.2) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 1, width: float = 1.0
+    ) -> None:  # fmt: skip
         super().__init__()
-        layers: list[nn.Module] = [FrameDifference()]
-        c_in = 3
-        for channels, k in STAGES:
+        layers: list[nn.Module] = [FrameDifference(in_channels)]
+        c_in, features = 3 * in_channels, round(FEATURES * width)
+        for stage, (channels, k) in enumerate(STAGES):
+            c_out = round(channels * width)
             layers += [
-                nn.Conv3d(c_in, channels, (1, k, k), (1, 2, 2), (0, k // 2, k // 2), bias=False),
-                nn.BatchNorm3d(channels),
+                nn.Conv3d(c_in, c_out, (1, k, k), (1, 2, 2), (0, k // 2, k // 2), bias=False),
+                nn.BatchNorm3d(c_out),
                 nn.ReLU(),
             ]
-            if c_in != 3:  # the first stage is the costliest place for time; the differences have it already
-                layers.append(CausalTime(channels))
-            c_in = channels
+            if stage:  # the first stage is the costliest place for time; the differences have it already
+                layers.append(CausalTime(c_out))
+            c_in = c_out
         rest = tuple(-(-s // 2 ** len(STAGES)) for s in size)  # 48x64 -> 3x4
-        layers += [nn.Conv3d(c_in, FEATURES, (1, *rest), bias=False), nn.BatchNorm3d(FEATURES), nn.ReLU()]
+        layers += [nn.Conv3d(c_in, features, (1, *rest), bias=False), nn.BatchNorm3d(features), nn.ReLU()]
         self.look = nn.Sequential(*layers)  # what moves where, frame by frame
-        self.follow = nn.Sequential(*(CausalTime(FEATURES, d) for d in DILATIONS))  # what becomes of it
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(FEATURES, classes)
+        self.follow = nn.Sequential(*(CausalTime(features, d) for d in DILATIONS))  # what becomes of it
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(features, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> logits (N, classes)."""
         return self.head(self.dropout(self.follow(self.look(x)).mean((2, 3, 4))))
 
     def every_frame(self, x: Tensor, window: int) -> Tensor:
-        """(N, 1, T, H, W) -> (N, T, classes): at each frame what the step network says there.
+        """(N, C, T, H, W) -> (N, T, classes): at each frame what the step network says there.
 
         The mean of the last `window` feature frames, and in the first frames of those that exist.
         """

@@ -60,9 +60,7 @@ class Block(nn.Module):
 class ResNet18(nn.Module):
     """variant: a name in KINDS. Works at any T, H and W."""
 
-    def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str
-    ) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str) -> None:
         super().__init__()
         kinds = KINDS[variant]
         self.stem = stem(in_channels, kinds[0])

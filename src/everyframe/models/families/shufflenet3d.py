@@ -60,9 +60,7 @@ class ShuffleNet3D(nn.Module):
     widths need no rounding.
     """
 
-    def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float
-    ) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float) -> None:
         super().__init__()
         channels = _round(STEM_CHANNELS * width, GROUPS)
         self.conv1 = nn.Sequential(*conv_bn_act(in_channels, channels, (3, 3, 3), (1, 2, 2)))

@@ -77,9 +77,7 @@ class Block(nn.Module):
 class ShuffleNet3DV2(nn.Module):
     """width: a key of WIDTHS or anything between them. Works at any T, H and W."""
 
-    def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float
-    ) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float) -> None:
         super().__init__()
         *stages, last = plan(width)
         channels = STEM_CHANNELS

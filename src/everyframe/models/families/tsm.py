@@ -116,9 +116,7 @@ class ResNet50(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = 64
         for i, (inner, repeats, stride) in enumerate(RESNET_50, start=1):
-            blocks = [
-                Bottleneck(4 * inner if j else channels, inner, 1 if j else stride, frames) for j in range(repeats)
-            ]
+            blocks = [Bottleneck(4 * inner if j else channels, inner, 1 if j else stride, frames) for j in range(repeats)]
             self.add_module(f"layer{i}", nn.Sequential(*blocks))
             channels = 4 * inner
 
@@ -164,9 +162,7 @@ class _FrameWise(nn.Module):
 class TSN(_FrameWise):
     """backbone: a name in BACKBONES; bidirectional shift."""
 
-    def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, backbone: str
-    ) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, backbone: str) -> None:
         super().__init__(frames)
         network = BACKBONES[backbone](in_channels, frames)
         self.base_model = network

@@ -49,9 +49,7 @@ static inline vf vmin(vf bound, vf x) { return bound < x ? bound : x; }
 #define PIN(x) __asm__ volatile("" : "+v"(x))
 #elif VL > 1 && defined(__AVX__)
 #define PIN(x) __asm__ volatile("" : "+x"(x))
-#elif VL > 1 && defined(__aarch64__)
-#define PIN(x) __asm__ volatile("" : "+w"(x))
-#else
+#else /* no other processor's arithmetic reads memory; NEON multiplies with one lane, if the compiler can see the splat */
 #define PIN(x) ((void)0)
 #endif
 

@@ -1,0 +1,5 @@
+"""`python -m everyframe`: the command line, also below launchers such as `torchrun`."""
+
+from everyframe.cli.main import run
+
+run()

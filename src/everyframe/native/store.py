@@ -1,0 +1,130 @@
+"""The cache of compiled models: one library a model, processor and state of the generator, found again or made once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import onnx
+
+from everyframe.errors import EngineError, ModelError, OutputError
+from everyframe.native.build import link
+from everyframe.native.compilers import compiler
+from everyframe.native.generate import digest, generate
+from everyframe.native.library import Library
+from everyframe.native.target import Target
+from everyframe.program.cache import cache_folder
+from everyframe.program.contract import StateSpec
+
+_ROOM = Path(__file__).resolve().parent
+#: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
+LIMIT_GB = 2.0
+#: what nobody used for so long is removed in any case: mostly code of versions that are gone
+UNUSED_DAYS = 30
+
+
+def place(model: onnx.ModelProto, target: Target) -> Path:
+    """The file that the library has, or would have. A change of the generator is another file: no old code is ever run."""
+    key = hashlib.sha256(f"{digest(model)} {target} {_own_digest()}".encode()).hexdigest()[:32]
+    return cache_folder("native") / f"{key}.so"
+
+
+def library(
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, say: Callable[[str], None]
+) -> Library:
+    """The model's library, compiled on first use; processes that want the same one at the same time compile it once.
+
+    say: called with a line before long work. Raises what compiling raises, and OutputError for a cache that cannot be written.
+    """
+    path = place(model, target)
+    if (found := _found(path)) is not None:
+        return found
+    compiler(target)  # what is missing is said before the long work
+    with _alone(path.with_suffix(".lock"), say):
+        if (found := _found(path)) is not None:
+            return found
+        say(f"compiling {where} for {target.name} (only the first time)")
+        source, _, fitting = generate(model, states, target, where=where)
+        made = Library(link(source, fitting, model, path))
+    trim(path.parent, keep=path)
+    return made
+
+
+def _found(path: Path) -> Library | None:
+    """None if it is not there or damaged."""
+    try:
+        os.utime(path)  # used now: the last to be removed
+        return Library(path)
+    except (OSError, ModelError, EngineError):
+        return None
+
+
+@contextlib.contextmanager
+def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Only one process at a time is inside. The system frees the lock of a process that dies; the file goes with the lock."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with path.open("w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    say("waiting for another process that compiles this model")
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if not _is(file.fileno(), path):  # the one before has removed it
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+    except OSError as error:
+        raise OutputError(
+            "The cache of compiled models cannot be written.", where=path.parent, got=error.strerror or str(error),
+            hint="name a writable folder in $EVERYFRAME_CACHE",
+        ) from None  # fmt: skip
+
+
+def _is(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def trim(folder: Path, keep: Path) -> None:
+    """Removes what was not used for long, then the least recently used files above the limit. A library that runs may go: the
+    system keeps its memory until the process ends.
+    """
+    try:
+        limit = float(os.environ.get("EVERYFRAME_CACHE_GB", "")) * 1e9
+    except ValueError:
+        limit = LIMIT_GB * 1e9
+    files = []
+    for file in folder.iterdir():
+        with contextlib.suppress(OSError):  # gone meanwhile
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    total, oldest = sum(size for _, size, _ in files), time.time() - UNUSED_DAYS * 86400
+    for used, size, file in sorted(files):
+        if file.stem.startswith(keep.stem) or file.suffix == ".lock" or not (used < oldest or total > limit):
+            continue
+        with contextlib.suppress(OSError):
+            file.unlink()
+        total -= size
+
+
+@cache
+def _own_digest() -> str:
+    """Changes with every change of the generator, so that no old code is taken from the cache."""
+    from everyframe import __version__
+
+    made = hashlib.sha256(__version__.encode())
+    for file in sorted([*_ROOM.glob("*.py"), *(_ROOM / "c").iterdir()]):
+        made.update(file.read_bytes())
+    return made.hexdigest()

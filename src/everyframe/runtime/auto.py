@@ -1,0 +1,129 @@
+"""`engine="auto"`: the faster of ONNX Runtime and generated C, found by a race when a model is first run, and remembered."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from everyframe.errors import EngineError, EveryframeError
+from everyframe.native.store import place
+from everyframe.native.target import target
+from everyframe.program.contract import write_bytes
+from everyframe.runtime import engine as engines
+from everyframe.runtime.engine import Job, Loaded, Run
+from everyframe.runtime.progress import status
+
+#: a step that takes less than this is not worth seconds of compiling
+WORTH_MS = 1.0
+#: how much faster generated code must be: below that a race says more about the machine's other work
+MARGIN = 0.95
+#: largest relative distance between the answers of both
+AGREE = 1e-3
+RACE_S = 0.3
+MOST_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a race found: processor time of a step with one thread, which other processes hardly change."""
+
+    ort_ms: float
+    native_ms: float
+
+    @property
+    def engine(self) -> str:
+        return "native" if self.native_ms < MARGIN * self.ort_ms else "ort"
+
+    def __str__(self) -> str:
+        own, other, loser = self.native_ms, self.ort_ms, "ort"
+        if self.engine == "ort":
+            own, other, loser = other, own, "native"
+        return f"{own:.3g} ms a step, {loser} {other:.3g} ms"
+
+
+def load(job: Job) -> Loaded:
+    """What cannot be compiled runs on ONNX Runtime. Raises EngineError if it cannot do that either."""
+    frames = _noise(job)
+    if frames is None:
+        return engines.load("ort", job, "generated code needs fixed sizes and floats")
+    memory = _memory(job)
+    verdict = _read(memory)
+    if verdict is not None:
+        try:
+            return engines.load(verdict.engine, job, str(verdict))
+        except EveryframeError as error:
+            return engines.load("ort", job, _refusal(error))
+    ort = engines.load("ort", job)
+    if (ms := _shortest(ort.start(), frames)) < WORTH_MS:
+        return replace(ort, reason=f"a step takes {ms:.2g} ms, too little to compile for")
+    try:
+        alone = replace(job, threads=1)
+        native = engines.load("native", alone).start()
+        with status("comparing the engines"):
+            verdict = _race(engines.load("ort", alone).start(), native, frames, job.where)
+        write_bytes(json.dumps(asdict(verdict)).encode(), memory)
+        return engines.load(verdict.engine, job, str(verdict))
+    except EveryframeError as error:
+        return replace(ort, reason=_refusal(error))
+
+
+def _noise(job: Job) -> np.ndarray | None:
+    """Frames of the model's size; None if generated code cannot take its input."""
+    (kind,) = [value.type.tensor_type for value in job.model.graph.input if value.name == job.frames]
+    shape = [d.dim_value for d in kind.shape.dim]
+    if kind.elem_type != onnx.TensorProto.FLOAT or not all(shape):
+        return None
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _refusal(error: EveryframeError) -> str:
+    return "no generated code: " + " ".join(str(part) for part in (error.what, error.got, error.hint) if part)
+
+
+def _memory(job: Job) -> Path:
+    """Beside the library: what is true for this model, processor, state of the generator and version of onnxruntime."""
+    library = place(job.model, target("native"))
+    return library.with_name(f"{library.stem}.{onnxruntime.__version__}.json")
+
+
+def _read(path: Path) -> Verdict | None:
+    try:
+        found = json.loads(path.read_text())
+        return Verdict(float(found["ort_ms"]), float(found["native_ms"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _race(ort: Run, native: Run, frames: np.ndarray, where: str) -> Verdict:
+    """In turns, so that a slow moment hits both. Raises EngineError if they do not say the same."""
+    times: dict[str, list[float]] = {"ort": [], "native": []}
+    begun = time.perf_counter()
+    for n in range(MOST_ROUNDS):
+        answers = {}
+        for name, run in (("ort", ort), ("native", native)):
+            before = time.process_time()
+            answers[name] = run.step(frames)
+            times[name].append((time.process_time() - before) * 1e3)
+        distance = np.linalg.norm(answers["native"] - answers["ort"])
+        if not distance <= AGREE * max(float(np.linalg.norm(answers["ort"])), 1e-3):
+            raise EngineError("Generated code and ONNX Runtime disagree.", where=where, got=f"step {n}")
+        if n >= 3 and time.perf_counter() - begun > RACE_S:
+            break
+    return Verdict(round(median(times["ort"]), 4), round(median(times["native"]), 4))
+
+
+def _shortest(run: Run, frames: np.ndarray, steps: int = 3) -> float:
+    """Milliseconds of processor time of the shortest step."""
+    found = []
+    for _ in range(steps):
+        before = time.process_time()
+        run.step(frames)
+        found.append((time.process_time() - before) * 1e3)
+    return min(found)

@@ -1,0 +1,108 @@
+"""What annotations say: clips, their labels, and how they are split."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from everyframe.errors import SourceError
+from everyframe.video.sources import PICTURES
+
+#: which numbered pictures of a folder are the video where others lie beside them (optical flow, mostly)
+PREFIXES = ("img_", "image_", "frame_", "frame", "")
+_NUMBERED = re.compile(r"^(.*?)(\d+)(\.\w+)$")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """path: a video file, or a folder of numbered pictures. label: its class, -1 if not known. name: as the annotation
+    has it. pictures: the pattern of their names, such as "img_{:05d}.jpg", beginning with number `first`, `count` of
+    them; None: a video file. span: seconds (begin, end) within the file.
+    """
+
+    path: Path
+    label: int
+    name: str
+    pictures: str | None = None
+    count: int | None = None
+    first: int = 1
+    span: tuple[float, float] | None = None
+
+    def files(self) -> tuple[str, ...]:
+        """The file, or the pictures in their order."""
+        if self.pictures is None:
+            return (str(self.path),)
+        numbers = range(self.first, self.first + (self.count or 0))
+        return tuple(os.path.join(self.path, self.pictures.format(number)) for number in numbers)  # noqa: PTH118
+
+
+@dataclass(frozen=True)
+class Collection:
+    """splits: "train", "validation" and perhaps "test". problems: what was left out or doubtful, with its place."""
+
+    labels: tuple[str, ...]
+    splits: Mapping[str, tuple[Clip, ...]]
+    problems: tuple[str, ...] = ()
+
+
+def folder_clip(folder: Path, label: int, name: str, count: int | None = None) -> Clip:
+    """A folder of numbered pictures as a clip. count: as many as the annotation says. Raises SourceError where the
+    pictures are not one unbroken row of numbers, or fewer than that.
+    """
+    rows: dict[tuple[str, str], list[str]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found = _NUMBERED.match(entry.name)
+            if found and found[3].lower() in PICTURES and not entry.name.startswith("."):
+                rows.setdefault((found[1], found[3]), []).append(found[2])
+    chosen = _video_row(folder, rows)
+    digits = rows[chosen]
+    numbers = sorted(map(int, digits))
+    first, last = numbers[0], numbers[-1]
+    width = min(map(len, digits))
+    prefix, suffix = (part.replace("{", "{{").replace("}", "}}") for part in chosen)
+    missing = sorted(set(range(first, last + 1)).difference(numbers))
+    if missing or (count or 0) > len(numbers):
+        raise SourceError(
+            "Pictures are missing.",
+            where=folder,
+            expected=f"{count} pictures" if not missing else f"numbers {first} to {last} without a gap",
+            got=f"{len(numbers)} pictures" + (f"; the first that is missing has number {missing[0]}" if missing else ""),
+        )
+    return Clip(folder, label, name, f"{prefix}{{:0{width}d}}{suffix}", count or len(numbers), first)
+
+
+def _video_row(folder: Path, rows: Mapping[tuple[str, str], object]) -> tuple[str, str]:
+    if not rows:
+        raise SourceError("There are no numbered pictures in this folder.", where=folder, expected="such as 00001.jpg")
+    if len(rows) == 1:
+        return next(iter(rows))
+    named = [key for prefix in PREFIXES for key in sorted(rows) if key[0].lower() == prefix]
+    if not named or (len(named) > 1 and named[0][0] == named[1][0]):
+        raise SourceError(
+            "There are several rows of pictures in this folder.",
+            where=folder,
+            expected=f"one row, or one whose names begin with {', '.join(filter(None, PREFIXES))}",
+            got=", ".join(f"{prefix}…{suffix}" for prefix, suffix in sorted(rows)),
+        )
+    return named[0]
+
+
+def held_out(clips: Iterable[Clip], share: float) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """(train, validation): `share` of each class, at least one clip of two, chosen by the names alone, so that a clip
+    stays where it is when others are added.
+    """
+    classes: dict[int, list[Clip]] = {}
+    clips = tuple(clips)
+    for clip in clips:
+        classes.setdefault(clip.label, []).append(clip)
+    chosen: set[str] = set()
+    for members in classes.values():
+        ranked = sorted(members, key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
+        wanted = min(len(members) - 1, max(1, round(share * len(members))))
+        chosen.update(clip.name for clip in ranked[:wanted])
+    return tuple(c for c in clips if c.name not in chosen), tuple(c for c in clips if c.name in chosen)

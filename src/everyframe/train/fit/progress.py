@@ -1,0 +1,44 @@
+"""A training on the terminal: bars with the time left, a line an epoch; nothing when stderr is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich import progress
+from rich.console import Console
+
+
+class Progress:
+    def __init__(self, epochs: int, steps: int, shown: bool) -> None:
+        console = Console(stderr=True)
+        self.epochs, self.steps = epochs, steps
+        self.live = shown and console.is_terminal
+        self.bars = progress.Progress(
+            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[note]}"),
+            progress.TimeRemainingColumn(), console=console, disable=not self.live,
+        )  # fmt: skip
+        self.all = self.bars.add_task("training", total=1.0, note="")
+        self.epoch = self.bars.add_task("epoch", total=steps, note="")
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.stop()
+
+    def step(self, epoch: int, step: int, loss: float, share: float) -> None:
+        """share: of the time given, where the clock ends the training."""
+        done = max(share, (epoch + step / self.steps) / self.epochs)
+        self.bars.update(self.all, completed=done, note=f"epoch {epoch + 1} of {self.epochs}")
+        self.bars.update(self.epoch, completed=step, note=f"step {step} of {self.steps}, loss {loss:.3f}")
+
+    def line(self, row: dict[str, Any], better: bool) -> None:
+        if not self.live:
+            return
+        held = ""
+        if row["top1"] is not None:
+            held = f", validation {row['validation_loss']:.3f}  top-1 {row['top1']:.1%}, top-5 {row['top5']:.1%}"
+        best = "  best" if better and held else ""
+        self.bars.console.print(f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f}{held}{best}")

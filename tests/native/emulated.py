@@ -1,0 +1,80 @@
+"""Generated code for another processor, compiled into a program and run by qemu."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from everyframe.errors import EngineError
+from everyframe.native.build import write_sources
+from everyframe.native.compilers import command
+from everyframe.native.generate import BASE_FLAGS, generate
+from everyframe.native.target import TARGETS, runs_here, target
+from everyframe.program.contract import StateSpec
+
+DRIVER = Path(__file__).with_name("driver.c")
+#: processors that only an emulator has here
+FOREIGN = [name for name in ("aarch64", "riscv64", "riscv64-v") if not runs_here(name)]
+#: what qemu must be told to emulate beside the machine's baseline
+_EXTRA = {"riscv64-v": ("-cpu", "rv64,v=true,vext_spec=v1.0")}
+
+
+def emulator(cpu: str) -> list[str]:
+    """The words that run a program made for the processor. Skips the test where something is missing."""
+    kind = TARGETS[cpu].machine
+    found = shutil.which(f"qemu-{kind}-static") or shutil.which(f"qemu-{kind}")
+    if found is None:
+        pytest.skip(f"needs qemu-{kind} (on Debian: apt install qemu-user-static)")
+    try:
+        words = command(target(cpu))
+    except EngineError as error:
+        pytest.skip(f"{error.what} {error.hint}")
+    return [found, *_EXTRA.get(cpu, ()), *([] if "ziglang" not in words else ["-L", f"/usr/{kind}-linux-gnu"])]
+
+
+@dataclass
+class Program:
+    """A network as a program for another processor; see driver.c."""
+
+    run_by: list[str]
+    path: Path
+    weights: Path
+    classes: int
+
+    def start(self, frames: np.ndarray, threads: int, weights: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+        video = self.path.with_suffix(".frames")
+        frames.astype(np.float32).tofile(video)
+        with video.open("rb") as given:
+            return subprocess.run(
+                [*self.run_by, str(self.path), str(threads), str(weights or self.weights)],
+                stdin=given, capture_output=True, check=False,
+            )  # fmt: skip
+
+    def run(self, frames: np.ndarray, threads: int = 1) -> np.ndarray:
+        """frames: (steps, …) -> logits (2, steps, classes): of the frames, and of the same again after a reset."""
+        done = self.start(frames, threads)
+        assert done.returncode == 0, done.stderr.decode()
+        return np.frombuffer(done.stdout, np.float32).reshape(2, len(frames), self.classes)
+
+
+def program(
+    model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = ("-O1",)
+) -> Program:
+    """Compiles it. flags: more of them. The whole path of the code: zig keeps objects by the names of what they include."""
+    run_by = emulator(cpu)
+    source, _, fitting = generate(model, states, target(cpu), where="net", stem="net")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_sources(source, folder)
+    link = [] if "-L" in run_by else ["-static"]
+    words = [*command(fitting), *BASE_FLAGS, *flags, *link, f'-DMODEL="{folder}/net.c"', str(DRIVER), "-o", cpu, "-lm",
+             "-lpthread"]  # fmt: skip
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Program(run_by, folder / cpu, folder / "net.weights", int(str(source.facts["classes"])))

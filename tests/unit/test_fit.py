@@ -1,0 +1,293 @@
+"""The training loop: what is frozen stays, parts and processes add up, a killed training goes on to the same weights."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from handmade import write_video
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file  # noqa: E402
+
+import everyframe  # noqa: E402
+from everyframe.errors import OutputError, RecipeError, TrainingStopped, UsageError  # noqa: E402
+from everyframe.train import recipe, run, schema  # noqa: E402
+from everyframe.train.fit import checkpoint, folder, network  # noqa: E402
+from everyframe.train.fit.optimise import Schedule, optimiser  # noqa: E402
+
+WAYS = {"down": (1, 0), "east": (0, 1), "up": (-1, 0), "west": (0, -1)}
+SIZE, FRAMES = (32, 40), 8
+TEXT = f"""
+name = "tiny"
+[model]
+name = "motionnet_0.5x"
+frames = {FRAMES}
+size = [32, 40]
+[preprocess]
+color = "gray"
+resize = [32, 40]
+mean = [0.45]
+std = [0.25]
+[data]
+cache = false
+workers = 0
+[augment]
+crop = "center"
+[optimiser]
+kind = "adamw"
+learning_rate = 5e-3
+[training]
+epochs = 2
+batch = 4
+average = 0.9
+threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bright square that moves one of four ways: train/WAY/*.mp4 and val/WAY/*.mp4."""
+    root = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for way, (down, across) in WAYS.items():
+            (root / split / way).mkdir(parents=True)
+            for i in range(count):
+                top, left = 12 + rng.integers(-4, 5), 16 + rng.integers(-4, 5)
+                frames = []
+                for t in range(FRAMES):
+                    picture = np.full((*SIZE, 3), 30, np.uint8)
+                    y, x = top + 2 * down * (t - 3), left + 2 * across * (t - 3)
+                    picture[max(0, y) : y + 8, max(0, x) : x + 8] = 220
+                    frames.append(picture)
+                write_video(root / split / way / f"{i}.mp4", frames)
+    return root
+
+
+def tiny(*changes: str) -> schema.ClipRecipe:
+    made = recipe.parse(TEXT, changes=changes)
+    assert isinstance(made, schema.ClipRecipe)
+    return made
+
+
+def weights(path: Path, name: str = "last") -> dict[str, Any]:
+    return load_file(path / f"{name}.safetensors")
+
+
+def equal(a: dict[str, Any], b: dict[str, Any], tolerance: float = 0.0) -> bool:
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=tolerance, atol=tolerance) for k in a)
+
+
+# --- the road from a folder of clips to a model ---
+
+
+def test_a_training_leaves_a_model_that_runs(clips: Path, tmp_path: Path) -> None:
+    done = run.start(tiny("training.epochs=16", "augment.crop=random", "augment.scales=[1.0, 0.8]"), tmp_path / "run", data=clips)
+    assert done is not None and done.ended and done.at.epoch == 16
+    assert done.at.best_top1 >= 0.75, [row["top1"] for row in done.at.rows]  # chance is 0.25
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 17)) and rows[-1]["train_loss"] < rows[0]["train_loss"]
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    program = everyframe.open(tmp_path / "run" / "step.onnx")
+    assert program.metadata.labels == tuple(WAYS) and program.metadata.preprocess.resize == SIZE
+    right = 0
+    for path in sorted((clips / "val").glob("*/*.mp4")):
+        *_, last = program.predict(path)
+        right += last.top[0].label == path.parent.name
+    assert right >= 6, right
+
+
+def test_the_recipe_in_the_run_folder_gives_the_same_training(clips: Path, tmp_path: Path) -> None:
+    run.start(tiny("training.epochs=1"), tmp_path / "a", data=clips)
+    again = folder.read(tmp_path / "a").recipe
+    run.start(again, tmp_path / "b", data=clips)
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not equal(weights(tmp_path / "a"), _other_seed(clips, tmp_path))
+
+
+def _other_seed(clips: Path, tmp_path: Path) -> dict[str, Any]:
+    run.start(tiny("training.epochs=1", "training.seed=1"), tmp_path / "c", data=clips)
+    return weights(tmp_path / "c")
+
+
+# --- laws of a step ---
+
+
+def test_parts_of_a_batch_add_up(clips: Path, tmp_path: Path) -> None:
+    """With a frozen trunk nothing depends on the other clips of a part, so one part and four give the same weights."""
+    for name, parts in (("one", 1), ("four", 4)):
+        run.start(tiny("model.train=head", "model.dropout=0.0", f"training.accumulate={parts}"), tmp_path / name, data=clips)
+    assert equal(weights(tmp_path / "one"), weights(tmp_path / "four"), 1e-6)
+
+
+def test_two_processes_are_one(clips: Path, tmp_path: Path) -> None:
+    settings = ("model.train=head", "model.dropout=0.0")
+    run.start(tiny(*settings), tmp_path / "one", data=clips)
+    (tmp_path / "tiny.toml").write_text(TEXT)
+    command = [
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "everyframe", "train", str(tmp_path / "tiny.toml"), "--data", str(clips), "-o", str(tmp_path / "two"),
+        *(f"--set={change}" for change in settings),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert equal(weights(tmp_path / "one"), weights(tmp_path / "two"), 1e-6)
+    assert done.stdout.count("wrote") == 1  # only one of them speaks
+    alone, shared = ((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1] for name in ("one", "two"))
+    assert json.loads(alone)["validation_loss"] == pytest.approx(json.loads(shared)["validation_loss"], rel=1e-4)
+
+
+def test_a_frozen_trunk_keeps_every_bit(clips: Path, tmp_path: Path) -> None:
+    settings = tiny("model.train=head", "training.average=0.0")
+    run.start(settings, tmp_path / "run", data=clips)
+    before = network.build(settings, len(WAYS)).net.state_dict()
+    after = weights(tmp_path / "run")
+    changed = {key for key in after if not torch.equal(before[key], after[key])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_train_mode_of_a_frozen_trunk_drops_only_before_the_classifier() -> None:
+    made = network.build(tiny("model.dropout=0.9"), 4)
+    network.freeze_trunk(made.net, made.head)
+    network.train_mode(made.net, made.head, frozen=True)
+    assert made.net.dropout.training and made.net.dropout.p == 0.9
+    assert not any(m.training for m in made.net.modules() if isinstance(m, torch.nn.BatchNorm3d))
+
+
+# --- killed, interrupted, out of room ---
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(clips: Path, tmp_path: Path) -> None:
+    changes = ("training.epochs=6", "training.checkpoint_minutes=1e-9", "model.dropout=0.3")
+    run.start(tiny(*changes), tmp_path / "through", data=clips)
+    (tmp_path / "tiny.toml").write_text(TEXT)
+    command = [sys.executable, "-m", "everyframe", "train", str(tmp_path / "tiny.toml"), "--data", str(clips)]
+    command += ["-o", str(tmp_path / "killed"), *(f"--set={change}" for change in changes)]
+    killed = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    state = None
+    for _ in range(600):  # in the middle of an epoch, which the checkpoint after every step makes likely
+        time.sleep(0.1)
+        if (tmp_path / "killed" / checkpoint.NAME).exists():
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.communicate()
+    state = checkpoint.load_checkpoint(tmp_path / "killed")
+    assert state is not None and state["at"]["epoch"] < 6
+    done = run.resume(tmp_path / "killed")
+    assert done is not None and done.ended
+    assert equal(weights(tmp_path / "through"), weights(tmp_path / "killed"))
+    assert equal(weights(tmp_path / "through", "best"), weights(tmp_path / "killed", "best"))
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in folder.read(tmp_path / name).epochs]
+        for name in ("through", "killed")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_loss_that_is_no_number_stops_the_training(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match="not a number"):
+        run.start(tiny("optimiser.kind=sgd", "optimiser.learning_rate=1e30", "training.epochs=6"), tmp_path / "run", data=clips)
+
+
+def test_no_room_on_the_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    checkpoint.save_checkpoint(tmp_path, {"at": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            checkpoint.save_checkpoint(tmp_path, {"at": 2, "weights": torch.zeros(1 << 16)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.load_checkpoint(tmp_path) == {"at": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        (["model.name=motionet_1.0x"], UsageError, "motionnet_1.0x"),
+        (["preprocess.resize=[48, 64]"], RecipeError, "network's size"),
+        (["distillation.teacher=nowhere"], UsageError, "no run folder"),
+        (["augment.flip=true", 'augment.swap=[["east", "wets"]]'], RecipeError, "wets"),
+        (["data.format=folder"], RecipeError, "folders"),
+        (["training.batch=6", "training.accumulate=4"], RecipeError, "accumulate"),
+        (["model.train=last"], RecipeError, "model.train"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_work(
+    clips: Path, tmp_path: Path, changes: list[str], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        run.start(tiny(*changes), tmp_path / "run", data=clips)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_training_is_not_overwritten(clips: Path, tmp_path: Path) -> None:
+    run.start(tiny("training.epochs=1"), tmp_path, data=clips)
+    with pytest.raises(UsageError, match="resume"):
+        run.start(tiny("training.epochs=1"), tmp_path, data=clips)
+    with pytest.raises(UsageError, match="no training"):
+        run.resume(tmp_path / "elsewhere")
+
+
+# --- teachers ---
+
+
+def test_a_student_learns_from_a_teacher(clips: Path, tmp_path: Path) -> None:
+    run.start(tiny("training.epochs=2"), tmp_path / "teacher", data=clips)
+    student = ("training.epochs=1", "training.seed=3", f"distillation.teacher={tmp_path / 'teacher'}")
+    run.start(tiny(*student), tmp_path / "taught", data=clips)
+    run.start(tiny(*student[:2]), tmp_path / "alone", data=clips)
+    assert not equal(weights(tmp_path / "taught"), weights(tmp_path / "alone"))
+    with pytest.raises(RecipeError, match="other clips"):
+        run.start(tiny(*student, "model.frames=7"), tmp_path / "other", data=clips)
+
+
+# --- schedules ---
+
+
+def test_schedules() -> None:
+    cosine = Schedule(schema.Schedule(kind="cosine", warmup=2), 10)
+    assert cosine.share(0) < 0.02 and cosine.share(10) == pytest.approx(0) and cosine.share(2) > 0.9
+    assert cosine.share(2, done=0.9) < 0.05  # the clock is further than the epochs
+    steps = Schedule(schema.Schedule(kind="steps", steps=(30, 45)), 60)
+    assert [round(steps.share(e), 6) for e in (0, 29.9, 30, 44.9, 45, 59)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+    plateau = Schedule(schema.Schedule(kind="plateau", patience=2, drops=3), 100)
+    shares = []
+    for loss in [3, 2, 2, 2, 1.5, 1.6, 1.7, 1.5, 1.5, 1.5, 1.5]:
+        plateau.validated(loss)
+        shares.append(round(plateau.share(5), 6))
+    assert shares == [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.0001] and plateau.over
+    restored = Schedule(schema.Schedule(kind="plateau", patience=2, drops=3), 100)
+    restored.load_state_dict(plateau.state_dict())
+    assert restored.over
+
+
+def test_norms_are_spared_from_weight_decay_where_the_recipe_says_so() -> None:
+    net = network.build(tiny(), 4).net
+    groups = optimiser(net, schema.Optimiser(kind="adamw")).param_groups
+    assert [group["weight_decay"] for group in groups] == [1e-3, 0.0]
+    assert all(p.ndim > 1 for p in groups[0]["params"]) and all(p.ndim <= 1 for p in groups[1]["params"])
+    assert len(optimiser(net, schema.Optimiser(kind="sgd")).param_groups) == 1
+
+
+def test_every_built_in_recipe_names_a_network_that_can_be_built() -> None:
+    for name in recipe.built_in():
+        one = recipe.load(name)
+        if isinstance(one, schema.ClipRecipe):
+            entry = everyframe.models.describe(one.model.name)
+            assert entry.head and one.paper and one.time, name
