@@ -322,7 +322,8 @@ def test_bytes_elsewhere(
 
     def emulated(sketch: Sketch, folder: Path, cpu: str) -> None:
         model, frames = sketch.model(), np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
-        compare(program(model, (), cpu, folder, ("-O1", *filter(None, [flag]))).run(frames[None], threads=2)[0], reference(model, frames))
+        made = program(model, (), cpu, folder, ("-O1", *filter(None, [flag])))
+        compare(made.run(frames[None], threads=2)[0], reference(model, frames))
 
     monkeypatch.setattr(sys.modules[__name__], "agree", emulated)
     test(cpu, tmp_path)
