@@ -22,8 +22,7 @@ import onnx
 
 import everyframe
 from everyframe.bench import Case, Table, describe, one_line, race, save
-from everyframe.native.build import cached
-from everyframe.native.library import Library
+from everyframe.native.store import library
 from everyframe.native.target import target
 from everyframe.program import contract
 from everyframe.program.execute import session
@@ -112,7 +111,7 @@ class Native:
     def __init__(self, path: Path, threads: int, name: str) -> None:
         model = contract.load(path)
         metadata = contract.metadata_of(model, path)
-        self.library = Library(cached(model, metadata.states, target("native"), path.name))  # type: ignore[union-attr]
+        self.library = library(model, metadata.states, target("native"), path.name, print)  # type: ignore[union-attr]
         self.name, self.stream = name, self.library.start(threads)
 
     def step(self, frames: np.ndarray) -> np.ndarray:
