@@ -26,6 +26,7 @@ class House:
 
 HOUSES = (
     House("errors", (), (), "the exception tree; every message a user can see starts here"),
+    House("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
     House(
         "program", ("errors",), ("numpy", "onnx", "onnxruntime", "pydantic"),
         "ONNX in, ONNX out: the file contract, facts on wires, one rule per operator, clip to step, accounting",
@@ -45,8 +46,9 @@ HOUSES = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     House(
-        "train", ("errors", "program", "video", "runtime", "models"),
-        ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "tensorboardX", "tomli_w", "torch"),
+        "train", ("errors", "canvas", "program", "video", "runtime", "models"),
+        ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors",
+         "tensorboardX", "tomli_w", "torch"),
         "recipes, data, the training loop and evaluation",
     ),
     House(
@@ -59,20 +61,23 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
-        ("PIL", "numpy", "onnx", "rich", "typer"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
+        ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),
+    House("__main__", ("cli",), (), "`python -m everyframe`"),
     House("assets", (), (), "the built-in model, its labels and its sample video; no code"),
 )  # fmt: skip
 BY_NAME = {house.name: house for house in HOUSES}
 
 #: the package's own __init__ loads these when their names are first used; it may import no other house
-FACADE = ("errors", "program", "runtime", "models")
+FACADE = ("errors", "program", "runtime", "models", "train")
 #: who may go through that facade; everybody may read `__version__`
 FACADE_USERS = ("bench", "serve", "cli")
 #: must work without the train extra, whatever is imported
 WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "bench", "serve")
+#: and so must these folders of houses that may import torch; they import nothing else of their house
+WITHOUT_TORCH_INSIDE = ("everyframe.train.teach",)
 
 START, END = "<!-- import map: made by `make docs` -->", "<!-- end of import map -->"
 

@@ -26,6 +26,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "stream": ("everyframe.program", "stream"),
     "info": ("everyframe.program", "info"),
     "export": ("everyframe.models", "export"),
+    "teach": ("everyframe.train.teach", "teach"),
     "models": ("everyframe.models", ""),
     "errors": ("everyframe.errors", ""),
     "EveryframeError": ("everyframe.errors", "EveryframeError"),
@@ -53,3 +54,4 @@ if TYPE_CHECKING:
     from everyframe.runtime import Program as Program
     from everyframe.runtime import Stream as Stream
     from everyframe.runtime import open as open
+    from everyframe.train.teach import teach as teach

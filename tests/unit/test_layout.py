@@ -41,7 +41,7 @@ def test_the_table_goes_only_downwards() -> None:
     for house in layout.HOUSES:
         assert set(house.may_import) <= seen, house.name
         seen.add(house.name)
-    assert not any("cli" in house.may_import for house in layout.HOUSES)
+    assert [house.name for house in layout.HOUSES if "cli" in house.may_import] == ["__main__"]
     assert not any("torch" in layout.BY_NAME[name].packages for name in layout.WITHOUT_TORCH)
 
 
@@ -59,6 +59,17 @@ def test_module(name: str) -> None:
     assert not asserts, "raise an error of errors.py instead"
     if text.strip():
         assert ast.get_docstring(tree), "a module says in its first line what it is for"
+
+
+def test_folders_without_torch_stay_so() -> None:
+    """Not even inside a function: they run in a base install."""
+    for folder in layout.WITHOUT_TORCH_INSIDE:
+        house = folder.rpartition(".")[0]
+        inside = [found for found in IMPORTS if found.module.startswith(folder)]
+        assert inside
+        torch = [f.place for f in inside if layout.outside(f.target) in ("torch", "safetensors", "onnxscript")]
+        others = [f.place for f in inside if f.target.startswith(house) and not f.target.startswith(folder)]
+        assert torch + others == []
 
 
 class TestTheCheckItself:
@@ -126,6 +137,7 @@ def test_everything_but_models_and_train_works_without_torch() -> None:
     """Imports each module in a process in which the packages of the train extra cannot be found."""
     houses = (*layout.WITHOUT_TORCH, "cli", "__init__")
     names = [name for name in MODULES if (name.split(".")[1] if "." in name else "__init__") in houses]
+    names += [name for name in MODULES if name.startswith(layout.WITHOUT_TORCH_INSIDE)]
     # names and descriptions of the zoo are for everybody
     code = f"""
 import importlib, sys

@@ -67,7 +67,7 @@ def test_the_flow_rule_sees_plain_directions() -> None:
     ("arguments", "said"),
     [
         (["train", "nosuch"], "no such recipe"),
-        (["train", "motions", "--start", "nosuch.safetensors", "-o", "{tmp}"], "no such checkpoint"),
+        (["train", "motions", "--set", "start=nosuch.safetensors", "-o", "{tmp}"], "no such checkpoint"),
         (["evaluate", "nosuch.onnx"], "no such model"),
         (["evaluate", "builtin", "--data", "nosuch"], "no such folder"),
     ],

@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "compile": "compile",
     "models": "models",
     "export": "export",
+    "teach": "teach",
     "train": "train",
     "evaluate": "evaluate",
 }

@@ -4,7 +4,6 @@ frames.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import tempfile
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everyframe.canvas import BLANK, FAINT, HUES, INK, QUIET, SOFT, Canvas
 from everyframe.errors import OutputError
 
 if TYPE_CHECKING:
@@ -23,18 +23,10 @@ if TYPE_CHECKING:
 
 COLUMNS = 2048  # more predictions than this are merged in pairs, so that a camera may run for days
 ROWS = 12  # labels drawn
-SCALE = 2  # drawn so much larger, then shrunk: smooth edges
 
 # all in pixels of the finished picture
 WIDTH, LEFT, RIGHT, TOP = 1360, 190, 64, 84
 STRIP, ROW, ROW_GAP, AXIS = 92, 44, 8, 46
-
-INK, SOFT, FAINT, PAPER = (28, 32, 38), (104, 112, 122), (226, 230, 235), (255, 255, 255)
-BLANK, QUIET = (243, 245, 247), (176, 184, 193)
-HUES = (
-    (37, 99, 180), (214, 96, 38), (30, 136, 94), (176, 58, 104), (112, 84, 178), (171, 129, 22),
-    (22, 134, 156), (148, 78, 50), (92, 128, 40), (190, 70, 70), (70, 92, 140), (130, 60, 140),
-)  # fmt: skip
 
 
 def check_output(path: Path) -> None:
@@ -103,10 +95,8 @@ class Timeline:
         """Draws and writes the PNG, whole or not at all. end_s: the last frame's time. Raises OutputError."""
         from everyframe.program.contract import write_bytes
 
-        image = _draw(self, title, subtitle, thumbnails, background, threshold, max(self.last_s, end_s or 0.0))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", optimize=False)
-        write_bytes(buffer.getvalue(), path)
+        canvas = _draw(self, title, subtitle, thumbnails, background, threshold, max(self.last_s, end_s or 0.0))
+        write_bytes(canvas.png(), path)
 
 
 def rows_of(scores: np.ndarray, labels: Sequence[str], events: Sequence[Event]) -> list[int]:
@@ -134,64 +124,6 @@ def clock(seconds: float, step: float = 1) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class _Canvas:
-    """Pillow in pixels of the finished picture."""
-
-    def __init__(self, width: int, height: int) -> None:
-        from PIL import Image, ImageDraw, ImageFont
-
-        self.image = Image.new("RGB", (width * SCALE, height * SCALE), PAPER)
-        self.pen = ImageDraw.Draw(self.image, "RGBA")
-        self._fonts: dict[int, Any] = {}
-        self._font = ImageFont.load_default
-
-    def text(self, x: float, y: float, words: str, size: int = 14, color: tuple = INK, anchor: str = "lm", halo: int = 0) -> None:
-        font = self._fonts.setdefault(size, self._font(size * SCALE))
-        at = (x * SCALE, y * SCALE)
-        self.pen.text(at, words, font=font, fill=color, anchor=anchor, stroke_width=halo * SCALE, stroke_fill=PAPER)
-
-    def width_of(self, words: str, size: int) -> float:
-        font = self._fonts.setdefault(size, self._font(size * SCALE))
-        return font.getlength(words) / SCALE
-
-    def fit(self, words: str, size: int, room: float) -> str:
-        if self.width_of(words, size) <= room:
-            return words
-        while words and self.width_of(words + "…", size) > room:
-            words = words[:-1]
-        return words + "…"
-
-    def line(self, x0: float, y0: float, x1: float, y1: float, color: tuple, width: float = 1) -> None:
-        self.pen.line((x0 * SCALE, y0 * SCALE, x1 * SCALE, y1 * SCALE), fill=color, width=max(1, round(width * SCALE)))
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, color: tuple) -> None:
-        if x1 - x0 >= 1:
-            self.pen.rectangle((x0 * SCALE, y0 * SCALE, x1 * SCALE - 1, y1 * SCALE - 1), fill=color)
-
-    def dot(self, x: float, y: float, radius: float, color: tuple) -> None:
-        at = [(x - radius) * SCALE, (y - radius) * SCALE, (x + radius) * SCALE, (y + radius) * SCALE]
-        self.pen.ellipse(at, fill=color, outline=PAPER, width=SCALE)
-
-    def area(self, points: Sequence[tuple[float, float]], floor: float, color: tuple) -> None:
-        scaled = [(x * SCALE, y * SCALE) for x, y in points]
-        closed = [(scaled[0][0], floor * SCALE), *scaled, (scaled[-1][0], floor * SCALE)]
-        self.pen.polygon(closed, fill=(*color, 70))
-        self.pen.line(scaled, fill=color, width=round(1.4 * SCALE), joint="curve")
-
-    def paste(self, data: np.ndarray, x: float, y: float, height: float) -> None:
-        from PIL import Image
-
-        picture = Image.fromarray(data)
-        width = round(picture.width * height / picture.height)
-        picture = picture.resize((width * SCALE, round(height) * SCALE), Image.Resampling.LANCZOS)
-        self.image.paste(picture, (round(x * SCALE), round(y * SCALE)))
-
-    def finished(self) -> Any:
-        from PIL import Image
-
-        return self.image.resize((self.image.width // SCALE, self.image.height // SCALE), Image.Resampling.LANCZOS)
-
-
 def _draw(
     timeline: Timeline,
     title: str,
@@ -200,13 +132,13 @@ def _draw(
     background: str | None,
     threshold: float | None,
     end_s: float,
-) -> Any:
+) -> Canvas:
     times, scores = timeline.table()
     labels = list(timeline.labels or [f"class {i}" for i in range(scores.shape[1] if scores.size else 0)])
     rows = rows_of(scores, labels, timeline.events)
     strip = STRIP if thumbnails else 0
     bottom = TOP + strip + max(len(rows), 1) * (ROW + ROW_GAP)
-    canvas = _Canvas(WIDTH, bottom + AXIS)
+    canvas = Canvas(WIDTH, bottom + AXIS)
     span = max(end_s, 0.1)
     right = WIDTH - RIGHT
 
@@ -245,7 +177,7 @@ def _draw(
         canvas.text(right + 10, TOP + strip - 12, "peak", 12, SOFT)
     if not len(times):
         canvas.text((LEFT + right) / 2, (TOP + strip + bottom) / 2, "no prediction was made", 16, SOFT, "mm")
-    return canvas.finished()
+    return canvas
 
 
 def _steps(times: np.ndarray, values: np.ndarray, at: Any, floor: float, last_s: float) -> list[tuple[float, float]]:
@@ -255,7 +187,7 @@ def _steps(times: np.ndarray, values: np.ndarray, at: Any, floor: float, last_s:
     return points
 
 
-def _strip(canvas: _Canvas, thumbnails: Sequence[Frame], at: Any, right: float) -> None:
+def _strip(canvas: Canvas, thumbnails: Sequence[Frame], at: Any, right: float) -> None:
     """As many frames as fit side by side, each with its left edge at its own time."""
     height = STRIP - 26
     free = float(LEFT)
@@ -267,7 +199,7 @@ def _strip(canvas: _Canvas, thumbnails: Sequence[Frame], at: Any, right: float) 
             free = x + width + 5
 
 
-def _axis(canvas: _Canvas, at: Any, span: float, top: float, bottom: float) -> None:
+def _axis(canvas: Canvas, at: Any, span: float, top: float, bottom: float) -> None:
     step = tick_step(span)
     for tick in np.arange(0, span * (1 + 1e-9), step):
         x = at(float(tick))

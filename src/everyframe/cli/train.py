@@ -30,11 +30,7 @@ def command(
 ) -> None:
     """Train a network on labelled clips, and write it as a model that runs live. Ctrl-C keeps the best so far.
 
-    Examples:
-
-    everyframe train --data clips -o runs/mine
-
-    everyframe train efficient3d_ucf101 --data UCF-101 --set training.epochs=20
+    Example: everyframe train --data clips -o runs/mine
     """
     from everyframe.errors import UsageError
 

@@ -42,8 +42,8 @@ def open(
 
 
 class Program:
-    """See `open`. metadata: what the file says. labels: one per logit. size: (H, W) of the network's input, where
-    fixed.
+    """See `open`. metadata: what the file says. compiled: it is a library, not ONNX. labels: one per logit. size: (H, W) of
+    the network's input, where fixed.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Program:
         if self.path == str(BUILTIN) and not BUILTIN.exists():
             raise ModelError("This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel")
         self.name = "builtin" if os.fspath(path) == "builtin" else Path(self.path).name
-        compiled = artifact.is_library(self.path)
-        if compiled and engine not in ("auto", "native"):
+        self.compiled = artifact.is_library(self.path)
+        if self.compiled and engine not in ("auto", "native"):
             raise UsageError(
                 "A compiled model runs on the native engine only.", where=self.path, expected="auto or native", got=engine
             )
-        engine = "native" if compiled else engine
-        model = artifact.read(self.path)["model"] if compiled else load(self.path)
+        engine = "native" if self.compiled else engine
+        model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
         check_finite(model, self.path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 
 from everyframe.errors import SourceError
-from everyframe.train.data.check import probe
+from everyframe.train.data.check import glance, probe
 from everyframe.train.data.clips import Collection
 from everyframe.train.schema import ClipRecipe
 
 NAME, MINUTES = "quick", 20.0
-SHORT_SIDE, FRAMES, FPS, LOOKED_AT = 72, (8, 32), 15.0, 64
+SHORT_SIDE, FRAMES, FPS = 72, (8, 32), 15.0
 
 
 def fitted(recipe: ClipRecipe, collection: Collection) -> ClipRecipe:
@@ -18,8 +18,7 @@ def fitted(recipe: ClipRecipe, collection: Collection) -> ClipRecipe:
     typical clip, at 15 frames a second or the clips' own rate if that is lower. What the recipe sets otherwise stays.
     """
     clips = collection.splits["train"]
-    every = max(1, len(clips) // LOOKED_AT)
-    found = [header for header in map(probe, clips[::every]) if header.error is None]
+    found = glance(clips)
     if not found:
         raise SourceError("None of the clips can be read.", where=clips[0].path, got=probe(clips[0]).error)
     tall = median(header.height / header.width for header in found)

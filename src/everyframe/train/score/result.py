@@ -1,0 +1,163 @@
+"""What an evaluation found: frozen values that become JSON as they are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TENTHS = tuple(i / 10 for i in range(1, 11))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Shares of `count` predictions whose truth was first, or among the first five. low, high: the 95 % interval of top1
+    (Wilson), where the predictions are of different videos.
+    """
+
+    top1: float
+    top5: float
+    count: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """The prediction that stands when so much of each video has been seen; a video without one yet counts as wrong."""
+
+    share: float
+    top1: float
+    top5: float
+    answered: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Videos that end with right predictions, and when the first of these came: median over those videos, counted from
+    the video's first frame. share: of the video.
+    """
+
+    videos: int
+    frames: float | None
+    seconds: float | None
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """end: the prediction at each video's end; average: of the scores of all of a video's predictions. A video without one
+    counts as wrong. frames: all predictions, None if there is none. silent: videos too short for a prediction (with flush:
+    before their last frame was held).
+    """
+
+    end: Score
+    average: Score
+    frames: Score | None
+    curve: tuple[Point, ...]
+    settled: Settled
+    silent: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """clip: each clip for itself. video: scores of its clips averaged."""
+
+    clip: Score | None
+    video: Score | None
+    streaming: Streaming | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """precision: None where the class was never predicted."""
+
+    precision: float | None
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    label: str
+    count: int
+    video: Figures | None
+    streaming: Figures | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of the step network, in frames as it sees them. rate: of those a second; assumed where the model names none."""
+
+    hop: int
+    window: int
+    feature_delay_frames: int
+    feature_delay_ms: float
+    delay_frames: int
+    delay_ms: float
+    rate: float
+    rate_assumed: bool
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One video, played normally. right_from: the frame from which all of the stream's predictions were right."""
+
+    video: str
+    truth: str
+    frames: int
+    clips: int = 0
+    clips_right: int = 0
+    prediction: str | None = None
+    score: float | None = None
+    truth_score: float | None = None
+    stream_prediction: str | None = None
+    stream_score: float | None = None
+    stream_truth_score: float | None = None
+    right_from: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """docs/evaluate.md explains every figure.
+
+    available: videos of each split. most_frequent: share of the most frequent truth, what one gets for always saying it.
+    planned: videos to measure; videos: of them measured; unreadable: that could not be
+    read. partial: it was ended early. left_out: videos of labels that the model does not know. conditions: `normal` and the
+    controls. confusion: one row a truth, one column a prediction, over the model's labels; a silent stream is in none of
+    the columns.
+    """
+
+    model: str
+    engine: str
+    data: str
+    split: str
+    available: dict[str, int]
+    labels: tuple[str, ...]
+    most_frequent: float
+    view: str
+    sampling: str
+    clip_frames: int | None
+    planned: int
+    videos: int
+    unreadable: int
+    left_out: int
+    partial: bool
+    seed: int
+    flush: bool
+    timing: Timing | None
+    conditions: dict[str, Condition]
+    classes: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+    confusion_streaming: tuple[tuple[int, ...], ...] | None
+    data_only: tuple[str, ...]
+    model_only: tuple[str, ...]
+    notes: tuple[str, ...]
+    rows: tuple[VideoRow, ...]
+
+    def to_dict(self, *, rows: bool = False) -> dict[str, Any]:
+        """Plain values for JSON. rows: with one entry a video."""
+        found = asdict(self)
+        if not rows:
+            del found["rows"]
+        return found
