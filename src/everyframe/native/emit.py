@@ -121,13 +121,13 @@ class Emitter:
         return "\n".join([*made, "", table, *rows, "};", wide, ""])
 
     def _tiles_int8(self) -> str:
-        """The kernels for bytes: [which product][height][positions]."""
+        """The kernels for bytes: [height][positions]."""
         tiles = dict(self.target.tiles)
         every = [(h, p) for h, most in tiles.items() for p in range(1, most + 1)]
-        made = [f"CONV_INT8_TILE({h}, {p}, {dot})" for h, p in every for dot in ("dot", "dot_wide")]
+        made = [f"CONV_INT8_TILE({h}, {p})" for h, p in every]
         top, most = max(tiles), max(tiles.values())
-        table = f"static void (*const conv_int8_tiles[2][{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
-        names = [f"    [{w}][{h}][{p}] = conv_int8_{h}x{p}_{dot}," for h, p in every for w, dot in enumerate(("dot", "dot_wide"))]
+        table = f"static void (*const conv_int8_tiles[{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
+        names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in every]
         wide = f"static const int32_t conv_int8_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
         return "\n".join([*made, "", table, *names, "};", wide, ""])
 

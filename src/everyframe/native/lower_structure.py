@@ -32,7 +32,7 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
         return value.reshape(shape)
     h, w = value.space or (1, 1)
     if h * w > 1:
-        if len(shape) >= 2 and shape[-2:] == (h, w):
+        if shape[-2:] == (h, w) and (len(shape) > 2 or h > 1):
             return Planes(value.array.reshape(shape[:-2]), (h, w))
         outer = value.array.shape
         if shape and any(prod(outer[k:]) * h * w == shape[-1] for k in range(len(outer))):

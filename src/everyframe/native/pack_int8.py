@@ -144,7 +144,7 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
     layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * _LANES * positions
     whole = max(1, len(offsets) * out.blocks)
     layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / whole
-    dense = all(keep.all() for keep in kept)
+    shared = all(keep.all() for keep in kept)  # all groups read the same offsets in the same order
     rows: list[list[int]] = []
     bounds: list[np.ndarray] = []
     tables: list[np.ndarray] = []
@@ -152,27 +152,36 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
     place = table = 0
     for (first, count), keep in zip(groups, kept, strict=True):
         here = np.flatnonzero(keep)
-        bounds.append(np.searchsorted(here, starts))
-        rows.append([count, first, place, 0 if dense else table])
+        source = np.searchsorted(starts, here, "right") - 1
+        risky = _risky(padded[here, first * block : (first + count) * block]) & packer.target.saturates
+        shared &= not risky.any()
+        here, key = (part[np.lexsort((risky, source))] for part in (here, 2 * source + risky))
+        bounds.append(np.searchsorted(key, np.arange(2 * len(layer.forms) + 1)))
+        rows.append([count, first, place, 0 if shared else table])
         packed.append(padded[here, first * block : (first + count) * block].ravel())
         place += packed[-1].size
-        if not dense or not tables:
+        if not shared or not tables:
             tables.append(offsets[here])
             table += len(here)
     sums = [padded[a:b].sum((0, 2), dtype=np.int32) for a, b in pairwise(starts)]
-    halves = padded.astype(np.int16).reshape(-1, 2)
-    pairs = max(np.maximum(halves, 0).sum(1).max(initial=0), np.maximum(-halves, 0).sum(1).max(initial=0))
     layer.fields = {
-        "sources": len(layer.forms), "groups": len(groups), "positions": positions, "wide": int(pairs > _SAFE_PAIR),
+        "sources": len(layer.forms), "groups": len(groups), "positions": positions,
         "out_block": out.plane, "residual_block": layer.residual.plane if layer.residual else 0,
         "group_rows": packer.blob.add(np.array(rows, np.int32)), "bounds": packer.blob.add(np.array(bounds, np.int32)),
-        "offsets": packer.blob.add(np.concatenate(tables).astype(np.int32) if table or dense else np.zeros(1, np.int32)),
+        "offsets": packer.blob.add(np.concatenate(tables).astype(np.int32) if tables else np.zeros(1, np.int32)),
         "weights": packer.blob.once(("weights", layer.number), lambda: _words(packed)),
         "sums": packer.blob.add(np.array(sums, np.int32).reshape(len(layer.forms), -1)),
         "at": packer.positions(out, out, (1, 1), (0, 0)),
         "residual_at": packer.positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
         "in_at": tuple(packer.positions(form, out, op.strides, op.pads) for form in layer.forms) or (0,),
     }  # fmt: skip
+
+
+def _risky(entries: np.ndarray) -> np.ndarray:
+    """Entries (n, channels, 4) in which two neighbours may add up to more than 16 bits hold."""
+    pairs = entries.astype(np.int16).reshape(len(entries), entries.shape[1] * 2, 2)
+    most = [np.maximum(sign * pairs, 0).sum(2).max(1, initial=0) for sign in (1, -1)]
+    return np.maximum(*most) > _SAFE_PAIR
 
 
 def _words(packed: list[np.ndarray]) -> np.ndarray:

@@ -32,6 +32,11 @@ class Target:
     def scalar(self) -> bool:
         return self.block == 1
 
+    @property
+    def saturates(self) -> bool:
+        """Are sums of two products of bytes cut off at 16 bits by the fastest instructions for them?"""
+        return self.machine == "x86_64" and not self.name.endswith("-vnni")
+
 
 _FAST = ("-O3",)
 
@@ -62,11 +67,13 @@ TARGETS = {
 
 def _with_vnni(name: str, of: str, more: tuple[str, ...], note: str) -> None:
     """A row like another for processors that also have instructions for products of bytes. more: what they are called."""
-    base = TARGETS[of]
+    macro = f"__{more[0].upper()}__"
+    base = replace(TARGETS[of], macro=macro)
     flags, zig = tuple(f"-m{each}" for each in more), "".join(f"+{each}" for each in more)
     narrow = base.narrow and replace(
-        base.narrow, name=name, flags=(*base.narrow.flags, *flags), zig_cpu=base.zig_cpu + zig, note=f"{note}, vectors of 8"
-    )
+        base.narrow, name=name, flags=(*base.narrow.flags, *flags), zig_cpu=base.zig_cpu + zig, macro=macro,
+        note=f"{note}, vectors of 8",
+    )  # fmt: skip
     TARGETS[name] = replace(base, name=name, flags=(*base.flags, *flags), zig_cpu=base.zig_cpu + zig, note=note, narrow=narrow)
 
 

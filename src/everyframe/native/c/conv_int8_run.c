@@ -2,8 +2,8 @@
 /* Positions first .. first + count - 1 of one group, in tiles whose sizes differ by at most one. */
 static void conv_int8_range(const tile_int8 *j, int32_t height, int32_t first, int32_t count) {
     const int32_t most = conv_int8_widest[height], tiles = (count + most - 1) / most, small = count / tiles, large = count - small * tiles;
-    if (large) conv_int8_tiles[j->layer->wide][height][small + 1](j, first, large);
-    conv_int8_tiles[j->layer->wide][height][small](j, first + large * (small + 1), tiles - large);
+    if (large) conv_int8_tiles[height][small + 1](j, first, large);
+    conv_int8_tiles[height][small](j, first + large * (small + 1), tiles - large);
 }
 
 /* Blocks of positions, so that what a block reads stays in the second-level cache while all groups pass over it. */
@@ -28,7 +28,7 @@ static void conv_int8(const job *g, int part, int parts) {
                 .scale = g->stream->weights + k->ending.scale + row[1] * VL,
                 .bias = g->stream->weights + k->ending.bias + row[1] * VL,
                 .sums = ints(g->stream, k->sums) + row[1] * VL,
-                .bounds = bounds + (int64_t)group * (k->sources + 1),
+                .bounds = bounds + (int64_t)group * (2 * k->sources + 1),
                 .offsets = ints(g->stream, k->offsets) + row[3],
                 .weights = (const int8_t *)(g->stream->weights + k->weights) + row[2],
                 .channels = (last[0] + last[1]) * VL,
