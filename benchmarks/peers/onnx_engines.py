@@ -124,3 +124,29 @@ class OpenVinoStateful:
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         return self.request.infer([frames], share_inputs=True)["logits"]
+
+
+class OpenVinoSwapped:
+    """Two buffers for each state, which change roles after each step: for files in which a state's output is computed from what
+    it repeats, so that copies cannot be left out."""
+
+    name = "step network, OpenVINO, states in two buffers"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import openvino
+
+        model = load(path)
+        self.specs = metadata_of(model, path).states
+        self.request = _openvino(openvino.Core().read_model(model.SerializeToString()), threads)
+        self.tensor = lambda array: openvino.Tensor(array, shared_memory=True)
+        self.now = [self.tensor(np.full(spec.shape, spec.fill, spec.dtype)) for spec in self.specs]
+        self.next = [self.tensor(np.full(spec.shape, spec.fill, spec.dtype)) for spec in self.specs]
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        self.request.set_tensor("frames", self.tensor(frames))
+        for spec, now, new in zip(self.specs, self.now, self.next, strict=True):
+            self.request.set_tensor(spec.input, now)
+            self.request.set_tensor(spec.output, new)
+        self.request.infer()
+        self.now, self.next = self.next, self.now
+        return self.request.get_tensor("logits").data.copy()

@@ -19,7 +19,7 @@ def command(
     cpu: Annotated[
         str,
         typer.Option(
-            help="native (this machine), x86-64-v3, x86-64-v4, aarch64, riscv64, riscv64-v, or generic: slow C for any processor."
+            help="native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, or generic: slow C."
         ),
     ] = "native",
     emit_c: Annotated[

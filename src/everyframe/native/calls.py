@@ -12,7 +12,7 @@ from everyframe.errors import UnsupportedOperator
 from everyframe.native import ir, maps
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Network, Op
-from everyframe.native.layout import Form, Layout
+from everyframe.native.layout import Form, Layout, is_zeros, stored
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Layer, Packer
 from everyframe.native.target import Target
@@ -57,7 +57,11 @@ class Text:
 
 def value_text(value: object) -> str:
     if isinstance(value, Form):
-        return f"{{{value.channels}, {value.height}, {value.width}, {value.block}, {value.row}, {value.plane}}}"
+        return f"{{{value.channels}, {value.height}, {value.width}, {value.block}, {value.row}, {value.plane}, {value.size}}}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'.{name} = {value_text(each)}' for name, each in value.items())}}}"
+    if isinstance(value, tuple) and value and isinstance(value[0], float):
+        return f"(const float[]){{{', '.join(map(c_float, value))}}}"
     if isinstance(value, tuple):
         if value and isinstance(value[0], Form):
             return f"(const form[]){{{', '.join(map(value_text, value))}}}"
@@ -121,13 +125,13 @@ class Calls:
         """C expression of the address of a frame's first value. like: the frame whose form a fill takes."""
         if isinstance(frame.op, ir.Fill):
             form = self.layout.forms[(like or frame).number]
-            return self.fill_pointer(frame.op.value, form)
+            return self.fill_pointer(stored(frame.op.value, like or frame), form)
         if isinstance(frame.op, ir.Constant):
             return f"(s->weights + {self._constant(frame)})"
         return self._name(frame)
 
     def fill_pointer(self, value: float, form: Form) -> str:
-        start = self.layout.zeros if value == 0 else self.layout.fills[value, form]
+        start = self.layout.zeros if is_zeros(value, form) else self.layout.fills[value, form]
         return f"(a + {start + form.origin})"
 
     def _constant(self, frame: Frame) -> int:
@@ -156,28 +160,29 @@ class Calls:
     def _conv(self, op: Conv, frame: Frame) -> None:
         call = self.packer.calls[id(op)]
         layer, out = call.layer, self.layout.forms[frame.number]
-        kind = "conv" if self.target.scalar else layer.kind
+        kind = layer.kind.replace("depthwise", "conv") if self.target.scalar else layer.kind
         fields = dict(layer.fields)
-        if kind == "depthwise":
+        if kind.startswith("depthwise"):
             rest = layer.residual
             fields |= {
                 "out_block": out.plane, "out_row": out.row,
                 "residual_block": rest.plane if rest else 0, "residual_row": rest.row if rest else 0,
             }  # fmt: skip
         act = op.activation
-        fields |= {
-            "activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last),
-            "low": float(act.low), "high": float(act.high),
-        }  # fmt: skip
+        end: dict[str, object] = {"activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last)}
+        if op.quant:
+            fields["ending"] = layer.fields["ending"] | end  # type: ignore[operator]
+        else:
+            fields |= {**end, "low": float(act.low), "high": float(act.high)}
         name = self.text.structure(f"{kind}_layer", fields, _describe(layer))
         inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
         self.macs += layer.macs
         self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
-        form, texts = maps.form_of(self.network, op)
+        form, texts, parameters = maps.form_of(self.network, op)
         number = self.text.maps.setdefault(form, len(self.text.maps))
-        name = self.text.structure("map_layer", maps.layer_fields(self.network, self.layout, op))
+        name = self.text.structure("map_layer", maps.layer_fields(self.network, self.layout, op, parameters))
         self._call(f"map_{number}", name, frame, [self.pointer(f) for f in op.inputs],
                    frame.floats * (1 + len(op.steps)), numbers=[f"(float)({t})" for t in texts])  # fmt: skip
 
@@ -189,13 +194,23 @@ class Calls:
             "dilation_h": op.dilations[0], "dilation_w": op.dilations[1], "top": op.pads[0], "left": op.pads[1],
             "bottom": op.pads[2], "right": op.pads[3], "count_pads": int(op.count_pads), "depth": op.depth,
         }  # fmt: skip
-        name = self.text.structure("pool_layer", fields)
-        self._call("pooling", name, frame, [self.pointer(f) for f in op.parts], frame.floats * prod(op.kernel) * len(op.parts))
+        kind, kernel = "pool", "pooling"
+        if frame.quant or op.parts[0].quant:
+            kind, kernel = "pool_int8", "pooling_int8"
+            fields = {
+                "pool": fields, "in_packed": int(op.parts[0].quant is not None), "out_packed": int(frame.quant is not None),
+                "same": int(op.kind == "max" and frame.quant == op.parts[0].quant), **_read(op.parts), **_stored(frame),
+            }  # fmt: skip
+        name = self.text.structure(f"{kind}_layer", fields)
+        self._call(kernel, name, frame, [self.pointer(f) for f in op.parts], frame.floats * prod(op.kernel) * len(op.parts))
 
     def _reduce(self, op: ir.Reduce, frame: Frame) -> None:
         fields = {"in": self._common_form(op.parts), "parts": len(op.parts), "kind": f"REDUCE_{op.kind.upper()}"}
-        name = self.text.structure("reduce_layer", fields)
-        self._call("reduce", name, frame, [self.pointer(f) for f in op.parts], op.parts[0].floats * len(op.parts))
+        kind = "reduce"
+        if op.parts[0].quant:
+            kind, fields = "reduce_int8", {"reduce": fields, **_read(op.parts)}
+        name = self.text.structure(f"{kind}_layer", fields)
+        self._call(kind, name, frame, [self.pointer(f) for f in op.parts], op.parts[0].floats * len(op.parts))
 
     def _common_form(self, parts: list[Frame]) -> Form:
         forms = {self.layout.forms[f.number] for f in parts}
@@ -207,7 +222,9 @@ class Calls:
         c, h, w = self.network.input_shape
         count = self.network.input_count
         start, stride = (op.index * h * w, count * h * w) if self.network.clip else (op.index * c * h * w, h * w)
-        name = self.text.structure("import_layer", {"out": self.layout.forms[frame.number], "stride": stride})
+        name = self.text.structure("import_layer", {
+            "out": self.layout.forms[frame.number], "stride": stride, **_stored(frame),
+        })
         self._call("import", name, frame, [f"frames + {start}"], frame.floats)
 
     def _gather(self, op: ir.Gather, frame: Frame) -> None:
@@ -227,15 +244,28 @@ class Calls:
     def _window(self, op: ir.Window, frame: Frame) -> None:
         fields = {
             "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "origin_h": op.origin[0],
-            "origin_w": op.origin[1], "stride_h": op.strides[0], "stride_w": op.strides[1], "value": float(op.value),
+            "origin_w": op.origin[1], "stride_h": op.strides[0], "stride_w": op.strides[1],
+            "value": stored(float(op.value), frame),
         }  # fmt: skip
         self._call("window", self.text.structure("window_layer", fields), frame, [self.pointer(op.source)], frame.floats)
+
+
+def _read(parts: list[Frame]) -> dict[str, object]:
+    """How the values of quantised frames follow from their bytes."""
+    quant = parts[0].quant
+    return {"in_scale": quant.scale, "in_zero": float(quant.zero)} if quant else {"in_scale": 1.0, "in_zero": 0.0}
+
+
+def _stored(frame: Frame) -> dict[str, object]:
+    """How a frame's bytes follow from its values."""
+    quant = frame.quant
+    return {"inverse": quant.inverse, "zero": float(quant.zero)} if quant else {"inverse": 1.0, "zero": 0.0}
 
 
 def _describe(layer: Layer) -> str:
     op, out = layer.op, layer.out
     kernel = op.taps[0].weight.shape
-    what = "depthwise" if op.depthwise else "convolution"
+    what = ("int8 " if op.quant else "") + ("depthwise" if op.depthwise else "convolution")
     sparse = f", {layer.kept:.0%} of the weights" if layer.kept < 0.995 else ""
     return safe(
         f"{op.label}: {what} {len(op.taps)}x{kernel[2]}x{kernel[3]} / {op.strides[0]}, {len(op.taps[0].planes)} -> "

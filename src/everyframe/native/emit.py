@@ -14,7 +14,7 @@ from everyframe.native import blob as blobs
 from everyframe.native import ir, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
 from everyframe.native.ir import Network, Op
-from everyframe.native.layout import Layout
+from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Layer
 from everyframe.native.target import Target
@@ -76,17 +76,25 @@ class Emitter:
         names = ["vector"]
         if maps.needs_functions(list(self.calls.text.maps)):
             names.append("functions")
-        names += ["threads", "copy"]
+        quantised = any(frame.quant for frame in self.network.frames.values())
+        names += [*(["bytes"] if quantised else []), "threads", "copy"]
         parts = [self._c(name) for name in names]
         kinds = {layer.kind for layer in self.calls.packer.layers}
         if kinds:
             parts.append(self._c("activation"))
-        if kinds and self.target.scalar:
+        whole = {kind for kind in kinds if kind.endswith("_int8")}
+        if whole:
+            parts += [self._c("ending_int8"), self._c("conv_int8_scalar")] if self.target.scalar else [self._c("ending_int8")]
+        if kinds - whole and self.target.scalar:
             parts.append(self._c("conv_scalar"))
         elif "conv" in kinds:
             parts.append(self._c("conv") + self._tiles() + self._c("conv_run"))
         if "depthwise" in kinds and not self.target.scalar:
             parts.append(self._c("depthwise"))
+        if "conv_int8" in kinds and not self.target.scalar:
+            parts += [self._c("conv_int8"), self._tiles_int8(), self._c("conv_int8_run")]
+        if "depthwise_int8" in kinds and not self.target.scalar:
+            parts.append(self._c("depthwise_int8"))
         for kind, name in (
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),
@@ -95,6 +103,10 @@ class Emitter:
             (ir.Reduce, "reduce"),
         ):
             if any(isinstance(op, kind) for op in ops):
+                parts.append(self._c(name))
+        for kind, name in ((ir.Pool, "pool_int8"), (ir.Reduce, "reduce_int8")):
+            made = [op for op in ops if isinstance(op, kind)]
+            if any(frame.quant for op in made for frame in (self.network.out(op), *op.reads())):
                 parts.append(self._c(name))
         if self.calls.text.maps:
             parts.append(self._c("map"))
@@ -117,6 +129,17 @@ class Emitter:
                 "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
         wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
         return "\n".join([*made, "", table, *rows, "};", wide, ""])
+
+    def _tiles_int8(self) -> str:
+        """The kernels for bytes: [height][positions]."""
+        tiles = dict(self.target.tiles)
+        every = [(h, p) for h, most in tiles.items() for p in range(1, most + 1)]
+        made = [f"CONV_INT8_TILE({h}, {p})" for h, p in every]
+        top, most = max(tiles), max(tiles.values())
+        table = f"static void (*const conv_int8_tiles[{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
+        names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in every]
+        wide = f"static const int32_t conv_int8_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
+        return "\n".join([*made, "", table, *names, "};", wide, ""])
 
     def _sizes(self) -> dict[str, object]:
         network, layout = self.network, self.layout
@@ -160,12 +183,13 @@ class Emitter:
         def table(name: str, values: list[int]) -> str:
             return f"static const int64_t {name}[] = {{{', '.join(map(str, values)) or '0'}}};"
 
-        fills = [
+        fills = [f"    memset(a + {start}, {zero}, {4 * words});" for start, words, zero in layout.borders()]
+        fills += [
             f"    fill(a + {place + form.origin}, &(const form){value_text(form)}, {c_float(value)});"
             for (value, form), place in layout.fills.items()
         ]
         starts = [
-            f"        {self.calls.fill_pointer(getattr(slot.op, 'fill', 0.0), layout.forms[slot.number])},"
+            f"        {self.calls.fill_pointer(stored(getattr(slot.op, 'fill', 0.0), slot), layout.forms[slot.number])},"
             for slot in network.slots  # type: ignore[attr-defined]
         ]
         lines = [

@@ -92,7 +92,7 @@ def _in_order(network: Network) -> None:
 
 def _conv(network: Network, uses: _Uses, frame: Frame, *readers: Op) -> Conv | None:
     """The convolution that makes a frame which nobody else reads."""
-    return frame.op if isinstance(frame.op, Conv) and uses.only_by(frame, *readers) else None
+    return frame.op if isinstance(frame.op, Conv) and frame.quant is None and uses.only_by(frame, *readers) else None
 
 
 def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
@@ -107,6 +107,8 @@ def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
         return _fuse_sum(network, uses, op, frames) or _fuse_residual(network, uses, op, frames)
     if function == "mul" and len(frames) == 2:
         return _fuse_silu(network, uses, op, frames)
+    if function == "grid":
+        return _fuse_quantization(network, uses, op, frames[0])
     if len(frames) == 1 and operands[0][0] == "in" and (conv := _conv(network, uses, frames[0], op)) and not conv.residual_last:
         activation = _activation(conv.activation, function, operands)
         if activation is not None:
@@ -114,6 +116,16 @@ def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
             uses.merge(op, conv)
             return True
     return False
+
+
+def _fuse_quantization(network: Network, uses: _Uses, op: Map, frame: Frame) -> bool:
+    """What is read only to be quantised is stored as bytes at once."""
+    maker = frame.op
+    stores = isinstance(maker, ir.Input | ir.Pool) or (isinstance(maker, Conv) and maker.quant is not None)
+    if not stores or frame.quant or network.out(op).quant is None or not uses.only_by(frame, op):
+        return False
+    uses.merge(op, maker)
+    return True
 
 
 def _activation(before: Activation, function: str, operands: tuple) -> Activation | None:
@@ -136,6 +148,8 @@ def _fuse_sum(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bo
         return False
     if one.taps[0].weight.shape[2:] != two.taps[0].weight.shape[2:] or (one.residual and two.residual):
         return False
+    if one.quant != two.quant or (one.quant and not np.array_equal(one.taps[0].scale, two.taps[0].scale)):  # type: ignore[arg-type]
+        return False
     first, last = (one, two) if one.order < two.order else (two, one)
     last.taps = first.taps + last.taps
     last.frames |= first.frames
@@ -152,7 +166,7 @@ def _fuse_sum(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bo
 
 def _fuse_residual(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
     candidates = [(c, other) for frame, other in (frames, frames[::-1]) if (c := _conv(network, uses, frame, op))]
-    candidates = [(c, other) for c, other in candidates if c.residual is None]
+    candidates = [(c, other) for c, other in candidates if c.residual is None and (c.quant or not other.quant)]
     if not candidates:
         return False
     conv, other = max(candidates, key=lambda pair: pair[0].order)

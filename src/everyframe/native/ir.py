@@ -9,6 +9,7 @@ Letters: C channels, H height, W width, k taps (frames that a convolution reads)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +17,38 @@ import numpy as np
 _SHIFT = 24  # a plane is frame number << _SHIFT | channel
 
 
+@dataclass(frozen=True)
+class Quant:
+    """How values are stored as bytes: value = (byte - zero) * scale. ONNX's int8 is stored 128 higher, so bytes have no sign."""
+
+    scale: float
+    zero: int
+
+    @property
+    def inverse(self) -> float:
+        return float(np.float32(1) / np.float32(self.scale))
+
+    def byte(self, value: float) -> int:
+        return int(np.clip(np.rint(np.float32(value) / np.float32(self.scale)) + self.zero, 0, 255))
+
+    def nearest(self, value: float) -> float:
+        """The value that a byte can stand for."""
+        return float(np.float32(self.byte(value) - self.zero) * np.float32(self.scale))
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """A constant that was quantised: its value is integers * scale. scale: one number for each index of axis 0 or 1 of a matrix
+    or kernel, or a single one."""
+
+    integers: np.ndarray  # int8
+    scale: np.ndarray
+    axis: int
+
+
 @dataclass(eq=False)
 class Frame:
-    """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments."""
+    """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments. quant: None for float32."""
 
     number: int
     channels: int
@@ -26,6 +56,7 @@ class Frame:
     width: int
     op: Op
     label: str = ""
+    quant: Quant | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -152,11 +183,14 @@ class Activation:
 class Tap:
     """One kernel of a convolution and what it meets. weight: (Cout, Cin, kh, kw), or (C, 1, kh, kw) depthwise. key: names the
     weight, so that frames of one layer share it. planes: (Cin,) references; those of a Fill with 0 (time padding) are skipped.
+    integers: int8 in the form of `weight`, which is integers * scale, scale: (Cout,); None where the weight was not quantised.
     """
 
     weight: np.ndarray
     key: tuple
     planes: np.ndarray
+    integers: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -164,6 +198,7 @@ class Conv(Op):
     """out = activation(sum over taps of conv2d + bias + residual), or activation(...) + residual if `residual_last`.
 
     strides, dilations: (y, x); pads: (top, left). A fully connected layer is one with a kernel as large as its frame.
+    quant: of all frames that it reads, if it is computed in integers (then all taps have them, with one scale).
     """
 
     taps: list[Tap] = field(default_factory=list)
@@ -176,6 +211,7 @@ class Conv(Op):
     residual: Frame | None = None
     residual_last: bool = False
     activation: Activation = Activation()
+    quant: Quant | None = None
     frames: dict[int, Frame] = field(default_factory=dict)  # the frames that `planes` refer to, by number
 
     def reads(self) -> list[Frame]:
@@ -247,7 +283,8 @@ class Flatten(Op):
         return [self.source]
 
 
-#: a step of a Map: (function, operands); operands are ('in', i), ('tmp', i), ('num', value) or ('expr', C text)
+#: a step of a Map: (function, operands); operands are ('in', i), ('tmp', i), ('num', value), ('expr', C text) or ('par', value),
+#: a number that does not make it another function
 Step = tuple[str, tuple[tuple, ...]]
 
 
@@ -273,6 +310,22 @@ def frame_numbers(planes: np.ndarray) -> list[int]:
 
 def channels_of(planes: np.ndarray) -> np.ndarray:
     return np.asarray(planes) & ((1 << _SHIFT) - 1)
+
+
+def common_quant(frames: Iterable[Frame]) -> Quant | None:
+    """What all frames that are not fills have in common; None where one is float32, they differ or there are none."""
+    found = {frame.quant for frame in frames if not isinstance(frame.op, Fill)}
+    return found.pop() if len(found) == 1 else None
+
+
+def carried_quant(op: Op) -> Quant | None:
+    """The quantisation of what an operator makes that computes no new values."""
+    if not isinstance(op, Select | Gather | Window | Flatten) and not (isinstance(op, Pool) and op.kind == "max"):
+        return None
+    quant = common_quant(op.reads())
+    if isinstance(op, Window) and quant and quant.nearest(op.value) != op.value:
+        return None
+    return quant
 
 
 def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:

@@ -32,6 +32,12 @@ class Form:
     left: int = 0
     bottom: int = 0
     right: int = 0
+    zero: int | None = None  # bytes: what a border holds
+
+    @property
+    def size(self) -> int:
+        """Bytes of a value."""
+        return 4 if self.zero is None else 1
 
     @property
     def blocks(self) -> int:
@@ -39,29 +45,30 @@ class Form:
 
     @property
     def row(self) -> int:
-        """Floats from one row to the next."""
+        """Values from one row to the next."""
         return (self.width + self.left + self.right) * self.block
 
     @property
     def plane(self) -> int:
-        """Floats from one block of channels to the next."""
+        """Values from one block of channels to the next."""
         return (self.height + self.top + self.bottom) * self.row
 
     @property
     def origin(self) -> int:
-        """Floats before position (0, 0) of channel 0, which is where a frame's pointer points."""
-        return self.top * self.row + self.left * self.block
+        """Words of 4 bytes before position (0, 0) of channel 0, which is where a frame's pointer points."""
+        return (self.top * self.row + self.left * self.block) * self.size // 4
 
     @property
     def floats(self) -> int:
-        return -(-(self.blocks * self.plane) // _ALIGN) * _ALIGN
+        """Words of 4 bytes."""
+        return -(-(self.blocks * self.plane * self.size) // (4 * _ALIGN)) * _ALIGN
 
     @property
     def bordered(self) -> bool:
         return bool(self.top or self.left or self.bottom or self.right)
 
     def offset(self, channel: int, y: int = 0, x: int = 0) -> int:
-        """Floats from the frame's pointer to a value."""
+        """Values from the frame's pointer to one of them."""
         return channel // self.block * self.plane + y * self.row + x * self.block + channel % self.block
 
 
@@ -93,6 +100,14 @@ class Layout:
     floats: int = 0
     state_floats: int = 0
     peak_floats: int = 0  # of the part that is shared by lifetime
+
+
+    def borders(self) -> list[tuple[int, int, int]]:
+        """(start, words, byte) of all regions whose borders are not zeros."""
+        made = [(pool.start, pool.count * pool.form.floats, pool.form) for pool in self.pools]
+        made += [(place, form.floats, form) for (_, form), place in self.fills.items()]
+        made += [(place, self.forms[number].floats, self.forms[number]) for number, place in self.places.items()]
+        return sorted({(start, words, form.zero) for start, words, form in made if form.zero and form.bordered})
 
 
 class _Groups:
@@ -166,7 +181,9 @@ def _forms(network: Network, layout: Layout, borders: bool) -> None:
     for frame in {f.number: f for op, out in pairs for f in (out, *op.reads())}.values():
         root = groups.find(frame.number)
         edge = border.get(root, (0, 0, 0, 0))
-        layout.forms[frame.number] = Form(*frame.shape, 1 if root in planar else layout.block, *edge)
+        single = 4 if frame.quant else 1  # bytes are read four channels at a time
+        block = min(single, layout.block) if root in planar else layout.block
+        layout.forms[frame.number] = Form(*frame.shape, block, *edge, frame.quant.zero if frame.quant else None)
 
 
 def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
@@ -210,17 +227,27 @@ def _fixed(network: Network, layout: Layout) -> None:
         for frame in op.reads():
             if isinstance(frame.op, ir.Fill):
                 like = network.out(op) if isinstance(op, ir.Select) else frame
-                wanted[frame.op.value, layout.forms[like.number]] = None
+                wanted[stored(frame.op.value, like), layout.forms[like.number]] = None
     for slot, after in zip(network.slots, network.slot_next, strict=True):
         form = layout.forms[slot.number]
-        wanted[slot.op.fill, form] = None  # type: ignore[attr-defined]
+        wanted[stored(slot.op.fill, slot), form] = None  # type: ignore[attr-defined]
         if isinstance(after.op, ir.Fill):
-            wanted[after.op.value, form] = None
-    layout.zero_floats = max((form.floats for value, form in wanted if value == 0), default=0)
+            wanted[stored(after.op.value, slot), form] = None
+    layout.zero_floats = max((form.floats for value, form in wanted if is_zeros(value, form)), default=0)
     layout.zeros, layout.floats = layout.floats, layout.floats + layout.zero_floats
     for value, form in wanted:
-        if value != 0:
+        if not is_zeros(value, form):
             layout.fills[value, form], layout.floats = layout.floats, layout.floats + form.floats
+
+
+def stored(value: float, like: Frame) -> float:
+    """What stands in the memory of a frame full of a value that is stored like another frame."""
+    return float(like.quant.byte(value)) if like.quant else value
+
+
+def is_zeros(value: float, form: Form) -> bool:
+    """Is such a frame nothing but zeros, its borders too?"""
+    return value == 0 and not form.zero
 
 
 def _shared(network: Network, layout: Layout) -> None:
@@ -251,7 +278,8 @@ def _shared(network: Network, layout: Layout) -> None:
     for form, frames in by_form.items():
         top = _first_fit(((i, e, f.number, form.floats) for i, e, f in frames), layout.places, top)
     layout.peak_floats = top - base
-    layout.floats = top
+    quantised = any(form.size == 1 for form in layout.forms.values())
+    layout.floats = top + (_ALIGN if quantised else 0)  # kernels of bytes read a little further
 
 
 def ir_is_computed(op: ir.Op) -> bool:

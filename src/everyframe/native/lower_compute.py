@@ -11,6 +11,7 @@ import numpy as np
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Planes, Value
 from everyframe.native.lower_elementwise import channel_axis
+from everyframe.native.lower_quantized import in_integers, rows_of
 from everyframe.native.lower_structure import ints, reshaped
 from everyframe.native.trace import Tracer, lowers, rows, stack, unsupported
 from everyframe.program.graph import Node
@@ -73,7 +74,14 @@ def conv(tracer: Tracer, node: Node, values: list) -> Value:
     window = _window(node, x, list(weight.shape[2:]))
     group, (cout, cin) = node.attr("group", 1), weight.shape[:2]
     depthwise = group > 1 and cin == 1 and cout == group
+    levels = tracer.levels.get(node.inputs[1])
+    if levels and levels.scale.size > 1 and levels.axis:
+        levels = None
     dense = weight if depthwise else _expanded(weight, group)
+    integers, scale = None, None
+    if levels:
+        integers = levels.integers if depthwise else _expanded(levels.integers, group)
+        scale = np.broadcast_to(levels.scale, cout)
     taps = dense.shape[2] if dims == 3 else 1
     whole = rows(x).reshape(x.array.shape[0], -1, x.array.shape[1])  # (N, T, C)
     frames_out = window["out"][0] if dims == 3 else 1
@@ -82,7 +90,10 @@ def conv(tracer: Tracer, node: Node, values: list) -> Value:
         times = _times(window, whole.shape[1], t) if dims == 3 else [0]
         edge = np.full(whole.shape[2], tracer.fill(0.0, (1, *x.space)).planes()[0])  # type: ignore[misc]
         tap_list = [
-            ir.Tap(dense[:, :, k] if dims == 3 else dense, (node.inputs[1], k), edge if time is None else whole[n, time])
+            ir.Tap(
+                dense[:, :, k] if dims == 3 else dense, (node.inputs[1], k), edge if time is None else whole[n, time],
+                integers[:, :, k] if integers is not None and dims == 3 else integers, scale,
+            )
             for k, time in zip(range(taps), times, strict=True)
         ]
         made[n, t] = _conv_frame(tracer, node, tap_list, bias, window, depthwise, x.space)
@@ -112,6 +123,7 @@ def _conv_frame(
         for tap in taps:
             frame = tracer.frame(tap.planes, space)
             tap.planes = frame.planes()
+    quant = in_integers(tracer, taps)
     op = ir.Conv(
         *tracer.place(),
         taps,
@@ -121,6 +133,7 @@ def _conv_frame(
         tuple(window["pads"][len(window["kernel"]) - 2 : len(window["kernel"])]),  # type: ignore[arg-type]
         tuple(window["dilations"][-2:]),
         depthwise,
+        quant=quant,
     )
     op.frames = {n: f for tap in taps for n, f in tracer.used(tap.planes).items()}
     return tracer.add(op, (taps[0].weight.shape[0], *window["out"][-2:]))
@@ -129,15 +142,21 @@ def _conv_frame(
 # -- matrix products ------------------------------------------------------------------------------------------------------
 
 
-def linear(tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, key: tuple) -> Frame:
+def linear(
+    tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, key: tuple,
+    levels: ir.Levels | None = None,
+) -> Frame:  # fmt: skip
     """A fully connected layer of one row; over a flattened picture a convolution of that size. weight: (Cout, Cin)."""
     frame, shape = tracer.of(row[0]), (1, 1)
     if isinstance(frame.op, ir.Flatten) and np.array_equal(frame.planes(), row):
         source = frame.op.source
         row, shape = source.planes(), (source.height, source.width)
     kernel = np.ascontiguousarray(weight.reshape(len(weight), len(row), *shape), np.float32)
-    op = ir.Conv(*tracer.place(), [ir.Tap(kernel, key, row)], bias, (node.input(2), *key))
-    op.frames = tracer.used(row)
+    tap = ir.Tap(kernel, key, row)
+    if levels is not None:
+        tap.integers, tap.scale = levels.integers.reshape(kernel.shape), np.broadcast_to(levels.scale, len(weight))
+    op = ir.Conv(*tracer.place(), [tap], bias, (node.input(2), *key), quant=in_integers(tracer, [tap]))
+    op.frames = tracer.used(tap.planes)
     return tracer.add(op, (len(weight), 1, 1))
 
 
@@ -154,6 +173,7 @@ def gemm(tracer: Tracer, node: Node, values: list) -> Value:
         raise unsupported(node, "A matrix product needs rows of features and constant weights.", got=f"shape {values[0].shape}")
     weight = (b if node.attr("transB", 0) else b.T) * np.float32(node.attr("alpha", 1.0))  # (Cout, Cin)
     array = a.array.T if node.attr("transA", 0) else a.array
+    levels = rows_of(tracer.levels.get(node.inputs[1]), bool(node.attr("transB", 0))) if node.attr("alpha", 1.0) == 1 else None
     bias = None
     if c is not None:
         full = np.broadcast_to(c, (len(array), len(weight))) * np.float32(node.attr("beta", 1.0))
@@ -162,7 +182,7 @@ def gemm(tracer: Tracer, node: Node, values: list) -> Value:
         bias = np.ascontiguousarray(full[0], np.float32)
     made = np.empty(len(array), object)
     for i, row in enumerate(array):
-        made[i] = linear(tracer, node, row, weight, bias, (node.inputs[1], "gemm"))
+        made[i] = linear(tracer, node, row, weight, bias, (node.inputs[1], "gemm"), levels)
     return stack(made, None)
 
 
@@ -173,7 +193,8 @@ def matmul(tracer: Tracer, node: Node, values: list) -> Value:
         array = a.array if a.space is None else a.array.reshape(a.shape)
         if array.ndim >= 2 and array.shape[-1] == b.shape[0]:
             flat = array.reshape(-1, array.shape[-1])
-            made = [linear(tracer, node, row, b.T, None, (node.inputs[1], "matmul")).planes() for row in flat]
+            levels = rows_of(tracer.levels.get(node.inputs[1]), False)
+            made = [linear(tracer, node, row, b.T, None, (node.inputs[1], "matmul"), levels).planes() for row in flat]
             return Planes(np.stack(made).reshape(*array.shape[:-1], -1), None)
     if isinstance(b, Planes) and isinstance(a, np.ndarray) and a.ndim == 2 and b.array.ndim == 2 and b.space is None:
         made = [_weighted(tracer, row, [tracer.frame(r, None) for r in b.array]).planes() for row in a]
@@ -224,7 +245,7 @@ def pool(tracer: Tracer, node: Node, values: list) -> Value:
     made = np.empty((len(whole), frames_out), object)
     for n, t in product(range(len(whole)), range(frames_out)):
         times = [i for i in _times(window, whole.shape[1], t) if i is not None] if deep else [0]
-        parts = [tracer.frame(whole[n, i], x.space) for i in times]
+        parts = tracer.alike([tracer.frame(whole[n, i], x.space) for i in times])
         depth = kernel[0] if deep and counted else len(parts)
         op = ir.Pool(
             *tracer.place(), kind, parts, (kernel[-2], kernel[-1]), tuple(window["strides"][-2:]), pads,
@@ -267,7 +288,7 @@ def _reduced(tracer: Tracer, node: Node, x: Value, axes: list[int], keep: bool, 
     grouped = moved.reshape(*lead, -1, x.array.shape[channel])  # (..., parts, C)
     made = np.empty(lead, object)
     for index in np.ndindex(*lead):
-        parts = [tracer.frame(row, x.space) for row in grouped[index]]
+        parts = tracer.alike([tracer.frame(row, x.space) for row in grouped[index]])
         if len(parts) == 1 and parts[0].height * parts[0].width == 1:
             made[index] = parts[0]
         else:

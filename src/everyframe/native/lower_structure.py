@@ -32,7 +32,7 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
         return value.reshape(shape)
     h, w = value.space or (1, 1)
     if h * w > 1:
-        if len(shape) >= 2 and shape[-2:] == (h, w):
+        if shape[-2:] == (h, w) and (len(shape) > 2 or h > 1):
             return Planes(value.array.reshape(shape[:-2]), (h, w))
         outer = value.array.shape
         if shape and any(prod(outer[k:]) * h * w == shape[-1] for k in range(len(outer))):
@@ -164,7 +164,8 @@ def _windowed(tracer: Tracer, node: Node, value: Planes, rows: slice, columns: s
 def windows(tracer: Tracer, value: Planes, origin, strides, size, fill: float) -> Planes:  # type: ignore[no-untyped-def]
     """Every picture through the same ir.Window; size: (H, W) of the result."""
     made: dict[int, ir.Frame] = {}
-    for number, frame in tracer.used(value.array).items():
+    for number, source in tracer.used(value.array).items():
+        frame = source if source.quant and source.quant.nearest(fill) == fill else tracer.plain(source)
         shape = (frame.channels, *size)
         key = ("window", number, origin, strides, size, fill)
         made[number] = tracer.once(

@@ -17,7 +17,7 @@ from itertools import product
 
 import numpy as np
 
-from everyframe.native import ir
+from everyframe.native import ir, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame
 from everyframe.native.layout import Form, Layout
@@ -58,7 +58,7 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        return "depthwise" if self.op.depthwise else "conv"
+        return ("depthwise" if self.op.depthwise else "conv") + ("_int8" if self.op.quant else "")
 
 
 @dataclass
@@ -93,7 +93,9 @@ class Packer:
                 known.setdefault(key, []).append(layer)
                 self.calls[id(op)] = Call(layer, frames)
         for layer in self.layers:
-            if self.target.scalar:
+            if layer.op.quant:
+                pack_int8.pack(self, layer, self.network.out(layer.op))
+            elif self.target.scalar:
                 self._pack_scalar(layer)
             elif layer.op.depthwise:
                 self._pack_depthwise(layer)
@@ -107,7 +109,7 @@ class Packer:
         residual = self.layout.forms[op.residual.number] if op.residual else None
         return (
             tuple(tap.key for tap in op.taps), op.bias_key, op.strides, op.pads, op.dilations, op.depthwise, op.activation,
-            residual, op.residual_last, self.layout.forms[out.number],
+            residual, op.residual_last, self.layout.forms[out.number], op.quant, out.quant, op.residual and op.residual.quant,
         )  # fmt: skip
 
     def _cells(self, op: Conv, tap: ir.Tap) -> tuple[np.ndarray, np.ndarray]:
@@ -302,17 +304,17 @@ class Packer:
         block = self.target.block
         per_block = (weights.reshape(len(weights), blocks, block) != 0).any(2)  # (entries, blocks)
         best: tuple[float, list, list] | None = None
-        for plan in self._splits(blocks):
+        for plan in self.splits(blocks):
             kept = [per_block[:, first : first + count].any(1) for first, count in plan]
             cost = sum(float(keep.sum()) * self._cycles(count) for (_, count), keep in zip(plan, kept, strict=True))
             if best is None or cost < best[0]:
                 best = (cost, plan, kept)
         cost, plan, kept = best or (0.0, [], [])
         self.cycles += cost
-        self.dense_cycles += min(sum(self._cycles(count) for _, count in split) for split in self._splits(blocks)) * len(weights)
+        self.dense_cycles += min(sum(self._cycles(count) for _, count in split) for split in self.splits(blocks)) * len(weights)
         return plan, kept
 
-    def _splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
+    def splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
         """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
         heights = [h for h, _ in self.target.runs]
         for tallest in heights[::-1]:
@@ -331,7 +333,7 @@ class Packer:
         positions = dict(self.target.runs)[height]
         return max(height * positions, height + positions + 1) / (1 if self.target.block == 16 else 2) / positions
 
-    def _positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
+    def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
         """Table of the offsets at which the kernel stands for each output position."""
         if form is None:
             return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from everyframe.errors import UsageError
@@ -37,6 +37,11 @@ class Target:
     def scalar(self) -> bool:
         return self.block == 1
 
+    @property
+    def saturates(self) -> bool:
+        """Are sums of two products of bytes cut off at 16 bits by the fastest instructions for them?"""
+        return self.machine == "x86_64" and not self.name.endswith("-vnni")
+
 
 _FAST = ("-O3",)
 
@@ -66,6 +71,22 @@ TARGETS = {
 }  # fmt: skip
 
 
+def _with_vnni(name: str, of: str, more: tuple[str, ...], note: str) -> None:
+    """A row like another for processors that also have instructions for products of bytes. more: what they are called."""
+    macro = f"__{more[0].upper()}__"
+    base = replace(TARGETS[of], macro=macro)
+    flags, zig = tuple(f"-m{each}" for each in more), "".join(f"+{each}" for each in more)
+    narrow = base.narrow and replace(
+        base.narrow, name=name, flags=(*base.narrow.flags, *flags), zig_cpu=base.zig_cpu + zig, macro=macro,
+        note=f"{note}, vectors of 8",
+    )  # fmt: skip
+    TARGETS[name] = replace(base, name=name, flags=(*base.flags, *flags), zig_cpu=base.zig_cpu + zig, note=note, narrow=narrow)
+
+
+_with_vnni("x86-64-v3-vnni", "x86-64-v3", ("avxvnni",), "AVX2 and AVX-VNNI")
+_with_vnni("x86-64-v4-vnni", "x86-64-v4", ("avx512vnni", "avx512vbmi"), "AVX-512 with VNNI")
+
+
 def names() -> list[str]:
     return ["native", *TARGETS]
 
@@ -79,12 +100,12 @@ def target(name: str) -> Target:
     return TARGETS[name]
 
 
+_V3, _V4 = {"avx2", "fma"}, {"avx512f", "avx512vl", "avx512dq", "avx512bw"}
 #: what /proc/cpuinfo must list
 _NEEDED = {
-    "x86-64-v3": {"avx2", "fma"},
-    "x86-64-v4": {"avx512f", "avx512vl", "avx512dq", "avx512bw"},
-    "riscv64-v": {"v"},
-}
+    "x86-64-v3": _V3, "x86-64-v3-vnni": {*_V3, "avx_vnni"}, "x86-64-v4": _V4,
+    "x86-64-v4-vnni": {*_V4, "avx512_vnni", "avx512vbmi"}, "riscv64-v": {"v"},
+}  # fmt: skip
 
 
 def runs_here(name: str) -> bool:
@@ -106,7 +127,7 @@ def _this_machine() -> Target:
     if here == "aarch64":
         return target("aarch64")
     if here == "x86_64":
-        for name in ("x86-64-v4", "x86-64-v3"):
+        for name in ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3"):
             if runs_here(name):
                 return target(name)
     return TARGETS["generic"]

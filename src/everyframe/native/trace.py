@@ -54,13 +54,14 @@ class Tracer:
         self.frames: dict[int, Frame] = {}
         self.made: dict[int, Frame] = {}
         self.tables: list[np.ndarray] = []
+        self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantised
         self.node: Node | None = None
         self.order = 0
         self._known: dict[tuple, Frame] = {}
 
-    def add(self, op: Op, shape: tuple[int, int, int]) -> Frame:
+    def add(self, op: Op, shape: tuple[int, int, int], quant: ir.Quant | None = None) -> Frame:
         """The frame that `op` makes."""
-        frame = Frame(len(self.frames), *shape, op, op.label)
+        frame = Frame(len(self.frames), *shape, op, op.label, quant or ir.carried_quant(op))
         self.frames[frame.number] = frame
         self.ops.append(op)
         self.made[id(op)] = frame
@@ -86,6 +87,18 @@ class Tracer:
     def of(self, plane: int) -> Frame:
         return self.frames[ir.split_plane(plane)[0]]
 
+    def plain(self, frame: Frame) -> Frame:
+        """The same values as float32."""
+        if frame.quant is None:
+            return frame
+        copy: list[ir.Step] = [("keep", (("in", 0),))]
+        return self.once(("plain", frame.number), lambda: self.add(ir.Map(*self.place(), [frame], copy), frame.shape))
+
+    def alike(self, frames: Sequence[Frame]) -> list[Frame]:
+        """The frames, as float32 unless all are quantised alike."""
+        fills = any(isinstance(frame.op, ir.Fill) for frame in frames)
+        return list(frames) if ir.common_quant(frames) and not fills else [self.plain(frame) for frame in frames]
+
     def used(self, planes: np.ndarray) -> dict[int, Frame]:
         return {n: self.frames[n] for n in ir.frame_numbers(planes)}
 
@@ -99,12 +112,15 @@ class Tracer:
             values = {self.of(p).op.value for p in row}  # type: ignore[attr-defined]
             if len(values) == 1:
                 return self.fill(values.pop(), shape)
-        planes = np.array(row)
+        used = list(self.used(row).values())
+        planes = ir.retarget(row, {old.number: new for old, new in zip(used, self.alike(used), strict=True)})
         return self.once(
             ("gather", planes.tobytes()), lambda: self.add(ir.Gather(*self.place(), planes, self.used(planes)), shape)
         )
 
     def select(self, condition: str, yes: Frame, no: Frame) -> Frame:
+        if not ir.common_quant((yes, no)):
+            yes, no = self.plain(yes), self.plain(no)
         key = ("select", condition, yes.number, no.number)
         return self.once(key, lambda: self.add(ir.Select(*self.place(), condition, yes, no), yes.shape))
 
@@ -132,14 +148,26 @@ def stack(made: np.ndarray, space: tuple[int, int] | None, axis: int = 1) -> Pla
 def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: object = "model") -> ir.Network:
     """`model` takes frames (N, C, H, W) and the states, or a clip (1, C, T, H, W); it must be folded.
 
+    A state that is read only to be quantised is kept quantised: that is known after a first pass.
     Raises ModelError for open shapes, UnsupportedOperator for what has no form in frames.
     """
+    from everyframe.native.lower_quantized import state_quants
+
+    network = _traced(model, states, where, {})
+    quants = state_quants(network)
+    return _traced(model, states, where, quants) if quants else network
+
+
+def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, quants: dict[int, ir.Quant]) -> ir.Network:
+    """quants: of states, by their slot."""
     from everyframe.native import lower_compute, lower_elementwise, lower_structure  # noqa: F401  (they fill the table)
+    from everyframe.native.lower_quantized import check_integers, levels, quantized
 
     graph, tracer = model.graph, Tracer()
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = _nodes(graph, constants)
     _check_operators(nodes)
+    check_integers(nodes)
     values: dict[str, Value] = dict(constants)
     inputs = {value.name: value for value in graph.input if value.name not in constants}
     slots: list[Frame] = []
@@ -159,7 +187,8 @@ def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: objec
         outer, space = _split_space(spec.shape)
         height, width = space or (1, 1)
         held = [
-            tracer.add(ir.StateIn(-1, name, len(slots) + i, spec.fill), (prod(outer[1:]), height, width)) for i in range(outer[0])
+            tracer.add(ir.StateIn(-1, name, n, spec.fill), (prod(outer[1:]), height, width), quants.get(n))
+            for n in range(len(slots), len(slots) + outer[0])
         ]
         values[name] = Planes(np.stack([frame.planes() for frame in held]).reshape(outer), space)
         slots += held
@@ -178,6 +207,8 @@ def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: objec
         given = [values[name] if name else None for name in node.inputs]
         if all(value is None or isinstance(value, np.ndarray) for value in given):
             values[node.outputs[0]] = _constant(node, given, model)
+            if node.op == "DequantizeLinear" and (found := levels(node, given)):
+                tracer.levels[node.outputs[0]] = found
             continue
         if node.op not in _TAKE_MERGED and any(isinstance(value, Planes) and value.merged for value in given):
             raise unsupported(node, "Height and width are one axis here; only reshapes and transposes know that.")
@@ -185,7 +216,12 @@ def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: objec
         for name, value in zip(node.outputs, result if isinstance(result, list) else [result], strict=False):
             values[name] = value
     tracer.node, tracer.order = None, len(nodes)
-    return _finish(tracer, states, graph, values, slots, counters, frame_shape, count, clip)
+    network = _finish(tracer, states, graph, values, slots, counters, frame_shape, count, clip)
+    network.slot_next = [
+        quantized(tracer, after, slot.quant) if slot.quant else tracer.plain(after)
+        for slot, after in zip(slots, network.slot_next, strict=True)
+    ]
+    return network
 
 
 def _finish(
@@ -214,7 +250,7 @@ def _finish(
     shape = logits.shape
     if logits.space not in (None, (1, 1)):  # an answer that is a picture
         logits = flattened(tracer, logits, (1, prod(shape)))
-    made = [tracer.frame(row, None) for row in logits.array.reshape(-1, logits.array.shape[-1])]
+    made = [tracer.plain(tracer.frame(row, None)) for row in logits.array.reshape(-1, logits.array.shape[-1])]
     return ir.Network(
         tracer.ops, tracer.made, tracer.frames, slots, slot_next, counters, counter_next, tracer.tables, made,
         frame_shape, count, clip, shape,

@@ -1,18 +1,39 @@
 /* -- copies ----------------------------------------------------------------------------------------------------------------- */
 
-/* How a frame lies: block channels side by side, row and plane in floats. */
+/* How a frame lies: block channels side by side, row and plane in values, size: bytes of one (4: float, 1: quantised). */
 typedef struct {
-    int32_t channels, height, width, block, row, plane;
+    int32_t channels, height, width, block, row, plane, size;
 } form;
 
 static inline int64_t value_at(const form *f, int32_t channel, int32_t y, int32_t x) {
     return (int64_t)(channel / f->block) * f->plane + (int64_t)y * f->row + (int64_t)x * f->block + channel % f->block;
 }
 
-/* A frame of the caller's, (C, H, W) with `stride` floats from channel to channel, into the arena. */
+static inline void put_value(void *out, int64_t to, float value, int32_t size) {
+    if (size == 1) ((uint8_t *)out)[to] = (uint8_t)value;
+    else ((float *)out)[to] = value;
+}
+
+/* `count` values from one frame to another of the same size; step: from value to value. */
+static inline void copy_values(void *out, int64_t to, int32_t out_step, const void *in, int64_t from, int32_t in_step, int32_t count,
+                               int32_t size) {
+    if (size == 1) {
+        uint8_t *o = (uint8_t *)out + to;
+        const uint8_t *i = (const uint8_t *)in + from;
+        for (int64_t x = 0; x < count; x++) o[x * out_step] = i[x * in_step];
+    } else {
+        float *o = (float *)out + to;
+        const float *i = (const float *)in + from;
+        for (int64_t x = 0; x < count; x++) o[x * out_step] = i[x * in_step];
+    }
+}
+
+/* A frame of the caller's, (C, H, W) with `stride` floats from channel to channel, into the arena.
+   Bytes are round(value * inverse) + zero. */
 typedef struct {
     form out;
     int64_t stride;
+    float inverse, zero;
 } import_layer;
 
 static void import(const job *j, int part, int parts) {
@@ -23,7 +44,13 @@ static void import(const job *j, int part, int parts) {
         const int32_t channel = line / f->height, y = line % f->height;
         const float *in = j->in[0] + channel * k->stride + (int64_t)y * f->width;
         float *out = j->out + value_at(f, channel, y, 0);
-        if (f->block == 1) memcpy(out, in, (size_t)f->width * sizeof(float));
+        if (f->size == 1) {
+            uint8_t *bytes = (uint8_t *)j->out + value_at(f, channel, y, 0);
+            for (int32_t x = 0; x < f->width; x++) {
+                const float scaled = MIN(255.0f - k->zero, MAX(-k->zero, in[x] * k->inverse));
+                bytes[(int64_t)x * f->block] = (uint8_t)(int32_t)(rintf(scaled) + k->zero);
+            }
+        } else if (f->block == 1) memcpy(out, in, (size_t)f->width * sizeof(float));
         else
             for (int32_t x = 0; x < f->width; x++) out[(int64_t)x * f->block] = in[x];
     }

@@ -7,6 +7,5 @@ static void flatten(const job *j, int part, int parts) {
     const form *f = &((const flatten_layer *)j->layer)->in;
     for (int32_t c = begin(f->channels, part, parts); c < begin(f->channels, part + 1, parts); c++)
         for (int32_t y = 0; y < f->height; y++)
-            for (int32_t x = 0; x < f->width; x++)
-                j->out[((int64_t)c * f->height + y) * f->width + x] = j->in[0][value_at(f, c, y, x)];
+            copy_values(j->out, ((int64_t)c * f->height + y) * f->width, 1, j->in[0], value_at(f, c, y, 0), f->block, f->width, f->size);
 }

@@ -13,9 +13,8 @@ static void gather(const job *j, int part, int parts) {
         const int32_t first = line / k->out.height * block, y = line % k->out.height;
         for (int32_t c = first; c < MIN(first + block, k->out.channels); c++) {
             const form *f = &k->in[table[2 * c]];
-            float *out = j->out + value_at(&k->out, c, y, 0);
-            const float *row = j->in[table[2 * c]] + value_at(f, table[2 * c + 1], y, 0);
-            for (int32_t x = 0; x < k->out.width; x++) out[(int64_t)x * block] = row[(int64_t)x * f->block];
+            copy_values(j->out, value_at(&k->out, c, y, 0), block, j->in[table[2 * c]], value_at(f, table[2 * c + 1], y, 0),
+                        f->block, k->out.width, k->out.size);
         }
     }
 }

@@ -21,5 +21,5 @@ static void keep(ef_stream *s, const float *const *next) {
 static void fill(float *out, const form *f, float value) {
     for (int32_t c = 0; c < f->channels; c++)
         for (int32_t y = 0; y < f->height; y++)
-            for (int32_t x = 0; x < f->width; x++) out[value_at(f, c, y, x)] = value;
+            for (int32_t x = 0; x < f->width; x++) put_value(out, value_at(f, c, y, x), value, f->size);
 }

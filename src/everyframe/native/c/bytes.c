@@ -1,0 +1,66 @@
+/* -- bytes ------------------------------------------------------------------------------------------------------------------ */
+
+/* Quantised frames: VL channels of a position are VL bytes; byte q stands for the value (q - zero) * scale. */
+#if VL > 1
+typedef uint8_t vb __attribute__((vector_size(VL)));
+/* Compilers take these conversions apart, so they are spelt out. narrowed: the lowest byte of each lane. */
+#if VL == 16 && defined(__AVX512F__)
+static inline vi load_whole(const uint8_t *p) { return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+static inline void store_narrowed(uint8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x)); }
+#elif VL == 8 && defined(__AVX2__)
+static inline vi load_whole(const uint8_t *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+static inline void store_narrowed(uint8_t *p, vi x) {
+    const vi first = {0x0c080400, -1, -1, -1, 0x0c080400, -1, -1, -1}, order = {0, 4, 0, 0, 0, 0, 0, 0};
+    const __m256i packed = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, (__m256i)first), (__m256i)order);
+    _mm_storel_epi64((__m128i *)p, _mm256_castsi256_si128(packed));
+}
+#elif VL == 4 && defined(__ARM_NEON)
+static inline vi load_whole(const uint8_t *p) {
+    const uint8x8_t bytes = vreinterpret_u8_u32(vld1_dup_u32((const uint32_t *)p));
+    return (vi)vmovl_u16(vget_low_u16(vmovl_u8(bytes)));
+}
+static inline void store_narrowed(uint8_t *p, vi x) {
+    const uint16x4_t half = vmovn_u32((uint32x4_t)x);
+    vst1_lane_u32((uint32_t *)p, vreinterpret_u32_u8(vmovn_u16(vcombine_u16(half, half))), 0);
+}
+#else
+static inline vi load_whole(const uint8_t *p) { return __builtin_convertvector(*(const vb *)p, vi); }
+static inline void store_narrowed(uint8_t *p, vi x) { *(vb *)p = __builtin_convertvector(x, vb); }
+#endif
+static inline vf load_bytes(const uint8_t *p) { return __builtin_convertvector(load_whole(p), vf); }
+#if VL == 16 && defined(__SSE2__)
+static inline vb larger(vb a, vb b) { return (vb)_mm_max_epu8((__m128i)a, (__m128i)b); }
+#else
+static inline vb larger(vb a, vb b) { return (a & (vb)(a > b)) | (b & ~(vb)(a > b)); }
+#endif
+static inline vi ints_of(const int32_t *p) { return *(const vi *)p; }
+static inline vi isplat(int32_t x) { return (vi){0} + x; }
+static inline vf values_of(vi x) { return __builtin_convertvector(x, vf); }
+#else
+typedef int32_t vi;
+static inline vf load_bytes(const uint8_t *p) { return (float)*p; }
+#endif
+
+/* Added to a number between -2**22 and 2**22, its low bits are the nearest integer, ties to even. */
+#define ROUNDING 12582912.0f
+static inline vf rounded(vf x) { return (x + splat(ROUNDING)) - splat(ROUNDING); }
+
+/* x: already between -zero and 255 - zero. */
+#if VL > 1
+static inline vi whole(vf x) { return (vi)(x + splat(ROUNDING)) - isplat(0x4b400000); }
+static inline void store_bytes(uint8_t *p, vf x, vi zero) {
+    store_narrowed(p, (vi)(x + splat(ROUNDING)) + zero);
+}
+#else
+static inline vi whole(vf x) { return (int32_t)lrintf(x); }
+static inline void store_bytes(uint8_t *p, vf x, vi zero) { *p = (uint8_t)(whole(x) + zero); }
+#endif
+
+/* The nearest value that a byte can stand for. */
+static inline vf v_grid(vf x, vf scale, vf inverse, vf zero) {
+    return rounded(vmin(splat(255.0f) - zero, vmax(-zero, x * inverse))) * scale;
+}
+static inline float on_grid(float x, float scale, float low, float high) {
+    const float made = rintf(x / scale) * scale;
+    return made < low ? low : made > high ? high : made;
+}

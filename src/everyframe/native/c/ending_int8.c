@@ -1,0 +1,107 @@
+/* -- from sums of integers to what is stored --------------------------------------------------------------------------------- */
+
+/* value = sum * scale + bias, residual, activation, limits; then bytes if packed. direct: these are numbers of steps of the result
+   already, and the limits those of a byte. zero: of what the convolution reads. */
+typedef struct {
+    int32_t zero, packed, direct, out_zero, rest_packed, activation, residual_last;
+    uint32_t scale, bias;
+    float low, high, inverse, rest_scale, rest_zero;
+} ending;
+
+/* rest: the residual's VL channels, or NULL. */
+static inline vf ended(const ending *e, vf x, const void *rest) {
+    const vf added = rest ? ((e->rest_packed ? load_bytes(rest) : load(rest)) - splat(e->rest_zero)) * splat(e->rest_scale) : splat(0.0f);
+    if (rest && !e->residual_last) x += added;
+    if (e->activation) x = activate(e->activation, x);
+    x = vmin(splat(e->high), vmax(splat(e->low), x));
+    if (rest && e->residual_last) x += added;
+    if (e->packed && !e->direct)
+        x = vmin(splat(255.0f - (float)e->out_zero), vmax(splat(-(float)e->out_zero), x * splat(e->inverse)));
+    return x;
+}
+
+/* at: values from the beginning of `out`. */
+static inline void put(const ending *e, void *out, int64_t at, vf x) {
+#if VL > 1
+    if (e->packed) store_bytes((uint8_t *)out + at, x, isplat(e->out_zero));
+#else
+    if (e->packed) store_bytes((uint8_t *)out + at, x, e->out_zero);
+#endif
+    else store((float *)out + at, x);
+}
+
+/* A place in a frame of bytes or floats. */
+static inline void *beyond(const void *frame, int64_t values, int32_t packed) {
+    return (uint8_t *)frame + (packed ? values : 4 * values);
+}
+
+#if VL > 1
+/* -- products of bytes ------------------------------------------------------------------------------------------------------- */
+
+/* dot: each of VL lanes holds four bytes without sign (x) and four with (w); their products are added to the lane's sum. dot_wide is
+   exact for all weights, dot where no two neighbours of w sum to more than 128. Both take x - INPUT_BIAS. */
+#if VL == 16 && defined(__AVX512VNNI__)
+#define INPUT_BIAS 0
+static inline vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
+#define dot_wide dot
+static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
+#elif VL == 16 && defined(__AVX512BW__)
+#define INPUT_BIAS 0
+static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)_mm512_madd_epi16((__m512i)x, (__m512i)w); }
+static inline vi dot(vi sum, vi x, vi w) {
+    return add_product(sum, (vi)_mm512_maddubs_epi16((__m512i)x, (__m512i)w), (vi)_mm512_set1_epi16(1));
+}
+static inline vi dot_wide(vi sum, vi x, vi w) {
+    const vi even = (vi)_mm512_srai_epi16(_mm512_slli_epi16((__m512i)w, 8), 8), odd = (vi)_mm512_srai_epi16((__m512i)w, 8);
+    sum = add_product(sum, x & isplat(0x00ff00ff), even);
+    return add_product(sum, (vi)_mm512_srli_epi16((__m512i)x, 8), odd);
+}
+#elif VL == 8 && ((defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__))
+#define INPUT_BIAS 0
+#ifdef __AVXVNNI__
+#define VNNI(name) _mm256_##name##_avx_epi32
+#else
+#define VNNI(name) _mm256_##name##_epi32
+#endif
+static inline vi dot(vi sum, vi x, vi w) { return (vi)VNNI(dpbusd)((__m256i)sum, (__m256i)x, (__m256i)w); }
+#define dot_wide dot
+static inline vi add_product(vi sum, vi x, vi w) { return (vi)VNNI(dpwssd)((__m256i)sum, (__m256i)x, (__m256i)w); }
+#elif VL == 8 && defined(__AVX2__)
+#define INPUT_BIAS 0
+static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
+static inline vi dot(vi sum, vi x, vi w) {
+    return add_product(sum, (vi)_mm256_maddubs_epi16((__m256i)x, (__m256i)w), (vi)_mm256_set1_epi16(1));
+}
+static inline vi dot_wide(vi sum, vi x, vi w) {
+    const vi even = (vi)_mm256_srai_epi16(_mm256_slli_epi16((__m256i)w, 8), 8), odd = (vi)_mm256_srai_epi16((__m256i)w, 8);
+    sum = add_product(sum, x & isplat(0x00ff00ff), even);
+    return add_product(sum, (vi)_mm256_srli_epi16((__m256i)x, 8), odd);
+}
+#elif VL == 4 && defined(__ARM_FEATURE_MATMUL_INT8)
+#define INPUT_BIAS 0
+static inline vi dot(vi sum, vi x, vi w) { return (vi)vusdotq_s32((int32x4_t)sum, (uint8x16_t)x, (int8x16_t)w); }
+#define dot_wide dot
+static inline vi add_product(vi sum, vi x, vi w) { return sum + x * w; }
+#elif VL == 4 && defined(__ARM_NEON) && defined(__aarch64__)
+#define INPUT_BIAS 128 /* bytes become signed */
+static inline vi dot(vi sum, vi x, vi w) {
+    const int8x16_t a = (int8x16_t)(x ^ isplat((int32_t)0x80808080)), b = (int8x16_t)w;
+#ifdef __ARM_FEATURE_DOTPROD
+    return (vi)vdotq_s32((int32x4_t)sum, a, b);
+#else
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b))), high = vpaddlq_s16(vmull_high_s8(a, b));
+    return sum + (vi)vpaddq_s32(low, high);
+#endif
+}
+#define dot_wide dot
+static inline vi add_product(vi sum, vi x, vi w) { return sum + x * w; }
+#else
+#define INPUT_BIAS 0
+static inline vi dot(vi sum, vi x, vi w) {
+    for (int i = 0; i < 4; i++) sum += ((x >> (8 * i)) & 255) * ((w << (24 - 8 * i)) >> 24);
+    return sum;
+}
+#define dot_wide dot
+static inline vi add_product(vi sum, vi x, vi w) { return sum + x * w; }
+#endif
+#endif

@@ -1,0 +1,237 @@
+"""Convolutions of bytes as tables: entries of four input channels, which one instruction multiplies and adds.
+
+As in `pack`, except that an entry is an offset to four channels of a position (four bytes side by side) and 4 weights for each
+output channel; an entry whose weights are all zero does not exist. What stands in for a value of zero is the byte `zero`, also in
+the borders: what it adds to each sum is known beforehand and taken off where sums begin, for missing frames (time padding), too.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from everyframe.native import ir
+from everyframe.native.ir import Conv, Frame, Quant
+
+if TYPE_CHECKING:
+    from everyframe.native.pack import Layer, Packer
+
+_LANES = 4
+#: the sum of two products that 16 bits hold for every byte: 128 * 255 < 2**15
+_SAFE_PAIR = 128
+
+
+def quant_of(op: Conv) -> Quant:
+    if op.quant is None:
+        raise TypeError("this convolution is not computed in integers")
+    return op.quant
+
+
+def pack(packer: Packer, layer: Layer, out: Frame) -> None:
+    """Fills the layer's fields. out: a frame that it makes."""
+    if packer.target.scalar:
+        _pack_scalar(packer, layer)
+    elif layer.op.depthwise:
+        _pack_depthwise(packer, layer)
+    else:
+        _pack_table(packer, layer)
+    layer.fields["ending"] = _ending(packer, layer, out)
+
+
+def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
+    """From sums to what is stored: value = sum * scale + bias, residual, activation, limits, and bytes if `packed`.
+
+    All in steps of the result where nothing but scaling stands between, else in values with a last multiplication.
+    """
+    op, act, rest = layer.op, layer.op.activation, layer.op.residual
+    source = quant_of(op)
+    last = bool(rest and op.residual_last)
+    direct = out.quant is not None and act.name == "none" and not last
+    unit = np.float32(out.quant.scale if direct and out.quant else 1)
+    channels = op.taps[0].weight.shape[0]
+    scale = np.zeros(-(-channels // packer.target.block) * packer.target.block, np.float32)
+    bias = np.zeros_like(scale)
+    scale[:channels] = np.float32(source.scale) * op.taps[0].scale / unit  # type: ignore[operator]
+    bias[:channels] = 0 if op.bias is None else op.bias / unit
+    low, high = float(act.low / unit), float(act.high / unit)
+    zero = out.quant.zero if out.quant else 0
+    if direct:
+        low, high = max(low, -zero), min(high, 255 - zero)
+    rest_scale = (rest.quant.scale if rest and rest.quant else 1) / unit
+    return {
+        "zero": source.zero, "scale": packer.blob.add(scale), "bias": packer.blob.add(bias),
+        "low": low, "high": high, "packed": int(out.quant is not None), "direct": int(direct or not out.quant),
+        "out_zero": zero, "inverse": out.quant.inverse if out.quant else 1.0,
+        "rest_packed": int(bool(rest and rest.quant)), "rest_scale": float(rest_scale),
+        "rest_zero": float(rest.quant.zero) if rest and rest.quant else 0.0,
+    }  # fmt: skip
+
+
+def _bytes(packer: Packer, array: np.ndarray) -> int:
+    """Puts int8 values into the weights; returns the offset in words."""
+    flat = np.zeros(-(-max(array.size, 1) // 4) * 4, np.int8)
+    flat[: array.size] = array.ravel()
+    return packer.blob.add(flat.view(np.int32))
+
+
+def _integers(tap: ir.Tap) -> np.ndarray:
+    if tap.integers is None:
+        raise TypeError("this weight was not quantised")
+    return tap.integers
+
+
+def _pack_scalar(packer: Packer, layer: Layer) -> None:
+    """Kernels as ONNX has them."""
+    op = layer.op
+    taps, (cout, _, kh, kw) = op.taps, op.taps[0].weight.shape
+    cin = max(tap.weight.shape[1] for tap in taps)
+    wide = max(len(source) for source, _ in layer.cells)
+    weights = np.zeros((len(taps), cout, cin, kh, kw), np.int8)
+    cells = np.full((2, len(taps), wide), -1, np.int32)
+    for t, (tap, (sources, channels)) in enumerate(zip(taps, layer.cells, strict=True)):
+        weights[t, :, : tap.weight.shape[1]] = tap.integers
+        cells[0, t, : len(sources)], cells[1, t, : len(sources)] = sources, channels
+    layer.macs = weights.size * layer.out.height * layer.out.width
+    layer.fields = {
+        "taps": len(taps), "out_channels": cout, "in_channels": wide, "per_group": cin, "kernel_h": kh, "kernel_w": kw,
+        "stride_h": op.strides[0], "stride_w": op.strides[1], "pad_h": op.pads[0], "pad_w": op.pads[1],
+        "dilation_h": op.dilations[0], "dilation_w": op.dilations[1], "out_h": layer.out.height, "out_w": layer.out.width,
+        "in_h": layer.forms[0].height if layer.forms else 1, "in_w": layer.forms[0].width if layer.forms else 1,
+        "weights": _bytes(packer, weights), "source": packer.blob.add(cells[0]), "channel": packer.blob.add(cells[1]),
+    }  # fmt: skip
+
+
+def _pack_depthwise(packer: Packer, layer: Layer) -> None:
+    op, block = layer.op, packer.target.block
+    (channels, _, kh, kw), blocks = op.taps[0].weight.shape, layer.out.blocks
+    used = [tap for tap, (source, _) in zip(op.taps, layer.cells, strict=True) if int(source[0]) >= 0]
+    padded = np.zeros((len(used), blocks * block, kh * kw), np.int32)
+    for i, tap in enumerate(used):
+        padded[i, :channels] = _integers(tap).reshape(channels, kh * kw)
+    (down, along), (top, left) = op.dilations, op.pads
+    offsets = [[form.offset(0, y * down - top, x * along - left) for y in range(kh) for x in range(kw)] for form in layer.forms]
+    strides = [[form.plane, form.row * op.strides[0]] for form in layer.forms]
+    square = kw == 3 and op.strides[1] == 1 and along == 1
+    if square:  # rows of three, as the four bytes of a lane: for a position and for the next one
+        rows = padded.reshape(len(used), blocks, block, kh, 3)
+        weights = np.zeros((blocks, len(used), kh, 2, block, 4), np.int8)
+        for shift in range(2):
+            weights[:, :, :, shift, :, shift : shift + 3] = rows.transpose(1, 0, 3, 2, 4)
+        place = _bytes(packer, weights)
+        offsets = [row[::3] for row in offsets]
+    else:
+        place = packer.blob.add(padded.reshape(len(used), blocks, block, kh * kw).transpose(1, 0, 3, 2))
+    layer.macs = channels * kh * kw * len(used) * layer.out.height * layer.out.width
+    layer.fields = {
+        "sources": len(used), "taps": kh if square else kh * kw, "blocks": blocks, "rows": layer.out.height,
+        "columns": layer.out.width, "step": op.strides[1] * block, "rows_of_three": int(square), "weights": place,
+        "sums": packer.blob.add(padded.sum(2, dtype=np.int32)), "offsets": packer.blob.add(np.array(offsets, np.int32)),
+        "strides": packer.blob.add(np.array(strides, np.int32)),
+    }  # fmt: skip
+
+
+def _pack_table(packer: Packer, layer: Layer) -> None:
+    op, block, out = layer.op, packer.target.block, layer.out
+    cout = op.taps[0].weight.shape[0]
+    offsets, entries, starts = _entries(layer)
+    padded = np.zeros((len(offsets), out.blocks * block, _LANES), np.int8)
+    padded[:, :cout] = entries
+    groups, kept = _groups(packer, padded, out.blocks)
+    positions = out.height * out.width
+    channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
+    layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * _LANES * positions
+    whole = max(1, len(offsets) * out.blocks)
+    layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / whole
+    shared = all(keep.all() for keep in kept)  # all groups read the same offsets in the same order
+    rows: list[list[int]] = []
+    bounds: list[np.ndarray] = []
+    tables: list[np.ndarray] = []
+    packed: list[np.ndarray] = []
+    place = table = 0
+    for (first, count), keep in zip(groups, kept, strict=True):
+        here = np.flatnonzero(keep)
+        source = np.searchsorted(starts, here, "right") - 1
+        risky = _risky(padded[here, first * block : (first + count) * block]) & packer.target.saturates
+        shared &= not risky.any()
+        here, key = (part[np.lexsort((risky, source))] for part in (here, 2 * source + risky))
+        bounds.append(np.searchsorted(key, np.arange(2 * len(layer.forms) + 1)))
+        rows.append([count, first, place, 0 if shared else table])
+        packed.append(padded[here, first * block : (first + count) * block].ravel())
+        place += packed[-1].size
+        if not shared or not tables:
+            tables.append(offsets[here])
+            table += len(here)
+    sums = [padded[a:b].sum((0, 2), dtype=np.int32) for a, b in pairwise(starts)]
+    layer.fields = {
+        "sources": len(layer.forms), "groups": len(groups), "positions": positions,
+        "out_block": out.plane, "residual_block": layer.residual.plane if layer.residual else 0,
+        "group_rows": packer.blob.add(np.array(rows, np.int32)), "bounds": packer.blob.add(np.array(bounds, np.int32)),
+        "offsets": packer.blob.add(np.concatenate(tables).astype(np.int32) if tables else np.zeros(1, np.int32)),
+        "weights": packer.blob.once(("weights", layer.number), lambda: _words(packed)),
+        "sums": packer.blob.add(np.array(sums, np.int32).reshape(len(layer.forms), -1)),
+        "at": packer.positions(out, out, (1, 1), (0, 0)),
+        "residual_at": packer.positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
+        "in_at": tuple(packer.positions(form, out, op.strides, op.pads) for form in layer.forms) or (0,),
+    }  # fmt: skip
+
+
+def _risky(entries: np.ndarray) -> np.ndarray:
+    """Entries (n, channels, 4) in which two neighbours may add up to more than 16 bits hold."""
+    pairs = entries.astype(np.int16).reshape(len(entries), entries.shape[1] * 2, 2)
+    most = [np.maximum(sign * pairs, 0).sum(2).max(1, initial=0) for sign in (1, -1)]
+    return np.maximum(*most) > _SAFE_PAIR
+
+
+def _words(packed: list[np.ndarray]) -> np.ndarray:
+    made = np.concatenate(packed) if packed else np.zeros(0, np.int8)
+    return np.pad(made, (0, -made.size % 4 or 4 * (not made.size))).view(np.int32)
+
+
+def _entries(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offsets, weights (entries, Cout, 4) and where each source begins, with the end."""
+    op = layer.op
+    cout, _, kh, kw = op.taps[0].weight.shape
+    places = [(y * op.dilations[0], x * op.dilations[1]) for y in range(kh) for x in range(kw)]
+    offsets: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
+    starts = [0]
+    for (source, channel), tap in zip(layer.cells, op.taps, strict=True):
+        kernel = np.concatenate([_integers(tap), np.zeros((cout, 1, kh, kw), np.int8)], 1)  # the last is what -1 finds
+        for s in dict.fromkeys(source[source >= 0].tolist()):
+            form = layer.forms[s]
+            cells = _cells(np.flatnonzero(source == s), channel)
+            lanes = np.array([n for _, n in cells]).reshape(-1, _LANES)  # (cells, 4): input channels of the kernel
+            offsets.append(np.array([form.offset(first, y, x) for first, _ in cells for y, x in places], np.int64))
+            weights.append(kernel[:, lanes].transpose(1, 3, 4, 0, 2).reshape(-1, cout, _LANES))
+            starts.append(starts[-1] + len(offsets[-1]))
+    if not offsets:
+        return np.zeros(0, np.int64), np.zeros((0, cout, _LANES), np.int8), np.array([0])
+    return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
+
+
+def _cells(here: np.ndarray, channel: np.ndarray) -> list[tuple[int, list[int]]]:
+    """Input channels `here`, four by four as they lie in their frame: first channel there, and which is in each lane (-1: none).
+    One that is read twice comes in two cells."""
+    cells: dict[tuple[int, int], list[int]] = {}
+    seen: dict[int, int] = {}
+    for n in here.tolist():
+        c = int(channel[n])
+        again = seen[c] = seen.get(c, -1) + 1
+        cells.setdefault((c // _LANES, again), [-1] * _LANES)[c % _LANES] = n
+    return [(group * _LANES, lanes) for (group, _), lanes in sorted(cells.items())]
+
+
+def _groups(packer: Packer, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
+    """Groups of blocks (first, count) that one kernel computes, and which entries each has. Arithmetic bounds the kernels of any
+    height, so the cheapest are those that skip most; taller ones, which read fewer tables, where they skip as much."""
+    filled = (weights != 0).reshape(len(weights), blocks, -1).max(2, initial=False)  # (entries, blocks)
+    best: tuple[float, list, list] | None = None
+    for plan in packer.splits(blocks):
+        kept = [filled[:, first : first + count].any(1) for first, count in plan]
+        cost = sum(float(keep.sum()) * (count + 0.05) for (_, count), keep in zip(plan, kept, strict=True))
+        if best is None or cost < best[0]:
+            best = (cost, plan, kept)
+    _, plan, kept = best or (0.0, [], [])
+    return plan, kept

@@ -1,0 +1,339 @@
+"""Quantised networks (QDQ), compiled for every processor that runs here, against onnxruntime computing the same in float32.
+
+Answers are divided by the step of their scale: they may differ by one step where a value lies between two, and hardly ever do.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from everyframe.errors import UnsupportedOperator
+from everyframe.native.build import link
+from everyframe.native.generate import generate
+from everyframe.native.library import Library
+from everyframe.native.target import runs_here, target
+from everyframe.program.contract import StateSpec
+from native.emulated import FOREIGN, emulator, program
+from native.operators import CPUS, QUICK, Sketch, reference, sanitized
+
+ALL_CPUS = [*CPUS, *(name for name in ("x86-64-v3-vnni", "x86-64-v4-vnni") if runs_here(name))]
+#: share of the values that are the same byte
+SAME = 0.995
+
+
+class Quantised(Sketch):
+    """A sketch with quantisation."""
+
+    def grid(self, tensor: str, scale: float, zero: int, kind: Any = np.uint8) -> str:
+        """A QuantizeLinear and its DequantizeLinear."""
+        numbers = self.constant(scale), self.constant(zero, kind)
+        return self.op("DequantizeLinear", self.op("QuantizeLinear", tensor, *numbers), *numbers)
+
+    def weight(self, integers: np.ndarray, scale: Any, axis: int = 0) -> str:
+        return self.op("DequantizeLinear", self.constant(integers, integers.dtype), self.constant(scale), axis=axis)
+
+    def random_weight(self, *shape: int, bits: int = 8, per_channel: bool = True, zero: np.ndarray | None = None) -> str:
+        most = 2 ** (bits - 1) - 1
+        integers = self.rng.integers(-most, most + 1, shape).astype(np.int8)
+        integers = integers if zero is None else np.where(zero, np.int8(0), integers)
+        scale = self.rng.uniform(0.5, 1.5, shape[0] if per_channel else ()) / most / np.sqrt(np.prod(shape[1:]))
+        return self.weight(integers, scale)
+
+    def steps(self, tensor: str, scale: float) -> None:
+        """Adds a tensor to the answer, in steps."""
+        self.answer(self.op("Mul", tensor, self.constant(1 / scale)))
+
+
+def agree(sketch: Sketch, folder: Path, cpu: str, same: float = SAME) -> None:
+    """Compiled code and onnxruntime, on noise: no value is more than one step away, and `same` of them none."""
+    model = sketch.model()
+    frames = np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
+    wanted = reference(model, frames)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, _, fitting = generate(model, (), target(cpu), where="sketch")
+    stream = Library(link(source, fitting, model, folder / f"{cpu}.so", QUICK)).start(threads=2)
+    got = stream.step(frames)
+    stream.close()
+    compare(got, wanted, same)
+
+
+def compare(got: np.ndarray, wanted: np.ndarray, same: float = SAME) -> None:
+    difference = np.abs(got - wanted)
+    assert difference.max() <= 1.01
+    assert (difference < 0.01).mean() >= same
+
+
+THEN = ("", "", "Relu", "Clip", "HardSwish", "Sigmoid", "silu", "residual", "relu+residual", "float residual")
+
+
+@st.composite
+def convolutions(draw: Any) -> dict[str, Any]:
+    """A shape and some convolutions over it: odd channels, any stride, dilation, padding, groups, zeros and kinds of integers."""
+    channels = draw(st.sampled_from([1, 2, 3, 4, 8, 13, 16, 24, 33]))
+    size = draw(st.sampled_from([(1, 1), (5, 1), (6, 7), (7, 13), (9, 8)]))
+    layers = []
+    for _ in range(4):
+        kernel = draw(st.sampled_from([(1, 1), (3, 3), (3, 3), (5, 3), (2, 4), (1, 3)]))
+        dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2)]))
+        pads = draw(st.tuples(*[st.integers(0, 3)] * 4))
+        reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+        if any(n + a + b <= r for n, a, b, r in zip(size, pads[:2], pads[2:], reach, strict=True)):
+            kernel, dilation = (1, 1), (1, 1)
+        groups = draw(st.sampled_from([1, 1, 1, channels, channels, *(g for g in (2, 3, 4) if channels % g == 0)]))
+        layers.append({
+            "kernel": kernel, "dilation": dilation, "pads": pads, "groups": groups,
+            "strides": draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 2), (3, 1)])),
+            "out": channels if groups == channels else groups * draw(st.sampled_from([1, 5, 8, 17, 40])),
+            "zeros": draw(st.booleans()), "bias": draw(st.sampled_from(["", "float", "int32"])),
+            "then": draw(st.sampled_from(THEN)),
+            "bits": draw(st.sampled_from([7, 8])), "per_channel": draw(st.booleans()),
+            "kind": draw(st.sampled_from([np.uint8, np.int8])), "zero": draw(st.integers(0, 127)), "bytes": draw(st.booleans()),
+        })  # fmt: skip
+    return {"channels": channels, "size": size, "layers": layers}
+
+
+def _network(case: dict[str, Any]) -> Quantised:
+    sketch = Quantised((1, case["channels"], *case["size"]))
+    for layer in case["layers"]:
+        scale, zero, kind = 0.031, layer["zero"], layer["kind"]
+        x = sketch.grid("frames", scale, zero, kind)
+        shape = (layer["out"], case["channels"] // layer["groups"], *layer["kernel"])
+        pruned = None
+        if layer["zeros"]:  # kernel groups of 16 output and 4 input channels
+            cells = (-(-shape[0] // 16), -(-shape[1] // 4), *shape[2:])
+            pruned = (sketch.rng.random(cells) < 0.7).repeat(16, 0).repeat(4, 1)[: shape[0], : shape[1]]
+        inputs = [x, sketch.random_weight(*shape, bits=layer["bits"], per_channel=layer["per_channel"], zero=pruned)]
+        if layer["bias"] == "float":
+            inputs.append(sketch.normal(layer["out"]))
+        elif layer["bias"]:
+            inputs.append(sketch.weight(sketch.rng.integers(-9999, 9999, layer["out"]).astype(np.int32), 1e-4))
+        attrs = {"kernel_shape": layer["kernel"], "strides": layer["strides"], "pads": layer["pads"],
+                 "dilations": layer["dilation"], "group": layer["groups"]}  # fmt: skip
+        made, then = sketch.op("Conv", *inputs, **attrs), layer["then"]
+        if then == "Clip":
+            made = sketch.op("Clip", made, sketch.constant(-0.5), sketch.constant(1.5))
+        elif then == "silu":
+            made = sketch.op("Mul", made, sketch.op("Sigmoid", made))
+        elif "residual" in then:
+            other = sketch.op("Abs", sketch.op("Conv", "frames", sketch.normal(*shape), **attrs))
+            other = other if "float" in then else sketch.grid(other, 0.1, 3)
+            made = sketch.op("Relu", made) if "relu" in then else made
+            made = sketch.op("Relu", sketch.op("Add", other, made))
+        elif then:
+            made = sketch.op(then, made)
+        sketch.steps(sketch.grid(made, 0.027, zero // 2 + 20, kind) if layer["bytes"] else made, 0.027)
+    return sketch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_convolutions_of_bytes(cpu: str) -> None:
+    @settings(max_examples=5)
+    @given(convolutions())
+    def run(case: dict[str, Any]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            agree(_network(case), Path(folder), cpu, same=0.98)
+
+    run()
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_time_padding_of_bytes(cpu: str, tmp_path: Path) -> None:
+    """Missing frames count as zeros, whose byte is not 0; whole, grouped and depthwise."""
+    sketch = Quantised((1, 8, 4, 5, 6))
+    x = sketch.grid("frames", 0.03, 101)
+    for kernel, strides, pads, group in (
+        ((3, 3, 3), (1, 1, 1), (1,) * 6, 1), ((3, 3, 3), (1, 2, 2), (1,) * 6, 8), ((3, 3, 3), (1, 1, 1), (1,) * 6, 8),
+        ((3, 1, 1), (2, 1, 1), (2, 0, 0, 1, 0, 0), 2), ((2, 1, 1), (1, 1, 1), (3, 0, 0, 2, 0, 0), 8),
+    ):  # fmt: skip
+        weight = sketch.random_weight(8, 8 // group, *kernel)
+        made = sketch.op("Conv", x, weight, sketch.normal(8), kernel_shape=kernel, strides=strides, pads=pads, group=group)
+        sketch.steps(sketch.grid(made, 0.025, 90), 0.025)
+    agree(sketch, tmp_path, cpu)
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_extreme_bytes(cpu: str, tmp_path: Path) -> None:
+    """Sums of the largest products, which 16 bits do not hold."""
+    sketch = Quantised((1, 16, 4, 4))
+    x = sketch.grid(sketch.op("Add", sketch.op("Abs", "frames"), sketch.constant(9.0)), 0.01, 0)  # 255 everywhere
+    for integers in (127, -128, 64):
+        for group, channels in ((1, 16), (16, 1)):
+            weight = sketch.weight(np.full((16, channels, 3, 3), integers, np.int8), 1e-4)
+            made = sketch.op("Conv", x, weight, pads=[1] * 4, group=group)
+            sketch.steps(made, 0.01)
+    agree(sketch, tmp_path, cpu)
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_everything_else_of_bytes(cpu: str, tmp_path: Path) -> None:
+    """Operators that compute with bytes, move them, or read them as floats."""
+    sketch = Quantised((2, 12, 6, 5))
+
+    def ints(*values: int) -> str:
+        return sketch.constant(values, np.int64)
+
+    a, b = sketch.grid("frames", 0.03, 120), sketch.grid(sketch.op("Relu", "frames"), 0.02, 7, np.int8)
+    gate = sketch.op("Sigmoid", sketch.grid(sketch.op("GlobalAveragePool", a), 0.01, 99))
+    for made in (
+        sketch.op("Add", a, b), sketch.op("Mul", a, gate),
+        sketch.op("HardSwish", a), sketch.op("MaxPool", a, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0]),
+        sketch.op("AveragePool", b, kernel_shape=[2, 2]), sketch.op("AveragePool", a, kernel_shape=[3, 3], pads=[1] * 4),
+        sketch.op("Concat", a, b, "frames", axis=1), sketch.op("ReduceMean", b, ints(2, 3), keepdims=1),
+        sketch.op("GlobalMaxPool", a), sketch.op("Pad", a, ints(0, 0, 1, 2, 0, 1, 0, 1), sketch.constant(0.0)),
+        sketch.op("Pad", a, ints(0, 0, 1, 0, 0, 0, 0, 1), sketch.constant(0.5)),  # which no byte stands for
+        sketch.op("Slice", a, ints(1, 0), ints(5, 5), ints(2, 3), ints(2, 1)),
+    ):  # fmt: skip
+        sketch.steps(sketch.grid(made, 0.04, 100), 0.04)
+    shuffled = sketch.op("Transpose", sketch.op("Reshape", a, ints(2, 3, 4, 6, 5)), perm=[0, 2, 1, 3, 4])
+    shuffled = sketch.op("Reshape", shuffled, ints(2, 12, 6, 5))
+    part = sketch.op("Slice", a, ints(3), ints(11), ints(1), ints(2))  # channels 3, 5, 7, 9
+    twice = sketch.op("Concat", part, part, axis=1)
+    mixed = sketch.op("Concat", part, sketch.op("Slice", b, ints(0), ints(4), ints(1)), axis=1)  # of two scales
+    for tensor, channels in ((shuffled, 12), (part, 4), (twice, 8), (mixed, 8)):
+        for group in (1, channels):
+            made = sketch.op("Conv", tensor, sketch.random_weight(channels, channels // group, 3, 3), pads=[1] * 4, group=group)
+            sketch.steps(sketch.grid(made, 0.02, 128), 0.02)
+    flat = sketch.op("Flatten", a)
+    rows = sketch.op("ReduceMean", a, ints(2, 3), keepdims=0)
+    for tensor, size in ((flat, 360), (sketch.grid(rows, 0.01, 128), 12)):
+        made = sketch.op("Gemm", tensor, sketch.random_weight(9, size), sketch.normal(9), transB=1)
+        sketch.steps(sketch.grid(made, 0.03, 99), 0.03)
+        turned = sketch.weight(sketch.rng.integers(-127, 128, (size, 5)).astype(np.int8), np.full(5, 1e-3), axis=1)
+        sketch.steps(sketch.grid(sketch.op("MatMul", tensor, turned), 0.03, 99), 0.03)
+    sketch.steps(a, 0.03)
+    agree(sketch, tmp_path, cpu)
+
+
+def step_network() -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
+    """A convolution over this and the last frame, and one over frames three steps apart whose scales differ."""
+    sketch = Quantised((1, 5, 6, 7))
+    x = sketch.grid("frames", 0.03, 110)
+    last = sketch.grid("state.a", 0.03, 110)
+    made = sketch.op("Conv", sketch.op("Concat", last, x, axis=1), sketch.random_weight(8, 10, 3, 3), pads=[1] * 4)
+    sketch.steps(sketch.grid(made, 0.02, 128), 0.02)
+    old = sketch.op("Conv", sketch.grid("state.c", 0.02, 90), sketch.random_weight(5, 5, 3, 3), pads=[1] * 4)
+    sketch.steps(sketch.grid(sketch.op("Add", old, sketch.grid("state.b", 0.05, 100)), 0.05, 128), 0.05)
+    outputs = {"new.a": x, "new.b": "frames", "new.c": "state.b"}
+    for name, tensor in outputs.items():
+        sketch.nodes.append(helper.make_node("Identity", [tensor], [name]))
+    model = sketch.model()
+    for name in outputs:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 5, 6, 7]))
+        model.graph.input.append(helper.make_tensor_value_info(f"state.{name[-1]}", TensorProto.FLOAT, [1, 5, 6, 7]))
+    specs = tuple(StateSpec(input=f"state.{n}", output=f"new.{n}", shape=(1, 5, 6, 7), fill=0.7) for n in "abc")
+    return model, specs
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_states_of_bytes(cpu: str, tmp_path: Path) -> None:
+    """A state that is read only to be quantised is kept as bytes; one that is read in two ways is not."""
+    import onnxruntime
+
+    model, specs = step_network()
+    source, layout, fitting = generate(model, specs, target(cpu))
+    sizes = [form.size for form in (layout.forms[number] for number in layout.pool_of)]
+    assert {1, 4} <= set(sizes)
+    stream = Library(link(source, fitting, model, tmp_path / "step.so", QUICK)).start(threads=1)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    held = {spec.input: np.full(spec.shape, spec.fill, np.float32) for spec in specs}
+    noise = np.random.default_rng(0)
+    for _ in range(5):
+        frames = noise.standard_normal((1, 5, 6, 7), np.float32)
+        wanted, *new = session.run(["logits", *(spec.output for spec in specs)], {"frames": frames, **held})
+        held = {spec.input: value for spec, value in zip(specs, new, strict=True)}
+        compare(stream.step(frames), np.asarray(wanted))
+    stream.close()
+
+
+def test_bytes_take_a_quarter_of_the_memory() -> None:
+    sketch, floats = Quantised((1, 64, 24, 24)), Sketch((1, 64, 24, 24))
+    made = sketch.grid("frames", 0.03, 100)
+    for _ in range(3):
+        made = sketch.grid(sketch.op("Conv", made, sketch.random_weight(64, 64, 3, 3), pads=[1] * 4), 0.03, 100)
+    sketch.answer(sketch.op("GlobalAveragePool", made))
+    made = floats.op("Relu", "frames")
+    for _ in range(3):
+        made = floats.op("Conv", made, floats.normal(64, 64, 3, 3), pads=[1] * 4)
+    floats.answer(floats.op("GlobalAveragePool", made))
+    words = [generate(one.model(), (), target("x86-64-v3"))[1].peak_floats for one in (sketch, floats)]
+    assert words[0] < 0.3 * words[1]
+
+
+@pytest.mark.parametrize("cpu", [cpu for cpu in ALL_CPUS if cpu != "generic"])
+def test_zeros_of_bytes_cost_nothing(cpu: str) -> None:
+    """Kernel groups of 16 output and 4 input channels."""
+    sketch = Quantised((1, 32, 6, 6))
+    keep = np.zeros(4 * 8 * 9, bool)
+    keep[sketch.rng.permutation(len(keep))[:96]] = True
+    keep = keep.reshape(4, 8, 3, 3).repeat(16, 0).repeat(4, 1)
+    x = sketch.grid("frames", 0.03, 100)
+    sketch.answer(sketch.op("Conv", x, sketch.random_weight(64, 32, 3, 3, zero=~keep), pads=[1] * 4))
+    assert generate(sketch.model(), (), target(cpu))[0].macs == 96 * 64 * 36
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ("wide", "8 bits"), ("computed", "quantised integers"), ("other scale", "another scale"),
+    ("per channel", "one constant scale"),
+])  # fmt: skip
+def test_what_is_refused(change: str, words: str) -> None:
+    sketch = Quantised((1, 3, 4, 4))
+    scale = sketch.constant([0.1, 0.2, 0.3] if change == "per channel" else 0.1)
+    zero = sketch.constant([0, 0, 0] if change == "per channel" else 0, np.uint16 if change == "wide" else np.uint8)
+    made = sketch.op("QuantizeLinear", "frames", scale, zero, axis=1)
+    if change == "computed":
+        made = sketch.op("Clip", made, sketch.constant(2, np.uint8), sketch.constant(9, np.uint8))
+    scale = sketch.constant(0.2) if change == "other scale" else scale
+    sketch.answer(sketch.op("DequantizeLinear", made, scale, zero, axis=1))
+    with pytest.raises(UnsupportedOperator, match=words):
+        generate(sketch.model(), (), target("generic"))
+
+
+ALL = (test_time_padding_of_bytes, test_everything_else_of_bytes)
+#: processors that are emulated, with the instructions that each kernel uses
+ELSEWHERE = (
+    ("aarch64", ""), ("aarch64", "-march=armv8.2-a+dotprod"), ("aarch64", "-march=armv8.2-a+i8mm"), ("riscv64-v", ""),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cpu", "flag"), ELSEWHERE)
+@pytest.mark.parametrize("test", (*ALL, test_extreme_bytes), ids=lambda test: test.__name__.removeprefix("test_"))
+def test_bytes_elsewhere(
+    test: Callable[[str, Path], None], cpu: str, flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cpu not in FOREIGN:
+        pytest.skip("the tests above run it")
+    if flag and "-L" in emulator(cpu):
+        pytest.skip("zig calls instructions otherwise")
+
+    def emulated(sketch: Sketch, folder: Path, cpu: str) -> None:
+        model, frames = sketch.model(), np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
+        made = program(model, (), cpu, folder, ("-O1", *filter(None, [flag])))
+        compare(made.run(frames[None], threads=2)[0], reference(model, frames))
+
+    monkeypatch.setattr(sys.modules[__name__], "agree", emulated)
+    test(cpu, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+@pytest.mark.parametrize("test", ALL, ids=lambda test: test.__name__.removeprefix("test_"))
+def test_sanitizers_find_nothing_in_bytes(
+    test: Callable[[str, Path], None], cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "agree", lambda sketch, folder, cpu: sanitized(sketch, folder, cpu))
+    test(cpu, tmp_path)
