@@ -222,9 +222,14 @@ class Calls:
         c, h, w = self.network.input_shape
         count = self.network.input_count
         start, stride = (op.index * h * w, count * h * w) if self.network.clip else (op.index * c * h * w, h * w)
-        name = self.text.structure("import_layer", {
-            "out": self.layout.forms[frame.number], "stride": stride, **_stored(frame),
-        })
+        name = self.text.structure(
+            "import_layer",
+            {
+                "out": self.layout.forms[frame.number],
+                "stride": stride,
+                **_stored(frame),
+            },
+        )
         self._call("import", name, frame, [f"frames + {start}"], frame.floats)
 
     def _gather(self, op: ir.Gather, frame: Frame) -> None:

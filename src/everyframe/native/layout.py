@@ -101,7 +101,6 @@ class Layout:
     state_floats: int = 0
     peak_floats: int = 0  # of the part that is shared by lifetime
 
-
     def borders(self) -> list[tuple[int, int, int]]:
         """(start, words, byte) of all regions whose borders are not zeros."""
         made = [(pool.start, pool.count * pool.form.floats, pool.form) for pool in self.pools]

@@ -91,8 +91,11 @@ def conv(tracer: Tracer, node: Node, values: list) -> Value:
         edge = np.full(whole.shape[2], tracer.fill(0.0, (1, *x.space)).planes()[0])  # type: ignore[misc]
         tap_list = [
             ir.Tap(
-                dense[:, :, k] if dims == 3 else dense, (node.inputs[1], k), edge if time is None else whole[n, time],
-                integers[:, :, k] if integers is not None and dims == 3 else integers, scale,
+                dense[:, :, k] if dims == 3 else dense,
+                (node.inputs[1], k),
+                edge if time is None else whole[n, time],
+                integers[:, :, k] if integers is not None and dims == 3 else integers,
+                scale,
             )
             for k, time in zip(range(taps), times, strict=True)
         ]

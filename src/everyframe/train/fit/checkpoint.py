@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,38 +11,21 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from everyframe.errors import OutputError, WeightsError
+from everyframe.errors import WeightsError
+from everyframe.program.contract import write_bytes
 
 NAME = "checkpoint.pt"
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replaces a file as a whole; what was there before stays if there is no room. Raises OutputError."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            "The run folder cannot be written.", where=path, got=error.strerror,
-            hint="make room; `--resume` goes on from the last checkpoint, which is kept",
-        ) from None  # fmt: skip
-
-
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    write(path, save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
+    write_bytes(save({key: value.detach().cpu().contiguous() for key, value in state.items()}), path)
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    import io
-
+    """Raises OutputError where there is no room; the checkpoint before it is still there then."""
     data = io.BytesIO()
     torch.save(state, data)
-    write(folder / NAME, data.getvalue())
+    write_bytes(data.getvalue(), folder / NAME)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -24,8 +24,8 @@ import tomli_w
 
 from everyframe import __version__
 from everyframe.errors import OutputError, UsageError
+from everyframe.program.contract import write_bytes
 from everyframe.train import recipe as recipes
-from everyframe.train.fit import checkpoint
 from everyframe.train.schema import ClipRecipe
 
 
@@ -46,7 +46,7 @@ class Run:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
     def write_epochs(self, rows: list[dict[str, Any]]) -> None:
-        checkpoint.write(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode(), self.path / "metrics.jsonl")
 
 
 def as_toml(recipe: ClipRecipe) -> str:
@@ -64,9 +64,9 @@ def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> Run:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError("The run folder cannot be made.", where=path, got=error.strerror) from None
-    checkpoint.write(path / "labels.txt", "".join(f"{label}\n" for label in labels).encode())
-    checkpoint.write(path / "environment.json", json.dumps(environment(), indent=1).encode())
-    checkpoint.write(path / "recipe.toml", as_toml(recipe).encode())
+    write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
+    write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")
+    write_bytes(as_toml(recipe).encode(), path / "recipe.toml")
     return Run(path, recipe, labels)
 
 
