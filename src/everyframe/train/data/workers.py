@@ -99,7 +99,8 @@ class Pool(Generic[Task, Result]):
             "A worker process died.",
             where=", ".join(str(self.name(task)) for task in begun),
             got=f"it was killed or crashed while it worked on one of these {len(begun)}",
-            hint="if memory ran out, use fewer workers (data.workers); if it happens again at the same clip, take that clip out",
+            hint="if memory ran out, use fewer workers (data.workers); if it happens again at the same clip, take that clip out; "
+            'a script that trains must do so under `if __name__ == "__main__":`, because workers import it',
         )
 
 
