@@ -59,7 +59,7 @@ def relative(got: Any, expected: Any) -> float:
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 
 
-def quick_export(net: Any, frames: int, size: int) -> Any:
+def quick_export(net: Any, frames: int, size: int, channels: int = 3) -> Any:
     """The clip model by torch's older exporter, many times faster than the one that `everyframe export` uses.
 
     Good for covering many networks; it writes other graphs (Identity, Constant and Shape chains), which conversion folds.
@@ -73,7 +73,7 @@ def quick_export(net: Any, frames: int, size: int) -> Any:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated, and says so
-        clip = torch.randn(1, 3, frames, size, size)
+        clip = torch.randn(1, channels, frames, size, size)
         names = {"input_names": ["clip"], "output_names": ["logits"]}
         torch.onnx.export(net, (clip,), buffer, dynamo=False, opset_version=17, **names)
     return onnx.load_from_string(buffer.getvalue())

@@ -121,7 +121,7 @@ def test_networks_stream_from_the_command_line(
 def test_every_network_streams(name: str) -> None:
     frames, size = shape(name)
     net = randomise(models.create(name, num_classes=10, frames=frames, size=size), seed=1)
-    made = convert(quick_export(net, frames, size))
+    made = convert(quick_export(net, frames, size, models.describe(name).preprocess.channels))
     assert verify(made) <= TOLERANCE
     meta = made.metadata
     _as_on_the_card(name, meta.hop, meta.delay, meta.receptive_field)
