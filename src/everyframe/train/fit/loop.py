@@ -51,7 +51,7 @@ def launch(recipe: ClipRecipe) -> Fabric:
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces what the recipe says already
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the recipe says already
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(
         accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
