@@ -1,14 +1,12 @@
-"""How an evaluation on labelled videos is shown: a bar while it runs, tables at the end."""
+"""How an evaluation on labelled videos is shown."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from everyframe.cli.show import console
@@ -18,23 +16,6 @@ if TYPE_CHECKING:
     from everyframe.train.score.result import Condition, Score
 
 ROWS = 40  # of the table of classes; the files have all
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[int, int], None]]:
-    """Called with (videos done, of so many): a bar on stderr, nothing where that is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    stderr = Console(stderr=True)
-    if not stderr.is_terminal:
-        yield lambda done, total: None
-        return
-    columns = (
-        TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=stderr, transient=True) as shown:
-        task = shown.add_task("videos", total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 def show(result: Result, output: Path | None) -> None:

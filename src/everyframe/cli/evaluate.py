@@ -90,6 +90,7 @@ def command(
     from everyframe.bench.machine import describe
     from everyframe.cli import accuracy
     from everyframe.cli.show import read_labels
+    from everyframe.runtime.progress import bar
     from everyframe.train.score import evaluate, open_pair, report
     from everyframe.train.score.match import read_map
     from everyframe.train.score.source import collection
@@ -102,7 +103,7 @@ def command(
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
     pair = open_pair(model, engine=engine, threads=threads, labels=names, rate=rate)
     controls = [name for name, wanted in (("reversed", reverse), ("shuffled", shuffle), ("frozen", freeze_frame)) if wanted]
-    with accuracy.progress() as update:
+    with bar("videos") as update:
         result = evaluate(
             pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
             seed=seed, limit=limit, workers=workers, label_map=renamed, data=str(data), progress=update,

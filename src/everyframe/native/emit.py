@@ -125,8 +125,10 @@ class Emitter:
         made = [f"CONV_TILE({r}, {h}, {q}, {step}, {spans})" for _, (step, spans), r, h, q in every]
         rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{step}_{spans}," for n, (step, spans), r, h, q in every]
         top, most = max(runs), max(runs.values())
-        table = f"static void (*const conv_tiles[{len(kinds)}][2][{top + 1}][{most + 1}])" \
-                "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
+        table = (
+            f"static void (*const conv_tiles[{len(kinds)}][2][{top + 1}][{most + 1}])"
+            "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
+        )
         wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
         return "\n".join([*made, "", table, *rows, "};", wide, ""])
 

@@ -24,7 +24,7 @@ def fitted(recipe: ClipRecipe, collection: Collection) -> ClipRecipe:
     tall = median(header.height / header.width for header in found)
     size = tuple(8 * round(SHORT_SIDE * side / 8) for side in (max(1.0, tall), max(1.0, 1 / tall)))
     fps = min([FPS, *(header.fps for header in found if header.fps)])
-    length = median(header.seconds * fps if header.seconds else header.frames for header in found)
+    length = median(header.sampled(fps) for header in found)
     frames = min(max(round(length), FRAMES[0]), FRAMES[1])
     model = recipe.model.model_copy(update={"frames": recipe.model.frames or frames, "size": recipe.model.size or size})
     given = recipe.preprocess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from everyframe.errors import UsageError
 from everyframe.program.contract import Preprocess
 
 KINETICS_400, KINETICS_600, UCF_101, JESTER = 400, 600, 101, 27
@@ -13,6 +14,16 @@ IMAGENET: Stats = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 KINETICS_TORCHVISION: Stats = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 PYTORCHVIDEO: Stats = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 MINUS_ONE_TO_ONE: Stats = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def check_width(name: str, width: float, limits: tuple[float, float], published: tuple[float, ...] = ()) -> None:
+    """Raises UsageError for a width multiplier that the family is not made for."""
+    least, most = limits
+    if not least <= width <= most:
+        raise UsageError(
+            "This width multiplier is out of range.", where=name, expected=f"{least:g} to {most:g}", got=width,
+            hint=f"the published widths are {', '.join(map(str, published))}" if published else None,
+        )  # fmt: skip
 
 
 def crop(size: int, short: int | tuple[int, int], stats: Stats, **more: object) -> Preprocess:

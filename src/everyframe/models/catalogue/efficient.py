@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from everyframe.errors import UsageError
-from everyframe.models.catalogue.common import KINETICS_600, crop
+from everyframe.models.catalogue.common import KINETICS_600, check_width, crop
 from everyframe.models.registry import Entry, register, register_pattern
 
 PAPER = "Resource Efficient 3D CNNs, Kopuklu et al., ICCVW 2019"
@@ -51,15 +50,8 @@ class Widths:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def entry(self, width: float) -> Entry:
-        name, (least, most) = f"{self.name}_{width}x", self.limits
-        if not least <= width <= most:
-            raise UsageError(
-                "This width multiplier is out of range.",
-                where=name,
-                expected=f"{least:g} to {most:g}",
-                got=width,
-                hint=f"the published widths are {', '.join(map(str, self.published))}",
-            )
+        name = f"{self.name}_{width}x"
+        check_width(name, width, self.limits, self.published)
         return entry(name, self.build, "classifier.1", self.note, options={"width": width}, **self.more)
 
     def register(self) -> None:

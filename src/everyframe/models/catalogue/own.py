@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from everyframe.errors import UsageError
-from everyframe.models.catalogue.common import IMAGENET, crop
+from everyframe.models.catalogue.common import IMAGENET, check_width, crop
 from everyframe.models.registry import Entry, register, register_pattern
 from everyframe.program.contract import Preprocess
 
@@ -12,8 +11,7 @@ EARLY_WIDTHS = (0.5, 1.0)
 
 def early3d_mobilenet(width: float) -> Entry:
     name = f"early3d_mobilenet_{width}x"
-    if not 0.1 <= width <= 4:
-        raise UsageError("This width multiplier is out of range.", where=name, expected="0.1 to 4", got=width)
+    check_width(name, width, (0.1, 4))
     return Entry(
         name=name,
         build="everyframe.models.families.early3d:EarlyMobileNet",
@@ -35,8 +33,7 @@ register_pattern(r"early3d_mobilenet_(\d+(?:\.\d+)?)x", lambda match: early3d_mo
 
 def motionnet(width: float) -> Entry:
     name = f"motionnet_{width}x"
-    if not 0.25 <= width <= 4:
-        raise UsageError("This width multiplier is out of range.", where=name, expected="0.25 to 4", got=width)
+    check_width(name, width, (0.25, 4))
     return Entry(
         name=name,
         build="everyframe.models.families.motion:MotionNet",

@@ -48,6 +48,10 @@ class Header:
     def seconds(self) -> float | None:
         return self.frames / self.fps if self.fps else None
 
+    def sampled(self, fps: float | None, every_n: int | None = None) -> float:
+        """How many frames a network sees that samples at `fps`, or every n-th frame."""
+        return self.seconds * fps if fps and self.seconds else self.frames / (every_n or 1)
+
 
 @dataclass(frozen=True)
 class Leak:

@@ -67,10 +67,7 @@ def deployed(trained: Trained, run: Run, collection: Collection) -> Preprocess:
     given, sampling = trained.preprocess, run.recipe.sampling
     stride: float = sampling.stride
     if sampling.kind == "segments":
-        every = given.sample_every_n or 1
-        lengths = [
-            h.seconds * given.fps if given.fps and h.seconds else h.frames / every for h in glance(collection.splits["train"])
-        ]
+        lengths = [header.sampled(given.fps, given.sample_every_n) for header in glance(collection.splits["train"])]
         stride = max(1.0, median(lengths) / trained.made.frames)
     if stride == 1:
         return given

@@ -121,7 +121,7 @@ class Loop:
 
     def fit(self, minutes: float | None = None) -> bool:
         """Trains to the end and says whether it was reached. minutes: end by the clock if that is earlier; the schedule
-        follows whichever is further. Ctrl-C: the last whole epoch counts, and True is not said.
+        follows whichever is further. Ctrl-C: False, what has been validated counts; KeyboardInterrupt before that.
         """
         began, before = time.monotonic(), self.at.seconds
         share = (lambda: (self.at.seconds - before) / (minutes * 60)) if minutes else (lambda: 0.0)
@@ -139,6 +139,8 @@ class Loop:
                     self.at.seconds = clock()
                     self.save()
             except KeyboardInterrupt:
+                if not self.at.rows:  # nothing has been validated, so there is nothing to finish
+                    raise
                 return False
         return True
 
