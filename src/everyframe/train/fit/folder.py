@@ -54,7 +54,7 @@ def as_toml(recipe: ClipRecipe) -> str:
     return tomli_w.dumps(recipe.model_dump(exclude_unset=True, exclude_none=True, mode="json"))
 
 
-def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> Run:
+def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> None:
     """Makes the folder. Raises UsageError where another training lies in it."""
     if (path / "recipe.toml").exists():
         raise UsageError(
@@ -67,7 +67,6 @@ def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> Run:
     write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
     write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")
     write_bytes(as_toml(recipe).encode(), path / "recipe.toml")
-    return Run(path, recipe, labels)
 
 
 def read(path: Path) -> Run:

@@ -92,18 +92,17 @@ class Loop:
 
     # -- from and to the run folder
 
-    def resume(self) -> bool:
-        """Goes on where the last checkpoint was written; False if there is none."""
+    def resume(self) -> None:
+        """Goes on where the last checkpoint was written, or begins if there is none."""
         state = checkpoint.load_checkpoint(self.run.path)
         if state is None:
-            return False
+            return
         self.net.module.load_state_dict(state["net"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.at = Position(**state["at"])
-        return True
 
     def save(self) -> None:
         if self.fabric.is_global_zero:
