@@ -30,8 +30,8 @@ def command(
     import json
 
     from everyframe.cli.show import console
-    from everyframe.hardware import load_profile
     from everyframe.hardware import fix as write
+    from everyframe.hardware import load_profile
     from everyframe.hardware.profile import resolve
     from everyframe.runtime.program import BUILTIN
     from everyframe.runtime.progress import status
@@ -120,21 +120,25 @@ def _show(out: Any, name: str, plan: Plan) -> None:
 
 
 def _table(out: Any, findings: Any) -> None:
-    """One line for findings that differ in their node only."""
+    """One line for findings that differ in their node only, with the origins below."""
     from rich.table import Table
+    from rich.text import Text
 
     groups: dict[tuple, list] = {}
     for finding in findings:
         groups.setdefault((finding.op, finding.why, finding.mend, finding.origin), []).append(finding)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("node", "what does not fit", "mended by", "says who"):
+    origins = list(dict.fromkeys(origin for *_, origin in groups))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    for title in ("node", "what does not fit", "mended by", ""):
         table.add_column(title, overflow="fold")
     for (op, why, mend, origin), found in groups.items():
         first = found[0]
         node = " ".join(part for part in (op, first.node, f"({first.place})" if first.place else "") if part) or "the model"
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        table.add_row(node + more, why, mend or "-", origin)
+        table.add_row(*(Text(cell) for cell in (node + more, why, mend or "nothing", f"[{origins.index(origin) + 1}]")))
     out.print(table, markup=False)
+    for number, origin in enumerate(origins, 1):
+        out.print(f"  [{number}] {origin}", markup=False, soft_wrap=True)
 
 
 def _summary(out: Any, names: tuple[str, ...], plans: list[Plan]) -> None:

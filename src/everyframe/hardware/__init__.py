@@ -8,7 +8,7 @@ asks for) -> `check` (what does not fit, and why) -> `rewrites/` (one file a rew
 from __future__ import annotations
 
 from everyframe.hardware.check import Finding, Report, check
-from everyframe.hardware.fix import Fixed, fix, plan
+from everyframe.hardware.fix import Fixed, Plan, fix, plan
 from everyframe.hardware.profile import Profile, load_profile, targets
 
-__all__ = ["Finding", "Fixed", "Profile", "Report", "check", "fix", "load_profile", "plan", "targets"]
+__all__ = ["Finding", "Fixed", "Plan", "Profile", "Report", "check", "fix", "load_profile", "plan", "targets"]

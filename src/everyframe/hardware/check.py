@@ -75,9 +75,9 @@ def _whole(model: onnx.ModelProto, seen: View, profile: Profile) -> Iterator[Fin
         if not profile.engine:
             yield Finding("operator", domain, "", "", f"operators of {domain}, which are not ONNX", "the ONNX standard")
     if profile.inputs:
-        for value in seen.inputs:
-            if why := _value(value, profile.inputs):
-                yield Finding("input", "", value.name, "", why, profile.inputs.origin)
+        for entering in seen.inputs:
+            if why := _value(entering, profile.inputs):
+                yield Finding("input", "", entering.name, "", why, profile.inputs.origin)
     if profile.outputs and not profile.outputs.allows(len(seen.outputs)):
         yield Finding("output", "", "", "", f"{len(seen.outputs)} outputs; it takes {profile.outputs}", profile.outputs.origin)
     if profile.states and not profile.states.through:
@@ -113,7 +113,7 @@ def ring(entering: str, leaving: str, made: dict[str, onnx.NodeProto]) -> onnx.N
 def _value(value: Value, limit: Tensors) -> str | None:
     shape = "x".join("?" if n is None else str(n) for n in value.shape) or "scalar"
     if limit.ranks and len(value.shape) not in limit.ranks:
-        return f"{shape} has {len(value.shape)} axes; it takes {_or(limit.ranks)}"
+        return f"{shape} has {len(value.shape)} axes; it takes {_ranks(limit.ranks)}"
     if limit.batch and value.shape and (value.shape[0] is None or not limit.batch.allows(value.shape[0])):
         return f"the first axis of {shape} is {value.shape[0]}; it takes {limit.batch}"
     if limit.types and value.type not in limit.types:
@@ -141,7 +141,7 @@ def _node(node: Node, entries: tuple[Entry, ...], profile: Profile, seen: View) 
 def _problems(node: Node, entry: Entry, profile: Profile) -> Iterator[tuple[str, str]]:
     ranks = entry.ranks or (profile.tensors.ranks if profile.tensors else None)
     if ranks and (wrong := [rank for rank in node.ranks if rank > max(ranks) or (entry.ranks and rank not in ranks)]):
-        yield "rank", f"{node.op} on {wrong[0]} axes; it takes {_or(ranks)}"
+        yield "rank", f"{node.op} on {wrong[0]} axes; it takes {_ranks(ranks)}"
     if entry.axes is not None and node.axes not in entry.axes:
         got = "axes that are computed" if node.axes is None else f"axes {_list(node.axes)}"
         yield "axes", f"{node.op} over {got}; it takes {_or([_list(axes) for axes in entry.axes])}"
@@ -154,7 +154,7 @@ def _problems(node: Node, entry: Entry, profile: Profile) -> Iterator[tuple[str,
 
 def _allowed(value: Any, allowed: Span | tuple[int | str, ...]) -> bool:
     numbers = value if isinstance(value, list | tuple) else [value]
-    plain = [n.decode() if isinstance(n, bytes) else n for n in numbers]
+    plain: list[Any] = [n.decode() if isinstance(n, bytes) else n for n in numbers]
     return all(allowed.allows(n) if isinstance(allowed, Span) else n in allowed for n in plain)
 
 
@@ -166,6 +166,10 @@ def _list(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode()
     return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _ranks(ranks: tuple[int, ...]) -> str:
+    return f"up to {max(ranks)}" if len(ranks) > 2 else _or(ranks)
 
 
 def _or(values: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import onnx
 
@@ -22,7 +23,7 @@ def entries(profile: Profile) -> dict[str, tuple[Entry, ...]]:
     """Operator -> its entries."""
     if profile.engine is not None:
         entry = Entry(ops=OPERATORS[profile.engine](), source=f"{profile.title}: its own code")
-        return {op: (entry,) for op in entry.ops}
+        return dict.fromkeys(entry.ops, (entry,))
     return {op: profile.entries(op) for op in {op for entry in profile.operators for op in entry.ops}}
 
 
@@ -61,7 +62,8 @@ def _onnxruntime_operators() -> tuple[str, ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kernels = {k.op_name for k in state.get_all_opkernel_def() if k.provider == "CPUExecutionProvider"}
-    composed = {s.name for s in onnx.defs.get_all_schemas() if s.has_function or s.has_context_dependent_function}
+    schemas: Any = onnx.defs.get_all_schemas()
+    composed = {s.name for s in schemas if s.has_function or s.has_context_dependent_function}
     return tuple(sorted(kernels | composed))
 
 

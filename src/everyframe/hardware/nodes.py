@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -102,6 +103,7 @@ def view(model: onnx.ModelProto) -> View:
     graph = model.graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer if prod(t.dims) <= _SMALL}
     shapes = {t.name: tuple(t.dims) for t in graph.initializer} | _shapes(model)
+    named = Counter(proto.name for proto in graph.node)
     fixed, nodes = {t.name for t in graph.initializer}, []
     for i, proto in enumerate(graph.node):
         attrs = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
@@ -115,16 +117,17 @@ def view(model: onnx.ModelProto) -> View:
             fixed.update(proto.output)
             continue
         nodes.append(Node(
-            proto, proto.name or proto.output[0], f"{i + 1} of {len(graph.node)}",
+            proto, proto.name if proto.name and named[proto.name] == 1 else proto.output[0], f"{i + 1} of {len(graph.node)}",
             tuple(shapes.get(name) if name else () for name in proto.input), shapes.get(proto.output[0]),
             {k: constants[name] for k, name in enumerate(proto.input) if name in constants},
             tuple(k for k, name in enumerate(proto.input) if name and name not in fixed), attrs,
         ))  # fmt: skip
     weights = {t.name for t in graph.initializer}
     opsets = {o.domain: o.version for o in model.opset_import}
+    domains = {node.domain for node in graph.node} - {"", "ai.onnx"}
     return View(
         nodes, [_value(v) for v in graph.input if v.name not in weights], [_value(v) for v in graph.output],
-        opsets.get("", opsets.get("ai.onnx", 1)), model.ir_version, tuple(sorted({n.domain for n in graph.node} - {"", "ai.onnx"})),
+        opsets.get("", opsets.get("ai.onnx", 1)), model.ir_version, tuple(sorted(domains)),
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Limit(_Sourced, Span): ...
 
 
 class Tensors(_Sourced):
-    """ranks: axes that tensors may have. batch: first axis of every input. types: element types of inputs, as numpy names them."""
+    """ranks: axes that tensors may have. batch: first axis of inputs. types: element types of inputs, as numpy names them."""
 
     ranks: tuple[int, ...] | None = None
     batch: Span | None = None
@@ -152,7 +152,6 @@ def parse(text: str, where: Path | str) -> Profile:
 
 def _keys(place: list[str]) -> list[str]:
     """The keys that exist at a place of the schema."""
-    nested: dict[str, Any] = {
-        "opset": Limit, "ir": Limit, "outputs": Limit, "inputs": Tensors, "tensors": Tensors, "states": States, "operators": Entry,
-    }  # fmt: skip
+    limits: dict[str, Any] = {"opset": Limit, "ir": Limit, "outputs": Limit}
+    nested = {**limits, "inputs": Tensors, "tensors": Tensors, "states": States, "operators": Entry}
     return list((nested.get(place[0], Span) if place else Profile).model_fields)

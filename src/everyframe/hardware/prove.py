@@ -108,7 +108,7 @@ def _inputs(model: onnx.ModelProto) -> Iterator[tuple[str, list[dict[str, np.nda
 def _noise(rng: np.random.Generator, shape: list[int], dtype: np.dtype) -> np.ndarray:
     if np.issubdtype(dtype, np.floating):
         return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2 if dtype == bool else 256, shape).astype(dtype)
+    return rng.integers(0, 2 if dtype.kind == "b" else 256, shape).astype(dtype)
 
 
 def _frames_of(metadata: Metadata | None, shape: list[int], runs: int) -> list[np.ndarray] | None:

@@ -4,6 +4,8 @@ compare with.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx.reference
@@ -41,7 +43,7 @@ class ReferenceRun:
         job = self.network.job
         names = [job.logits, *(spec.output for spec in job.states.heads)]
         try:
-            found = self.network.evaluator.run(names, {job.frames: frames, **self.state})
+            found: Any = self.network.evaluator.run(names, {job.frames: frames, **self.state})
         except Exception as error:
             raise EngineError("The reference evaluator failed to run the model.", where=job.where, got=str(error)) from None
         self.state = next_states(job.states.specs, self.state, dict(zip(names, found, strict=True)))

@@ -45,7 +45,7 @@ def _by_variants(variants: tuple[Build, ...]) -> Callable[[onnx.ModelProto, Prof
         left, done = {finding.node for finding in findings}, 0
         changed = model
         for variant in variants:
-            candidate, new = exchanged(changed, lambda node, v=variant: v if node.name in left else None)  # type: ignore[misc]
+            candidate, new = exchanged(changed, dict.fromkeys(left, variant).get)
             wrong = {finding.node for finding in check(candidate, profile).findings}
             if new and not new & wrong:
                 remaining = left & wrong

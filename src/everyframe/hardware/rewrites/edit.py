@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ class Part:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def emit(self, op: str, *inputs: str, **attrs: object) -> str:
+    def emit(self, op: str, *inputs: str, **attrs: Any) -> str:
         name = f"{self.node.name}::{op.lower()}.{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attrs))
         return name
@@ -43,12 +44,12 @@ class Part:
 Build = Callable[[Node, Part], str | None]
 
 
-def exchanged(model: onnx.ModelProto, build: Callable[[Node], Build | None]) -> tuple[onnx.ModelProto, set[str]]:
-    """A copy in which every node that `build` has something for is exchanged, and the names of the new nodes."""
+def exchanged(model: onnx.ModelProto, build: Callable[[str], Build | None]) -> tuple[onnx.ModelProto, set[str]]:
+    """A copy in which every node that `build` has something for, by its name, is exchanged, and the names of the new nodes."""
     seen = view(model)
     parts: dict[str, tuple[Part, str]] = {}  # the old node's first output -> what is there instead
     for node in seen.nodes:
-        maker, part = build(node), Part(node, seen.opset)
+        maker, part = build(node.name), Part(node, seen.opset)
         if maker is not None and (made := maker(node, part)) is not None:
             parts[node.proto.output[0]] = part, made
     changed = onnx.ModelProto()

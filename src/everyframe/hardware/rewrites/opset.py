@@ -14,12 +14,9 @@ from typing import Any
 
 import onnx
 
-from everyframe.hardware.nodes import Node
+from everyframe.hardware.nodes import Node, view
 from everyframe.hardware.rewrites import activations
-from everyframe.hardware.rewrites.edit import Part, exchanged
-
-#: IR version that came with an opset
-_IR = ((9, 4), (10, 5), (11, 6), (14, 7), (18, 8), (20, 9), (22, 10), (23, 11))
+from everyframe.hardware.rewrites.edit import Build, Part, exchanged
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def _clip(node: Node, part: Part, target: int) -> str | None:
     """Bounds were attributes before opset 11."""
     if target >= 11:
         return _again(node, part, list(node.proto.input))
-    bounds = {name: float(node.constants[k]) for k, name in ((1, "min"), (2, "max")) if k in node.constants}
+    bounds: dict[str, Any] = {name: float(node.constants[k]) for k, name in ((1, "min"), (2, "max")) if k in node.constants}
     return _again(node, part, list(node.proto.input[:1]), **bounds)
 
 
@@ -157,43 +154,34 @@ class Lowered:
 
 
 def lower(model: onnx.ModelProto, opset: int, ir: int | None = None) -> Lowered:
-    """A copy of `model` at an older opset (and IR version, at most). Nothing is compared here."""
-    changed, stuck = Counter[str](), Counter[str]()
-    whole = _whole_numbers(model)
+    """A copy of `model` at an older opset and IR version, at most. Nothing is compared here."""
     before = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-
-    def build(node: Node) -> Any:
-        if opset >= before or _same(node.op, before, opset):
-            return None
-        floats = not any(name in whole for name in node.proto.input)
-        rows = [row for row in DOWN.get(node.op, ()) if opset < row.below <= before]
-        if node.op in ("Min", "Max") and floats:
-            rows = []
-        for row in rows:
-            probe = Part(node, opset)
-            if row.make(node, probe, opset) is not None:
-                if [(n.op_type, len(n.input), len(n.attribute)) for n in probe.nodes] != [
-                    (node.op, len(node.proto.input), len(node.proto.attribute))
-                ]:
-                    changed[node.op] += 1
-                return lambda node, part: row.make(node, part, opset)
+    changed, stuck = Counter[str](), Counter[str]()
+    makers: dict[str, Build] = {}
+    whole = _whole_numbers(model)
+    for node in view(model).nodes if opset < before else ():
+        if _same(node.op, before, opset):
+            continue
+        row = next((row for row in DOWN.get(node.op, ()) if opset < row.below <= before), None)
+        if row is None or (row.make is _extreme and whole.isdisjoint(node.proto.input)):
+            stuck[node.op] += not _takes(node, opset)
+            continue
+        probe = Part(node, opset)
+        if row.make(node, probe, opset) is None:
             stuck[node.op] += 1
-            return None
-        if not _takes(node, opset):
-            stuck[node.op] += 1
-        return None
-
-    made, _ = exchanged(model, build)
+            continue
+        makers[node.name] = lambda node, part, row=row: row.make(node, part, opset)  # type: ignore[misc]
+        changed[node.op] += [_form(n) for n in probe.nodes] != [_form(node.proto)]
+    made, _ = exchanged(model, makers.get)
     for entry in made.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = min(entry.version, opset)
     made.ir_version = min(made.ir_version, ir or made.ir_version)
-    return Lowered(made, dict(sorted(changed.items())), dict(sorted(stuck.items())))
+    return Lowered(made, dict(sorted((+changed).items())), dict(sorted((+stuck).items())))
 
 
-def ir_of(opset: int) -> int:
-    """The IR version that came with an opset."""
-    return next((ir for last, ir in _IR if opset <= last), _IR[-1][1])
+def _form(node: onnx.NodeProto) -> tuple[str, int, int]:
+    return node.op_type, len(node.input), len(node.attribute)
 
 
 def _same(op: str, before: int, target: int) -> bool:
