@@ -45,11 +45,11 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto) -> list[Proof]:
     """Raises ConversionMismatch if the answers differ by more than rounding does."""
     proofs = []
     for on, feeds in _inputs(before):
-        one = _answers(before, feeds, optimise=False)
-        other = _answers(after, feeds, optimise=True)
+        one = answers(before, feeds, optimise=False)
+        other = answers(after, feeds, optimise=True)
         difference = max(relative(other[name], one[name]) for name in one)
         if not difference <= TOLERANCE:
-            shaken = _answers(before, [_shaken(frames) for frames in feeds], optimise=False)
+            shaken = answers(before, [_shaken(frames) for frames in feeds], optimise=False)
             allowed = max(TOLERANCE, 3 * max(relative(shaken[name], one[name]) for name in one))
             if not difference <= allowed:
                 raise ConversionMismatch(
@@ -61,7 +61,7 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto) -> list[Proof]:
     return proofs
 
 
-def _answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optimise: bool) -> dict[str, np.ndarray]:
+def answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optimise: bool) -> dict[str, np.ndarray]:
     """Every output that is no state, for each feed in turn; states go from one to the next."""
     metadata = contract.metadata_of(model)
     specs = metadata.states if metadata else ()

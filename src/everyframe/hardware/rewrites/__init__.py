@@ -87,7 +87,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 _NODE = ("operator", "rank", "axes", "attribute")
 
-#: in the order in which they are tried; what turns a clip network into a step network comes after all of them (`fix`)
+#: in the order in which they are tried; what turns a clip network into a step network comes after all of them (`repair`)
 REWRITES = (
     Rewrite("means", "a mean in a form that the target has", _NODE, means.OPS, _by_variants(means.VARIANTS)),
     Rewrite("activations", "an activation in simpler operators", _NODE, activations.OPS, _by_variants(activations.VARIANTS)),
