@@ -89,7 +89,7 @@ def test_a_profile_is_consistent(name: str) -> None:
         ('name = "a"\ntitle = "A"\nopsets = 3', "did you mean opset"),
         ('name = "a"\ntitle = "A"\n[[operators]]\nops = ["Relu"]', "source"),
         (
-            'name = "a"\ntitle = "A"\n[[operators]]\nops = ["Relu"]\nsource = "http://here"\ninferred = "because it is"',
+            'name = "a"\ntitle = "A"\n[[operators]]\nops = ["Or"]\nsource = "http://a"\ninferred = "because it is"',
             "not both",
         ),
         ('name = "a"\ntitle = "A"\n[opset]\nmaxx = 3\nsource = "http://here"', "did you mean max"),
@@ -371,8 +371,8 @@ def test_a_tsm_step_for_a_dpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 # --- the zoo, and the engines themselves ---
 
-#: one for each set of operators: squeeze-and-excite, shuffles, shifts, pools, early fusion
-NETWORKS = ("x3d_xs", "shufflenet3d_v2_0.25x", "tsm_mobilenet_v2_online", "mobilenet3d_v2_0.2x", "motionnet_1.0x")
+#: squeeze-and-excite; shifts; several frames a step; one channel
+NETWORKS = ("x3d_xs", "tsm_mobilenet_v2_online", "mobilenet3d_v2_0.2x", "motionnet_1.0x")
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -394,6 +394,7 @@ def network(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, Any]:
 def test_networks_through_every_profile(network: tuple[onnx.ModelProto, Any]) -> None:
     """Nothing crashes, what is called fitting fits, and what node rewrites have changed says the same."""
     clip, conversion = network
+    proven = set()
     for name in targets():
         profile = load_profile(name)
         for model in (clip, conversion.step):
@@ -401,10 +402,12 @@ def test_networks_through_every_profile(network: tuple[onnx.ModelProto, Any]) ->
             assert made.verdict in ("fits", "needs a fix", "does not fit")
             assert all(finding.mend for finding in made.before.findings) or not made.after.fits
             source = made.step.step if made.step else model
-            if made.model is source:
+            done = source is clip, *(applied.rewrite for applied in made.applied)
+            if made.model is source or done in proven:
                 continue
+            proven.add(done)
             onnx.checker.check_model(made.model, full_check=True)
-            assert max(proof.difference for proof in prove(source, made.model)) <= 1e-4, name
+            assert max(proof.difference for proof in prove(source, made.model, steps=4)) <= 1e-4, name
 
 
 @pytest.mark.slow
@@ -415,8 +418,9 @@ def test_our_engines_take_what_fits(network: tuple[onnx.ModelProto, Any], tmp_pa
         for name in ("onnxruntime", "native"):
             assert check(model, load_profile(name)).fits
     contract.save(conversion.step, tmp_path / "step.onnx")
-    frames = np.zeros([d.dim_value for d in conversion.step.graph.input[0].type.tensor_type.shape.dim], np.float32)
-    for engine in ("ort", "native"):
+    shape = [d.dim_value for d in conversion.step.graph.input[0].type.tensor_type.shape.dim]
+    frames = np.zeros(shape, np.float32)
+    for engine in ("ort", "native") if shape[1] == 1 else ("ort",):  # compiling a large one takes long, and has its own tests
         assert np.isfinite(Program(tmp_path / "step.onnx", engine=engine, threads=1).start().step(frames)).all()
 
 
@@ -447,7 +451,9 @@ def test_openvino_agrees(network: tuple[onnx.ModelProto, Any]) -> None:
     core = openvino.Core()
     for model in (network[0], network[1].step):
         assert check(model, load_profile("openvino")).fits
-        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU")
+        # it may compute in bfloat16 where the processor can
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", exact)
         rng = np.random.default_rng(0)
         feeds = {v.name: rng.standard_normal([d.dim_value for d in v.type.tensor_type.shape.dim]).astype(
             helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)) for v in model.graph.input}  # fmt: skip

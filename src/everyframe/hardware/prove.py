@@ -41,10 +41,12 @@ def prove_step(made: Conversion) -> list[Proof]:
     return proofs
 
 
-def prove(before: onnx.ModelProto, after: onnx.ModelProto) -> list[Proof]:
-    """Raises ConversionMismatch if the answers differ by more than rounding does."""
+def prove(before: onnx.ModelProto, after: onnx.ModelProto, *, steps: int | None = None) -> list[Proof]:
+    """Raises ConversionMismatch if the answers differ by more than rounding does. steps: of a step network; default: until
+    predictions begin and some more, at most 60.
+    """
     proofs = []
-    for on, feeds in _inputs(before):
+    for on, feeds in _inputs(before, steps):
         one = answers(before, feeds, optimise=False)
         other = answers(after, feeds, optimise=True)
         difference = max(relative(other[name], one[name]) for name in one)
@@ -86,7 +88,7 @@ def _shaken(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def _inputs(model: onnx.ModelProto) -> Iterator[tuple[str, list[dict[str, np.ndarray]]]]:
+def _inputs(model: onnx.ModelProto, steps: int | None) -> Iterator[tuple[str, list[dict[str, np.ndarray]]]]:
     """Noise for every input that is no state; frames of a real video where there is one that takes pictures."""
     metadata = contract.metadata_of(model)
     held = {spec.input for spec in metadata.states} if metadata else set()
@@ -96,7 +98,7 @@ def _inputs(model: onnx.ModelProto) -> Iterator[tuple[str, list[dict[str, np.nda
     types = {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type) for v in inputs}
     runs = 2
     if metadata and metadata.kind == "step":
-        runs = min(_MOST_STEPS, metadata.feature_delay // metadata.hop + 6)
+        runs = steps or min(_MOST_STEPS, metadata.feature_delay // metadata.hop + 6)
     rng = np.random.default_rng(0)
     yield "noise", [
         {name: _noise(rng, shape, types[name]) for name, shape in shapes.items()} for _ in range(runs)

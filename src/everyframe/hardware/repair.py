@@ -76,7 +76,7 @@ def _as_step(local: Plan, model: onnx.ModelProto, profile: Profile, stream: Call
     through.applied.insert(0, Applied(STEP, detail))
     through.step = conversion
     # a step network that does not fit either is only of use if less is left to do
-    return through if len(through.after.findings) < len(local.after.findings) else local
+    return through if _size(through.after) < _size(local.after) else local
 
 
 def _by_nodes(model: onnx.ModelProto, profile: Profile) -> Plan:
@@ -90,7 +90,7 @@ def _by_nodes(model: onnx.ModelProto, profile: Profile) -> Plan:
             made.notes += [f"{rewrite.name}: {outcome.detail}"] if outcome and outcome.detail else []
             continue
         report = check(outcome.model, profile)
-        if len(report.findings) >= len(made.after.findings):
+        if _size(report) >= _size(made.after):
             continue
         gone = {finding.key for finding in made.after.findings} - {finding.key for finding in report.findings}
         mends = {finding.key: rewrite.name if finding.key in gone else finding.mend for finding in made.before.findings}
@@ -99,6 +99,11 @@ def _by_nodes(model: onnx.ModelProto, profile: Profile) -> Plan:
         made.applied.append(Applied(rewrite.name, outcome.detail))
     made.model = filled(made.model, model) if made.applied and not profile.engine else model
     return made
+
+
+def _size(report: Report) -> tuple[int, int]:
+    """How much is left to do: different problems first, because one state may become several."""
+    return len({(finding.kind, finding.op, finding.why) for finding in report.findings}), len(report.findings)
 
 
 def _mended(report: Report, by: Callable[[Finding], str | None]) -> Report:
