@@ -23,13 +23,13 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class LayerCost:
-    """name: the module path. kind: `conv` or `linear`. weight: (out, in / groups, k...). macs: of all its calls for one clip;
-    input: shape of its first call, batch included. linear layers have no strides, padding and dilation.
+    """name: the module path. kind: `conv` or `linear`. weight_shape: (out, in / groups, k...). macs: of all its calls for one
+    clip. input: shape of its first call, batch included. Linear layers have no strides, padding and dilation.
     """
 
     name: str
     kind: str
-    weight: tuple[int, ...]
+    weight_shape: tuple[int, ...]
     macs: int
     input: tuple[int, ...]
     stride: tuple[int, ...] = ()
@@ -41,14 +41,14 @@ class LayerCost:
     @property
     def places(self) -> int:
         """Positions of the kernel: 27 for 3x3x3."""
-        return prod(self.weight[2:])
+        return prod(self.weight_shape[2:])
 
     @property
     def prunable(self) -> bool:
         """Worth pruning in kernel groups: not the first convolutions, 1x1x1 and depthwise ones, and linear layers, which are
         cheap, delicate or both (as RT3D leaves them alone).
         """
-        depthwise = self.groups > 1 and self.weight[1] == 1
+        depthwise = self.groups > 1 and self.weight_shape[1] == 1
         return self.kind == "conv" and self.places > 1 and not self.reads_clip and not depthwise
 
 
@@ -113,8 +113,8 @@ def _cost(name: str, layer: Any, given: tuple[int, ...], made: Tensor, channels:
         return LayerCost(name, "linear", weight, macs, given)
     padding = layer.padding
     if isinstance(padding, str):  # "same" or "valid"
-        reach = (d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
-        padding = (r // 2 if padding == "same" else 0 for r in reach)
+        share = 0.5 if padding == "same" else 0
+        padding = (int(share * d * (k - 1)) for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
     return LayerCost(
         name, "conv", weight, macs, given, tuple(layer.stride), tuple(padding), tuple(layer.dilation), layer.groups,
         reads_clip=layer.in_channels == channels,
