@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Hook:
     """The loop calls it with the network as it is; what it remembers is kept in the checkpoint."""
 
-    def begin_epoch(self, net: nn.Module, epoch: int) -> None:
-        """Before the first step of an epoch, which counts from 0."""
+    def begin_epoch(self, net: nn.Module, done: float) -> None:
+        """Before the first step of an epoch. done: the share of the training that is over."""
 
     def penalty(self, net: nn.Module, loss: Tensor) -> Tensor | None:
         """A term beside the loss, which is given without gradient; a scalar with one, or None."""

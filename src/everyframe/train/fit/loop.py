@@ -152,7 +152,7 @@ class Loop:
         at, saved, total = self.at, time.monotonic(), 0.0
         ranks = self.fabric.world_size
         if not at.step:
-            self.hook.begin_epoch(self.net.module, at.epoch)
+            self.hook.begin_epoch(self.net.module, max(share(), at.epoch / self.recipe.training.epochs))
         for batch in self.training.batches(at.epoch, at.step, self.fabric.global_rank, ranks):
             if not total:
                 self._begin(share())

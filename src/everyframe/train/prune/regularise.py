@@ -61,16 +61,20 @@ class Choice:
 
 
 class Regulariser(Hook):
-    """refresh: epochs between looks at the weights."""
+    """refreshes: looks at the weights in the whole training, the first before it."""
 
-    def __init__(self, choice: Choice, refresh: int) -> None:
-        self.choice, self.pattern, self.names, self.refresh = choice, choice.pattern, list(choice.rates), refresh
+    kept: tuple[str, ...] = ()  # what a subclass remembers
+
+    def __init__(self, choice: Choice, refreshes: int) -> None:
+        self.choice, self.pattern, self.names, self.refreshes = choice, choice.pattern, list(choice.rates), refreshes
+        self.looks = 0
         self.seen = [0.0, 0.0]  # sums of penalty and loss over the epoch
 
-    def begin_epoch(self, net: nn.Module, epoch: int) -> None:
+    def begin_epoch(self, net: nn.Module, done: float) -> None:
         self.seen = [0.0, 0.0]
-        if epoch % self.refresh == 0:
-            self.look(net, epoch)
+        if done * self.refreshes >= self.looks - 1e-9:
+            self.look(net)
+            self.looks += 1
 
     def penalty(self, net: nn.Module, loss: Tensor) -> Tensor:
         found = self.term(net, float(loss))
@@ -81,8 +85,15 @@ class Regulariser(Hook):
         share = self.seen[0] / self.seen[1] if self.seen[1] else 0.0
         return {"penalty_of_loss": round(share, 5), "pruning_would_take": round(self.choice.removed(net), 5)}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("looks", "seen", *self.kept)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
     @abstractmethod
-    def look(self, net: nn.Module, epoch: int) -> None:
+    def look(self, net: nn.Module) -> None:
         """Refreshes what the penalty depends on beside the live weights."""
 
     @abstractmethod
@@ -95,18 +106,20 @@ class Reweighted(Regulariser):
     loss counts as `least` if it is lower. growth: of lambda at each refresh.
     """
 
+    kept = ("strength", "factors", "scales")
+
     def __init__(
-        self, choice: Choice, refresh: int, share: float, epsilon: float = 1e-2, growth: float = 1.0, least: float = 0.0
+        self, choice: Choice, refreshes: int, share: float, epsilon: float = 1e-2, growth: float = 1.0, least: float = 0.0
     ) -> None:  # fmt: skip
-        super().__init__(choice, refresh)
+        super().__init__(choice, refreshes)
         self.share, self.epsilon, self.growth, self.least = share, epsilon, growth, least
         self.strength: float | None = None  # lambda
         self.factors: dict[str, Tensor] = {}  # r, (P, Q, R)
         self.scales: dict[str, float] = {}  # mean square of a layer's weights
 
     @torch.no_grad()
-    def look(self, net: nn.Module, epoch: int) -> None:
-        if epoch and self.strength is not None:
+    def look(self, net: nn.Module) -> None:
+        if self.strength is not None:
             self.strength *= self.growth
         for name in self.names:
             weight = weight_of(net, name)
@@ -127,37 +140,32 @@ class Reweighted(Regulariser):
         """(P, Q, R): mean square of each unit in multiples of the layer's."""
         return squares(self.pattern, weight) / (sizes(self.pattern, weight) * self.scales[name])
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen, "strength": self.strength, "factors": self.factors, "scales": self.scales}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.seen, self.strength = list(state["seen"]), state["strength"]
-        self.factors, self.scales = dict(state["factors"]), dict(state["scales"])
-
 
 class Admm(Regulariser):
-    """rounds: rho of each, equally long. epochs: of all."""
+    """rounds: rho of each, equally long."""
 
-    def __init__(self, choice: Choice, refresh: int, rounds: Sequence[float], epochs: int) -> None:
-        super().__init__(choice, refresh)
-        self.rounds, self.epochs = tuple(rounds), epochs
+    kept = ("rho", "duals", "pruned")
+
+    def __init__(self, choice: Choice, refreshes: int, rounds: Sequence[float]) -> None:
+        super().__init__(choice, refreshes)
+        self.rounds = tuple(rounds)
         self.rho = self.rounds[0]
         self.duals: dict[str, Tensor] = {}  # U, as the weight
         self.pruned: dict[str, Tensor] = {}  # True where Z is 0, as the weight
 
-    def begin_epoch(self, net: nn.Module, epoch: int) -> None:
-        self.rho = self.rounds[min(epoch * len(self.rounds) // self.epochs, len(self.rounds) - 1)]
-        super().begin_epoch(net, epoch)
+    def begin_epoch(self, net: nn.Module, done: float) -> None:
+        self.rho = self.rounds[min(int(done * len(self.rounds) + 1e-9), len(self.rounds) - 1)]
+        super().begin_epoch(net, done)
 
     @torch.no_grad()
-    def look(self, net: nn.Module, epoch: int) -> None:
+    def look(self, net: nn.Module) -> None:
         for name in self.names:
             weight = weight_of(net, name).float()
             raised = weight + self.duals[name].to(weight.device) if name in self.duals else weight.clone()
             kept = self.pattern.keep(self.pattern.scores(raised.cpu().numpy()), self.choice.rates[name])
             self.pruned[name] = torch.from_numpy(~self.pattern.spread(kept, tuple(weight.shape))).to(weight.device)
             # U + W - Z: what Z keeps of W + U cancels, what it prunes stays
-            self.duals[name] = torch.where(self.pruned[name], raised, 0.0) if epoch else torch.zeros_like(weight)
+            self.duals[name] = torch.where(self.pruned[name], raised, 0.0) if self.looks else torch.zeros_like(weight)
 
     def term(self, net: nn.Module, loss: float) -> Tensor:
         parts = []
@@ -167,13 +175,6 @@ class Admm(Regulariser):
             parts.append(torch.where(self.pruned[name].to(weight.device), raised, 0.0).square().sum())
         return self.rho / 2 * torch.stack(parts).sum()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen, "rho": self.rho, "duals": self.duals, "pruned": self.pruned}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.seen, self.rho = list(state["seen"]), state["rho"]
-        self.duals, self.pruned = dict(state["duals"]), dict(state["pruned"])
-
 
 class Masked(Hook):
     """Retraining: what is pruned stays zero."""
@@ -181,7 +182,7 @@ class Masked(Hook):
     def __init__(self, mask: Mask) -> None:
         self.apply = Applied(mask)
 
-    def begin_epoch(self, net: nn.Module, epoch: int) -> None:
+    def begin_epoch(self, net: nn.Module, done: float) -> None:
         self.apply(net)
 
     def after_step(self, net: nn.Module) -> None:
