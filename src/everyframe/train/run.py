@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from lightning_fabric import Fabric
 
@@ -18,6 +19,8 @@ from everyframe.train.fit import finish, folder, loop, network, teacher
 from everyframe.train.fit.hook import Hook
 from everyframe.train.schema import ClipRecipe
 
+Given = TypeVar("Given", bound=ClipRecipe)
+
 
 def start(
     recipe: ClipRecipe, path: Path, *, where: str | None = None, data: Path | None = None, minutes: float | None = None
@@ -25,6 +28,7 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another
     root. None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
+    _check_task(recipe)
     recipe, collection = read(recipe, where, data)
     if recipe.name == quick.NAME and where is None:
         recipe, minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
@@ -35,8 +39,15 @@ def resume(path: Path, *, minutes: float | None = None) -> finish.Result | None:
     """Goes on with the training in a run folder, or finishes it if only that is missing."""
     if not (path / "recipe.toml").is_file():
         raise UsageError("There is no training to resume.", where=path, hint="leave out --resume")
-    recipe, collection = read(folder.read(path).recipe, str(path / "recipe.toml"), None)
+    given = folder.read(path).recipe
+    _check_task(given)
+    recipe, collection = read(given, str(path / "recipe.toml"), None)
     return _train(recipe, collection, path, minutes, resumed=True)
+
+
+def _check_task(recipe: ClipRecipe) -> None:
+    if recipe.task != "clips":
+        raise UsageError("This recipe is no training's.", where=recipe.name, got=f"task {recipe.task}", hint="everyframe prune")
 
 
 def check(recipe: ClipRecipe, where: str | None, data: Path | None) -> data_check.Report:
@@ -46,7 +57,7 @@ def check(recipe: ClipRecipe, where: str | None, data: Path | None) -> data_chec
         return data_check.report(collection, loader.workers(recipe), update)
 
 
-def read(recipe: ClipRecipe, where: str | None, data: Path | None) -> tuple[ClipRecipe, clips.Collection]:
+def read(recipe: Given, where: str | None, data: Path | None) -> tuple[Given, clips.Collection]:
     """The recipe with the place of its clips, and the clips. Raises UsageError where they are missing."""
     if data is None:
         if where is None or not Path(where).is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from everyframe.errors import RecipeError
 from everyframe.train.fit.network import Trained
@@ -18,10 +19,11 @@ from everyframe.train.prune.schema import RATE, Prune
 
 @dataclass(frozen=True)
 class Plan:
-    """costs: of all layers, for one clip."""
+    """costs: of all layers, for one clip. mask: where it is given already."""
 
     costs: Sequence[LayerCost]
     choice: Choice
+    mask: Mask | None = None
 
     def report(self, mask: Mask) -> dict[str, object]:
         """What a mask leaves, layer by layer and in all. macs, params: of convolutions and linear layers."""
@@ -50,6 +52,11 @@ def make(settings: Prune, trained: Trained) -> Plan:
     net, made = trained.net, trained.made
     pattern = Pattern(settings.scheme, settings.group)
     costs = cost.layers(net, (1, trained.preprocess.channels, made.frames, *made.size))
+    shapes = {one.name: one.weight_shape for one in costs}
+    if settings.mask is not None:
+        mask = Mask.load(Path(settings.mask))
+        mask.check(shapes, settings.mask)
+        return Plan(costs, Choice(mask.pattern, mask.rates()), mask)
     if settings.rates is not None:
         rates = {name: rate for name, rate in settings.rates.items() if rate}
         cost.check(costs, rates)
@@ -66,7 +73,6 @@ def make(settings: Prune, trained: Trained) -> Plan:
             rates = dict.fromkeys(names, 0.0)
         else:
             rates = greedy(costs, settings.rate or RATE, only=names)
-    shapes = {one.name: one.weight_shape for one in costs}
     for name in rates:
         pattern.check(shapes[name], name)
     return Plan(costs, Choice(pattern, rates, settings.threshold))

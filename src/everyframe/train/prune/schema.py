@@ -23,7 +23,8 @@ class Prune(Strict):
     are driven to zero before they are cut: `reweighted` group lasso, `admm`, or `magnitude`, which cuts at once.
 
     How much, one of: rate, of the FLOPs, which the layers share so that the costliest give most; preset, a published profile;
-    rates, the pruned share of units by module path; threshold, units whose norm falls below this share of their layer's.
+    rates, the pruned share of units by module path; threshold, units whose norm falls below this share of their layer's; mask, a
+    file that says which units are kept, so that nothing has to be chosen.
     """
 
     dense: str | None = None
@@ -34,12 +35,13 @@ class Prune(Strict):
     preset: str | None = None
     rates: dict[str, float] | None = None
     threshold: float | None = Field(default=None, gt=0, lt=1)
+    mask: str | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Prune:
-        given = [name for name in ("rate", "preset", "rates", "threshold") if getattr(self, name) is not None]
+        given = [name for name in ("rate", "preset", "rates", "threshold", "mask") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"one of rate, preset, rates and threshold says how much is pruned, not {' and '.join(given)}")
+            raise ValueError(f"one of rate, preset, rates, threshold and mask says how much is pruned, not {' and '.join(given)}")
         for name, rate in (self.rates or {}).items():
             if not 0 <= rate < 1:
                 raise ValueError(f"rates are shares of units, 0 or more and below 1; {name} has {rate:g}")
@@ -56,8 +58,8 @@ class Regularise(Strict):
     """The training that drives units to zero. epochs, learning_rate: default: those of the retraining.
 
     refreshes: how often in all the weights are looked at anew: r of `reweighted`, Z and U of `admm`. share: of the loss that the
-    penalty is at the first step; growth: of it at every refresh; epsilon: of r, for norms in multiples of the layer's. rounds: rho
-    of ADMM, one a round, all equally long.
+    penalty is at the first step; growth: of it at every refresh; epsilon: of r, for norms in multiples of the layer's. rounds:
+    rho of ADMM, one a round, all equally long.
     """
 
     epochs: int | None = Field(default=None, ge=1)
@@ -77,9 +79,10 @@ class Regularise(Strict):
 
 
 class Soft(Distillation):
-    """The teacher is the dense network, if none is named."""
+    """The teacher is the dense network, if none is named. A weight of 0: no teacher."""
 
     teacher: str = ""
+    weight: float = Field(default=0.5, ge=0, le=1)
 
 
 class PruneRecipe(ClipRecipe):
@@ -90,7 +93,7 @@ class PruneRecipe(ClipRecipe):
     task: Literal["prune"] = "prune"  # type: ignore[assignment]
     prune: Prune = Prune()
     regularise: Regularise = Regularise()
-    distillation: Soft | None = Soft()
+    distillation: Soft = Soft()  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _whole(self) -> PruneRecipe:
