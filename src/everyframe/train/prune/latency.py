@@ -122,11 +122,14 @@ def worthwhile(costs: Sequence[LayerCost], patterns: Sequence[Pattern], share: f
 
 def key(cost: LayerCost) -> str:
     """Layers with the same key take the same time."""
-    return json.dumps([cost.weight_shape, cost.input[1:], cost.stride, cost.padding, cost.dilation, cost.groups])
+    given = cost.input if len(cost.stride) == 2 else cost.input[1:]  # the batch of a 2-D convolution is frames
+    return json.dumps([cost.weight_shape, given, cost.stride, cost.padding, cost.dilation, cost.groups])
 
 
 def network(cost: LayerCost, pruned: tuple[Pattern, float] | None) -> onnx.ModelProto:
-    """The layer alone, for one clip. A 2-D convolution of frames is one of clips whose kernel has one tap."""
+    """The layer alone, for one clip, and the mean of its output: to bring whole feature maps out of an engine's layout would take
+    longer than many a layer. A 2-D convolution of frames is one of clips whose kernel has one tap.
+    """
     weight = np.random.default_rng(0).standard_normal(cost.weight_shape, np.float32)
     if pruned:
         pattern, rate = pruned
@@ -136,15 +139,15 @@ def network(cost: LayerCost, pruned: tuple[Pattern, float] | None) -> onnx.Model
         weight = weight[:, :, None]
         stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
         given = (1, given[1], given[0], *given[2:])
-    node = helper.make_node(
-        "Conv", ["clip", "weight"], ["logits"], kernel_shape=weight.shape[2:], pads=[*padding, *padding], strides=stride,
+    conv = helper.make_node(
+        "Conv", ["clip", "weight"], ["made"], kernel_shape=weight.shape[2:], pads=[*padding, *padding], strides=stride,
         dilations=dilation, group=cost.groups,
     )  # fmt: skip
-    places = zip(given[2:], padding, dilation, weight.shape[2:], stride, strict=True)
-    made = (1, weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in places))
+    mean = helper.make_node("ReduceMean", ["made", "axes"], ["logits"], keepdims=0)
     graph = helper.make_graph(
-        [node], "layer", [helper.make_tensor_value_info("clip", TensorProto.FLOAT, (1, *given[1:]))],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, made)], [numpy_helper.from_array(weight, "weight")],
+        [conv, mean], "layer", [helper.make_tensor_value_info("clip", TensorProto.FLOAT, (1, *given[1:]))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, weight.shape[0]))],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([2, 3, 4]), "axes")],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 

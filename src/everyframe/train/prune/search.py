@@ -7,6 +7,7 @@ evaluation answers one question only: which layers bear it best.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -148,16 +149,19 @@ class Space:
         return np.where(fits[numbers], np.round(np.clip(positions, 0, 1) * self.cap * FINE), 0).astype(int)
 
     def starts(self) -> list[tuple[str, int, np.ndarray]]:
-        """For every pattern: all layers alike, and the hand rule at the FLOPs rate that the speed-up would be."""
-        found = []
+        """For every pattern: all layers alike, and the hand rule at the FLOPs rate that the speed-up would be; points that meet
+        the target, each once.
+        """
+        wished = {"uniform": np.zeros(len(self.layers))}
+        with contextlib.suppress(UsageError):  # every layer at the cap would not be enough
+            rates = greedy(self.layers, max(self.dense / self.target_ms, 1.0), cap=self.cap)
+            wished["greedy"] = np.array([rates.get(layer.name, 0.0) / self.cap for layer in self.layers])
+        found = {}
         for number in range(len(self.patterns)):
-            found.append(("uniform", number, np.zeros(len(self.layers))))
-            try:
-                rates = greedy(self.layers, max(self.dense / self.target_ms, 1.0), cap=self.cap)
-            except UsageError:  # every layer at the cap would be needed
-                continue
-            found.append(("greedy", number, np.array([rates.get(layer.name, 0.0) / self.cap for layer in self.layers])))
-        return found
+            for how, position in wished.items():
+                fitted = self.fit(np.array([number]), position[None])[0]
+                found.setdefault((number, fitted.tobytes()), (how, number, fitted))
+        return list(found.values())
 
 
 def search(
@@ -173,7 +177,6 @@ def search(
             update(len(trials), evaluations)
             if len(trials) < len(queue):
                 how, number, position = queue[len(trials)]
-                position = space.fit(np.array([number]), position[None])[0]
             elif len(trials) < max(len(queue), round(FIRST * evaluations)):
                 how, number, position = "random", *_random(space, rng, 1)[0]
             else:
