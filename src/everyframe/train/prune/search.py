@@ -156,7 +156,7 @@ class Space:
         with contextlib.suppress(UsageError):  # every layer at the cap would not be enough
             rates = greedy(self.layers, max(self.dense / self.target_ms, 1.0), cap=self.cap)
             wished["greedy"] = np.array([rates.get(layer.name, 0.0) / self.cap for layer in self.layers])
-        found = {}
+        found: dict[tuple[int, bytes], tuple[str, int, np.ndarray]] = {}
         for number in range(len(self.patterns)):
             for how, position in wished.items():
                 fitted = self.fit(np.array([number]), position[None])[0]
