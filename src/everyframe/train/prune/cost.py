@@ -44,6 +44,11 @@ class LayerCost:
         return prod(self.weight_shape[2:])
 
     @property
+    def params(self) -> int:
+        """Weights, without biases."""
+        return prod(self.weight_shape)
+
+    @property
     def prunable(self) -> bool:
         """Worth pruning in kernel groups: not the first convolutions, 1x1x1 and depthwise ones, and linear layers, which are
         cheap, delicate or both (as RT3D leaves them alone).

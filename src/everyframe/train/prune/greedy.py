@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import floor, inf
 
 from everyframe.errors import UsageError
@@ -11,8 +11,11 @@ from everyframe.train.prune.cost import LayerCost, left
 STEP, CAP = 0.05, 0.9
 
 
-def greedy(costs: Sequence[LayerCost], target: float, *, cap: float = CAP, step: float = STEP) -> dict[str, float]:
-    """Rates that reach a FLOPs rate of `target` (2.5: two fifths of the MACs are left).
+def greedy(
+    costs: Sequence[LayerCost], target: float, *, cap: float = CAP, step: float = STEP, only: Collection[str] | None = None
+) -> dict[str, float]:
+    """Rates that reach a FLOPs rate of `target` (2.5: two fifths of the MACs are left). only: the layers that may be pruned;
+    default: the prunable ones.
 
     The prunable layer with most MACs left goes `step` further, up to `cap`, until the target is reached. Raises UsageError for a
     target that cannot be reached, with the largest that can.
@@ -21,7 +24,7 @@ def greedy(costs: Sequence[LayerCost], target: float, *, cap: float = CAP, step:
         raise UsageError("The largest rate must lie below 1.", expected="0 < step <= cap < 1", got=f"step {step}, cap {cap}")
     if not 1 <= target < inf:
         raise UsageError("A FLOPs rate says how many times cheaper.", expected="1 or more", got=target)
-    total, steps = left(costs, {}), {cost.name: 0 for cost in costs if cost.prunable}
+    total, steps = left(costs, {}), {cost.name: 0 for cost in costs if (cost.prunable if only is None else cost.name in only)}
     macs, most = {cost.name: cost.macs for cost in costs}, int(cap / step + 1e-9)
     remaining = total
 
