@@ -261,15 +261,16 @@ class TestSearch:
     def test_bad_input(self, settings: dict[str, float], message: str) -> None:
         net, _ = small()
         with pytest.raises(UsageError, match=message):
-            search.run(net, (1, 3, 4, 12, 12), clips(1), clips(1), **settings)  # type: ignore[arg-type]
+            search.find(net, (1, 3, 4, 12, 12), clips(1), clips(1), **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 def test_a_network_on_the_native_engine(figure) -> None:  # type: ignore[no-untyped-def]
     net, costs = small(64)
-    found = search.run(net, (1, 3, 4, 12, 12), clips(2), clips(2), speedup=1.3, patterns=[Pattern("kgs", (16, 4))], evaluations=8)
+    found = search.find(
+        net, (1, 3, 4, 12, 12), clips(2), clips(2), speedup=1.3, patterns=[Pattern("kgs", (16, 4))], evaluations=8
+    )
     assert len(found.trials) == 8 and found.best.loss == min(trial.loss for trial in found.trials)
     assert all(trial.ms <= found.target_ms for trial in found.trials)
     assert cost.left(costs, found.best.rates) < cost.left(costs, {})
-    assert found.section() == {"scheme": "kgs", "group": (16, 4), "rates": found.best.rates}
     figure(f"a search by measured layers: {found.dense_ms:.2f} ms dense, {found.best.ms:.2f} ms by the table")

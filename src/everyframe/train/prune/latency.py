@@ -24,6 +24,7 @@ from everyframe.program.contract import write_bytes
 from everyframe.runtime.progress import bar
 from everyframe.train.prune.cost import LayerCost, check
 from everyframe.train.prune.pattern import Pattern
+from everyframe.train.prune.plan import candidates
 
 #: rates that are measured; time between them is taken as linear
 RATES = (0.5, 0.7, 0.8, 0.9)
@@ -114,10 +115,10 @@ def measure(
 
 
 def worthwhile(costs: Sequence[LayerCost], patterns: Sequence[Pattern], share: float = SHARE) -> list[LayerCost]:
-    """Prunable layers that cost something and that some pattern fits."""
+    """Layers that one of the patterns would prune (`plan.candidates`) and that cost something."""
     least = share * sum(cost.macs for cost in costs)
-    fitting = (c for c in costs if c.prunable and any(pattern.fits(c.weight_shape) for pattern in patterns))
-    return [cost for cost in fitting if cost.macs >= least]
+    names = {name for pattern in patterns for name in candidates(costs, pattern)}
+    return [cost for cost in costs if cost.name in names and cost.macs >= least]
 
 
 def key(cost: LayerCost) -> str:

@@ -7,29 +7,34 @@ evaluation answers one question only: which layers bear it best.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from everyframe.errors import UsageError
+from everyframe.errors import RecipeError, UsageError
+from everyframe.program.contract import check_writable, write_bytes
 from everyframe.runtime.progress import bar
-from everyframe.train.prune import cost, latency
+from everyframe.train import run as training
+from everyframe.train.fit import folder, network
+from everyframe.train.prune import cost, latency, proxy
 from everyframe.train.prune.bayes import expected_improvement
-from everyframe.train.prune.greedy import CAP, greedy
-from everyframe.train.prune.latency import Latency
-from everyframe.train.prune.pattern import Pattern
+from everyframe.train.prune.greedy import CAP
+from everyframe.train.prune.pattern import Pattern, Scheme
 from everyframe.train.prune.proxy import Batches, Proxy
+from everyframe.train.prune.run import with_dense
+from everyframe.train.prune.schema import PruneRecipe
+from everyframe.train.prune.space import FINE, Space
+from everyframe.train.prune.stages import Stages
 
 EVALUATIONS = 40
 #: of the evaluations, drawn at random before the model of the loss is used
 FIRST = 0.25
 #: candidates of each kind that the model is asked about; spread of those near the best
 CANDIDATES, SPREADS = 400, (0.05, 0.15, 0.3)
-#: steps of a rate
-FINE = 100
 
 Guess = Callable[[Mapping[str, float], Pattern], float]
 
@@ -57,13 +62,60 @@ class Found:
     def best(self) -> Trial:
         return min(self.trials, key=lambda trial: trial.loss)
 
-    def section(self) -> dict[str, object]:
-        """What a pruning recipe says under [prune]."""
+    def recipe(self, given: PruneRecipe, engine: str) -> str:
+        """The given recipe with the best rates and pattern in [prune], as TOML; what was found stands on top."""
         best = self.best
-        return {"scheme": best.pattern.scheme, "group": best.pattern.group, "rates": best.rates}
+        how_much = dict.fromkeys(("rate", "preset", "threshold", "mask"))
+        chosen = {**how_much, "scheme": best.pattern.scheme, "group": best.pattern.group, "rates": best.rates}
+        made = given.model_copy(update={"prune": given.prune.model_copy(update=chosen)})
+        return (
+            f"# {self.dense_ms:.3g} ms a clip as it is, {best.ms:.3g} ms with these rates, by the table of layers of the engine\n"
+            f"# {engine}, one thread. Best of {len(self.trials)} choices; loss {best.loss:.4g} before retraining.\n\n"
+            f"{folder.as_toml(made)}"
+        )
 
 
 def run(
+    recipe: PruneRecipe,
+    output: Path,
+    *,
+    where: str | None = None,
+    data: Path | None = None,
+    target_ms: float | None = None,
+    speedup: float | None = None,
+    schemes: Sequence[Scheme] = (),
+    engine: str = "native",
+    evaluations: int = EVALUATIONS,
+) -> Found:
+    """Searches rates for the recipe's dense network and writes a recipe with them to `output`, for `everyframe prune`.
+
+    recipe: with prune.dense; where, data: as in `prune.run.start`. target_ms: for a clip, one thread; speedup: over the dense
+    network; one of both. schemes: to choose from; default: the recipe's. engine: a name of `runtime.engine.ENGINES` whose time
+    counts. Raises an EveryframeError before any work where something does not fit, and after the measurement of the layers for a
+    target that cannot be reached. Ctrl-C keeps the layers that were measured, and ends the search with what was found.
+    """
+    _check(target_ms, speedup, evaluations)
+    if recipe.prune.dense is None:
+        raise RecipeError(
+            "A search needs a trained network.", where="key prune.dense", hint="everyframe train it, then name its run folder"
+        )
+    check_writable(output)
+    recipe, collection = training.read(with_dense(recipe), where, data)
+    stages = Stages(recipe, collection, output.parent, None)
+    stages.check_dense()
+    trained = network.build(stages.plain(stages.given), len(collection.labels))
+    batches = [proxy.take(recipe, collection, trained, split) for split in ("train", "validation")]
+    shape = (1, trained.preprocess.channels, trained.made.frames, *trained.made.size)
+    patterns = [Pattern(scheme, recipe.prune.group) for scheme in schemes or (recipe.prune.scheme,)]
+    found = find(
+        trained.net.eval(), shape, *batches, target_ms=target_ms, speedup=speedup, patterns=patterns, engine=engine,
+        evaluations=evaluations, seed=recipe.training.seed,
+    )  # fmt: skip
+    write_bytes(found.recipe(recipe, engine).encode(), output)
+    return found
+
+
+def find(
     net: nn.Module,
     shape: Sequence[int],
     calibration: Batches,
@@ -80,14 +132,9 @@ def run(
     """Measures the layers (minutes, once for a machine), then evaluates `evaluations` choices.
 
     net: trained. shape: of one clip, (1, C, T, H, W). calibration, validation: `proxy.take` of the training and the validation
-    split. target_ms: of one thread for a clip, or speedup, over the dense network; one of both. Ctrl-C while searching ends the
-    search with what was found. Raises UsageError before long work for settings that contradict each other, and after the
-    measurement for a target that no pattern reaches.
+    split. The other arguments are those of `run`.
     """
-    if (target_ms is None) == (speedup is None):
-        raise UsageError("A search needs a target.", expected="target_ms or speedup", got="both" if speedup else "neither")
-    if not all(value > 0 for value in (target_ms, speedup) if value is not None) or evaluations < 1:
-        raise UsageError("Targets and evaluations are positive.", got=f"target {target_ms or speedup}, {evaluations} evaluations")
+    _check(target_ms, speedup, evaluations)
     costs = cost.layers(net, shape)
     guess = Proxy(net, calibration, validation)
     measured = latency.measure(net, shape, costs, patterns, engine=engine)
@@ -97,71 +144,13 @@ def run(
     return Found(tuple(trials), measured.dense, space.target_ms)
 
 
-class Space:
-    """Points that meet the target. A point is a number of a pattern and a position in [0, 1]^layers, which is a rate when it is
-    multiplied by `cap`; positions are shifted together until the table says that the target is met.
-    """
-
-    def __init__(self, measured: Latency, patterns: Sequence[Pattern], target_ms: float, cap: float = CAP) -> None:
-        self.layers = latency.worthwhile(measured.costs, patterns)
-        self.costs, self.dense, self.target_ms, self.cap = measured.costs, measured.dense, target_ms, cap
-        curves, fastest = [], measured.dense
-        self.patterns: list[Pattern] = []
-        for pattern in patterns:
-            curve = np.array([self._curve(measured, layer, pattern) for layer in self.layers]).reshape(-1, FINE + 1)
-            least = measured.dense - curve[:, int(cap * FINE)].sum()
-            fastest = min(fastest, least)
-            if least <= target_ms:
-                curves.append(curve)
-                self.patterns.append(pattern)
-        if not self.patterns:
-            raise UsageError(
-                "The network cannot become so fast by pruning.", got=f"{target_ms:.3g} ms",
-                expected=f"at least {fastest:.3g} ms for a clip, from {measured.dense:.3g} ms dense",
-                hint="ask for less, take another pattern, or shrink the clip",
-            )  # fmt: skip
-        self.curves = np.stack(curves)  # (patterns, layers, FINE + 1) milliseconds saved
-
-    def _curve(self, measured: Latency, layer: cost.LayerCost, pattern: Pattern) -> list[float]:
-        """Milliseconds saved at each step of the rate; nothing where the pattern does not fit the layer."""
-        fits = pattern.fits(layer.weight_shape)
-        return [measured.table.saved(layer, pattern, step / FINE) if fits else 0.0 for step in range(FINE + 1)]
-
-    def fit(self, numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """(n,) patterns and (n, layers) positions -> the positions that meet the target, in whole steps of a rate."""
-        low, high = np.full(len(positions), -1.0), np.ones(len(positions))
-        for _ in range(12):  # steps of a rate are a hundredth
-            middle = (low + high) / 2
-            slow = self.ms(numbers, self._steps(numbers, positions + middle[:, None])) > self.target_ms
-            low, high = np.where(slow, middle, low), np.where(slow, high, middle)
-        return self._steps(numbers, positions + high[:, None]) / (self.cap * FINE)
-
-    def ms(self, numbers: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """(n,) of points in steps of a rate."""
-        return self.dense - self.curves[numbers[:, None], np.arange(len(self.layers)), steps].sum(1)
-
-    def rates(self, number: int, position: np.ndarray) -> dict[str, float]:
-        steps = self._steps(np.array([number]), position[None])[0]
-        return {layer.name: int(step) / FINE for layer, step in zip(self.layers, steps, strict=True) if step}
-
-    def _steps(self, numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        fits = np.array([[pattern.fits(layer.weight_shape) for layer in self.layers] for pattern in self.patterns])
-        return np.where(fits[numbers], np.round(np.clip(positions, 0, 1) * self.cap * FINE), 0).astype(int)
-
-    def starts(self) -> list[tuple[str, int, np.ndarray]]:
-        """For every pattern: all layers alike, and the hand rule at the FLOPs rate that the speed-up would be; points that meet
-        the target, each once.
-        """
-        wished = {"uniform": np.zeros(len(self.layers))}
-        with contextlib.suppress(UsageError):  # every layer at the cap would not be enough
-            rates = greedy(self.layers, max(self.dense / self.target_ms, 1.0), cap=self.cap)
-            wished["greedy"] = np.array([rates.get(layer.name, 0.0) / self.cap for layer in self.layers])
-        found: dict[tuple[int, bytes], tuple[str, int, np.ndarray]] = {}
-        for number in range(len(self.patterns)):
-            for how, position in wished.items():
-                fitted = self.fit(np.array([number]), position[None])[0]
-                found.setdefault((number, fitted.tobytes()), (how, number, fitted))
-        return list(found.values())
+def _check(target_ms: float | None, speedup: float | None, evaluations: int) -> None:
+    if (target_ms is None) == (speedup is None):
+        raise UsageError(
+            "A search needs a target.", expected="target_ms or speedup", got="neither" if speedup is None else "both"
+        )
+    if not all(0 < value < inf for value in (target_ms, speedup) if value is not None) or evaluations < 1:
+        raise UsageError("Targets and evaluations are positive.", got=f"target {target_ms or speedup}, {evaluations} evaluations")
 
 
 def search(
