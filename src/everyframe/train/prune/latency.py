@@ -6,6 +6,7 @@ network is that of the dense one less what its layers save, so that what happens
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,12 +45,7 @@ class Table:
     def open(cls, engine: str) -> Table:
         """What was measured before with this engine, processor and version; a damaged file counts as none."""
         path = cache_folder("latency") / f"{circumstances(engine)}.json"
-        try:
-            found = json.loads(path.read_text())
-            ms = {str(key): {str(name): float(value) for name, value in row.items()} for key, row in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            ms = {}
-        return cls(engine, path, ms)
+        return cls(engine, path, _read(path))
 
     def measure(
         self, costs: Sequence[LayerCost], patterns: Sequence[Pattern], rates: Sequence[float] = RATES, seconds: float = SECONDS
@@ -69,8 +65,15 @@ class Table:
                 update(done, len(missing))
                 models = {name: network(cost, variant) for name, variant in variants.items()}
                 self.ms.setdefault(layer, {}).update(milliseconds(models, self.engine, seconds))
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(json.dumps(self.ms, indent=1).encode(), self.path)
+                self._write()
+
+    def _write(self) -> None:
+        """With what other processes have measured meanwhile."""
+        for layer, row in _read(self.path).items():
+            self.ms[layer] = {**row, **self.ms.get(layer, {})}
+        with contextlib.suppress(OSError):  # writing says better what is wrong
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(json.dumps(self.ms, indent=1).encode(), self.path)
 
     def saved(self, cost: LayerCost, pattern: Pattern, rate: float) -> float:
         """Milliseconds that pruning saves of the layer, below 0 where it costs time. Raises UsageError if it was not measured."""
@@ -151,6 +154,14 @@ def network(cost: LayerCost, pruned: tuple[Pattern, float] | None) -> onnx.Model
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(np.array([2, 3, 4]), "axes")],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        found = json.loads(path.read_text())
+        return {str(layer): {str(name): float(ms) for name, ms in row.items()} for layer, row in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _variant(pattern: Pattern, rate: float) -> str:
