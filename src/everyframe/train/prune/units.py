@@ -27,7 +27,7 @@ def squares(pattern: Pattern, weight: Tensor) -> Tensor:
     """(P, Q, R): the sum of squares of each unit, with gradient."""
     shape = tuple(weight.shape)
     (m, n, k), (p, q, r) = pattern.block(shape), pattern.units(shape)
-    matrix = weight.float().square().reshape(shape[0], shape[1], -1)  # (M, N, K)
+    matrix = weight.square().reshape(shape[0], shape[1], -1)  # (M, N, K)
     padded = F.pad(matrix, (0, r * k - matrix.shape[2], 0, q * n - matrix.shape[1], 0, p * m - matrix.shape[0]))
     return padded.reshape(p, m, q, n, r, k).sum((1, 3, 5))
 
