@@ -1,19 +1,20 @@
 """Which cheap guess of a pruned network's accuracy to trust, and which search makes most of it.
 
     everyframe train quick --data FOLDER -o RUN --set model.frames=16 ...
-    python benchmarks/prune_search.py RUN                    about a quarter of an hour
+    python benchmarks/prune_search.py RUN                    half an hour on a quiet core
 
 Guesses: choices of rates at random, all with as many MACs left; each is retrained for a few epochs with its mask, and every
 guess is ranked against the loss after that (Spearman). Searches: random, evolution and the Bayesian one of the package with
 equal numbers of evaluations, over seeds. Ends: the best of the search, the hand rule and equal rates, retrained.
 MACs stand for milliseconds here, so that the machine has no part in it.
-Writes benchmarks/results/prune_search.json, after each part.
+Writes benchmarks/results/prune_search.json, after each choice; what is there already is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean, median
@@ -32,6 +33,7 @@ from everyframe.train.fit import folder, network
 from everyframe.train.prune import cost, latency, proxy, search
 from everyframe.train.prune.mask import Mask
 from everyframe.train.prune.pattern import Pattern
+from everyframe.train.prune.space import Space
 
 PATTERN = Pattern("kgs", (16, 4))
 BATCH = 16
@@ -123,13 +125,13 @@ def by_macs(costs: list[cost.LayerCost]) -> latency.Latency:
     return latency.Latency(latency.Table("macs", Path("none"), ms), costs, cost.left(costs, {}) / 1e6)
 
 
-def at_random(space: search.Space, guess: search.Guess, evaluations: int, seed: int) -> list[float]:
+def at_random(space: Space, guess: search.Guess, evaluations: int, seed: int) -> list[float]:
     rng = np.random.default_rng(seed)
     points = [search._random(space, rng, 1)[0] for _ in range(evaluations)]
     return [guess(space.rates(*point), space.patterns[point[0]]) for point in points]
 
 
-def evolved(space: search.Space, guess: search.Guess, evaluations: int, seed: int, parents: int = 5) -> list[float]:
+def evolved(space: Space, guess: search.Guess, evaluations: int, seed: int, parents: int = 5) -> list[float]:
     """Starts of the package and random points, then one child a time of one of the best `parents`."""
     rng, found = np.random.default_rng(seed), list[tuple[float, np.ndarray]]()
     starts = [position for _, _, position in space.starts()]
@@ -150,11 +152,11 @@ def evolved(space: search.Space, guess: search.Guess, evaluations: int, seed: in
     return [loss for loss, _ in found]
 
 
-def bayesian(space: search.Space, guess: search.Guess, evaluations: int, seed: int) -> list[float]:
+def bayesian(space: Space, guess: search.Guess, evaluations: int, seed: int) -> list[float]:
     return [trial.loss for trial in search.search(space, guess, evaluations, seed)]
 
 
-SEARCHES: dict[str, Callable[[search.Space, search.Guess, int, int], list[float]]] = {
+SEARCHES: dict[str, Callable[[Space, search.Guess, int, int], list[float]]] = {
     "random": at_random, "evolution": evolved, "bayesian": bayesian,
 }  # fmt: skip
 
@@ -205,26 +207,30 @@ def main() -> None:
     shape = (1, *clips.shape[1:])
     costs = cost.layers(net, shape)
     counted = by_macs(costs)
-    space = search.Space(counted, [PATTERN], counted.dense / args.rate)
+    space = Space(counted, [PATTERN], counted.dense / args.rate)
     guesses = Guesses(net, calibration, held, {layer.name: layer.macs for layer in space.layers})
     results: dict[str, Any] = {
         "benchmark": "prune_search", "machine": describe("torch"), "network": run.recipe.model.name, "shape": shape,
         "data": Path(run.recipe.data.root).name, "dense": judged(net, held), "flops_rate": args.rate,
-        "evaluations": args.evaluations, "epochs": args.epochs, "guesses": [],
+        "evaluations": args.evaluations, "epochs": args.epochs, "seeds": args.seeds,
     }  # fmt: skip
+    before = json.loads(args.output.read_text()) if args.output.is_file() else {}
+    same = all(before.get(key) == json.loads(json.dumps(value)) for key, value in results.items() if key != "machine")
+    results = {**(before if same else {}), **results}
+    results.setdefault("guesses", [])
     print({key: value for key, value in results.items() if key != "machine"}, flush=True)
     rng = np.random.default_rng(0)
-    for number, position in search._random(space, rng, args.choices):
+    for number, position in search._random(space, rng, args.choices)[len(results["guesses"]) :]:
         rates = space.rates(number, position)
         after = retrained(net, rates, clips, labels, held, args.epochs, seed=0)
         results["guesses"].append({"rates": rates, "guesses": guesses.all(rates), "loss": after[0], "top1": after[1]})
         print(results["guesses"][-1], flush=True)
         save(args.output, results)
-    results["searches"] = {
-        name: [find(space, guesses.recalibrated, args.evaluations, seed) for seed in range(args.seeds)]
-        for name, find in SEARCHES.items()
-    }
-    save(args.output, results)
+    found = results.setdefault("searches", {})
+    for name, find in SEARCHES.items():
+        for seed in range(len(found.setdefault(name, [])), args.seeds):
+            found[name].append(find(space, guesses.recalibrated, args.evaluations, seed))
+            save(args.output, results)
     trials = search.search(space, guesses.recalibrated, args.evaluations, seed=0)
     chosen = {trial.start: trial for trial in trials if trial.start in ("uniform", "greedy")}
     chosen["searched"] = min(trials, key=lambda trial: trial.loss)

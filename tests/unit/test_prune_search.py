@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -16,10 +17,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from everyframe.errors import UsageError
+import moving
+from everyframe.errors import EveryframeError, UsageError
+from everyframe.train import recipe as recipes
+from everyframe.train import run as train
 from everyframe.train.prune import cost, latency, proxy, search
+from everyframe.train.prune import run as pruning
 from everyframe.train.prune.bayes import expected_improvement
 from everyframe.train.prune.pattern import Pattern
+from everyframe.train.prune.space import Space
+from everyframe.train.schema import ClipRecipe
 
 PATTERN = Pattern("kgs", (4, 2))
 
@@ -76,8 +83,8 @@ class TestLayersAlone:
         some = lambda low, high: tuple(data.draw(st.integers(low, high)) for _ in range(axes))  # noqa: E731
         groups, kernel, dilation = data.draw(st.integers(1, 2)), some(1, 3), some(1, 2)
         make = {2: nn.Conv2d, 3: nn.Conv3d}[axes]
-        settings = {"stride": some(1, 2), "padding": some(0, 2), "dilation": dilation, "groups": groups, "bias": False}
-        layer = make(2 * groups, 3 * groups, kernel, **settings)
+        how: Any = {"stride": some(1, 2), "padding": some(0, 2), "dilation": dilation, "groups": groups, "bias": False}
+        layer = make(2 * groups, 3 * groups, kernel, **how)
         shape = (3, 2 * groups, 5, 6, 7) if axes == 3 else (3, 2 * groups, 6, 7)
         (found,) = cost.layers(nn.Sequential(layer), shape)
         model = latency.network(found, None)
@@ -187,7 +194,7 @@ class TestSearch:
         _, costs = small()
         clock = linear_table(costs, PATTERN, Pattern("vanilla", (4, 2)))
         patterns = [PATTERN, Pattern("vanilla", (4, 2))]
-        space = search.Space(clock, patterns, clock.dense / speedup)
+        space = Space(clock, patterns, clock.dense / speedup)
         rng = np.random.default_rng(seed)
         numbers, positions = rng.integers(len(space.patterns), size=20), rng.random((20, 3))
         for number, position in zip(numbers, space.fit(numbers, positions), strict=True):
@@ -204,13 +211,13 @@ class TestSearch:
         _, costs = small()
         clock = linear_table(costs, PATTERN)
         with pytest.raises(UsageError, match=r"cannot become so fast[^$]*at least"):
-            search.Space(clock, [PATTERN], clock.dense / 20)
+            Space(clock, [PATTERN], clock.dense / 20)
 
     def test_finds_what_random_search_does_not(self) -> None:
         """Layers that bear pruning unequally well, equal numbers of evaluations, medians over problems."""
         layers = [cost.LayerCost(f"layer{n}", "conv", (8, 8, 3, 3, 3), 10**6, (1, 8, 4, 9, 9 + n)) for n in range(10)]
         clock = linear_table(layers, PATTERN)
-        space = search.Space(clock, [PATTERN], clock.dense / 2.5)
+        space = Space(clock, [PATTERN], clock.dense / 2.5)
         ratios = []
         for problem in range(5):
             rng = np.random.default_rng(problem)
@@ -239,7 +246,7 @@ class TestSearch:
                 return value
             raise KeyboardInterrupt
 
-        trials = search.search(search.Space(clock, [PATTERN], clock.dense / 2), guess, 40, seed=0)
+        trials = search.search(Space(clock, [PATTERN], clock.dense / 2), guess, 40, seed=0)
         assert [trial.loss for trial in trials] == [1.0, 2.0, np.inf]
 
     def test_improvement_is_expected_where_the_loss_falls(self) -> None:
@@ -262,6 +269,49 @@ class TestSearch:
         net, _ = small()
         with pytest.raises(UsageError, match=message):
             search.find(net, (1, 3, 4, 12, 12), clips(1), clips(1), **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(clips, run folder of a network that was trained on them)"""
+    data = moving.write_clips(tmp_path_factory.mktemp("clips"))
+    made, path = recipes.parse(moving.TEXT, changes=["training.epochs=1"]), tmp_path_factory.mktemp("dense") / "run"
+    assert isinstance(made, ClipRecipe)
+    train.start(made, path, data=data)
+    return data, path
+
+
+class TestRun:
+    def test_a_recipe_in_and_a_recipe_out(
+        self, dense: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data, path = dense
+        monkeypatch.setattr(latency, "measure", lambda net, shape, costs, patterns, engine: linear_table(costs, *patterns))
+        given, where = pruning.settings(str(path), ["prune.group=[4, 2]", "prune.rate=2"])
+        found = search.run(
+            given, tmp_path / "found.toml", where=where, data=data, speedup=1.2, schemes=["kgs", "vanilla"], evaluations=6
+        )
+        written, _ = pruning.settings(str(tmp_path / "found.toml"))
+        assert written.prune.rates == found.best.rates and written.prune.rate is None
+        assert (written.prune.scheme, written.prune.group) == (found.best.pattern.scheme, (4, 2))
+        assert {**written.model_dump(), "prune": None, "data": None} == {**given.model_dump(), "prune": None, "data": None}
+        assert Path(written.data.root) == data.resolve()
+        assert "6 choices" in (tmp_path / "found.toml").read_text()
+
+    def test_bad_input_before_any_work(self, dense: tuple[Path, Path], tmp_path: Path) -> None:
+        data, path = dense
+        given, where = pruning.settings(str(path))
+        without = given.model_copy(update={"prune": given.prune.model_copy(update={"dense": None})})
+        for recipe, output, asked, message in (
+            (without, "found.toml", {"speedup": 2.0}, "needs a trained network"),
+            (given, "nowhere/found.toml", {"speedup": 2.0}, "cannot be written"),
+            (given, "found.toml", {}, "needs a target"),
+            (given, "found.toml", {"speedup": 2.0, "schemes": ["star"]}, "no such pattern"),
+            (given, "found.toml", {"speedup": 2.0, "engine": "fast"}, "cannot be timed"),
+        ):
+            with pytest.raises(EveryframeError, match=message):
+                search.run(recipe, tmp_path / output, where=where, data=data, **asked)  # type: ignore[arg-type]
+        assert not (tmp_path / "found.toml").exists()
 
 
 @pytest.mark.slow

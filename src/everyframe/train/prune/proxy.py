@@ -1,6 +1,6 @@
 """How good a pruned network will be, guessed in seconds: its loss after one-shot pruning, with BatchNorm's statistics taken anew.
 
-No weight is trained. Of the guesses tried, this one agreed best with the loss after retraining (benchmarks/prune_search.py).
+No weight is trained. benchmarks/prune_search.py ranks this guess and others against the loss after retraining.
 """
 
 from __future__ import annotations
