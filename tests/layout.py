@@ -41,19 +41,19 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
+        "bench", ("errors", "program", "native", "video", "runtime"),
+        ("numpy", "onnx", "onnxruntime", "pydantic", "rich"), "timers, thread sweeps and reports",
+    ),
+    House(
         "models", ("errors", "program"),
         ("numpy", "onnx", "onnxruntime", "onnxscript", "rich", "safetensors", "torch"),
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     House(
-        "train", ("errors", "canvas", "program", "video", "runtime", "models"),
+        "train", ("errors", "canvas", "program", "video", "runtime", "bench", "models"),
         ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors",
          "tensorboardX", "tomli_w", "torch"),
         "recipes, data, the training loop and evaluation",
-    ),
-    House(
-        "bench", ("errors", "program", "native", "video", "runtime"),
-        ("numpy", "onnx", "onnxruntime", "pydantic", "rich"), "timers, thread sweeps and reports",
     ),
     House(
         "serve", ("errors", "program", "video", "runtime"), ("fastapi", "numpy", "uvicorn"),
@@ -61,7 +61,7 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "canvas", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "bench", "models", "train", "serve"),
         ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),

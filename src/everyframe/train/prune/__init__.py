@@ -2,4 +2,10 @@
 
 pattern       which weights come and go together; norms and choice of these units (numpy only)
 mask          what is kept, layer by layer: a value and a file (numpy only)
+cost          what each layer costs for one clip
+presets       published profiles; greedy: rates for a FLOPs rate
+latency       a table of measured layers, and a network's time from it
+proxy         a guess of the accuracy without training
+space, bayes  the choices that are fast enough, and which of them promises most
+search        rates for a time, from a recipe to a recipe
 """

@@ -69,7 +69,7 @@ def start(
     """Prunes by a recipe, into a new run folder. where, data, minutes: as in `everyframe.train.run.start`; the stages share the
     minutes by their epochs. Raises an EveryframeError before any work where something does not fit.
     """
-    recipe = _with_dense(recipe)
+    recipe = with_dense(recipe)
     found, collection = training.read(recipe, where, data)
     return _prune(found, collection, path, minutes, resumed=False)
 
@@ -85,7 +85,7 @@ def resume(path: Path, *, minutes: float | None = None) -> Result | None:
     return _prune(found, collection, path, minutes, resumed=True)
 
 
-def _with_dense(recipe: PruneRecipe) -> PruneRecipe:
+def with_dense(recipe: PruneRecipe) -> PruneRecipe:
     """The recipe with the model and preprocessing of the run folder that it prunes. Raises RecipeError for another network's."""
     dense = recipe.prune.dense
     if dense is None:
