@@ -37,7 +37,7 @@ NETWORKS = {"c3d": ("c3d", 0.1875, "c3d-3.57x"), "r2plus1d": ("r2plus1d_18", 0.2
 METHODS = ("magnitude", "admm", "reweighted")
 SCHEMES = ("vanilla", "kgs", "balanced")
 SIZE, FRAMES = (24, 32), 16
-DENSE_EPOCHS, EPOCHS = 20, 4
+DENSE_EPOCHS, EPOCHS = 30, 4
 TEXT = """
 name = "{name}"
 [model]

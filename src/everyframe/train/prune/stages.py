@@ -41,6 +41,7 @@ class Stages:
         self.file = named if named is not None and named.is_file() else None
         self.dense = named if named is not None and self.file is None else path / DENSE
         self.named = named
+        self.at: loop.Position | None = None  # where the newest stage is
 
     @property
     def given(self) -> Path | None:
@@ -146,6 +147,7 @@ class Stages:
                 ended = fit.fit(minutes)
             except KeyboardInterrupt:
                 ended = False
+            self.at = fit.at
             if ended and fabric.is_global_zero:
                 self.record.done(name)
         fabric.barrier()
@@ -191,11 +193,11 @@ class Stages:
     def _finish(self, fabric: Fabric, planned: Plan, mask: Mask, weights: Path, ended: bool) -> Result | None:
         if not fabric.is_global_zero:
             return None
-        best = self.path / RETRAIN / "best.safetensors"
-        state = checkpoint.load_checkpoint(self.path / RETRAIN)
-        if not best.is_file() or state is None:
+        best, at = self.path / RETRAIN / "best.safetensors", self.at
+        if at is None and (state := checkpoint.load_checkpoint(self.path / RETRAIN)):  # retrained in an earlier sitting
+            at = loop.Position(**state["at"])
+        if at is None or not at.rows:
             return self._interrupted(fabric)
-        at = loop.Position(**state["at"])
         if at.best_top1 >= 0:
             row = max(at.rows, key=lambda row: (row["top1"], -row["validation_loss"]))
             self.record.accuracy("retrained", {"loss": row["validation_loss"], "top1": row["top1"], "top5": row["top5"]})
