@@ -41,6 +41,10 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
+        "hardware", ("errors", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
+        "what devices take, what of a model does not fit them, and rewrites that are proven to change nothing else",
+    ),
+    House(
         "bench", ("errors", "program", "native", "video", "runtime"),
         ("numpy", "onnx", "onnxruntime", "pydantic", "rich"), "timers, thread sweeps and reports",
     ),
@@ -61,7 +65,7 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "canvas", "program", "native", "video", "runtime", "bench", "models", "train", "serve"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "hardware", "bench", "models", "train", "serve"),
         ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),
@@ -75,7 +79,7 @@ FACADE = ("errors", "program", "runtime", "models", "train")
 #: who may go through that facade; everybody may read `__version__`
 FACADE_USERS = ("bench", "serve", "cli")
 #: must work without the train extra, whatever is imported
-WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "bench", "serve")
+WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "hardware", "bench", "serve")
 #: and so must these folders of houses that may import torch; they import nothing else of their house
 WITHOUT_TORCH_INSIDE = ("everyframe.train.teach",)
 
