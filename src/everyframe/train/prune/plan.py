@@ -10,7 +10,7 @@ from everyframe.errors import RecipeError
 from everyframe.train.fit.network import Trained
 from everyframe.train.prune import cost, presets
 from everyframe.train.prune.cost import LayerCost
-from everyframe.train.prune.greedy import greedy
+from everyframe.train.prune.greedy import CAP, greedy
 from everyframe.train.prune.mask import Mask
 from everyframe.train.prune.pattern import Pattern
 from everyframe.train.prune.regularise import Choice
@@ -63,7 +63,8 @@ def make(settings: Prune, trained: Trained) -> Plan:
     elif settings.preset is not None:
         rates = presets.preset(settings.preset, net)
     else:
-        names = candidates(costs, pattern)
+        target = settings.rate or RATE
+        names = candidates(costs, pattern, target)
         if not names:
             raise RecipeError(
                 "No layer of the network can be pruned in these groups.", where=f"{made.entry.name}, {pattern}",
@@ -72,19 +73,19 @@ def make(settings: Prune, trained: Trained) -> Plan:
         if settings.threshold is not None:
             rates = dict.fromkeys(names, 0.0)
         else:
-            rates = greedy(costs, settings.rate or RATE, only=names)
+            rates = greedy(costs, target, only=names)
     for name in rates:
         pattern.check(shapes[name], name)
     return Plan(costs, Choice(pattern, rates, settings.threshold))
 
 
-def candidates(costs: Sequence[LayerCost], pattern: Pattern) -> list[str]:
-    """The layers that are worth pruning and have as many channels as a group; with the dense 1x1x1 convolutions where those are
-    most of the work, as in X3D.
+def candidates(costs: Sequence[LayerCost], pattern: Pattern, target: float) -> list[str]:
+    """The layers that are worth pruning and have as many channels as a group; where they cannot reach the FLOPs rate `target`,
+    as in X3D, with the 1x1x1 convolutions.
     """
     fitting = [one for one in costs if pattern.fits(one.weight_shape)]
     chosen = [one for one in fitting if one.prunable]
-    pointwise = [one for one in fitting if one.kind == "conv" and one.places == 1 and not one.reads_clip]
-    if sum(one.macs for one in pointwise) > sum(one.macs for one in chosen):
-        chosen += pointwise
+    total = sum(one.macs for one in costs)
+    if (total - CAP * sum(one.macs for one in chosen)) * target > total:
+        chosen += [one for one in fitting if one.kind == "conv" and one.places == 1 and not one.reads_clip]
     return [one.name for one in chosen]
