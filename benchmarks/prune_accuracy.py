@@ -4,7 +4,7 @@
     python benchmarks/prune_accuracy.py --data DATA/hand_gestures --work WORK --networks c3d --seeds 0 --methods reweighted
     python benchmarks/prune_accuracy.py --table
 
-Networks are C3D and R(2+1)D-18 at an eighth and a quarter of their width on small gray pictures, pruned at the per-layer rates of
+Networks are C3D and R(2+1)D-18 at 3/16 and 1/4 of their width on small gray pictures, pruned at the per-layer rates of
 RT3D's profiles. Every pruning of a network and seed begins with the same dense weights and is retrained for as many epochs; the
 one that cuts at once has no training before its cut, so it sees half as many steps. Accuracy is that of the last epoch, not of
 the best one on the validation clips. Every finished run is added to the results file, and what is there is not run again.

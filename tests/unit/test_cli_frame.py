@@ -31,6 +31,7 @@ NOT_THERE = {
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),
+    "prune": ("missing.toml",),
 }
 
 
