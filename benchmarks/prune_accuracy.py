@@ -37,7 +37,7 @@ NETWORKS = {"c3d": ("c3d", 0.1875, "c3d-3.57x"), "r2plus1d": ("r2plus1d_18", 0.2
 METHODS = ("magnitude", "admm", "reweighted")
 SCHEMES = ("vanilla", "kgs", "balanced")
 SIZE, FRAMES = (24, 32), 16
-DENSE_EPOCHS, EPOCHS = 12, 4
+DENSE_EPOCHS, EPOCHS = 20, 4
 TEXT = """
 name = "{name}"
 [model]
@@ -61,7 +61,7 @@ short = "hold"
 crop = "random"
 scales = [1.0, 0.95, 0.9]
 [optimiser]
-kind = "sgd"
+kind = "{kind}"
 learning_rate = {rate}
 weight_decay = 5e-4
 clip = 2.0
@@ -115,9 +115,9 @@ def main() -> None:
     print(table(read()))
 
 
-def text(name: str, seed: int, epochs: int, rate: float, warmup: int) -> str:
+def text(name: str, seed: int, epochs: int, kind: str, rate: float, warmup: int) -> str:
     return TEXT.format(
-        name=name, frames=FRAMES, height=SIZE[0], width=SIZE[1], seed=seed, epochs=epochs, rate=rate, warmup=warmup
+        name=name, frames=FRAMES, height=SIZE[0], width=SIZE[1], seed=seed, epochs=epochs, kind=kind, rate=rate, warmup=warmup
     )
 
 
@@ -126,7 +126,7 @@ def trained(name: str, seed: int, data: Path, work: Path) -> Path:
     path = work / f"{name}-dense-{seed}"
     row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": []}
     if not (path / "step.onnx").is_file():
-        made = recipes.parse(text(name, seed, DENSE_EPOCHS, 0.02, 1))
+        made = recipes.parse(text(name, seed, DENSE_EPOCHS, "adamw", 1e-3, 1))
         assert isinstance(made, ClipRecipe)
         begun = (path / "recipe.toml").is_file()
         done = training.resume(path) if begun else training.start(made, path, data=data)
@@ -141,7 +141,7 @@ def trained(name: str, seed: int, data: Path, work: Path) -> Path:
 def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
     name, epochs = row["network"], row["epochs"]
     path = work / "-".join(str(row[key]) for key in ("network", "method", "scheme", "seed", "epochs"))
-    whole = 'task = "prune"\n' + text(name, row["seed"], epochs, 0.01, 0) + PRUNE.format(group=row["group"], epochs=epochs)
+    whole = 'task = "prune"\n' + text(name, row["seed"], epochs, "sgd", 0.01, 0) + PRUNE.format(group=row["group"], epochs=epochs)
     changes = [f"prune.dense={dense}", f"prune.preset={NETWORKS[name][2]}"]
     made = recipes.parse(whole, changes=[*changes, f"prune.method={row['method']}", f"prune.scheme={row['scheme']}"])
     assert isinstance(made, PruneRecipe)

@@ -79,7 +79,7 @@ def make(settings: Prune, trained: Trained) -> Plan:
     return Plan(costs, Choice(pattern, rates, settings.threshold))
 
 
-def candidates(costs: Sequence[LayerCost], pattern: Pattern, target: float) -> list[str]:
+def candidates(costs: Sequence[LayerCost], pattern: Pattern, target: float = RATE) -> list[str]:
     """The layers that are worth pruning and have as many channels as a group; where they cannot reach the FLOPs rate `target`,
     as in X3D, with the 1x1x1 convolutions.
     """
