@@ -122,7 +122,8 @@ def by_macs(costs: list[cost.LayerCost]) -> latency.Latency:
     """A table in which time is MACs."""
     rates = {"dense": 0.0, **{f"{PATTERN} {rate:g}": rate for rate in latency.RATES}}
     ms = {latency.key(one): {name: one.macs / 1e6 * (1 - rate) for name, rate in rates.items()} for one in costs}
-    return latency.Latency(latency.Table("macs", Path("none"), ms), costs, cost.left(costs, {}) / 1e6)
+    layers = latency.worthwhile(costs, [PATTERN], 1.0)
+    return latency.Latency(latency.Table("macs", Path("none"), ms), costs, layers, cost.left(costs, {}) / 1e6)
 
 
 def at_random(space: Space, guess: search.Guess, evaluations: int, seed: int) -> list[float]:

@@ -68,7 +68,7 @@ def compared(
     models = {"dense": trace(net, shape, seed=0)[0]}
     models |= {name: pruned(net, shape, rates, pattern) for name, (rates, pattern) in cases.items()}
     ms = milliseconds(models, table.engine, seconds)
-    clock = latency.Latency(table, costs, ms["dense"])
+    clock = latency.Latency(table, costs, costs, ms["dense"])
     total = cost.left(costs, {})
     return [
         {

@@ -72,7 +72,8 @@ def linear_table(costs: list[cost.LayerCost], *patterns: Pattern) -> latency.Lat
         }
         for one in costs
     }
-    return latency.Latency(latency.Table("ort", Path("none"), ms), costs, 1 + cost.left(costs, {}) / 1e6)
+    layers = latency.worthwhile(costs, patterns, 1.0)
+    return latency.Latency(latency.Table("ort", Path("none"), ms), costs, layers, 1 + cost.left(costs, {}) / 1e6)
 
 
 class TestLayersAlone:
@@ -116,7 +117,7 @@ class TestLayersAlone:
 class TestTable:
     def test_keeps_what_was_measured_when_it_is_interrupted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         _, costs = small()
-        worth = latency.worthwhile(costs, [PATTERN])
+        worth = latency.worthwhile(costs, [PATTERN], 1.0)
         assert [one.name for one in worth] == ["a", "b", "c"]
         asked, real = list[set[str]](), latency.milliseconds
 
@@ -156,9 +157,8 @@ class TestTable:
         assert latency.Table.open("ort").ms == {}
 
     def test_an_unknown_engine(self) -> None:
-        net, costs = small()
         with pytest.raises(UsageError, match=r"cannot be timed[^$]*native"):
-            latency.measure(net, (1, 3, 4, 12, 12), costs, [PATTERN], engine="fast")
+            latency.whole(small()[0], (1, 3, 4, 12, 12), "fast")
 
 
 class TestProxy:
@@ -263,6 +263,8 @@ class TestSearch:
             ({"speedup": 0.0}, "positive"),
             ({"target_ms": float("nan")}, "positive"),
             ({"speedup": 2.0, "evaluations": 0}, "positive"),
+            ({"speedup": 1.0, "engine": "ort"}, "that fast already"),
+            ({"target_ms": 1e6, "engine": "ort"}, "that fast already"),
         ],
     )
     def test_bad_input(self, settings: dict[str, float], message: str) -> None:
@@ -286,7 +288,10 @@ class TestRun:
         self, dense: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data, path = dense
-        monkeypatch.setattr(latency, "measure", lambda net, shape, costs, patterns, engine: linear_table(costs, *patterns))
+        monkeypatch.setattr(latency, "whole", lambda net, shape, engine: 1 + cost.left(cost.layers(net, shape), {}) / 1e6)
+        monkeypatch.setattr(
+            latency.Table, "measure", lambda table, costs, patterns: table.ms.update(linear_table(costs, *patterns).table.ms)
+        )
         given, where = pruning.settings(str(path), ["prune.group=[4, 2]", "prune.rate=2"])
         found = search.run(
             given, tmp_path / "found.toml", where=where, data=data, speedup=1.2, schemes=["kgs", "vanilla"], evaluations=6

@@ -88,10 +88,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of a pruned network for one clip, one thread. dense: of the network as it is."""
+    """Milliseconds of a pruned network for a clip, one thread. costs: of all layers; layers: those that were measured; dense: of
+    the network as it is.
+    """
 
     table: Table
     costs: Sequence[LayerCost]
+    layers: Sequence[LayerCost]
     dense: float
 
     def ms(self, rates: Mapping[str, float], pattern: Pattern) -> float:
@@ -100,27 +103,16 @@ class Latency:
         return self.dense - sum(self.table.saved(cost, pattern, rates.get(cost.name, 0.0)) for cost in self.costs)
 
 
-def measure(
-    net: nn.Module,
-    shape: Sequence[int],
-    costs: Sequence[LayerCost],
-    patterns: Sequence[Pattern],
-    *,
-    engine: str = "native",
-    share: float = SHARE,
-    seconds: float = SECONDS,
-) -> Latency:
-    """The dense network and its prunable layers with at least `share` of its MACs. shape: of one clip, (1, C, T, H, W)."""
-    table = Table.open(engine)
-    table.measure(worthwhile(costs, patterns, share), patterns, seconds=seconds)
+def whole(net: nn.Module, shape: Sequence[int], engine: str, seconds: float = 10 * SECONDS) -> float:
+    """Milliseconds of the network for one clip of `shape`, (1, C, T, H, W)."""
     graph, _ = trace(net, tuple(shape), seed=0)
-    return Latency(table, costs, milliseconds({"network": graph}, engine, 10 * seconds)["network"])
+    return milliseconds({"network": graph}, engine, seconds)["network"]
 
 
-def worthwhile(costs: Sequence[LayerCost], patterns: Sequence[Pattern], share: float = SHARE) -> list[LayerCost]:
-    """Layers that one of the patterns would prune (`plan.candidates`) and that cost something."""
-    least = share * sum(cost.macs for cost in costs)
-    names = {name for pattern in patterns for name in candidates(costs, pattern)}
+def worthwhile(costs: Sequence[LayerCost], patterns: Sequence[Pattern], target: float) -> list[LayerCost]:
+    """Layers that one of the patterns would prune for a FLOPs rate of `target` (`plan.candidates`) and that cost something."""
+    least = SHARE * sum(cost.macs for cost in costs)
+    names = {name for pattern in patterns for name in candidates(costs, pattern, target)}
     return [cost for cost in costs if cost.name in names and cost.macs >= least]
 
 

@@ -137,11 +137,16 @@ def find(
     _check(target_ms, speedup, evaluations)
     costs = cost.layers(net, shape)
     guess = Proxy(net, calibration, validation)
-    measured = latency.measure(net, shape, costs, patterns, engine=engine)
-    space = Space(measured, patterns, measured.dense / speedup if speedup else target_ms, cap)  # type: ignore[arg-type]
+    dense = latency.whole(net, shape, engine)
+    wanted = dense / speedup if speedup else target_ms or dense
+    if wanted >= dense:
+        raise UsageError("The network is that fast already.", expected=f"less than {dense:.3g} ms", got=f"{wanted:.3g} ms")
+    layers, table = latency.worthwhile(costs, patterns, dense / wanted), latency.Table.open(engine)
+    table.measure(layers, patterns)
+    space = Space(latency.Latency(table, costs, layers, dense), patterns, wanted, cap)
     with bar("searching rates") as update:
         trials = search(space, guess, evaluations, seed, update)
-    return Found(tuple(trials), measured.dense, space.target_ms)
+    return Found(tuple(trials), dense, wanted)
 
 
 def _check(target_ms: float | None, speedup: float | None, evaluations: int) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from everyframe.errors import UsageError
-from everyframe.train.prune import latency
 from everyframe.train.prune.cost import LayerCost
 from everyframe.train.prune.greedy import CAP, greedy
 from everyframe.train.prune.latency import Latency
@@ -24,13 +23,12 @@ class Space:
     """
 
     def __init__(self, measured: Latency, patterns: Sequence[Pattern], target_ms: float, cap: float = CAP) -> None:
-        self.layers = latency.worthwhile(measured.costs, patterns)
-        self.costs, self.dense, self.target_ms, self.cap = measured.costs, measured.dense, target_ms, cap
+        self.layers, self.dense, self.target_ms, self.cap = measured.layers, measured.dense, target_ms, cap
         curves, fastest = [], measured.dense
         self.patterns: list[Pattern] = []
         for pattern in patterns:
             curve = np.array([self._curve(measured, layer, pattern) for layer in self.layers]).reshape(-1, FINE + 1)
-            least = measured.dense - curve[:, int(cap * FINE)].sum()
+            least = measured.dense - curve[:, round(cap * FINE)].sum()
             fastest = min(fastest, least)
             if least <= target_ms:
                 curves.append(curve)
