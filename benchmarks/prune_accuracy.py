@@ -82,6 +82,7 @@ group = {group}
 epochs = {epochs}
 learning_rate = 0.02
 refreshes = {epochs}
+share = {share}
 [distillation]
 weight = 0.5
 """
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--group", nargs=2, type=int, default=(8, 4))
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of regularising, and again of retraining")
+    parser.add_argument("--share", type=float, default=1.0, help="of the loss that the penalty of `reweighted` begins with")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     args = parser.parse_args()
     for name, (zoo, width, _) in NETWORKS.items():
@@ -109,7 +111,7 @@ def main() -> None:
             dense = trained(name, seed, args.data, args.work)
             for method, scheme in itertools.product(args.methods, args.schemes):
                 row = {"network": name, "method": method, "scheme": scheme, "seed": seed, "epochs": args.epochs,
-                       "group": list(args.group)}  # fmt: skip
+                       "group": list(args.group), "share": args.share}  # fmt: skip
                 if not found(row):
                     add(row | pruned(row, dense, args.data, args.work))
     print(table(read()))
@@ -124,7 +126,7 @@ def text(name: str, seed: int, epochs: int, kind: str, rate: float, warmup: int)
 def trained(name: str, seed: int, data: Path, work: Path) -> Path:
     """The run folder of the dense network; its accuracy is a row too."""
     path = work / f"{name}-dense-{seed}"
-    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": []}
+    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": [], "share": 0}
     if not (path / "step.onnx").is_file():
         made = recipes.parse(text(name, seed, DENSE_EPOCHS, "adamw", 1e-3, 1))
         assert isinstance(made, ClipRecipe)
@@ -140,8 +142,12 @@ def trained(name: str, seed: int, data: Path, work: Path) -> Path:
 
 def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
     name, epochs = row["network"], row["epochs"]
-    path = work / "-".join(str(row[key]) for key in ("network", "method", "scheme", "seed", "epochs"))
-    whole = 'task = "prune"\n' + text(name, row["seed"], epochs, "sgd", 0.01, 0) + PRUNE.format(group=row["group"], epochs=epochs)
+    path = work / "-".join(str(row[key]) for key in KEYS[:-2]) + f"-{row['share']:g}"
+    whole = (
+        'task = "prune"\n'
+        + text(name, row["seed"], epochs, "sgd", 0.01, 0)
+        + PRUNE.format(group=row["group"], epochs=epochs, share=row["share"])
+    )
     changes = [f"prune.dense={dense}", f"prune.preset={NETWORKS[name][2]}"]
     made = recipes.parse(whole, changes=[*changes, f"prune.method={row['method']}", f"prune.scheme={row['scheme']}"])
     assert isinstance(made, PruneRecipe)
@@ -158,7 +164,7 @@ def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str
     }  # fmt: skip
 
 
-KEYS = ("network", "method", "scheme", "seed", "epochs", "group")
+KEYS = ("network", "method", "scheme", "seed", "epochs", "group", "share")
 
 
 def read() -> list[dict[str, Any]]:
@@ -182,8 +188,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         pattern = f"{row['scheme']} {'x'.join(map(str, row['group']))}".strip() or "–"
-        groups.setdefault((row["network"], row["method"], pattern, row["epochs"]), []).append(row)
-    for (network, method, pattern, _), same in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+        groups.setdefault((row["network"], row["method"], pattern, row["epochs"], row["share"]), []).append(row)
+    for (network, method, pattern, *_), same in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
         cells = [_mean([row.get(key) for row in same]) for key in ("top1", "pruned_top1", "pruning_took")]
         rate = statistics.mean(row["rate"] for row in same)
         lines.append(f"| {network} | {method} | {pattern} | {rate:.2f}x | {' | '.join(cells)} | {len(same)} |")
