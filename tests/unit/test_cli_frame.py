@@ -32,6 +32,7 @@ NOT_THERE = {
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),
+    "prune": ("missing.toml",),
 }
 
 

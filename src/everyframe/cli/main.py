@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "export": "export",
     "teach": "teach",
     "train": "train",
+    "prune": "prune",
     "evaluate": "evaluate",
 }
 
