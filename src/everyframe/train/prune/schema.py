@@ -66,8 +66,7 @@ class Regularise(Strict):
     learning_rate: float | None = Field(default=None, gt=0)
     schedule: Schedule = Schedule(kind="constant")
     refreshes: int = Field(default=10, ge=1)
-    share: float = Field(default=1.0, gt=0)
-    growth: float = Field(default=1.0, ge=1)
+    reach: float = Field(default=1.0, gt=0)
     epsilon: float = Field(default=1e-2, gt=0)
     rounds: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
 
