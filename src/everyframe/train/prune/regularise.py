@@ -1,9 +1,14 @@
 """What drives units of weights to zero during a training: reweighted group lasso, ADMM; and what keeps them there.
 
-Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): the loss gets
-lambda * sum over units of r * ||w||, with the norm of the live weights, and r = 1 / (||w||^2 + epsilon) refreshed now and then:
-small units are pushed harder and harder, large ones are released. Norms are taken per square root of a unit's size and in
-multiples of the layer's, so that one lambda and one epsilon suit all layers.
+Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): minimises the loss plus
+lambda * sum over units of r * ||w||, r = 1 / (||w||^2 + epsilon): small units are pushed harder and harder, large ones are released.
+Each step of the optimiser is followed by the proximal step of the penalty (group soft-thresholding), with the r of the moment:
+
+    n <- max(0, n - push / (n^2 + epsilon))
+
+n: the norm of a unit per square root of its size and in multiples of the layer's. So units reach zero exactly, whatever the
+optimiser does with gradients. A unit that nothing holds is there after (n^3 / 3 + epsilon n) / push steps, which gives the push
+(lambda times the learning rate) that meets the rates in time; it is refreshed, because the loss does hold units.
 
 ADMM (RT3D's published code): the loss gets rho / 2 * ||W + U||^2 over the units that the projection Z of W + U prunes;
 Z and U += W - Z are refreshed now and then, and rho rises from round to round.
