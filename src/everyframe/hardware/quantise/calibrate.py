@@ -191,9 +191,8 @@ def _with_zero(limits: tuple[float, float]) -> tuple[float, float]:
 
 def _warnings(model: Model, values: Mapping[str, Values], steps: int) -> list[str]:
     made = []
-    what = "steps" if model.metadata.kind == "step" else "clips"
     if steps < FEW:
-        made.append(f"only {steps} {what} of calibration; from {FEW} on the ranges stop being left to chance")
+        made.append(f"only {steps} {model.runs} of calibration; from {FEW} on the ranges stop being left to chance")
     seen = values.get(model.interface.frames)
     if seen is not None and not seen.empty:
         preprocess = model.metadata.preprocess

@@ -49,13 +49,14 @@ class Quantised:
     put_back: tuple[str, ...]
     similarity: float  # before anything was put back
     wanted: float
+    runs: str  # what a run of the network takes: steps or clips
     warnings: tuple[str, ...]
 
     @property
     def grows(self) -> bool:
         """The error grows along the stream, in a state or in the answers."""
-        rows = (self.comparison.answers, *self.comparison.states)
-        return any(row.drift_db > DRIFT_DB for row in rows)
+        drifts = (self.comparison.answers.drift_db, *(row.drift_db for row in self.comparison.states))
+        return max(drifts) > DRIFT_DB
 
     def to_dict(self) -> dict[str, Any]:
         found = self.calibration
@@ -139,7 +140,18 @@ def quantise(
     finished = attach(made(put_back), _metadata(model, to, target, found, put_back, patterns))
     warnings = (*found.warnings, *_warnings(comparison, min_similarity))
     result = Quantised(
-        finished, parts, scales, to, target, found, comparison, put_back, first.answers.cosine, min_similarity, warnings
+        finished,
+        parts,
+        scales,
+        to,
+        target,
+        found,
+        comparison,
+        put_back,
+        first.answers.cosine,
+        min_similarity,
+        model.runs,
+        warnings,
     )
     if output is not None:
         save(finished, output)

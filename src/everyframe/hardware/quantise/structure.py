@@ -178,7 +178,7 @@ def _layers(
 def _in_integers(node: onnx.NodeProto, floats: set[str], timed: set[str], constants: set[str]) -> bool:
     """Not so: what depends on the step counter alone, what is multiplied with it, and sums under a 0/1 band (a constant on the
     left of a product)."""
-    if node.op_type not in COMPUTES and node.op_type not in MOVES or node.op_type == "Identity":
+    if (node.op_type not in COMPUTES and node.op_type not in MOVES) or node.op_type == "Identity":
         return False
     operands = [x for x in node.input if x in floats]
     if not any(x in timed for x in operands) or not all(x in floats for x in node.output if x):

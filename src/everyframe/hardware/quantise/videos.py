@@ -47,6 +47,11 @@ class Model:
         """New frames that one run takes: a step's, or a whole clip."""
         return self.metadata.hop if self.metadata.kind == "step" else self.metadata.frames
 
+    @property
+    def runs(self) -> str:
+        """What a run takes, in words."""
+        return "steps" if self.metadata.kind == "step" else "clips"
+
     def inputs(self, sources: Sequence[Source], again: bool = False) -> Iterator[tuple[int, np.ndarray]]:
         """One video after another, each with its number: the inputs of its steps, (hop, C, H, W), or of its clips side by side,
         (1, C, T, H, W). What is left at a video's end is left out. again: from the first one, when all are through, without end.
