@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def quantise(
         return write(parts, model.metadata, scales, to, model.interface.logits, put_back)
 
     def compared(put_back: Sequence[str], what: str, length: int = frames, layers: bool = True) -> Comparison:
-        rows = [layer for layer in parts.layers if layers]
+        rows = [replace(row, quantised=row.quantised and row.name not in put_back) for row in parts.layers if layers]
         return compare(
             model, made(put_back), others, layers=rows, ranges=ranges, frames=length,
             progress=lambda done, of: say(f"{what}: step {done} of {of}"),

@@ -78,6 +78,7 @@ def prepared(model: onnx.ModelProto, where: object) -> onnx.ModelProto:
             "The model's opset has no scales for each channel.", where=where, expected=f"opset {MIN_OPSET} or newer", got=opset,
             hint="export it again with a newer opset",
         )  # fmt: skip
+    _bypass_identities(made.graph)
     names: set[str] = set()
     for node in made.graph.node:
         name = node.name or node.output[0]
@@ -86,6 +87,19 @@ def prepared(model: onnx.ModelProto, where: object) -> onnx.ModelProto:
         node.name = name
         names.add(name)
     return made
+
+
+def _bypass_identities(graph: onnx.GraphProto) -> None:
+    """Everybody reads what an Identity repeats; only those stay that make an output."""
+    same: dict[str, str] = {}
+    outputs = {value.name for value in graph.output}
+    for node in list(graph.node):
+        for i, name in enumerate(node.input):
+            node.input[i] = same.get(name, name)
+        if node.op_type == "Identity":
+            same[node.output[0]] = node.input[0]
+            if node.output[0] not in outputs:
+                graph.node.remove(node)
 
 
 def structure(model: onnx.ModelProto, metadata: Metadata, frames: str, keep_float: Iterable[str] = ()) -> Structure:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -19,6 +20,8 @@ from everyframe.video.reader import Reader
 from everyframe.video.sources import Source, resolve
 
 # N new frames a step (hop), T frames of a clip, C channels, H W
+
+KEPT_BYTES = 1 << 29  # of prepared pictures, which are shown more than once
 
 
 def chosen(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], most: int | None = None) -> list[Source]:
@@ -35,12 +38,13 @@ def chosen(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], mos
 
 @dataclass(frozen=True)
 class Model:
-    """A model with what running it takes. where: its name in messages."""
+    """A model with what running it takes. where: its name in messages. kept: pictures of videos that were decoded before."""
 
     model: onnx.ModelProto
     metadata: Metadata
     interface: Interface
     where: str
+    kept: dict[Source, list[np.ndarray]] = field(default_factory=dict)
 
     @property
     def frames_a_step(self) -> int:
@@ -57,18 +61,21 @@ class Model:
         (1, C, T, H, W). What is left at a video's end is left out. again: from the first one, when all are through, without end.
         Raises SourceError where no video is long enough. The next video's decoding starts while one runs.
         """
-        order = itertools.chain.from_iterable(itertools.repeat(list(enumerate(sources))) if again else [enumerate(sources)])
-        coming, ahead, given = next(order, None), None, False
+        order: Iterator[tuple[int, Source]] = enumerate(sources)
+        if again:
+            order = itertools.cycle(order)
+        coming, given = next(order, None), False
+        ahead: Reader | None = None
         try:
             while coming is not None:
-                (number, source), reader = coming, ahead or self._open(coming[1])
-                coming, ahead = next(order, None), None
-                with reader:
-                    for tensor in self._steps(reader, source):
-                        if ahead is None and coming is not None:
+                (number, source), coming = coming, next(order, None)
+                pictures, ahead = self._pictures(source, ahead), None
+                with contextlib.closing(pictures):
+                    for waiting in _groups(pictures, self.frames_a_step):
+                        if ahead is None and coming is not None and coming[1] not in self.kept:
                             ahead = self._open(coming[1])
                         given = True
-                        yield number, tensor
+                        yield number, self._tensor(np.stack(waiting))
                 if not given and number == len(sources) - 1:
                     raise SourceError(
                         "The videos are too short.", expected=f"{self.frames_a_step} frames in one of them",
@@ -81,20 +88,38 @@ class Model:
     def _open(self, source: Source) -> Reader:
         return Reader(source, self.metadata.preprocess, buffer=self.frames_a_step + 1)
 
-    def _steps(self, reader: Reader, source: Source) -> Iterator[np.ndarray]:
-        waiting: list[np.ndarray] = []
-        for frame in reader:
-            check_picture(frame.data, self.interface, source.paths[0] if source.kind == "file" else source.name)
-            waiting.append(frame.data)
-            if len(waiting) == self.frames_a_step:
-                yield self._tensor(np.stack(waiting))
-                waiting = []
+    def _pictures(self, source: Source, reader: Reader | None) -> Generator[np.ndarray, None, None]:
+        """Prepared pictures, (H, W, C) uint8, of a video; decoded once where they find room."""
+        if source in self.kept:
+            yield from self.kept[source]
+            return
+        room = KEPT_BYTES - sum(len(pictures) * pictures[0].nbytes for pictures in self.kept.values() if pictures)
+        seen: list[np.ndarray] = []
+        with reader or self._open(source) as reader:
+            for frame in reader:
+                check_picture(frame.data, self.interface, source.paths[0] if source.kind == "file" else source.name)
+                room -= frame.data.nbytes
+                if room >= 0:
+                    seen.append(frame.data)
+                yield frame.data
+        if room >= 0:
+            self.kept[source] = seen
 
     def _tensor(self, pictures: np.ndarray) -> np.ndarray:
         if self.interface.folded:
             return pictures
         frames = normalise(pictures, self.metadata.preprocess)  # (N, C, H, W)
         return frames if self.metadata.kind == "step" else np.ascontiguousarray(frames.transpose(1, 0, 2, 3)[None])
+
+
+def _groups(pictures: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    """`size` at a time; what is left is left out."""
+    waiting: list[np.ndarray] = []
+    for picture in pictures:
+        waiting.append(picture)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
 
 
 class Walk:
