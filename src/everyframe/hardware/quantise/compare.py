@@ -154,7 +154,10 @@ def compare(
         a, b = (np.asarray(found[model.interface.logits], np.float32).reshape(1, -1) for found in (x, y))
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             whose = "quantised" if np.isfinite(a).all() else "float"
-            raise EngineError(f"The {whose} model's output is not finite.", where=f"{model.where}, step {i}")
+            raise EngineError(
+                f"The {whose} model's output is not finite.", where=f"{model.where}, step {i}",
+                hint="keep in float what is divided by values near 0: --keep-float",
+            )  # fmt: skip
         logits.add(part, a, b)
         worst = min(worst, _cosine(a, b))
         agreed += int(a.argmax() == b.argmax())

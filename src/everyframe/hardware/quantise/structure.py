@@ -190,8 +190,9 @@ def _layers(
 
 
 def _in_integers(node: onnx.NodeProto, floats: set[str], timed: set[str], constants: set[str]) -> bool:
-    """Not so: what depends on the step counter alone, what is multiplied with it, and sums under a 0/1 band (a constant on the
-    left of a product)."""
+    """Not so: what depends on the step counter alone, what is multiplied with it, sums under a 0/1 band (a constant on the left
+    of a product), and a division by what may be rounded to 0.
+    """
     if (node.op_type not in COMPUTES and node.op_type not in MOVES) or node.op_type == "Identity":
         return False
     operands = [x for x in node.input if x in floats]
@@ -199,7 +200,7 @@ def _in_integers(node: onnx.NodeProto, floats: set[str], timed: set[str], consta
         return False
     if any(x not in timed and x not in constants for x in operands):
         return False
-    return not (node.op_type == "MatMul" and node.input[0] in constants)
+    return not ((node.op_type == "MatMul" and node.input[0] in constants) or (node.op_type == "Div" and node.input[1] in timed))
 
 
 def _moved(node: onnx.NodeProto) -> list[str]:
