@@ -22,7 +22,7 @@ import networks
 import numpy as np
 
 import everyframe
-from everyframe.bench import Case, Table, describe, one_line, race
+from everyframe.bench import Case, Table, describe, one_line, race, save
 from everyframe.errors import EveryframeError
 from everyframe.hardware.quantise.quantise import Quantised, opened, quantise
 from everyframe.hardware.quantise.videos import chosen
