@@ -41,8 +41,8 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
-        "hardware", ("errors", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
-        "what devices take, what of a model does not fit them, and rewrites that are proven to change nothing else",
+        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
+        "models made fit for devices: what they take, rewrites that are proven to change nothing else, integers and what they cost",
     ),
     House(
         "models", ("errors", "program"),

@@ -29,6 +29,7 @@ NOT_THERE = {
     "info": ("missing.onnx",),
     "compile": ("missing.onnx", "-o", "step.so"),
     "check": ("missing.onnx", "--target", "native"),
+    "quantize": ("missing.onnx", "--calibrate", "missing.mp4"),
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),

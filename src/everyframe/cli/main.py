@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "info": "info",
     "compile": "compile",
     "check": "check",
+    "quantize": "quantize",
     "models": "models",
     "export": "export",
     "teach": "teach",

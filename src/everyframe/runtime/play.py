@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from everyframe.errors import SourceError
+from everyframe.runtime.checks import check_picture
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.stream import ClipStream, Stream
 from everyframe.video.frame import Frame
@@ -81,19 +81,8 @@ class Playback:
             if self.seconds is not None and frame.pts_s >= self.seconds:
                 raise StopIteration
             if self.frames == 1:
-                self._check_first(frame)
+                check_picture(frame.data, self._program.interface, self._name)
             prediction = self.stream.push_frame(frame)
             self.last_pts_s = frame.pts_s
             if prediction is not None:
                 return replace(prediction, source=self._name)
-
-    def _check_first(self, frame: Frame) -> None:
-        size, got = self._program.size, frame.data.shape[:2]
-        if size is not None and got != size:
-            raise SourceError(
-                "The video does not have the size the model takes, and the model does not say how to resize it.",
-                where=self._name,
-                expected=f"{size[0]}x{size[1]} (height x width)",
-                got=f"{got[0]}x{got[1]}",
-                hint="set `resize` and `crop` in the metadata's preprocess when converting the model",
-            )

@@ -73,8 +73,7 @@ class Program:
         if labels is not None:
             check_labels(tuple(labels), self.interface.classes, self.path)
         self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
-        height, width = self.interface.shape[1:3] if self.interface.folded else self.interface.shape[-2:]
-        self.size = (height, width) if height is not None and width is not None else None
+        self.size = self.interface.size
         preprocess = self.metadata.preprocess
         #: sampled frames per second; where the model does not say, 30 fps video is assumed
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
