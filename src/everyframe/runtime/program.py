@@ -35,7 +35,8 @@ def open(
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
 
-    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native or reference.
+    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native,
+    openvino or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own.
     """
     return Program(path, engine=engine, threads=threads, labels=labels)
