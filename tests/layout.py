@@ -41,6 +41,10 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
+        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime"),
+        "models made fit for accelerators: integers, and what they cost in accuracy",
+    ),
+    House(
         "models", ("errors", "program"),
         ("numpy", "onnx", "onnxruntime", "onnxscript", "rich", "safetensors", "torch"),
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
@@ -61,7 +65,7 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "canvas", "program", "native", "video", "runtime", "models", "train", "bench", "serve"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "hardware", "models", "train", "bench", "serve"),
         ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),
@@ -75,7 +79,7 @@ FACADE = ("errors", "program", "runtime", "models", "train")
 #: who may go through that facade; everybody may read `__version__`
 FACADE_USERS = ("bench", "serve", "cli")
 #: must work without the train extra, whatever is imported
-WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "bench", "serve")
+WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "hardware", "bench", "serve")
 #: and so must these folders of houses that may import torch; they import nothing else of their house
 WITHOUT_TORCH_INSIDE = ("everyframe.train.teach",)
 

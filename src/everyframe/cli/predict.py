@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A step or clip model, or `builtin`.")],
+    model: Annotated[str, typer.Argument(help="A step or clip model, the folder of a split one, or `builtin`.")],
     source: Annotated[
         str,
         typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
@@ -35,6 +35,9 @@ def command(
         str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C), openvino or reference.")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine. [default: one per core]")] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Split models: stages work at the same time, each on another frame.")
+    ] = False,
 ) -> None:
     """Recognise what happens in a video, at every frame.
 
@@ -52,7 +55,7 @@ def command(
 
     sources = resolve(source)
     names = read_labels(labels) if labels is not None else None
-    with everyframe.open(model, engine=engine, threads=threads, labels=names) as program:
+    with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap) as program:
         several = len(sources) > 1
         tally = watch(
             program, sources, choose(program, as_json=as_json, several=several), save_timeline,

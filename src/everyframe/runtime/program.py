@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.native import artifact
+from everyframe.program import manifest
 from everyframe.program.contract import load
 from everyframe.runtime import engine as engines
+from everyframe.runtime import pipeline
 from everyframe.runtime.checks import check_finite, check_labels, interface, metadata_or_raise
 from everyframe.runtime.play import Playback
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.states import plan
-from everyframe.runtime.stream import ClipStream, Stream
+from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
 from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
 
@@ -32,14 +34,17 @@ def open(
     engine: str = "auto",
     threads: int | None = None,
     labels: tuple[str, ...] | list[str] | None = None,
+    overlap: bool = False,
 ) -> Program:
-    """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
+    """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
+    comes with the package.
 
     engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native,
     openvino or reference.
-    threads: how many the engine uses (default: one per core). labels: replaces the model's own.
+    threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
+    split model work at the same time, each on another step; streams answer a few steps later, with the same.
     """
-    return Program(path, engine=engine, threads=threads, labels=labels)
+    return Program(path, engine=engine, threads=threads, labels=labels, overlap=overlap)
 
 
 class Program:
@@ -54,6 +59,7 @@ class Program:
         engine: str = "auto",
         threads: int | None = None,
         labels: tuple[str, ...] | list[str] | None = None,
+        overlap: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
@@ -67,10 +73,17 @@ class Program:
                 "A compiled model runs on the native engine only.", where=self.path, expected="auto or native", got=engine
             )
         engine = "native" if self.compiled else engine
-        model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
+        split = manifest.read(self.path) if manifest.is_split(self.path) else None
+        if split is not None and engine not in ("auto", "ort"):
+            raise UsageError("A split model runs on ONNX Runtime.", where=self.path, expected="auto or ort", got=engine)
+        if overlap and split is None:
+            raise UsageError("Only the stages of a split model can overlap.", where=self.path, hint="split it: `everyframe split`")
+        if split is not None:
+            model = split.outline()
+        else:
+            model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
-        check_finite(model, self.path)
         if labels is not None:
             check_labels(tuple(labels), self.interface.classes, self.path)
         self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
@@ -79,9 +92,14 @@ class Program:
         preprocess = self.metadata.preprocess
         #: sampled frames per second; where the model does not say, 30 fps video is assumed
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
+        self.overlap = overlap
         states = plan(self.metadata.states, self.path)
-        job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
-        loaded = engines.load(engine, job)
+        if split is not None:
+            loaded = engines.Loaded(pipeline.load(self.path, split, threads, overlap), "ort", f"{len(split.stages)} stages")
+        else:
+            check_finite(model, self.path)
+            job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
+            loaded = engines.load(engine, job)
         #: the engine that runs it, and why `auto` chose that one
         self.engine, self.engine_reason = loaded.engine, loaded.reason
         self._network: engines.Network | None = loaded.network
@@ -111,7 +129,7 @@ class Program:
                 "A stride is for clip models; a step model predicts at every step.", where=self.path,
                 got=f"stride {stride}", hint="leave it out",
             )  # fmt: skip
-        return Stream(self, top_k=top_k)
+        return (OverlappedStream if self.overlap else Stream)(self, top_k=top_k)
 
     def play(
         self,

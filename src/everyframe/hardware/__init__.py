@@ -1,0 +1,1 @@
+"""Models made fit for accelerators: each part reads ONNX files and writes ONNX files."""
