@@ -9,7 +9,10 @@ import typer
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="A clip or step network (ONNX), a compiled one, or the folder of a split one.", metavar="FILE")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A clip or step network (ONNX), a compiled one, or the folder of a split one.", metavar="FILE"),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     rate: Annotated[str, typer.Option(help="For a clip network: facts at the native rate or dense.")] = "native",
     layout: Annotated[str, typer.Option(help="For a clip network: axis order of its input.")] = "NCTHW",

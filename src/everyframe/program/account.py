@@ -131,10 +131,12 @@ def info_split(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "inputs": [{"role": found.role(port), **port.model_dump(mode="json")} for port in part.inputs],
             "outputs": [port.model_dump(mode="json") for port in part.outputs],
         })  # fmt: skip
-    states = found.metadata.states
+    states = [
+        spec.model_dump(mode="json", include={"input", "output", "shape", "dtype", "fill"}) for spec in found.metadata.states
+    ]
     return {
         "folder": str(folder), "kind": "split", "stages": len(found.stages), "parts": parts, "hop": found.metadata.hop,
-        "states": [spec.model_dump(mode="json", include={"input", "output", "shape", "dtype", "fill"}) for spec in states], "state_bytes": sum(prod(spec.shape) * (8 if spec.dtype == "int64" else 4) for spec in states),
+        "states": states, "state_bytes": sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in found.metadata.states),
     }  # fmt: skip
 
 

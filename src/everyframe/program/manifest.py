@@ -21,6 +21,7 @@ from everyframe.errors import ModelError
 from everyframe.program.contract import Metadata, Strict, attach, load, metadata_of
 
 NAME = "manifest.json"
+_Kind = tuple[tuple[int, ...], str]  # shape and type
 
 
 class Port(Strict):
@@ -137,9 +138,9 @@ def _file(path: str | os.PathLike[str]) -> Path:
 def _check_flow(manifest: Manifest, file: Path) -> None:
     """Every input was made before, by one part, with the same shape; every state and the logits are made."""
     states = manifest.metadata.states
-    known = {spec.input: (spec.shape, spec.dtype) for spec in states}
+    known: dict[str, _Kind] = {spec.input: (spec.shape, spec.dtype) for spec in states}
     known[manifest.frames.name] = (manifest.frames.shape, manifest.frames.dtype)
-    made: dict[str, tuple[tuple[int, ...], str]] = {}
+    made: dict[str, _Kind] = {}
     for part in manifest.parts:
         for port in part.inputs:
             source = known.get(port.name)
@@ -149,7 +150,7 @@ def _check_flow(manifest: Manifest, file: Path) -> None:
             if port.name in known:
                 raise _wrong(file, part, port, "made twice")
             known[port.name] = made[port.name] = (port.shape, port.dtype)
-    wanted = {spec.output: (spec.shape, spec.dtype) for spec in states}
+    wanted: dict[str, _Kind] = {spec.output: (spec.shape, spec.dtype) for spec in states}
     wanted[manifest.logits.name] = (manifest.logits.shape, manifest.logits.dtype)
     for name, kind in wanted.items():
         if made.get(name) != kind:

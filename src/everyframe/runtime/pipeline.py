@@ -1,7 +1,7 @@
 """A split step model: its parts run one after another, or each stage in a thread of its own.
 
-In the second form stage i works on step t while stage i+1 works on step t-1. The parts and what they are given are the same, so the
-answers are too; they come later. A worker is a stage with the host's parts before it.
+In the second form stage i works on step t while stage i+1 works on step t-1. The parts and what they are given are the same, so
+the answers are too; they come later. A worker is a stage with the host's parts before it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class PipelineNetwork:
     ) -> None:
         self.manifest, self.overlap = manifest, overlap
         threads = threads or (1 if overlap else cores())
-        self.parts = [_Runner(part, session(model, part.file, threads, optimise)) for part, model in zip(manifest.parts, models, strict=True)]
+        sessions = (session(model, part.file, threads, optimise) for part, model in zip(manifest.parts, models, strict=True))
+        self.parts = [_Runner(part, made) for part, made in zip(manifest.parts, sessions, strict=True)]
 
     def start(self) -> SerialRun | OverlappedRun:
         return OverlappedRun(self) if self.overlap else SerialRun(self)
@@ -173,7 +174,7 @@ def _workers(network: PipelineNetwork) -> list[_Worker]:
     made = [{name for runner in group for name in runner.outputs} for group in groups]
     reads = [frozenset(name for runner in group for name in runner.inputs) - own for group, own in zip(groups, made, strict=True)]
     states, logits = network.manifest.metadata.states, network.manifest.logits.name
-    workers = []
+    workers: list[_Worker] = []
     for group, own in zip(groups, made, strict=True):
         serves: dict[str, list[tuple[int, str, int]]] = {}
         for name in own:

@@ -77,7 +77,7 @@ class Program:
         if split is not None and engine not in ("auto", "ort"):
             raise UsageError("A split model runs on ONNX Runtime.", where=self.path, expected="auto or ort", got=engine)
         if overlap and split is None:
-            raise UsageError("Only the stages of a split model can overlap.", where=self.path, hint="split it: `everyframe split`")
+            raise UsageError("Only the stages of a split model can overlap.", where=self.path, hint="run `everyframe split`")
         if split is not None:
             model = split.outline()
         else:

@@ -1,1 +1,5 @@
-"""A step model in several: `label` (which node belongs where) -> `cut` (parts with inputs and outputs) -> `write` (the folder)."""
+"""A step model in several.
+
+In the order in which data passes through: `label` (which node belongs where; `balance`: by measured times) -> `cut` (parts,
+compared with the whole and written) -> `dump` (what each stage is given, from real videos).
+"""

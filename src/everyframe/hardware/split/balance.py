@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from bisect import bisect_left
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +19,7 @@ import onnxruntime
 from everyframe.errors import UsageError
 from everyframe.hardware.split.cut import cut, noise
 from everyframe.hardware.split.label import Flow, Label, in_order
-from everyframe.runtime.pipeline import PipelineNetwork
+from everyframe.runtime.pipeline import PipelineNetwork, SerialRun
 
 STEPS = 8
 ROUNDS = 4
@@ -30,18 +30,16 @@ def even(flow: Flow, stages: int, where: object) -> list[Label]:
     if stages > len(flow.nodes):
         raise UsageError("There are more stages than nodes.", where=where, expected=f"up to {len(flow.nodes)}", got=stages)
     cost = _node_times(flow)
-    best: tuple[float, list[int]] | None = None
+    found: list[tuple[float, list[int]]] = []
     for _ in range(ROUNDS):
         ends = _ends(cost, stages)
         took = _stage_times(flow, ends, where)
-        if best is None or max(took) < best[0]:
-            best = (max(took), ends)
+        found.append((max(took), ends))
         borders = [0, *ends, len(cost)]
-        for (begin, end), real in zip(zip(borders, borders[1:], strict=False), took, strict=True):
+        for (begin, end), real in zip(pairwise(borders), took, strict=True):
             share = real / max(sum(cost[begin:end]), 1e-12)
             cost[begin:end] = [value * share for value in cost[begin:end]]
-    assert best is not None
-    return in_order(flow, best[1])
+    return in_order(flow, min(found)[1])
 
 
 def _ends(cost: list[float], stages: int) -> list[int]:
@@ -83,7 +81,7 @@ def _node_times(flow: Flow) -> list[float]:
 def _stage_times(flow: Flow, ends: list[int], where: object) -> list[float]:
     """Seconds of each stage, with one thread."""
     made = cut(flow, in_order(flow, ends), where)
-    run = PipelineNetwork(made.manifest, made.models, threads=1).start()
+    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1))
     frames = noise(made.manifest.frames, np.random.default_rng(0))
     times: list[list[float]] = [[] for _ in made.manifest.parts]
     for _ in range(STEPS + 1):

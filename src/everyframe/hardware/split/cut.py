@@ -1,4 +1,4 @@
-"""From labels to parts: each an ONNX model of its own, with what it reads from others as inputs and what others read as outputs."""
+"""From labels to parts: each an ONNX model, with what it reads from others as inputs and what others read as outputs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from everyframe.program.contract import Metadata, Provenance, attach, load, meta
 from everyframe.program.execute import run_all
 from everyframe.program.manifest import NAME, Manifest, Part, Port, read
 from everyframe.runtime.checks import interface
-from everyframe.runtime.pipeline import PipelineNetwork, session
+from everyframe.runtime.pipeline import PipelineNetwork, SerialRun, session
 
 #: largest relative distance (L2) between the pipeline and the whole, as they are run
 TOLERANCE = 1e-4
@@ -59,7 +60,7 @@ def cut(flow: Flow, labels: Sequence[Label], where: object = "model") -> Cut:
         inside = {name for i in own for name in flow.nodes[i].output}
         inputs = list(dict.fromkeys(name for i in sorted(own) for name in flow.reads[i] if name in ports and name not in inside))
         given = [name for i in sorted(own) for name in flow.nodes[i].output if name in outputs or name in elsewhere]
-        place = "stage" if label[1] else "host"
+        place: Literal["stage", "host"] = "stage" if label[1] else "host"
         model = _part(flow, own, [ports[name] for name in inputs], [ports[name] for name in given], metadata)
         models.append(model)
         made.append(
@@ -74,8 +75,8 @@ def cut(flow: Flow, labels: Sequence[Label], where: object = "model") -> Cut:
 
 
 def check(flow: Flow, made: Cut, where: object) -> float:
-    """Runs whole and parts over noise, node by node: they must agree in every bit. Returns the largest relative difference (L2) as
-    `predict` runs them, where layouts chosen and operators fused across a cut change the rounding. Raises ConversionMismatch.
+    """Runs whole and parts over noise, node by node: they must agree in every bit. Returns the largest relative difference (L2)
+    as `predict` runs them, where layouts and operators fused across a cut change the rounding. Raises ConversionMismatch.
     """
     for optimise, most in ((False, 0.0), (True, TOLERANCE)):
         found = _distance(flow, made, optimise)
@@ -89,7 +90,7 @@ def check(flow: Flow, made: Cut, where: object) -> float:
 
 def _distance(flow: Flow, made: Cut, optimise: bool) -> float:
     runtime = session(flow.model, "the whole model", 1, optimise)
-    run = PipelineNetwork(made.manifest, made.models, threads=1, optimise=optimise).start()
+    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimise=optimise))
     states = flow.metadata.states
     held = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in states}
     worst, rng = 0.0, np.random.default_rng(0)
@@ -99,8 +100,9 @@ def _distance(flow: Flow, made: Cut, optimise: bool) -> float:
         wanted, *new = runtime.run(names, {made.manifest.frames.name: frames, **held})
         held = {spec.input: value for spec, value in zip(states, new, strict=True)}
         pairs = [(run.step(frames), wanted), *((run.state[spec.input], held[spec.input]) for spec in states)]
-        if not all(np.array_equal(got, value, equal_nan=True) for got, value in pairs):
-            worst = max(worst, *(float(np.linalg.norm(got - value) / max(np.linalg.norm(value), 1e-30)) for got, value in pairs))
+        for got, value in pairs:
+            if not np.array_equal(got, value, equal_nan=True):
+                worst = max(worst, float(np.linalg.norm(got - value)) / max(float(np.linalg.norm(value)), 1e-30))
     return worst
 
 

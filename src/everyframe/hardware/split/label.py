@@ -1,4 +1,4 @@
-"""Which part each node of a step graph belongs to: cut at every state, behind named nodes, or at places in the order of the nodes.
+"""Which part each node of a step graph belongs to: cut at every state, behind named nodes, or anywhere in their order.
 
 A labelling is a number for each node that never falls along a tensor, so that parts can run one after another. At states it
 follows from the graph: what reads a state comes after what the state remembers. A ring is written and read in a cycle through
@@ -100,7 +100,7 @@ def at_states(flow: Flow) -> list[Label]:
 def behind(flow: Flow, names: Iterable[str]) -> list[Label]:
     """Cut behind the nodes, or tensors, that are named. Raises UsageError for one that is not there."""
     places = {node.name: i for i, node in enumerate(flow.nodes) if node.name}
-    places |= {name: i for name, i in flow.maker.items()}
+    places |= flow.maker
     places |= {name: flow.maker[node.input[0]] for name, node in flow.integers.items() if node.input[0] in flow.maker}
     for name in names:
         if name not in places:
