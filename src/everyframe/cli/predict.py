@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from everyframe.runtime import Program
+    from everyframe.video import Source
 
 
 def command(
@@ -38,6 +42,9 @@ def command(
     overlap: Annotated[
         bool, typer.Option("--overlap", help="Split models: stages work at the same time, each on another frame.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
+    ] = False,
 ) -> None:
     """Recognise what happens in a video, at every frame.
 
@@ -56,6 +63,9 @@ def command(
     sources = resolve(source)
     names = read_labels(labels) if labels is not None else None
     with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap) as program:
+        if profile:
+            print_profile(program, sources[0], max_frames, as_json)
+            return
         several = len(sources) > 1
         tally = watch(
             program, sources, choose(program, as_json=as_json, several=several), save_timeline,
@@ -63,6 +73,19 @@ def command(
         )  # fmt: skip
         typer.echo(summary(tally, program, several=several), err=as_json)
     raise typer.Exit(exit_code(tally, several=several))
+
+
+def print_profile(program: Program, source: Source, max_frames: int | None, as_json: bool) -> None:
+    import json
+
+    from everyframe.cli.show import show_profile
+    from everyframe.runtime.profile import profile
+
+    found = profile(program, source, max_frames or 200)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        show_profile(found.to_dict())
 
 
 def read_labels(path: Path) -> list[str]:

@@ -254,6 +254,19 @@ def show_split(found: dict[str, Any]) -> None:
     out.print(table)
 
 
+def show_profile(found: dict[str, Any]) -> None:
+    """Where the time of a step goes, from `runtime.profile`."""
+    out, whole = console(), found["preprocess_ms"] + found["inference_ms"]
+    table = _table("", [("", "left"), ("ms a step", "right"), ("", "left")])
+    for name, taken in [("preprocess", found["preprocess_ms"]), *found["parts"].items()]:
+        table.add_row(name, f"{taken:.3f}", "█" * round(taken / whole * 50))
+    table.add_section()
+    table.add_row("inference", f"{found['inference_ms']:.3f}")
+    table.add_row("together", f"{whole:.3f}", f"{found['fps']:.1f} frames/s = {found['hop']} / (preprocess + inference)")
+    out.print(table)
+    out.print(f"medians of {found['steps']} steps; decoding is not counted", markup=False)
+
+
 def _listed(ports: list[tuple[str, dict[str, Any]]]) -> str:
     """(role, port) in words; more than two states are counted only."""
     states = [port for role, port in ports if role == "state"]

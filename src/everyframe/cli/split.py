@@ -37,10 +37,12 @@ def command(
     from everyframe.hardware.split import cut, label
     from everyframe.program.account import info_split
     from everyframe.runtime.progress import status
+    from everyframe.video import resolve
 
     if at and stages:
         raise UsageError("Cut at nodes or into stages, not both.", where="--at, --stages")
     cut.check_folder(output)
+    videos = resolve(dump) if dump is not None else []
     with status("reading") as say:
         flow = cut.open_step(model)
         if stages:
@@ -54,17 +56,16 @@ def command(
         say("comparing with the whole model")
         difference = cut.check(flow, made, model)
         cut.write(made, output)
-        dumped = None
-        if dump is not None:
+        found = {**info_split(output), "difference": difference}
+        if videos:
             from everyframe.hardware.split.dump import dump as keep
 
             say("running the videos")
-            dumped = keep(output, dump, samples)
-    found = {**info_split(output), "difference": difference} | ({"samples": dumped} if dump is not None else {})
+            found["samples"] = keep(output, videos, samples)
     if as_json:
         print(json.dumps(found))
         return
     show_split(found)
     print("\nsays what the whole model says, in every bit; optimised, the largest relative difference is", f"{difference:.1e}")
-    if dump is not None:
-        print(f"{dumped} samples for each stage in {output}/*.calibration")
+    if videos:
+        print(f"{found['samples']} samples for each stage in {output / 'calibration'}")

@@ -82,11 +82,12 @@ class _Runner:
 
 
 class SerialRun:
-    """One part after another. spent: seconds of each part's last step, by file."""
+    """One part after another. values: all tensors of the last step; spent: seconds that each part took in it, by file."""
 
     def __init__(self, network: PipelineNetwork) -> None:
         self.network = network
         self.spent: dict[str, float] = {}
+        self.values: Values = {}
         self.reset()
 
     def reset(self) -> None:
@@ -94,7 +95,7 @@ class SerialRun:
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         manifest = self.network.manifest
-        values = {manifest.frames.name: np.ascontiguousarray(frames), **self.state}
+        self.values = values = {manifest.frames.name: np.ascontiguousarray(frames), **self.state}
         for runner in self.network.parts:
             begun = time.perf_counter()
             values |= runner.run(values)
