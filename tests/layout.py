@@ -42,7 +42,7 @@ HOUSES = (
     ),
     House(
         "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime"),
-        "models made fit for accelerators: integers, and what they cost in accuracy",
+        "models made fit for accelerators: a step model in stages",
     ),
     House(
         "models", ("errors", "program"),

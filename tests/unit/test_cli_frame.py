@@ -28,6 +28,7 @@ NOT_THERE = {
     "stream": ("missing.onnx", "-o", "step.onnx"),
     "info": ("missing.onnx",),
     "compile": ("missing.onnx", "-o", "step.so"),
+    "split": ("missing.onnx", "-o", "parts"),
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),

@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A step model (ONNX), float or quantised.", metavar="STEP.onnx")],
+    model: Annotated[Path, typer.Argument(help="A step model (ONNX), float or quantised, or builtin.", metavar="STEP.onnx")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR")],
     at: Annotated[
         list[str] | None, typer.Option("--at", help="Cut behind this node or tensor; may be given several times.", metavar="NAME")
@@ -36,6 +36,7 @@ def command(
     from everyframe.errors import UsageError
     from everyframe.hardware.split import cut, label
     from everyframe.program.account import info_split
+    from everyframe.runtime.program import BUILTIN
     from everyframe.runtime.progress import status
     from everyframe.video import resolve
 
@@ -44,7 +45,7 @@ def command(
     cut.check_folder(output)
     videos = resolve(dump) if dump is not None else []
     with status("reading") as say:
-        flow = cut.open_step(model)
+        flow = cut.open_step(BUILTIN if str(model) == "builtin" else model)
         if stages:
             from everyframe.hardware.split.balance import even
 
@@ -52,7 +53,7 @@ def command(
             labels = even(flow, stages, model)
         else:
             labels = label.behind(flow, at) if at else label.at_states(flow)
-        made = cut.cut(flow, labels, model)
+        made = cut.cut(flow, labels)
         say("comparing with the whole model")
         difference = cut.check(flow, made, model)
         cut.write(made, output)

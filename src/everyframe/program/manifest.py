@@ -108,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> Manifest:
             "The manifest is not valid.", where=f"{file}, key {'.'.join(map(str, first['loc'])) or '(root)'}",
             got=first["msg"], hint="split the step model again with this version of everyframe",
         ) from None  # fmt: skip
-    _check_flow(manifest, file)
+    check_flow(manifest, file)
     return manifest
 
 
@@ -135,7 +135,7 @@ def _file(path: str | os.PathLike[str]) -> Path:
     return path if path.name == NAME else path / NAME
 
 
-def _check_flow(manifest: Manifest, file: Path) -> None:
+def check_flow(manifest: Manifest, file: Path) -> None:
     """Every input was made before, by one part, with the same shape; every state and the logits are made."""
     states = manifest.metadata.states
     known: dict[str, _Kind] = {spec.input: (spec.shape, spec.dtype) for spec in states}

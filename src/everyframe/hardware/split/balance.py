@@ -32,8 +32,8 @@ def even(flow: Flow, stages: int, where: object) -> list[Label]:
     cost = _node_times(flow)
     found: list[tuple[float, list[int]]] = []
     for _ in range(ROUNDS):
-        ends = _ends(cost, stages)
-        took = _stage_times(flow, ends, where)
+        ends = places(cost, stages)
+        took = _stage_times(flow, ends)
         found.append((max(took), ends))
         borders = [0, *ends, len(cost)]
         for (begin, end), real in zip(pairwise(borders), took, strict=True):
@@ -42,7 +42,7 @@ def even(flow: Flow, stages: int, where: object) -> list[Label]:
     return in_order(flow, min(found)[1])
 
 
-def _ends(cost: list[float], stages: int) -> list[int]:
+def places(cost: list[float], stages: int) -> list[int]:
     """The node before which each stage but the last ends; every stage has a node."""
     total = list(accumulate(cost))
     ends = [bisect_left(total, total[-1] * k / stages) + 1 for k in range(1, stages)]
@@ -78,9 +78,9 @@ def _node_times(flow: Flow) -> list[float]:
     return [median(times.get(node.output[0], [0.0])) for node in flow.nodes]
 
 
-def _stage_times(flow: Flow, ends: list[int], where: object) -> list[float]:
+def _stage_times(flow: Flow, ends: list[int]) -> list[float]:
     """Seconds of each stage, with one thread."""
-    made = cut(flow, in_order(flow, ends), where)
+    made = cut(flow, in_order(flow, ends))
     run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1))
     frames = noise(made.manifest.frames, np.random.default_rng(0))
     times: list[list[float]] = [[] for _ in made.manifest.parts]

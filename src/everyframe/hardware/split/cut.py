@@ -44,15 +44,14 @@ def open_step(path: Path) -> Flow:
         )  # fmt: skip
     if any(node.op_type == "Constant" for node in model.graph.node):
         model = _as_weights(model)
+    interface(model, metadata, path)
     return Flow(model, metadata)
 
 
-def cut(flow: Flow, labels: Sequence[Label], where: object = "model") -> Cut:
+def cut(flow: Flow, labels: Sequence[Label]) -> Cut:
     """The parts, in the order in which they run."""
-    whole, metadata = flow.model, flow.metadata
-    found = interface(whole, metadata, where)
     ports = _ports(flow)
-    outputs = {value.name for value in whole.graph.output}
+    outputs = {value.name for value in flow.model.graph.output}
     made, models = [], []
     for label in sorted(set(labels)):
         own = {i for i, each in enumerate(labels) if each == label}
@@ -61,7 +60,7 @@ def cut(flow: Flow, labels: Sequence[Label], where: object = "model") -> Cut:
         inputs = list(dict.fromkeys(name for i in sorted(own) for name in flow.reads[i] if name in ports and name not in inside))
         given = [name for i in sorted(own) for name in flow.nodes[i].output if name in outputs or name in elsewhere]
         place: Literal["stage", "host"] = "stage" if label[1] else "host"
-        model = _part(flow, own, [ports[name] for name in inputs], [ports[name] for name in given], metadata)
+        model = _part(flow, own, [ports[name] for name in inputs], [ports[name] for name in given])
         models.append(model)
         made.append(
             Part(
@@ -69,9 +68,8 @@ def cut(flow: Flow, labels: Sequence[Label], where: object = "model") -> Cut:
                 inputs=tuple(ports[name] for name in inputs), outputs=tuple(ports[name] for name in given),
             )
         )  # fmt: skip
-    return Cut(
-        Manifest(metadata=metadata, frames=ports[found.frames], logits=ports[found.logits], parts=tuple(made)), models
-    )
+    frames, logits = ports[flow.frames], ports[flow.logits]
+    return Cut(Manifest(metadata=flow.metadata, frames=frames, logits=logits, parts=tuple(made)), models)
 
 
 def check(flow: Flow, made: Cut, where: object) -> float:
@@ -141,7 +139,7 @@ def write(made: Cut, folder: Path) -> list[Path]:
     return [folder / name for name in (NAME, *(part.file for part in made.manifest.parts))]
 
 
-def _part(flow: Flow, own: set[int], inputs: list[Port], outputs: list[Port], metadata: Metadata) -> onnx.ModelProto:
+def _part(flow: Flow, own: set[int], inputs: list[Port], outputs: list[Port]) -> onnx.ModelProto:
     """Its nodes in the order of the whole, with a DequantizeLinear of its own for each one it reads."""
     read = {name for i in own for name in flow.nodes[i].input}
     names = {flow.nodes[i].output[0] for i in own}
@@ -152,6 +150,7 @@ def _part(flow: Flow, own: set[int], inputs: list[Port], outputs: list[Port], me
         [tensor for tensor in flow.model.graph.initializer if tensor.name in wanted],
     )  # fmt: skip
     made = helper.make_model(graph, opset_imports=list(flow.model.opset_import), ir_version=flow.model.ir_version)
+    metadata = flow.metadata
     provenance = Provenance(model=metadata.provenance.model, tool=metadata.provenance.tool)
     return attach(made, Metadata(kind="stage", frames=metadata.frames, hop=metadata.hop, provenance=provenance))
 

@@ -7,7 +7,7 @@ its state; a cycle is one vertex, and a vertex with a state begins a new level. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import onnx
 
@@ -18,8 +18,8 @@ from everyframe.program.manifest import Port
 
 #: what only moves numbers, chooses between them or says how they are stored
 _MOVES = {
-    "Cast", "Concat", "Expand", "Gather", "Identity", "Pad", "QuantizeLinear", "Reshape", "Slice", "Split", "Squeeze",
-    "Transpose", "Unsqueeze", "Where",
+    "Cast", "Concat", "DequantizeLinear", "Expand", "Gather", "Identity", "Pad", "QuantizeLinear", "Reshape", "Slice", "Split",
+    "Squeeze", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 #: number of the stage; 0 for what the host does before it, 1 for the stage itself
 Label = tuple[int, int]
@@ -28,19 +28,18 @@ Label = tuple[int, int]
 class Flow:
     """A step graph to be cut.
 
-    nodes: all but those DequantizeLinear whose result is no output: every part that reads one has its own, so that integers are
-    what goes from part to part. integers: tensor that such a node makes -> the node.
+    integers: what a DequantizeLinear makes -> that node. Every part that reads one has its own, so that integers are what goes
+    from part to part. nodes: all others, and those whose result is an output.
     """
 
     def __init__(self, model: onnx.ModelProto, metadata: Metadata) -> None:
         self.model, self.metadata = model, metadata
-        outputs = {value.name for value in model.graph.output}
-        self.integers = {
-            node.output[0]: node
-            for node in model.graph.node
-            if node.op_type == "DequantizeLinear" and node.output[0] not in outputs
-        }
-        self.nodes = [node for node in model.graph.node if node.output[0] not in self.integers]
+        outputs = [value.name for value in model.graph.output]
+        #: the tensors that are no states
+        (self.frames,) = {port.name for port in self.inputs()} - {spec.input for spec in metadata.states}
+        self.logits = next(name for name in outputs if name not in {spec.output for spec in metadata.states})
+        self.integers = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+        self.nodes = [node for node in model.graph.node if node.output[0] not in self.integers or node.output[0] in outputs]
         self.maker = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
         self.reads = [[name for name in map(self.carried, node.input) if name] for node in self.nodes]
         self.readers: dict[str, list[int]] = {}
@@ -114,7 +113,7 @@ def behind(flow: Flow, names: Iterable[str]) -> list[Label]:
     label = [0] * len(flow.nodes)
     for i in range(len(flow.nodes)):
         label[i] = max((label[j] + (j in cuts) for j in flow.before(i)), default=0)
-    return [(number, 1) for number in _dense(_late(flow, label))]
+    return [(number, 1) for number in _dense(_late(flow, label, cuts))]
 
 
 def in_order(flow: Flow, ends: Sequence[int]) -> list[Label]:
@@ -180,20 +179,26 @@ def _cycles(ahead: list[list[int]]) -> list[int]:
     return number
 
 
-def _late(flow: Flow, level: list[int]) -> list[int]:
+def _late(flow: Flow, level: list[int], fixed: Set[int] = frozenset()) -> list[int]:
     """Nodes that only move numbers go to where they are read, the counter's to the first node that asks it."""
     level = list(level)
     kept = {spec.output: flow.readers.get(spec.input, []) for spec in flow.metadata.states}
     for i in reversed(range(len(level))):
         later = [j for name in flow.nodes[i].output for j in kept.get(name, ()) if level[j] >= level[i]]
         readers = [level[j] for j in (*flow.after(i), *later)]
-        # rounding stays with what it rounds: an accelerator does both at once
-        if readers and (i in flow.clock or (flow.nodes[i].op_type in _MOVES and flow.nodes[i].op_type != "QuantizeLinear")):
+        if readers and i not in fixed and (i in flow.clock or _moves(flow, i)):
             level[i] = min(readers)
     asked = [level[j] for i in flow.clock for j in flow.after(i) if j not in flow.clock]
-    for i in flow.clock:
-        level[i] = min(asked, default=max(level))
+    if not fixed & flow.clock:
+        for i in flow.clock:
+            level[i] = min(asked, default=max(level))
     return level
+
+
+def _moves(flow: Flow, i: int) -> bool:
+    """Rounding stays with the computation that it rounds: an accelerator does both at once."""
+    kind = flow.nodes[i].op_type
+    return kind in _MOVES and (kind != "QuantizeLinear" or all(flow.nodes[j].op_type in _MOVES for j in flow.before(i)))
 
 
 def _host(flow: Flow, stage: list[int]) -> set[int]:
