@@ -42,6 +42,9 @@ def command(
     overlap: Annotated[
         bool, typer.Option("--overlap", help="Split models: stages work at the same time, each on another frame.")
     ] = False,
+    steady: Annotated[
+        str | None, typer.Option(help="Show one steady label: `tsm`, the rule of TSM's live demo for Jester's gestures.")
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
@@ -62,7 +65,7 @@ def command(
 
     sources = resolve(source)
     names = read_labels(labels) if labels is not None else None
-    with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap) as program:
+    with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady) as program:
         if profile:
             print_profile(program, sources[0], max_frames, as_json)
             return

@@ -24,6 +24,7 @@ from everyframe.video.sources import Source, resolve
 
 if TYPE_CHECKING:
     from everyframe.runtime.events import EventDetector
+    from everyframe.runtime.steady import Steady
 
 #: the model that comes with the package
 BUILTIN = Path(__file__).resolve().parent.parent / "assets" / "motions.onnx"
@@ -35,6 +36,7 @@ def open(
     threads: int | None = None,
     labels: tuple[str, ...] | list[str] | None = None,
     overlap: bool = False,
+    steady: str | None = None,
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
     comes with the package.
@@ -43,8 +45,9 @@ def open(
     openvino or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
     split model work at the same time, each on another step; streams answer a few steps later, with the same.
+    steady: the rule for a label to show (`runtime.steady.RULES`).
     """
-    return Program(path, engine=engine, threads=threads, labels=labels, overlap=overlap)
+    return Program(path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady)
 
 
 class Program:
@@ -60,6 +63,7 @@ class Program:
         threads: int | None = None,
         labels: tuple[str, ...] | list[str] | None = None,
         overlap: bool = False,
+        steady: str | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
@@ -92,7 +96,8 @@ class Program:
         preprocess = self.metadata.preprocess
         #: sampled frames per second; where the model does not say, 30 fps video is assumed
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
-        self.overlap = overlap
+        self.overlap, self._steady = overlap, steady
+        self.steady_label()  # a rule that does not fit is said now
         states = plan(self.metadata.states, self.path)
         if split is not None:
             loaded = engines.Loaded(pipeline.load(self.path, split, threads, overlap), "ort", f"{len(split.stages)} stages")
@@ -202,6 +207,15 @@ class Program:
                 check_labels(self.labels, classes, self.path)
             self.labels = tuple(f"class {i}" for i in range(classes))
         return self.labels
+
+    def steady_label(self) -> Steady | None:
+        if self._steady is None:
+            return None
+        from everyframe.runtime.steady import RULES, Steady
+
+        if self._steady not in RULES:
+            raise UsageError("There is no such rule.", where="steady", expected=", ".join(RULES), got=self._steady)
+        return Steady(RULES[self._steady], self.labels or ())
 
     def event_detector(self) -> EventDetector | None:
         rule = self.metadata.events

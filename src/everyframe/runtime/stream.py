@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from everyframe.errors import EngineError, StateError, UsageError
-from everyframe.runtime.prediction import Prediction, best, softmax
+from everyframe.runtime.prediction import Prediction, Top, best, softmax
 from everyframe.video.frame import Frame
 from everyframe.video.preprocess import normalise, prepare
 
@@ -62,6 +62,7 @@ class Stream:
         self._source_frame: int | None = None  # the newest one's number in the file
         self._waiting: list[np.ndarray] = []  # prepared pictures (H, W, C) of a step that is not full
         self._events = self.program.event_detector()
+        self._steady = self.program.steady_label()
 
     def __enter__(self) -> Stream:
         return self
@@ -172,11 +173,16 @@ class Stream:
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
+        shown = None
+        if self._steady is not None:
+            logits, shown = self._steady.update(logits)
         scores = softmax(logits)
         event = self._events.update(scores, pts_s) if self._events is not None else None
-        top = best(scores, self.program.labels_for(len(scores)), self.top_k)
+        labels = self.program.labels_for(len(scores))
+        top = best(scores, labels, self.top_k)
+        steady = None if shown is None else Top(labels[shown], shown, float(scores[shown]))
         latency_ms = (time.perf_counter() - ticket.begun) * 1e3
-        return Prediction(newest, pts_s, scores, logits, top, event, latency_ms, ticket.source_frame)
+        return Prediction(newest, pts_s, scores, logits, top, event, latency_ms, ticket.source_frame, None, steady)
 
     def _check_open(self) -> None:
         if self._closed or self.program.closed:
