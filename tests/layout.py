@@ -42,7 +42,7 @@ HOUSES = (
     ),
     House(
         "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
-        "models made fit for devices: what they take, rewrites that are proven to change nothing else, integers and what they cost",
+        "models made fit for devices: what they take, rewrites proven to change nothing else, integers, stages",
     ),
     House(
         "models", ("errors", "program"),

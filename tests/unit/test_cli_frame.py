@@ -30,6 +30,7 @@ NOT_THERE = {
     "compile": ("missing.onnx", "-o", "step.so"),
     "check": ("missing.onnx", "--target", "native"),
     "quantize": ("missing.onnx", "--calibrate", "missing.mp4"),
+    "split": ("missing.onnx", "-o", "parts"),
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),

@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "compile": "compile",
     "check": "check",
     "quantize": "quantize",
+    "split": "split",
     "models": "models",
     "export": "export",
     "teach": "teach",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Playback:
         self.max_frames, self.seconds = max_frames, seconds
         self.last_pts_s = 0.0
         self.wait_s = 0.0
+        self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
         self._reader = Reader(source, program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
@@ -72,6 +74,14 @@ class Playback:
             raise
 
     def _next(self) -> Prediction:
+        if self._rest is None:
+            try:
+                return self._play()
+            except StopIteration:
+                self._rest = self.stream.drain()
+        return replace(next(self._rest), source=self._name)
+
+    def _play(self) -> Prediction:
         while True:
             if self.max_frames is not None and self.frames >= self.max_frames:
                 raise StopIteration
