@@ -108,9 +108,11 @@ class Import:
 
 
 def modules(source: Path = SOURCE) -> dict[str, Path]:
-    """Dotted name -> file, for every module of the package."""
+    """Dotted name -> file, for every module of the package. What stands in `templates` runs elsewhere."""
     found = {}
     for path in sorted(source.rglob("*.py")):
+        if "templates" in path.parts:
+            continue
         parts = [PACKAGE, *path.relative_to(source).with_suffix("").parts]
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found

@@ -31,6 +31,7 @@ NOT_THERE = {
     "check": ("missing.onnx", "--target", "native"),
     "quantize": ("missing.onnx", "--calibrate", "missing.mp4"),
     "split": ("missing.onnx", "-o", "parts"),
+    "bundle": ("missing.onnx", "--target", "rdk-s100", "--calibrate", "missing.mp4", "-o", "s100"),
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),

@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "check": "check",
     "quantize": "quantize",
     "split": "split",
+    "bundle": "bundle",
     "models": "models",
     "export": "export",
     "teach": "teach",
