@@ -41,8 +41,8 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
-        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime"),
-        "models made fit for accelerators: integers, and what they cost in accuracy",
+        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
+        "what devices take, what of a model does not fit, rewrites that are proven to change nothing else; integers, and what they cost",
     ),
     House(
         "models", ("errors", "program"),

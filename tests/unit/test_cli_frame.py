@@ -28,6 +28,7 @@ NOT_THERE = {
     "stream": ("missing.onnx", "-o", "step.onnx"),
     "info": ("missing.onnx",),
     "compile": ("missing.onnx", "-o", "step.so"),
+    "check": ("missing.onnx", "--target", "native"),
     "quantize": ("missing.onnx", "--calibrate", "missing.mp4"),
     "models": ("missing",),
     "export": ("missing",),

@@ -110,6 +110,15 @@ def test_a_training_leaves_a_model_that_runs(clips: Path, tmp_path: Path) -> Non
     assert right >= 6, right
 
 
+def test_too_few_clips_to_hold_any_out(clips: Path, tmp_path: Path) -> None:
+    for way in WAYS:
+        (tmp_path / "one" / way).mkdir(parents=True)
+        (tmp_path / "one" / way / "0.mp4").write_bytes((clips / "train" / way / "0.mp4").read_bytes())
+    run.start(tiny(), tmp_path / "run", data=tmp_path / "one")
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["top1"] is None
+    assert equal(weights(tmp_path / "run", "best"), weights(tmp_path / "run"))
+
+
 def test_the_recipe_in_the_run_folder_gives_the_same_training(clips: Path, tmp_path: Path) -> None:
     run.start(tiny("training.epochs=1"), tmp_path / "a", data=clips)
     again = folder.read(tmp_path / "a").recipe

@@ -14,6 +14,7 @@ VERBS: dict[str, str] = {
     "stream": "stream",
     "info": "info",
     "compile": "compile",
+    "check": "check",
     "quantize": "quantize",
     "models": "models",
     "export": "export",

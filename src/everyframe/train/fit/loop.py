@@ -269,7 +269,7 @@ def _events(run: Run, here: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
 
     def write(row: dict[str, Any]) -> None:
         for key, value in row.items():
-            if key != "epoch":
+            if key != "epoch" and value is not None:
                 writer.add_scalar(key, value, row["epoch"])
 
     try:

@@ -1,0 +1,207 @@
+"""What networks reach that were trained here on real video: the clip beside the stream, longer windows, pretraining.
+
+    python benchmarks/train_accuracy.py --data DATA                        # all that is missing; hours on two cores
+    python benchmarks/train_accuracy.py --data DATA --cases tsm --seeds 0 1 --threads 1
+
+DATA holds hand_gestures and ut_interaction, each with train/CLASS/*.mp4 and val/CLASS/*.mp4. Every case is `everyframe train`
+with the settings below, and `everyframe evaluate` of what comes out. Finished runs are in the results and are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import networks
+
+from everyframe.bench import Table, describe, save
+
+RUNS = networks.CACHE / "train_accuracy"
+COMMON = {"training.threads": 1, "data.workers": 1, "training.precision": "f32"}  # a run takes one core
+GESTURES = {"preprocess.resize": [64, 80], "model.size": [64, 80], **COMMON}
+TSM = {"model.frames": 8, "preprocess.fps": 7.5, "training.epochs": 40, **GESTURES}
+PEOPLE = {"preprocess.resize": [72, 96], "model.size": [72, 96], "preprocess.fps": 10, "model.frames": 16, **COMMON}
+TUNED = {"optimiser.learning_rate": 1.5e-3, "training.epochs": 30, **PEOPLE}
+
+
+@dataclass(frozen=True)
+class Case:
+    """recipe, settings: of `everyframe train`. start: the case whose weights it begins with. streams: (rate, window) of the step
+    networks that are evaluated; window None: the clip's.
+    """
+
+    what: str
+    settings: dict[str, Any]
+    data: str = "hand_gestures"
+    recipe: str = "quick"
+    start: str | None = None
+    streams: tuple[tuple[str, int | None], ...] = (("native", None),)
+
+
+#: a window of 30 frames at 15 fps, or 15 at 7.5, is a whole video of hand_gestures
+CASES = {
+    "hop1": Case("motionnet 1.0x, 30 frames", {"model.frames": 30, "training.epochs": 60, **GESTURES}),
+    "hop1_16": Case(
+        "motionnet 1.0x, 16 frames", {"model.frames": 16, "training.epochs": 60, **GESTURES},
+        streams=(("native", 16), ("native", 24), ("native", 30)),
+    ),
+    "hop16": Case(
+        "3D-MobileNetV1 0.5x, 16 frames",
+        {"model.name": "mobilenet3d_0.5x", "model.frames": 16, "training.epochs": 80, **GESTURES},
+        streams=(("native", None), ("dense", None)),
+    ),
+    "tsm_online": Case(
+        "TSM-MobileNetV2, one-way shift", {"model.name": "tsm_mobilenet_v2_online", **TSM},
+        streams=(("native", 8), ("native", 15)),
+    ),
+    "tsm": Case(
+        "TSM-MobileNetV2, two-way shift", {"model.name": "tsm_mobilenet_v2", **TSM},
+        streams=(("native", 8), ("native", 15)),
+    ),
+    "people": Case("from scratch", TUNED, "ut_interaction"),
+    "people_gestures": Case("from the gesture model", TUNED, "ut_interaction", start="hop1_16"),
+    "surrogate": Case("surrogate classes", {"training.epochs": 25, **PEOPLE}, "ut_interaction", recipe="surrogate", streams=()),
+    "people_surrogate": Case("from surrogate classes", TUNED, "ut_interaction", start="surrogate"),
+}  # fmt: skip
+
+
+def command(*words: object) -> None:
+    line = ["-m", "everyframe", *map(str, words)]
+    print("$", "everyframe", *line[2:], flush=True)
+    subprocess.run([sys.executable, *line], check=True, stdout=subprocess.DEVNULL)
+
+
+def train(name: str, seed: int, data: Path) -> Path:
+    """The run folder of a case, finished."""
+    case, folder = CASES[name], RUNS / f"{name}-{seed}"
+    settings = {**case.settings, "training.seed": seed}
+    if case.start:
+        settings["model.weights"] = train(case.start, 0, data) / "best.safetensors"
+    if not (folder / "step.onnx").exists():
+        if (folder / "recipe.toml").exists():
+            command("train", "-o", folder, "--resume", "--minutes", 1000)
+        else:
+            sets = [word for key, value in settings.items() for word in ("--set", f"{key}={_toml(value)}")]
+            command("train", case.recipe, "--data", data / case.data, "-o", folder, "--minutes", 1000, *sets)
+    return folder
+
+
+def _toml(value: Any) -> str:
+    return str(value) if isinstance(value, Path) else json.dumps(value)
+
+
+def measure(name: str, folder: Path, data: Path) -> list[dict[str, Any]]:
+    """One entry a stream; the clip figures are in each."""
+    found = []
+    for rate, window in CASES[name].streams:
+        step = folder / f"{rate}_{window}.step.onnx"
+        extra = ["--window", window] if window else []
+        command("stream", folder / "clip.onnx", "-o", step, "--rate", rate, *extra)
+        pair = folder / f"{rate}_{window}"
+        pair.mkdir(exist_ok=True)
+        (pair / "clip.onnx").write_bytes((folder / "clip.onnx").read_bytes())
+        step.rename(pair / "step.onnx")
+        command("evaluate", pair, "--data", data / CASES[name].data, "-o", pair / "report",
+                "--reverse", "--shuffle", "--freeze-frame", "--workers", 1)  # fmt: skip
+        result = json.loads((pair / "report" / "metrics.json").read_text())
+        found.append({"rate": rate, "window": window, **short(result)})
+    return found
+
+
+def short(result: dict[str, Any]) -> dict[str, Any]:
+    """What the tables need of an evaluation."""
+    conditions = {}
+    for name, condition in result["conditions"].items():
+        streaming, video = condition["streaming"], condition["video"]
+        conditions[name] = {
+            "clip": condition["clip"]["top1"],
+            "video": video["top1"],
+            "interval": [video["low"], video["high"]],
+            "end": streaming["end"]["top1"],
+            "average": streaming["average"]["top1"],
+            "frames": (streaming["frames"] or {}).get("top1"),
+            "silent": streaming["silent"],
+        }
+    timing = result["timing"]
+    return {
+        "videos": result["videos"], "most_frequent": result["most_frequent"], "hop": timing["hop"],
+        "delay_ms": timing["feature_delay_ms"], "conditions": conditions,
+    }  # fmt: skip
+
+
+COLUMNS = (
+    "network", "stream", "hop", "delay, ms", "clips", "videos", "stream, end", "every frame",
+    "reversed", "shuffled", "frozen", "seeds",
+)  # fmt: skip
+
+
+def tables(results: dict[str, Any]) -> list[Table]:
+    return [
+        _table(results, "hand_gestures", "Hand gestures, 17 classes, trained from scratch"),
+        _table(results, "ut_interaction", "Two people, 7 classes, other sequences than trained on"),
+    ]
+
+
+def _table(results: dict[str, Any], data: str, title: str) -> Table:
+    table = Table(f"{title}: top-1 in percent", COLUMNS)
+    for name, case in CASES.items():
+        runs = [run["streams"] for run in results["runs"].get(name, {}).values()]
+        if case.data != data or not runs or not case.streams:
+            continue
+        for rows in zip(*runs, strict=True):
+            first = rows[0]
+            stream = first["rate"] + (f", window {first['window']}" if first["window"] else "")
+            table.rows.append([
+                case.what, stream, first["hop"], round(first["delay_ms"]),
+                *(_spread([row["conditions"]["normal"][key] for row in rows]) for key in ("clip", "video", "end", "frames")),
+                *(_spread([row["conditions"][order]["end"] for row in rows]) for order in ("reversed", "shuffled", "frozen")),
+                len(rows),
+            ])  # fmt: skip
+            table.notes = [
+                f"{first['videos']} videos, {first['most_frequent']:.0%} of them of the most frequent label",
+                "controls are the stream at the end; ± is the spread (s. d.) of several seeds",
+            ]
+    return table
+
+
+def _spread(values: list[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
+
+
+def todo(results: dict[str, Any], names: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
+    for seed in seeds:
+        for name in names:
+            if CASES[name].streams and str(seed) not in results["runs"].get(name, {}):
+                yield name, seed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "train_accuracy.json")
+    args = parser.parse_args()
+    results = json.loads(args.output.read_text()) if args.output.exists() else {"machine": describe("torch"), "runs": {}}
+    for name, seed in todo(results, args.cases, args.seeds):
+        folder = train(name, seed, args.data)
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        minutes, streams = round(last["seconds"] / 60, 1), measure(name, folder, args.data)
+        results["runs"].setdefault(name, {})[str(seed)] = {"epochs": last["epoch"], "minutes": minutes, "streams": streams}
+        save(args.output, results)
+    for table in tables(results):
+        table.show()
+
+
+if __name__ == "__main__":
+    main()

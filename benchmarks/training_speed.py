@@ -1,0 +1,126 @@
+"""Clips a second of the data pipeline alone, of training steps alone, and of both together.
+
+    python benchmarks/training_speed.py FOLDER       a folder of clips, as docs/data.md has it
+
+Every network is trained as `everyframe train` does it, with the settings below. By the clock, on all cores, so run it on a
+machine that does nothing else; the three are measured in turns. Writes benchmarks/results/training_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import networks
+
+from everyframe.bench import Table, describe, one_line, save
+from everyframe.program.contract import Preprocess
+from everyframe.train import recipe as recipes
+from everyframe.train.data import loader
+from everyframe.train.data.clips import Collection
+from everyframe.train.data.formats import read
+from everyframe.train.fit import folder, loop, network, teacher
+from everyframe.train.schema import ClipRecipe
+
+#: network -> frames, (height, width)
+NETWORKS = {
+    "motionnet_1.0x": (30, (72, 96)),
+    "mobilenet3d_0.5x": (16, (64, 80)),
+    "shufflenet3d_v2_1.0x": (16, (112, 112)),
+    "tsm_mobilenet_v2_online": (8, (64, 80)),
+}
+STEPS, WARM = 14, 4
+
+
+class Watched:
+    """A loader of `steps` batches that notes when each was asked for. repeat: the first one again and again."""
+
+    def __init__(self, source: loader.Loader, repeat: bool) -> None:
+        self.source, self.repeat, self.times = source, repeat, list[float]()
+
+    def steps(self) -> int:
+        return STEPS
+
+    def batches(self, epoch: int, *_: int) -> Iterator[loader.Batch]:
+        found = self.source.batches(epoch)
+        first = next(found)
+        for step in range(STEPS):
+            self.times.append(time.perf_counter())
+            yield first if self.repeat or not step else next(found)
+
+    @property
+    def seconds(self) -> float:
+        """Of a batch."""
+        return (self.times[-1] - self.times[WARM]) / (len(self.times) - 1 - WARM)
+
+
+def trained(recipe: ClipRecipe, watched: Watched) -> float:
+    with tempfile.TemporaryDirectory() as made:
+        run = folder.Run(Path(made), recipe, ())
+        loss = teacher.Loss(recipe.training.label_smoothing, None, None)
+        classes = max(clip.label for clip in watched.source.job.clips) + 1  # type: ignore[attr-defined]
+        loop.Loop(loop.launch(recipe), run, network.build(recipe, classes), watched, None, loss).fit()  # type: ignore[arg-type]
+    return watched.seconds
+
+
+def measure(name: str, data: Path, collection: Collection, repeats: int) -> dict[str, Any]:
+    frames, size = NETWORKS[name]
+    recipe = recipes.load("quick", changes=[
+        f'model.name="{name}"', f"model.frames={frames}", f"model.size={list(size)}", f"preprocess.resize={list(size)}",
+        "training.epochs=1", f'data.root="{data}"', "data.cache=true",
+    ])  # fmt: skip
+    assert isinstance(recipe, ClipRecipe)
+    preprocess = recipe.preprocess or Preprocess()
+    kept, _ = loader.stores(recipe, collection, preprocess, size)
+    kept.fill(collection.splits["train"], 2)
+    found: dict[str, list[float]] = {"pipeline": [], "steps": [], "together": []}
+    for _ in range(repeats):
+        with loader.training_loader(recipe, collection, kept, frames, size) as source:
+            alone = Watched(source, repeat=False)
+            for _ in alone.batches(0):
+                pass
+            found["pipeline"].append(alone.seconds)
+            found["steps"].append(trained(recipe, Watched(source, repeat=True)))
+            found["together"].append(trained(recipe, Watched(source, repeat=False)))
+    clips_s = {kind: round(recipe.training.batch / median(seconds), 1) for kind, seconds in found.items()}
+    return {"network": name, "input": f"{frames}x{size[0]}x{size[1]}", "clips_s": clips_s}
+
+
+def tables(results: dict[str, Any]) -> list[Table]:
+    made = Table("Clips a second", ["network", "input", "pipeline", "steps", "together", "together / steps"])
+    for row in results["rows"]:
+        speed = row["clips_s"]
+        share = f"{speed['together'] / speed['steps']:.0%}"
+        made.rows.append([row["network"], row["input"], *(f"{speed[k]:g}" for k in ("pipeline", "steps", "together")), share])
+    made.notes = [
+        "batches of 16 in bf16, clips from the cache, augmentation of the recipe `quick`; "
+        f"{results['workers']} worker processes beside {results['workers']} threads of torch",
+        one_line(results["machine"]),
+    ]
+    return [made]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "training_speed.json")
+    args = parser.parse_args()
+    first = recipes.load("quick", changes=[f'data.root="{args.folder.resolve()}"'])
+    assert isinstance(first, ClipRecipe)
+    collection = read(first.data, args.folder)
+    rows = [measure(name, args.folder.resolve(), collection, args.repeats) for name in args.networks]
+    results = {"benchmark": "training_speed", "machine": describe("torch"), "workers": loader.workers(first), "rows": rows}
+    for made in tables(results):
+        made.show()
+    print(f"wrote {save(args.output, results)}")
+
+
+if __name__ == "__main__":
+    main()
