@@ -36,7 +36,7 @@ from everyframe.runtime.states import plan
 FORMS = {"r3d_18": "clip", "tsm_mobilenet_v2": "step", "x3d_s": "step"}
 LAYER_FRAMES = {"clip": 160, "step": 1000}  # over which all layers are compared
 VIDEOS = 8  # of calibration and comparison
-SETTLING = 12  # clips that BatchNorm's statistics are measured on
+SETTLING = 6  # clips that BatchNorm's statistics are measured on
 
 
 def settled(name: str, videos: str) -> Path:

@@ -42,7 +42,7 @@ HOUSES = (
     ),
     House(
         "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
-        "what devices take, what of a model does not fit, rewrites that are proven to change nothing else; integers, and what they cost",
+        "what devices take, what of a model does not fit, rewrites proven to change nothing else; integers, and what they cost",
     ),
     House(
         "models", ("errors", "program"),
