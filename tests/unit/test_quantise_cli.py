@@ -32,7 +32,7 @@ def test_what_is_said_and_written(folder: Path, tmp_path: Path, capsys: pytest.C
     said, err = capsys.readouterr()
     assert ended.value.code == 0 and err == ""
     lines = said.rstrip().splitlines()
-    assert lines[0] == "calibrated by minmax on 5 clips, 40 frames of 1 videos"
+    assert lines[0] == "calibrated by minmax on 5 clips, 40 frames of 1 video"
     assert any(line.split()[:2] == ["stem", "Conv+Relu"] for line in lines)
     assert "warning: only 5 clips" in said
     (verdict,) = [line for line in lines if line.startswith("similarity ")]

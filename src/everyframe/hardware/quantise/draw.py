@@ -13,7 +13,7 @@ from everyframe.hardware.quantise.report import verdict
 
 WIDTH, HEIGHT = 1280, 860
 LEFT, RIGHT = 64, 1256
-LAYERS, STREAM = (104, 380), (636, 800)  # from top to bottom, in pixels
+LAYERS, STREAM = (104, 420), (650, 806)  # from top to bottom, in pixels
 NAMES = 64  # of layers, at most
 TOP_DB = 70.0  # larger ratios are drawn there
 COLORS = {"int": HUES[0], "float": HUES[1]}
