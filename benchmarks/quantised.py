@@ -35,6 +35,7 @@ from everyframe.runtime.states import plan
 
 FORMS = {"r3d_18": "clip", "tsm_mobilenet_v2": "step", "x3d_s": "step"}
 LAYER_FRAMES = {"clip": 160, "step": 1000}  # over which all layers are compared
+MATERIAL = {"given": "real videos", "rendered": "a rendered video"}
 VIDEOS = 8  # of calibration and comparison
 SETTLING = 6  # clips that BatchNorm's statistics are measured on
 
@@ -160,7 +161,8 @@ def tables(results: dict[str, Any]) -> list[Table]:
             ])  # fmt: skip
     frames = " and ".join(sorted({f"{run['frames']:,}" for run in results["runs"]}))
     made.notes += [
-        f"Similarity is the cosine of all answers over {frames} frames with those of onnxruntime in float.",
+        f"Similarity: cosine of all answers over {frames} frames of {MATERIAL[results['videos']]} with onnxruntime's in float.",
+        "The weights are random, so scores lie close together, and top-1 changes more easily than in a trained network.",
         one_line(results["machine"]),
     ]
     return [made]
