@@ -209,7 +209,7 @@ def _rounded(quantised: onnx.ModelProto, tensor: str) -> bool:
     """What holds it lies on a grid of integers."""
     made = {x: node for node in quantised.graph.node for x in node.output}
     while tensor in made and made[tensor].op_type in MOVES:
-        tensor = made[tensor].input[0]
+        tensor = made[tensor].input[(MOVES[made[tensor].op_type] or (0,))[0]]
     return tensor in made and made[tensor].op_type == "DequantizeLinear"
 
 
