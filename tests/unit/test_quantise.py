@@ -485,6 +485,29 @@ def test_a_clip_model(folder: Path, tmp_path: Path) -> None:
         assert len(list(program.predict(folder / "videos" / "0.mp4"))) == 5
 
 
+def test_a_model_that_takes_bytes(folder: Path, tmp_path: Path) -> None:
+    rng, f32 = np.random.default_rng(0), TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["floats"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["pictures"], "turn", perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["pictures", "scale"], ["x"], "scale"),
+        helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1] * 4),
+        helper.make_node("Relu", ["y"], ["z"], "relu"),
+        helper.make_node("GlobalAveragePool", ["z"], ["mean"], "mean"),
+        helper.make_node("Flatten", ["mean"], ["flat"], "flat"),
+        helper.make_node("Gemm", ["flat", "v"], ["logits"], "fc"),
+    ]
+    weights = {"scale": 1 / 255, "w": rng.normal(size=(8, 3, 3, 3)), "v": rng.normal(size=(8, 4))}
+    made = handmade.model(
+        nodes, {"frames": (TensorProto.UINT8, (1, 24, 32, 3))}, {"logits": (f32, (1, 4))},
+        [handmade.tensor(name, value) for name, value in weights.items()],
+    )  # fmt: skip
+    save(attach(made, Metadata(kind="step", frames=1, preprocess=Preprocess(resize=(24, 32)))), tmp_path / "bytes.onnx")
+    found = quantise(tmp_path / "bytes.onnx", folder / "one", frames=40)
+    assert found.comparison.answers.cosine > 0.999
+    assert {row.name for row in found.comparison.layers if row.precision == "int"} == {"scale", "conv", "mean", "fc"}
+
+
 def test_kept_in_float(folder: Path) -> None:
     found = quantise(folder / "step.onnx", folder / "one", keep_float=["mix*", "fc"], frames=40)
     floats = {row.name for row in found.comparison.layers if row.precision == "float"}

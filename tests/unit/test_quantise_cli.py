@@ -32,11 +32,11 @@ def test_what_is_said_and_written(folder: Path, tmp_path: Path, capsys: pytest.C
     said, err = capsys.readouterr()
     assert ended.value.code == 0 and err == ""
     lines = said.rstrip().splitlines()
-    assert lines[0] == "calibrated by minmax on 5 clips, 40 frames of 1 videos"
+    assert lines[0] == "calibrated by minmax on 5 clips, 40 frames of 1 video"
     assert any(line.split()[:2] == ["stem", "Conv+Relu"] for line in lines)
     assert "warning: only 5 clips" in said
     (verdict,) = [line for line in lines if line.startswith("similarity ")]
-    assert "holds 0.99" in verdict and "top-1 agrees in" in verdict and "no states" in verdict
+    assert "holds 0.99" in verdict and "worst layer" in verdict and "top-1 agrees in" in verdict and "no states" in verdict
     found = json.loads((report / "quantised.json").read_text())
     assert found["verdict"] == verdict and found["answers"]["cosine"] > 0.99 and found["layers"][0]["op"] == "input"
     picture = Image.open(io.BytesIO((report / "quantised.png").read_bytes()))

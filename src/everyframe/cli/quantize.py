@@ -83,7 +83,7 @@ def _show(result: Quantised) -> None:
     from everyframe.hardware.quantise.report import verdict
 
     found, out = result.calibration, console()
-    print(f"calibrated by {found.method} on {found.steps} {result.runs}, {found.frames} frames of {found.videos} videos")
+    print(f"calibrated by {found.method} on {found.steps} {result.runs}, {found.material}")
     rows = list(result.comparison.layers)
     if len(rows) > ROWS:
         worst = {row.name for row in sorted(rows, key=lambda row: -row.added)[:ROWS]}

@@ -145,6 +145,11 @@ class Calibration:
     frames: int
     warnings: tuple[str, ...]
 
+    @property
+    def material(self) -> str:
+        """What it was measured on, in words."""
+        return f"{self.frames} frames of {self.videos} video{'s' * (self.videos != 1)}"
+
 
 def calibrate(
     model: Model,

@@ -16,7 +16,7 @@ import onnx
 
 from everyframe.errors import EngineError
 from everyframe.hardware.quantise.calibrate import HUGE
-from everyframe.hardware.quantise.structure import Layer
+from everyframe.hardware.quantise.structure import MOVES, Layer
 from everyframe.hardware.quantise.videos import Model, Walk
 from everyframe.hardware.quantise.write import counterpart
 from everyframe.runtime.prediction import softmax
@@ -208,8 +208,8 @@ def _row(name: str, op: str, rounded: bool, tally: Tally, added: float) -> Row:
 def _rounded(quantised: onnx.ModelProto, tensor: str) -> bool:
     """What holds it lies on a grid of integers."""
     made = {x: node for node in quantised.graph.node for x in node.output}
-    while tensor in made and made[tensor].op_type == "Identity":
-        tensor = made[tensor].input[0]
+    while tensor in made and made[tensor].op_type in MOVES:
+        tensor = made[tensor].input[(MOVES[made[tensor].op_type] or (0,))[0]]
     return tensor in made and made[tensor].op_type == "DequantizeLinear"
 
 

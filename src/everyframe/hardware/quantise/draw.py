@@ -13,7 +13,7 @@ from everyframe.hardware.quantise.report import verdict
 
 WIDTH, HEIGHT = 1280, 860
 LEFT, RIGHT = 64, 1256
-LAYERS, STREAM = (104, 380), (636, 800)  # from top to bottom, in pixels
+LAYERS, STREAM = (122, 424), (652, 806)  # from top to bottom, in pixels
 NAMES = 64  # of layers, at most
 TOP_DB = 70.0  # larger ratios are drawn there
 COLORS = {"int": HUES[0], "float": HUES[1]}
@@ -24,7 +24,9 @@ def picture(result: Quantised, title: str) -> bytes:
     """A PNG."""
     canvas = Canvas(WIDTH, HEIGHT)
     canvas.text(24, 26, title, 19)
-    canvas.text(24, 54, canvas.fit(verdict(result), 14, WIDTH - 48), 14, SOFT)
+    words = verdict(result).split("; ")
+    for i, part in enumerate((words[:2], words[2:])):
+        canvas.text(24, 50 + 19 * i, canvas.fit("; ".join(part), 13, WIDTH - 48), 13, SOFT)
     _layers(canvas, result)
     _stream(canvas, result)
     return canvas.png()

@@ -176,7 +176,7 @@ def _metadata(model: Model, to: Convention, target: str, found: calibration.Cali
     numbers = f"{to.activations} activations, int8 weights" + (", scales are powers of two" if to.power_of_two else "")
     notes = [
         f"quantised for {target}: {numbers}",
-        f"calibrated by {found.method} on {found.frames} frames of {found.videos} videos",
+        f"calibrated by {found.method} on {found.material}",
     ]
     if put_back or kept:
         notes.append(f"in float: {', '.join((*kept, *put_back))}")

@@ -18,9 +18,11 @@ def verdict(result: Quantised) -> str:
     held = "holds" if found.cosine >= result.wanted else "misses"
     integers = sum(row.precision == "int" for row in layers)
     growth = "the error grows along the stream" if result.grows else "the error does not grow along the stream"
+    worst = min(layers, key=lambda row: row.cosine)
     runs = f"{result.comparison.steps} {result.runs}"
     return (
         f"similarity {found.cosine:.4f} {held} {result.wanted:g} (worst of {runs} {found.worst:.4f}); "
+        f"worst layer {worst.cosine:.4f} ({worst.name}); "
         f"top-1 agrees in {found.agreement:.1%}, KL {found.kl:.2g}; {growth if result.comparison.states else 'no states'}; "
         f"{integers} of {len(layers)} layers in integers"
     )

@@ -176,7 +176,8 @@ def _layers(
     sources: dict[str, tuple[str, ...]] = {frames: (frames,)}  # tensor -> the outputs of layers that it holds
     sources |= {spec.input: (spec.output,) for spec in metadata.states}
     by_cut = {node.name for node in cuts.values()}
-    yield Layer(frames, "input", frames, (), True)
+    if frames in timed:  # a model that takes bytes has nothing to round there
+        yield Layer(frames, "input", frames, (), True)
     for node in model.graph.node:
         made_of = tuple(dict.fromkeys(x for name in node.input for x in sources.get(name, ())))
         if node.op_type in MOVES or node.name in by_cut:

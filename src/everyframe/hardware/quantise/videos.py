@@ -13,7 +13,7 @@ import onnx
 
 from everyframe.errors import SourceError
 from everyframe.program.contract import Metadata
-from everyframe.program.execute import session
+from everyframe.program.execute import next_states, session
 from everyframe.runtime.checks import Interface, check_picture
 from everyframe.video.preprocess import normalise
 from everyframe.video.reader import Reader
@@ -142,7 +142,8 @@ class Walk:
     def step(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """The watched tensors; what is an input is given back as it is."""
         inputs = {self._frames: frames, **self._held}
-        fetched = list(dict.fromkeys((*(x for x in self.watched if x not in inputs), *(s.output for s in self._states))))
+        heads = [spec.output for spec in self._states if spec.copy_of is None]
+        fetched = list(dict.fromkeys((*(x for x in self.watched if x not in inputs), *heads)))
         found = dict(zip(fetched, self._session.run(fetched, inputs), strict=True))
-        self._held = {spec.input: found[spec.output] for spec in self._states}
+        self._held = next_states(self._states, self._held, found)
         return {name: inputs[name] if name in inputs else found[name] for name in self.watched}
