@@ -263,7 +263,7 @@ def test_a_spoilt_manifest_is_refused(name: str, folder: Folder, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"{", "not valid"), (b"\xff\xfe", "cannot be read"), (None, "not a split model")]
+    ("content", "words"), [(b"{", "not valid"), (b"\xff\xfe", "cannot be read"), (None, "a folder, not a model file")]
 )
 def test_what_is_no_manifest(content: bytes | None, words: str, tmp_path: Path) -> None:
     if content is not None:
