@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import threading
@@ -318,9 +319,13 @@ def test_what_goes_wrong_in_a_stage_comes_out(folder: Folder) -> None:
     network = PipelineNetwork(found, manifest.read_parts(folder.place, found), overlap=True)
     run = OverlappedRun(network)
     run.submit(np.zeros((1, 1, 2, 2), np.float32))
-    with pytest.raises(EngineError, match="failed to run"):
-        run.result()
+    for _ in range(2):
+        with pytest.raises(EngineError, match="failed to run"):
+            run.result()
+    run.reset()
+    run.step(np.zeros(found.frames.shape, np.float32))
     del run
+    gc.collect()  # the error's traceback knew the stream
     other = OverlappedRun(network)
     other.step(np.zeros(found.frames.shape, np.float32))
     del other
