@@ -41,8 +41,8 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
-        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime"),
-        "models made fit for accelerators: a step model in stages",
+        "hardware", ("errors", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
+        "what devices take, what of a model does not fit them, rewrites that are proven to change nothing else; models in stages",
     ),
     House(
         "models", ("errors", "program"),

@@ -126,6 +126,19 @@ def test_several_slices_of_channels(cpu: str, tmp_path: Path) -> None:
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("columns", [7, 14, 28, 29])
+def test_rows_of_every_length(columns: int, cpu: str, tmp_path: Path) -> None:
+    """Rows that fill the registers alone, in pairs, or one position too many, for few and many output channels at once."""
+    sketch = Sketch((1, 20, 3, columns))
+    for channels in (5, 16, 40, 100):
+        weight = sketch.rng.standard_normal((channels, 20, 3, 3)).astype(np.float32)
+        kernel = sketch.constant(weight * (sketch.rng.random((1, 20, 3, 3)) < 0.5))
+        made = sketch.op("Conv", "frames", kernel, sketch.normal(channels), pads=[1, 1, 1, 1])
+        sketch.answer(sketch.op("Sigmoid", made))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
 @pytest.mark.parametrize("cpu", [cpu for cpu in CPUS if cpu != "generic"])
 @pytest.mark.parametrize(("rows", "columns"), [(16, 4), (16, 1), (64, 1)], ids=["16x4", "16x1", "filters of 64"])
 def test_zeros_cost_nothing(rows: int, columns: int, cpu: str, tmp_path: Path) -> None:

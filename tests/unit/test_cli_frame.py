@@ -28,6 +28,7 @@ NOT_THERE = {
     "stream": ("missing.onnx", "-o", "step.onnx"),
     "info": ("missing.onnx",),
     "compile": ("missing.onnx", "-o", "step.so"),
+    "check": ("missing.onnx", "--target", "native"),
     "split": ("missing.onnx", "-o", "parts"),
     "models": ("missing",),
     "export": ("missing",),

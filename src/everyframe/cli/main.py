@@ -14,6 +14,7 @@ VERBS: dict[str, str] = {
     "stream": "stream",
     "info": "info",
     "compile": "compile",
+    "check": "check",
     "split": "split",
     "models": "models",
     "export": "export",

@@ -8,7 +8,7 @@ import onnx
 from everyframe.errors import ConversionMismatch
 from everyframe.native.library import Library
 from everyframe.program.contract import Metadata
-from everyframe.program.execute import session
+from everyframe.program.execute import next_states, session
 
 #: largest relative L2 distance of the logits
 TOLERANCE = 1e-4
@@ -36,7 +36,7 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
     for n in range(count):
         frames = noise.standard_normal(library.input_shape, np.float32)
         found = dict(zip(names, reference.run(names, {inputs[0]: frames, **states}), strict=True))
-        states = {spec.input: found[spec.output] for spec in metadata.states}
+        states = next_states(metadata.states, states, found)
         wanted, got = found[answer].ravel(), stream.step(frames).ravel()
         distance = float(np.linalg.norm(got - wanted) / max(float(np.linalg.norm(wanted)), 1e-6))
         worst = max(worst, distance)

@@ -29,7 +29,7 @@ _WORDS = 4  # of a group's row in the table
 @dataclass(frozen=True)
 class Shape:
     """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
-    position's input to the next; spans, paired: see `c/conv.c`; heights: vectors of its groups."""
+    position's input to the next; spans, paired: see `c/conv.c`; heights: blocks of its groups."""
 
     columns: int
     step: int
@@ -204,23 +204,26 @@ class Packer:
 
     def _pack_table(self, layer: Layer) -> None:
         op, block, out = layer.op, self.target.block, layer.out
-        cout = op.taps[0].weight.shape[0]
-        offsets, weights, starts = self._entries(layer)  # (entries,), (entries, Cout), first entry of each (slice, source)
+        cout, flat = op.taps[0].weight.shape[0], _is_flat(layer)
+        columns = out.height * out.width if flat else out.width
+        plan = self._plan(layer, columns)
+        heights = tuple(sorted({count for _, count in plan}))
+        longest = min((dict(self.target.runs)[height] for height in heights), default=1)
+        edges = _has_edges(op, columns, longest)
+        offsets, weights, starts = self._entries(layer, edges)  # (entries,), (entries, Cout), first of each (slice, source)
         padded = np.zeros((len(offsets), out.blocks * block), np.float32)
         padded[:, :cout] = weights
-        groups, kept = self._groups(padded, out.blocks)
-        channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
+        kept = [(padded[:, first * block : (first + count) * block] != 0).any(1) for first, count in plan]
+        channels = [min(cout, (first + count) * block) - first * block for first, count in plan]
         layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * out.height * out.width
-        layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(
-            1, len(offsets) * out.blocks
-        )
+        layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(plan, kept, strict=True)) / max(1, len(offsets) * out.blocks)
         dense = all(keep.all() for keep in kept)
         rows: list[list[int]] = []
         bounds: list[np.ndarray] = []
         tables: list[np.ndarray] = []
         packed: list[np.ndarray] = []
         entry = table = 0
-        for (first, count), keep in zip(groups, kept, strict=True):
+        for (first, count), keep in zip(plan, kept, strict=True):
             here = np.flatnonzero(keep)
             bounds.append(np.searchsorted(here, starts))
             rows.append([count, first, entry, 0 if dense else table])
@@ -230,20 +233,19 @@ class Packer:
                 tables.append(offsets[here])
                 table += len(here)
         layer.bytes = 4 * entry
-        flat = _is_flat(layer)
         layer.shape = Shape(
-            columns=out.height * out.width if flat else out.width,
-            paired=out.height > 1 and out.width > 1 and not flat and 2 * out.width <= min(most for _, most in self.target.runs),
+            columns=columns,
+            paired=out.height > 1 and out.width > 1 and not flat and 2 * out.width <= longest,
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
-            spans=3 if self._has_edges(layer, flat) else 1,
-            heights=tuple(sorted({count for _, count in groups})),
+            spans=3 if edges else 1,
+            heights=heights,
         )
         kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans)
         if kind not in self.kinds:
             self.kinds.append(kind)
         in_slice = max(1, len(layer.forms)) * layer.shape.spans * kernel_rows
         layer.fields = {
-            "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(groups),
+            "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(plan),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
             "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
             "fetch": min(4, round(1 / max(layer.kept, 0.25))), "out_block": out.plane, "out_row": out.row,
@@ -259,12 +261,7 @@ class Packer:
             "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
 
-    def _has_edges(self, layer: Layer, flat: bool) -> bool:
-        """Is every run of positions a whole row, with columns of the kernel that miss its ends?"""
-        op, kw, columns = layer.op, layer.op.taps[0].weight.shape[3], layer.out.width
-        return not flat and kw > 1 and op.strides[1] == 1 and 1 < columns <= min(most for _, most in self.target.runs)
-
-    def _entries(self, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _entries(self, layer: Layer, edges: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
         op, width = layer.op, layer.out.width
         kh, kw = op.taps[0].weight.shape[2:]
@@ -281,7 +278,7 @@ class Packer:
         step = -(-most // slices)
         at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
         spans = [np.arange(kw)]
-        if self._has_edges(layer, _is_flat(layer)):
+        if edges:
             size = layer.forms[0].width if layer.forms else width
             left, right = at < 0, (at >= 0) & (at + width - 1 >= size)
             spans = [np.flatnonzero(mask) for mask in (left, ~left & ~right, right)]
@@ -299,20 +296,24 @@ class Packer:
             return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), none
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
-    def _groups(self, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
-        """Groups of blocks (first, count) that one kernel computes, and which entries each has: the cheapest for these zeros."""
-        block = self.target.block
-        per_block = (weights.reshape(len(weights), blocks, block) != 0).any(2)  # (entries, blocks)
-        best: tuple[float, list, list] | None = None
-        for plan in self.splits(blocks):
-            kept = [per_block[:, first : first + count].any(1) for first, count in plan]
-            cost = sum(float(keep.sum()) * self._cycles(count) for (_, count), keep in zip(plan, kept, strict=True))
-            if best is None or cost < best[0]:
-                best = (cost, plan, kept)
-        cost, plan, kept = best or (0.0, [], [])
-        self.cycles += cost
-        self.dense_cycles += min(sum(self._cycles(count) for _, count in split) for split in self.splits(blocks)) * len(weights)
-        return plan, kept
+    def _plan(self, layer: Layer, columns: int) -> list[tuple[int, int]]:
+        """Groups of blocks (first, count) that one kernel computes: the cheapest for the layer's zeros."""
+        block, out = self.target.block, layer.out
+        read = [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
+        weights = np.concatenate(read, axis=1)
+        padded = np.zeros((out.blocks * block, *weights.shape[1:]), bool)
+        padded[: len(weights)] = weights != 0
+        filled = padded.reshape(out.blocks, block, -1).max(1)  # (blocks, entries)
+        plans = list(self.splits(out.blocks))
+        cycles = [self._cycles(layer.op, columns, plan) for plan in plans]
+        cost = [
+            sum(float(filled[first : first + count].any(0).sum()) * each[count] for first, count in plan)
+            for plan, each in zip(plans, cycles, strict=True)
+        ]
+        dense = min(sum(each[count] for _, count in plan) for plan, each in zip(plans, cycles, strict=True))
+        self.cycles += min(cost) * out.height * out.width
+        self.dense_cycles += dense * filled.shape[1] * out.height * out.width
+        return plans[int(np.argmin(cost))]
 
     def splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
         """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
@@ -328,10 +329,15 @@ class Packer:
                 first += count
             yield plan
 
-    def _cycles(self, height: int) -> float:
-        """Of one entry and position: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
-        positions = dict(self.target.runs)[height]
-        return max(height * positions, height + positions + 1) / (1 if self.target.block == 16 else 2) / positions
+    def _cycles(self, op: Conv, columns: int, plan: list[tuple[int, int]]) -> dict[int, float]:
+        """Of an entry and position by height: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
+        runs = {height: dict(self.target.runs)[height] for _, height in plan}
+        kernel, made = op.taps[0].weight.shape[3], {}
+        skipped = min(kernel - 1, 2) / (kernel * columns) if _has_edges(op, columns, min(runs.values())) else 0.0
+        for height, most in runs.items():
+            run = columns / -(-columns // most)
+            made[height] = max(height * run, height + run + 1) / run * (1 - skipped) / (1 if self.target.block == 16 else 2)
+        return made
 
     def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
         """Table of the offsets at which the kernel stands for each output position."""
@@ -347,6 +353,11 @@ def _is_flat(layer: Layer) -> bool:
     op, forms = layer.op, [layer.out, *layer.forms, *([layer.residual] if layer.residual else [])]
     point = op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
     return point and layer.out.width < _WIDE and not any(form.bordered for form in forms)
+
+
+def _has_edges(op: Conv, columns: int, longest: int) -> bool:
+    """Is every run of positions a whole row, with columns of the kernel that miss its ends?"""
+    return op.taps[0].weight.shape[3] > 1 and op.strides[1] == 1 and 1 < columns <= longest
 
 
 #: rows of so many positions are long enough by themselves

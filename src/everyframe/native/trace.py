@@ -233,7 +233,7 @@ def _finish(
     slot_next: list[Frame] = []
     counter_next: list[str] = []
     for spec in states:
-        value = values[spec.output]
+        value = values[spec.output] if spec.output in values else values[str(spec.copy_of)]
         if spec.dtype == "int64":
             if not isinstance(value, Scalars):
                 raise ModelError("An integer state is not made of integers.", where=spec.output)

@@ -81,7 +81,7 @@ class StateSpec(Strict):
 
     every, delay, lag: the facts of the wire it remembers. frames: how many frames of it are held.
     copy_of: set when `output` only repeats the old value of another state's input (a slot of a ring), so that a host can
-    rotate buffers instead of copying them.
+    rotate buffers instead of copying them. The graph may leave such an output out (`everyframe check --host-state`).
     """
 
     input: str

@@ -8,6 +8,7 @@ step (partial windows included).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,24 +26,31 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 
 
-def verify(made: Conversion, tolerance: float = TOLERANCE, frames: int | None = None, seed: int = 0) -> float:
+def verify(
+    made: Conversion,
+    tolerance: float = TOLERANCE,
+    frames: int | None = None,
+    seed: int = 0,
+    video: Callable[[Facts, int, int], np.ndarray] | None = None,
+) -> float:
     """Largest difference relative to the largest reference value. Raises ConversionMismatch beyond `tolerance` or 3 times the
-    noise floor (what a relative input change of 1e-7 does to the clip network), whichever is larger."""
+    noise floor (what a relative input change of 1e-7 does to the clip network), whichever is larger. video: what to stream
+    instead of `make_video`'s noise."""
     facts = made.facts
     _check_prepared(made, seed)
     seen = frames or default_frames(facts, made.metadata.feature_delay)
     # the reference goes on behind what is streamed, so that its right edge (zeros, cut frames) touches nothing compared here
-    video = make_video(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
-    reference = lengthen(made.clip, facts, video.shape[0])
-    features = _features(reference, facts, video)
-    streamed, logits = stream_all(made.step, made, video[:seen], reference.wires)
+    shown = (video or make_video)(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
+    reference = lengthen(made.clip, facts, shown.shape[0])
+    features = _features(reference, facts, shown)
+    streamed, logits = stream_all(made.step, made, shown[:seen], reference.wires)
     differences = {name: _difference(streamed[name], features[name], facts[name], facts) for name in reference.wires}
     if reference.tail is not None:
         differences["logits"] = _logits_difference(reference, facts, features, logits)
     worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
     if differences[worst] <= tolerance:
         return differences[worst]
-    floor = noise_floor(reference, facts, video, features)
+    floor = noise_floor(reference, facts, shown, features)
     if not differences[worst] <= 3 * floor:
         raise ConversionMismatch(
             "The step network disagrees with the clip network, so nothing was written.",

@@ -52,7 +52,8 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
     inputs = {value.name: value for value in model.graph.input if value.name not in weights}
     outputs = {value.name: value for value in model.graph.output}
     for spec in metadata.states:
-        if spec.input not in inputs or spec.output not in outputs:
+        given = spec.output in outputs or spec.copy_of is not None  # a host may move what only repeats another state
+        if spec.input not in inputs or not given:
             missing = spec.input if spec.input not in inputs else spec.output
             raise ModelError(
                 "A state named in the metadata is not in the graph.",

@@ -4,11 +4,14 @@ compare with.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx.reference
 
 from everyframe.errors import EngineError
+from everyframe.program.execute import next_states
 from everyframe.runtime.engine import Job
 
 
@@ -38,10 +41,10 @@ class ReferenceRun:
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         job = self.network.job
-        names = [job.logits, *(spec.output for spec in job.states.specs)]
+        names = [job.logits, *(spec.output for spec in job.states.heads)]
         try:
-            logits, *states = self.network.evaluator.run(names, {job.frames: frames, **self.state})
+            found: Any = self.network.evaluator.run(names, {job.frames: frames, **self.state})
         except Exception as error:
             raise EngineError("The reference evaluator failed to run the model.", where=job.where, got=str(error)) from None
-        self.state = {spec.input: value for spec, value in zip(job.states.specs, states, strict=True)}
-        return np.asarray(logits)
+        self.state = next_states(job.states.specs, self.state, dict(zip(names, found, strict=True)))
+        return np.asarray(found[0])

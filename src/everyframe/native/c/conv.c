@@ -40,7 +40,7 @@ typedef struct {
         const float *w = j->weights + (int64_t)e * (H * VL);                                                  \
         for (; e < end_; e++, w += H * VL) {                                                                  \
             const float *x = in + j->offsets[e];                                                              \
-            for (int32_t i = 0; i < j->fetch; i++) __builtin_prefetch(x + Q * STEP + (e * j->fetch + i) % VL * 16); \
+            for (int32_t i = 0; i < j->fetch; i++) __builtin_prefetch(x + Q * STEP + (e * j->fetch + i) % (Q * STEP / 16 + 1) * 16); \
             vf weight[H];                                                                                     \
             for (int h = 0; h < H; h++) {                                                                     \
                 weight[h] = load(w + h * VL);                                                                 \
@@ -49,7 +49,7 @@ typedef struct {
             UNROLL for (int r = R0; r < R1; r++)                                                              \
                 UNROLL for (int q = Q0; q < Q1; q++) {                                                        \
                     vf value = splat(x[r * in_row + q * STEP]);                                               \
-                    PIN(value);                                                                               \
+                    if (H > 1) PIN(value);                                                                    \
                     for (int h = 0; h < H; h++) sum[r][q][h] += value * weight[h];                            \
                 }                                                                                             \
         }                                                                                                     \

@@ -53,11 +53,11 @@ static inline vf vmin(vf bound, vf x) { return bound < x ? bound : x; }
 #define PIN(x) ((void)0)
 #endif
 
-/* Sums stay in registers only where their loops are unrolled; gcc does that by itself, clang not with many sums. */
+/* Sums stay in registers only where their loops are unrolled, which compilers do by themselves only where they are few. */
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL
+#define UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))

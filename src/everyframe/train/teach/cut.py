@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.program import contract
 from everyframe.program.contract import Metadata, StateSpec
-from everyframe.program.execute import session
+from everyframe.program.execute import next_states, session
 from everyframe.program.graph import static_shapes
 from everyframe.runtime.checks import interface
 from everyframe.train.teach.head import Head
@@ -111,16 +111,17 @@ def check(taught: onnx.ModelProto, backbone: Backbone, head: Head, steps: int = 
     rng = np.random.default_rng(0)
     runs = [(session(m), {s.input: np.full(s.shape, s.fill, s.dtype) for s in backbone.metadata.states})
             for m in (taught, backbone.model)]  # fmt: skip
-    names = [s.output for s in backbone.metadata.states]
+    states = backbone.metadata.states
+    names = [s.output for s in states if s.copy_of is None]
     worst = 0.0
     for _ in range(steps):
         new, found = rng.standard_normal(shape).astype(np.float32), []
         if frames.type.tensor_type.elem_type == TensorProto.UINT8:
             new = rng.integers(0, 256, shape, np.uint8)
         for (runner, state), output in zip(runs, ("logits", backbone.features), strict=True):
-            result, *after = runner.run([output, *names], {frames.name: new, **state})
-            state.update(zip(state, after, strict=True))
-            found.append(result)
+            given = dict(zip([output, *names], runner.run([output, *names], {frames.name: new, **state}), strict=True))
+            state.update(next_states(states, dict(state), given))
+            found.append(given[output])
         expected = head.logits(found[1].astype(np.float64))
         worst = max(worst, float(np.abs(found[0] - expected).max() / max(np.abs(expected).max(), 1e-6)))
     if not worst <= 1e-4:
@@ -227,7 +228,9 @@ def _model(
     states: tuple[StateSpec, ...],
 ) -> onnx.ModelProto:  # fmt: skip
     """A step model of these nodes, what nobody needs left out; its first output is (1, width)."""
-    wanted, kept = {output, *(s.output for s in states)}, []
+    made = {name for node in nodes for name in node.output}
+    given = [s for s in states if s.copy_of is None or s.output in made]
+    wanted, kept = {output, *(s.output for s in given)}, []
     for node in reversed(nodes):
         if wanted & set(node.output):
             kept.append(node)
@@ -238,9 +241,9 @@ def _model(
     graph = helper.make_graph(
         kept[::-1], "step",
         [v for v in like.graph.input if v.name not in own] + [info(s.input, types[s.dtype], list(s.shape)) for s in states],
-        [info(output, TensorProto.FLOAT, [1, width])] + [info(s.output, types[s.dtype], list(s.shape)) for s in states],
+        [info(output, TensorProto.FLOAT, [1, width])] + [info(s.output, types[s.dtype], list(s.shape)) for s in given],
     )  # fmt: skip
     graph.initializer.extend(t for t in constants if t.name in wanted)
-    made = helper.make_model(graph, opset_imports=like.opset_import, ir_version=like.ir_version, producer_name="everyframe")
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    model = helper.make_model(graph, opset_imports=like.opset_import, ir_version=like.ir_version, producer_name="everyframe")
+    onnx.checker.check_model(model, full_check=True)
+    return model
