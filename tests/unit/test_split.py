@@ -27,6 +27,7 @@ from everyframe.program import contract, convert, manifest
 from everyframe.program.facts import Options
 from everyframe.runtime import BUILTIN, Program
 from everyframe.runtime.pipeline import OverlappedRun, PipelineNetwork, SerialRun
+from everyframe.runtime.states import plan, without_copies
 from laws.nets import Net, nets
 
 STEPS = 7
@@ -128,6 +129,15 @@ def test_every_form_of_state(options: dict[str, Any], tmp_path: Path) -> None:
     agree(flow, label.at_states(flow))
     for i in range(1, len(flow.nodes)):
         agree(flow, label.in_order(flow, [i]))
+
+
+def test_states_that_the_host_moves(tmp_path: Path) -> None:
+    """A model without the outputs that only repeat a state, in parts that have them."""
+    states = plan(contract.metadata_of(contract.load(BUILTIN)).states, BUILTIN)  # type: ignore[union-attr]
+    contract.save(without_copies(contract.load(BUILTIN), states), tmp_path / "lean.onnx")
+    flow = cut.open_step(tmp_path / "lean.onnx")
+    same(whole(flow.model, noise(flow)), whole(contract.load(BUILTIN), noise(flow)))
+    agree(flow, label.at_states(flow))
 
 
 # The kernels of TSM's published split for an FPGA, by their code: (channels, size) of the input and the output.
