@@ -94,8 +94,8 @@ def _keep_states(network: Any, specs: tuple[StateSpec, ...]) -> None:
             reader.replace_source_output(value.output(0))
     assigned = []
     for spec in specs:  # once no state is read from an input any more
-        copied = spec.copy_of is not None  # the graph may leave such an output out
-        source = values[spec.copy_of].output(0) if copied else outputs[spec.output].input_value(0)
+        # the graph may leave out an output that only repeats a state
+        source = outputs[spec.output].input_value(0) if spec.copy_of is None else values[spec.copy_of].output(0)
         node = source.get_node()
         if spec.dtype == "int64":
             node = ops.convert(source, "i32")

@@ -192,13 +192,13 @@ def _as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def _with_copies(model: onnx.ModelProto, metadata: Metadata) -> onnx.ModelProto:
     """With the outputs that only repeat a state, which a model may leave to its host: here some part makes each of them."""
     given = {value.name for value in model.graph.output}
-    missing = [spec for spec in metadata.states if spec.output not in given and spec.copy_of is not None]
+    missing = [(spec, spec.copy_of) for spec in metadata.states if spec.output not in given and spec.copy_of is not None]
     if not missing:
         return model
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
-    for spec in missing:
-        whole.graph.node.append(helper.make_node("Identity", [spec.copy_of], [spec.output]))
+    for spec, copied in missing:
+        whole.graph.node.append(helper.make_node("Identity", [copied], [spec.output]))
         whole.graph.output.append(_value(Port(name=spec.output, shape=spec.shape, dtype=spec.dtype)))
     return whole
 
