@@ -108,10 +108,13 @@ def measure(name: str, folder: Path, data: Path) -> list[dict[str, Any]]:
         pair.mkdir(exist_ok=True)
         (pair / "clip.onnx").write_bytes((folder / "clip.onnx").read_bytes())
         step.rename(pair / "step.onnx")
-        command("evaluate", pair, "--data", data / CASES[name].data, "-o", pair / "report",
-                "--reverse", "--shuffle", "--freeze-frame", "--workers", 1)  # fmt: skip
-        result = json.loads((pair / "report" / "metrics.json").read_text())
-        found.append({"rate": rate, "window": window, **short(result)})
+        evaluate = ["evaluate", pair, "--data", data / CASES[name].data, "--workers", 1]
+        command(*evaluate, "-o", pair / "report", "--reverse", "--shuffle", "--freeze-frame")
+        row = {"rate": rate, "window": window, **short(json.loads((pair / "report" / "metrics.json").read_text()))}
+        if row["delay_ms"]:
+            command(*evaluate, "-o", pair / "held", "--flush")
+            row["held"] = short(json.loads((pair / "held" / "metrics.json").read_text()))["conditions"]["normal"]["end"]
+        found.append(row)
     return found
 
 
@@ -137,7 +140,7 @@ def short(result: dict[str, Any]) -> dict[str, Any]:
 
 
 COLUMNS = (
-    "network", "stream", "hop", "delay, ms", "clips", "videos", "stream, end", "every frame",
+    "network", "stream", "hop", "delay, ms", "clips", "videos", "stream, end", "held still", "every frame",
     "reversed", "shuffled", "frozen", "seeds",
 )  # fmt: skip
 
@@ -160,13 +163,16 @@ def _table(results: dict[str, Any], data: str, title: str) -> Table:
             stream = first["rate"] + (f", window {first['window']}" if first["window"] else "")
             table.rows.append([
                 case.what, stream, first["hop"], round(first["delay_ms"]),
-                *(_spread([row["conditions"]["normal"][key] for row in rows]) for key in ("clip", "video", "end", "frames")),
+                *(_spread([row["conditions"]["normal"][key] for row in rows]) for key in ("clip", "video", "end")),
+                _spread([row.get("held") for row in rows]),
+                _spread([row["conditions"]["normal"]["frames"] for row in rows]),
                 *(_spread([row["conditions"][order]["end"] for row in rows]) for order in ("reversed", "shuffled", "frozen")),
                 len(rows),
             ])  # fmt: skip
             table.notes = [
                 f"{first['videos']} videos, {first['most_frequent']:.0%} of them of the most frequent label",
-                "controls are the stream at the end; ± is the spread (s. d.) of several seeds",
+                "held still: the last frame is held until a network with delay has seen it; controls are the stream at the end; "
+                "± is the spread (s. d.) of several seeds",
             ]
     return table
 

@@ -45,19 +45,19 @@ HOUSES = (
         "what devices take, what of a model does not fit them, rewrites that are proven to change nothing else; models in stages",
     ),
     House(
+        "bench", ("errors", "program", "native", "video", "runtime"),
+        ("numpy", "onnx", "onnxruntime", "pydantic", "rich"), "timers, thread sweeps and reports",
+    ),
+    House(
         "models", ("errors", "program"),
         ("numpy", "onnx", "onnxruntime", "onnxscript", "rich", "safetensors", "torch"),
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     House(
-        "train", ("errors", "canvas", "program", "video", "runtime", "models"),
+        "train", ("errors", "canvas", "program", "video", "runtime", "bench", "models"),
         ("av", "lightning_fabric", "numpy", "onnx", "onnxruntime", "pydantic", "rich", "safetensors",
          "tensorboardX", "tomli_w", "torch"),
         "recipes, data, the training loop and evaluation",
-    ),
-    House(
-        "bench", ("errors", "program", "native", "video", "runtime"),
-        ("numpy", "onnx", "onnxruntime", "pydantic", "rich"), "timers, thread sweeps and reports",
     ),
     House(
         "serve", ("errors", "program", "video", "runtime"), ("fastapi", "numpy", "uvicorn"),
@@ -65,7 +65,7 @@ HOUSES = (
     ),
     House(
         "cli",
-        ("errors", "canvas", "program", "native", "video", "runtime", "hardware", "models", "train", "bench", "serve"),
+        ("errors", "canvas", "program", "native", "video", "runtime", "hardware", "bench", "models", "train", "serve"),
         ("numpy", "onnx", "rich", "typer"),
         "one thin file per verb: read the arguments, call the package, print",
     ),

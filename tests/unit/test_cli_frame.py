@@ -33,6 +33,7 @@ NOT_THERE = {
     "models": ("missing",),
     "export": ("missing",),
     "train": ("missing.toml",),
+    "prune": ("missing.toml",),
 }
 
 

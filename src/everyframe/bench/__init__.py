@@ -2,7 +2,7 @@
 
 In the order in which data passes through: `timing` (turns, CPU and wall time) -> `machine` (processor, threads, versions,
 load) -> `report` (tables, JSON, and the generated parts of a Markdown page). The programs in benchmarks/ are built from
-these. No torch.
+these. `variants` times models beside each other on one engine. No torch.
 """
 
 from everyframe.bench.machine import describe, one_line

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "export": "export",
     "teach": "teach",
     "train": "train",
+    "prune": "prune",
     "evaluate": "evaluate",
 }
 

@@ -50,6 +50,7 @@ def export(
     weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     options: Mapping[str, str] | None = None,
+    pruned: contract.Pruned | None = None,
     seed: int = 0,
 ) -> Exported:
     """Writes a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed.
@@ -59,6 +60,7 @@ def export(
     labels: names of the classes, or a text file with one a line. weights: a file, or a tag of published weights, which
         bring their own labels and preprocessing.
     options: what `models.describe(name).choices` offers, such as {"shortcut": "A"}.
+    pruned: what of the weights is zero, for the metadata.
     seed: of random weights, and of the clips the file is checked with.
 
     Raises UsageError, WeightsError, OutputError, EngineError (torch missing), ModelError where torch cannot export the
@@ -102,8 +104,9 @@ def export(
             model=model if isinstance(model, str) else type(model).__name__,
             weights_sha256=sha256,
             tool=f"everyframe {__version__}",
-            passes=("export",),
+            passes=("export",) if pruned is None else ("prune", "export"),
             notes=notes,
+            pruned=pruned,
         ),
     )
     contract.attach(graph, metadata)

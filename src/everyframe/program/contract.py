@@ -96,12 +96,24 @@ class StateSpec(Strict):
     copy_of: str | None = None
 
 
+class Pruned(Strict):
+    """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
+    network it was exported from.
+    """
+
+    scheme: str
+    group: tuple[int, int]
+    method: str
+    kept: dict[str, float]
+
+
 class Provenance(Strict):
     model: str | None = None
     weights_sha256: str | None = None
     tool: str | None = None
     passes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    pruned: Pruned | None = None
 
 
 class Metadata(Strict):

@@ -14,11 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from everyframe.errors import RecipeError
 from everyframe.train.motions.recipe import MotionsRecipe
+from everyframe.train.prune.schema import PruneRecipe
 from everyframe.train.schema import ClipRecipe
 
 Recipe = ClipRecipe | MotionsRecipe
 #: `task` of a recipe -> what it may say
-TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe]] = {"clips": ClipRecipe, "motions": MotionsRecipe}
+TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe]] = {
+    "clips": ClipRecipe, "prune": PruneRecipe, "motions": MotionsRecipe,
+}  # fmt: skip
 
 
 def built_in() -> list[str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
+
+from lightning_fabric import Fabric
 
 from everyframe.errors import SourceError, UsageError
 from everyframe.runtime.progress import bar
@@ -12,7 +16,10 @@ from everyframe.train import quick
 from everyframe.train.data import check as data_check
 from everyframe.train.data import clips, formats, loader, surrogate
 from everyframe.train.fit import finish, folder, loop, network, teacher
+from everyframe.train.fit.hook import Hook
 from everyframe.train.schema import ClipRecipe
+
+Given = TypeVar("Given", bound=ClipRecipe)
 
 
 def start(
@@ -21,7 +28,8 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another
     root. None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
-    recipe, collection = _read(recipe, where, data)
+    _check_task(recipe)
+    recipe, collection = read(recipe, where, data)
     if recipe.name == quick.NAME and where is None:
         recipe, minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
     return _train(recipe, collection, path, minutes, resumed=False)
@@ -31,18 +39,26 @@ def resume(path: Path, *, minutes: float | None = None) -> finish.Result | None:
     """Goes on with the training in a run folder, or finishes it if only that is missing."""
     if not (path / "recipe.toml").is_file():
         raise UsageError("There is no training to resume.", where=path, hint="leave out --resume")
-    recipe, collection = _read(folder.read(path).recipe, str(path / "recipe.toml"), None)
+    given = folder.read(path).recipe
+    _check_task(given)
+    recipe, collection = read(given, str(path / "recipe.toml"), None)
     return _train(recipe, collection, path, minutes, resumed=True)
+
+
+def _check_task(recipe: ClipRecipe) -> None:
+    if recipe.task != "clips":
+        raise UsageError("This recipe is no training's.", where=recipe.name, got=f"task {recipe.task}", hint="everyframe prune")
 
 
 def check(recipe: ClipRecipe, where: str | None, data: Path | None) -> data_check.Report:
     """What the clips are, without training."""
-    recipe, collection = _read(recipe, where, data)
+    recipe, collection = read(recipe, where, data)
     with bar("reading clips") as update:
         return data_check.report(collection, loader.workers(recipe), update)
 
 
-def _read(recipe: ClipRecipe, where: str | None, data: Path | None) -> tuple[ClipRecipe, clips.Collection]:
+def read(recipe: Given, where: str | None, data: Path | None) -> tuple[Given, clips.Collection]:
+    """The recipe with the place of its clips, and the clips. Raises UsageError where they are missing."""
     if data is None:
         if where is None or not Path(where).is_file():
             raise UsageError("The recipe does not say where the clips are.", where=recipe.name, hint="--data FOLDER")
@@ -58,11 +74,24 @@ def _train(
 ) -> finish.Result | None:
     fabric = loop.launch(recipe)
     trained = network.build(recipe, recipe.surrogate.seeds if recipe.surrogate else len(collection.labels))
-    made, preprocess = trained.made, trained.preprocess
     if recipe.surrogate:
         given = [clip for split in collection.splits.values() for clip in split]
-        stride, workers = recipe.sampling.stride, loader.workers(recipe)
-        collection = surrogate.seeds(given, recipe.surrogate.seeds, made.frames, preprocess, stride, workers)
+        made, stride, workers = trained.made, recipe.sampling.stride, loader.workers(recipe)
+        collection = surrogate.seeds(given, recipe.surrogate.seeds, made.frames, trained.preprocess, stride, workers)
+    with fitting(fabric, recipe, trained, collection, path, resumed) as (fit, broken):
+        ended = fit.fit(minutes)
+    if not fabric.is_global_zero:
+        return None
+    return finish.finish(fit.run, trained, collection, fit.at, ended, (*collection.problems[:3], *broken.notes()))
+
+
+@contextlib.contextmanager
+def fitting(
+    fabric: Fabric, recipe: ClipRecipe, trained: network.Trained, collection: clips.Collection, path: Path, resumed: bool,
+    hook: Hook | None = None,
+) -> Iterator[tuple[loop.Loop, Broken]]:  # fmt: skip
+    """A loop over the collection in its run folder, ready to begin or, resumed, to go on."""
+    made, preprocess = trained.made, trained.preprocess
     taught = teacher.load_teacher(recipe.distillation, collection.labels, trained) if recipe.distillation else None
     loss = teacher.Loss(recipe.training.label_smoothing, recipe.distillation, taught)
     kept, shown = loader.stores(recipe, collection, preprocess, made.size)
@@ -83,13 +112,10 @@ def _train(
             folder.create(path, recipe, collection.labels)
         fabric.barrier()
         run = folder.Run(path, recipe, collection.labels)
-        fit = loop.Loop(fabric, run, trained, training, validation, loss)
+        fit = loop.Loop(fabric, run, trained, training, validation, loss, hook)
         if resumed:
             fit.resume()
-        ended = fit.fit(minutes)
-    if not fabric.is_global_zero:
-        return None
-    return finish.finish(run, trained, collection, fit.at, ended, (*collection.problems[:3], *broken.notes()))
+        yield fit, broken
 
 
 class Broken:

@@ -33,21 +33,22 @@ def pooled(shape: Triple, kernel: Triple, stride: Triple, padding: Triple) -> Tr
 
 
 class Backbone(nn.Module):
-    """Clip (N, 3, T, H, W) -> (N, 4096). fc6 is as wide as the last feature map of the given clip shape."""
+    """Clip (N, 3, T, H, W) -> (N, hidden). fc6 is as wide as the last feature map of the given clip shape."""
 
-    def __init__(self, in_channels: int, frames: int, size: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, frames: int, size: tuple[int, int], width: float, hidden: int) -> None:
         super().__init__()
         channels, shape = in_channels, (frames, *size)
         self.order: list[str] = []
         for i, (convs, pool, padding) in enumerate(STAGES, start=1):
-            for name, width in convs:
-                layer = OrderedDict(conv=nn.Conv3d(channels, width, 3, padding=1), act=nn.ReLU())
+            for name, wide in convs:
+                made = round(wide * width)
+                layer = OrderedDict(conv=nn.Conv3d(channels, made, 3, padding=1), act=nn.ReLU())
                 self._append(name, nn.Sequential(layer))
-                channels = width
+                channels = made
             self._append(f"pool{i}", nn.MaxPool3d(pool, pool, padding))
             shape = pooled(shape, pool, pool, padding)
-        self.fc6 = nn.Linear(channels * prod(shape), HIDDEN)
-        self.fc7 = nn.Linear(HIDDEN, HIDDEN)
+        self.fc6 = nn.Linear(channels * prod(shape), hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
         self.relu, self.dropout = nn.ReLU(), nn.Dropout(0.5)
 
     def _append(self, name: str, layer: nn.Module) -> None:
@@ -62,10 +63,15 @@ class Backbone(nn.Module):
 
 
 class C3D(nn.Module):
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3) -> None:
+    """width: multiplies every channel count."""
+
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float = 1.0
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.backbone = Backbone(in_channels, frames, size)
-        self.cls_head = nn.Sequential(OrderedDict(dropout=nn.Dropout(0.5), fc_cls=nn.Linear(HIDDEN, num_classes)))
+        hidden = round(HIDDEN * width)
+        self.backbone = Backbone(in_channels, frames, size, width, hidden)
+        self.cls_head = nn.Sequential(OrderedDict(dropout=nn.Dropout(0.5), fc_cls=nn.Linear(hidden, num_classes)))
         initialise(self)
 
     def forward(self, clip: Tensor) -> Tensor:

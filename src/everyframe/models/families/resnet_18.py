@@ -31,10 +31,11 @@ def conv(kind: str, c_in: int, c_out: int, middle: int, stride: int) -> nn.Modul
     return nn.Conv3d(c_in, c_out, (taps, 3, 3), (t_stride, stride, stride), (taps // 2, 1, 1), bias=False)
 
 
-def stem(in_channels: int, kind: str) -> nn.Module:
+def stem(in_channels: int, kind: str, width: float) -> nn.Module:
+    middle, out = round(45 * width), round(64 * width)
     if kind == "2+1d":
-        return nn.Sequential(*conv_bn_act(in_channels, 45, (1, 7, 7), (1, 2, 2)), *conv_bn_act(45, 64, (3, 1, 1)))
-    return nn.Sequential(*conv_bn_act(in_channels, 64, (3, 7, 7), (1, 2, 2)))
+        return nn.Sequential(*conv_bn_act(in_channels, middle, (1, 7, 7), (1, 2, 2)), *conv_bn_act(middle, out, (3, 1, 1)))
+    return nn.Sequential(*conv_bn_act(in_channels, out, (3, 7, 7), (1, 2, 2)))
 
 
 class Block(nn.Module):
@@ -58,17 +59,19 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """variant: a name in KINDS. Works at any T, H and W."""
+    """variant: a name in KINDS. width: multiplies every channel count. Works at any T, H and W."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str, width: float = 1.0
+    ) -> None:  # fmt: skip
         super().__init__()
-        kinds = KINDS[variant]
-        self.stem = stem(in_channels, kinds[0])
-        channels = 64
-        for i, (kind, width) in enumerate(zip(kinds, WIDTHS, strict=True), start=1):
-            stage = nn.Sequential(Block(kind, channels, width, 2 if i > 1 else 1), Block(kind, width, width, 1))
+        kinds, channels = KINDS[variant], round(64 * width)
+        self.stem = stem(in_channels, kinds[0], width)
+        for i, (kind, wide) in enumerate(zip(kinds, WIDTHS, strict=True), start=1):
+            made = round(wide * width)
+            stage = nn.Sequential(Block(kind, channels, made, 2 if i > 1 else 1), Block(kind, made, made, 1))
             self.add_module(f"layer{i}", stage)
-            channels = width
+            channels = made
         self.fc = nn.Linear(channels, num_classes)
         initialise(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,7 +12,7 @@ from typing import Any
 from everyframe.errors import EveryframeError
 from everyframe.models import export
 from everyframe.program import stream
-from everyframe.program.contract import Preprocess
+from everyframe.program.contract import Preprocess, Pruned
 from everyframe.runtime.progress import bar, status
 from everyframe.train import score
 from everyframe.train.data.check import glance
@@ -20,6 +21,7 @@ from everyframe.train.fit.folder import Run
 from everyframe.train.fit.loop import Position
 from everyframe.train.fit.network import Trained
 from everyframe.train.score import report
+from everyframe.train.score.page import Section
 
 #: validation videos that the finished model is evaluated on, evenly spread where there are more
 VIDEOS = 1000
@@ -76,13 +78,19 @@ def deployed(trained: Trained, run: Run, collection: Collection) -> Preprocess:
     return given.model_copy(update={"sample_every_n": max(1, round((given.sample_every_n or 1) * stride))})
 
 
-def finish(run: Run, trained: Trained, collection: Collection, at: Position, ended: bool, notes: tuple[str, ...] = ()) -> Result:
-    """Writes clip.onnx, step.onnx, the evaluation and the report. Where a part fails, the rest is still there."""
+def finish(
+    run: Run, trained: Trained, collection: Collection, at: Position, ended: bool, notes: tuple[str, ...] = (),
+    *, pruned: Pruned | None = None, sections: Sequence[Section] = (),
+) -> Result:  # fmt: skip
+    """Writes clip.onnx, step.onnx, the evaluation and the report. Where a part fails, the rest is still there. pruned: what of
+    the weights is zero. sections: of the report, beside the training's own.
+    """
     made, accuracy = trained.made, None
     with status("writing the clip and the step model"):
         export(
             made.entry.name, run.path / "clip.onnx", frames=made.frames, size=made.size, labels=run.labels, weights=run.best,
             preprocess=deployed(trained, run, collection), num_classes=len(run.labels), options=made.options,
+            pruned=pruned,
         )  # fmt: skip
         try:
             stream(run.path / "clip.onnx", run.path / "step.onnx")
@@ -96,5 +104,6 @@ def finish(run: Run, trained: Trained, collection: Collection, at: Position, end
             )
     text = (run.path / "recipe.toml").read_text("utf-8")
     environment = json.loads((run.path / "environment.json").read_text("utf-8"))
-    report.write(run.path, accuracy, title=f"Training {run.recipe.name}", epochs=run.epochs, recipe=text, environment=environment)
+    title = f"{'Pruning' if pruned else 'Training'} {run.recipe.name}"
+    report.write(run.path, accuracy, title=title, epochs=run.epochs, recipe=text, environment=environment, sections=sections)
     return Result(run.path, at, ended, accuracy, notes)

@@ -24,6 +24,7 @@ from everyframe.errors import TrainingStopped
 from everyframe.train.data.loader import Batch, Loader, normalise
 from everyframe.train.fit import checkpoint
 from everyframe.train.fit.folder import Run
+from everyframe.train.fit.hook import Hook
 from everyframe.train.fit.network import Trained, freeze_trunk, train_mode
 from everyframe.train.fit.optimise import Schedule, optimiser
 from everyframe.train.fit.progress import Progress
@@ -62,12 +63,13 @@ def launch(recipe: ClipRecipe) -> Fabric:
 
 
 class Loop:
-    """validation: None where nothing is held out; the newest weights are then the best."""
+    """validation: None where nothing is held out; the newest weights are then the best. hook: what takes part beside the loss."""
 
     def __init__(
-        self, fabric: Fabric, run: Run, trained: Trained, training: Loader, validation: Loader | None, loss: Loss
+        self, fabric: Fabric, run: Run, trained: Trained, training: Loader, validation: Loader | None, loss: Loss,
+        hook: Hook | None = None,
     ) -> None:  # fmt: skip
-        self.fabric, self.run, self.loss = fabric, run, loss
+        self.fabric, self.run, self.loss, self.hook = fabric, run, loss, hook or Hook()
         self.training, self.validation, self.preprocess = training, validation, trained.preprocess
         self.recipe, self.head = run.recipe, trained.head
         self.frozen = self.recipe.model.train == "head"
@@ -102,6 +104,7 @@ class Loop:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+        self.hook.load_state_dict(state["hook"])
         self.at = Position(**state["at"])
 
     def save(self) -> None:
@@ -111,6 +114,7 @@ class Loop:
                 "average": self.average.state_dict() if self.average is not None else {},
                 "optimiser": self.optimiser.state_dict(),
                 "schedule": self.schedule.state_dict(),
+                "hook": self.hook.state_dict(),
                 "at": asdict(self.at),
             }
             checkpoint.save_checkpoint(self.run.path, state)
@@ -147,6 +151,8 @@ class Loop:
         train_mode(self.net.module, self.head, self.frozen)
         at, saved, total = self.at, time.monotonic(), 0.0
         ranks = self.fabric.world_size
+        if not at.step:
+            self.hook.begin_epoch(self.net.module, max(share(), at.epoch / self.recipe.training.epochs))
         for batch in self.training.batches(at.epoch, at.step, self.fabric.global_rank, ranks):
             if not total:
                 self._begin(share())
@@ -175,7 +181,9 @@ class Loop:
         frames, labels = self._put(batch)
         with self.fabric.no_backward_sync(self.net, enabled=not batch.last):
             loss = self.loss(self.net(frames), frames, labels, self.recipe.training.epochs - self.at.epoch)
-            self.fabric.backward(loss * (batch.share * ranks))  # gradients are averaged over the ranks
+            penalty = self.hook.penalty(self.net.module, self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
+            whole = loss if penalty is None else loss + penalty
+            self.fabric.backward(whole * (batch.share * ranks))  # gradients are averaged over the ranks
         return loss.item() * batch.share * ranks
 
     def _end(self, loss: float) -> None:
@@ -188,8 +196,12 @@ class Loop:
         if settings.clip:
             self.fabric.clip_gradients(self.net, self.optimiser, max_norm=settings.clip)
         self.optimiser.step()
-        if self.average is not None:
-            _average(self.average, self.net.module, self.recipe.training.average, at.epoch * self.training.steps() + at.step)
+        with torch.no_grad():
+            self.hook.after_step(self.net.module)
+            if self.average is not None:
+                done = at.epoch * self.training.steps() + at.step
+                _average(self.average, self.net.module, self.recipe.training.average, done)
+                self.hook.after_step(self.average)
 
     def _put(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return normalise(batch.frames, self.preprocess, self.fabric.device), batch.labels.to(self.fabric.device)
@@ -223,6 +235,7 @@ class Loop:
             "validation_loss": _rounded(loss),
             "top1": _rounded(top1),
             "top5": _rounded(top5),
+            **self.hook.figures(self.kept),
             "seconds": round(self.at.seconds, 1),
         }
         self.at.rows.append(row)
@@ -246,7 +259,6 @@ def _channels_last(net: nn.Module) -> nn.Module:
     return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
-@torch.no_grad()
 def _average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     """Exponential moving average of weights and statistics; the first steps weigh more."""
     decay = min(decay, (step + 1) / (step + 10))

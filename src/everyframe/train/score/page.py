@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -39,6 +40,17 @@ details summary { cursor: pointer; color: var(--blue); margin: .5rem 0; }
 SHOWN = 200  # rows of a list on the page; the files have all
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that somebody else fills. text: paragraphs. rows: of a table. pictures: file name -> PNG."""
+
+    title: str
+    text: Sequence[str] = ()
+    heading: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+
 def page(
     title: str,
     result: Result | None,
@@ -46,6 +58,7 @@ def page(
     epochs: Sequence[Mapping[str, Any]] = (),
     recipe: str = "",
     environment: Mapping[str, Any] | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """pictures: file name -> PNG, of those that `report.write` makes."""
     parts = [f"<h1>{escape(title)}</h1>"]
@@ -54,6 +67,7 @@ def page(
         parts += _picture("accuracy_over_time.png", pictures, "What a live user gets")
         parts += [_conditions(result)]
     parts += _picture("curves.png", pictures, f"Training, {len(epochs)} epochs")
+    parts += [_section(section) for section in sections]
     if result is not None:
         parts += _picture("confusion.png", pictures, "Confusion, whole videos")
         parts += _picture("confusion_stream.png", pictures, "Confusion, stream at the video's end")
@@ -233,12 +247,23 @@ def _videos(result: Result) -> str:
     return found
 
 
+def _section(section: Section) -> str:
+    parts = [f"<h2>{escape(section.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in section.text)]
+    if section.rows:
+        parts.append(_table(section.heading, [[escape(str(cell)) for cell in row] for row in section.rows]))
+    parts += [_image(data, name) for name, data in section.pictures.items()]
+    return "".join(parts)
+
+
 def _picture(name: str, pictures: Mapping[str, bytes], heading: str) -> list[str]:
     if name not in pictures:
         return []
-    data = base64.b64encode(pictures[name]).decode()
-    image = f'<img alt="{escape(heading)}" src="data:image/png;base64,{data}">'
-    return [f'<h2>{escape(heading)}</h2><div class="scroll">{image}</div>']
+    return [f"<h2>{escape(heading)}</h2>" + _image(pictures[name], heading)]
+
+
+def _image(png: bytes, what: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<div class="scroll"><img alt="{escape(what)}" src="data:image/png;base64,{data}"></div>'
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], words: set[int] = frozenset()) -> str:  # type: ignore[assignment]

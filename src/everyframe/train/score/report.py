@@ -13,7 +13,7 @@ from typing import Any
 from everyframe.errors import OutputError
 from everyframe.program.contract import write_bytes
 from everyframe.train.score import draw
-from everyframe.train.score.page import page
+from everyframe.train.score.page import Section, page
 from everyframe.train.score.result import Result, VideoRow
 
 
@@ -38,22 +38,24 @@ def write(
     epochs: Sequence[Mapping[str, Any]] = (),
     recipe: str = "",
     environment: Mapping[str, Any] | None = None,
+    sections: Sequence[Section] = (),
 ) -> list[Path]:
     """report.html, and beside it what there is something to say about: of a result metrics.json, predictions.csv,
     classes.csv, confusion.png, confusion_stream.png, accuracy_over_time.png; of epochs curves.png.
 
     epochs: what a training wrote after each, numbers by name, nested or not; `epoch`, losses, accuracies and learning rates
-    are drawn. recipe: its text. environment: plain values. Raises OutputError.
+    are drawn. recipe: its text. environment: plain values. sections: more of the page, whose pictures become files too. Raises
+    OutputError.
     """
     path = prepare(folder)
     pictures = _pictures(result, epochs)
-    made: dict[str, bytes] = dict(pictures)
+    made: dict[str, bytes] = pictures | {name: data for section in sections for name, data in section.pictures.items()}
     if result is not None:
         made["metrics.json"] = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
         made["predictions.csv"] = _csv([f.name for f in fields(VideoRow)], [list(asdict(row).values()) for row in result.rows])
         made["classes.csv"] = _class_table(result)
     title = title or (f"Evaluation of {result.model}" if result is not None else f"Training {path.name}")
-    made["report.html"] = page(title, result, pictures, epochs, recipe, environment).encode()
+    made["report.html"] = page(title, result, pictures, epochs, recipe, environment, sections).encode()
     return [write_bytes(data, path / name) for name, data in made.items()]
 
 

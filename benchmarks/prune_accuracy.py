@@ -1,0 +1,208 @@
+"""What pruning costs in accuracy: one-shot, ADMM and reweighted norms, in whole groups, kernel groups and balanced kernel groups.
+
+    python benchmarks/prune_accuracy.py --data DATA/hand_gestures --work WORK
+    python benchmarks/prune_accuracy.py --data DATA/hand_gestures --work WORK --networks c3d --seeds 0 --methods reweighted
+    python benchmarks/prune_accuracy.py --table
+
+Networks are C3D and R(2+1)D-18 at 3/16 and 1/4 of their width on small gray pictures, pruned at the per-layer rates of
+RT3D's profiles. Every pruning of a network and seed begins with the same dense weights and is retrained for as many epochs; the
+one that cuts at once has no training before its cut, so it sees half as many steps. Accuracy is that of the last epoch, not of
+the best one on the validation clips. Every finished run is added to the results file, and what is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from everyframe.models.registry import describe, register
+from everyframe.program.contract import write_bytes
+from everyframe.train import recipe as recipes
+from everyframe.train import run as training
+from everyframe.train.fit import folder
+from everyframe.train.prune import run as pruning
+from everyframe.train.prune.schema import PruneRecipe
+from everyframe.train.schema import ClipRecipe
+
+RESULTS = Path(__file__).parent / "results" / "prune_accuracy.json"
+#: name -> network of the zoo, width, profile
+NETWORKS = {"c3d": ("c3d", 0.1875, "c3d-3.57x"), "r2plus1d": ("r2plus1d_18", 0.25, "r2plus1d-3.20x")}
+METHODS = ("magnitude", "admm", "reweighted")
+SCHEMES = ("vanilla", "kgs", "balanced")
+SIZE, FRAMES = (24, 32), 16
+DENSE_EPOCHS, EPOCHS = 30, 4
+TEXT = """
+name = "{name}"
+[model]
+name = "narrow_{name}"
+frames = {frames}
+size = [{height}, {width}]
+dropout = 0.2
+[preprocess]
+color = "gray"
+resize = [{height}, {width}]
+mean = [0.05]
+std = [0.15]
+fps = 10
+[data]
+workers = 0
+cache = true
+short_side = 27
+[sampling]
+short = "hold"
+[augment]
+crop = "random"
+scales = [1.0, 0.95, 0.9]
+[optimiser]
+kind = "{kind}"
+learning_rate = {rate}
+weight_decay = 5e-4
+clip = 2.0
+[schedule]
+kind = "cosine"
+warmup = {warmup}
+[training]
+epochs = {epochs}
+batch = 16
+seed = {seed}
+threads = 1
+label_smoothing = 0.1
+"""
+PRUNE = """
+[prune]
+group = {group}
+[regularise]
+epochs = {epochs}
+learning_rate = 0.02
+refreshes = {epochs}
+share = {share}
+[distillation]
+weight = 0.5
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="hand_gestures, with train/CLASS and val/CLASS")
+    parser.add_argument("--work", type=Path, default=Path("runs/prune_accuracy"), help="folder of the runs")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
+    parser.add_argument("--group", nargs=2, type=int, default=(8, 4))
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of regularising, and again of retraining")
+    parser.add_argument("--share", type=float, default=1.0, help="of the loss that the penalty of `reweighted` begins with")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    args = parser.parse_args()
+    for name, (zoo, width, _) in NETWORKS.items():
+        entry = describe(zoo)
+        register(replace(entry, name=f"narrow_{name}", options={**entry.options, "width": width}, min_size=16))
+    if not args.table:
+        if args.data is None:
+            parser.error("--data names the clips")
+        for seed, name in itertools.product(args.seeds, args.networks):  # a whole table early, then more seeds
+            dense = trained(name, seed, args.data, args.work)
+            for method, scheme in itertools.product(args.methods, args.schemes):
+                row = {"network": name, "method": method, "scheme": scheme, "seed": seed, "epochs": args.epochs,
+                       "group": list(args.group), "share": args.share}  # fmt: skip
+                if not found(row):
+                    add(row | pruned(row, dense, args.data, args.work))
+    print(table(read()))
+
+
+def text(name: str, seed: int, epochs: int, kind: str, rate: float, warmup: int) -> str:
+    return TEXT.format(
+        name=name, frames=FRAMES, height=SIZE[0], width=SIZE[1], seed=seed, epochs=epochs, kind=kind, rate=rate, warmup=warmup
+    )
+
+
+def trained(name: str, seed: int, data: Path, work: Path) -> Path:
+    """The run folder of the dense network; its accuracy is a row too."""
+    path = work / f"{name}-dense-{seed}"
+    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": [], "share": 0}
+    if not (path / "step.onnx").is_file():
+        made = recipes.parse(text(name, seed, DENSE_EPOCHS, "adamw", 1e-3, 1))
+        assert isinstance(made, ClipRecipe)
+        begun = (path / "recipe.toml").is_file()
+        done = training.resume(path) if begun else training.start(made, path, data=data)
+        if done is None or not done.ended:
+            raise KeyboardInterrupt
+    if not found(row):
+        last = folder.read(path).epochs[-1]
+        add(row | {"top1": last["top1"], "top5": last["top5"], "seconds": last["seconds"], "rate": 1.0})
+    return path
+
+
+def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
+    name, epochs = row["network"], row["epochs"]
+    path = work / "-".join(str(row[key]) for key in KEYS[:-2]) + f"-{row['share']:g}"
+    whole = (
+        'task = "prune"\n'
+        + text(name, row["seed"], epochs, "sgd", 0.01, 0)
+        + PRUNE.format(group=row["group"], epochs=epochs, share=row["share"])
+    )
+    changes = [f"prune.dense={dense}", f"prune.preset={NETWORKS[name][2]}"]
+    made = recipes.parse(whole, changes=[*changes, f"prune.method={row['method']}", f"prune.scheme={row['scheme']}"])
+    assert isinstance(made, PruneRecipe)
+    began = time.process_time()
+    done = pruning.resume(path) if (path / "recipe.toml").is_file() else pruning.start(made, path, data=data)
+    if done is None or not done.ended:
+        raise KeyboardInterrupt
+    stages = {name: folder.read(path / name).epochs for name in done.figures["done"]}
+    last = stages["retrain"][-1]
+    took = stages["regularise"][-1]["pruning_would_take"] if "regularise" in stages else None
+    return {
+        "top1": last["top1"], "top5": last["top5"], "pruned_top1": done.figures["accuracy"]["pruned"]["top1"],
+        "pruning_took": took, "rate": done.figures["rate"], "cpu_seconds": round(time.process_time() - began, 1),
+    }  # fmt: skip
+
+
+KEYS = ("network", "method", "scheme", "seed", "epochs", "group", "share")
+
+
+def read() -> list[dict[str, Any]]:
+    return json.loads(RESULTS.read_text("utf-8"))["runs"] if RESULTS.is_file() else []
+
+
+def found(row: dict[str, Any]) -> bool:
+    return any(all(other[key] == row[key] for key in KEYS) for other in read())
+
+
+def add(row: dict[str, Any]) -> None:
+    head = {"environment": folder.environment(), "clips": f"{FRAMES} x {SIZE[0]} x {SIZE[1]}, gray"}
+    write_bytes((json.dumps({**head, "runs": [*read(), row]}, indent=1) + "\n").encode(), RESULTS)
+    print(json.dumps(row), flush=True)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Means over seeds, with the spread between them where there are several."""
+    lines = ["| network | method | pattern | FLOPs rate | top-1 | right after the cut | norm that the cut took | seeds |"]
+    lines.append("|" + "---|" * 8)
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        pattern = f"{row['scheme']} {'x'.join(map(str, row['group']))}".strip() or "–"
+        groups.setdefault((row["network"], row["method"], pattern, row["epochs"], row["share"]), []).append(row)
+    for (network, method, pattern, *_), same in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
+        cells = [_mean([row.get(key) for row in same]) for key in ("top1", "pruned_top1", "pruning_took")]
+        rate = statistics.mean(row["rate"] for row in same)
+        lines.append(f"| {network} | {method} | {pattern} | {rate:.2f}x | {' | '.join(cells)} | {len(same)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    given = [100 * value for value in values if value is not None]
+    if not given:
+        return "–"
+    spread = f" ± {statistics.stdev(given):.1f}" if len(given) > 1 else ""
+    return f"{statistics.mean(given):.1f}{spread} %"
+
+
+if __name__ == "__main__":
+    main()
