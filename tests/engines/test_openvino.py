@@ -14,8 +14,9 @@ import handmade
 from engines.test_engines import job
 from everyframe.program import contract, convert
 from everyframe.program.contract import Metadata, StateSpec
+from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
-from everyframe.runtime.states import plan
+from everyframe.runtime.states import plan, without_copies
 from helpers import quick_export, randomise, relative
 from native.test_int8 import compare, step_network
 
@@ -58,6 +59,16 @@ def test_what_is_assigned_outlives_the_step(operator: str) -> None:
     for seed in range(6):
         frames = np.random.default_rng(seed).standard_normal(shape, np.float32)
         np.testing.assert_allclose(ours.step(frames), theirs.step(frames), rtol=1e-5, atol=1e-5)
+
+
+def test_states_that_the_host_moves() -> None:
+    """A model without the outputs that only repeat a state."""
+    whole = job(BUILTIN)
+    lean = without_copies(whole.model, whole.states)
+    ours, theirs, shape = both(lean, whole.states.specs)
+    for seed in range(20):
+        frames = np.random.default_rng(seed).random(shape, np.float32)
+        np.testing.assert_allclose(ours.step(frames), theirs.step(frames), rtol=1e-4, atol=1e-4)
 
 
 def test_integers_with_states() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from everyframe.cli import main
 from everyframe.errors import UsageError
 from everyframe.runtime import Program
 from everyframe.runtime.steady import RULES, Steady, SteadyRule
-import itertools
 
 LABELS = ("other", "none", "a", "b", "odd")
 RULE = SteadyRule(steps=3, never=("odd",), same={"other": "none"}, background="none")

@@ -94,8 +94,8 @@ def read(path: str | os.PathLike[str]) -> Manifest:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ModelError(
-            "This folder is not a split model.", where=file.parent, expected=f"a {NAME} in it",
-            hint="`everyframe split STEP.onnx -o DIR` makes one",
+            "This is a folder, not a model file.", where=file.parent,
+            expected=f"an .onnx file, or a folder with a {NAME}, which `everyframe split` makes",
         ) from None  # fmt: skip
     except (OSError, UnicodeDecodeError) as error:
         got = getattr(error, "strerror", None) or "not UTF-8 text"

@@ -80,21 +80,22 @@ def _keep_states(network: Any, specs: tuple[StateSpec, ...]) -> None:
 
     inputs = {name: port.get_node() for port in network.inputs for name in port.get_names()}
     outputs = {name: port.get_node() for port in network.outputs for name in port.get_names()}
-    variables = {}
+    variables, values = {}, {}
     for spec in specs:
         # an int64 variable that has a first value makes the CPU plugin compute nonsense
         kind = np.dtype(np.int32 if spec.dtype == "int64" else spec.dtype)
         info = VariableInfo()
         info.variable_id, info.data_shape, info.data_type = spec.input, PartialShape(list(spec.shape)), Type(kind)
         variables[spec.output] = variable = Variable(info)
-        value = ops.read_value(ops.constant(np.full(spec.shape, spec.fill, kind)), variable)
+        values[spec.input] = value = ops.read_value(ops.constant(np.full(spec.shape, spec.fill, kind)), variable)
         if spec.dtype == "int64":
-            value = ops.convert(value, "i64")
+            values[spec.input] = value = ops.convert(value, "i64")
         for reader in inputs[spec.input].output(0).get_target_inputs():
             reader.replace_source_output(value.output(0))
     assigned = []
     for spec in specs:  # once no state is read from an input any more
-        source = outputs[spec.output].input_value(0)
+        # the graph may leave out an output that only repeats a state
+        source = outputs[spec.output].input_value(0) if spec.copy_of is None else values[spec.copy_of].output(0)
         node = source.get_node()
         if spec.dtype == "int64":
             node = ops.convert(source, "i32")
@@ -105,7 +106,8 @@ def _keep_states(network: Any, specs: tuple[StateSpec, ...]) -> None:
     network.add_variables(list(variables.values()))
     network.add_sinks(assigned)
     for spec in specs:
-        network.remove_result(outputs[spec.output])
+        if spec.output in outputs:
+            network.remove_result(outputs[spec.output])
         network.remove_parameter(inputs[spec.input])
 
 

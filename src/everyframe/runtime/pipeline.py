@@ -147,10 +147,11 @@ class OverlappedRun:
         self.under_way += 1
 
     def result(self) -> np.ndarray:
-        """Logits of the oldest step under way. Raises what went wrong in a worker."""
+        """Logits of the oldest step under way. Raises what went wrong in a worker, and again until `reset`."""
         answer = self._answers.get()
         if isinstance(answer, BaseException):
             self._stop()
+            self._answers.put(answer)
             raise answer
         self.under_way -= 1
         return answer

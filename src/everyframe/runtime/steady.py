@@ -68,7 +68,7 @@ class Steady:
     def update(self, logits: np.ndarray) -> tuple[np.ndarray, int]:
         """logits: (classes,) of a step -> the mean of the last steps, so many as there are, and the label to show."""
         self._logits.append(logits)
-        mean = np.mean(self._logits, axis=0, dtype=np.float64).astype(np.float32)
+        mean: np.ndarray = np.stack(self._logits).mean(0, dtype=np.float64).astype(np.float32)
         best = int(np.argmax(mean))
         shown = self._same.get(best, self._last if best in self._never else best)
         if shown != self._last != self._before:  # it has only just changed

@@ -44,6 +44,7 @@ def open_step(path: Path) -> Flow:
         )  # fmt: skip
     if any(node.op_type == "Constant" for node in model.graph.node):
         model = _as_weights(model)
+    model = _with_copies(model, metadata)
     interface(model, metadata, path)
     return Flow(model, metadata)
 
@@ -186,6 +187,20 @@ def _as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             lean.graph.initializer[-1].name = node.output[0]
             del lean.graph.node[i]
     return lean
+
+
+def _with_copies(model: onnx.ModelProto, metadata: Metadata) -> onnx.ModelProto:
+    """With the outputs that only repeat a state, which a model may leave to its host: here some part makes each of them."""
+    given = {value.name for value in model.graph.output}
+    missing = [(spec, spec.copy_of) for spec in metadata.states if spec.output not in given and spec.copy_of is not None]
+    if not missing:
+        return model
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for spec, copied in missing:
+        whole.graph.node.append(helper.make_node("Identity", [copied], [spec.output]))
+        whole.graph.output.append(_value(Port(name=spec.output, shape=spec.shape, dtype=spec.dtype)))
+    return whole
 
 
 def _scalar(node: onnx.NodeProto) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What each stage is given when real videos go through the states: samples for vendors' calibration tools.
 
-    DIR/calibration/stage_01/0_shifted/000012.npy    one folder an input, one file a sample; the same number is the same step
-    DIR/calibration/stage_01/files.txt               a line a sample: its file for each input
-    DIR/calibration/stage_01/quantize_info.txt       --input_nodes, --input_shapes and --output_nodes
+DIR/calibration/stage_01/0_shifted/000012.npy    one folder an input, one file a sample; the same number is the same step
+DIR/calibration/stage_01/files.txt               a line a sample: its file for each input
+DIR/calibration/stage_01/quantize_info.txt       --input_nodes, --input_shapes and --output_nodes
 """
 
 from __future__ import annotations

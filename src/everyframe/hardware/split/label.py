@@ -205,9 +205,7 @@ def _host(flow: Flow, stage: list[int]) -> set[int]:
     """What stands before everything that computes in its stage, and is tied to a state or to the counter."""
     movers: set[int] = set()
     for i, node in enumerate(flow.nodes):
-        if i in flow.clock or (
-            node.op_type in _MOVES and all(j in movers for j in flow.before(i) if stage[j] == stage[i])
-        ):
+        if i in flow.clock or (node.op_type in _MOVES and all(j in movers for j in flow.before(i) if stage[j] == stage[i])):
             movers.add(i)
     held = {spec.input for spec in flow.metadata.states} | {spec.output for spec in flow.metadata.states}
     tied = {i for i in movers if i in flow.clock or held & {*flow.reads[i], *flow.nodes[i].output}}
