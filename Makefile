@@ -79,10 +79,10 @@ $(VENV)/.base: pyproject.toml $(LOCK) | $(RUN)
 
 $(VENV)/.dev: pyproject.toml $(LOCK) | $(RUN)
 	@echo "installing everyframe with what training and the tests need (torch: minutes the first time)"
-	@$(PIP) -e '.[train,cross,dev]'
+	@$(PIP) -e '.[train,cross,openvino,dev]'
 	@echo "$$PWD" | tee $(VENV)/.base > $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	@echo "installing the peers that benchmarks compare with"
-	@$(PIP) -e '.[train,bench,cross,dev]'
+	@$(PIP) -e '.[train,bench,cross,openvino,dev]'
 	@echo "$$PWD" > $@

@@ -21,7 +21,7 @@ import networks
 
 from everyframe.bench import fill
 
-BENCHMARKS = ("x3d_step", "zoo_step", "clip_networks", "kgs_layers", "int8", "predict_overhead", "startup")
+BENCHMARKS = ("x3d_step", "zoo_step", "clip_networks", "kgs_layers", "int8", "quantised", "predict_overhead", "startup")
 PAGE = networks.ROOT / "docs" / "benchmarks.md"
 
 

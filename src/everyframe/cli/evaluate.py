@@ -58,7 +58,9 @@ def command(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffled order.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many videos, evenly spread.")] = None,
-    engine: Annotated[str, typer.Option(help="auto (ort; native for a .so), ort, native (generated C) or reference.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto (ort; native for a .so), ort, native (generated C), openvino or reference.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine for each video.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Videos at once. [default: one per core]")] = None,
     output: Annotated[

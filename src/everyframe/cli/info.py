@@ -9,7 +9,10 @@ import typer
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="A clip or step network (ONNX), or a compiled one.", metavar="FILE")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A clip or step network (ONNX), a compiled one, or the folder of a split one.", metavar="FILE"),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     rate: Annotated[str, typer.Option(help="For a clip network: facts at the native rate or dense.")] = "native",
     layout: Annotated[str, typer.Option(help="For a clip network: axis order of its input.")] = "NCTHW",
@@ -24,12 +27,16 @@ def command(
     """
     import json
 
-    from everyframe.cli.show import show_info, show_library
+    from everyframe.cli.show import show_info, show_library, show_split
     from everyframe.native import artifact
     from everyframe.program import info
+    from everyframe.program.account import info_split
     from everyframe.program.facts import Options
+    from everyframe.program.manifest import is_split
 
-    if artifact.is_library(file):
+    if is_split(file):
+        found, show = info_split(file), show_split
+    elif artifact.is_library(file):
         found, show = _library(file), show_library
     else:
         found, show = {**info(file, Options(rate=rate, layout=layout)), "compiled": _compiled(file)}, show_info

@@ -72,10 +72,10 @@ class Lines:
             print(f"{event.pts_s:9.2f} s  event  {event.label}  {event.score:.2f}", flush=True)
         if self.events:
             return
-        top = prediction.top[0]
+        top = prediction.steady or prediction.top[0]
         self.led = self.led + 1 if top.label == self.leader else 1
         self.leader = top.label
-        if self.led >= HELD and top.label != self.said:
+        if (self.led >= HELD or prediction.steady) and top.label != self.said:
             self.said = top.label
             print(f"{prediction.pts_s:9.2f} s  top    {top.label}  {top.score:.2f}", flush=True)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from everyframe.runtime import Program
+    from everyframe.video import Source
+
 
 def command(
-    model: Annotated[str, typer.Argument(help="A step or clip model, or `builtin`.")],
+    model: Annotated[str, typer.Argument(help="A step or clip model, the folder of a split one, or `builtin`.")],
     source: Annotated[
         str,
         typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
@@ -32,9 +36,18 @@ def command(
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
     ] = False,
     engine: Annotated[
-        str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C) or reference.")
+        str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C), openvino or reference.")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine. [default: one per core]")] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Split models: stages work at the same time, each on another frame.")
+    ] = False,
+    steady: Annotated[
+        str | None, typer.Option(help="Show one steady label: `tsm`, the rule of TSM's live demo for Jester's gestures.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
+    ] = False,
 ) -> None:
     """Recognise what happens in a video, at every frame.
 
@@ -52,7 +65,10 @@ def command(
 
     sources = resolve(source)
     names = read_labels(labels) if labels is not None else None
-    with everyframe.open(model, engine=engine, threads=threads, labels=names) as program:
+    with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady) as program:
+        if profile:
+            print_profile(program, sources[0], max_frames, as_json)
+            return
         several = len(sources) > 1
         tally = watch(
             program, sources, choose(program, as_json=as_json, several=several), save_timeline,
@@ -60,6 +76,19 @@ def command(
         )  # fmt: skip
         typer.echo(summary(tally, program, several=several), err=as_json)
     raise typer.Exit(exit_code(tally, several=several))
+
+
+def print_profile(program: Program, source: Source, max_frames: int | None, as_json: bool) -> None:
+    import json
+
+    from everyframe.cli.show import show_profile
+    from everyframe.runtime.profile import profile
+
+    found = profile(program, source, max_frames or 200)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        show_profile(found.to_dict())
 
 
 def read_labels(path: Path) -> list[str]:

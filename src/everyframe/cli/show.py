@@ -237,6 +237,49 @@ def show_library(found: dict[str, Any]) -> None:
         out.print("  " + line, markup=False)
 
 
+def show_split(found: dict[str, Any]) -> None:
+    """A split model, from `account.info_split`."""
+    out = console()
+    kept = f"{len(found['states'])} states of {found['state_bytes'] / 1e3:,.1f} kB"
+    out.print(f"{found['folder']}: step network in {found['stages']} stages, {kept}", markup=False)
+    table = _table("", [("part", "left"), ("takes", "left"), ("gives", "left"), ("MACs", "right"), ("params", "right")])
+    states = {spec["output"] for spec in found["states"]}
+    for part in found["parts"]:
+        takes = _listed([(port["role"], port) for port in part["inputs"]])
+        gives = _listed([("state" if port["name"] in states else "", port) for port in part["outputs"]])
+        style = None if part["place"] == "stage" else "dim"
+        table.add_row(
+            part["file"], takes, gives, *(f"{part[key]:,}" if part[key] else "" for key in ("macs", "params")), style=style
+        )
+    out.print(table)
+
+
+def show_profile(found: dict[str, Any]) -> None:
+    """Where the time of a step goes, from `runtime.profile`."""
+    out, whole = console(), found["preprocess_ms"] + found["inference_ms"]
+    table = _table("", [("", "left"), ("ms a step", "right"), ("", "left")])
+    for name, taken in [("preprocess", found["preprocess_ms"]), *found["parts"].items()]:
+        table.add_row(name, f"{taken:.3f}", "█" * round(taken / whole * 50))
+    table.add_section()
+    table.add_row("inference", f"{found['inference_ms']:.3f}")
+    table.add_row("together", f"{whole:.3f}", f"{found['fps']:.1f} frames/s = {found['hop']} / (preprocess + inference)")
+    out.print(table)
+    out.print(f"medians of {found['steps']} steps; decoding is not counted", markup=False)
+
+
+def _listed(ports: list[tuple[str, dict[str, Any]]]) -> str:
+    """(role, port) in words; more than two states are counted only."""
+    states = [port for role, port in ports if role == "state"]
+    few = len(states) <= 2
+    words = [f"{role} {_shape(port)}".strip() for role, port in ports if few or role != "state"]
+    return ", ".join(words if few else [*words, f"{len(states)} states"])
+
+
+def _shape(port: dict[str, Any]) -> str:
+    kind = "" if port["dtype"] == "float32" else f" {port['dtype']}"
+    return "x".join(map(str, port["shape"])) + kind
+
+
 def _show_clip(found: dict[str, Any]) -> None:
     out = console()
     out.print(f"{found['file']}: clip network, input {tuple(found['input'])}", markup=False)

@@ -2,7 +2,8 @@
 
 In the order in which a model passes through: `profile` (what a device takes, from profiles/*.toml) -> `nodes` (what a model
 asks for) -> `check` (what does not fit, and why) -> `rewrites/` (one file a rewrite, and which findings each mends) -> `repair`
-(which of them, in which order) -> `prove` (the same answers, on noise and on real frames).
+(which of them, in which order) -> `prove` (the same answers, on noise and on real frames). `quantise/` is a house of its own:
+integers, and what they cost.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from everyframe.program import contract
+from everyframe.program import contract, manifest
 from everyframe.program.contract import Metadata, StateSpec
 from everyframe.program.facts import Options
 from everyframe.program.graph import static_shapes
@@ -42,7 +42,7 @@ def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[Layer]:
     """Layers in graph order; those with neither work, weights nor state are left out."""
     shapes = static_shapes(model)
     weights = {
-        t.name: prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and not _auxiliary(t.name)
+        t.name: prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and not is_auxiliary(t.name)
     }
     dims = {t.name: tuple(t.dims) for t in model.graph.initializer}
     table: dict[str, Layer] = {}
@@ -65,7 +65,7 @@ def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[Layer]:
     return [row for row in table.values() if row.macs or row.params or row.state_floats]
 
 
-def _auxiliary(name: str) -> bool:
+def is_auxiliary(name: str) -> bool:
     return any(part in name for part in _AUXILIARY)
 
 
@@ -84,7 +84,7 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], dims: dict[s
     out = shapes.get(node.output[0], ())
     if node.op_type == "Conv":
         return prod(out) * prod(dims.get(node.input[1], (0, 0))[1:])
-    if node.op_type in ("Gemm", "MatMul") and not _auxiliary(node.input[0]):
+    if node.op_type in ("Gemm", "MatMul") and not is_auxiliary(node.input[0]):
         a = shapes.get(node.input[0], dims.get(node.input[0], ()))
         transposed = any(attr.name == "transA" and attr.i for attr in node.attribute)
         return prod(out) * (a[0] if transposed else a[-1]) if a else 0
@@ -118,6 +118,26 @@ def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str
         "labels": list(metadata.labels) if metadata and metadata.labels else None,
         "provenance": metadata.provenance.model_dump() if metadata else None,
     }
+
+
+def info_split(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `everyframe info` says about a split model: its parts, what flows between them, and the work of each."""
+    found = manifest.read(folder)
+    parts = []
+    for part, model in zip(found.parts, manifest.read_parts(folder, found), strict=True):
+        macs, params, _ = _totals(layers(model, None))
+        parts.append({
+            "file": part.file, "place": part.place, "macs": macs, "params": params,
+            "inputs": [{"role": found.role(port), **port.model_dump(mode="json")} for port in part.inputs],
+            "outputs": [port.model_dump(mode="json") for port in part.outputs],
+        })  # fmt: skip
+    states = [
+        spec.model_dump(mode="json", include={"input", "output", "shape", "dtype", "fill"}) for spec in found.metadata.states
+    ]
+    return {
+        "folder": str(folder), "kind": "split", "stages": len(found.stages), "parts": parts, "hop": found.metadata.hop,
+        "states": states, "state_bytes": sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in found.metadata.states),
+    }  # fmt: skip
 
 
 def _totals(rows: Iterable[Layer]) -> tuple[int, int, int]:

@@ -20,11 +20,11 @@ KEY = "everyframe"
 FORMAT = 1
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Preprocess(_Strict):
+class Preprocess(Strict):
     """From a decoded frame to the network's input, in this order: resize, centre crop, scale, normalise.
 
     resize: an int for the short side (aspect kept) or (height, width) exactly. crop: (height, width), centred.
@@ -64,7 +64,7 @@ class Preprocess(_Strict):
         return self
 
 
-class EventRule(_Strict):
+class EventRule(Strict):
     """Turns per-step scores into single events: fire when a label other than `background` reaches `threshold`,
     then stay silent for `refractory_s` and until the background's score has been back above `rearm`.
     """
@@ -76,7 +76,7 @@ class EventRule(_Strict):
     rearm: float = Field(default=0.5, ge=0, le=1)
 
 
-class StateSpec(_Strict):
+class StateSpec(Strict):
     """One state tensor: feed `output` of step n to `input` of step n+1; before the first step it is `fill` everywhere.
 
     every, delay, lag: the facts of the wire it remembers. frames: how many frames of it are held.
@@ -96,7 +96,7 @@ class StateSpec(_Strict):
     copy_of: str | None = None
 
 
-class Pruned(_Strict):
+class Pruned(Strict):
     """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
     network it was exported from.
     """
@@ -107,7 +107,7 @@ class Pruned(_Strict):
     kept: dict[str, float]
 
 
-class Provenance(_Strict):
+class Provenance(Strict):
     model: str | None = None
     weights_sha256: str | None = None
     tool: str | None = None
@@ -116,7 +116,7 @@ class Provenance(_Strict):
     pruned: Pruned | None = None
 
 
-class Metadata(_Strict):
+class Metadata(Strict):
     """What a host must know beside the graph. Times are in *sampled* frames (after `preprocess.fps`).
 
     kind       clip: (1, C, T, H, W) -> logits (1, classes).  step: (hop, C, H, W) + states -> logits (1, classes) + states.

@@ -23,6 +23,7 @@ def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | Non
     """An onnxruntime CPU session. Raises ModelError with the runtime's own first line if it refuses the model."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the cores to the decoder
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     if save_to is not None:

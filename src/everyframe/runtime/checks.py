@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from everyframe.errors import ModelError
+from everyframe.errors import ModelError, SourceError
 from everyframe.program.contract import Metadata, metadata_of
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
@@ -26,6 +26,12 @@ class Interface:
     shape: tuple[int | None, ...]
     folded: bool
     classes: int | None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of the pictures, where both are fixed."""
+        height, width = self.shape[1:3] if self.folded else self.shape[-2:]
+        return (height, width) if height is not None and width is not None else None
 
 
 def metadata_or_raise(model: onnx.ModelProto, where: object) -> Metadata:
@@ -88,6 +94,19 @@ def check_labels(labels: tuple[str, ...], classes: int | None, where: object) ->
             expected=f"{classes} labels, one per logit",
             got=f"{len(labels)}",
             hint="give one label per line, in the order the network was trained with",
+        )
+
+
+def check_picture(picture: np.ndarray, taken: Interface, where: object) -> None:
+    """Raises SourceError if a prepared picture (H, W, C) does not have the size that the model takes."""
+    if taken.size is not None and picture.shape[:2] != taken.size:
+        height, width = taken.size
+        raise SourceError(
+            "The video does not have the size the model takes, and the model does not say how to resize it.",
+            where=where,
+            expected=f"{height}x{width} (height x width)",
+            got=f"{picture.shape[0]}x{picture.shape[1]}",
+            hint="set `resize` and `crop` in the metadata's preprocess when converting the model",
         )
 
 

@@ -65,6 +65,7 @@ ENGINES: dict[str, tuple[str, str]] = {
     "ort": ("everyframe.runtime.ort", "load"),
     "reference": ("everyframe.runtime.reference", "load"),
     "native": ("everyframe.runtime.native", "load"),
+    "openvino": ("everyframe.runtime.openvino", "load"),
 }
 AUTO = ("everyframe.runtime.auto", "load")
 

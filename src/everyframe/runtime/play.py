@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from everyframe.errors import SourceError
+from everyframe.runtime.checks import check_picture
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.stream import ClipStream, Stream
 from everyframe.video.frame import Frame
@@ -34,6 +35,7 @@ class Playback:
         self.max_frames, self.seconds = max_frames, seconds
         self.last_pts_s = 0.0
         self.wait_s = 0.0
+        self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
         self._reader = Reader(source, program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
@@ -72,6 +74,14 @@ class Playback:
             raise
 
     def _next(self) -> Prediction:
+        if self._rest is None:
+            try:
+                return self._play()
+            except StopIteration:
+                self._rest = self.stream.drain()
+        return replace(next(self._rest), source=self._name)
+
+    def _play(self) -> Prediction:
         while True:
             if self.max_frames is not None and self.frames >= self.max_frames:
                 raise StopIteration
@@ -81,19 +91,8 @@ class Playback:
             if self.seconds is not None and frame.pts_s >= self.seconds:
                 raise StopIteration
             if self.frames == 1:
-                self._check_first(frame)
+                check_picture(frame.data, self._program.interface, self._name)
             prediction = self.stream.push_frame(frame)
             self.last_pts_s = frame.pts_s
             if prediction is not None:
                 return replace(prediction, source=self._name)
-
-    def _check_first(self, frame: Frame) -> None:
-        size, got = self._program.size, frame.data.shape[:2]
-        if size is not None and got != size:
-            raise SourceError(
-                "The video does not have the size the model takes, and the model does not say how to resize it.",
-                where=self._name,
-                expected=f"{size[0]}x{size[1]} (height x width)",
-                got=f"{got[0]}x{got[1]}",
-                hint="set `resize` and `crop` in the metadata's preprocess when converting the model",
-            )

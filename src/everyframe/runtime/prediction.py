@@ -25,7 +25,7 @@ class Prediction:
     time in the source. scores: softmax of logits, both (classes,) float32. top: the best ones, best first. event: set
     in the step in which a motion is recognised, for models with an event rule. latency_ms: from having the frames to
     having this. source_frame: the newest frame's number in the file; source: the file. Both None for frames that were
-    handed over.
+    handed over. steady: the label to show, where the program has a rule for one; scores and logits are then means of some steps.
     """
 
     frame: int
@@ -37,6 +37,7 @@ class Prediction:
     latency_ms: float = 0.0
     source_frame: int | None = None
     source: str | None = None
+    steady: Top | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: frame, pts_s, top [{label, index, score}], and event where there is one."""
@@ -45,6 +46,8 @@ class Prediction:
             "pts_s": round(self.pts_s, 6),
             "top": [{"label": t.label, "index": t.index, "score": round(t.score, 6)} for t in self.top],
         }
+        if self.steady is not None:
+            result["steady"] = {"label": self.steady.label, "index": self.steady.index, "score": round(self.steady.score, 6)}
         if self.event is not None:
             event = self.event
             result["event"] = {

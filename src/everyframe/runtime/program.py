@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.native import artifact
+from everyframe.program import manifest
 from everyframe.program.contract import load
 from everyframe.runtime import engine as engines
+from everyframe.runtime import pipeline
 from everyframe.runtime.checks import check_finite, check_labels, interface, metadata_or_raise
 from everyframe.runtime.play import Playback
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.states import plan
-from everyframe.runtime.stream import ClipStream, Stream
+from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
 from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
 
 if TYPE_CHECKING:
     from everyframe.runtime.events import EventDetector
+    from everyframe.runtime.steady import Steady
 
 #: the model that comes with the package
 BUILTIN = Path(__file__).resolve().parent.parent / "assets" / "motions.onnx"
@@ -32,13 +35,19 @@ def open(
     engine: str = "auto",
     threads: int | None = None,
     labels: tuple[str, ...] | list[str] | None = None,
+    overlap: bool = False,
+    steady: str | None = None,
 ) -> Program:
-    """Opens a step or clip model that carries everyframe metadata; `builtin` is the one that comes with the package.
+    """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
+    comes with the package.
 
-    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native or reference.
-    threads: how many the engine uses (default: one per core). labels: replaces the model's own.
+    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native,
+    openvino or reference.
+    threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
+    split model work at the same time, each on another step; streams answer a few steps later, with the same.
+    steady: the rule for a label to show (`runtime.steady.RULES`).
     """
-    return Program(path, engine=engine, threads=threads, labels=labels)
+    return Program(path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady)
 
 
 class Program:
@@ -53,6 +62,8 @@ class Program:
         engine: str = "auto",
         threads: int | None = None,
         labels: tuple[str, ...] | list[str] | None = None,
+        overlap: bool = False,
+        steady: str | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
@@ -66,21 +77,33 @@ class Program:
                 "A compiled model runs on the native engine only.", where=self.path, expected="auto or native", got=engine
             )
         engine = "native" if self.compiled else engine
-        model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
+        split = manifest.read(self.path) if manifest.is_split(self.path) else None
+        if split is not None and engine not in ("auto", "ort"):
+            raise UsageError("A split model runs on ONNX Runtime.", where=self.path, expected="auto or ort", got=engine)
+        if overlap and split is None:
+            raise UsageError("Only the stages of a split model can overlap.", where=self.path, hint="run `everyframe split`")
+        if split is not None:
+            model = split.outline()
+        else:
+            model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
-        check_finite(model, self.path)
         if labels is not None:
             check_labels(tuple(labels), self.interface.classes, self.path)
         self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
-        height, width = self.interface.shape[1:3] if self.interface.folded else self.interface.shape[-2:]
-        self.size = (height, width) if height is not None and width is not None else None
+        self.size = self.interface.size
         preprocess = self.metadata.preprocess
         #: sampled frames per second; where the model does not say, 30 fps video is assumed
         self.rate = float(as_fps(preprocess.fps)) if preprocess.fps else 30.0 / (preprocess.sample_every_n or 1)
+        self.overlap, self._steady = overlap, steady
+        self.steady_label()  # a rule that does not fit is said now
         states = plan(self.metadata.states, self.path)
-        job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
-        loaded = engines.load(engine, job)
+        if split is not None:
+            loaded = engines.Loaded(pipeline.load(self.path, split, threads, overlap), "ort", f"{len(split.stages)} stages")
+        else:
+            check_finite(model, self.path)
+            job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
+            loaded = engines.load(engine, job)
         #: the engine that runs it, and why `auto` chose that one
         self.engine, self.engine_reason = loaded.engine, loaded.reason
         self._network: engines.Network | None = loaded.network
@@ -110,7 +133,7 @@ class Program:
                 "A stride is for clip models; a step model predicts at every step.", where=self.path,
                 got=f"stride {stride}", hint="leave it out",
             )  # fmt: skip
-        return Stream(self, top_k=top_k)
+        return (OverlappedStream if self.overlap else Stream)(self, top_k=top_k)
 
     def play(
         self,
@@ -183,6 +206,15 @@ class Program:
                 check_labels(self.labels, classes, self.path)
             self.labels = tuple(f"class {i}" for i in range(classes))
         return self.labels
+
+    def steady_label(self) -> Steady | None:
+        if self._steady is None:
+            return None
+        from everyframe.runtime.steady import RULES, Steady
+
+        if self._steady not in RULES:
+            raise UsageError("There is no such rule.", where="steady", expected=", ".join(RULES), got=self._steady)
+        return Steady(RULES[self._steady], self.labels or ())
 
     def event_detector(self) -> EventDetector | None:
         rule = self.metadata.events

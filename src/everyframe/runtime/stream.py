@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from everyframe.errors import EngineError, StateError, UsageError
-from everyframe.runtime.prediction import Prediction, best, softmax
+from everyframe.runtime.prediction import Prediction, Top, best, softmax
 from everyframe.video.frame import Frame
 from everyframe.video.preprocess import normalise, prepare
 
 if TYPE_CHECKING:
+    from everyframe.runtime.pipeline import OverlappedRun
     from everyframe.runtime.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """A step that was begun. newest: number of its last frame; begun: on the clock of `time.perf_counter`."""
+
+    newest: int
+    pts_s: float
+    begun: float
+    source_frame: int | None
+
 
 # N frames at a time, C channels, H W: the network's; h w: a picture of any size
 
@@ -45,8 +59,10 @@ class Stream:
 
     def _clear(self) -> None:
         self.frames = 0  # taken so far
+        self._source_frame: int | None = None  # the newest one's number in the file
         self._waiting: list[np.ndarray] = []  # prepared pictures (H, W, C) of a step that is not full
         self._events = self.program.event_detector()
+        self._steady = self.program.steady_label()
 
     def __enter__(self) -> Stream:
         return self
@@ -89,8 +105,12 @@ class Stream:
         """One frame of a `video.Reader` that was opened with this model's preprocessing: already prepared."""
         with self._lock:
             self._check_open()
-            prediction = self._push(frame.data, frame.pts_s)
-        return None if prediction is None else replace(prediction, source_frame=frame.index)
+            self._source_frame = frame.index
+            return self._push(frame.data, frame.pts_s)
+
+    def drain(self) -> Iterator[Prediction]:
+        """The predictions that are still to come when no more frames do."""
+        return iter(())
 
     # what a clip stream does otherwise
 
@@ -127,9 +147,16 @@ class Stream:
     def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
         logits = self._run.step(tensor)
         self.frames += self.hop
-        if self.frames <= self.program.metadata.feature_delay:
+        return self._answer(logits, self._ticket(pts_s, begun))
+
+    def _ticket(self, pts_s: float | None, begun: float) -> _Ticket:
+        newest = self.frames - 1
+        return _Ticket(newest, newest / self.program.rate if pts_s is None else pts_s, begun, self._source_frame)
+
+    def _answer(self, logits: np.ndarray, ticket: _Ticket) -> Prediction | None:
+        if ticket.newest < self.program.metadata.feature_delay:
             return None
-        return self._predict(logits, pts_s, begun)
+        return self._predict(logits, ticket)
 
     # shared
 
@@ -137,9 +164,8 @@ class Stream:
         """(N, H, W, C) uint8 -> (N, C, H, W) float32, or as it is where the graph normalises by itself."""
         return pictures if self.program.interface.folded else normalise(pictures, self.program.metadata.preprocess)
 
-    def _predict(self, logits: np.ndarray, pts_s: float | None, begun: float) -> Prediction:
-        newest = self.frames - 1
-        pts_s = newest / self.program.rate if pts_s is None else pts_s
+    def _predict(self, logits: np.ndarray, ticket: _Ticket) -> Prediction:
+        newest, pts_s = ticket.newest, ticket.pts_s
         logits = logits.reshape(-1).astype(np.float32, copy=False)  # (1, classes) -> (classes,)
         if not np.isfinite(logits).all():
             raise EngineError(
@@ -147,10 +173,16 @@ class Stream:
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
+        shown = None
+        if self._steady is not None:
+            logits, shown = self._steady.update(logits)
         scores = softmax(logits)
         event = self._events.update(scores, pts_s) if self._events is not None else None
-        top = best(scores, self.program.labels_for(len(scores)), self.top_k)
-        return Prediction(newest, pts_s, scores, logits, top, event, (time.perf_counter() - begun) * 1e3)
+        labels = self.program.labels_for(len(scores))
+        top = best(scores, labels, self.top_k)
+        steady = None if shown is None else Top(labels[shown], shown, float(scores[shown]))
+        latency_ms = (time.perf_counter() - ticket.begun) * 1e3
+        return Prediction(newest, pts_s, scores, logits, top, event, latency_ms, ticket.source_frame, None, steady)
 
     def _check_open(self) -> None:
         if self._closed or self.program.closed:
@@ -210,4 +242,32 @@ class ClipStream(Stream):
         oldest = self.frames % length
         self._clip[0, :, : length - oldest] = self._window[oldest:].transpose(1, 0, 2, 3)
         self._clip[0, :, length - oldest :] = self._window[:oldest].transpose(1, 0, 2, 3)
-        return self._predict(self._run.step(self._clip), pts_s, begun)
+        return self._predict(self._run.step(self._clip), self._ticket(pts_s, begun))
+
+
+class OverlappedStream(Stream):
+    """A split network whose stages work at the same time: a prediction is that of some steps ago. `drain` gives the last ones."""
+
+    _run: OverlappedRun
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._tickets: deque[_Ticket] = deque()
+
+    def drain(self) -> Iterator[Prediction]:
+        while self._tickets:
+            with self._lock:
+                self._check_open()
+                prediction = self._oldest()
+            if prediction is not None:
+                yield prediction
+
+    def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
+        self.frames += self.hop
+        self._run.submit(tensor)
+        self._tickets.append(self._ticket(pts_s, begun))
+        return self._oldest() if len(self._tickets) > self._run.depth else None
+
+    def _oldest(self) -> Prediction | None:
+        logits = self._run.result()
+        return self._answer(logits, self._tickets.popleft())

@@ -1,0 +1,52 @@
+"""What each target gets: one row a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+_RDK = "The compiler and the board were not at hand: the files keep to what the vendor's samples show."
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """compiled: the file that the device runs, {name} being the model's. device: the runtime in templates/device_*.py.
+    command: what makes `compiled` (words that a shell takes). calibration: format of the samples, if there are any.
+    needs: packages of the program. settings: fill templates/hb.yaml. stages: it is split, see `stages`.
+    """
+
+    title: str
+    readme: str
+    compiled: str = ""
+    device: str = ""
+    command: str = ""
+    calibration: Literal["npy", "raw"] | None = None
+    needs: str = ""
+    caution: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    stages: bool = False
+
+
+KITS: Mapping[str, Kit] = MappingProxyType({
+    "rdk-s100": Kit(
+        "D-Robotics RDK S100", "rdk", "{name}.hbm", "hbm", "hb_compile -c compile.yaml", "npy", caution=_RDK,
+        settings={"march": "nash-e", "march_note": "  # RDK S100; S100P: nash-m", "optimise": "O2"},
+    ),
+    "rdk-x5": Kit(
+        "D-Robotics RDK X5", "rdk", "{name}.bin", "hbm", "hb_mapper makertbin --model-type onnx --config compile.yaml", "raw",
+        caution=_RDK + " `hb_mapper checker --model-type onnx --march bayes-e --model model.onnx` asks the compiler first.",
+        settings={"march": "bayes-e", "march_note": "", "optimise": "O3"},
+    ),
+    "vitis-dpu": Kit("AMD Vitis AI DPU", "vitis", stages=True),
+    "openvino": Kit("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),
+    "onnxruntime": Kit("ONNX Runtime", "runtime", "model.onnx", "onnxruntime", needs="onnxruntime"),
+    "ncnn": Kit(
+        "ncnn", "runtime", "{name}.ncnn.param", "ncnn", "pnnx {name}.onnx inputshape={shapes}", needs="ncnn pnnx",
+    ),
+    "litert": Kit(
+        "LiteRT", "runtime", "{name}_float32.tflite", "litert", "onnx2tf -i {name}.onnx -o . -kat {names}", needs="ai-edge-litert onnx2tf",
+        caution="onnx2tf brings TensorFlow and older versions of numpy, onnx and onnxruntime: it needs an environment of its own.",
+    ),
+})  # fmt: skip

@@ -1,0 +1,169 @@
+"""What happens in a video, said on the device: the five best labels.
+
+    python3 main.py                 the clip beside this file, video0.npy
+    python3 main.py VIDEO           a video file, or the number of a camera (with cv2, or with av)
+    python3 main.py VIDEO --every   a line for each prediction, not only the last
+
+Needs numpy and what device.py imports. model.json says what the network takes and gives.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from device import Device
+
+HERE = Path(__file__).resolve().parent
+INFO = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
+
+# C channels, H W; a clip network takes (1, C, T, H, W), a step network (hop, C, H, W) and its states
+
+
+class Network:
+    """The network with its states, which are zeros (or `fill`) before the first step."""
+
+    def __init__(self, path):
+        self.device = Device(str(path), INFO["inputs"], INFO["outputs"])
+        self.states = {s["input"]: np.full(s["shape"], s["fill"], s["dtype"]) for s in INFO["states"]}
+        self.runs, self.spent = 0, 0.0
+
+    def __call__(self, frames):
+        """Logits (classes,). A state that only repeats another takes over its array."""
+        feed = {INFO["frames"]: frames, **self.states}
+        begun = time.perf_counter()
+        found = self.device.run({name: np.ascontiguousarray(feed[name]) for name in INFO["inputs"]})
+        self.spent += time.perf_counter() - begun
+        self.runs += 1
+        old = self.states
+        self.states = {
+            s["input"]: np.asarray(found[s["output"]], s["dtype"]) if s["copy_of"] is None else old[s["copy_of"]]
+            for s in INFO["states"]
+        }
+        return np.asarray(found[INFO["logits"]], np.float32).ravel()
+
+
+def pictures(source):
+    """(seconds, RGB picture (h, w, 3) uint8) of every frame of a file or camera."""
+    try:
+        import cv2
+    except ImportError:
+        import av
+
+        with av.open(source) as video:
+            for frame in video.decode(video=0):
+                yield float(frame.time or 0), frame.to_ndarray(format="rgb24")
+        return
+    video, begun = cv2.VideoCapture(int(source) if source.isdigit() else source), time.monotonic()
+    while True:
+        there, picture = video.read()
+        if not there:
+            return
+        seconds = time.monotonic() - begun if source.isdigit() else video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        yield seconds, picture[:, :, ::-1]
+
+
+def resize(picture, height, width):
+    try:
+        import cv2
+    except ImportError:
+        import av
+
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        return frame.reformat(width, height, interpolation="BILINEAR").to_ndarray()
+    shrinks = height < picture.shape[0]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def sampled(frames):
+    """The frames that the network sees: nearest in time to each tick of its rate, or every n-th."""
+    rate, every = INFO["fps"], INFO["sample_every_n"] or 1
+    if not rate:
+        yield from (picture for number, (_, picture) in enumerate(frames) if number % every == 0)
+        return
+    tick, last = 0, None
+    for seconds, picture in frames:
+        while last is not None and tick <= (last[0] + seconds) / 2 * rate:
+            yield last[1]
+            tick += 1
+        last = seconds, picture
+    if last is not None:
+        yield last[1]
+
+
+def prepared(picture):
+    """(C, H, W) float32: resized, cropped in the middle, (pixel * scale - mean) / std."""
+    height, width = picture.shape[:2]
+    wanted = INFO["resize"]
+    if isinstance(wanted, int):  # the short side
+        short = min(height, width)
+        wanted = [(height * wanted + short // 2) // short, (width * wanted + short // 2) // short]
+    if wanted and list(wanted) != [height, width]:
+        picture = resize(picture, *wanted)
+    height, width = INFO["crop"] or picture.shape[:2]
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    picture = picture[top : top + height, left : left + width].astype(np.float32)
+    if INFO["color"] == "gray":
+        picture = np.round(picture @ np.float32([0.299, 0.587, 0.114]))[:, :, None]
+    elif INFO["color"] == "bgr":
+        picture = picture[:, :, ::-1]
+    return ((picture * INFO["scale"] - np.float32(INFO["mean"])) / np.float32(INFO["std"])).transpose(2, 0, 1)
+
+
+def inputs(source):
+    """What the network is given, one run after another: of a .npy file of prepared frames, or of a video."""
+    if source.endswith(".npy"):
+        frames = np.load(source)
+        frames = iter(frames[0].transpose(1, 0, 2, 3) if frames.ndim == 5 else frames)  # (T, C, H, W)
+    else:
+        frames = map(prepared, sampled(pictures(source)))
+    waiting = []
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) == INFO["frames_a_run"]:
+            stack = np.stack(waiting).astype(np.float32)
+            waiting = []
+            yield stack if INFO["kind"] == "step" else stack.transpose(1, 0, 2, 3)[None]
+
+
+def show(logits, count):
+    scores = np.exp(logits - logits.max())
+    scores /= scores.sum()
+    for place in np.argsort(-scores, kind="stable")[:count]:
+        print(f"{scores[place]:8.4f}  {INFO['labels'][place]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="?", default=str(HERE / "video0.npy"))
+    parser.add_argument("--model", default=str(HERE / INFO["file"]), help="the compiled model")
+    parser.add_argument("--every", action="store_true", help="show each prediction")
+    parser.add_argument("--top", type=int, default=5, help="labels shown")
+    parser.add_argument("--save", metavar="FILE.npy", help="keep the last logits, to compare them")
+    args = parser.parse_args()
+    if not Path(args.model).exists():
+        sys.exit(f"error: there is no {args.model}: compile the model first, see README.md")
+    network, logits, seen = Network(args.model), None, 0
+    for frames in inputs(args.source):
+        found = network(frames)
+        seen += INFO["frames_a_run"]
+        if seen <= INFO["feature_delay"]:  # the network has not seen enough yet
+            continue
+        logits = found
+        if args.every:
+            print(f"frame {seen - 1}")
+            show(logits, args.top)
+    if logits is None:
+        sys.exit("error: the video is too short for a prediction")
+    if not args.every:
+        show(logits, args.top)
+    if args.save:
+        np.save(args.save, logits)
+    took = network.spent / network.runs
+    print(f"{network.runs} runs, {took * 1e3:.2f} ms each, {INFO['frames_a_run'] / took:.1f} frames a second", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""OpenVINO on the CPU. States are variables of the network: each stream (an InferRequest) keeps its own inside the runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from everyframe.errors import EngineError
+from everyframe.program.contract import StateSpec
+from everyframe.runtime.engine import Job, cores
+
+#: operators that may leave the numbers where they are
+_VIEWS = {"Identity", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit"}
+
+
+def load(job: Job) -> OpenVinoNetwork:
+    return OpenVinoNetwork(job)
+
+
+class OpenVinoNetwork:
+    def __init__(self, job: Job) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineError(
+                "The engine openvino is not installed.", got=str(error),
+                hint="pip install 'everyframe[openvino]', or choose --engine ort",
+            ) from None  # fmt: skip
+        threads = job.threads or cores()
+        streams = max(1, cores() // threads)  # requests that run at the same time
+        settings = {
+            "INFERENCE_NUM_THREADS": threads * streams,
+            "NUM_STREAMS": str(streams),
+            "INFERENCE_PRECISION_HINT": "f32",  # or it chooses bfloat16 by itself where the processor has it
+            "ENABLE_HYPER_THREADING": True,  # or it would use one thread of a core with two
+            "ENABLE_CPU_PINNING": False,  # other processes use the cores too
+        }
+        self.where, self.frames, self.logits = job.where, job.frames, job.logits
+        self.tensor = openvino.Tensor
+        try:
+            network = openvino.Core().read_model(job.model.SerializeToString())
+            _keep_states(network, job.states.specs)
+            self.compiled = openvino.Core().compile_model(network, "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(
+                "OpenVINO cannot load the model.", where=job.where, got=_short(error), hint="choose --engine ort"
+            ) from None
+
+    def start(self) -> OpenVinoRun:
+        return OpenVinoRun(self)
+
+
+class OpenVinoRun:
+    def __init__(self, network: OpenVinoNetwork) -> None:
+        self.network = network
+        self.request = network.compiled.create_infer_request()
+
+    def reset(self) -> None:
+        self.request.reset_state()
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        network = self.network
+        try:
+            self.request.set_tensor(network.frames, network.tensor(np.ascontiguousarray(frames), shared_memory=True))
+            self.request.infer()
+        except RuntimeError as error:
+            raise EngineError("OpenVINO failed to run the model.", where=network.where, got=_short(error)) from None
+        return np.array(self.request.get_tensor(network.logits).data)
+
+
+def _keep_states(network: Any, specs: tuple[StateSpec, ...]) -> None:
+    """Replaces each pair of an input and an output by a variable that begins with the state's fill.
+
+    OpenVINO has a transformation for this; its variables can only begin with zeros.
+    """
+    from openvino import PartialShape, Type
+    from openvino import opset13 as ops
+    from openvino.op.util import Variable, VariableInfo
+
+    inputs = {name: port.get_node() for port in network.inputs for name in port.get_names()}
+    outputs = {name: port.get_node() for port in network.outputs for name in port.get_names()}
+    variables, values = {}, {}
+    for spec in specs:
+        # an int64 variable that has a first value makes the CPU plugin compute nonsense
+        kind = np.dtype(np.int32 if spec.dtype == "int64" else spec.dtype)
+        info = VariableInfo()
+        info.variable_id, info.data_shape, info.data_type = spec.input, PartialShape(list(spec.shape)), Type(kind)
+        variables[spec.output] = variable = Variable(info)
+        values[spec.input] = value = ops.read_value(ops.constant(np.full(spec.shape, spec.fill, kind)), variable)
+        if spec.dtype == "int64":
+            values[spec.input] = value = ops.convert(value, "i64")
+        for reader in inputs[spec.input].output(0).get_target_inputs():
+            reader.replace_source_output(value.output(0))
+    assigned = []
+    for spec in specs:  # once no state is read from an input any more
+        # the graph may leave out an output that only repeats a state
+        source = outputs[spec.output].input_value(0) if spec.copy_of is None else values[spec.copy_of].output(0)
+        node = source.get_node()
+        if spec.dtype == "int64":
+            node = ops.convert(source, "i32")
+        elif _origin(node) == "Parameter" or node.get_output_size() > 1:
+            # the CPU plugin overwrites an input that is assigned as it is; and an Assign reads a node, not one of its outputs
+            node = ops.maximum(source, ops.constant(np.finfo(np.float32).min, np.float32))
+        assigned.append(ops.assign(node, variables[spec.output]))
+    network.add_variables(list(variables.values()))
+    network.add_sinks(assigned)
+    for spec in specs:
+        if spec.output in outputs:
+            network.remove_result(outputs[spec.output])
+        network.remove_parameter(inputs[spec.input])
+
+
+def _origin(node: Any) -> str:
+    """The type of what a node's memory may be a view of."""
+    while node.get_type_name() in _VIEWS:
+        node = node.input_value(0).get_node()
+    return node.get_type_name()
+
+
+def _short(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

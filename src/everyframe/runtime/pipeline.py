@@ -1,0 +1,220 @@
+"""A split step model: its parts run one after another, or each stage in a thread of its own.
+
+In the second form stage i works on step t while stage i+1 works on step t-1. The parts and what they are given are the same, so
+the answers are too; they come later. A worker is a stage with the host's parts before it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from everyframe.errors import EngineError
+from everyframe.program.manifest import Manifest, Part, read_parts
+from everyframe.runtime.engine import cores
+
+Values = dict[str, np.ndarray]
+
+
+def load(path: str | os.PathLike[str], manifest: Manifest, threads: int | None, overlap: bool) -> PipelineNetwork:
+    """Raises ModelError for a folder whose files are missing or not those of the manifest, EngineError."""
+    return PipelineNetwork(manifest, read_parts(path, manifest), threads, overlap)
+
+
+class PipelineNetwork:
+    """Sessions, shared by all streams. threads: of each part. overlap: stages work at the same time, one thread each."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        models: list[onnx.ModelProto],
+        threads: int | None = None,
+        overlap: bool = False,
+        optimise: bool = True,
+    ) -> None:
+        self.manifest, self.overlap = manifest, overlap
+        threads = threads or (1 if overlap else cores())
+        sessions = (session(model, part.file, threads, optimise) for part, model in zip(manifest.parts, models, strict=True))
+        self.parts = [_Runner(part, made) for part, made in zip(manifest.parts, sessions, strict=True)]
+
+    def start(self) -> SerialRun | OverlappedRun:
+        return OverlappedRun(self) if self.overlap else SerialRun(self)
+
+
+def session(model: onnx.ModelProto, where: str, threads: int, optimise: bool = True) -> onnxruntime.InferenceSession:
+    """As the engine `ort` makes it; not optimised it computes node by node, so that it does not matter what is cut where."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+        )
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise EngineError("ONNX Runtime cannot load the model.", where=where, got=str(error).split("\n")[0]) from None
+
+
+class _Runner:
+    def __init__(self, part: Part, made: onnxruntime.InferenceSession) -> None:
+        self.part, self.session = part, made
+        self.inputs = [port.name for port in part.inputs]
+        self.outputs = [port.name for port in part.outputs]
+
+    def run(self, values: Values) -> Values:
+        try:
+            made = self.session.run(self.outputs, {name: values[name] for name in self.inputs})
+        except Exception as error:
+            raise EngineError("ONNX Runtime failed to run a part.", where=self.part.file, got=str(error).split("\n")[0]) from None
+        return dict(zip(self.outputs, made, strict=True))
+
+
+class SerialRun:
+    """One part after another. values: all tensors of the last step; spent: seconds that each part took in it, by file."""
+
+    def __init__(self, network: PipelineNetwork) -> None:
+        self.network = network
+        self.spent: dict[str, float] = {}
+        self.values: Values = {}
+        self.reset()
+
+    def reset(self) -> None:
+        self.state = _first(self.network.manifest)
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        manifest = self.network.manifest
+        self.values = values = {manifest.frames.name: np.ascontiguousarray(frames), **self.state}
+        for runner in self.network.parts:
+            begun = time.perf_counter()
+            values |= runner.run(values)
+            self.spent[runner.part.file] = time.perf_counter() - begun
+        self.state = {spec.input: values[spec.output] for spec in manifest.metadata.states}
+        return values[manifest.logits.name]
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Parts that run in one thread. needs: what it is sent. serves: tensor -> (worker, the name it has there, steps later)."""
+
+    runners: list[_Runner]
+    needs: frozenset[str]
+    serves: dict[str, list[tuple[int, str, int]]]
+
+
+class OverlappedRun:
+    """`submit` starts a step, `result` waits for the oldest. No more than `depth` steps are under way."""
+
+    def __init__(self, network: PipelineNetwork) -> None:
+        self.network = network
+        self.workers = _workers(network)
+        self.depth = len(self.workers)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.under_way = self._step = 0
+        self._inboxes: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in self.workers]
+        self._answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._stop = weakref.finalize(self, _send_all, self._inboxes)
+        first = _first(self.network.manifest)
+        for worker, inbox in zip(self.workers, self._inboxes, strict=True):
+            for name in worker.needs & first.keys():
+                inbox.put((0, name, first[name]))
+            work = (worker, inbox, self._inboxes, self._answers)
+            threading.Thread(target=_work, args=work, daemon=True, name="everyframe stage").start()
+
+    def reset(self) -> None:
+        self._stop()
+        self._begin()
+
+    def submit(self, frames: np.ndarray) -> None:
+        name, frames = self.network.manifest.frames.name, np.array(frames)  # the caller may fill its array again
+        for worker, inbox in zip(self.workers, self._inboxes, strict=True):
+            if name in worker.needs:
+                inbox.put((self._step, name, frames))
+        self._step += 1
+        self.under_way += 1
+
+    def result(self) -> np.ndarray:
+        """Logits of the oldest step under way. Raises what went wrong in a worker, and again until `reset`."""
+        answer = self._answers.get()
+        if isinstance(answer, BaseException):
+            self._stop()
+            self._answers.put(answer)
+            raise answer
+        self.under_way -= 1
+        return answer
+
+    def step(self, frames: np.ndarray) -> np.ndarray:
+        self.submit(frames)
+        return self.result()
+
+
+def _first(manifest: Manifest) -> Values:
+    return {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in manifest.metadata.states}
+
+
+def _workers(network: PipelineNetwork) -> list[_Worker]:
+    groups: list[list[_Runner]] = [[]]
+    for runner in network.parts:
+        groups[-1].append(runner)
+        if runner.part.place == "stage":
+            groups.append([])
+    tail = groups.pop()
+    groups[-1] += tail  # what the host does behind the last stage
+    made = [{name for runner in group for name in runner.outputs} for group in groups]
+    reads = [frozenset(name for runner in group for name in runner.inputs) - own for group, own in zip(groups, made, strict=True)]
+    states, logits = network.manifest.metadata.states, network.manifest.logits.name
+    workers: list[_Worker] = []
+    for group, own in zip(groups, made, strict=True):
+        serves: dict[str, list[tuple[int, str, int]]] = {}
+        for name in own:
+            serves[name] = [(k, name, 0) for k, needs in enumerate(reads) if name in needs]
+        for spec in states:
+            if spec.output in own:
+                serves[spec.output] += [(k, spec.input, 1) for k, needs in enumerate(reads) if spec.input in needs]
+        serves[logits] = [*serves.get(logits, []), (-1, logits, 0)] if logits in own else []
+        workers.append(_Worker(group, reads[len(workers)], serves))
+    return workers
+
+
+def _work(worker: _Worker, inbox: Any, inboxes: list[Any], answers: Any) -> None:
+    """A worker's thread: collects what a step needs, runs, sends on. None ends it."""
+    waiting: dict[int, Values] = {}
+    step = 0
+    try:
+        while True:
+            while worker.needs - waiting.setdefault(step, {}).keys():
+                message = inbox.get()
+                if message is None:
+                    return
+                number, name, value = message
+                waiting.setdefault(number, {})[name] = value
+            values = waiting.pop(step)
+            for runner in worker.runners:
+                values |= runner.run(values)
+            for name, readers in worker.serves.items():
+                for reader, as_name, later in readers:
+                    if reader < 0:
+                        answers.put(values[name])
+                    else:
+                        inboxes[reader].put((step + later, as_name, values[name]))
+            step += 1
+    except BaseException as error:
+        answers.put(error)
+
+
+def _send_all(inboxes: list[Any]) -> None:
+    for inbox in inboxes:
+        inbox.put(None)

@@ -1,0 +1,108 @@
+"""What only OpenVINO can get wrong: states inside the runtime, on networks that are laid out in many ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import handmade
+from engines.test_engines import job
+from everyframe.program import contract, convert
+from everyframe.program.contract import Metadata, StateSpec
+from everyframe.runtime import BUILTIN
+from everyframe.runtime import engine as engines
+from everyframe.runtime.states import plan, without_copies
+from helpers import quick_export, randomise, relative
+from native.test_int8 import compare, step_network
+
+pytest.importorskip("openvino", reason="openvino is not installed: pip install 'everyframe[openvino]'")
+
+
+def both(model: onnx.ModelProto, specs: tuple[StateSpec, ...], threads: int = 1) -> tuple[engines.Run, engines.Run, list[int]]:
+    """The model on OpenVINO and on ONNX Runtime, and the shape of its frames."""
+    weights = {tensor.name for tensor in model.graph.initializer} | {spec.input for spec in specs}
+    (frames,) = [value for value in model.graph.input if value.name not in weights]
+    made = engines.Job(model, "net.onnx", frames.name, model.graph.output[0].name, plan(specs, "net.onnx"), threads)
+    shape = [dim.dim_value for dim in frames.type.tensor_type.shape.dim]
+    return engines.load("openvino", made).start(), engines.load("ort", made).start(), shape
+
+
+@pytest.mark.parametrize("operator", ["Identity", "Reshape", "Slice", "Split", "Relu"])
+def test_what_is_assigned_outlives_the_step(operator: str) -> None:
+    """A state that repeats the frames, or a view of them, while another one makes the same memory busy."""
+    f32, size = TensorProto.FLOAT, (1, 4, 6, 5)
+    constants = {
+        "Reshape": [handmade.tensor("to", [1, 4, 6, 5], np.int64)],
+        "Slice": [handmade.tensor(n, [v], np.int64) for n, v in (("from", 0), ("until", 9), ("axes", 1), ("steps", 1))],
+        "Split": [handmade.tensor("parts", [4, 4], np.int64)],
+    }.get(operator, [])
+    source = "twice" if operator == "Split" else "frames"
+    nodes = [helper.make_node("Concat", ["frames", "frames"], ["twice"], axis=1)] if operator == "Split" else []
+    attributes = {"axis": 1} if operator == "Split" else {}
+    outputs = ["a.out", "rest"] if operator == "Split" else ["a.out"]
+    nodes += [
+        helper.make_node(operator, [source, *(c.name for c in constants)], outputs, **attributes),
+        helper.make_node("Concat", ["a.in", "b.in", "frames"], ["all"], axis=1),
+        helper.make_node("Conv", ["all", "weight"], ["b.out"], pads=[1] * 4),
+        helper.make_node("Tanh", ["b.out"], ["logits"]),
+    ]
+    weight = handmade.tensor("weight", np.random.default_rng(0).normal(size=(4, 12, 3, 3)) / 10)
+    names = ("frames", "a.in", "b.in"), ("logits", "a.out", "b.out")
+    made = handmade.model(nodes, *(dict.fromkeys(each, (f32, size)) for each in names), [weight, *constants])
+    specs = tuple(StateSpec(input=f"{name}.in", output=f"{name}.out", shape=size, fill=0.5) for name in "ab")
+    ours, theirs, shape = both(made, specs)
+    for seed in range(6):
+        frames = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        np.testing.assert_allclose(ours.step(frames), theirs.step(frames), rtol=1e-5, atol=1e-5)
+
+
+def test_states_that_the_host_moves() -> None:
+    """A model without the outputs that only repeat a state."""
+    whole = job(BUILTIN)
+    lean = without_copies(whole.model, whole.states)
+    ours, theirs, shape = both(lean, whole.states.specs)
+    for seed in range(20):
+        frames = np.random.default_rng(seed).random(shape, np.float32)
+        np.testing.assert_allclose(ours.step(frames), theirs.step(frames), rtol=1e-4, atol=1e-4)
+
+
+def test_integers_with_states() -> None:
+    """Quantised, with states that begin with something else than zeros."""
+    model, specs = step_network()
+    ours, theirs, shape = both(model, specs)
+    for seed in range(5):
+        frames = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        compare(ours.step(frames), theirs.step(frames))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_number_of_threads_says_the_same(threads: int, tmp_path: Path) -> None:
+    net = handmade.conv_step(tmp_path / "net.onnx", form="slots", counter=True)
+    frames = np.random.default_rng(0).normal(size=(9, 2, 4, 5)).astype(np.float32)
+    network = engines.load("openvino", replace(job(tmp_path / "net.onnx"), threads=threads))
+    runs = [network.start() for _ in range(3)]
+    answers = np.array([[run.step(frame[None])[0] for run in runs] for frame in frames])  # (steps, runs, classes)
+    np.testing.assert_allclose(answers, np.repeat(handmade.conv_oracle(net, frames)[:, None], 3, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "form"), [("x3d_xs", "step"), ("shufflenet3d_0.5x", "step"), ("shufflenet3d_0.5x", "clip")])
+def test_networks_of_the_zoo(name: str, form: str) -> None:
+    """One frame a step and several, clip networks, states of every form."""
+    pytest.importorskip("torch")
+    from everyframe import models
+
+    entry = models.describe(name)
+    frames, size = min(entry.frames, 16), max(32, entry.min_size)
+    model = quick_export(randomise(models.create(name, num_classes=10, frames=frames, size=size), seed=1), frames, size)
+    made = convert(model).step if form == "step" else model
+    metadata = contract.metadata_of(made) or Metadata(kind="clip", frames=frames)
+    ours, theirs, shape = both(made, metadata.states)
+    for seed in range(metadata.feature_delay // metadata.hop + 3):
+        noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        assert relative(ours.step(noise), theirs.step(noise)) < 1e-5
