@@ -33,6 +33,7 @@ def command(
     engine; `everyframe compile` makes it faster. Ctrl-C keeps the best so far.
 
     Example: everyframe prune runs/mine -o runs/pruned --rate 3
+
     Example: everyframe prune runs/mine -o runs/faster --speedup 1.5
     """
     from everyframe.errors import UsageError

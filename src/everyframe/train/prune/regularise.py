@@ -110,12 +110,12 @@ class Reweighted(Regulariser):
 
     @torch.no_grad()
     def look(self, net: nn.Module, done: float, step: float) -> None:
-        steps = max(SPENT - done, 1 / self.refreshes) / step
+        within = SPENT if self.choice.threshold is not None else max(SPENT - done, 1 / self.refreshes)
         for name in self.names:
             weight = weight_of(net, name)
             self.scales[name] = float(weight.float().square().mean()) or 1.0
             heaviest = self._heaviest(name, self._norms(name, weight))
-            self.pushes[name] = (heaviest**3 / 3 + self.epsilon * heaviest) / steps
+            self.pushes[name] = (heaviest**3 / 3 + self.epsilon * heaviest) * step / within
 
     @torch.no_grad()
     def after_step(self, net: nn.Module) -> None:
