@@ -1,14 +1,15 @@
 """What drives units of weights to zero during a training: reweighted group lasso, ADMM; and what keeps them there.
 
 Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): minimises the loss plus
-lambda * sum over units of r * ||w||, r = 1 / (||w||^2 + epsilon): small units are pushed harder and harder, large ones are released.
+lambda * sum over units of r * ||w||, r = 1 / (||w||^2 + epsilon): small units are pushed harder and harder, large ones let go.
 Each step of the optimiser is followed by the proximal step of the penalty (group soft-thresholding), with the r of the moment:
 
     n <- max(0, n - push / (n^2 + epsilon))
 
 n: the norm of a unit per square root of its size and in multiples of the layer's. So units reach zero exactly, whatever the
 optimiser does with gradients. A unit that nothing holds is there after (n^3 / 3 + epsilon n) / push steps, which gives the push
-(lambda times the learning rate) that meets the rates in time; it is refreshed, because the loss does hold units.
+(lambda times the learning rate) that meets the rates in time; it is refreshed, because the loss does hold units. Units that stay
+are pushed no further than the strongest that goes, so none of them ends at zero.
 
 ADMM (RT3D's published code): the loss gets rho / 2 * ||W + U||^2 over the units that the projection Z of W + U prunes;
 Z and U += W - Z are refreshed now and then, and rho rises from round to round.
@@ -21,7 +22,6 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +102,7 @@ class Reweighted(Regulariser):
 
     kept = ("scales", "pushes")
 
-    def __init__(self, choice: Choice, refreshes: int, reach: float = 1.0, epsilon: float = 1e-2) -> None:
+    def __init__(self, choice: Choice, refreshes: int, reach: float = 0.5, epsilon: float = 1e-2) -> None:
         super().__init__(choice, refreshes)
         self.reach, self.epsilon = reach, epsilon
         self.scales: dict[str, float] = {}  # mean square of a layer's weights
@@ -123,16 +123,18 @@ class Reweighted(Regulariser):
             weight = weight_of(net, name)
             norms = self._norms(name, weight)
             left = (norms - push.to(weight.device) / (norms.square() + self.epsilon)).clamp_min(0)
+            if self.choice.threshold is None:  # what stays is pushed no further than what goes, and let go when that is at zero
+                goes = self._heaviest(name, norms)
+                left = torch.where(norms > goes, torch.where(goes > 0, torch.maximum(left, goes), norms), left)
             weight.mul_(spread(self.pattern, left / norms.clamp_min(1e-12), weight))
 
     def _heaviest(self, name: str, norms: Tensor) -> Tensor:
         """The largest norm among the units that have to go, of those that compete with each other."""
         if self.choice.threshold is not None:
-            return torch.full((1, 1, 1), self.reach)
-        scores = norms.cpu().numpy()
-        goes = np.where(self.pattern.keep(scores, self.choice.rates[name]), 0.0, scores)
-        axes = -1 if self.pattern.scheme == "balanced" else None
-        return torch.from_numpy(goes.max(axes, keepdims=True)).float()
+            return norms.new_full((1, 1, 1), self.reach)
+        p, q, r = norms.shape if self.pattern.scheme == "balanced" else (1, 1, norms.numel())
+        count = min(round(self.choice.rates[name] * r), r - 1)
+        return norms.reshape(p, q, r).kthvalue(count, keepdim=True).values if count else norms.new_zeros(1, 1, 1)
 
     def _norms(self, name: str, weight: Tensor) -> Tensor:
         """(P, Q, R): root mean square of each unit in multiples of the layer's."""
