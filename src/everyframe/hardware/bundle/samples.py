@@ -94,7 +94,8 @@ def example(model: Model, sources: Sequence[Source]) -> Example:
             taken.append(frames)
         if logits is not None and len(taken) >= enough:
             return Example(np.concatenate(taken), np.asarray(logits, np.float32).ravel())
-    raise SourceError("The videos are too short for a prediction.", expected=f"{enough * model.frames_a_step} frames in one of them")
+    frames = enough * model.frames_a_step
+    raise SourceError("The videos are too short for a prediction.", expected=f"{frames} frames in one of them")
 
 
 def _first(model: Model, source: Source, runs: int) -> Iterator[tuple[int, np.ndarray]]:
