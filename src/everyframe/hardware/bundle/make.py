@@ -202,7 +202,8 @@ def _settings(job: Job, model: onnx.ModelProto, command: str) -> dict[str, str]:
         return ";".join([word] * len(names))
 
     return {
-        "command": command, "name": job.name, "names": ";".join(names), "shapes": ";".join("x".join(map(str, shapes[name])) for name in names),
+        "command": command, "name": job.name, "names": ";".join(names),
+        "shapes": ";".join("x".join(map(str, shapes[name])) for name in names),
         "featuremaps": each("featuremap"), "layouts": each("NCHW"), "norms": each("no_preprocess"),
         "folders": ";".join(f"./calibration/{places[name]}" for name in names), "types": ";".join(types[name] for name in names),
         **job.kit.settings,
