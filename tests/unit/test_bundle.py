@@ -1,4 +1,4 @@
-"""Bundles: what they hold is what prediction sees and says, and the program for the board runs (on a stand-in for its runtime)."""
+"""Bundles: what they hold is what prediction sees and says, and the program for the board runs, on a stand-in."""
 
 from __future__ import annotations
 
@@ -101,11 +101,20 @@ def test_samples_are_spread_over_all_videos(tmp_path: Path, video: Path) -> None
     assert np.ptp(np.diff(numbers)) <= 1
 
 
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory, video: Path) -> dict[str, Path]:
+    """The built-in model for each board."""
+    made = {target: tmp_path_factory.mktemp("boards") / target for target in ("rdk-s100", "rdk-x5")}
+    for target, folder in made.items():
+        bundle(BUILTIN, folder, target, video, most=2)
+    return made
+
+
 @pytest.mark.parametrize("target", ["rdk-s100", "rdk-x5"])
-def test_settings_name_every_input(target: str, tmp_path: Path, video: Path) -> None:
-    bundle(BUILTIN, tmp_path / "b", target, video, most=2)
-    model = onnx.load(str(tmp_path / "b" / "model.onnx"))
-    found = settings(tmp_path / "b")
+def test_settings_name_every_input(target: str, boards: dict[str, Path]) -> None:
+    folder = boards[target]
+    model = onnx.load(str(folder / "model.onnx"))
+    found = settings(folder)
     inputs = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
     assert found["input_name"] == list(inputs)
     assert [[int(n) for n in shape.split("x")] for shape in found["input_shape"]] == list(inputs.values())
@@ -113,18 +122,18 @@ def test_settings_name_every_input(target: str, tmp_path: Path, video: Path) -> 
         assert len(found[key]) == len(inputs)
     assert found["march"] == [{"rdk-s100": "nash-e", "rdk-x5": "bayes-e"}[target]]
     for place, shape, kind in zip(found["cal_data_dir"], inputs.values(), found["cal_data_type"], strict=True):
-        (one, *_) = sorted((tmp_path / "b" / place).iterdir())
+        (one, *_) = sorted((folder / place).iterdir())
         array = np.load(one) if target == "rdk-s100" else np.fromfile(one, kind).reshape(shape)
         assert (list(array.shape), array.dtype.name) == (shape, kind)
 
 
-@pytest.mark.parametrize("env", [{}, {"STANDIN_RENAMED": "1"}, {"STANDIN_SCALE": "0.001"}], ids=["plain", "renamed", "integers"])
+@pytest.mark.parametrize("env", [{}, {"STANDIN_RENAMED": "1"}, {"STANDIN_SCALE": "1e-6"}], ids=["plain", "renamed", "integers"])
 @pytest.mark.parametrize("target", ["rdk-s100", "rdk-x5"])
-def test_the_board_says_what_the_float_network_says(target: str, env: dict, tmp_path: Path, video: Path) -> None:
+def test_the_board_says_what_the_float_network_says(target: str, env: dict, boards: dict[str, Path]) -> None:
     """The X5's model hands no states on: the program on the board moves them."""
-    folder = tmp_path / "b"
-    bundle(BUILTIN, folder, target, video, most=2)
+    folder = boards[target]
     compiled = folder / json.loads((folder / "model.json").read_text())["file"]
+    compiled.unlink(missing_ok=True)
     done = run_main(folder, **env)
     assert done.returncode == 1
     assert "compile the model first" in done.stderr

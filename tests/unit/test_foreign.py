@@ -60,7 +60,8 @@ def foreign(layout: str, seed: int = 0) -> onnx.ModelProto:
 
 def mapping(layout: str = "NTCHW", **states: str) -> str:
     rows = ",\n".join(
-        f'  {{ input = "{names(i)[0]}", output = "{names(i)[1]}"{states.get(str(i), states.get("every", ""))} }}' for i in range(STATES)
+        f'  {{ input = "{names(i)[0]}", output = "{names(i)[1]}"{states.get(str(i), states.get("every", ""))} }}'
+        for i in range(STATES)
     )
     return f"""frames = {{ input = "image", layout = "{layout}" }}
 logits = {{ output = "dense_7" }}
@@ -161,7 +162,12 @@ WRONG = {
     "a key": ("probabilitys = true", 'output = "dense_7"', 'output = "dense_7", probabilitys = true', "probabilities"),
     "an input": ("no such input", '"image"', '"imge"', "did you mean image?"),
     "an output": ("no such output", '"dense_7"', '"dense_8"', "did you mean dense_7?"),
-    "a state left out": ("what these inputs are", f'  {{ input = "{names(0)[0]}", output = "{names(0)[1]}" }},\n', "", names(0)[0]),
+    "a state left out": (
+        "what these inputs are",
+        f'  {{ input = "{names(0)[0]}", output = "{names(0)[1]}" }},\n',
+        "",
+        names(0)[0],
+    ),
     "a layout": ("layout does not fit", "NTCHW", "NTHW", "5 letters"),
     "axes": ("does not take such frames", '"NTCHW"', '"NTHWC"', "3 channels"),
     "labels": ("label list does not fit", '"c"]', '"c", "d"]', "3 labels"),

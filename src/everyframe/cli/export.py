@@ -36,9 +36,7 @@ def command(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Write a folder for this device, as `everyframe bundle` does.")
     ] = None,
-    calibrate: Annotated[
-        str | None, typer.Option(help="With --target: videos like those it will see.", metavar="VIDEOS")
-    ] = None,
+    calibrate: Annotated[str | None, typer.Option(help="With --target: videos like those it will see.", metavar="VIDEOS")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a network as a clip model (ONNX), checked against torch. Needs `pip install 'everyframe[train]'`.

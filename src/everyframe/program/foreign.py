@@ -247,7 +247,10 @@ def _static(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
     if 0 in shape:
         raise ModelError(
-            "A tensor has no fixed shape.", where=value.name, got=shape, hint="export the network with fixed sizes, one video at a time"
+            "A tensor has no fixed shape.",
+            where=value.name,
+            got=shape,
+            hint="export the network with fixed sizes, one video at a time",
         )
     return shape
 
