@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from everyframe.hardware.bundle import bundle
 from everyframe.hardware.quantise.quantise import quantise
 from everyframe.models.checkpoints.load import assemble
 from everyframe.models.to_onnx import published_preprocess
-from everyframe.models.trace import trace
 from everyframe.program import contract
 
 
@@ -44,7 +44,13 @@ def exported(path: Path, weights: str | None, frames: int, size: int) -> None:
                 x = layer(x)
             return self.net.fc(torch.flatten(torch.nn.functional.adaptive_avg_pool3d(x, 1), 1))
 
-    graph, _ = trace(Pooled().eval(), (1, 3, frames, size, size), 0)
+    names = {"input_names": ["clip"], "output_names": ["logits"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the older exporter, which leaves the pool as it is, says that it is old
+        torch.onnx.export(
+            Pooled().eval(), (torch.zeros(1, 3, frames, size, size),), str(path), dynamo=False, opset_version=13, **names
+        )
+    graph = contract.load(path)
     preprocess = published_preprocess(made.entry, (size, size), made.preprocess)
     contract.save(
         contract.attach(graph, contract.Metadata(kind="clip", frames=frames, labels=made.labels, preprocess=preprocess)), path

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -66,7 +66,7 @@ class Mapping(Strict):
     delay: int = Field(default=0, ge=0)
 
 
-_NESTED = {"frames": Frames, "logits": Logits, "states": State, "preprocess": Preprocess}
+_NESTED: dict[str, type[Strict]] = {"frames": Frames, "logits": Logits, "states": State, "preprocess": Preprocess}
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -115,7 +115,8 @@ def adopt(model: onnx.ModelProto, mapping: Mapping, folder: Path) -> onnx.ModelP
     del graph.output[:]
     graph.input.extend(values)
     graph.output.extend(results)
-    kind, count = ("step", shape[0]) if mapping.states else ("clip", shape[2])
+    kind: Literal["clip", "step"] = "step" if mapping.states else "clip"
+    count = shape[0] if mapping.states else shape[2]
     classes = logits.type.tensor_type.shape.dim[1].dim_value
     metadata = Metadata(
         kind=kind, labels=_labels(mapping.labels, folder, classes), preprocess=mapping.preprocess, frames=count,
@@ -177,7 +178,7 @@ def _logits(graph: onnx.GraphProto, value: onnx.ValueInfoProto, logits: Logits) 
     name, classes = f"everyframe.{value.name}", int(np.prod(_static(value)))
     source = value.name
     if logits.probabilities:
-        graph.initializer.append(numpy_helper.from_array(np.float32(1e-12), f"{name}.least"))
+        graph.initializer.append(numpy_helper.from_array(np.array(1e-12, np.float32), f"{name}.least"))
         graph.node.append(helper.make_node("Max", [source, f"{name}.least"], [f"{name}.above"], f"{name}.max"))
         graph.node.append(helper.make_node("Log", [f"{name}.above"], [f"{name}.log"], f"{name}.log"))
         source = f"{name}.log"
@@ -187,7 +188,7 @@ def _logits(graph: onnx.GraphProto, value: onnx.ValueInfoProto, logits: Logits) 
 
 
 def _spec(value: onnx.ValueInfoProto, state: State) -> StateSpec:
-    kinds = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
+    kinds: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
     kind = value.type.tensor_type.elem_type
     if kind not in kinds:
         raise ModelError(
@@ -234,10 +235,11 @@ def _in_front(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
 
 def _labels(given: str | tuple[str, ...] | None, folder: Path, classes: int) -> tuple[str, ...] | None:
     if isinstance(given, str):
+        path = folder / given
         try:
-            given = tuple((folder / given).read_text(encoding="utf-8").rstrip().splitlines())
+            given = tuple(path.read_text(encoding="utf-8").rstrip().splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError("The labels cannot be read.", where=folder / given, got=str(error)) from None
+            raise ModelError("The labels cannot be read.", where=path, got=str(error)) from None
     if given is not None and len(given) != classes:
         raise ModelError("The label list does not fit the network.", expected=f"{classes} labels", got=len(given))
     return given
