@@ -170,7 +170,8 @@ def calibrate(
         raise UsageError("Calibration cannot be like that.", expected="every from 1, percentile above 50, up to 100",
                          got=f"every {every}, percentile {percentile}")  # fmt: skip
     values = {name: Values(counted=method != "minmax") for name in parts.measured}
-    walk, measured, runs, video, step = Walk(model, parts.measured), 0, 0, 0, 0
+    walk, measured, settled, runs, video, step = Walk(model, parts.measured), 0, 0, 0, 0, 0
+    delay = model.metadata.feature_delay if model.metadata.kind == "step" else 0
     for number, frames in model.inputs(sources):
         if number != video:
             walk.reset()
@@ -179,6 +180,7 @@ def calibrate(
         found = walk.step(frames)
         if step % every == 0:
             measured += 1
+            settled += (step + 1) * model.frames_a_step > delay
             for name, seen in values.items():
                 seen.add(found[name])
         runs, step = runs + 1, step + 1
@@ -186,7 +188,7 @@ def calibrate(
     for name, seen in values.items():
         groups.setdefault(parts.share.get(name, name), Values(counted=method != "minmax")).join(seen)
     ranges = {name: _with_zero(METHODS[method](seen, percentile)) for name, seen in groups.items() if not seen.empty}
-    warnings = tuple(_warnings(model, values, measured))
+    warnings = tuple(_warnings(model, values, measured, settled))
     return Calibration(values, ranges, method, len(sources), measured, runs * model.frames_a_step, warnings)
 
 
@@ -194,10 +196,15 @@ def _with_zero(limits: tuple[float, float]) -> tuple[float, float]:
     return min(0.0, limits[0]), max(0.0, limits[1])
 
 
-def _warnings(model: Model, values: Mapping[str, Values], steps: int) -> list[str]:
+def _warnings(model: Model, values: Mapping[str, Values], steps: int, settled: int) -> list[str]:
     made = []
     if steps < FEW:
         made.append(f"only {steps} {model.runs} of calibration; from {FEW} on the ranges stop being left to chance")
+    elif settled < max(FEW, steps // 2):
+        made.append(
+            f"only {settled} of {steps} measured steps lie beyond the network's delay of {model.metadata.feature_delay} frames: "
+            "longer videos show what its states hold later"
+        )
     seen = values.get(model.interface.frames)
     if seen is not None and not seen.empty:
         preprocess = model.metadata.preprocess

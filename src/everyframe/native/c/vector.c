@@ -100,8 +100,23 @@ static inline vf v_exp(vf x) {
     vi number = kept == kept;
     return (vf)((number & (vi)made) | (~number & (vi)kept));
 }
+
+/* as Cephes' tanhf: a polynomial near zero, where 1 - 2 / (exp(2x) + 1) would lose digits */
+static inline vf v_tanh(vf x) {
+    vf s = x * x;
+    vf p = splat(-5.70498872745e-3f);
+    p = p * s + splat(2.06390887954e-2f);
+    p = p * s + splat(-5.37397155531e-2f);
+    p = p * s + splat(1.33314422036e-1f);
+    p = p * s + splat(-3.33332819422e-1f);
+    p = p * s * x + x;
+    vf far = splat(1.0f) - splat(2.0f) / (v_exp(x + x) + splat(1.0f));
+    vi near = s < splat(0.625f * 0.625f);
+    return (vf)((near & (vi)p) | (~near & (vi)far));
+}
 #else
 static inline vf v_exp(vf x) { return expf(x); }
+static inline vf v_tanh(vf x) { return tanhf(x); }
 #endif
 
 static inline vf v_sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + v_exp(-x)); }
@@ -109,4 +124,3 @@ static inline vf v_silu(vf x) { return x / (splat(1.0f) + v_exp(-x)); }
 static inline vf v_relu6(vf x) { return vmin(splat(6.0f), vmax(splat(0.0f), x)); }
 static inline vf v_hardsigmoid(vf x, vf a, vf b) { return vmin(splat(1.0f), vmax(splat(0.0f), a * x + b)); }
 static inline vf v_hardswish(vf x) { return x * v_hardsigmoid(x, splat(1.0f / 6), splat(0.5f)); }
-LANES(v_tanh, tanhf(x))
