@@ -17,6 +17,7 @@ import pytest
 import everyframe
 import handmade
 from clips import clip_net
+from everyframe.cli import main
 from everyframe.errors import OutputError, UsageError
 from everyframe.hardware.bundle import KITS, bundle
 from everyframe.hardware.bundle.kits import Kit
@@ -215,6 +216,28 @@ def test_all_or_nothing(tmp_path: Path, video: Path, clip: Path) -> None:
     with pytest.raises(UsageError, match="There is no bundle") as refused:
         bundle(clip, folder, "tensorrt", video)
     assert "check --fix" in str(refused.value)
+
+
+@pytest.mark.slow
+def test_export_for_a_device(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from everyframe.models.families import resnet_18
+
+    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 16, 16, 16))
+    common = ["export", "r3d_18", "--frames", "4", "--size", "32", "--num-classes", "3", "--target", "rdk-s100"]
+    with pytest.raises(SystemExit) as ended:
+        main.run([*common, "-o", str(tmp_path / "b")])
+    assert ended.value.code == 2
+    assert "give both" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main.run([*common, "-o", str(tmp_path / "b"), "--calibrate", str(video), "--json"])
+    assert ended.value.code in (0, None)
+    made = json.loads(capsys.readouterr().out)
+    assert (made["target"], made["rewrites"], made["findings"]) == ("rdk-s100", [], [])
+    assert settings(tmp_path / "b")["input_shape"] == ["1x3x4x32x32"]
+    assert np.load(tmp_path / "b" / "video0.npy").shape == (1, 3, 4, 32, 32)
 
 
 @pytest.mark.parametrize("target", KITS)

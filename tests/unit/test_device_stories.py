@@ -19,7 +19,7 @@ DEVICES = Path(__file__).resolve().parents[2] / "examples" / "devices"
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    return handmade.write_video(tmp_path / "v.mp4", 90, draw=lambda i: handmade.picture(60 + i))
+    return handmade.write_video(tmp_path / "v.mp4", 40, draw=lambda i: handmade.picture(60 + i))
 
 
 def script(name: str) -> ModuleType:
