@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ def command(
     model: Annotated[Path, typer.Argument(help="An ONNX file: a clip network, or a step network with states.", metavar="MODEL")],
     mapping: Annotated[Path, typer.Option(help="TOML: which tensors are frames, states and logits.", metavar="FILE.toml")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model to write.", metavar="OUT.onnx")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a network of others with the metadata that every verb needs: states, preprocessing, labels.
 
@@ -19,12 +21,16 @@ def command(
     """
     from everyframe.program import contract
     from everyframe.program.foreign import adopt, read_mapping
+    from everyframe.runtime.checks import metadata_or_raise
 
     contract.check_writable(output)
     made = adopt(contract.load(model), read_mapping(mapping), mapping.parent)
     contract.save(made, output)
     metadata = contract.metadata_of(made)
-    if metadata is not None:
-        states = f"{len(metadata.states)} states" if metadata.states else "no states"
-        print(f"{model} -> {output}: a {metadata.kind} model, {states}, {len(metadata.labels or ())} labels")
+    metadata = metadata_or_raise(made, output)
+    kind, states, labels = metadata.kind, len(metadata.states), len(metadata.labels or ())
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "kind": kind, "states": states, "labels": labels}))
+        return
+    print(f"{model} -> {output}: a {kind} model, {states or 'no'} states, {labels} labels")
     print(f"next: everyframe info {output}")
