@@ -26,7 +26,6 @@ def command(
     contract.check_writable(output)
     made = adopt(contract.load(model), read_mapping(mapping), mapping.parent)
     contract.save(made, output)
-    metadata = contract.metadata_of(made)
     metadata = metadata_or_raise(made, output)
     kind, states, labels = metadata.kind, len(metadata.states), len(metadata.labels or ())
     if as_json:
