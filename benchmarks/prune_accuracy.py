@@ -196,7 +196,8 @@ def found(row: dict[str, Any]) -> bool:
 
 
 def add(row: dict[str, Any]) -> None:
-    head = {"environment": folder.environment(), "clips": {name: network.clips for name, network in NETWORKS.items()}}
+    environment = {key: value for key, value in folder.environment().items() if key != "command"}
+    head = {"environment": environment, "clips": {name: network.clips for name, network in NETWORKS.items()}}
     write_bytes((json.dumps({**head, "runs": [*read(), row]}, indent=1) + "\n").encode(), RESULTS)
     print(json.dumps(row), flush=True)
 
