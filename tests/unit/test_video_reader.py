@@ -351,7 +351,7 @@ class TestDecodeProcess:
             del frames
             gc.collect()
         assert not alive(pid)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 30  # it did not wait for a process that hangs
 
     def test_it_ends_when_its_parent_is_killed(self, tmp_path: Path) -> None:
         path = handmade.write_video(tmp_path / "v.mp4", 2000)
