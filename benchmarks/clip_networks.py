@@ -47,9 +47,7 @@ PROFILES: dict[str, dict[str, dict[str, float]]] = {
 def rates(model: onnx.ModelProto, profile: dict[str, float]) -> dict[str, float]:
     """Weight name -> how many times fewer of its weights stay."""
     names = [tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 5]
-    return {
-        name: 1 / (1 - share) for pattern, share in profile.items() for name in names if re.search(rf"(?:{pattern})", name)
-    }
+    return {name: 1 / (1 - share) for pattern, share in profile.items() for name in names if re.search(rf"(?:{pattern})", name)}
 
 
 def native(model: onnx.ModelProto, threads: int) -> tuple[LibraryStream, int]:

@@ -93,9 +93,7 @@ def limits(threads: int) -> Limits:
     memory = np.ones(_FLOATS + 8, np.float32)
     start = memory.ctypes.data + -memory.ctypes.data % 32
     code.gbytes.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    return Limits(
-        max(code.gflops(threads) for _ in range(_TRIALS)), max(code.gbytes(threads, start) for _ in range(_TRIALS))
-    )
+    return Limits(max(code.gflops(threads) for _ in range(_TRIALS)), max(code.gbytes(threads, start) for _ in range(_TRIALS)))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
     python benchmarks/prune_accuracy.py --data DATA/hand_gestures --work WORK --networks c3d --seeds 0 --methods reweighted
     python benchmarks/prune_accuracy.py --table
 
-Networks are C3D and R(2+1)D-18 at 3/16 and 1/4 of their width on small gray pictures, pruned at the per-layer rates of
-RT3D's profiles. Every pruning of a network and seed begins with the same dense weights and is retrained for as many epochs; the
-one that cuts at once has no training before its cut, so it sees half as many steps. Accuracy is that of the last epoch, not of
-the best one on the validation clips. Every finished run is added to the results file, and what is there is not run again.
+C3D and R(2+1)D-18 at 3/16 and 1/4 of their width are pruned at the per-layer rates of RT3D's profiles, MotionNet to a third of
+its multiply-adds; all see small gray pictures. Every pruning of a network and seed begins with the same dense weights and is
+retrained for as many epochs; the one that cuts at once has no training before its cut, so it sees half as many steps (with
+--retrain as many). Accuracy is that of the last epoch, not of the best one on the validation clips. Every finished run is added
+to the results file, and what is there is not run again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,31 @@ from everyframe.train.prune.schema import PruneRecipe
 from everyframe.train.schema import ClipRecipe
 
 RESULTS = Path(__file__).parent / "results" / "prune_accuracy.json"
-#: name -> network of the zoo, width, profile
-NETWORKS = {"c3d": ("c3d", 0.1875, "c3d-3.57x"), "r2plus1d": ("r2plus1d_18", 0.25, "r2plus1d-3.20x")}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Of the zoo, changed by options; much: what is pruned, as a setting of [prune]; the clips that it sees."""
+
+    zoo: str
+    much: str
+    frames: int
+    size: tuple[int, int]
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> str:
+        return f"{self.frames} x {self.size[0]} x {self.size[1]}, gray"
+
+
+NETWORKS = {
+    "c3d": Network("c3d", "prune.preset=c3d-3.57x", 16, (24, 32), {"width": 0.1875}),
+    "r2plus1d": Network("r2plus1d_18", "prune.preset=r2plus1d-3.20x", 8, (32, 40), {"width": 0.25}),
+    "motionnet": Network("motionnet_1.0x", "prune.rate=3", 12, (32, 40)),
+}
 METHODS = ("magnitude", "admm", "reweighted")
 SCHEMES = ("vanilla", "kgs", "balanced")
-SIZE, FRAMES = (24, 32), 16
-DENSE_EPOCHS, EPOCHS = 30, 4
+DENSE_EPOCHS, EPOCHS = 24, 8
 TEXT = """
 name = "{name}"
 [model]
@@ -54,15 +74,15 @@ fps = 10
 [data]
 workers = 0
 cache = true
-short_side = 27
+short_side = {short}
 [sampling]
 short = "hold"
 [augment]
 crop = "random"
 scales = [1.0, 0.95, 0.9]
 [optimiser]
-kind = "{kind}"
-learning_rate = {rate}
+kind = "adamw"
+learning_rate = 1e-3
 weight_decay = 5e-4
 clip = 2.0
 [schedule]
@@ -80,9 +100,7 @@ PRUNE = """
 group = {group}
 [regularise]
 epochs = {epochs}
-learning_rate = 0.02
 refreshes = {epochs}
-share = {share}
 [distillation]
 weight = 0.5
 """
@@ -97,13 +115,13 @@ def main() -> None:
     parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--group", nargs=2, type=int, default=(8, 4))
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of regularising, and again of retraining")
-    parser.add_argument("--share", type=float, default=1.0, help="of the loss that the penalty of `reweighted` begins with")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of regularising, and of retraining")
+    parser.add_argument("--retrain", type=int, help="epochs of retraining, where they are others")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     args = parser.parse_args()
-    for name, (zoo, width, _) in NETWORKS.items():
-        entry = describe(zoo)
-        register(replace(entry, name=f"narrow_{name}", options={**entry.options, "width": width}, min_size=16))
+    for name, network in NETWORKS.items():
+        entry = describe(network.zoo)
+        register(replace(entry, name=f"narrow_{name}", options={**entry.options, **network.options}, min_size=16))
     if not args.table:
         if args.data is None:
             parser.error("--data names the clips")
@@ -111,24 +129,27 @@ def main() -> None:
             dense = trained(name, seed, args.data, args.work)
             for method, scheme in itertools.product(args.methods, args.schemes):
                 row = {"network": name, "method": method, "scheme": scheme, "seed": seed, "epochs": args.epochs,
-                       "group": list(args.group), "share": args.share}  # fmt: skip
+                       "retrain": args.retrain or args.epochs, "group": list(args.group)}  # fmt: skip
                 if not found(row):
                     add(row | pruned(row, dense, args.data, args.work))
     print(table(read()))
 
 
-def text(name: str, seed: int, epochs: int, kind: str, rate: float, warmup: int) -> str:
+def text(name: str, seed: int, epochs: int, warmup: int) -> str:
+    network = NETWORKS[name]
+    height, width = network.size
     return TEXT.format(
-        name=name, frames=FRAMES, height=SIZE[0], width=SIZE[1], seed=seed, epochs=epochs, kind=kind, rate=rate, warmup=warmup
-    )
+        name=name, frames=network.frames, height=height, width=width, short=round(height * 1.125), seed=seed, epochs=epochs,
+        warmup=warmup,
+    )  # fmt: skip
 
 
 def trained(name: str, seed: int, data: Path, work: Path) -> Path:
     """The run folder of the dense network; its accuracy is a row too."""
     path = work / f"{name}-dense-{seed}"
-    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": [], "share": 0}
+    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "retrain": 0, "group": []}
     if not (path / "step.onnx").is_file():
-        made = recipes.parse(text(name, seed, DENSE_EPOCHS, "adamw", 1e-3, 1))
+        made = recipes.parse(text(name, seed, DENSE_EPOCHS, 1))
         assert isinstance(made, ClipRecipe)
         begun = (path / "recipe.toml").is_file()
         done = training.resume(path) if begun else training.start(made, path, data=data)
@@ -136,19 +157,17 @@ def trained(name: str, seed: int, data: Path, work: Path) -> Path:
             raise KeyboardInterrupt
     if not found(row):
         last = folder.read(path).epochs[-1]
-        add(row | {"top1": last["top1"], "top5": last["top5"], "seconds": last["seconds"], "rate": 1.0})
+        add(row | {"top1": last["top1"], "loss": last["validation_loss"], "seconds": last["seconds"], "rate": 1.0})
     return path
 
 
 def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
-    name, epochs = row["network"], row["epochs"]
-    path = work / "-".join(str(row[key]) for key in KEYS[:-2]) + f"-{row['share']:g}"
+    name = row["network"]
+    path = work / "-".join(str(row[key]) for key in KEYS)
     whole = (
-        'task = "prune"\n'
-        + text(name, row["seed"], epochs, "sgd", 0.01, 0)
-        + PRUNE.format(group=row["group"], epochs=epochs, share=row["share"])
+        'task = "prune"\n' + text(name, row["seed"], row["retrain"], 0) + PRUNE.format(group=row["group"], epochs=row["epochs"])
     )
-    changes = [f"prune.dense={dense}", f"prune.preset={NETWORKS[name][2]}"]
+    changes = [f"prune.dense={dense}", NETWORKS[name].much]
     made = recipes.parse(whole, changes=[*changes, f"prune.method={row['method']}", f"prune.scheme={row['scheme']}"])
     assert isinstance(made, PruneRecipe)
     began = time.process_time()
@@ -159,12 +178,13 @@ def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str
     last = stages["retrain"][-1]
     took = stages["regularise"][-1]["pruning_would_take"] if "regularise" in stages else None
     return {
-        "top1": last["top1"], "top5": last["top5"], "pruned_top1": done.figures["accuracy"]["pruned"]["top1"],
-        "pruning_took": took, "rate": done.figures["rate"], "cpu_seconds": round(time.process_time() - began, 1),
+        "top1": last["top1"], "loss": last["validation_loss"], "pruned_top1": done.figures["accuracy"]["pruned"]["top1"],
+        "pruned_loss": done.figures["accuracy"]["pruned"]["loss"], "pruning_took": took, "rate": done.figures["rate"],
+        "cpu_seconds": round(time.process_time() - began, 1),
     }  # fmt: skip
 
 
-KEYS = ("network", "method", "scheme", "seed", "epochs", "group", "share")
+KEYS = ("network", "method", "scheme", "seed", "epochs", "retrain", "group")
 
 
 def read() -> list[dict[str, Any]]:
@@ -176,7 +196,8 @@ def found(row: dict[str, Any]) -> bool:
 
 
 def add(row: dict[str, Any]) -> None:
-    head = {"environment": folder.environment(), "clips": f"{FRAMES} x {SIZE[0]} x {SIZE[1]}, gray"}
+    environment = {key: value for key, value in folder.environment().items() if key != "command"}
+    head = {"environment": environment, "clips": {name: network.clips for name, network in NETWORKS.items()}}
     write_bytes((json.dumps({**head, "runs": [*read(), row]}, indent=1) + "\n").encode(), RESULTS)
     print(json.dumps(row), flush=True)
 
@@ -188,7 +209,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         pattern = f"{row['scheme']} {'x'.join(map(str, row['group']))}".strip() or "–"
-        groups.setdefault((row["network"], row["method"], pattern, row["epochs"], row["share"]), []).append(row)
+        groups.setdefault((row["network"], row["method"], pattern, row["epochs"], row["retrain"]), []).append(row)
     for (network, method, pattern, *_), same in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
         cells = [_mean([row.get(key) for row in same]) for key in ("top1", "pruned_top1", "pruning_took")]
         rate = statistics.mean(row["rate"] for row in same)

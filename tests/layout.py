@@ -41,7 +41,8 @@ HOUSES = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     House(
-        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"), ("numpy", "onnx", "onnxruntime", "pydantic"),
+        "hardware", ("errors", "canvas", "program", "native", "video", "runtime"),
+        ("numpy", "onnx", "onnxruntime", "openvino", "pydantic"),
         "models made fit for devices: what they take, rewrites proven to change nothing else, integers, stages, bundles",
     ),
     House(

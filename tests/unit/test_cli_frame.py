@@ -34,6 +34,7 @@ NOT_THERE = {
     "bundle": ("missing.onnx", "--target", "rdk-s100", "--calibrate", "missing.mp4", "-o", "s100"),
     "models": ("missing",),
     "export": ("missing",),
+    "import": ("missing.onnx", "--mapping", "missing.toml", "-o", "out.onnx"),
     "train": ("missing.toml",),
     "prune": ("missing.toml",),
 }

@@ -152,6 +152,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(clips: Path, tmp_path: Pa
     killed.communicate()
     state = checkpoint.load_checkpoint(tmp_path / "killed")
     assert state is not None and state["at"]["epoch"] < 6
+    del state["hook"]  # as before there were hooks
+    checkpoint.save_checkpoint(tmp_path / "killed", state)
     done = run.resume(tmp_path / "killed")
     assert done is not None and done.ended
     assert equal(weights(tmp_path / "through"), weights(tmp_path / "killed"))

@@ -93,7 +93,8 @@ def test_what_a_pruning_leaves(pruned: tuple[Path, dict[str, Any]], dense: Path)
         assert len(folder.read(path / stage).epochs) == 4
     rows = folder.read(path).epochs
     assert [row["epoch"] for row in rows] == list(range(1, 9)) and {row["stage"] for row in rows} == {"regularise", "retrain"}
-    assert all(row["penalty_of_loss"] > 0 and 0 <= row["pruning_would_take"] < 1 for row in rows if row["stage"] == "regularise")
+    took = [row["pruning_would_take"] for row in rows if row["stage"] == "regularise"]
+    assert took[-1] < 0.05 < took[0] < 1
     report = (path / "report.html").read_text()
     assert all(row["layer"] in report for row in figures["layers"]) and "after the hard prune" in report
     assert (path / f"pattern_{figures['layers'][0]['layer']}.png").read_bytes().startswith(b"\x89PNG")
@@ -138,7 +139,7 @@ def test_it_runs_and_compiles_to_less(pruned: tuple[Path, dict[str, Any]], dense
         ("prune.method=admm", "prune.scheme=balanced"),
         ("prune.method=magnitude", "prune.scheme=vanilla"),
         ("prune.scheme=filter", "distillation.weight=0"),
-        ("prune.threshold=0.5", "regularise.share=20"),
+        ("prune.threshold=0.5", "regularise.reach=0.8"),
     ],
     ids=lambda changes: changes[0],
 )

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import moving
+from everyframe.cli import main
 from everyframe.errors import EveryframeError, UsageError
 from everyframe.train import recipe as recipes
 from everyframe.train import run as train
@@ -283,15 +284,19 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, path
 
 
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times that follow from the multiply-adds."""
+    monkeypatch.setattr(latency, "whole", lambda net, shape, engine: 1 + cost.left(cost.layers(net, shape), {}) / 1e6)
+    monkeypatch.setattr(
+        latency.Table, "measure", lambda table, costs, patterns: table.ms.update(linear_table(costs, *patterns).table.ms)
+    )
+
+
 class TestRun:
-    def test_a_recipe_in_and_a_recipe_out(
-        self, dense: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.usefixtures("linear")
+    def test_a_recipe_in_and_a_recipe_out(self, dense: tuple[Path, Path], tmp_path: Path) -> None:
         data, path = dense
-        monkeypatch.setattr(latency, "whole", lambda net, shape, engine: 1 + cost.left(cost.layers(net, shape), {}) / 1e6)
-        monkeypatch.setattr(
-            latency.Table, "measure", lambda table, costs, patterns: table.ms.update(linear_table(costs, *patterns).table.ms)
-        )
         given, where = pruning.settings(str(path), ["prune.group=[4, 2]", "prune.rate=2"])
         found = search.run(
             given, tmp_path / "found.toml", where=where, data=data, speedup=1.2, schemes=["kgs", "vanilla"], evaluations=6
@@ -302,6 +307,29 @@ class TestRun:
         assert {**written.model_dump(), "prune": None, "data": None} == {**given.model_dump(), "prune": None, "data": None}
         assert Path(written.data.root) == data.resolve()
         assert "6 choices" in (tmp_path / "found.toml").read_text()
+
+    @pytest.mark.usefixtures("linear")
+    def test_the_command_prunes_by_what_it_found(
+        self, dense: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data, path = dense
+        words = ["prune", str(path), "--data", str(data), "-o", str(tmp_path / "run"), "--speedup", "1.2", "--json"]
+        words += ["--set", "prune.group=[4,2]", "--set", "training.epochs=1"]
+
+        def said(*more: str, code: int = 0) -> str:
+            with pytest.raises(SystemExit) as ended:
+                main.run([*words, *more])
+            assert ended.value.code == code
+            out, err = capsys.readouterr()
+            return err if code else out
+
+        found = json.loads(said("--search-only"))
+        assert found["recipe"] == str(tmp_path / "run" / "search.toml") and found["ms"] <= found["target_ms"]
+        assert not (tmp_path / "run" / "recipe.toml").exists()
+        assert json.loads(said())["done"] == ["regularise", "retrain"]
+        searched, pruned = (pruning.settings(str(tmp_path / "run" / f"{name}.toml"))[0] for name in ("search", "recipe"))
+        assert searched.prune.rates == pruned.prune.rates == found["rates"]
+        assert "lies in this folder already" in said(code=2) and "or the rate" in said("--rate", "2", code=2)
 
     def test_bad_input_before_any_work(self, dense: tuple[Path, Path], tmp_path: Path) -> None:
         data, path = dense

@@ -37,6 +37,13 @@ def command(
     show(made, as_json)
 
 
+def check(folder: Path, target: str) -> None:
+    """Raises UsageError or OutputError before the long work."""
+    from everyframe.hardware.bundle.make import check as check_first
+
+    check_first(folder, target)
+
+
 def show(made: Bundle, as_json: bool) -> None:
     import json
 
@@ -53,7 +60,7 @@ def show(made: Bundle, as_json: bool) -> None:
     if made.samples:
         print(f"  {made.samples} samples for calibration")
     if made.similarity is not None:
-        print(f"  its program says what the float network says: cosine {made.similarity:.6f}")
+        print(f"  its program beside the float network, on video0.npy: cosine {made.similarity:.6f}")
     for note in made.notes:
         print(f"  note: {note}")
     if made.command:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from everyframe.models import Exported
 
 
 def command(
     name: Annotated[str, typer.Argument(help="A network of the zoo; `everyframe models` lists them.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write. [default: NAME.onnx]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="What to write. [default: NAME.onnx, or the folder NAME_TARGET]")
+    ] = None,
     frames: Annotated[int | None, typer.Option(help="Frames a clip, T. [default: that of the published network]")] = None,
     size: Annotated[str | None, typer.Option(help="Frame size: S, or HxW. [default: that of the published network]")] = None,
     num_classes: Annotated[int | None, typer.Option(help="Classes. [default: the checkpoint's, else one a label]")] = None,
@@ -26,18 +33,24 @@ def command(
     ] = None,
     options: Annotated[list[str] | None, typer.Option("--option", help="KEY=VALUE, as `everyframe models NAME` offers.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the clips the file is checked with.")] = 0,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Write a folder for this device, as `everyframe bundle` does.")
+    ] = None,
+    calibrate: Annotated[str | None, typer.Option(help="With --target: videos like those it will see.", metavar="VIDEOS")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a network as a clip model (ONNX), checked against torch. Needs `pip install 'everyframe[train]'`.
 
     Example: everyframe export x3d_s -o clip.onnx --weights x3d_s.safetensors --labels kinetics400.txt
     """
+    from everyframe.errors import UsageError
     from everyframe.models import export
 
-    path = output or Path(f"{name}.onnx")
-    result = export(
+    if (target is None) != (calibrate is None):
+        raise UsageError("A folder for a device needs a target and videos.", where="--target, --calibrate", hint="give both")
+    write = functools.partial(
+        export,
         name,
-        path,
         frames=frames,
         size=_size(size),
         labels=labels,
@@ -46,6 +59,21 @@ def command(
         options=_options(options or []),
         seed=seed,
     )
+    if target is not None and calibrate is not None:
+        from everyframe.cli import bundle
+
+        folder = output or Path(f"{name}_{target}")
+        bundle.check(folder, target)
+        with tempfile.TemporaryDirectory() as beside:
+            path = Path(beside) / f"{name}.onnx"
+            write(path)
+            bundle.command(path, target, folder, calibrate, as_json=as_json)
+        return
+    path = output or Path(f"{name}.onnx")
+    _show(write(path), name, path, as_json)
+
+
+def _show(result: Exported, name: str, path: Path, as_json: bool) -> None:
     if as_json:
         provenance = result.metadata.provenance
         record = {

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "bundle": "bundle",
     "models": "models",
     "export": "export",
+    "import": "adopt",
     "teach": "teach",
     "train": "train",
     "prune": "prune",

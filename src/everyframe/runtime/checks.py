@@ -41,7 +41,7 @@ def metadata_or_raise(model: onnx.ModelProto, where: object) -> Metadata:
             "The model has no everyframe metadata, so its labels, preprocessing and timing are unknown.",
             where=where,
             expected="a file written by `everyframe export` or `everyframe stream`",
-            hint="run `everyframe stream CLIP.onnx` on it, or set it in Python with everyframe.program.contract.attach",
+            hint="run `everyframe stream CLIP.onnx` on it, or `everyframe import` with a file that says what its tensors are",
         )
     if metadata.kind == "stage":
         raise ModelError(

@@ -28,21 +28,24 @@ def run(job: Job, model: onnx.ModelProto, compiled: str, command: str) -> list[s
         return _openvino(job.fresh, model, compiled)
     if not command:
         return []
-    tool = shlex.split(command)[0]
+    tool, *arguments = shlex.split(command)
     found = shutil.which(tool)
-    bare = job.fresh / f"{job.name}.onnx"  # converters stumble over metadata that they do not know, and name files after it
-    _bare(model, bare)
+    _bare(model, job.fresh / f"{job.name}.onnx")
     if found is None:
         return [f"{tool} is not installed here: run the command in the folder"]
-    try:
-        done = subprocess.run(
-            [found, *shlex.split(command)[1:]], cwd=job.fresh, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return [f"{tool} did not end within {LIMIT_S} s"]
-    if not (job.fresh / compiled).exists():
-        lines = (done.stderr + done.stdout).strip().splitlines() or ["it said nothing"]
-        return [f"{tool} could not convert the model: {lines[-1].strip()}"]
+    with tempfile.TemporaryDirectory() as beside:
+        _bare(model, Path(beside) / f"{job.name}.onnx")
+        try:
+            done = subprocess.run(
+                [found, *arguments], cwd=beside, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return [f"{tool} did not end within {LIMIT_S} s"]
+        if not (Path(beside) / compiled).exists():
+            lines = (done.stderr + done.stdout).strip().splitlines() or ["it said nothing"]
+            return [f"{tool} could not convert the model: {lines[-1].strip()}"]
+        for file in Path(beside).glob(job.kit.keeps.format(name=job.name)):
+            shutil.move(file, job.fresh / file.name)
     return []
 
 
@@ -58,6 +61,7 @@ def _openvino(fresh: Path, model: onnx.ModelProto, compiled: str) -> list[str]:
 
 
 def _bare(model: onnx.ModelProto, path: Path) -> None:
+    """Without metadata: converters name files after the model, and some stumble over keys that they do not know."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.metadata_props[:]
@@ -69,8 +73,9 @@ def compare(folder: Path, logits: np.ndarray) -> tuple[float | None, str | None]
     with tempfile.TemporaryDirectory() as beside:
         kept = Path(beside) / "logits.npy"
         done = subprocess.run(
-            [sys.executable, "main.py", "--save", str(kept)], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
+            [sys.executable, "main.py", "--save", str(kept)], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S,
+            check=False,
+        )  # fmt: skip
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         if not kept.exists():
             lines = done.stderr.strip().splitlines() or ["it said nothing"]

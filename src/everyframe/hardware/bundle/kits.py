@@ -14,7 +14,8 @@ _RDK = "The compiler and the board were not at hand: the files keep to what the 
 class Kit:
     """compiled: the file that the device runs, {name} being the model's. device: the runtime in templates/device_*.py.
     command: what makes `compiled` (words that a shell takes). calibration: format of the samples, if there are any.
-    needs: packages of the program. settings: fill templates/hb.yaml. stages: it is split, see `stages`.
+    keeps: what of the converter's files is needed. needs: packages of the program. settings: fill templates/hb.yaml.
+    stages: it is split, see `stages`.
     """
 
     title: str
@@ -23,6 +24,7 @@ class Kit:
     device: str = ""
     command: str = ""
     calibration: Literal["npy", "raw"] | None = None
+    keeps: str = ""
     needs: str = ""
     caution: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -43,10 +45,13 @@ KITS: Mapping[str, Kit] = MappingProxyType({
     "openvino": Kit("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),
     "onnxruntime": Kit("ONNX Runtime", "runtime", "model.onnx", "onnxruntime", needs="onnxruntime"),
     "ncnn": Kit(
-        "ncnn", "runtime", "{name}.ncnn.param", "ncnn", "pnnx {name}.onnx inputshape={shapes}", needs="ncnn pnnx",
+        "ncnn", "runtime", "{name}.ncnn.param", "ncnn", "pnnx {name}.onnx inputshape={shapes}", keeps="{name}.ncnn.*",
+        needs="ncnn pnnx",
     ),
     "litert": Kit(
-        "LiteRT", "runtime", "{name}_float32.tflite", "litert", "onnx2tf -i {name}.onnx -o . -kat {names}", needs="ai-edge-litert onnx2tf",
-        caution="onnx2tf brings TensorFlow and older versions of numpy, onnx and onnxruntime: it needs an environment of its own.",
+        "LiteRT", "runtime", "{name}_float32.tflite", "litert", "onnx2tf -i {name}.onnx -o . -kat {names}",
+        keeps="{name}_*.tflite",
+        needs="ai-edge-litert onnx2tf",
+        caution="onnx2tf brings TensorFlow and older versions of numpy, onnx and onnxruntime: give it an environment of its own.",
     ),
 })  # fmt: skip

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
@@ -28,6 +28,8 @@ from everyframe.runtime.prediction import best, softmax
 TEMPLATES = Path(__file__).with_name("templates")
 MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
 SAMPLES = 100
+ALIKE = 0.99  # cosine below which a converted model is said to be another
+_SHORT = {"float32": "f32", "int64": "i64", "uint8": "u8"}
 
 Say = Callable[[str], None]
 
@@ -64,13 +66,7 @@ def bundle(
     Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
     """
     folder = Path(folder)
-    if target not in KITS:
-        known = target in targets()
-        raise UsageError(
-            "There is no bundle for this target.", where="target", expected=", ".join(KITS), got=target,
-            hint="`everyframe check --fix` makes a model that fits" if known else None,
-        )  # fmt: skip
-    check_folder(folder)
+    check(folder, target)
     sources = chosen(videos)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
@@ -88,8 +84,14 @@ def bundle(
     return Bundle(path=folder, files=files, **made)
 
 
-def check_folder(folder: Path) -> None:
-    """Raises OutputError for a folder that holds something else."""
+def check(folder: Path, target: str) -> None:
+    """Raises UsageError for a target without a kit, OutputError for a folder that holds something else."""
+    if target not in KITS:
+        known = target in targets()
+        raise UsageError(
+            "There is no bundle for this target.", where="target", expected=", ".join(KITS), got=target,
+            hint="`everyframe check --fix` makes a model that fits" if known else None,
+        )  # fmt: skip
     problem = None
     if folder.exists() and not folder.is_dir():
         problem = "it is a file"
@@ -141,7 +143,7 @@ def fill(job: Job, sources: Sequence) -> dict:
     found = samples.example(model, sources)
     np.save(fresh / "video0.npy", found.frames)
     kept = samples.keep(model, sources, fresh / "calibration", job.most, kit.calibration == "raw") if kit.calibration else 0
-    words = {"name": job.name, "shapes": _shapes(model.model, ","), "names": " ".join(samples.input_names(model.model))}
+    words = {"name": job.name, "shapes": _shapes(model.model), "names": " ".join(samples.input_names(model.model))}
     compiled, command = kit.compiled.format(**words), kit.command.format(**words)
     labels = model.metadata.labels or tuple(f"class {i}" for i in range(len(found.logits)))
     (fresh / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
@@ -153,6 +155,8 @@ def fill(job: Job, sources: Sequence) -> dict:
     job.say("converting")
     notes = [] if kit.settings else convert.run(job, model.model, compiled, command)
     similarity, note = convert.compare(fresh, found.logits) if (fresh / compiled).exists() else (None, None)
+    if similarity is not None and similarity < ALIKE:
+        note = f"the converted model does not say what the float network says (cosine {similarity:.3f}): do not use it"
     done = (fresh / compiled).exists()
     top = "\n".join(f"{top.score:8.4f}  {top.label}" for top in best(softmax(found.logits), labels, 5))
     job.write(
@@ -173,7 +177,7 @@ def fill(job: Job, sources: Sequence) -> dict:
 def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
     """What main.py reads."""
     metadata, graph = model.metadata, model.model.graph
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)}
+    shapes = _dims((*graph.input, *graph.output))
     preprocess = metadata.preprocess
     return {
         "file": compiled, "kind": metadata.kind, "frames_a_run": model.frames_a_step, "feature_delay": metadata.feature_delay,
@@ -191,25 +195,33 @@ def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
 def _settings(job: Job, model: onnx.ModelProto, command: str) -> dict[str, str]:
     """The words of templates/hb.yaml: several inputs are separated by semicolons."""
     names = samples.input_names(model)
-    types = {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).name for v in model.graph.input}
+    types, shapes = _types(model), _dims(model.graph.input)
     places = samples.folders(names)
 
     def each(word: str) -> str:
         return ";".join([word] * len(names))
 
     return {
-        "command": command, "name": job.name, "names": ";".join(names), "shapes": _shapes(model, ";", "x", ""),
+        "command": command, "name": job.name, "names": ";".join(names),
+        "shapes": ";".join("x".join(map(str, shapes[name])) for name in names),
         "featuremaps": each("featuremap"), "layouts": each("NCHW"), "norms": each("no_preprocess"),
         "folders": ";".join(f"./calibration/{places[name]}" for name in names), "types": ";".join(types[name] for name in names),
         **job.kit.settings,
     }  # fmt: skip
 
 
-def _shapes(model: onnx.ModelProto, between: str, times: str = ",", bracket: str = "[]") -> str:
-    """Of all inputs: [1,3,48,64],[1] or 1x3x48x64;1."""
-    names = samples.input_names(model)
-    shapes = {v.name: times.join(str(d.dim_value) for d in v.type.tensor_type.shape.dim) for v in model.graph.input}
-    return between.join(bracket[:1] + shapes[name] + bracket[1:] for name in names)
+def _shapes(model: onnx.ModelProto) -> str:
+    """Of all inputs, as pnnx takes them: [1,3,48,64]f32,[1]i64."""
+    shapes, types = _dims(model.graph.input), _types(model)
+    return ",".join(f"[{','.join(map(str, shapes[n]))}]{_SHORT[types[n]]}" for n in samples.input_names(model))
+
+
+def _dims(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[int]]:
+    return {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
+
+
+def _types(model: onnx.ModelProto) -> dict[str, str]:
+    return {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).name for v in model.graph.input}
 
 
 def _opset(model: onnx.ModelProto) -> int:

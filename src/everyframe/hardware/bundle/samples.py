@@ -88,13 +88,15 @@ def example(model: Model, sources: Sequence[Source]) -> Example:
     enough = 1 if clip else metadata.feature_delay // metadata.hop + 1
     runs = 1 if clip else max(enough, LONGEST // metadata.hop)
     for source in sources:
-        walk, taken, logits = Walk(model.model), [], None
+        walk, logits = Walk(model.model), None
+        taken: list[np.ndarray] = []
         for _, frames in _first(model, source, runs):
             logits = walk.run({model.interface.frames: frames})[1][model.interface.logits]
             taken.append(frames)
         if logits is not None and len(taken) >= enough:
             return Example(np.concatenate(taken), np.asarray(logits, np.float32).ravel())
-    raise SourceError("The videos are too short for a prediction.", expected=f"{enough * model.frames_a_step} frames in one of them")
+    least = enough * model.frames_a_step
+    raise SourceError("The videos are too short for a prediction.", expected=f"{least} frames in one of them")
 
 
 def _first(model: Model, source: Source, runs: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -18,6 +18,8 @@ from everyframe.hardware.split import cut, label
 from everyframe.hardware.split.dump import dump
 from everyframe.program.contract import load, save
 from everyframe.program.manifest import read
+from everyframe.program.step import convert
+from everyframe.runtime.checks import metadata_or_raise
 
 if TYPE_CHECKING:
     from everyframe.hardware.bundle.make import Job
@@ -30,17 +32,18 @@ def fill(job: Job, sources: Sequence) -> dict:
     """The stages lie in the folder itself, so `everyframe predict` takes it. Raises UsageError for a network without states."""
     profile = load_profile(job.target)
     free = profile.model_copy(update={"states": None})  # the split leaves states to the host: no need to move them before
-    job.say("trying rewrites")
     source = load(job.source)
+    metadata = metadata_or_raise(source, job.source)
+    if metadata.kind == "clip":
+        job.say("converting to a step network")
+        conversion = convert(source)
+        prove_step(conversion)
+        source = conversion.step
+    job.say("trying rewrites")
     made = plan(source, free)
-    before = source
-    proofs = []
-    if made.step is not None:
-        job.say("comparing the step network with the clip network over a stream")
-        proofs, before = prove_step(made.step), made.step.step
-    if made.model is not before:
+    if made.model is not source:
         job.say("comparing the model before and after")
-        proofs = [*proofs, *prove(before, made.model)]
+        prove(source, made.model)
     whole = job.fresh / "whole.onnx"
     save(made.model, whole)
     flow = cut.open_step(whole)
@@ -63,7 +66,7 @@ def fill(job: Job, sources: Sequence) -> dict:
         shutil.copy(TEMPLATES / script, job.fresh / script)
     record = {"stages": [Path(part.file).stem for part in manifest.stages], "tool": f"everyframe {__version__}"}
     (job.fresh / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    rewrites = tuple(applied.rewrite for applied in made.applied)
+    rewrites = (*(["step"] if metadata.kind == "clip" else []), *(applied.rewrite for applied in made.applied))
     command = "python quantize_stages.py && bash compile_stages.sh"
     job.write(
         "README.md", "README_vitis.md", name=job.name, title=job.kit.title, version=__version__, source=job.source.name,

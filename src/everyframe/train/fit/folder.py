@@ -54,16 +54,26 @@ def as_toml(recipe: ClipRecipe) -> str:
     return tomli_w.dumps(recipe.model_dump(exclude_unset=True, exclude_none=True, mode="json"))
 
 
-def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> None:
-    """Makes the folder. Raises UsageError where another training lies in it."""
+def check_new(path: Path) -> None:
+    """Raises UsageError where another training lies in the folder."""
     if (path / "recipe.toml").exists():
         raise UsageError(
             "A training lies in this folder already.", where=path, hint="--resume goes on with it; -o names another folder"
         )
+
+
+def make(path: Path) -> None:
+    """The folder itself. Raises OutputError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError("The run folder cannot be made.", where=path, got=error.strerror) from None
+
+
+def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> None:
+    """Makes the folder with what every run begins with. Raises UsageError where another training lies in it."""
+    check_new(path)
+    make(path)
     write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
     write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")
     write_bytes(as_toml(recipe).encode(), path / "recipe.toml")

@@ -11,11 +11,15 @@ from torch import Tensor, nn
 class Hook:
     """The loop calls it with the network as it is; what it remembers is kept in the checkpoint."""
 
-    def begin_epoch(self, net: nn.Module, done: float) -> None:
-        """Before the first step of an epoch. done: the share of the training that is over."""
+    #: whether `penalty` has something to add
+    penalises = False
 
-    def penalty(self, net: nn.Module, loss: Tensor) -> Tensor | None:
-        """A term beside the loss, which is given without gradient; a scalar with one, or None."""
+    def begin_epoch(self, net: nn.Module, done: float, step: float) -> None:
+        """Before the first step of an epoch. done: the share of the training that is over; step: the share that one step is."""
+
+    def penalty(self, net: nn.Module, loss: Tensor) -> Tensor:
+        """A term beside the loss, which is given without gradient; a scalar with one."""
+        raise NotImplementedError
 
     def after_step(self, net: nn.Module) -> None:
         """After each step of the optimiser, without gradients; for the averaged network too."""

@@ -104,7 +104,7 @@ class Loop:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
-        self.hook.load_state_dict(state["hook"])
+        self.hook.load_state_dict(state.get("hook", {}))  # older checkpoints have none
         self.at = Position(**state["at"])
 
     def save(self) -> None:
@@ -152,7 +152,8 @@ class Loop:
         at, saved, total = self.at, time.monotonic(), 0.0
         ranks = self.fabric.world_size
         if not at.step:
-            self.hook.begin_epoch(self.net.module, max(share(), at.epoch / self.recipe.training.epochs))
+            epochs = self.recipe.training.epochs
+            self.hook.begin_epoch(self.net.module, max(share(), at.epoch / epochs), 1 / (epochs * self.training.steps()))
         for batch in self.training.batches(at.epoch, at.step, self.fabric.global_rank, ranks):
             if not total:
                 self._begin(share())
@@ -181,8 +182,9 @@ class Loop:
         frames, labels = self._put(batch)
         with self.fabric.no_backward_sync(self.net, enabled=not batch.last):
             loss = self.loss(self.net(frames), frames, labels, self.recipe.training.epochs - self.at.epoch)
-            penalty = self.hook.penalty(self.net.module, self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
-            whole = loss if penalty is None else loss + penalty
+            whole = loss
+            if self.hook.penalises:
+                whole = loss + self.hook.penalty(self.net.module, self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
             self.fabric.backward(whole * (batch.share * ranks))  # gradients are averaged over the ranks
         return loss.item() * batch.share * ranks
 

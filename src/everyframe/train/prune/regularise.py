@@ -1,9 +1,15 @@
 """What drives units of weights to zero during a training: reweighted group lasso, ADMM; and what keeps them there.
 
-Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): the loss gets
-lambda * sum over units of r * ||w||, with the norm of the live weights, and r = 1 / (||w||^2 + epsilon) refreshed now and then:
-small units are pushed harder and harder, large ones are released. Norms are taken per square root of a unit's size and in
-multiples of the layer's, so that one lambda and one epsilon suit all layers.
+Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): minimises the loss plus
+lambda * sum over units of r * ||w||, r = 1 / (||w||^2 + epsilon): small units are pushed harder and harder, large ones let go.
+Each step of the optimiser is followed by the proximal step of the penalty (group soft-thresholding), with the r of the moment:
+
+    n <- max(0, n - push / (n^2 + epsilon))
+
+n: the norm of a unit per square root of its size and in multiples of the layer's. So units reach zero exactly, whatever the
+optimiser does with gradients. A unit that nothing holds is there after (n^3 / 3 + epsilon n) / push steps, which gives the push
+(lambda times the learning rate) that meets the rates in time; it is refreshed, because the loss does hold units. Units that stay
+are pushed no further than the strongest that goes, so none of them ends at zero.
 
 ADMM (RT3D's published code): the loss gets rho / 2 * ||W + U||^2 over the units that the projection Z of W + U prunes;
 Z and U += W - Z are refreshed now and then, and rho rises from round to round.
@@ -22,10 +28,10 @@ from torch import Tensor, nn
 from everyframe.train.fit.hook import Hook
 from everyframe.train.prune.mask import Layer, Mask
 from everyframe.train.prune.pattern import Pattern
-from everyframe.train.prune.units import Applied, arrays, sizes, squares, weight_of
+from everyframe.train.prune.units import Applied, arrays, sizes, spread, squares, weight_of
 
-#: norms are smoothed below this share of the layer's: a gradient of full size at zero would throw units over it
-SMOOTH = 0.02
+#: the share of the training by which what has to go is at zero; the rest heals
+SPENT = 0.75
 
 
 class Choice:
@@ -68,83 +74,78 @@ class Regulariser(Hook):
     def __init__(self, choice: Choice, refreshes: int) -> None:
         self.choice, self.pattern, self.names, self.refreshes = choice, choice.pattern, list(choice.rates), refreshes
         self.looks = 0
-        self.seen = [0.0, 0.0]  # sums of penalty and loss over the epoch
 
-    def begin_epoch(self, net: nn.Module, done: float) -> None:
-        self.seen = [0.0, 0.0]
+    def begin_epoch(self, net: nn.Module, done: float, step: float) -> None:
         if done * self.refreshes >= self.looks - 1e-9:
-            self.look(net)
+            self.look(net, done, step)
             self.looks += 1
 
-    def penalty(self, net: nn.Module, loss: Tensor) -> Tensor:
-        found = self.term(net, float(loss))
-        self.seen = [self.seen[0] + float(found.detach()), self.seen[1] + float(loss)]
-        return found
-
     def figures(self, net: nn.Module) -> dict[str, float]:
-        share = self.seen[0] / self.seen[1] if self.seen[1] else 0.0
-        return {"penalty_of_loss": round(share, 5), "pruning_would_take": round(self.choice.removed(net), 5)}
+        return {"pruning_would_take": round(self.choice.removed(net), 5)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("looks", "seen", *self.kept)}
+        return {name: getattr(self, name) for name in ("looks", *self.kept)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
 
     @abstractmethod
-    def look(self, net: nn.Module) -> None:
-        """Refreshes what the penalty depends on beside the live weights."""
-
-    @abstractmethod
-    def term(self, net: nn.Module, loss: float) -> Tensor:
-        """The penalty with its gradient."""
+    def look(self, net: nn.Module, done: float, step: float) -> None:
+        """Refreshes what is remembered of the weights. done, step: as in `begin_epoch`."""
 
 
 class Reweighted(Regulariser):
-    """share: of the loss that the penalty is at the first step, which sets lambda. A fitted network's loss says little, so the
-    loss counts as `least` if it is lower. growth: of lambda at each refresh.
+    """reach: the norm, in multiples of the layer's, up to which units go if the loss does not hold them, where no rate says how
+    many have to.
     """
 
-    kept = ("strength", "factors", "scales")
+    kept = ("scales", "pushes")
 
-    def __init__(
-        self, choice: Choice, refreshes: int, share: float, epsilon: float = 1e-2, growth: float = 1.0, least: float = 0.0
-    ) -> None:  # fmt: skip
+    def __init__(self, choice: Choice, refreshes: int, reach: float = 0.5, epsilon: float = 1e-2) -> None:
         super().__init__(choice, refreshes)
-        self.share, self.epsilon, self.growth, self.least = share, epsilon, growth, least
-        self.strength: float | None = None  # lambda
-        self.factors: dict[str, Tensor] = {}  # r, (P, Q, R)
+        self.reach, self.epsilon = reach, epsilon
         self.scales: dict[str, float] = {}  # mean square of a layer's weights
+        self.pushes: dict[str, Tensor] = {}  # lambda times the learning rate, where units compete with each other
 
     @torch.no_grad()
-    def look(self, net: nn.Module) -> None:
-        if self.strength is not None:
-            self.strength *= self.growth
+    def look(self, net: nn.Module, done: float, step: float) -> None:
+        within = SPENT if self.choice.threshold is not None else max(SPENT - done, 1 / self.refreshes)
         for name in self.names:
             weight = weight_of(net, name)
             self.scales[name] = float(weight.float().square().mean()) or 1.0
-            self.factors[name] = 1 / (self._squares(name, weight) + self.epsilon)
+            heaviest = self._heaviest(name, self._norms(name, weight))
+            self.pushes[name] = (heaviest**3 / 3 + self.epsilon * heaviest) * step / within
 
-    def term(self, net: nn.Module, loss: float) -> Tensor:
-        total = torch.stack([self._layer(name, weight_of(net, name)) for name in self.names]).sum()
-        if self.strength is None:
-            self.strength = self.share * max(loss, self.least) / float(total.detach())
-        return self.strength * total
+    @torch.no_grad()
+    def after_step(self, net: nn.Module) -> None:
+        for name, push in self.pushes.items():
+            weight = weight_of(net, name)
+            norms = self._norms(name, weight)
+            left = (norms - push.to(weight.device) / (norms.square() + self.epsilon)).clamp_min(0)
+            if self.choice.threshold is None:  # what stays is pushed no further than what goes, and let go when that is at zero
+                goes = self._heaviest(name, norms)
+                left = torch.where(norms > goes, torch.where(goes > 0, torch.maximum(left, goes), norms), left)
+            weight.mul_(spread(self.pattern, left / norms.clamp_min(1e-12), weight))
 
-    def _layer(self, name: str, weight: Tensor) -> Tensor:
-        norms = (self._squares(name, weight) + SMOOTH**2).sqrt()
-        return (self.factors[name].to(weight.device) * norms).sum()
+    def _heaviest(self, name: str, norms: Tensor) -> Tensor:
+        """The largest norm among the units that have to go, of those that compete with each other."""
+        if self.choice.threshold is not None:
+            return norms.new_full((1, 1, 1), self.reach)
+        p, q, r = norms.shape if self.pattern.scheme == "balanced" else (1, 1, norms.numel())
+        count = min(round(self.choice.rates[name] * r), r - 1)
+        return norms.reshape(p, q, r).kthvalue(count, keepdim=True).values if count else norms.new_zeros(1, 1, 1)
 
-    def _squares(self, name: str, weight: Tensor) -> Tensor:
-        """(P, Q, R): mean square of each unit in multiples of the layer's."""
-        return squares(self.pattern, weight) / (sizes(self.pattern, weight) * self.scales[name])
+    def _norms(self, name: str, weight: Tensor) -> Tensor:
+        """(P, Q, R): root mean square of each unit in multiples of the layer's."""
+        return (squares(self.pattern, weight.float()) / (sizes(self.pattern, weight) * self.scales[name])).sqrt()
 
 
 class Admm(Regulariser):
     """rounds: rho of each, equally long."""
 
-    kept = ("rho", "duals", "pruned")
+    kept = ("rho", "duals", "pruned", "seen")
+    penalises = True
 
     def __init__(self, choice: Choice, refreshes: int, rounds: Sequence[float]) -> None:
         super().__init__(choice, refreshes)
@@ -152,13 +153,15 @@ class Admm(Regulariser):
         self.rho = self.rounds[0]
         self.duals: dict[str, Tensor] = {}  # U, as the weight
         self.pruned: dict[str, Tensor] = {}  # True where Z is 0, as the weight
+        self.seen = [0.0, 0.0]  # sums of penalty and loss over the epoch
 
-    def begin_epoch(self, net: nn.Module, done: float) -> None:
+    def begin_epoch(self, net: nn.Module, done: float, step: float) -> None:
+        self.seen = [0.0, 0.0]
         self.rho = self.rounds[min(int(done * len(self.rounds) + 1e-9), len(self.rounds) - 1)]
-        super().begin_epoch(net, done)
+        super().begin_epoch(net, done, step)
 
     @torch.no_grad()
-    def look(self, net: nn.Module) -> None:
+    def look(self, net: nn.Module, done: float, step: float) -> None:
         for name in self.names:
             weight = weight_of(net, name).float()
             raised = weight + self.duals[name].to(weight.device) if name in self.duals else weight.clone()
@@ -167,13 +170,19 @@ class Admm(Regulariser):
             # U + W - Z: what Z keeps of W + U cancels, what it prunes stays
             self.duals[name] = torch.where(self.pruned[name], raised, 0.0) if self.looks else torch.zeros_like(weight)
 
-    def term(self, net: nn.Module, loss: float) -> Tensor:
+    def penalty(self, net: nn.Module, loss: Tensor) -> Tensor:
         parts = []
         for name in self.names:
             weight = weight_of(net, name)
             raised = weight + self.duals[name].to(weight.device)
             parts.append(torch.where(self.pruned[name].to(weight.device), raised, 0.0).square().sum())
-        return self.rho / 2 * torch.stack(parts).sum()
+        found = self.rho / 2 * torch.stack(parts).sum()
+        self.seen = [self.seen[0] + float(found.detach()), self.seen[1] + float(loss)]
+        return found
+
+    def figures(self, net: nn.Module) -> dict[str, float]:
+        share = self.seen[0] / self.seen[1] if self.seen[1] else 0.0
+        return {"penalty_of_loss": round(share, 5), **super().figures(net)}
 
 
 class Masked(Hook):
@@ -182,7 +191,7 @@ class Masked(Hook):
     def __init__(self, mask: Mask) -> None:
         self.apply = Applied(mask)
 
-    def begin_epoch(self, net: nn.Module, done: float) -> None:
+    def begin_epoch(self, net: nn.Module, done: float, step: float) -> None:
         self.apply(net)
 
     def after_step(self, net: nn.Module) -> None:

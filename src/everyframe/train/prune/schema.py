@@ -57,17 +57,16 @@ class Prune(Strict):
 class Regularise(Strict):
     """The training that drives units to zero. epochs, learning_rate: default: those of the retraining.
 
-    refreshes: how often in all the weights are looked at anew: r of `reweighted`, Z and U of `admm`. share: of the loss that the
-    penalty is at the first step; growth: of it at every refresh; epsilon: of r, for norms in multiples of the layer's. rounds:
-    rho of ADMM, one a round, all equally long.
+    refreshes: how often in all the weights are looked at anew: lambda of `reweighted`, Z and U of `admm`. epsilon: of r, for
+    norms in multiples of the layer's. reach: where no rate says what has to go, units up to this norm go unless the loss holds
+    them. rounds: rho of ADMM, one a round, all equally long.
     """
 
     epochs: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     schedule: Schedule = Schedule(kind="constant")
     refreshes: int = Field(default=10, ge=1)
-    share: float = Field(default=1.0, gt=0)
-    growth: float = Field(default=1.0, ge=1)
+    reach: float = Field(default=0.5, gt=0)
     epsilon: float = Field(default=1e-2, gt=0)
     rounds: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -31,6 +32,7 @@ from everyframe.train.prune.space import FINE, Space
 from everyframe.train.prune.stages import Stages
 
 EVALUATIONS = 40
+FILE = "search.toml"
 #: of the evaluations, drawn at random before the model of the loss is used
 FIRST = 0.25
 #: candidates of each kind that the model is asked about; spread of those near the best
@@ -61,6 +63,20 @@ class Found:
     @property
     def best(self) -> Trial:
         return min(self.trials, key=lambda trial: trial.loss)
+
+    def as_dict(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "dense_ms": self.dense_ms, "target_ms": self.target_ms, "ms": best.ms, "loss": best.loss, "rates": best.rates,
+            "pattern": str(best.pattern), "choices": len(self.trials),
+        }  # fmt: skip
+
+    def text(self) -> str:
+        layers = len(self.best.rates)
+        return (
+            f"{self.dense_ms:.3g} ms a clip as it is, {self.best.ms:.3g} ms by the table with zeros in {layers} "
+            f"layer{'s' * (layers != 1)} ({self.best.pattern}, best of {len(self.trials)} choices)"
+        )
 
     def recipe(self, given: PruneRecipe, engine: str) -> str:
         """The given recipe with the best rates and pattern in [prune], as TOML; what was found stands on top."""
@@ -94,14 +110,34 @@ def run(
     counts. Raises an EveryframeError before any work where something does not fit, and after the measurement of the layers for a
     target that cannot be reached. Ctrl-C keeps the layers that were measured, and ends the search with what was found.
     """
+    check_writable(output)
+    asked = {"target_ms": target_ms, "speedup": speedup, "engine": engine, "evaluations": evaluations}
+    found, text = _search(recipe, where, data, schemes, **asked)  # type: ignore[arg-type]
+    write_bytes(text.encode(), output)
+    return found
+
+
+def into(recipe: PruneRecipe, path: Path, *, where: str | None = None, data: Path | None = None, speedup: float) -> Found:
+    """The same for a run folder that is to be: the recipe is its `search.toml`. Raises UsageError where a training lies in it."""
+    folder.check_new(path)
+    found, text = _search(recipe, where, data, (), speedup=speedup)
+    folder.make(path)
+    write_bytes(text.encode(), path / FILE)
+    return found
+
+
+def _search(
+    recipe: PruneRecipe, where: str | None, data: Path | None, schemes: Sequence[Scheme], *, target_ms: float | None = None,
+    speedup: float | None = None, engine: str = "native", evaluations: int = EVALUATIONS,
+) -> tuple[Found, str]:  # fmt: skip
+    """What was found, and the recipe as a file."""
     _check(target_ms, speedup, evaluations)
     if recipe.prune.dense is None:
         raise RecipeError(
             "A search needs a trained network.", where="key prune.dense", hint="everyframe train it, then name its run folder"
         )
-    check_writable(output)
     recipe, collection = training.read(with_dense(recipe), where, data)
-    stages = Stages(recipe, collection, output.parent, None)
+    stages = Stages(recipe, collection, Path(), None)
     stages.check_dense()
     trained = network.build(stages.plain(stages.given), len(collection.labels))
     batches = [proxy.take(recipe, collection, trained, split) for split in ("train", "validation")]
@@ -111,8 +147,7 @@ def run(
         trained.net.eval(), shape, *batches, target_ms=target_ms, speedup=speedup, patterns=patterns, engine=engine,
         evaluations=evaluations, seed=recipe.training.seed,
     )  # fmt: skip
-    write_bytes(found.recipe(recipe, engine).encode(), output)
-    return found
+    return found, found.recipe(recipe, engine)
 
 
 def find(

@@ -29,8 +29,6 @@ from everyframe.train.prune.schema import PruneRecipe
 from everyframe.train.schema import ClipRecipe, Distillation
 
 DENSE, REGULARISE, RETRAIN = "dense", "regularise", "retrain"
-#: a fitted network's loss is no measure: the penalty is a share of at least so much of a guess's loss, ln(classes)
-LEAST = 0.1
 
 
 class Stages:
@@ -94,8 +92,7 @@ class Stages:
         s = self.recipe.regularise
         if self.recipe.prune.method == "admm":
             return Admm(planned.choice, s.refreshes, s.rounds)
-        least = LEAST * math.log(len(self.collection.labels))
-        return Reweighted(planned.choice, s.refreshes, s.share, s.epsilon, s.growth, least)
+        return Reweighted(planned.choice, s.refreshes, s.reach, s.epsilon)
 
     # -- running
 
@@ -177,7 +174,7 @@ class Stages:
                 raise TrainingStopped(
                     "No unit fell below the threshold, so there is nothing to prune.", where=self.path,
                     expected=f"norms below {self.recipe.prune.threshold} of their layer's",
-                    hint="begin again with a larger regularise.share or more epochs, or name a rate",
+                    hint="begin again with a larger regularise.reach or more epochs, or name a rate",
                 )  # fmt: skip
             mask.save(path)
         fabric.barrier()

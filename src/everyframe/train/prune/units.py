@@ -37,6 +37,14 @@ def sizes(pattern: Pattern, weight: Tensor) -> Tensor:
     return torch.from_numpy(pattern.sizes(tuple(weight.shape))).to(weight.device, torch.float32)
 
 
+def spread(pattern: Pattern, units: Tensor, weight: Tensor) -> Tensor:
+    """One value a unit, (P, Q, R), to one a weight."""
+    shape = tuple(weight.shape)
+    for axis, (unit, size) in enumerate(zip(pattern.block(shape), weight.flatten(2).shape, strict=True)):
+        units = units.repeat_interleave(unit, axis).narrow(axis, 0, size)
+    return units.reshape(shape).to(weight.dtype)
+
+
 class Applied:
     """A mask on the device of a network. pruned: by module path, True where a weight is 0."""
 

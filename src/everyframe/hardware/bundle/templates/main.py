@@ -106,10 +106,10 @@ def prepared(picture):
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     picture = picture[top : top + height, left : left + width].astype(np.float32)
     if INFO["color"] == "gray":
-        picture = np.round(picture @ np.float32([0.299, 0.587, 0.114]))[:, :, None]
+        picture = np.round(picture @ np.array([0.299, 0.587, 0.114], np.float32))[:, :, None]
     elif INFO["color"] == "bgr":
         picture = picture[:, :, ::-1]
-    return ((picture * INFO["scale"] - np.float32(INFO["mean"])) / np.float32(INFO["std"])).transpose(2, 0, 1)
+    return ((picture * INFO["scale"] - np.array(INFO["mean"], np.float32)) / np.array(INFO["std"], np.float32)).transpose(2, 0, 1)
 
 
 def inputs(source):
