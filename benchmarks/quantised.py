@@ -186,7 +186,6 @@ def tables(results: dict[str, Any]) -> list[Table]:
     shaken = [
         f"{run['network']} {run['noise']['similarity']:.4f}, {run['noise']['top1_agreement'] * 100:.1f} %"
         for run in results["runs"]
-        if "noise" in run
     ]
     made.notes += [
         f"Similarity: cosine of all answers over {frames} frames of {MATERIAL[results['videos']]} with onnxruntime's in float.",
