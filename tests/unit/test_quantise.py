@@ -586,6 +586,42 @@ def test_other_videos_than_those_of_the_calibration_are_warned_of(folder: Path, 
     assert "only 15 steps" in said and "of the brightness" in said and "outside the calibrated range" in said
 
 
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> tuple[Given, Structure]:
+    """A network with a delay of 12 frames: Conv 25x1x1, ReLU, mean, Gemm."""
+    folder, rng = tmp_path_factory.mktemp("late"), np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["clip", "mix.weight"], ["a"], "mix", kernel_shape=[25, 1, 1], pads=[12, 0, 0, 12, 0, 0]),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("ReduceMean", ["b"], ["c"], "pool", axes=[2, 3, 4], keepdims=0),
+        helper.make_node("Gemm", ["c", "fc.weight"], ["logits"], "fc"),
+    ]
+    constants = [
+        handmade.tensor("mix.weight", rng.normal(size=(4, 3, 25, 1, 1), scale=0.1).astype(np.float32)),
+        handmade.tensor("fc.weight", rng.normal(size=(4, 2)).astype(np.float32)),
+    ]
+    inputs = {"clip": (TensorProto.FLOAT, (1, 3, 16, 4, 4))}
+    made = handmade.model(nodes, inputs, {"logits": (TensorProto.FLOAT, (1, 2))}, constants)
+    save(attach(made, Metadata(kind="clip", frames=16, preprocess=Preprocess(resize=(4, 4)))), folder / "clip.onnx")
+    everyframe.stream(folder / "clip.onnx", folder / "step.onnx")
+    return given_model(load(folder / "step.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "videos", "every", "settled"),
+    [(15, 4, 1, 12), (23, 2, 1, 22), (24, 2, 1, None), (31, 1, 1, 19), (32, 1, 1, None), (15, 40, 5, 0), (60, 2, 2, None)],
+)
+def test_videos_hardly_longer_than_the_delay_are_warned_of(
+    late: tuple[Given, Structure], steps: int, videos: int, every: int, settled: int | None
+) -> None:
+    """Fewer than 20 measured steps, or fewer than half of them, have 12 frames before them."""
+    model, parts = late
+    assert model.metadata.feature_delay == 12
+    found = calibrate(model, parts, noise(model, steps, videos), every=every)
+    said = [text for text in found.warnings if "delay of 12 frames" in text]
+    assert [text.split()[1] for text in said] == ([str(settled)] if settled is not None else [])
+
+
 def test_calibration_needs_nothing_but_counts(folder: Path) -> None:
     """What is kept does not grow with the video."""
     model = opened(folder / "step.onnx")
