@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import lcm, prod
 from typing import Any
@@ -11,6 +12,10 @@ import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from everyframe.errors import EveryframeError
+from everyframe.program import convert
+from everyframe.program.facts import Options
+from everyframe.program.step import Conversion
 from laws.heads import HEADS, Head
 from laws.layers import ROWS, Act, Branches, Conv, Linear, Poison, Pool, TimeSlice
 from laws.sketch import DoesNotFit, Sketch, Wire
@@ -152,3 +157,16 @@ def rows_of(layers: tuple[Any, ...]) -> list[str]:
         nested += [getattr(layer, name) for name in ("pad", "reader") if type(layer).__name__ == "Pair"]
         names += rows_of(tuple(item for item in nested if hasattr(item, "write")))
     return names
+
+
+def picture_step(net: Net, tally: Counter[str]) -> Conversion | None:
+    """The step network of a drawn one, or None, counted, where there is none or it takes no pictures."""
+    try:
+        made = convert(net.clip()[0], Options(net.rate, net.window, net.se, net.taps, net.layout))
+    except EveryframeError:
+        tally["not streamed"] += 1
+        return None
+    if len(made.step.graph.input[0].type.tensor_type.shape.dim) != 4:
+        tally["no pictures"] += 1
+        return None
+    return made

@@ -12,12 +12,10 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 
-from everyframe.errors import EveryframeError, UnsupportedOperator
+from everyframe.errors import UnsupportedOperator
 from everyframe.native.library import Library
-from everyframe.program import convert
 from everyframe.program.contract import StateSpec
-from everyframe.program.facts import Options
-from laws.nets import Net, nets
+from laws.nets import Net, nets, picture_step
 from native.operators import CPUS, compiled
 
 CLOSE = 2e-5
@@ -54,13 +52,8 @@ def test_streams_of_random_networks(cpu: str, rate: str) -> None:
     @settings(max_examples=40)
     @given(nets(rate=rate))
     def compare(net: Net) -> None:
-        try:
-            made = convert(net.clip()[0], Options(net.rate, net.window, net.se, net.taps, net.layout))
-        except EveryframeError:
-            tally["not streamed"] += 1
-            return
-        if len(made.step.graph.input[0].type.tensor_type.shape.dim) != 4:
-            tally["no pictures"] += 1
+        made = picture_step(net, tally)
+        if made is None:
             return
         with tempfile.TemporaryDirectory() as folder:
             try:

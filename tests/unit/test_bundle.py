@@ -25,7 +25,8 @@ from everyframe.hardware.check import check
 from everyframe.hardware.profile import load_profile
 from everyframe.program import contract
 from everyframe.program.contract import Preprocess
-from everyframe.program.execute import next_states, session
+from everyframe.program.execute import session
+from everyframe.program.states import next_states
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
 BUILTIN = Path(everyframe.__file__).parent / "assets" / "motions.onnx"

@@ -42,7 +42,7 @@ def command(
 
     if at and stages:
         raise UsageError("Cut at nodes or into stages, not both.", where="--at, --stages")
-    cut.check_folder(output)
+    cut.check_output(output)
     videos = resolve(dump) if dump is not None else []
     with status("reading") as say:
         flow = cut.open_step(BUILTIN if str(model) == "builtin" else model)

@@ -12,18 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from everyframe.errors import ModelError, UsageError
+from everyframe.program.contract import Strict
 
 FOLDER = Path(__file__).with_name("profiles")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Sourced(_Strict):
+class _Sourced(Strict):
     source: str | None = Field(default=None, min_length=8)
     inferred: str | None = Field(default=None, min_length=8)
 
@@ -38,7 +35,7 @@ class _Sourced(_Strict):
         return self.source if self.source is not None else f"inferred: {self.inferred}"
 
 
-class Span(_Strict):
+class Span(Strict):
     """Whole numbers from min to max; an end that is not given is open."""
 
     min: int | None = None
@@ -80,13 +77,13 @@ class Entry(_Sourced):
 
     ops: tuple[str, ...] = Field(min_length=1)
     ranks: tuple[int, ...] | None = None
-    attributes: dict[str, Span | tuple[int | str, ...]] = {}
+    attributes: dict[str, Span | tuple[int | str, ...]] = Field(default_factory=dict)
     axes: tuple[tuple[int, ...], ...] | None = None
     runs: Literal["device", "host"] = "device"
     note: str | None = None
 
 
-class Profile(_Strict):
+class Profile(Strict):
     """A target. engine: one of ours that is installed, whose own code says what it takes. host: what becomes of an operator
     that no entry lists: left to the `host`'s processor, or `refused`.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from everyframe.errors import ConversionMismatch
 from everyframe.program import contract
 from everyframe.program.axes import step_shape
 from everyframe.program.contract import Metadata, Preprocess
-from everyframe.program.execute import next_states, session
+from everyframe.program.execute import session
 from everyframe.program.facts import Facts
+from everyframe.program.states import first_states, next_states
 from everyframe.program.step import Conversion
 from everyframe.program.verify import TOLERANCE, make_video, relative, verify
 
@@ -69,7 +70,7 @@ def answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optim
     specs = metadata.states if metadata else ()
     runner = session(model, optimise=optimise)
     names = [o.name for o in runner.get_outputs()]
-    states = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in specs}
+    states = first_states(specs)
     kept = [name for name in names if name not in {spec.output for spec in specs}]
     answers: dict[str, list[np.ndarray]] = {name: [] for name in kept}
     for feed in feeds:
@@ -125,7 +126,7 @@ def _frames_of(metadata: Metadata | None, shape: list[int], runs: int) -> list[n
     return [batch.transpose(1, 0, 2, 3)[None] if len(shape) == 5 else batch for batch in batches]
 
 
-def _of_facts(made: Conversion):  # type: ignore[no-untyped-def]
+def _of_facts(made: Conversion) -> Callable[[Facts, int, int], np.ndarray] | None:
     """A maker of real video for `verify`; None where the network takes no pictures."""
 
     def video(facts: Facts, frames: int, seed: int) -> np.ndarray:

@@ -8,7 +8,8 @@ import onnx
 from everyframe.errors import ConversionMismatch
 from everyframe.native.library import Library
 from everyframe.program.contract import Metadata
-from everyframe.program.execute import next_states, session
+from everyframe.program.execute import session
+from everyframe.program.states import first_states, next_states
 
 #: largest relative L2 distance of the logits
 TOLERANCE = 1e-4
@@ -27,7 +28,7 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
     quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     tolerance = QUANTISED_TOLERANCE if quantised else TOLERANCE
     names = [o.name for o in reference.get_outputs()]
-    states = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in metadata.states}
+    states = first_states(metadata.states)
     inputs = [i.name for i in reference.get_inputs() if i.name not in states]
     answer = "logits" if "logits" in names else next(n for n in names if n not in {s.output for s in metadata.states})
     first = metadata.feature_delay // metadata.hop

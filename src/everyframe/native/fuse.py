@@ -241,13 +241,3 @@ def _fuse_maps(network: Network, uses: _Uses, op: Map) -> None:
         for read in inner.inputs:
             uses.readers[read.number] = [r for r in uses.readers[read.number] if r is not inner] + [op]
         op.inputs, op.steps = inputs, steps
-
-
-def layer_bytes(op: Conv) -> int:
-    """Size of a convolution's weights."""
-    return sum(int(np.prod(tap.weight.shape)) * 4 for tap in op.taps) + (0 if op.bias is None else op.bias.nbytes)
-
-
-def produced(network: Network, frame: Frame) -> bool:
-    """Is the frame computed in each step (not a state, a constant or a choice)?"""
-    return not isinstance(frame.op, ir.StateIn | ir.Fill | ir.Constant | ir.Select)

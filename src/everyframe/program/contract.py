@@ -234,6 +234,26 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         )
 
 
+def check_folder(folder: Path, mark: str, what: str) -> None:
+    """Raises OutputError where `what` cannot become this folder: a new or empty one, or one with `mark`, to be replaced."""
+    problem = None
+    if folder.exists() and not folder.is_dir():
+        problem = "it is a file"
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / mark).exists():
+        problem = f"the folder is not empty and holds no {mark}"
+    elif not folder.parent.is_dir():
+        problem = "the folder above it does not exist"
+    if problem:
+        raise OutputError(f"The {what} cannot be written.", where=folder, got=problem, hint="name a new folder")
+
+
+def make_ordinary(path: Path) -> None:
+    """Gives what `tempfile` made for its owner alone the permissions of any new file or folder."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
 def save(model: onnx.ModelProto, path: str | os.PathLike[str]) -> Path:
     """Writes `model` to `path` through a temporary file in the same folder. Raises OutputError."""
     return write_bytes(model.SerializeToString(), path)
@@ -247,9 +267,7 @@ def write_bytes(data: bytes, path: str | os.PathLike[str]) -> Path:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes private files; a model is an ordinary one
+        make_ordinary(Path(temporary))
         Path(temporary).replace(path)
     except OSError as error:
         if temporary:

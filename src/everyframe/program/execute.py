@@ -10,7 +10,6 @@ import onnx
 import onnxruntime as ort
 
 from everyframe.errors import ModelError
-from everyframe.program.contract import StateSpec
 
 # Pad_Fusion takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong where values are negative
 _WRONG = ["Pad_Fusion"]
@@ -61,10 +60,3 @@ def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str
     made = session(probe, optimise=False)
     names = [o.name for o in made.get_outputs()]
     return dict(zip(names, made.run(names, dict(feeds)), strict=True))
-
-
-def next_states(
-    specs: Sequence[StateSpec], states: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """What to feed in the next step. A state that only repeats another is taken from there: the graph need not give it."""
-    return {spec.input: found[spec.output] if spec.copy_of is None else states[spec.copy_of] for spec in specs}

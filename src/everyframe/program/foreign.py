@@ -25,6 +25,7 @@ from everyframe import __version__
 from everyframe.errors import ModelError
 from everyframe.program.contract import Metadata, Preprocess, Provenance, StateSpec, Strict, attach
 from everyframe.program.execute import session
+from everyframe.program.states import first_states
 
 STEPS = 3  # of the trial
 BEGUN = "everyframe.begun"  # a state that is 0 before the first step only
@@ -271,7 +272,7 @@ def _try(model: onnx.ModelProto, metadata: Metadata, shape: tuple[int, ...]) -> 
     onnx.checker.check_model(model)
     runner, rng = session(model), np.random.default_rng(0)
     names = [output.name for output in runner.get_outputs()]
-    states = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in metadata.states}
+    states = first_states(metadata.states)
     for _ in range(STEPS if metadata.states else 1):
         feed = {runner.get_inputs()[0].name: rng.standard_normal(shape).astype(np.float32), **states}
         try:

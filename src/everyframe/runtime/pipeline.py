@@ -20,6 +20,7 @@ import onnxruntime
 
 from everyframe.errors import EngineError
 from everyframe.program.manifest import Manifest, Part, read_parts
+from everyframe.program.states import first_states
 from everyframe.runtime.engine import cores
 
 Values = dict[str, np.ndarray]
@@ -91,7 +92,7 @@ class SerialRun:
         self.reset()
 
     def reset(self) -> None:
-        self.state = _first(self.network.manifest)
+        self.state = first_states(self.network.manifest.metadata.states)
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         manifest = self.network.manifest
@@ -127,7 +128,7 @@ class OverlappedRun:
         self._inboxes: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in self.workers]
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
         self._stop = weakref.finalize(self, _send_all, self._inboxes)
-        first = _first(self.network.manifest)
+        first = first_states(self.network.manifest.metadata.states)
         for worker, inbox in zip(self.workers, self._inboxes, strict=True):
             for name in worker.needs & first.keys():
                 inbox.put((0, name, first[name]))
@@ -161,18 +162,15 @@ class OverlappedRun:
         return self.result()
 
 
-def _first(manifest: Manifest) -> Values:
-    return {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in manifest.metadata.states}
-
-
 def _workers(network: PipelineNetwork) -> list[_Worker]:
     groups: list[list[_Runner]] = [[]]
     for runner in network.parts:
         groups[-1].append(runner)
         if runner.part.place == "stage":
             groups.append([])
-    tail = groups.pop()
-    groups[-1] += tail  # what the host does behind the last stage
+    if len(groups) > 1:
+        tail = groups.pop()
+        groups[-1] += tail  # what the host does behind the last stage
     made = [{name for runner in group for name in runner.outputs} for group in groups]
     reads = [frozenset(name for runner in group for name in runner.inputs) - own for group, own in zip(groups, made, strict=True)]
     states, logits = network.manifest.metadata.states, network.manifest.logits.name

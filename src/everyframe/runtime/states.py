@@ -23,6 +23,7 @@ import onnx
 
 from everyframe.errors import ModelError
 from everyframe.program.contract import StateSpec
+from everyframe.program.states import first_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Rotation:
 
     def reset(self) -> None:
         self._free = {}
-        self.inputs = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in self.plan.specs}
+        self.inputs = first_states(self.plan.specs)
         self.outputs = {spec.output: self._take(spec) for spec in self.plan.heads}
 
     def advance(self) -> None:

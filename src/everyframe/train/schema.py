@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from everyframe.program.contract import Preprocess
-from everyframe.train.strict import Strict
+from everyframe.program.contract import Preprocess, Strict
 
 
 class Network(Strict):

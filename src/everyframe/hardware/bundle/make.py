@@ -22,7 +22,7 @@ from everyframe.hardware.bundle.kits import KITS, Kit
 from everyframe.hardware.profile import load_profile, targets
 from everyframe.hardware.quantise.videos import Model, chosen
 from everyframe.hardware.repair import Fixed, fix
-from everyframe.program.contract import load
+from everyframe.program.contract import check_folder, load, make_ordinary
 from everyframe.runtime.prediction import best, softmax
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -92,22 +92,12 @@ def check(folder: Path, target: str) -> None:
             "There is no bundle for this target.", where="target", expected=", ".join(KITS), got=target,
             hint="`everyframe check --fix` makes a model that fits" if known else None,
         )  # fmt: skip
-    problem = None
-    if folder.exists() and not folder.is_dir():
-        problem = "it is a file"
-    elif folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
-        problem = f"the folder is not empty and holds no {MARK}"
-    elif not folder.parent.is_dir():
-        problem = "the folder above it does not exist"
-    if problem:
-        raise OutputError("The bundle cannot be written.", where=folder, got=problem, hint="name a new folder")
+    check_folder(folder, MARK, "bundle")
 
 
 def replace(fresh: Path, folder: Path) -> None:
     """`fresh` in place of an older bundle, which stays where it is until then."""
-    umask = os.umask(0)
-    os.umask(umask)
-    fresh.chmod(0o777 & ~umask)
+    make_ordinary(fresh)
     if folder.exists():
         folder.rename(fresh.with_name("old"))
     fresh.rename(folder)

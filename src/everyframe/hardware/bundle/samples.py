@@ -13,7 +13,8 @@ import onnx
 from everyframe.errors import SourceError
 from everyframe.hardware.quantise.videos import Model
 from everyframe.program.contract import metadata_of
-from everyframe.program.execute import next_states, session
+from everyframe.program.execute import session
+from everyframe.program.states import first_states, next_states
 from everyframe.runtime.checks import interface, metadata_or_raise
 from everyframe.video.sources import Source
 
@@ -31,7 +32,7 @@ class Walk:
         self.reset()
 
     def reset(self) -> None:
-        self.states = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in self.specs}
+        self.states = first_states(self.specs)
 
     def run(self, frames: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         feed = frames | self.states

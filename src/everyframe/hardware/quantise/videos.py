@@ -13,7 +13,8 @@ import onnx
 
 from everyframe.errors import SourceError
 from everyframe.program.contract import Metadata
-from everyframe.program.execute import next_states, session
+from everyframe.program.execute import session
+from everyframe.program.states import first_states, next_states
 from everyframe.runtime.checks import Interface, check_picture
 from everyframe.video.preprocess import normalise
 from everyframe.video.reader import Reader
@@ -137,7 +138,7 @@ class Walk:
         self.reset()
 
     def reset(self) -> None:
-        self._held = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in self._states}
+        self._held = first_states(self._states)
 
     def step(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """The watched tensors; what is an input is given back as it is."""

@@ -15,9 +15,10 @@ from onnx import helper
 
 from everyframe.errors import ConversionMismatch, ModelError, OutputError
 from everyframe.hardware.split.label import Flow, Label
-from everyframe.program.contract import Metadata, Provenance, attach, load, metadata_of, save, write_bytes
+from everyframe.program.contract import Metadata, Provenance, attach, check_folder, load, metadata_of, save, write_bytes
 from everyframe.program.execute import run_all
 from everyframe.program.manifest import NAME, Manifest, Part, Port, read
+from everyframe.program.states import first_states
 from everyframe.runtime.checks import interface
 from everyframe.runtime.pipeline import PipelineNetwork, SerialRun, session
 
@@ -91,7 +92,7 @@ def _distance(flow: Flow, made: Cut, optimise: bool) -> float:
     runtime = session(flow.model, "the whole model", 1, optimise)
     run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimise=optimise))
     states = flow.metadata.states
-    held = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in states}
+    held = first_states(states)
     worst, rng = 0.0, np.random.default_rng(0)
     names = [made.manifest.logits.name, *(spec.output for spec in states)]
     for _ in range(STEPS):
@@ -105,22 +106,14 @@ def _distance(flow: Flow, made: Cut, optimise: bool) -> float:
     return worst
 
 
-def check_folder(folder: Path) -> None:
+def check_output(folder: Path) -> None:
     """Raises OutputError for a folder that holds something else, before the long work."""
-    problem = None
-    if folder.exists() and not folder.is_dir():
-        problem = "it is a file"
-    elif folder.is_dir() and any(folder.iterdir()) and not (folder / NAME).exists():
-        problem = f"the folder is not empty and holds no {NAME}"
-    elif not folder.parent.is_dir():
-        problem = "the folder above it does not exist"
-    if problem:
-        raise OutputError("The parts cannot be written.", where=folder, got=problem, hint="name a new folder")
+    check_folder(folder, NAME, "parts")
 
 
 def write(made: Cut, folder: Path) -> list[Path]:
     """The folder, whole or not at all; the parts of an earlier split are replaced. Raises OutputError."""
-    check_folder(folder)
+    check_output(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
             fresh = Path(beside)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from everyframe.train.strict import Strict
+from everyframe.program.contract import Strict
 
 
 class Data(Strict):

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from everyframe.program.contract import Strict
 from everyframe.train.prune.pattern import GROUP, Scheme
 from everyframe.train.schema import ClipRecipe, Distillation, Schedule
-from everyframe.train.strict import Strict
 
 RATE = 3.0  # FLOPs, where a recipe says nothing
 

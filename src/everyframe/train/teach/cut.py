@@ -18,8 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.program import contract
 from everyframe.program.contract import Metadata, StateSpec
-from everyframe.program.execute import next_states, session
+from everyframe.program.execute import session
 from everyframe.program.graph import static_shapes
+from everyframe.program.states import next_states
 from everyframe.runtime.checks import interface
 from everyframe.train.teach.head import Head
 
