@@ -23,7 +23,7 @@ from safetensors.torch import load_file  # noqa: E402
 import everyframe  # noqa: E402
 from everyframe.errors import OutputError, RecipeError, TrainingStopped, UsageError  # noqa: E402
 from everyframe.train import recipe, run, schema  # noqa: E402
-from everyframe.train.fit import checkpoint, folder, network  # noqa: E402
+from everyframe.train.fit import checkpoint, folder, network, precision  # noqa: E402
 from everyframe.train.fit.optimise import Schedule, optimiser  # noqa: E402
 
 
@@ -259,3 +259,36 @@ def test_every_built_in_recipe_names_a_network_that_can_be_built() -> None:
         if isinstance(one, schema.ClipRecipe):
             entry = everyframe.models.describe(one.model.name)
             assert entry.head and one.paper and one.time, name
+
+
+@pytest.mark.parametrize("name", ["tsm_mobilenet_v2_online", "squeezenet3d", "r2plus1d_18"])
+def test_channels_last_changes_no_number(name: str) -> None:
+    net = everyframe.models.create(name, num_classes=3, frames=16, size=(64, 64)).eval()
+    video = torch.rand(1, 3, 16, 64, 64)
+    before = net(video)
+    network.channels_last(net)
+    after = net(video)
+    assert torch.linalg.norm(after - before) < 1e-4 * torch.linalg.norm(before)
+    after.sum().backward()
+    weights = [module.weight for module in net.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d)]
+    assert all(torch.isfinite(weight.grad).all() for weight in weights)
+    wide = [weight for weight in weights if min(weight.shape[:2]) > 1 and weight[0, 0].numel() > 1]
+    assert wide and all(weight.stride(1) == 1 for weight in wide)
+
+
+@pytest.mark.parametrize(("frames", "kernel"), [(1, 3), (2, 3), (4, 5), (8, 3)])
+def test_gradients_in_bfloat16_are_those_in_float(frames: int, kernel: int) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv3d(16, 32, (kernel, 3, 3), padding=(kernel // 2, 1, 1)))
+    video, pull = torch.randn(4, 16, frames, 4, 5), torch.randn(4, 32, frames, 4, 5)
+    (net(video) * pull).sum().backward()
+    wanted, net[0].weight.grad = net[0].weight.grad, None
+    precision.safe(net)
+    for _ in range(5):  # whatever was in memory before
+        del_me = torch.full((3_000_000,), float("nan"))
+        del del_me
+        with torch.autocast("cpu", torch.bfloat16):
+            made = net(video)
+        (made * pull).sum().backward()
+        assert torch.linalg.norm(net[0].weight.grad - wanted) < 0.02 * torch.linalg.norm(wanted)
+        net[0].weight.grad = None

@@ -141,7 +141,7 @@ class Schedule(Strict):
 class Training(Strict):
     """batch: clips a step in all, over processes and accumulation; accumulate: in so many parts, one after another.
     precision: bf16 and f16 are mixed precision. average: decay of the averaged weights (EMA), which are then the ones
-    kept. channels_last: None: for 3-D convolutions on CPU and GPU alike. seed: of weights, order and augmentation.
+    kept. channels_last: None: for convolutions on CPU and GPU alike. seed: of weights, order and augmentation.
     validate_every: epochs between validations. checkpoint_minutes: between checkpoints within an epoch.
     """
 

@@ -25,13 +25,12 @@ from everyframe.train.data.loader import Batch, Loader, normalise
 from everyframe.train.fit import checkpoint
 from everyframe.train.fit.folder import Run
 from everyframe.train.fit.hook import Hook
-from everyframe.train.fit.network import Trained, freeze_trunk, train_mode
+from everyframe.train.fit.network import Trained, channels_last, freeze_trunk, train_mode
 from everyframe.train.fit.optimise import Schedule, optimiser
+from everyframe.train.fit.precision import PRECISIONS, safe
 from everyframe.train.fit.progress import Progress
 from everyframe.train.fit.teacher import Loss
 from everyframe.train.schema import ClipRecipe
-
-PRECISIONS = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 
 
 @dataclass
@@ -79,7 +78,9 @@ class Loop:
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if self.recipe.training.channels_last is not False:
-            net = _channels_last(net)
+            channels_last(net)
+        if self.recipe.training.precision != "f32":
+            safe(net)
         if loss.teacher is not None:
             loss.teacher = loss.teacher.to(fabric.device)
         self.average = copy.deepcopy(net).to(fabric.device).requires_grad_(False) if self.recipe.training.average else None
@@ -190,13 +191,11 @@ class Loop:
 
     def _end(self, loss: float) -> None:
         at, settings = self.at, self.recipe.optimiser
-        if not math.isfinite(loss):
-            raise TrainingStopped(
-                "The loss is not a number any more.", where=f"{self.run.path}, epoch {at.epoch + 1}, step {at.step + 1}",
-                got=loss, hint="lower optimiser.learning_rate or set optimiser.clip; the last checkpoint is kept",
-            )  # fmt: skip
+        self._finite("loss", loss)
         if settings.clip:
-            self.fabric.clip_gradients(self.net, self.optimiser, max_norm=settings.clip)
+            norm = self.fabric.clip_gradients(self.net, self.optimiser, max_norm=settings.clip, error_if_nonfinite=False)
+            if norm is not None and self.recipe.training.precision != "f16":  # f16 tries scales, and skips the step
+                self._finite("norm of the gradients", norm.item())
         self.optimiser.step()
         with torch.no_grad():
             self.hook.after_step(self.net.module)
@@ -204,6 +203,15 @@ class Loop:
                 done = at.epoch * self.training.steps() + at.step
                 _average(self.average, self.net.module, self.recipe.training.average, done)
                 self.hook.after_step(self.average)
+
+    def _finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingStopped(
+                f"The {what} is not a number any more.",
+                where=f"{self.run.path}, epoch {self.at.epoch + 1}, step {self.at.step + 1}",
+                got=value,
+                hint="lower optimiser.learning_rate or set optimiser.clip; the last checkpoint is kept",
+            )
 
     def _put(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return normalise(batch.frames, self.preprocess, self.fabric.device), batch.labels.to(self.fabric.device)
@@ -255,10 +263,6 @@ class Loop:
 
 def _rounded(value: float) -> float | None:
     return round(value, 5) if math.isfinite(value) else None  # NaN is not JSON
-
-
-def _channels_last(net: nn.Module) -> nn.Module:
-    return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def _average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:

@@ -58,6 +58,15 @@ def set_dropout(net: nn.Module, share: float) -> None:
             module.p = share
 
 
+def channels_last(net: nn.Module) -> None:
+    """Weights of 2-D and 3-D convolutions with their channels last in memory; the layout of what they compute follows."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif isinstance(module, nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
 def freeze_trunk(net: nn.Module, head: str) -> None:
     """Nothing before the classifier learns: no gradients there; `train_mode` keeps the statistics of its norms."""
     for name, parameter in net.named_parameters():
