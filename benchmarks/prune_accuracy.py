@@ -4,16 +4,17 @@
     python benchmarks/prune_accuracy.py --data DATA/hand_gestures --work WORK --networks c3d --seeds 0 --methods reweighted
     python benchmarks/prune_accuracy.py --table
 
-C3D and R(2+1)D-18 at 3/16 and 1/4 of their width are pruned at the per-layer rates of RT3D's profiles, MotionNet to a third of
-its multiply-adds; all see small gray pictures. Every pruning of a network and seed begins with the same dense weights and is
-retrained for as many epochs; the one that cuts at once has no training before its cut, so it sees half as many steps (with
---retrain as many). Accuracy is that of the last epoch, not of the best one on the validation clips. Every finished run is added
-to the results file, and what is there is not run again.
+C3D and R(2+1)D-18 at a quarter of their width are pruned at the per-layer rates of RT3D's profiles; they see small gray
+pictures. Every pruning of a network and seed begins with the same dense weights and trains for as many epochs in all: half before
+the cut and half after it, or all after it where a method cuts at once. "none" trains the dense network on for as long, with the
+same teacher. Accuracy is that of the last epoch, not of the best one on the validation clips. Every finished run is added to the
+results file, and what is there is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import itertools
 import json
 import statistics
@@ -51,13 +52,12 @@ class Network:
 
 
 NETWORKS = {
-    "c3d": Network("c3d", "prune.preset=c3d-3.57x", 16, (24, 32), {"width": 0.1875}),
+    "c3d": Network("c3d", "prune.preset=c3d-3.57x", 16, (32, 40), {"width": 0.25}),
     "r2plus1d": Network("r2plus1d_18", "prune.preset=r2plus1d-3.20x", 8, (32, 40), {"width": 0.25}),
-    "motionnet": Network("motionnet_1.0x", "prune.rate=3", 12, (32, 40)),
 }
-METHODS = ("magnitude", "admm", "reweighted")
-SCHEMES = ("vanilla", "kgs", "balanced")
-DENSE_EPOCHS, EPOCHS = 24, 8
+METHODS = ("none", "magnitude", "admm", "reweighted")
+SCHEMES = ("kgs", "vanilla", "balanced")
+DENSE_EPOCHS, EPOCHS = 50, 16
 TEXT = """
 name = "{name}"
 [model]
@@ -93,7 +93,12 @@ epochs = {epochs}
 batch = 16
 seed = {seed}
 threads = 1
+precision = "bf16"
 label_smoothing = 0.1
+"""
+TAUGHT = """
+[distillation]
+weight = 0.5
 """
 PRUNE = """
 [prune]
@@ -101,8 +106,6 @@ group = {group}
 [regularise]
 epochs = {epochs}
 refreshes = {epochs}
-[distillation]
-weight = 0.5
 """
 
 
@@ -115,8 +118,7 @@ def main() -> None:
     parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=SCHEMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--group", nargs=2, type=int, default=(8, 4))
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of regularising, and of retraining")
-    parser.add_argument("--retrain", type=int, help="epochs of retraining, where they are others")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="after the dense training, in all")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     args = parser.parse_args()
     for name, network in NETWORKS.items():
@@ -125,13 +127,15 @@ def main() -> None:
     if not args.table:
         if args.data is None:
             parser.error("--data names the clips")
-        for seed, name in itertools.product(args.seeds, args.networks):  # a whole table early, then more seeds
+        for scheme, seed, name in itertools.product(args.schemes, args.seeds, args.networks):
             dense = trained(name, seed, args.data, args.work)
-            for method, scheme in itertools.product(args.methods, args.schemes):
+            for method in args.methods:
                 row = {"network": name, "method": method, "scheme": scheme, "seed": seed, "epochs": args.epochs,
-                       "retrain": args.retrain or args.epochs, "group": list(args.group)}  # fmt: skip
+                       "group": list(args.group)}  # fmt: skip
+                if method == "none":
+                    row |= {"scheme": "", "group": []}
                 if not found(row):
-                    add(row | pruned(row, dense, args.data, args.work))
+                    add(row | (continued if method == "none" else pruned)(row, dense, args.data, args.work))
     print(table(read()))
 
 
@@ -144,31 +148,40 @@ def text(name: str, seed: int, epochs: int, warmup: int) -> str:
     )  # fmt: skip
 
 
+def train(text: str, changes: Sequence[str], path: Path, data: Path) -> dict[str, Any]:
+    """The last epoch of a training, which goes on where it was."""
+    if not (path / "step.onnx").is_file():
+        made = recipes.parse(text, changes=changes)
+        assert isinstance(made, ClipRecipe)
+        done = training.resume(path) if (path / "recipe.toml").is_file() else training.start(made, path, data=data)
+        if done is None or not done.ended:
+            raise KeyboardInterrupt
+    return folder.read(path).epochs[-1]
+
+
 def trained(name: str, seed: int, data: Path, work: Path) -> Path:
     """The run folder of the dense network; its accuracy is a row too."""
     path = work / f"{name}-dense-{seed}"
-    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "retrain": 0, "group": []}
-    if not (path / "step.onnx").is_file():
-        made = recipes.parse(text(name, seed, DENSE_EPOCHS, 1))
-        assert isinstance(made, ClipRecipe)
-        begun = (path / "recipe.toml").is_file()
-        done = training.resume(path) if begun else training.start(made, path, data=data)
-        if done is None or not done.ended:
-            raise KeyboardInterrupt
+    last = train(text(name, seed, DENSE_EPOCHS, 1), (), path, data)
+    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": []}
     if not found(row):
-        last = folder.read(path).epochs[-1]
         add(row | {"top1": last["top1"], "loss": last["validation_loss"], "seconds": last["seconds"], "rate": 1.0})
     return path
 
 
-def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
-    name = row["network"]
+def continued(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
+    changes = [f"model.weights={dense / 'best.safetensors'}", f"distillation.teacher={dense}"]
+    path = work / f"{row['network']}-none-{row['seed']}-{row['epochs']}"
+    last = train(text(row["network"], row["seed"], row["epochs"], 0) + TAUGHT, changes, path, data)
+    return {"top1": last["top1"], "loss": last["validation_loss"], "rate": 1.0}
+
+
+def pruned(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
+    name, before = row["network"], 0 if row["method"] == "magnitude" else row["epochs"] // 2
     path = work / "-".join(str(row[key]) for key in KEYS)
-    whole = (
-        'task = "prune"\n' + text(name, row["seed"], row["retrain"], 0) + PRUNE.format(group=row["group"], epochs=row["epochs"])
-    )
-    changes = [f"prune.dense={dense}", NETWORKS[name].much]
-    made = recipes.parse(whole, changes=[*changes, f"prune.method={row['method']}", f"prune.scheme={row['scheme']}"])
+    both = 'task = "prune"\n' + text(name, row["seed"], row["epochs"] - before, 0) + TAUGHT
+    changes = [f"prune.dense={dense}", NETWORKS[name].much, f"prune.method={row['method']}", f"prune.scheme={row['scheme']}"]
+    made = recipes.parse(both + PRUNE.format(group=row["group"], epochs=before or 1), changes=changes)
     assert isinstance(made, PruneRecipe)
     began = time.process_time()
     done = pruning.resume(path) if (path / "recipe.toml").is_file() else pruning.start(made, path, data=data)
@@ -184,7 +197,7 @@ def pruned(row: dict[str, Any], dense: Path, data: Path, work: Path) -> dict[str
     }  # fmt: skip
 
 
-KEYS = ("network", "method", "scheme", "seed", "epochs", "retrain", "group")
+KEYS = ("network", "method", "scheme", "seed", "epochs", "group")
 
 
 def read() -> list[dict[str, Any]]:
@@ -198,31 +211,35 @@ def found(row: dict[str, Any]) -> bool:
 def add(row: dict[str, Any]) -> None:
     environment = {key: value for key, value in folder.environment().items() if key != "command"}
     head = {"environment": environment, "clips": {name: network.clips for name, network in NETWORKS.items()}}
-    write_bytes((json.dumps({**head, "runs": [*read(), row]}, indent=1) + "\n").encode(), RESULTS)
+    with RESULTS.with_suffix(".lock").open("w") as lock:  # networks may be trained side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_bytes((json.dumps({**head, "runs": [*read(), row]}, indent=1) + "\n").encode(), RESULTS)
     print(json.dumps(row), flush=True)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means over seeds, with the spread between them where there are several."""
-    lines = ["| network | method | pattern | FLOPs rate | top-1 | right after the cut | norm that the cut took | seeds |"]
-    lines.append("|" + "---|" * 8)
+    lines = ["| network | method | pattern | FLOPs | top-1 | loss | top-1 after the cut | norm that the cut took | seeds |"]
+    lines.append("|" + "---|" * 9)
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         pattern = f"{row['scheme']} {'x'.join(map(str, row['group']))}".strip() or "–"
-        groups.setdefault((row["network"], row["method"], pattern, row["epochs"], row["retrain"]), []).append(row)
-    for (network, method, pattern, *_), same in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
-        cells = [_mean([row.get(key) for row in same]) for key in ("top1", "pruned_top1", "pruning_took")]
+        groups.setdefault((row["network"], pattern, ("dense", *METHODS).index(row["method"]), row["epochs"]), []).append(row)
+    for (network, pattern, method, _), same in sorted(groups.items()):
+        cells = [_spread([row["top1"] for row in same], 100, 1, " %"), _spread([row["loss"] for row in same], 1, 2)]
+        cells += [_spread([row.get(key) for row in same], 100, 1, " %") for key in ("pruned_top1", "pruning_took")]
         rate = statistics.mean(row["rate"] for row in same)
-        lines.append(f"| {network} | {method} | {pattern} | {rate:.2f}x | {' | '.join(cells)} | {len(same)} |")
+        name = ("dense", *METHODS)[method]
+        lines.append(f"| {network} | {name} | {pattern} | {rate:.2f}x | {' | '.join(cells)} | {len(same)} |")
     return "\n".join(lines)
 
 
-def _mean(values: Sequence[float | None]) -> str:
-    given = [100 * value for value in values if value is not None]
+def _spread(values: Sequence[float | None], factor: float, digits: int, unit: str = "") -> str:
+    given = [factor * value for value in values if value is not None]
     if not given:
         return "–"
-    spread = f" ± {statistics.stdev(given):.1f}" if len(given) > 1 else ""
-    return f"{statistics.mean(given):.1f}{spread} %"
+    spread = f" ± {statistics.stdev(given):.{digits}f}" if len(given) > 1 else ""
+    return f"{statistics.mean(given):.{digits}f}{spread}{unit}"
 
 
 if __name__ == "__main__":

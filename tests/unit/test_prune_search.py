@@ -346,6 +346,14 @@ class TestRun:
                 search.run(recipe, tmp_path / output, where=where, data=data, **asked)  # type: ignore[arg-type]
         assert not (tmp_path / "found.toml").exists()
 
+    def test_several_processes_would_spoil_each_others_times(
+        self, dense: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        given, where = pruning.settings(str(dense[1]))
+        with pytest.raises(EveryframeError, match="spoil"):
+            search.into(given, tmp_path / "run", where=where, speedup=1.5)
+
 
 @pytest.mark.slow
 def test_a_network_on_the_native_engine(figure) -> None:  # type: ignore[no-untyped-def]

@@ -7,6 +7,7 @@ evaluation answers one question only: which layers bear it best.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -132,6 +133,12 @@ def _search(
 ) -> tuple[Found, str]:  # fmt: skip
     """What was found, and the recipe as a file."""
     _check(target_ms, speedup, evaluations)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError(
+            "A search measures times, which several processes would spoil for each other.", expected="one process",
+            got=f"{os.environ['WORLD_SIZE']} of torchrun",
+            hint="everyframe prune RUN -o OUT --speedup ... --search-only, then torchrun ... -m everyframe prune OUT/search.toml",
+        )  # fmt: skip
     if recipe.prune.dense is None:
         raise RecipeError(
             "A search needs a trained network.", where="key prune.dense", hint="everyframe train it, then name its run folder"
