@@ -14,26 +14,26 @@ results file, and what is there is not run again.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import itertools
 import json
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import networks
+import seeds
+
+from everyframe.bench import Table, one_line
 from everyframe.models.registry import describe, register
-from everyframe.program.contract import write_bytes
 from everyframe.train import recipe as recipes
 from everyframe.train import run as training
 from everyframe.train.fit import folder
 from everyframe.train.prune import run as pruning
 from everyframe.train.prune.schema import PruneRecipe
 from everyframe.train.schema import ClipRecipe
-
-RESULTS = Path(__file__).parent / "results" / "prune_accuracy.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ NETWORKS = {
 METHODS = ("none", "magnitude", "admm", "reweighted")
 SCHEMES = ("kgs", "vanilla", "balanced")
 DENSE_EPOCHS, EPOCHS = 50, 16
+COLUMNS = ("method", "pattern", "FLOPs", "epochs", "top-1", "loss", "top-1 after the cut", "norm that the cut took, %", "seeds")
 TEXT = """
 name = "{name}"
 [model]
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--group", nargs=2, type=int, default=(8, 4))
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="after the dense training, in all")
     parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "prune_accuracy.json")
     args = parser.parse_args()
     for name, network in NETWORKS.items():
         entry = describe(network.zoo)
@@ -128,15 +130,21 @@ def main() -> None:
         if args.data is None:
             parser.error("--data names the clips")
         for scheme, seed, name in itertools.product(args.schemes, args.seeds, args.networks):
-            dense = trained(name, seed, args.data, args.work)
+            begin = args.work / f"{name}-dense-{seed}"
+            todo = [{"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": []}]
             for method in args.methods:
-                row = {"network": name, "method": method, "scheme": scheme, "seed": seed, "epochs": args.epochs,
-                       "group": list(args.group)}  # fmt: skip
-                if method == "none":
-                    row |= {"scheme": "", "group": []}
-                if not found(row):
-                    add(row | (continued if method == "none" else pruned)(row, dense, args.data, args.work))
-    print(table(read()))
+                plain = method == "none"
+                todo.append({
+                    "network": name, "method": method, "scheme": "" if plain else scheme, "seed": seed, "epochs": args.epochs,
+                    "group": [] if plain else list(args.group),
+                })  # fmt: skip
+            for row in todo:
+                if not found(row, args.output):
+                    row |= HOW.get(row["method"], pruned)(row, begin, args.data, args.work)
+                    seeds.amend(args.output, lambda results: results.setdefault("runs", []).append(row))  # noqa: B023
+                    print(json.dumps(row), flush=True)
+    for made in tables(seeds.read(args.output)):
+        made.show()
 
 
 def text(name: str, seed: int, epochs: int, warmup: int) -> str:
@@ -159,14 +167,10 @@ def train(text: str, changes: Sequence[str], path: Path, data: Path) -> dict[str
     return folder.read(path).epochs[-1]
 
 
-def trained(name: str, seed: int, data: Path, work: Path) -> Path:
-    """The run folder of the dense network; its accuracy is a row too."""
-    path = work / f"{name}-dense-{seed}"
-    last = train(text(name, seed, DENSE_EPOCHS, 1), (), path, data)
-    row = {"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": []}
-    if not found(row):
-        add(row | {"top1": last["top1"], "loss": last["validation_loss"], "seconds": last["seconds"], "rate": 1.0})
-    return path
+def dense(row: Mapping[str, Any], path: Path, data: Path, work: Path) -> dict[str, Any]:
+    """The run folder that everything else begins with."""
+    last = train(text(row["network"], row["seed"], row["epochs"], 1), (), path, data)
+    return {"top1": last["top1"], "loss": last["validation_loss"], "rate": 1.0}
 
 
 def continued(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
@@ -200,46 +204,32 @@ def pruned(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[
 KEYS = ("network", "method", "scheme", "seed", "epochs", "group")
 
 
-def read() -> list[dict[str, Any]]:
-    return json.loads(RESULTS.read_text("utf-8"))["runs"] if RESULTS.is_file() else []
+HOW = {"dense": dense, "none": continued}
 
 
-def found(row: dict[str, Any]) -> bool:
-    return any(all(other[key] == row[key] for key in KEYS) for other in read())
+def found(row: Mapping[str, Any], path: Path) -> bool:
+    return any(all(other[key] == row[key] for key in KEYS) for other in seeds.read(path).get("runs", []))
 
 
-def add(row: dict[str, Any]) -> None:
-    environment = {key: value for key, value in folder.environment().items() if key != "command"}
-    head = {"environment": environment, "clips": {name: network.clips for name, network in NETWORKS.items()}}
-    with RESULTS.with_suffix(".lock").open("w") as lock:  # networks may be trained side by side
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        write_bytes((json.dumps({**head, "runs": [*read(), row]}, indent=1) + "\n").encode(), RESULTS)
-    print(json.dumps(row), flush=True)
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def tables(results: dict[str, Any]) -> list[Table]:
     """Means over seeds, with the spread between them where there are several."""
-    lines = ["| network | method | pattern | FLOPs | top-1 | loss | top-1 after the cut | norm that the cut took | seeds |"]
-    lines.append("|" + "---|" * 9)
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        pattern = f"{row['scheme']} {'x'.join(map(str, row['group']))}".strip() or "–"
-        groups.setdefault((row["network"], pattern, ("dense", *METHODS).index(row["method"]), row["epochs"]), []).append(row)
-    for (network, pattern, method, _), same in sorted(groups.items()):
-        cells = [_spread([row["top1"] for row in same], 100, 1, " %"), _spread([row["loss"] for row in same], 1, 2)]
-        cells += [_spread([row.get(key) for row in same], 100, 1, " %") for key in ("pruned_top1", "pruning_took")]
-        rate = statistics.mean(row["rate"] for row in same)
-        name = ("dense", *METHODS)[method]
-        lines.append(f"| {network} | {name} | {pattern} | {rate:.2f}x | {' | '.join(cells)} | {len(same)} |")
-    return "\n".join(lines)
-
-
-def _spread(values: Sequence[float | None], factor: float, digits: int, unit: str = "") -> str:
-    given = [factor * value for value in values if value is not None]
-    if not given:
-        return "–"
-    spread = f" ± {statistics.stdev(given):.{digits}f}" if len(given) > 1 else ""
-    return f"{statistics.mean(given):.{digits}f}{spread}{unit}"
+    for row in results.get("runs", []):
+        order = ("dense", *METHODS).index(row["method"]), ("", *SCHEMES).index(row["scheme"])
+        groups.setdefault((row["network"], row["epochs"] if row["scheme"] else 0, *order), []).append(row)
+    made: dict[str, Table] = {}
+    for (name, *_), same in sorted(groups.items()):
+        first, network = same[0], NETWORKS[name]
+        title = f"{network.zoo} at a quarter of its width, clips of {network.clips}: top-1 in percent"
+        table = made.setdefault(name, Table(title, COLUMNS))
+        rate = f"{mean(row['rate'] for row in same):.2f}x"
+        table.rows.append([
+            first["method"], f"{first['scheme']} {'x'.join(map(str, first['group']))}".strip() or "–", rate, first["epochs"],
+            seeds.spread([row["top1"] for row in same]), seeds.spread([row["loss"] for row in same], 1, 2),
+            *(seeds.spread([row.get(key) for row in same]) for key in ("pruned_top1", "pruning_took")), len(same),
+        ])  # fmt: skip
+        table.notes = ["± is the standard deviation over seeds", one_line(results["machine"])]
+    return list(made.values())
 
 
 if __name__ == "__main__":

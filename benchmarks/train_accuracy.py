@@ -16,17 +16,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import networks
+import seeds
 
-from everyframe.bench import Table, describe, save
+from everyframe.bench import Table
 
 RUNS = networks.CACHE / "train_accuracy"
-COMMON = {"training.threads": 1, "data.workers": 1, "training.precision": "f32"}  # a run takes one core
+COMMON = {"training.threads": 1, "data.workers": 1}  # a run takes one core
 GESTURES = {"preprocess.resize": [64, 80], "model.size": [64, 80], **COMMON}
-TSM = {"model.frames": 8, "preprocess.fps": 7.5, "training.epochs": 40, **GESTURES}
+TSM = {
+    "model.frames": 8, "preprocess.fps": 7.5, "training.epochs": 40, **COMMON, "training.precision": "f32",
+    "preprocess.resize": [48, 64], "model.size": [48, 64],
+}  # fmt: skip
 PEOPLE = {"preprocess.resize": [72, 96], "model.size": [72, 96], "preprocess.fps": 10, "model.frames": 16, **COMMON}
 TUNED = {"optimiser.learning_rate": 1.5e-3, "training.epochs": 30, **PEOPLE}
 
@@ -139,9 +142,9 @@ def short(result: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+CONTROLS = ("reversed", "shuffled", "frozen")
 COLUMNS = (
-    "network", "stream", "hop", "delay, ms", "clips", "videos", "stream, end", "held still", "every frame",
-    "reversed", "shuffled", "frozen", "seeds",
+    "network", "stream", "hop", "delay, ms", "clips", "videos", "stream, end", "held still", "every frame", *CONTROLS, "seeds",
 )  # fmt: skip
 
 
@@ -155,7 +158,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
 def _table(results: dict[str, Any], data: str, title: str) -> Table:
     table = Table(f"{title}: top-1 in percent", COLUMNS)
     for name, case in CASES.items():
-        runs = [run["streams"] for run in results["runs"].get(name, {}).values()]
+        runs = [run["streams"] for run in results.get("runs", {}).get(name, {}).values()]
         if case.data != data or not runs or not case.streams:
             continue
         for rows in zip(*runs, strict=True):
@@ -163,10 +166,10 @@ def _table(results: dict[str, Any], data: str, title: str) -> Table:
             stream = first["rate"] + (f", window {first['window']}" if first["window"] else "")
             table.rows.append([
                 case.what, stream, first["hop"], round(first["delay_ms"]),
-                *(_spread([row["conditions"]["normal"][key] for row in rows]) for key in ("clip", "video", "end")),
-                _spread([row.get("held") for row in rows]),
-                _spread([row["conditions"]["normal"]["frames"] for row in rows]),
-                *(_spread([row["conditions"][order]["end"] for row in rows]) for order in ("reversed", "shuffled", "frozen")),
+                *(seeds.spread([row["conditions"]["normal"][key] for row in rows]) for key in ("clip", "video", "end")),
+                seeds.spread([row.get("held") for row in rows]),
+                seeds.spread([row["conditions"]["normal"]["frames"] for row in rows]),
+                *(seeds.spread([row["conditions"][order]["end"] for row in rows]) for order in CONTROLS),
                 len(rows),
             ])  # fmt: skip
             table.notes = [
@@ -177,17 +180,10 @@ def _table(results: dict[str, Any], data: str, title: str) -> Table:
     return table
 
 
-def _spread(values: list[float | None]) -> str:
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return "–"
-    return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
-
-
-def todo(results: dict[str, Any], names: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
-    for seed in seeds:
+def todo(results: dict[str, Any], names: list[str], numbers: list[int]) -> Iterator[tuple[str, int]]:
+    for seed in numbers:
         for name in names:
-            if CASES[name].streams and str(seed) not in results["runs"].get(name, {}):
+            if CASES[name].streams and str(seed) not in results.get("runs", {}).get(name, {}):
                 yield name, seed
 
 
@@ -198,14 +194,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "train_accuracy.json")
     args = parser.parse_args()
-    results = json.loads(args.output.read_text()) if args.output.exists() else {"machine": describe("torch"), "runs": {}}
-    for name, seed in todo(results, args.cases, args.seeds):
+    for name, seed in todo(seeds.read(args.output), args.cases, args.seeds):
         folder = train(name, seed, args.data)
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
         minutes, streams = round(last["seconds"] / 60, 1), measure(name, folder, args.data)
-        results["runs"].setdefault(name, {})[str(seed)] = {"epochs": last["epoch"], "minutes": minutes, "streams": streams}
-        save(args.output, results)
-    for table in tables(results):
+        row = {"epochs": last["epoch"], "minutes": minutes, "streams": streams}
+        seeds.amend(args.output, lambda found: found.setdefault("runs", {}).setdefault(name, {}).update({str(seed): row}))  # noqa: B023
+    for table in tables(seeds.read(args.output)):
         table.show()
 
 

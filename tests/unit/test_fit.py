@@ -292,3 +292,13 @@ def test_gradients_in_bfloat16_are_those_in_float(frames: int, kernel: int) -> N
         (made * pull).sum().backward()
         assert torch.linalg.norm(net[0].weight.grad - wanted) < 0.02 * torch.linalg.norm(wanted)
         net[0].weight.grad = None
+
+
+def test_automatic_precision_is_one_that_the_hardware_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [precision.resolved(name) for name in ("f32", "bf16", "f16")] == ["f32", "bf16", "f16"]
+    for has, wanted in ((True, "bf16"), (False, "f32")):
+        monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert precision.resolved("auto") == wanted

@@ -140,15 +140,16 @@ class Schedule(Strict):
 
 class Training(Strict):
     """batch: clips a step in all, over processes and accumulation; accumulate: in so many parts, one after another.
-    precision: bf16 and f16 are mixed precision. average: decay of the averaged weights (EMA), which are then the ones
-    kept. channels_last: None: for convolutions on CPU and GPU alike. seed: of weights, order and augmentation.
-    validate_every: epochs between validations. checkpoint_minutes: between checkpoints within an epoch.
+    precision: bf16 and f16 are mixed precision; auto is bf16 where the hardware computes in it, else f32. average: decay of the
+    averaged weights (EMA), which are then the ones kept. channels_last: None: for convolutions on CPU and GPU alike. seed: of
+    weights, order and augmentation. validate_every: epochs between validations. checkpoint_minutes: between checkpoints within
+    an epoch.
     """
 
     epochs: int = Field(default=60, ge=1)
     batch: int = Field(default=16, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    precision: Literal["f32", "bf16", "f16"] = "f32"
+    precision: Literal["auto", "f32", "bf16", "f16"] = "f32"
     average: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     channels_last: bool | None = None

@@ -27,7 +27,7 @@ from everyframe.train.fit.folder import Run
 from everyframe.train.fit.hook import Hook
 from everyframe.train.fit.network import Trained, channels_last, freeze_trunk, train_mode
 from everyframe.train.fit.optimise import Schedule, optimiser
-from everyframe.train.fit.precision import PRECISIONS, safe
+from everyframe.train.fit.precision import PRECISIONS, resolved, safe
 from everyframe.train.fit.progress import Progress
 from everyframe.train.fit.teacher import Loss
 from everyframe.train.schema import ClipRecipe
@@ -55,7 +55,7 @@ def launch(recipe: ClipRecipe) -> Fabric:
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(
         accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
-        precision=PRECISIONS[recipe.training.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[resolved(recipe.training.precision)],  # type: ignore[arg-type]
     )  # fmt: skip
     fabric.launch()
     return fabric
@@ -79,7 +79,7 @@ class Loop:
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if self.recipe.training.channels_last is not False:
             channels_last(net)
-        if self.recipe.training.precision != "f32":
+        if resolved(self.recipe.training.precision) != "f32":
             safe(net)
         if loss.teacher is not None:
             loss.teacher = loss.teacher.to(fabric.device)

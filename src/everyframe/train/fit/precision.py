@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 from torch import Tensor, nn
 
 PRECISIONS = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
+
+
+def resolved(precision: str) -> str:
+    """`auto` is bf16 where processor or GPU have instructions for it, which makes it faster, and f32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif platform.machine() in ("x86_64", "AMD64"):
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if fast else "f32"
 
 
 class Conv3d(nn.Conv3d):
