@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -59,6 +60,17 @@ def _no_compiler() -> str | None:
     except EngineError as error:
         return f"{error.what} {error.hint}"
     return None
+
+
+@pytest.fixture
+def only_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings end with their last epoch: no export, evaluation and report, which take most of the time of tiny ones."""
+    from everyframe.train.fit import finish
+
+    def end(run: Any, trained: Any, collection: Any, at: Any, ended: bool, *rest: Any, **more: Any) -> finish.Result:
+        return finish.Result(run.path, at, ended)
+
+    monkeypatch.setattr(finish, "finish", end)
 
 
 @pytest.fixture

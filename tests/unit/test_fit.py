@@ -76,6 +76,7 @@ def test_too_few_clips_to_hold_any_out(clips: Path, tmp_path: Path) -> None:
     assert equal(weights(tmp_path / "run", "best"), weights(tmp_path / "run"))
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_the_recipe_in_the_run_folder_gives_the_same_training(clips: Path, tmp_path: Path) -> None:
     run.start(tiny("training.epochs=1"), tmp_path / "a", data=clips)
     again = folder.read(tmp_path / "a").recipe
@@ -92,6 +93,7 @@ def _other_seed(clips: Path, tmp_path: Path) -> dict[str, Any]:
 # --- laws of a step ---
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_parts_of_a_batch_add_up(clips: Path, tmp_path: Path) -> None:
     """With a frozen trunk nothing depends on the other clips of a part, so one part and four give the same weights."""
     for name, parts in (("one", 1), ("four", 4)):
@@ -99,6 +101,7 @@ def test_parts_of_a_batch_add_up(clips: Path, tmp_path: Path) -> None:
     assert equal(weights(tmp_path / "one"), weights(tmp_path / "four"), 1e-6)
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_two_processes_are_one(clips: Path, tmp_path: Path) -> None:
     settings = ("model.train=head", "model.dropout=0.0")
     run.start(tiny(*settings), tmp_path / "one", data=clips)
@@ -116,6 +119,7 @@ def test_two_processes_are_one(clips: Path, tmp_path: Path) -> None:
     assert json.loads(alone)["validation_loss"] == pytest.approx(json.loads(shared)["validation_loss"], rel=1e-4)
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_frozen_trunk_keeps_every_bit(clips: Path, tmp_path: Path) -> None:
     settings = tiny("model.train=head", "training.average=0.0")
     run.start(settings, tmp_path / "run", data=clips)
@@ -136,6 +140,7 @@ def test_train_mode_of_a_frozen_trunk_drops_only_before_the_classifier() -> None
 # --- killed, interrupted, out of room ---
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_killed_training_goes_on_to_the_same_weights(clips: Path, tmp_path: Path) -> None:
     changes = ("training.epochs=6", "training.checkpoint_minutes=1e-9", "model.dropout=0.3")
     run.start(tiny(*changes), tmp_path / "through", data=clips)
@@ -204,6 +209,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_folder_with_a_training_is_not_overwritten(clips: Path, tmp_path: Path) -> None:
     run.start(tiny("training.epochs=1"), tmp_path, data=clips)
     with pytest.raises(UsageError, match="resume"):
@@ -215,6 +221,7 @@ def test_a_folder_with_a_training_is_not_overwritten(clips: Path, tmp_path: Path
 # --- teachers ---
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_student_learns_from_a_teacher(clips: Path, tmp_path: Path) -> None:
     run.start(tiny("training.epochs=2"), tmp_path / "teacher", data=clips)
     student = ("training.epochs=1", "training.seed=3", f"distillation.teacher={tmp_path / 'teacher'}")

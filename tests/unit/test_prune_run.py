@@ -133,6 +133,7 @@ def test_it_runs_and_compiles_to_less(pruned: tuple[Path, dict[str, Any]], dense
 # --- ways to choose ---
 
 
+@pytest.mark.usefixtures("only_weights")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -153,6 +154,7 @@ def test_every_way_ends_in_a_network_of_zeros(changes: tuple[str, ...], clips: P
         assert all(row["fewest_in_a_group"] == row["most_in_a_group"] for row in done.figures["layers"])
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_mask_from_elsewhere_is_kept_as_it_is(
     clips: Path, dense: Path, pruned: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_mask_from_elsewhere_is_kept_as_it_is(
     assert all(np.array_equal(one.weights(name), two.weights(name)) for name in one.layers | two.layers)
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_run_folder_alone_is_enough(dense: Path, clips: Path, tmp_path: Path) -> None:
     """A third of its epochs and of its learning rate, and its data."""
     found, where = pruning.settings(str(dense), ["prune.group=[4,4]", "prune.rate=2", "training.epochs=1"])
@@ -174,6 +177,7 @@ def test_a_run_folder_alone_is_enough(dense: Path, clips: Path, tmp_path: Path) 
     assert done is not None and done.figures["rate"] == pytest.approx(2.0, rel=0.1)
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_network_without_a_dense_run_is_trained_first(clips: Path, tmp_path: Path, dense: Path) -> None:
     given = pruned_by(dense, "training.epochs=1")
     alone = given.model_copy(update={"prune": given.prune.model_copy(update={"dense": None})})
@@ -189,6 +193,7 @@ def test_a_network_without_a_dense_run_is_trained_first(clips: Path, tmp_path: P
 # --- killed and interrupted ---
 
 
+@pytest.mark.usefixtures("only_weights")
 def test_a_killed_pruning_goes_on_to_the_same_weights(
     clips: Path, dense: Path, pruned: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
