@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ def test_a_training_leaves_a_model_that_runs(clips: Path, tmp_path: Path) -> Non
         *_, last = program.predict(path)
         right += last.top[0].label == path.parent.name
     assert right >= 6, right
+    assert done.accuracy is not None and "end before the stream" not in done.text()
+    normal = done.accuracy.conditions["normal"]
+    silent = replace(normal, streaming=replace(normal.streaming, silent=3))
+    late = replace(done, accuracy=replace(done.accuracy, conditions={"normal": silent}))
+    assert "of 8 videos 3 end before the stream says anything" in late.text()
 
 
 def test_too_few_clips_to_hold_any_out(clips: Path, tmp_path: Path) -> None:

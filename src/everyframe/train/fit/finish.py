@@ -58,6 +58,11 @@ class Result:
                 f"always the most frequent label {self.accuracy.most_frequent:.1%}",
             ]
             lines.append(f"validation: {', '.join(filter(None, parts))}")
+            if normal.streaming and normal.streaming.silent and self.accuracy.timing:
+                lines.append(
+                    f"of {self.accuracy.videos} videos {normal.streaming.silent} end before the stream says anything: it answers "
+                    f"{self.accuracy.timing.delay_ms / 1000:.1f} s late; causal networks (motionnet, tsm_*_online) answer at once"
+                )
         lines += [*self.notes, f"wrote {self.path}/step.onnx, report.html and the rest of the run"]
         return "\n".join([*lines, f"next: everyframe predict {self.path}/step.onnx SOURCE"])
 
