@@ -1,0 +1,65 @@
+"""A small model with videos, and models whose videos are arrays: for the tests of calibration and quantisation."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+import everyframe
+import handmade
+from clips import clip_net
+from everyframe.hardware.quantise.structure import Structure, prepared, structure
+from everyframe.hardware.quantise.videos import Model
+from everyframe.program.contract import Preprocess, metadata_of
+from everyframe.runtime.checks import Interface
+
+LENGTHS = (25, 40, 33)  # frames of the videos
+
+
+def write_folder(folder: Path) -> Path:
+    """clip.onnx, step.onnx (one hop a step), videos/ in which something moves, and one/ with one of them."""
+    clip_net(folder / "clip.onnx", labels=tuple("abcd"), preprocess=Preprocess(resize=(12, 16), mean=(0.4,) * 3, std=(0.2,) * 3))
+    everyframe.stream(folder / "clip.onnx", folder / "step.onnx")
+    (folder / "videos").mkdir()
+    rng = np.random.default_rng(0)
+    for number, length in enumerate(LENGTHS):
+        pictures = [np.full((24, 32, 3), 60 * number, np.uint8) for _ in range(length)]
+        for t, picture in enumerate(pictures):
+            picture[t % 12 : t % 12 + 12, t % 20 : t % 20 + 12] = rng.integers(0, 256, 3)
+        handmade.write_video(folder / "videos" / f"{number}.mp4", pictures, rate=10)
+    (folder / "one").mkdir()
+    shutil.copy(folder / "videos" / "1.mp4", folder / "one")
+    return folder
+
+
+class Given(Model):
+    """A model whose videos are arrays."""
+
+    def inputs(self, sources: Sequence[Any], again: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        while True:
+            for number, video in enumerate(sources):
+                for frames in video:
+                    yield number, frames
+            if not again:
+                return
+
+
+def given_model(model: onnx.ModelProto) -> tuple[Given, Structure]:
+    """Of a model in memory, and its structure."""
+    metadata = metadata_of(model)
+    assert metadata is not None
+    typed = prepared(model, "net")
+    states = {spec.input for spec in metadata.states}
+    frames = next(value.name for value in typed.graph.input if value.name not in states)
+    return Given(typed, metadata, Interface(frames, "logits", (), False, None), "net"), structure(typed, metadata, frames)
+
+
+def noise(model: Model, steps: int = 12, videos: int = 2, seed: int = 0) -> list[Any]:
+    value = next(v for v in model.model.graph.input if v.name == model.interface.frames)
+    shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return list(np.random.default_rng(seed).standard_normal((videos, steps, *shape), np.float32))
