@@ -31,7 +31,7 @@ TSM = {
     "preprocess.resize": [48, 64], "model.size": [48, 64],
 }  # fmt: skip
 PEOPLE = {"preprocess.resize": [72, 96], "model.size": [72, 96], "preprocess.fps": 10, "model.frames": 16, **COMMON}
-TUNED = {"optimiser.learning_rate": 1.5e-3, "training.epochs": 30, **PEOPLE}
+TUNED = {"optimiser.learning_rate": 1.5e-3, "training.epochs": 40, **PEOPLE}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Case:
     streams: tuple[tuple[str, int | None], ...] = (("native", None),)
 
 
-#: a window of 30 frames at 15 fps, or 15 at 7.5, is a whole video of hand_gestures
+#: a window of 30 frames at 15 fps, or 15 at 7.5, is a whole video of hand_gestures; where nothing else is said, 64 x 80 pixels
+#: (TSM: 48 x 64, 7.5 frames a second)
 CASES = {
     "hop1": Case("motionnet 1.0x, 30 frames", {"model.frames": 30, "training.epochs": 60, **GESTURES}),
     "hop1_16": Case(
@@ -58,6 +59,14 @@ CASES = {
     "hop16": Case(
         "3D-MobileNetV1 0.5x, 16 frames",
         {"model.name": "mobilenet3d_0.5x", "model.frames": 16, "training.epochs": 80, **GESTURES},
+        streams=(("native", None), ("dense", None)),
+    ),
+    "hop16_32": Case(
+        "3D-MobileNetV1 0.5x, 32 frames at 30 a second",
+        {
+            "model.name": "mobilenet3d_0.5x", "model.frames": 32, "preprocess.fps": 30, "training.epochs": 60, **COMMON,
+            "preprocess.resize": [48, 64], "model.size": [48, 64],
+        },
         streams=(("native", None), ("dense", None)),
     ),
     "tsm_online": Case(
@@ -70,7 +79,10 @@ CASES = {
     ),
     "people": Case("from scratch", TUNED, "ut_interaction"),
     "people_gestures": Case("from the gesture model", TUNED, "ut_interaction", start="hop1_16"),
-    "surrogate": Case("surrogate classes", {"training.epochs": 25, **PEOPLE}, "ut_interaction", recipe="surrogate", streams=()),
+    "surrogate": Case(  # of the videos to train on alone
+        "surrogate classes", {"training.epochs": 100, "surrogate.seeds": 100, **PEOPLE}, "ut_interaction/train",
+        recipe="surrogate", streams=(),
+    ),
     "people_surrogate": Case("from surrogate classes", TUNED, "ut_interaction", start="surrogate"),
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from everyframe.errors import UsageError
 from everyframe.train.data import loader
 from everyframe.train.data.clips import Collection
-from everyframe.train.fit.network import Trained
+from everyframe.train.fit.network import Trained, channels_last
 from everyframe.train.prune.mask import Mask
 from everyframe.train.prune.pattern import Pattern
 from everyframe.train.schema import ClipRecipe
@@ -46,6 +46,7 @@ class Proxy:
         if not calibration or not validation:
             raise UsageError("Clips are needed to calibrate and to judge a pruned network.", got="none")
         self.net, self.calibration, self.validation = copy.deepcopy(net).eval(), calibration, validation
+        channels_last(self.net)
         self._state = {key: value.clone() for key, value in self.net.state_dict().items()}
 
     @torch.no_grad()
