@@ -19,6 +19,10 @@ The command line prints it to stderr and exits with code 2; it never prints a tr
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from typing import overload
+
 __all__ = [
     "ConversionMismatch",
     "EngineError",
@@ -98,3 +102,20 @@ class OutputError(EveryframeError): ...
 
 
 class UsageError(EveryframeError): ...
+
+
+@overload
+def meant(name: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str: ...
+
+
+@overload
+def meant(name: str, known: Iterable[str], otherwise: None = None, cutoff: float = 0.6) -> str | None: ...
+
+
+def meant(name: str, known: Iterable[str], otherwise: str | None = None, cutoff: float = 0.6) -> str | None:
+    """A hint for a name that does not exist: the known one that is closest to it, `otherwise` if none is close.
+
+    cutoff: how alike they have to be, 0 to 1, as `difflib` has it.
+    """
+    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {close[0]}?" if close else otherwise

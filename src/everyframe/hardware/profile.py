@@ -6,7 +6,6 @@ wrote it down).
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ModelError, UsageError, meant
 from everyframe.program.contract import Strict
 
 FOLDER = Path(__file__).with_name("profiles")
@@ -113,10 +112,9 @@ def resolve(names: list[str]) -> tuple[str, ...]:
     known = targets()
     for name in names:
         if name != "all" and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
             raise UsageError(
                 f"There is no target {name!r}.", expected=f"all, {', '.join(known)}", got=name,
-                hint=f"did you mean {close[0]}?" if close else "take one of these, or write a profile (CONTRIBUTING.md)",
+                hint=meant(name, known, "take one of these, or write a profile (CONTRIBUTING.md)"),
             )  # fmt: skip
     return known if "all" in names else tuple(dict.fromkeys(names))
 
@@ -142,8 +140,8 @@ def parse(text: str, where: Path | str) -> Profile:
         place = [str(part) for part in first["loc"]]
         hint = None
         if first["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(place[-1], _keys(place[:-1]), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(_keys(place[:-1]))}"
+            known = _keys(place[:-1])
+            hint = meant(place[-1], known, f"known here: {', '.join(known)}")
         raise ModelError("The profile is not valid.", where=f"{where}, {'.'.join(place)}", got=first["msg"], hint=hint) from None
 
 

@@ -11,7 +11,6 @@ A clip network has no states and T frames in its input; a step network takes T n
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pydantic import Field, ValidationError
 
 from everyframe import __version__
-from everyframe.errors import ModelError
+from everyframe.errors import ModelError, meant
 from everyframe.program.contract import Metadata, Preprocess, Provenance, StateSpec, Strict, attach
 from everyframe.program.execute import session
 from everyframe.program.states import first_states
@@ -263,8 +262,7 @@ def _onnx_type(dtype: str) -> int:
 
 
 def _closest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known[:8])}"
+    return meant(name, known, f"known here: {', '.join(known[:8])}")
 
 
 def _try(model: onnx.ModelProto, metadata: Metadata, shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from everyframe.errors import RecipeError
+from everyframe.errors import RecipeError, meant
 from everyframe.train.motions.recipe import MotionsRecipe
 from everyframe.train.prune.schema import PruneRecipe
 from everyframe.train.schema import ClipRecipe
@@ -72,13 +72,13 @@ def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Reci
         keys = tuple(str(key) for key in first["loc"])
         unknown = first["type"] == "extra_forbidden"
         known = _keys(TASKS[task], keys[:-1]) if unknown else []
-        close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5) if unknown else []
+        explained = "docs/train.md explains every key"
         raise RecipeError(
             "The recipe has a key that does not exist." if unknown else "The recipe has a setting that cannot be used.",
             where=_place(where, text, keys),
             expected=", ".join(known) if unknown else first["msg"].removeprefix("Value error, "),
             got=None if unknown else _shown(first.get("input")),
-            hint=f"did you mean {close[0]}?" if close else "docs/train.md explains every key",
+            hint=meant(keys[-1], known, explained, cutoff=0.5) if unknown else explained,
         ) from None
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
-from everyframe.errors import RecipeError
+from everyframe.errors import RecipeError, meant
 from everyframe.train.schema import Augment
 
 #: words that a mirror exchanges
@@ -67,10 +66,9 @@ def mirrored(labels: Sequence[str], augment: Augment) -> tuple[int, ...]:
     for pair in augment.swap or ():
         for label in pair:
             if label not in labels:
-                close = difflib.get_close_matches(label, labels, n=1)
                 raise RecipeError(
                     "A pair of mirrored labels names one that is not there.", where="key augment.swap", got=label,
-                    expected="two labels of the data", hint=f"did you mean {close[0]}?" if close else None,
+                    expected="two labels of the data", hint=meant(label, labels),
                 )  # fmt: skip
         one, other = map(labels.index, pair)
         if result[one] != one or result[other] != other or one == other:

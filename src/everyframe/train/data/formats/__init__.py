@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from everyframe.errors import RecipeError, SourceError
+from everyframe.errors import RecipeError, SourceError, meant
 from everyframe.train.data.clips import Clip, Collection, held_out
 from everyframe.train.data.formats import folders, ids, kinetics, lists, published
 from everyframe.train.data.formats.text import Places, Reading, Row, Wanted
@@ -71,10 +70,9 @@ def read(data: Data, root: Path) -> Collection:
     `problems`.
     """
     if data.format not in FORMATS:
-        close = difflib.get_close_matches(data.format, FORMATS, n=1, cutoff=0.4)
         raise RecipeError(
             "There is no such format of annotations.", where="key data.format", expected=", ".join(FORMATS), got=data.format,
-            hint=f"did you mean {close[0]}?" if close else "docs/data.md shows each of them",
+            hint=meant(data.format, FORMATS, "docs/data.md shows each of them", cutoff=0.4),
         )  # fmt: skip
     wanted = _wanted(data, FORMATS[data.format], (root / data.root).expanduser().absolute())
     reading = FORMATS[data.format].read(wanted)
@@ -151,10 +149,9 @@ def _by_name(
     plain = {_plain(name): number for number, name in enumerate(names)}
     for label, row in written.items():
         if label not in names and _plain(str(label)) not in plain:
-            close = difflib.get_close_matches(str(label), names, n=1)
             raise SourceError(
                 "This label is not in the list of labels.", where=row.place, expected=f"one of {wanted.labels or 'its labels'}",
-                got=label, hint=f"did you mean {close[0]}?" if close else None,
+                got=label, hint=meant(str(label), names),
             )  # fmt: skip
     exact = {name: number for number, name in enumerate(names)}
     return names, {label: exact.get(str(label), plain[_plain(str(label))]) for label in written}, []
