@@ -29,9 +29,7 @@ import seeds
 from everyframe.bench import Table, one_line
 from everyframe.models.registry import describe, register
 from everyframe.train import recipe as recipes
-from everyframe.train import run as training
 from everyframe.train.fit import folder
-from everyframe.train.prune import run as pruning
 from everyframe.train.prune.schema import PruneRecipe
 from everyframe.train.schema import ClipRecipe
 
@@ -130,7 +128,7 @@ def main() -> None:
         if args.data is None:
             parser.error("--data names the clips")
         for scheme, seed, name in itertools.product(args.schemes, args.seeds, args.networks):
-            begin = args.work / f"{name}-dense-{seed}"
+            dense = args.work / f"{name}-dense-{seed}"
             todo = [{"network": name, "method": "dense", "scheme": "", "seed": seed, "epochs": DENSE_EPOCHS, "group": []}]
             for method in args.methods:
                 plain = method == "none"
@@ -140,7 +138,7 @@ def main() -> None:
                 })  # fmt: skip
             for row in todo:
                 if not found(row, args.output):
-                    row |= HOW.get(row["method"], pruned)(row, begin, args.data, args.work)
+                    row |= HOW.get(row["method"], pruned)(row, dense, args.data, args.work)
                     seeds.amend(args.output, lambda results: results.setdefault("runs", []).append(row))  # noqa: B023
                     print(json.dumps(row), flush=True)
     for made in tables(seeds.read(args.output)):
@@ -158,6 +156,8 @@ def text(name: str, seed: int, epochs: int, warmup: int) -> str:
 
 def train(text: str, changes: Sequence[str], path: Path, data: Path) -> dict[str, Any]:
     """The last epoch of a training, which goes on where it was."""
+    from everyframe.train import run as training  # torch: tables do without
+
     if not (path / "step.onnx").is_file():
         made = recipes.parse(text, changes=changes)
         assert isinstance(made, ClipRecipe)
@@ -167,7 +167,7 @@ def train(text: str, changes: Sequence[str], path: Path, data: Path) -> dict[str
     return folder.read(path).epochs[-1]
 
 
-def dense(row: Mapping[str, Any], path: Path, data: Path, work: Path) -> dict[str, Any]:
+def from_scratch(row: Mapping[str, Any], path: Path, data: Path, work: Path) -> dict[str, Any]:
     """The run folder that everything else begins with."""
     last = train(text(row["network"], row["seed"], row["epochs"], 1), (), path, data)
     return {"top1": last["top1"], "loss": last["validation_loss"], "rate": 1.0}
@@ -181,6 +181,8 @@ def continued(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> di
 
 
 def pruned(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
+    from everyframe.train.prune import run as pruning
+
     name, before = row["network"], 0 if row["method"] == "magnitude" else row["epochs"] // 2
     path = work / "-".join(str(row[key]) for key in KEYS)
     both = 'task = "prune"\n' + text(name, row["seed"], row["epochs"] - before, 0) + TAUGHT
@@ -204,7 +206,7 @@ def pruned(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[
 KEYS = ("network", "method", "scheme", "seed", "epochs", "group")
 
 
-HOW = {"dense": dense, "none": continued}
+HOW = {"dense": from_scratch, "none": continued}
 
 
 def found(row: Mapping[str, Any], path: Path) -> bool:
@@ -216,7 +218,8 @@ def tables(results: dict[str, Any]) -> list[Table]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in results.get("runs", []):
         order = ("dense", *METHODS).index(row["method"]), ("", *SCHEMES).index(row["scheme"])
-        groups.setdefault((row["network"], row["epochs"] if row["scheme"] else 0, *order), []).append(row)
+        epochs = 0 if row["method"] == "dense" else row["epochs"]  # dense networks come first
+        groups.setdefault((row["network"], epochs, *order, *row["group"]), []).append(row)
     made: dict[str, Table] = {}
     for (name, *_), same in sorted(groups.items()):
         first, network = same[0], NETWORKS[name]

@@ -14,18 +14,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networks
 
 from everyframe.bench import Table, describe, one_line, save
 from everyframe.program.contract import Preprocess
 from everyframe.train import recipe as recipes
-from everyframe.train.data import loader
 from everyframe.train.data.clips import Collection
 from everyframe.train.data.formats import read
-from everyframe.train.fit import folder, loop, network, teacher
 from everyframe.train.schema import ClipRecipe
+
+if TYPE_CHECKING:
+    from everyframe.train.data import loader
 
 #: network -> frames, (height, width)
 NETWORKS = {
@@ -60,6 +61,8 @@ class Watched:
 
 
 def trained(recipe: ClipRecipe, watched: Watched) -> float:
+    from everyframe.train.fit import folder, loop, network, teacher  # torch: tables do without
+
     with tempfile.TemporaryDirectory() as made:
         run = folder.Run(Path(made), recipe, ())
         loss = teacher.Loss(recipe.training.label_smoothing, None, None)
@@ -69,6 +72,8 @@ def trained(recipe: ClipRecipe, watched: Watched) -> float:
 
 
 def measure(name: str, data: Path, collection: Collection, repeats: int) -> dict[str, Any]:
+    from everyframe.train.data import loader
+
     frames, size = NETWORKS[name]
     recipe = recipes.load("quick", changes=[
         f'model.name="{name}"', f"model.frames={frames}", f"model.size={list(size)}", f"preprocess.resize={list(size)}",
@@ -106,6 +111,8 @@ def tables(results: dict[str, Any]) -> list[Table]:
 
 
 def main() -> None:
+    from everyframe.train.data import loader
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))

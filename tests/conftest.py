@@ -74,6 +74,15 @@ def only_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def narrow_r3d_18(monkeypatch: pytest.MonkeyPatch) -> None:
+    """r3d_18 of the zoo with fewer channels: quick to export. Skips without torch."""
+    pytest.importorskip("torch")
+    from everyframe.models.families import resnet_18
+
+    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 16, 16, 16))
+
+
+@pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with a line that the run's summary is to show: a measured time or size, for people, never asserted."""
     # a property of the test's report, because the test may run in another process than the summary

@@ -112,6 +112,6 @@ def test_programs_start(name: str) -> None:
 
 def test_the_page_shows_the_results() -> None:
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "run.py", "--check"], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, BENCHMARKS / "run.py", "--check"], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr

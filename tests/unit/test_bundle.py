@@ -220,13 +220,8 @@ def test_all_or_nothing(tmp_path: Path, video: Path, clip: Path) -> None:
 
 
 @pytest.mark.slow
-def test_export_for_a_device(
-    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("torch")
-    from everyframe.models.families import resnet_18
-
-    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 16, 16, 16))
+@pytest.mark.usefixtures("narrow_r3d_18")
+def test_export_for_a_device(tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["export", "r3d_18", "--frames", "4", "--size", "32", "--num-classes", "3", "--target", "rdk-s100"]
     with pytest.raises(SystemExit) as ended:
         main.run([*common, "-o", str(tmp_path / "b")])

@@ -133,11 +133,6 @@ def test_every_frame_is_run_even_where_few_are_measured(folder: Path) -> None:
 @given(st.integers(1, 300), st.integers(1, 100))
 def test_videos_are_spread_evenly(count: int, most: int) -> None:
     """As many from the first half as from the second."""
-
-    class Many(list):
-        def __fspath__(self) -> str:
-            return "."
-
     found = chosen_of(count, most)
     assert len(found) == min(count, most) == len(set(found))
     halves = [sum(n < count / 2 for n in found), sum(n >= count / 2 for n in found)]

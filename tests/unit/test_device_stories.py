@@ -31,13 +31,8 @@ def script(name: str) -> ModuleType:
 
 
 @pytest.mark.slow
-def test_r3d_18_for_the_rdk_s100(
-    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("torch")
-    from everyframe.models.families import resnet_18
-
-    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 16, 16, 16))
+@pytest.mark.usefixtures("narrow_r3d_18")
+def test_r3d_18_for_the_rdk_s100(tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script("rdk_s100_r3d18").main(str(video), None, tmp_path / "out", 4, 32, [1, 2], 4)
     lines = capsys.readouterr().out.splitlines()
     said = [line.split()[0] for line in lines]

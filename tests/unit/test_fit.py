@@ -298,8 +298,7 @@ def test_gradients_in_bfloat16_are_those_in_float(frames: int, kernel: int) -> N
     wanted, net[0].weight.grad = net[0].weight.grad, None
     precision.safe(net)
     for _ in range(5):  # whatever was in memory before
-        del_me = torch.full((3_000_000,), float("nan"))
-        del del_me
+        torch.full((3_000_000,), float("nan"))
         with torch.autocast("cpu", torch.bfloat16):
             made = net(video)
         (made * pull).sum().backward()

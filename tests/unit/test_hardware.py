@@ -149,15 +149,12 @@ def test_the_pool_that_the_s100_refuses(post: onnx.ModelProto, tmp_path: Path, c
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow_r3d_18")
 def test_what_export_writes_needs_no_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`everyframe export` writes R3D-18's pool as a mean, so the S100 takes it as it is; the X5 takes nothing on five axes."""
-    pytest.importorskip("torch")
-    from everyframe.models.families import resnet_18
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 16, 16, 16))
     assert cli("export", "r3d_18", "-o", "clip.onnx", "--frames", 8, "--size", 32, "--num-classes", 5) == 0
     capsys.readouterr()
     assert cli("check", "clip.onnx", "-t", "rdk-s100", "-t", "rdk-x5", "--json") == 1
