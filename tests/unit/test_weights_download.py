@@ -343,21 +343,21 @@ def test_404_is_final(server: Server, tmp_path: Path) -> None:
 
 def test_a_server_that_stays_silent(server: Server, tmp_path: Path) -> None:
     server.plan = [("stall", HALF), *[("stall", 0)] * 9]
-    started = time.monotonic()
+    server.stall_s = 60  # so that nothing but the client's patience ends it
     error = failure(lambda: get(server, tmp_path))
-    assert time.monotonic() - started < 5
     assert "sent nothing for 0.3 s" in str(error.got)
     assert f"{HALF} bytes are kept" in str(error.got)
     assert len(server.asked) == 4, "one that brought something and three that did not"
 
 
-def test_nobody_listens(tmp_path: Path, server: Server) -> None:
+def test_nobody_listens(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = time.monotonic()
     error = failure(lambda: fetch(item(f"http://127.0.0.1:{port}/net.pth"), cache=tmp_path))
-    assert time.monotonic() - started < 1, "a first connection that is refused is not tried for long"
+    assert pauses == [], "a first connection that is refused is not tried again"
     assert "refused" in str(error.got).lower()
 
 

@@ -41,8 +41,8 @@ class JsonLines:
         self.flush = sys.stdout.isatty()
 
     def begin(self, playback: Playback) -> None:
-        # a reader behind a pipe wants a camera's predictions now; for files whole buffers are cheaper
-        self.flush = self.flush or playback.source.live
+        # a reader behind a pipe wants live predictions now; for files read at full speed whole buffers are cheaper
+        self.flush = self.flush or playback.live
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
         record = {**prediction.to_dict(), "engine": self.engine}

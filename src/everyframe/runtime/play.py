@@ -32,6 +32,7 @@ class Playback:
         thumbnails: int,
     ) -> None:
         self.source, self.stream, self._program = source, stream, program
+        self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
         self.max_frames, self.seconds = max_frames, seconds
         self.last_pts_s = 0.0
         self.wait_s = 0.0
