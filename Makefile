@@ -24,7 +24,7 @@ demo: $(VENV)/.base ## Recognise hand gestures with the built-in model. No torch
 	@$(VENV)/bin/everyframe demo $(ARGS)
 
 test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 	@$(RUN) -m pytest tests/tiny $(ARGS)

@@ -20,13 +20,14 @@ from everyframe.cli import main
 from everyframe.errors import ConversionMismatch, EngineError, ModelError, UsageError
 from everyframe.hardware import check, fix, load_profile, plan, targets
 from everyframe.hardware.check import passed_through
-from everyframe.hardware.nodes import filled, hollow, view
+from everyframe.hardware.nodes import view
 from everyframe.hardware.profile import parse
 from everyframe.hardware.prove import prove
 from everyframe.hardware.rewrites import REWRITES, activations, host_state, join, means, opset
 from everyframe.hardware.rewrites.edit import exchanged
 from everyframe.program import contract
 from everyframe.program.execute import run
+from everyframe.program.hollow import filled, hollow
 from everyframe.runtime import engine as engines
 from everyframe.runtime import states
 from everyframe.runtime.program import BUILTIN, Program

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from everyframe.program.hollow import SMALL, hollow
+
 #: attributes that ONNX leaves out where they follow from others: how many numbers they have, and which
 _IMPLIED = {"strides": 1, "dilations": 1, "pads": 0}
-#: weights of more values than this are not looked at
-_SMALL = 256
 _WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
 
 
@@ -101,7 +101,7 @@ class View:
 
 def view(model: onnx.ModelProto) -> View:
     graph = model.graph
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer if prod(t.dims) <= _SMALL}
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer if prod(t.dims) <= SMALL}
     shapes = {t.name: tuple(t.dims) for t in graph.initializer} | _shapes(model)
     named = Counter(proto.name for proto in graph.node)
     fixed, nodes = {t.name for t in graph.initializer}, []
@@ -131,37 +131,10 @@ def view(model: onnx.ModelProto) -> View:
     )  # fmt: skip
 
 
-def hollow(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without the values of its weights, which is quick to look at and to change; `filled` puts them back."""
-    bare = onnx.ModelProto(
-        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions,
-        producer_name=model.producer_name, producer_version=model.producer_version, metadata_props=model.metadata_props,
-        graph=onnx.GraphProto(
-            name=model.graph.name, node=model.graph.node, input=model.graph.input, output=model.graph.output,
-            value_info=model.graph.value_info,
-        ),
-    )  # fmt: skip
-    for tensor in model.graph.initializer:
-        small = prod(tensor.dims) <= _SMALL
-        empty = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-        bare.graph.initializer.append(tensor if small else empty)
-    return bare
-
-
-def filled(bare: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of what became of a `hollow` model, with the weights of `source`."""
-    whole, weights = onnx.ModelProto(), {tensor.name: tensor for tensor in source.graph.initializer}
-    whole.CopyFrom(bare)
-    for tensor in whole.graph.initializer:
-        if prod(tensor.dims) > _SMALL and tensor.name in weights:
-            tensor.CopyFrom(weights[tensor.name])
-    return whole
-
-
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Shapes as far as inference gets; the rank is what matters, so an open size counts as 0."""
     try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        inferred = shape_inference.infer_shapes(hollow(model), data_prop=True)
     except Exception:  # onnx raises its own private types; a model that cannot be inferred is still checked by operator
         inferred = model
     values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)

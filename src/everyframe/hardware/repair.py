@@ -11,11 +11,11 @@ import onnx
 
 from everyframe.errors import EveryframeError, UsageError
 from everyframe.hardware.check import Finding, Report, check
-from everyframe.hardware.nodes import filled, hollow
 from everyframe.hardware.profile import Profile
 from everyframe.hardware.prove import Proof, prove, prove_step
 from everyframe.hardware.rewrites import REWRITES, STEP, host_state
 from everyframe.program import contract
+from everyframe.program.hollow import filled, hollow
 from everyframe.program.step import Conversion, convert
 
 

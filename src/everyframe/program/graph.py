@@ -15,6 +15,7 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from everyframe.errors import ModelError
+from everyframe.program.hollow import hollow
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shape of every tensor. Shape inference is one frame off for some `ceil_mode` pools, so models that have any
     are run once and the real shapes taken."""
     ceil = any(a.name == "ceil_mode" and a.i for node in model.graph.node for a in node.attribute)
-    inferred = shape_inference.infer_shapes(model, data_prop=True)
+    inferred = shape_inference.infer_shapes(hollow(model), data_prop=True)
     shapes: dict[str, tuple[int, ...]] = {}
     for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
         dims = value.type.tensor_type.shape.dim
