@@ -38,8 +38,10 @@ app = typer.Typer(
 
 
 def _register() -> None:
+    known = {command.name for command in app.registered_commands}  # `run` may be called again in the same process
     for verb, module in VERBS.items():
-        app.command(name=verb)(importlib.import_module(f"everyframe.cli.{module}").command)
+        if verb not in known:
+            app.command(name=verb)(importlib.import_module(f"everyframe.cli.{module}").command)
 
 
 def _version(show: bool) -> None:
