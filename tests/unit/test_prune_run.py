@@ -166,6 +166,22 @@ def test_a_mask_from_elsewhere_is_kept_as_it_is(
 
 
 @pytest.mark.usefixtures("only_weights")
+def test_statistics_are_taken_anew_after_the_cut(dense: Path, clips: Path, tmp_path: Path) -> None:
+    """A network whose running variances are all wrong is right again, and the dense one is judged as it was given."""
+    weights = load_file(dense / "best.safetensors")
+    wrong = {key: value * 1e4 if key.endswith("running_var") else value for key, value in weights.items()}
+    assert any(key.endswith("running_var") for key in weights)
+    save_file(wrong, tmp_path / "wrong.safetensors")
+    done = pruning.start(
+        pruned_by(tmp_path / "wrong.safetensors", "prune.method=magnitude", "prune.rate=1.2", "training.epochs=1"),
+        tmp_path / "run", data=clips,
+    )  # fmt: skip
+    assert done is not None
+    accuracy = done.figures["accuracy"]
+    assert accuracy["dense"]["top1"] < 0.5 < accuracy["pruned"]["top1"]
+
+
+@pytest.mark.usefixtures("only_weights")
 def test_a_run_folder_alone_is_enough(dense: Path, clips: Path, tmp_path: Path) -> None:
     """A third of its epochs and of its learning rate, and its data."""
     found, where = pruning.settings(str(dense), ["prune.group=[4,4]", "prune.rate=2", "training.epochs=1"])

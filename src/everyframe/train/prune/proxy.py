@@ -6,7 +6,7 @@ No weight is trained. benchmarks/prune_search.py ranks this guess and others aga
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,13 @@ CLIPS = 256
 
 
 def take(recipe: ClipRecipe, collection: Collection, trained: Trained, split: str, count: int = CLIPS) -> Batches:
+    """What `draw` draws, kept."""
+    return list(draw(recipe, collection, trained, split, count))
+
+
+def draw(
+    recipe: ClipRecipe, collection: Collection, trained: Trained, split: str, count: int = CLIPS
+) -> Iterator[tuple[Tensor, Tensor]]:
     """At most `count` clips of a split, drawn by the recipe's seed, their middles without augmentation, on the CPU."""
     clips = collection.splits.get(split, ())
     if not clips:
@@ -36,7 +43,8 @@ def take(recipe: ClipRecipe, collection: Collection, trained: Trained, split: st
     _, shown = loader.stores(recipe, collection, preprocess, made.size)
     chosen = [clips[i] for i in drawn]
     with loader.validation_loader(recipe, chosen, shown, made.frames, made.size) as batches:
-        return [(loader.normalise(batch.frames, preprocess), batch.labels) for batch in batches.batches()]
+        for batch in batches.batches():
+            yield loader.normalise(batch.frames, preprocess), batch.labels
 
 
 class Proxy:
@@ -64,14 +72,15 @@ class Proxy:
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, batches: Batches) -> None:
+def recalibrate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Running statistics of BatchNorm become the mean over the batches; everything else stays in its mode."""
     norms = [layer for layer in net.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     before = [(layer.momentum, layer.training) for layer in norms]
     for layer in norms:
         layer.reset_running_stats()
         layer.momentum, layer.training = None, True  # None: the mean of all batches
+    device = next((layer.running_mean.device for layer in norms if layer.running_mean is not None), None)
     for clips, _ in batches if norms else ():
-        net(clips)
+        net(clips.to(device))
     for layer, (momentum, training) in zip(norms, before, strict=True):
         layer.momentum, layer.training = momentum, training

@@ -22,7 +22,7 @@ from everyframe.train.data import clips
 from everyframe.train.fit import folder, loop, network
 from everyframe.train.prune import plan
 from everyframe.train.prune.result import Result
-from everyframe.train.prune.schema import Prune, PruneRecipe, Regularise
+from everyframe.train.prune.schema import Prune, PruneRecipe
 from everyframe.train.prune.stages import Stages
 from everyframe.train.schema import Schedule
 
@@ -46,8 +46,8 @@ def settings(name_or_path: str, changes: Sequence[str] = ()) -> tuple[PruneRecip
 
 
 def of_run(path: Path) -> PruneRecipe:
-    """What is sensible for a trained network without a recipe: its own training, a third as long, once to regularise with the
-    same learning rate and once to retrain with a third of it.
+    """What is sensible for a trained network without a recipe: its own training, a third as long and with a third of its
+    learning rate, once to regularise and once to retrain.
     """
     given = folder.read(path)
     trained = max((row["epoch"] for row in given.epochs), default=given.recipe.training.epochs)
@@ -56,7 +56,6 @@ def of_run(path: Path) -> PruneRecipe:
         **{name: getattr(recipe, name) for name in recipe.model_fields_set - {"task", "distillation"}},
         "task": "prune",
         "prune": Prune(dense=str(path.resolve())),
-        "regularise": Regularise(learning_rate=optimiser.learning_rate),
         "training": recipe.training.model_copy(update={"epochs": max(1, math.ceil(trained / 3))}),
         "optimiser": optimiser.model_copy(update={"learning_rate": optimiser.learning_rate / 3}),
         "schedule": Schedule(kind="cosine", warmup=min(1.0, trained / 30)),

@@ -20,7 +20,7 @@ from everyframe.train import run as training
 from everyframe.train.data import clips
 from everyframe.train.fit import checkpoint, finish, folder, loop, network
 from everyframe.train.fit.hook import Hook
-from everyframe.train.prune import draw
+from everyframe.train.prune import draw, proxy
 from everyframe.train.prune.mask import Mask
 from everyframe.train.prune.plan import Plan
 from everyframe.train.prune.regularise import Admm, Masked, Regulariser, Reweighted
@@ -136,9 +136,12 @@ class Stages:
         begun = (path / "recipe.toml").is_file()
         with training.fitting(fabric, recipe, trained, self.collection, path, begun, hook) as (fit, _):
             if not (fit.at.epoch or fit.at.step):
+                if begins == "regularised":
+                    self._settle(fit, recipe, trained)
                 self._measure(fit, begins)
-                for net in filter(None, (fit.net.module, fit.average)):
-                    fit.hook.after_step(net)
+                fit.hook.after_step(fit.net.module)
+                if cut is not None:
+                    self._settle(fit, recipe, trained)
                 self._measure(fit, cut)
             try:
                 ended = fit.fit(minutes)
@@ -149,6 +152,13 @@ class Stages:
                 self.record.done(name)
         fabric.barrier()
         return ended
+
+    def _settle(self, fit: loop.Loop, recipe: ClipRecipe, trained: network.Trained) -> None:
+        """BatchNorm's statistics are taken anew: those that weights have changed under say little about the network."""
+        clips = proxy.draw(recipe, self.collection, trained, "train")
+        proxy.recalibrate(fit.net.module.eval(), clips)
+        if fit.average is not None:  # nothing is averaged yet
+            fit.average.load_state_dict(fit.net.module.state_dict())
 
     def _measure(self, fit: loop.Loop, moment: str | None) -> None:
         if moment is None or fit.validation is None:
