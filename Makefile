@@ -23,6 +23,7 @@ help: ## Show this list.
 demo: $(VENV)/.base ## Recognise hand gestures with the built-in model. No torch.
 	@$(VENV)/bin/everyframe demo $(ARGS)
 
+# Packages are installed without bytecode; tests start many processes, so they keep it, wherever that is forbidden by default too.
 test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 

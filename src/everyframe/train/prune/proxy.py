@@ -27,11 +27,11 @@ CLIPS = 256
 
 
 def take(recipe: ClipRecipe, collection: Collection, trained: Trained, split: str, count: int = CLIPS) -> Batches:
-    """What `draw` draws, kept."""
-    return list(draw(recipe, collection, trained, split, count))
+    """What `sample` draws, kept."""
+    return list(sample(recipe, collection, trained, split, count))
 
 
-def draw(
+def sample(
     recipe: ClipRecipe, collection: Collection, trained: Trained, split: str, count: int = CLIPS
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """At most `count` clips of a split, drawn by the recipe's seed, their middles without augmentation, on the CPU."""

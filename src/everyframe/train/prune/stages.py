@@ -136,13 +136,9 @@ class Stages:
         begun = (path / "recipe.toml").is_file()
         with training.fitting(fabric, recipe, trained, self.collection, path, begun, hook) as (fit, _):
             if not (fit.at.epoch or fit.at.step):
-                if begins == "regularised":
-                    self._settle(fit, recipe, trained)
-                self._measure(fit, begins)
+                self._measure(fit, trained, begins)
                 fit.hook.after_step(fit.net.module)
-                if cut is not None:
-                    self._settle(fit, recipe, trained)
-                self._measure(fit, cut)
+                self._measure(fit, trained, cut)
             try:
                 ended = fit.fit(minutes)
             except KeyboardInterrupt:
@@ -153,14 +149,14 @@ class Stages:
         fabric.barrier()
         return ended
 
-    def _settle(self, fit: loop.Loop, recipe: ClipRecipe, trained: network.Trained) -> None:
-        """BatchNorm's statistics are taken anew: those that weights have changed under say little about the network."""
-        clips = proxy.draw(recipe, self.collection, trained, "train")
-        proxy.recalibrate(fit.net.module.eval(), clips)
-        if fit.average is not None:  # nothing is averaged yet
-            fit.average.load_state_dict(fit.net.module.state_dict())
-
-    def _measure(self, fit: loop.Loop, moment: str | None) -> None:
+    def _measure(self, fit: loop.Loop, trained: network.Trained, moment: str | None) -> None:
+        """The accuracy at a moment before the first step. Where weights have changed since the dense training, BatchNorm's
+        statistics say little about the network, and are taken anew.
+        """
+        if moment not in (None, DENSE):
+            proxy.recalibrate(fit.net.module.eval(), proxy.sample(fit.recipe, self.collection, trained, "train"))
+            if fit.average is not None:  # nothing is averaged yet
+                fit.average.load_state_dict(fit.net.module.state_dict())
         if moment is None or fit.validation is None:
             return
         values = dict(zip(("loss", "top1", "top5"), fit.validate(), strict=True))
