@@ -25,6 +25,7 @@ class House:
 
 
 HOUSES = (
+    House("privacy", (), (), "installed libraries that report what they are used for do not"),
     House("errors", (), (), "the exception tree; every message a user can see starts here"),
     House("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
     House(
@@ -75,12 +76,12 @@ HOUSES = (
 )  # fmt: skip
 BY_NAME = {house.name: house for house in HOUSES}
 
-#: the package's own __init__ loads these when their names are first used; it may import no other house
-FACADE = ("errors", "program", "runtime", "models", "train")
+#: the package's own __init__ loads these when their names are first used (privacy at once); it may import no other house
+FACADE = ("privacy", "errors", "program", "runtime", "models", "train")
 #: who may go through that facade; everybody may read `__version__`
 FACADE_USERS = ("bench", "serve", "cli")
 #: must work without the train extra, whatever is imported
-WITHOUT_TORCH = ("errors", "program", "native", "video", "runtime", "hardware", "bench", "serve")
+WITHOUT_TORCH = ("privacy", "errors", "program", "native", "video", "runtime", "hardware", "bench", "serve")
 #: and so must these folders of houses that may import torch; they import nothing else of their house
 WITHOUT_TORCH_INSIDE = ("everyframe.train.teach",)
 

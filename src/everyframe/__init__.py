@@ -7,13 +7,19 @@
     for prediction in program.predict("video.mp4"):      # one per frame
         print(prediction.frame, prediction.top[0])
 
-Everything is imported when first used, so that `import everyframe` costs nothing.
+Everything is imported when first used, so that `import everyframe` costs nothing. It does one thing: libraries that would
+report what they are used for are told not to (privacy.py).
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from everyframe import privacy
+
+# At import, because these libraries look only while they are loaded, and any later line may load them.
+privacy.keep()
 
 __version__ = "0.1.0"
 

@@ -1,5 +1,9 @@
 """The network in ONNX Runtime."""
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it looks while it is loaded; else it reports models and hardware
+
 import onnxruntime
 
 

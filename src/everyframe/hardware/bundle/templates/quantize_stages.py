@@ -7,7 +7,10 @@ may be quantised one by one. Both inputs of a stage must come to share one scale
 """
 
 import json
+import os
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it looks while it is loaded; else it reports models and hardware
 
 import numpy as np
 import onnxruntime
