@@ -200,6 +200,7 @@ class Calls:
             fields = {
                 "pool": fields, "in_packed": int(op.parts[0].quant is not None), "out_packed": int(frame.quant is not None),
                 "same": int(op.kind == "max" and frame.quant == op.parts[0].quant), **_read(op.parts), **_stored(frame),
+                "inverse": frame.quant.inverse if frame.quant else 1.0, "near": maps.FUNCTIONS_NEAR,
             }  # fmt: skip
         name = self.text.structure(f"{kind}_layer", fields)
         self._call(kernel, name, frame, [self.pointer(f) for f in op.parts], frame.floats * prod(op.kernel) * len(op.parts))
@@ -208,7 +209,8 @@ class Calls:
         fields = {"in": self._common_form(op.parts), "parts": len(op.parts), "kind": f"REDUCE_{op.kind.upper()}"}
         kind = "reduce"
         if op.parts[0].quant:
-            kind, fields = "reduce_int8", {"reduce": fields, **_read(op.parts)}
+            kind = "reduce_int8"
+            fields = {"reduce": fields, **_read(op.parts), **_stored(frame), "out_packed": int(frame.quant is not None)}
         name = self.text.structure(f"{kind}_layer", fields)
         self._call(kind, name, frame, [self.pointer(f) for f in op.parts], op.parts[0].floats * len(op.parts))
 
@@ -264,7 +266,7 @@ def _read(parts: list[Frame]) -> dict[str, object]:
 def _stored(frame: Frame) -> dict[str, object]:
     """How a frame's bytes follow from its values."""
     quant = frame.quant
-    return {"inverse": quant.inverse, "zero": float(quant.zero)} if quant else {"inverse": 1.0, "zero": 0.0}
+    return {"scale": quant.scale, "zero": float(quant.zero)} if quant else {"scale": 1.0, "zero": 0.0}
 
 
 def _describe(layer: Layer) -> str:

@@ -122,6 +122,7 @@ def _fuse_quantization(network: Network, uses: _Uses, op: Map, frame: Frame) -> 
     """What is read only to be quantised is stored as bytes at once."""
     maker = frame.op
     stores = isinstance(maker, ir.Input | ir.Pool) or (isinstance(maker, Conv) and maker.quant is not None)
+    stores |= isinstance(maker, ir.Reduce) and maker.parts[0].quant is not None
     if not stores or frame.quant or network.out(op).quant is None or not uses.only_by(frame, op):
         return False
     uses.merge(op, maker)

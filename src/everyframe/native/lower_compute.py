@@ -11,7 +11,7 @@ import numpy as np
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Planes, Value
 from everyframe.native.lower_elementwise import channel_axis
-from everyframe.native.lower_quantized import in_integers, rows_of
+from everyframe.native.lower_quantized import exact, in_integers, rows_of
 from everyframe.native.lower_structure import ints, reshaped
 from everyframe.native.trace import Tracer, lowers, rows, stack, unsupported
 from everyframe.program.graph import Node
@@ -130,7 +130,7 @@ def _conv_frame(
     op = ir.Conv(
         *tracer.place(),
         taps,
-        None if bias is None else np.asarray(bias, np.float32),
+        exact(tracer, node.input(2), bias, quant),
         (node.input(2),),
         tuple(window["strides"][-2:]),
         tuple(window["pads"][len(window["kernel"]) - 2 : len(window["kernel"])]),  # type: ignore[arg-type]
@@ -158,7 +158,8 @@ def linear(
     tap = ir.Tap(kernel, key, row)
     if levels is not None:
         tap.integers, tap.scale = levels.integers.reshape(kernel.shape), np.broadcast_to(levels.scale, len(weight))
-    op = ir.Conv(*tracer.place(), [tap], bias, (node.input(2), *key), quant=in_integers(tracer, [tap]))
+    quant = in_integers(tracer, [tap])
+    op = ir.Conv(*tracer.place(), [tap], exact(tracer, node.input(2), bias, quant), (node.input(2), *key), quant=quant)
     op.frames = tracer.used(tap.planes)
     return tracer.add(op, (len(weight), 1, 1))
 

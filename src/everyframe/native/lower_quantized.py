@@ -104,6 +104,13 @@ def levels(node: Node, given: list) -> ir.Levels | None:
     return ir.Levels(centred.astype(np.int8), scale.ravel(), axis)
 
 
+def exact(tracer: Tracer, name: str, value: np.ndarray | None, quant: Quant | None) -> np.ndarray | None:
+    """A bias as it is added: to sums of integers in float64, where nothing of what was quantized is rounded, else in float32."""
+    if value is None:
+        return None
+    return tracer.exact.get(name, np.asarray(value, np.float64)) if quant else np.asarray(value, np.float32)
+
+
 def rows_of(found: ir.Levels | None, transposed: bool) -> ir.Levels | None:
     """A matrix's levels as (Cout, Cin). transposed: it lies like that already. None if its scale runs over the inputs."""
     if found is None or found.integers.ndim != 2 or (found.scale.size > 1 and found.axis != (0 if transposed else 1)):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from everyframe.errors import UnsupportedOperator
-from everyframe.native.ir import Map, Network
+from everyframe.native.ir import Frame, Map, Network
 from everyframe.native.layout import Layout
 from everyframe.native.lower_elementwise import c_float
 
@@ -14,6 +16,11 @@ FORMS = {
     "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}",
     "max": "vmax({1}, {0})", "min": "vmin({1}, {0})", "pow": "v_pow({0}, {1})",
     "keep": "{0}", "prelu": "vmax(splat(0.0f), {0}) + {1} * vmin(splat(0.0f), {0})",
+}  # fmt: skip
+#: the same in double precision; what is called has its own there, d_NAME
+EXACT_FORMS = {
+    **{name: FORMS[name] for name in ("add", "sub", "mul", "div", "keep")},
+    "max": "d_max({1}, {0})", "min": "d_min({1}, {0})", "pow": "pow({0}, {1})", "prelu": "d_prelu({0}, {1})",
 }  # fmt: skip
 #: functions with one to three operands, called v_NAME
 CALLED = frozenset(
@@ -58,6 +65,12 @@ IN_VECTOR_C = frozenset(
 )  # fmt: skip
 
 
+#: of a float32: half of its last digit, relative
+ROUNDING = 2.0**-24
+#: how far from the exact result floats may be behind a function or an unknown value, in steps
+FUNCTIONS_NEAR = 2.0**-9
+
+
 @dataclass(frozen=True)
 class MapForm:
     """What makes two maps the same function. channel: per input, whether it holds one value a channel. bytes: per input, and of
@@ -68,10 +81,16 @@ class MapForm:
     numbers: int
     bytes: tuple[bool, ...]
 
+    @property
+    def rounds(self) -> bool:
+        """Is anything taken to the steps of a byte?"""
+        return self.bytes[-1] or any(function == "grid" for function, _ in self.steps)
+
 
 def form_of(network: Network, op: Map) -> tuple[MapForm, list[str], list[float]]:
     """The form, the C expressions of the numbers that are known only at run time, and its parameters: those of the steps, then
-    scale and zero of each input and inverse scale and zero of the result where those are quantised."""
+    scale and zero of each input, inverse scale, zero and scale of the result where those are quantised, and how near to the
+    middle between two steps floats cannot decide."""
     out = network.out(op)
     channel = tuple(f.shape != out.shape for f in op.inputs)
     texts: list[str] = []
@@ -100,9 +119,49 @@ def form_of(network: Network, op: Map) -> tuple[MapForm, list[str], list[float]]
     for frame in op.inputs:
         parameters += [frame.quant.scale, float(frame.quant.zero)] if frame.quant else []
     if out.quant:
-        parameters += [out.quant.inverse, float(out.quant.zero)]
+        parameters += [out.quant.inverse, float(out.quant.zero), out.quant.scale]
     packed = tuple(frame.quant is not None for frame in (*op.inputs, out))
-    return MapForm(tuple(steps), channel, len(texts), packed), texts, parameters
+    form = MapForm(tuple(steps), channel, len(texts), packed)
+    return form, texts, [*parameters, *([near(op.steps, op.inputs)] if form.rounds else [])]
+
+
+def near(steps: list, inputs: list[Frame]) -> float:
+    """How far floats may be from the exact value where a chain is taken to the steps of a byte, in steps: by the largest values
+    that its operands can have."""
+    known: list[tuple[float, float]] = []  # of each step: largest magnitude, largest error
+    worst = 0.0
+    for function, operands in steps:
+        (a, error_a), *more = [_reach(operand, known, inputs) for operand in operands if operand[0] != "par"]
+        b, error_b = more[0] if more else (0.0, 0.0)
+        if function == "grid":
+            scale = next(value for kind, value in operands if kind == "par")
+            worst = max(worst, (error_a + 512 * scale * ROUNDING) / scale)
+            found = (min(a, 256 * scale), 256 * scale * ROUNDING)
+        elif function in ("add", "sub"):
+            found = (a + b, error_a + error_b + (a + b) * ROUNDING)
+        elif function == "mul":
+            found = (a * b, a * error_b + b * error_a + a * b * ROUNDING) if np.isfinite(a * b) else (np.inf, np.inf)
+        elif function in ("max", "min"):
+            found = (max(a, b), max(error_a, error_b))
+        elif function in ("keep", "abs", "neg"):
+            found = (a, error_a)
+        else:
+            found = (np.inf, np.inf)
+        known.append(found)
+    return float(min(2 * worst, 0.25)) if np.isfinite(worst) else FUNCTIONS_NEAR
+
+
+def _reach(operand: tuple, known: list[tuple[float, float]], inputs: list[Frame]) -> tuple[float, float]:
+    kind, value = operand
+    if kind == "tmp":
+        return known[value]
+    if kind == "num":
+        return abs(value), 0.0
+    quant = inputs[value].quant if kind == "in" else None
+    if quant is None:
+        return np.inf, np.inf
+    reach = max(quant.zero, 255 - quant.zero) * quant.scale
+    return reach, reach * ROUNDING
 
 
 def function_text(number: int, form: MapForm) -> str:
@@ -111,11 +170,11 @@ def function_text(number: int, form: MapForm) -> str:
     lines += [f"    const vf n{i} = splat(j->numbers[{i}]);" for i in range(form.numbers)]
     *packed, stored = form.bytes
     inside = sum(operand[0] == "par" for _, operands in form.steps for operand in operands)
-    lines += [f"    const vf p{i} = splat(k->parameters[{i}]);" for i in range(inside + 2 * sum(form.bytes))]
     first = {i: inside + 2 * sum(packed[:i]) for i in range(len(packed))}  # an input's parameters
     last = inside + 2 * sum(packed)
+    count = last + 3 * stored
+    lines += [f"    const vf p{i} = splat(k->parameters[{i}]);" for i in range(count)]
     if stored:
-        lines.append(f"    const vf least = splat(0.0f) - p{last + 1}, most = splat(255.0f) - p{last + 1};")
         lines.append(f"    const vi zero = whole(p{last + 1});")
     value = "uint8_t" if stored else "float"
     lines += [
@@ -128,7 +187,8 @@ def function_text(number: int, form: MapForm) -> str:
         value = "uint8_t" if packed[i] else "float"
         source = f"(const {value} *)j->in[{i}]"
         if channel:
-            lines.append(f"        const vf a{i} = {_loaded(f'{source} + block * VL', packed[i], first[i])};")
+            lines.append(f"        const {value} *in{i} = {source} + block * VL;")
+            lines.append(f"        const vf a{i} = {_loaded(f'in{i}', packed[i], first[i])};")
         else:
             lines.append(f"        const {value} *in{i} = {source} + block * k->in_block[{i}] + row * k->in_row[{i}];")
     lines.append("        for (int32_t x = 0; x < k->floats; x += VL) {")
@@ -136,14 +196,69 @@ def function_text(number: int, form: MapForm) -> str:
         f"            const vf a{i} = {_loaded(f'in{i} + x', packed[i], first[i])};"
         for i, channel in enumerate(form.channel) if not channel
     ]  # fmt: skip
+    if form.rounds:
+        lines.append("            vf doubt = splat(0.0f);")
     for t, (function, operands) in enumerate(form.steps):
         arguments = [_operand(operand) for operand in operands]
+        if function == "grid":
+            x, scale, inverse, zero = arguments
+            lines.append(f"            const vf s{t} = v_steps({x}, {inverse}, {zero});")
+            lines.append(f"            doubt = vmax(doubt, doubt_of(s{t}));")
+            lines.append(f"            const vf t{t} = rounded(s{t}) * {scale};")
+            continue
         text = FORMS[function].format(*arguments) if function in FORMS else f"v_{function}({', '.join(arguments)})"
         lines.append(f"            const vf t{t} = {text};")
     made = f"t{len(form.steps) - 1}"
-    storing = f"store_bytes(out + x, vmin(most, vmax(least, {made} * p{last})), zero)" if stored else f"store(out + x, {made})"
-    lines += [f"            {storing};", "        }", "    }", "}"]
+    if stored:
+        lines.append(f"            const vf steps = v_steps({made}, p{last}, p{last + 1});")
+        lines.append("            doubt = vmax(doubt, doubt_of(steps));")
+        lines.append("            store_bytes(out + x, steps, zero);")
+    else:
+        lines.append(f"            store(out + x, {made});")
+    if form.rounds:
+        lines += _exactly(form, first, last, count)
+    lines += ["        }", "    }", "}"]
     return "\n".join(lines) + "\n"
+
+
+def _exactly(form: MapForm, first: dict[int, int], last: int, near_at: int) -> list[str]:
+    """The same for each lane in double precision, where floats cannot decide."""
+    *packed, stored = form.bytes
+    lines = [f"            if (!__builtin_expect(doubtful(doubt, k->parameters[{near_at}]), 0)) continue;",
+             "            for (int i = 0; i < VL; i++) {", "                const float *p = k->parameters;"]  # fmt: skip
+    for i, channel in enumerate(form.channel):
+        place = f"in{i}[i]" if channel else f"in{i}[x + i]"
+        parts = (f"(double)p[{first[i]}]", f"(double)p[{first[i] + 1}]")
+        value = f"((double){place} - {parts[1]}) * {parts[0]}" if packed[i] else f"(double){place}"
+        lines.append(f"                const double a{i} = {value};")
+
+    def given(operand: tuple) -> str:
+        kind, value = operand
+        if kind == "num":
+            return f"(double){c_float(value)}"
+        return {"in": f"a{value}", "tmp": f"t{value}", "arg": f"(double)j->numbers[{value}]", "par": f"(double)p[{value}]"}[kind]
+
+    def of_float(operand: tuple) -> bool:
+        return operand[0] == "in" and not packed[operand[1]]
+
+    for t, (function, operands) in enumerate(form.steps):
+        arguments = [given(operand) for operand in operands]
+        if function == "grid":
+            x, scale, _, zero = arguments
+            text = f"d_{'float_' * of_float(operands[0])}grid({x}, {scale}, {zero})"
+        else:
+            known = function in EXACT_FORMS
+            text = EXACT_FORMS[function].format(*arguments) if known else f"d_{function}({', '.join(arguments)})"
+        lines.append(f"                const double t{t} = {text};")
+    made = f"t{len(form.steps) - 1}"
+    if stored:
+        function, operands = form.steps[-1]
+        kind = "float_" * (function == "keep" and of_float(operands[0]))
+        steps, zero = f"d_{kind}steps({made}, p[{last + 2}], p[{last + 1}])", f"(double)p[{last + 1}]"
+        lines.append(f"                out[x + i] = (uint8_t)(int32_t)({steps} + {zero});")
+    else:
+        lines.append(f"                out[x + i] = (float){made};")
+    return [*lines, "            }"]
 
 
 def _loaded(place: str, packed: bool, parameter: int) -> str:

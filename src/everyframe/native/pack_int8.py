@@ -14,6 +14,7 @@ import numpy as np
 
 from everyframe.native import ir
 from everyframe.native.ir import Conv, Frame, Quant
+from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING
 
 if TYPE_CHECKING:
     from everyframe.native.pack import Layer, Packer
@@ -43,30 +44,51 @@ def pack(packer: Packer, layer: Layer, out: Frame) -> None:
 def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
     """From sums to what is stored: value = sum * scale + bias, residual, activation, limits, and bytes if `packed`.
 
-    All in steps of the result where nothing but scaling stands between, else in values with a last multiplication.
+    All in steps of the result where nothing but scaling stands between, else in values with a last multiplication. Once more as
+    values in double precision, for what floats cannot decide.
     """
     op, act, rest = layer.op, layer.op.activation, layer.op.residual
     source = quant_of(op)
     last = bool(rest and op.residual_last)
     direct = out.quant is not None and act.name == "none" and not last
-    unit = np.float32(out.quant.scale if direct and out.quant else 1)
+    step = float(out.quant.scale) if out.quant else 1.0
+    unit = np.float32(step if direct else 1)
     channels = op.taps[0].weight.shape[0]
-    scale = np.zeros(-(-channels // packer.target.block) * packer.target.block, np.float32)
-    bias = np.zeros_like(scale)
-    scale[:channels] = np.float32(source.scale) * op.taps[0].scale / unit  # type: ignore[operator]
-    bias[:channels] = 0 if op.bias is None else op.bias / unit
+    exact = np.zeros((2, -(-channels // packer.target.block) * packer.target.block), np.float64)  # scale, bias
+    exact[0, :channels] = np.float64(source.scale) * np.asarray(op.taps[0].scale, np.float64)
+    exact[1, :channels] = 0 if op.bias is None else op.bias
     low, high = float(act.low / unit), float(act.high / unit)
     zero = out.quant.zero if out.quant else 0
     if direct:
         low, high = max(low, -zero), min(high, 255 - zero)
-    rest_scale = (rest.quant.scale if rest and rest.quant else 1) / unit
-    return {
-        "zero": source.zero, "scale": packer.blob.add(scale), "bias": packer.blob.add(bias),
+    rest_step = rest.quant.scale if rest and rest.quant else 1.0
+    made: dict[str, object] = {
+        "zero": source.zero, "scale": packer.blob.add((exact[0] / unit).astype(np.float32)),
+        "bias": packer.blob.add((exact[1] / unit).astype(np.float32)),
         "low": low, "high": high, "packed": int(out.quant is not None), "direct": int(direct or not out.quant),
         "out_zero": zero, "inverse": out.quant.inverse if out.quant else 1.0,
-        "rest_packed": int(bool(rest and rest.quant)), "rest_scale": float(rest_scale),
+        "rest_packed": int(bool(rest and rest.quant)), "rest_scale": float(rest_step / unit),
         "rest_zero": float(rest.quant.zero) if rest and rest.quant else 0.0,
     }  # fmt: skip
+    if out.quant:
+        made |= {
+            "exact_scale": _doubles(packer, exact[0]), "exact_bias": _doubles(packer, exact[1]), "step": step,
+            "least": float(act.low), "most": float(act.high), "rest_step": float(rest_step),
+            "near": _near(float(np.abs(exact[1]).max()), rest, act.name != "none", step),
+        }  # fmt: skip
+    return made
+
+
+def _near(bias: float, rest: Frame | None, curved: bool, step: float) -> float:
+    """How far floats may be from the exact value, in steps of the result: some roundings of what adds up to a byte's range."""
+    known = rest is None or rest.quant is not None
+    added = 255 * rest.quant.scale if rest is not None and rest.quant else 0.0
+    found = (5 * bias + 8 * added + 2048 * step) / step * ROUNDING
+    return float(np.clip(2 * found, 0 if known and not curved else FUNCTIONS_NEAR, 0.25))
+
+
+def _doubles(packer: Packer, array: np.ndarray) -> int:
+    return packer.blob.add(np.ascontiguousarray(array, np.float64).view(np.int32))
 
 
 def _bytes(packer: Packer, array: np.ndarray) -> int:

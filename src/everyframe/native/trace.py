@@ -55,6 +55,7 @@ class Tracer:
         self.made: dict[int, Frame] = {}
         self.tables: list[np.ndarray] = []
         self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantised
+        self.exact: dict[str, np.ndarray] = {}  # the same of one axis, their values as float64
         self.node: Node | None = None
         self.order = 0
         self._known: dict[tuple, Frame] = {}
@@ -209,6 +210,8 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
             values[node.outputs[0]] = _constant(node, given, model)
             if node.op == "DequantizeLinear" and (found := levels(node, given)):
                 tracer.levels[node.outputs[0]] = found
+            elif node.op == "DequantizeLinear" and len(values[node.outputs[0]].shape) <= 1:
+                tracer.exact[node.outputs[0]] = _wide(*given)
             continue
         if node.op not in _TAKE_MERGED and any(isinstance(value, Planes) and value.merged for value in given):
             raise unsupported(node, "Height and width are one axis here; only reshapes and transposes know that.")
@@ -287,6 +290,12 @@ def _constant(node: Node, given: list, model: onnx.ModelProto) -> np.ndarray:
     evaluator = onnx.reference.ReferenceEvaluator(proto, opsets=opsets)
     results: Any = evaluator.run(None, {name: v for name, v in zip(node.inputs, given, strict=True) if name})
     return np.asarray(results[0])
+
+
+def _wide(integers: Any, scale: Any, zero: Any = None) -> np.ndarray:
+    """A dequantized vector: products of integers and float32 scales are exact in float64, or nearly so."""
+    centred = np.asarray(integers, np.float64) - (0.0 if zero is None else np.asarray(zero, np.float64))
+    return centred * np.asarray(scale, np.float64)
 
 
 def _split_space(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, int] | None]:

@@ -131,7 +131,8 @@ def _along(attributes: dict[str, Any], x: np.ndarray, numbers: Any) -> np.ndarra
 
 
 def _quantize(attributes: dict[str, Any], x: np.ndarray, scale: Any, zero: Any = None) -> np.ndarray:
-    kind = zero.dtype if zero is not None else helper.tensor_dtype_to_np_dtype(attributes.get("output_dtype") or TensorProto.UINT8)
+    unsaid = helper.tensor_dtype_to_np_dtype(attributes.get("output_dtype") or TensorProto.UINT8)
+    kind = unsaid if zero is None else zero.dtype
     info = np.iinfo(kind)
     step = _along(attributes, x, scale)
     steps = np.rint(x / step.astype(np.float32)) if x.dtype == np.float32 else np.rint(x / step)

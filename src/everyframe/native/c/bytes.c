@@ -57,9 +57,7 @@ static inline void store_bytes(uint8_t *p, vf x, vi zero) { *p = (uint8_t)(whole
 #endif
 
 /* The nearest value that a byte can stand for. */
-static inline vf v_grid(vf x, vf scale, vf inverse, vf zero) {
-    return rounded(vmin(splat(255.0f) - zero, vmax(-zero, x * inverse))) * scale;
-}
+static inline vf v_steps(vf x, vf inverse, vf zero) { return vmin(splat(255.0f) - zero, vmax(-zero, x * inverse)); }
 static inline float on_grid(float x, float scale, float low, float high) {
     const float made = rintf(x / scale) * scale;
     return made < low ? low : made > high ? high : made;

@@ -20,7 +20,7 @@ typedef struct {
     const float *scale, *bias;
     const int32_t *sums, *bounds, *offsets;
     const int8_t *weights;
-    int32_t channels; /* of all groups, in `sums` */
+    int32_t channel, channels; /* the first one; of all groups, in `sums` */
 } tile_int8;
 
 #define CONV_INT8_ENTRY(H, P, DOT)                                                                                 \
@@ -70,10 +70,21 @@ typedef struct {
             if (e->packed && e->direct && !j->residual && !e->activation) {                                        \
                 const vf low = splat(e->low), high = splat(e->high);                                               \
                 const vi out_zero = isplat(e->out_zero);                                                           \
+                vf doubt = splat(0.0f);                                                                            \
                 for (int p = 0; p < P; p++)                                                                        \
-                    for (int h = 0; h < H; h++)                                                                    \
-                        store_bytes((uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block,              \
-                                    vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h])), out_zero);   \
+                    for (int h = 0; h < H; h++) {                                                                  \
+                        const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));          \
+                        doubt = vmax(doubt, doubt_of(made));                                                       \
+                        store_bytes((uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block, made, out_zero);\
+                    }                                                                                              \
+                if (__builtin_expect(doubtful(doubt, e->near), 0))                                                 \
+                    for (int p = 0; p < P; p++)                                                                    \
+                        for (int h = 0; h < H; h++) {                                                              \
+                            const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));      \
+                            if (!doubtful(doubt_of(made), e->near)) continue;                                      \
+                            put_exactly(j->stream, e, j->channel + h * VL, sum[p][h], NULL,                        \
+                                        (uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block);         \
+                        }                                                                                          \
                 continue;                                                                                          \
             }                                                                                                      \
             for (int p = 0; p < P; p++)                                                                            \
@@ -82,7 +93,7 @@ typedef struct {
                     if (j->residual)                                                                               \
                         rest = beyond(j->residual, rest_at[position + p] + (int64_t)h * k->residual_block, e->rest_packed);\
                     const vf made = ended(e, values_of(sum[p][h]) * scale[h] + bias[h], rest);                     \
-                    put(e, j->out, at[position + p] + (int64_t)h * k->out_block, made);                            \
+                    put(j->stream, e, j->channel + h * VL, sum[p][h], rest, j->out, at[position + p] + (int64_t)h * k->out_block, made);\
                 }                                                                                                  \
         }                                                                                                          \
     }

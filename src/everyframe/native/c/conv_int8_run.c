@@ -31,6 +31,7 @@ static void conv_int8(const job *g, int part, int parts) {
                 .bounds = bounds + (int64_t)group * (2 * k->sources + 1),
                 .offsets = ints(g->stream, k->offsets) + row[3],
                 .weights = (const int8_t *)(g->stream->weights + k->weights) + row[2],
+                .channel = row[1] * VL,
                 .channels = (last[0] + last[1]) * VL,
             };
             conv_int8_range(&j, row[0], p, MIN(CONV_INT8_BLOCK, p1 - p));

@@ -37,6 +37,7 @@ static void conv_int8(const job *j, int part, int parts) {
                     }
                 const int64_t at = ((int64_t)o * k->out_h + y) * k->out_w + x;
                 const float value = (float)sum * j->stream->weights[e->scale + o] + j->stream->weights[e->bias + o];
-                put(e, j->out, at, ended(e, value, j->residual ? beyond(j->residual, at, e->rest_packed) : NULL));
+                const void *rest = j->residual ? beyond(j->residual, at, e->rest_packed) : NULL;
+                put(j->stream, e, o, sum, rest, j->out, at, ended(e, value, rest));
             }
 }

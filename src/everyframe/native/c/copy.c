@@ -29,11 +29,11 @@ static inline void copy_values(void *out, int64_t to, int32_t out_step, const vo
 }
 
 /* A frame of the caller's, (C, H, W) with `stride` floats from channel to channel, into the arena.
-   Bytes are round(value * inverse) + zero. */
+   Bytes are round(value / scale) + zero. */
 typedef struct {
     form out;
     int64_t stride;
-    float inverse, zero;
+    float scale, zero;
 } import_layer;
 
 static void import(const job *j, int part, int parts) {
@@ -47,7 +47,7 @@ static void import(const job *j, int part, int parts) {
         if (f->size == 1) {
             uint8_t *bytes = (uint8_t *)j->out + value_at(f, channel, y, 0);
             for (int32_t x = 0; x < f->width; x++) {
-                const float scaled = MIN(255.0f - k->zero, MAX(-k->zero, in[x] * k->inverse));
+                const float scaled = MIN(255.0f - k->zero, MAX(-k->zero, in[x] / k->scale));
                 bytes[(int64_t)x * f->block] = (uint8_t)(int32_t)(rintf(scaled) + k->zero);
             }
         } else if (f->block == 1) memcpy(out, in, (size_t)f->width * sizeof(float));

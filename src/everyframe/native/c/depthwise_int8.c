@@ -38,7 +38,8 @@ static inline vi across(const uint8_t *p) {
 /* P output positions of one row. `x`: per source, where the row's first position reads. */
 #define DEPTHWISE_INT8_TILE(P)                                                                                     \
     static void depthwise_int8_##P(const depthwise_int8_layer *k, const int32_t *offsets, const uint8_t *const *x, \
-                                   int64_t shift, const int32_t *w, vi start, vf scale, vf bias, void *out, const void *residual) { \
+                                   int64_t shift, const int32_t *w, vi start, vf scale, vf bias, void *out, const void *residual, \
+                                   const ef_stream *stream, int32_t channel) {                                      \
         vi sum[P];                                                                                                 \
         for (int p = 0; p < P; p++) sum[p] = start;                                                                \
         for (int32_t s = 0; s < k->sources; s++) {                                                                 \
@@ -70,7 +71,7 @@ static inline vi across(const uint8_t *p) {
         const ending *e = &k->ending;                                                                              \
         for (int p = 0; p < P; p++) {                                                                              \
             const void *rest = residual ? beyond(residual, p * VL, e->rest_packed) : NULL;                         \
-            put(e, out, p * VL, ended(e, values_of(sum[p]) * scale + bias, rest));                                 \
+            put(stream, e, channel, sum[p], rest, out, p * VL, ended(e, values_of(sum[p]) * scale + bias, rest));  \
         }                                                                                                          \
     }
 DEPTHWISE_INT8_TILE(8)
@@ -83,7 +84,7 @@ DEPTHWISE_INT8_TILE(2)
 DEPTHWISE_INT8_TILE(1)
 
 typedef void (*depthwise_int8_tile)(const depthwise_int8_layer *, const int32_t *, const uint8_t *const *, int64_t, const int32_t *,
-                                    vi, vf, vf, void *, const void *);
+                                    vi, vf, vf, void *, const void *, const ef_stream *, int32_t);
 static const depthwise_int8_tile depthwise_int8_tiles[] = {
     NULL, depthwise_int8_1, depthwise_int8_2, depthwise_int8_3, depthwise_int8_4, depthwise_int8_5, depthwise_int8_6,
     depthwise_int8_7, depthwise_int8_8,
@@ -114,7 +115,7 @@ static void depthwise_int8(const job *j, int part, int parts) {
             const int32_t width = small + (tile < large);
             const void *rest = j->residual ? beyond(j->residual, rest_at + column * VL, e->rest_packed) : NULL;
             depthwise_int8_tiles[width](k, offsets, x, (int64_t)column * k->step, weights + (int64_t)block * each, start, scale, bias,
-                                        beyond(j->out, at + column * VL, e->packed), rest);
+                                        beyond(j->out, at + column * VL, e->packed), rest, j->stream, block * VL);
             column += width;
         }
     }

@@ -1,11 +1,13 @@
 /* -- from sums of integers to what is stored --------------------------------------------------------------------------------- */
 
 /* value = sum * scale + bias, residual, activation, limits; then bytes if packed. direct: these are numbers of steps of the result
-   already, and the limits those of a byte. zero: of what the convolution reads. */
+   already, and the limits those of a byte. zero: of what the convolution reads. near: how far from the middle between two steps
+   floats may be wrong about a byte; exact_scale, exact_bias, least, most, step: of values, for those. */
 typedef struct {
     int32_t zero, packed, direct, out_zero, rest_packed, activation, residual_last;
-    uint32_t scale, bias;
-    float low, high, inverse, rest_scale, rest_zero;
+    uint32_t scale, bias, exact_scale, exact_bias;
+    float low, high, inverse, rest_scale, rest_zero, near;
+    double least, most, step, rest_step;
 } ending;
 
 /* rest: the residual's VL channels, or NULL. */
@@ -20,14 +22,49 @@ static inline vf ended(const ending *e, vf x, const void *rest) {
     return x;
 }
 
-/* at: values from the beginning of `out`. */
-static inline void put(const ending *e, void *out, int64_t at, vf x) {
+static double activated_exactly(int32_t which, double x) {
+    switch (which) {
+    case ACT_SIGMOID: return d_sigmoid(x);
+    case ACT_SILU: return d_silu(x);
+    case ACT_TANH: return d_tanh(x);
+    case ACT_HARDSWISH: return d_hardswish(x);
+    case ACT_RELU6: return d_relu6(x);
+    default: return x;
+    }
+}
+
+/* VL bytes again, in double precision. channel: the first one. */
+static __attribute__((noinline, cold)) void put_exactly(const ef_stream *s, const ending *e, int32_t channel, vi sums, const void *rest,
+                                                        uint8_t *out) {
+    const double *scale = (const double *)(s->weights + e->exact_scale) + channel, *bias = (const double *)(s->weights + e->exact_bias) + channel;
+    for (int i = 0; i < VL; i++) {
 #if VL > 1
-    if (e->packed) store_bytes((uint8_t *)out + at, x, isplat(e->out_zero));
+        const int32_t sum = sums[i];
 #else
-    if (e->packed) store_bytes((uint8_t *)out + at, x, e->out_zero);
+        const int32_t sum = sums;
 #endif
-    else store((float *)out + at, x);
+        double added = 0;
+        if (rest) added = e->rest_packed ? ((double)((const uint8_t *)rest)[i] - (double)e->rest_zero) * e->rest_step : (double)((const float *)rest)[i];
+        double x = (double)sum * scale[i] + bias[i];
+        if (!e->residual_last) x += added;
+        x = d_min(e->most, d_max(e->least, activated_exactly(e->activation, x)));
+        if (e->residual_last) x += added;
+        out[i] = (uint8_t)(int32_t)(d_steps(x, e->step, e->out_zero) + e->out_zero);
+    }
+}
+
+/* x: what `ended` makes of the sums. at: values from the beginning of `out`. */
+static inline void put(const ef_stream *s, const ending *e, int32_t channel, vi sums, const void *rest, void *out, int64_t at, vf x) {
+    if (!e->packed) {
+        store((float *)out + at, x);
+        return;
+    }
+#if VL > 1
+    store_bytes((uint8_t *)out + at, x, isplat(e->out_zero));
+#else
+    store_bytes((uint8_t *)out + at, x, e->out_zero);
+#endif
+    if (__builtin_expect(doubtful(doubt_of(x), e->near), 0)) put_exactly(s, e, channel, sums, rest, (uint8_t *)out + at);
 }
 
 /* A place in a frame of bytes or floats. */

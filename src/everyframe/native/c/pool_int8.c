@@ -4,7 +4,7 @@
 typedef struct {
     pool_layer pool;
     int32_t in_packed, out_packed, same;
-    float in_scale, in_zero, inverse, zero;
+    float in_scale, in_zero, inverse, zero, scale, near;
 } pool_int8_layer;
 
 static inline vf pool_load(const pool_int8_layer *q, const float *in, int64_t at) {
@@ -48,11 +48,25 @@ static void pooling_int8(const job *j, int part, int parts) {
                         made = k->average ? made + value : vmax(made, value);
                     }
                 }
-            const float count = (float)(places * k->parts);
-            made = (made - splat(k->average ? q->in_zero * count : q->in_zero)) * splat(q->in_scale);
-            if (k->average)
-                made = made / splat((float)((k->count_pads ? rows.counted * columns.counted : places) * k->depth));
-            if (q->out_packed) store_bytes((uint8_t *)j->out + out + x * VL, vmin(most, vmax(least, made * splat(q->inverse))), zero);
+            const int32_t over = k->average ? (k->count_pads ? rows.counted * columns.counted : places) * k->depth : 1;
+            const float zeros = k->average ? q->in_zero * (float)(places * k->parts) : q->in_zero;
+            const vf sum = made - splat(zeros);
+            made = sum * splat(q->in_scale);
+            if (k->average) made = made / splat((float)over);
+            if (q->out_packed) {
+                uint8_t *bytes = (uint8_t *)j->out + out + x * VL;
+                made = vmin(most, vmax(least, made * splat(q->inverse)));
+                store_bytes(bytes, made, zero);
+                if (!__builtin_expect(doubtful(doubt_of(made), q->near), 0)) continue;
+                for (int i = 0; i < VL; i++) {
+#if VL > 1
+                    const double exact = (double)sum[i];
+#else
+                    const double exact = (double)sum;
+#endif
+                    bytes[i] = (uint8_t)(int32_t)(d_steps(exact / over * q->in_scale, q->scale, q->zero) + (double)q->zero);
+                }
+            }
             else store(j->out + out + x * VL, made);
         }
     }

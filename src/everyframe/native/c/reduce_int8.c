@@ -1,7 +1,8 @@
-/* (C, 1, 1): sum, mean or maximum over the positions of quantised frames. */
+/* (C, 1, 1): sum, mean or maximum over the positions of quantised frames. Few values: bytes are made in double precision. */
 typedef struct {
     reduce_layer reduce;
-    float in_scale, in_zero;
+    float in_scale, in_zero, scale, zero;
+    int32_t out_packed;
 } reduce_int8_layer;
 
 static void reduce_int8(const job *j, int part, int parts) {
@@ -20,7 +21,21 @@ static void reduce_int8(const job *j, int part, int parts) {
                 }
                 made = k->kind == REDUCE_MAX ? vmax(made, line) : made + line;
             }
+        made = made - splat(k->kind == REDUCE_MAX ? q->in_zero : q->in_zero * (float)places);
+        if (q->out_packed) {
+            uint8_t *bytes = (uint8_t *)j->out + block * VL;
+            for (int i = 0; i < VL; i++) {
+#if VL > 1
+                double exact = (double)made[i];
+#else
+                double exact = (double)made;
+#endif
+                if (k->kind == REDUCE_MEAN) exact /= places;
+                bytes[i] = (uint8_t)(int32_t)(d_steps(exact * q->in_scale, q->scale, q->zero) + (double)q->zero);
+            }
+            continue;
+        }
         if (k->kind == REDUCE_MEAN) made = made / splat((float)places);
-        store(j->out + block * VL, (made - splat(k->kind == REDUCE_SUM ? q->in_zero * (float)places : q->in_zero)) * splat(q->in_scale));
+        store(j->out + block * VL, made * splat(q->in_scale));
     }
 }
