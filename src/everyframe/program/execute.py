@@ -22,10 +22,9 @@ _OBSCURE = ["MatMulAddFusion", "TransposeOptimizer", "CommonSubexpressionElimina
 def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | None = None) -> ort.InferenceSession:
     """An onnxruntime CPU session. Raises ModelError with the runtime's own first line if it refuses the model.
 
-    A quantised model (QDQ) whose integers would saturate on this processor is not optimised: it is computed in float32 then,
-    operator by operator, so that all that is measured and compared with it is what the model says elsewhere, too.
+    Where the integers of a quantised model (QDQ) would saturate on this processor, float32 takes their place, so that what is
+    measured and compared with the model is what it says elsewhere, too.
     """
-    optimise = optimise and (save_to is not None or not saturation.hits(model, saturation.ORT))
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the cores to the decoder
@@ -35,6 +34,8 @@ def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | Non
         options.graph_optimization_level = level.ORT_ENABLE_BASIC
         options.optimized_model_filepath = save_to
         # a quantized model stays what it is: left alone, it rounds biases to integers and moves what rounds
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    elif optimise and saturation.hits(model, saturation.ORT):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     disabled = _WRONG + (_OBSCURE if save_to is not None else [])
     try:
