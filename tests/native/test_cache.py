@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from everyframe.native import store
 from everyframe.native.target import target
 from everyframe.program.contract import load, metadata_of
 from everyframe.runtime import BUILTIN, auto
+from running import gone, started, until
 
 
 @pytest.fixture
@@ -74,34 +75,49 @@ class TestLibraries:
         assert len(path.read_bytes()) == len(data)
 
     def test_processes_that_want_the_same_wait_for_each_other(self, cache: Path, net: Path, tmp_path: Path) -> None:
-        log = tmp_path / "compiled"
+        compiled, go = tmp_path / "compiled", tmp_path / "go"
         slow = tmp_path / "slow_cc"
-        slow.write_text(f'#!/bin/sh\necho x >> {log}\nsleep 0.5\nexec cc "$@"\n')
+        wait = f"while [ ! -e {go} ] && kill -0 $PPID 2>/dev/null; do sleep 0.01; done"
+        slow.write_text(f'#!/bin/sh\necho x >> {compiled}\n{wait}\nexec cc "$@"\n')
         slow.chmod(0o755)
-        script = f"import everyframe; everyframe.open({str(net)!r}, engine='native').stream()"
+        script = (
+            "import fcntl, os, sys, everyframe; from pathlib import Path; flock = fcntl.flock\n"
+            "def told(file, how):\n    Path(sys.argv[1], f'{os.getpid()}.locks').touch(); return flock(file, how)\n"
+            f"fcntl.flock = told; everyframe.open({str(net)!r}, engine='native').stream()"
+        )
         environment = {**os.environ, "CC": str(slow)}
-        running = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(3)]
-        assert [process.wait(120) for process in running] == [0, 0, 0]
-        assert log.read_text() == "x\n"
+        with ExitStack() as stack:
+            command = (sys.executable, "-c", script, tmp_path)
+            running = [stack.enter_context(started(*command, env=environment)) for _ in range(3)]
+
+            def all_want_it() -> bool:
+                return len(list(tmp_path.glob("*.locks"))) == 3 or (compiled.exists() and compiled.read_text() != "x\n")
+
+            until(all_want_it, *running)
+            go.touch()
+            said = [process.communicate() for process in running]
+            assert [process.returncode for process in running] == [0, 0, 0], said
+        assert compiled.read_text() == "x\n"
         assert [file.suffix for file in cache.iterdir()] == [".so"]
 
     def test_an_interrupted_compiler_leaves_nothing(self, cache: Path, net: Path, tmp_path: Path) -> None:
+        """The compiler and its child run until they are killed, or see that nobody is left who could."""
         begun, ended = tmp_path / "begun", tmp_path / "ended"
         slow = tmp_path / "slow_cc"
-        slow.write_text(f"#!/bin/sh\nsh -c 'echo $$ > {begun}.part; mv {begun}.part {begun}; sleep 30; echo > {ended}'\n")
+        until_alone = f"while kill -0 $0; do sleep 0.05; done; echo > {ended}"
+        slow.write_text(f"#!/bin/sh\nsh -c 'echo $$ > {begun}.part; mv {begun}.part {begun}; {until_alone}' $PPID 2>/dev/null\n")
         slow.chmod(0o755)
         script = f"import everyframe; everyframe.open({str(net)!r}, engine='native')"
         environment = {**os.environ, "CC": str(slow), "TMPDIR": str(tmp_path)}
-        process = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE)
-        while not begun.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
-        assert process.returncode != 0 and b"KeyboardInterrupt" in said
-        child = Path("/proc", begun.read_text().strip(), "stat")
-        assert not child.exists() or child.read_text().split()[2] == "Z", "the compiler's child is gone too"
-        assert list(cache.iterdir()) == [] and not ended.exists()
+        with started(sys.executable, "-c", script, env=environment) as process:
+            until(begun.exists, process)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate()
+        assert process.returncode != 0 and "KeyboardInterrupt" in said
+        child = int(begun.read_text())
+        until(lambda: gone(child))
+        assert not ended.exists(), "it was killed"
+        assert list(cache.iterdir()) == []
         assert not list(tmp_path.glob("everyframe-*")), "nor a folder of sources"
 
     def test_a_cache_that_cannot_be_written(self, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
@@ -9,11 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from everyframe.errors import EngineError
 from everyframe.native.target import Target, machine
+
+#: how often the main thread looks for signals: one that comes just before it waits does not end the wait
+LOOK_S = 0.2
 
 
 def compiler(target: Target) -> list[str]:
@@ -58,17 +63,65 @@ def command(target: Target) -> list[str]:
 
 def run(words: Sequence[str], folder: Path) -> None:
     """Compiles in `folder`. An interrupted compiler is ended with all that it started. Raises EngineError with its words."""
-    with subprocess.Popen(
-        words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            _, said = process.communicate()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # gcc is a driver: the work is done by its children
-            raise
-    if process.returncode:
+    compiling = _Compiling(words, folder)
+    try:
+        compiling.start()
+        while not compiling.over.wait(LOOK_S):
+            pass
+    except BaseException:
+        compiling.end()
+        raise
+    if compiling.wrong is not None:
+        raise compiling.wrong
+    if compiling.code:
         raise EngineError(
-            "The C compiler failed.", where=words[0], got="; ".join(said.strip().splitlines()[:3]),
+            "The C compiler failed.", where=words[0], got="; ".join(compiling.said.strip().splitlines()[:3]),
             hint="gcc 9 or clang 12 or newer is needed; look at the C with --emit-c",
         )  # fmt: skip
+
+
+class _Compiling(threading.Thread):
+    """A compiler from its start to its end. The main thread handles signals: there, Ctrl-C in the middle of Popen would leave
+    a compiler that nobody knows.
+    """
+
+    def __init__(self, words: Sequence[str], folder: Path) -> None:
+        super().__init__(name="everyframe compiler", daemon=True)
+        self.words, self.folder = words, folder
+        self.over = threading.Event()
+        self.code, self.said = 0, ""
+        self.wrong: BaseException | None = None
+        self._unwanted = False
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self) -> None:
+        try:
+            if not self._unwanted:
+                self._compile()
+        except BaseException as error:
+            self.wrong = error
+        finally:
+            self.over.set()
+
+    def _compile(self) -> None:
+        with subprocess.Popen(
+            self.words, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            self._process = process
+            if self._unwanted:  # since it was started
+                self._kill()
+            _, self.said = process.communicate()
+            self.code = process.returncode
+
+    def end(self) -> None:
+        """Kills what runs, and what is just being started, and waits until it is over."""
+        self._unwanted = True
+        self._kill()
+        if self.is_alive():
+            self.join()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):  # over
+                os.killpg(self._process.pid, signal.SIGKILL)  # gcc is a driver: the work is done by its children
