@@ -1,4 +1,4 @@
-"""Jobs for worker processes: one that ends its process, one that refuses. Importing them costs a worker nothing."""
+"""Jobs for worker processes: ones that end their process, one that refuses. Importing them costs a worker nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ class Deadly:
         if task == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return task * task
+
+
+class DeadlyBesideSlow(Deadly):
+    """Task 0 goes on until somebody ends it."""
+
+    def __call__(self, task: int) -> int:
+        while task == 0:
+            signal.pause()
+        return super().__call__(task)
 
 
 class Refusing:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import handmade
-from deadly import Deadly, Refusing
+from deadly import Deadly, DeadlyBesideSlow, Refusing
 from everyframe.errors import EveryframeError, OutputError, RecipeError, SourceError
 from everyframe.program.contract import Preprocess
 from everyframe.train.data import cache, decode, loader
@@ -323,9 +323,10 @@ class TestViews:
 
 
 class TestWorkers:
-    def test_a_killed_worker_is_an_error_that_names_its_tasks(self) -> None:
+    @pytest.mark.parametrize("job", [Deadly(), DeadlyBesideSlow()])
+    def test_a_killed_worker_is_an_error_that_names_its_tasks(self, job: Deadly) -> None:
         with (
-            Pool(Deadly(), 2, name=lambda task: f"clip {task}") as pool,
+            Pool(job, 2, name=lambda task: f"clip {task}") as pool,
             pytest.raises(EveryframeError, match=r"died(.|\n)*clip 3"),
         ):
             list(pool.run(range(20)))

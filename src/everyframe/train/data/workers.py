@@ -89,7 +89,8 @@ class Pool(Generic[Task, Result]):
         try:
             result = waiting[0][1].result()
         except BrokenProcessPool:
-            raise self._died([task for task, _ in waiting]) from None
+            left = [task for task, future in waiting if not future.done() or isinstance(future.exception(), BrokenProcessPool)]
+            raise self._died(left) from None  # those behind the first one may be done
         waiting.popleft()
         return result
 
