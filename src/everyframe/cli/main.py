@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import typer
 
@@ -59,13 +63,34 @@ def _root(
     pass
 
 
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Ours are said to the user, without the line of code that Python prints with a warning."""
+    before: Callable[..., Any] = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        from everyframe.runtime.engine import AccuracyWarning
+
+        if issubclass(category, AccuracyWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
 def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
     from everyframe.errors import EveryframeError
 
     _register()
     try:
-        app(args=argv)
+        with _warnings_in_a_line():
+            app(args=argv)
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -71,6 +71,9 @@ _FORMS: Mapping[str, _Form] = MappingProxyType({
     "ConvInteger": _Form({("s", "u"): (ORT,)}, 1, 2, 3),
 })  # fmt: skip
 
+#: operators that multiply bytes by definition, not as a way to compute what is written in floats (QDQ)
+INTEGER = frozenset(op for op, form in _FORMS.items() if form.x_zero is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -93,9 +96,7 @@ def layers(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
 
 def quantised(model: onnx.ModelProto) -> bool:
     """It holds numbers of 8 bits that something is multiplied with."""
-    kinds = {"QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm",
-             "ConvInteger", "MatMulInteger"}  # fmt: skip
-    return any(node.op_type in kinds for node in model.graph.node)
+    return any(node.op_type == "DequantizeLinear" or node.op_type in INTEGER for node in model.graph.node)
 
 
 def pair(integers: np.ndarray, axis: int | None) -> int:
@@ -152,6 +153,11 @@ def here() -> bool:
     return bool(np.any(np.asarray(found) != size * 255 * 127))
 
 
+#: how an engine avoids it, in words
+AS_UNSIGNED = "weights as uint8, since int8 would saturate on this processor (x86 without VNNI)"
+AS_FLOATS = "in float32, since integers would saturate on this processor (x86 without VNNI)"
+
+
 def hits(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
     """The layers that do saturate on this processor."""
     return layers(model, engine) if quantised(model) and here() else []
@@ -163,8 +169,8 @@ def warning(found: list[Layer], engine: str) -> str:
     some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return (
         f"{NAMES[engine]} cuts off sums of products at 16 bits on this processor (x86 without VNNI): {len(names)} "
-        f"layer{'s' * (len(names) != 1)} ({some}) may answer otherwise than elsewhere; --engine native computes them exactly, and "
-        "a file made by `everyframe quantize --overflow-fix all` is right on every engine"
+        f"layer{'s' * (len(names) != 1)} ({some}) may answer otherwise than elsewhere; --engine native computes them exactly, "
+        "and a file made by `everyframe quantize --overflow-fix all` is right on every engine"
     )
 
 
@@ -182,7 +188,7 @@ class _Graph:
         found = {tensor.name: tensor for tensor in self._model.graph.initializer}
         for node in self._model.graph.node:
             if node.op_type == "Constant":
-                found |= {node.output[0]: a.t for a in node.attribute if a.name == "value"}
+                found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
         return found
 
     def layer(self, node: onnx.NodeProto) -> Layer | None:

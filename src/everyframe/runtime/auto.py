@@ -49,7 +49,10 @@ class Verdict:
 
 
 def load(job: Job) -> Loaded:
-    """What cannot be compiled runs on ONNX Runtime. Raises EngineError if it cannot do that either."""
+    """What cannot be compiled runs on ONNX Runtime. Raises EngineError if it cannot do that either.
+
+    Where ONNX Runtime's answers are known to be wrong on this processor, nothing is raced: generated code's are not.
+    """
     frames = _noise(job)
     if frames is None:
         return engines.load("ort", job, "generated code needs fixed sizes and floats")
@@ -61,6 +64,11 @@ def load(job: Job) -> Loaded:
         except EveryframeError as error:
             return engines.load("ort", job, _refusal(error))
     ort = engines.load("ort", job)
+    if ort.warning:
+        try:
+            return engines.load("native", job, "ONNX Runtime's integers would saturate on this processor")
+        except EveryframeError as error:
+            return replace(ort, reason=_refusal(error))
     if (ms := _shortest(ort.start(), frames)) < WORTH_MS:
         return replace(ort, reason=f"a step takes {ms:.2g} ms, too little to compile for")
     try:

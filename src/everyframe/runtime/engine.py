@@ -19,6 +19,10 @@ from everyframe.errors import EngineError
 from everyframe.runtime.states import StatePlan
 
 
+class AccuracyWarning(UserWarning):
+    """A model runs, and its answers are not what they should be: the message says why, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What an engine is given. frames: name of the input that takes the frames; logits: name of the output that
@@ -50,11 +54,14 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A network with the name of its engine, and why it is that one where `auto` has chosen."""
+    """A network with the name of its engine, and why it is that one or computes in another way than usual. warning: what is
+    wrong with its answers.
+    """
 
     network: Network
     engine: str
     reason: str = ""
+    warning: str = ""
 
     def start(self) -> Run:
         return self.network.start()
@@ -80,7 +87,10 @@ def load(name: str, job: Job, reason: str = "") -> Loaded:
     except ImportError as error:
         raise EngineError(f"The engine {name} is not installed.", got=str(error), hint="choose --engine ort") from None
     made = loader(job)
-    return made if isinstance(made, Loaded) else Loaded(made, name, reason)
+    if isinstance(made, Loaded):
+        return made
+    reasons = (reason, getattr(made, "reason", ""))
+    return Loaded(made, name, "; ".join(filter(None, reasons)), getattr(made, "warning", ""))
 
 
 def cores() -> int:

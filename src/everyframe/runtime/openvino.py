@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import EngineError
+from everyframe.program import saturation
 from everyframe.program.contract import StateSpec
 from everyframe.runtime.engine import Job, cores
 
 #: operators that may leave the numbers where they are
 _VIEWS = {"Identity", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit"}
+#: what is quantised is computed in float32: the name is not documented, and asking for it is refused where setting it is not
+_AS_FLOATS = {"LP_TRANSFORMS_MODE": False}
 
 
 def load(job: Job) -> OpenVinoNetwork:
@@ -19,7 +22,10 @@ def load(job: Job) -> OpenVinoNetwork:
 
 
 class OpenVinoNetwork:
+    """reason: how it computes, where that is not the usual way. warning: what is wrong with its answers."""
+
     def __init__(self, job: Job) -> None:
+        self.reason = self.warning = ""
         try:
             import openvino
         except ImportError as error:
@@ -29,7 +35,7 @@ class OpenVinoNetwork:
             ) from None  # fmt: skip
         threads = job.threads or cores()
         streams = max(1, cores() // threads)  # requests that run at the same time
-        settings = {
+        settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": str(streams),
             "INFERENCE_PRECISION_HINT": "f32",  # or it chooses bfloat16 by itself where the processor has it
@@ -39,9 +45,19 @@ class OpenVinoNetwork:
         self.where, self.frames, self.logits = job.where, job.frames, job.logits
         self.tensor = openvino.Tensor
         try:
-            network = openvino.Core().read_model(job.model.SerializeToString())
+            core = openvino.Core()
+            network = core.read_model(job.model.SerializeToString())
             _keep_states(network, job.states.specs)
-            self.compiled = openvino.Core().compile_model(network, "CPU", settings)
+            if cut_off := saturation.hits(job.model, saturation.OPENVINO):
+                try:
+                    core.set_property("CPU", _AS_FLOATS)
+                    # the graphs of several requests would be made at the same time and spoil each other: every second time a
+                    # network loaded like that answered nonsense
+                    settings |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1"}
+                    self.reason = saturation.AS_FLOATS
+                except RuntimeError:  # not every version of it can be told so
+                    self.warning = saturation.warning(cut_off, saturation.OPENVINO)
+            self.compiled = core.compile_model(network, "CPU", settings)
         except RuntimeError as error:
             raise EngineError(
                 "OpenVINO cannot load the model.", where=job.where, got=_short(error), hint="choose --engine ort"

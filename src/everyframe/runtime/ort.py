@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, EveryframeError
+from everyframe.program import saturation
+from everyframe.program.exact import Exact
+from everyframe.program.states import first_states
 from everyframe.runtime.engine import Job, cores
 from everyframe.runtime.states import Rotation, without_copies
+
+#: weights in int8 become uint8, which another kernel multiplies without saturating; onnxruntime itself fails at some models then
+_AS_UNSIGNED: Mapping[str, str] = MappingProxyType({"session.x64quantprecision": "1"})
+#: what lies between DequantizeLinear and QuantizeLinear is computed in float32
+_AS_FLOATS: Mapping[str, str] = MappingProxyType({"session.disable_quant_qdq": "1"})
+#: largest relative distance between the answers of both ways, which round values between two steps by their last bits
+_NEAR = 0.1
 
 
 def load(job: Job) -> OrtNetwork:
@@ -18,32 +30,23 @@ def load(job: Job) -> OrtNetwork:
 
 
 class OrtNetwork:
+    """reason: how it computes, where that is not the usual way. warning: what is wrong with its answers."""
+
     def __init__(self, job: Job) -> None:
         self.job = replace(job, model=onnx.ModelProto())  # the session has its own copy of the weights
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = job.threads or cores()
-        options.inter_op_num_threads = 1
-        # threads that spin while they wait take the cores from the decoder and from everybody else: with two cores and some
-        # load a step took 44 ms instead of 14, and a camera's pauses were burnt
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        self.reason = self.warning = ""
         model = without_copies(job.model, job.states)
-        try:
-            self.session = onnxruntime.InferenceSession(
-                model.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                # it takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong for negative values
-                disabled_optimizers=["Pad_Fusion"],
-            )
-        except Exception as error:  # onnxruntime raises a dozen types of its own, with no common base
-            raise EngineError(
-                "ONNX Runtime cannot load the model.",
-                where=job.where,
-                got=_short(error),
-                hint="check it with `everyframe info`",
-            ) from None
+        cut_off = saturation.hits(model, saturation.ORT)
+        if not cut_off:
+            self.session = _session(model, job)
+            return
+        floats = None if _has_integer_operators(model) else _session(model, job, _AS_FLOATS)
+        if (unsigned := _unsigned(model, job, floats, cut_off)) is not None:
+            self.session, self.reason = unsigned, saturation.AS_UNSIGNED
+        elif floats is not None:
+            self.session, self.reason = floats, saturation.AS_FLOATS
+        else:
+            self.session, self.warning = _session(model, job), saturation.warning(cut_off, saturation.ORT)
 
     def start(self) -> OrtRun:
         return OrtRun(self)
@@ -94,6 +97,72 @@ class OrtRun:
         if value is None:
             value = self._values[id(buffer)] = onnxruntime.OrtValue.ortvalue_from_numpy(buffer)  # shares the memory
         return value
+
+
+def _session(model: onnx.ModelProto, job: Job, more: Mapping[str, str] = MappingProxyType({})) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = job.threads or cores()
+    options.inter_op_num_threads = 1
+    # threads that spin while they wait take the cores from the decoder and from everybody else: with two cores and some
+    # load a step took 44 ms instead of 14, and a camera's pauses were burnt
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for name, value in more.items():
+        options.add_session_config_entry(name, value)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            # it takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong for negative values
+            disabled_optimizers=["Pad_Fusion"],
+        )
+    except Exception as error:  # onnxruntime raises a dozen types of its own, with no common base
+        raise EngineError(
+            "ONNX Runtime cannot load the model.",
+            where=job.where,
+            got=_short(error),
+            hint="check it with `everyframe info`",
+        ) from None
+
+
+def _has_integer_operators(model: onnx.ModelProto) -> bool:
+    """Those that multiply bytes by definition, which no setting turns into floats."""
+    return any(node.op_type in saturation.INTEGER for node in model.graph.node)
+
+
+def _unsigned(
+    model: onnx.ModelProto, job: Job, floats: onnxruntime.InferenceSession | None, cut_off: list[saturation.Layer]
+) -> onnxruntime.InferenceSession | None:
+    """A session with unsigned weights, where onnxruntime can make one and its first step is that of floats or, where floats
+    are not to be had, of exact arithmetic.
+    """
+    given = _first_step(model, job)
+    if given is None or any(layer.pair is None for layer in cut_off):  # what is no constant stays signed
+        return None
+    try:
+        made = _session(model, job, _AS_UNSIGNED)
+        found = made.run([job.logits], given)[0]
+        wanted = floats.run([job.logits], given)[0] if floats else Exact(model, job.where).run(given, [job.logits])[job.logits]
+    except EveryframeError:
+        return None
+    except Exception:  # as above; its kernels refuse some models only when they run
+        return None
+    distance = np.linalg.norm(np.asarray(found) - wanted)
+    return made if distance <= _NEAR * max(float(np.linalg.norm(np.asarray(wanted))), 1e-3) else None
+
+
+def _first_step(model: onnx.ModelProto, job: Job) -> dict[str, np.ndarray] | None:
+    """Noise and the states before it; None where the input has no fixed size."""
+    (kind,) = [value.type.tensor_type for value in model.graph.input if value.name == job.frames]
+    shape = [d.dim_value for d in kind.shape.dim]
+    if not all(shape):
+        return None
+    noise = np.random.default_rng(0)
+    pictures = kind.elem_type == onnx.TensorProto.UINT8
+    frames = noise.integers(0, 256, shape, np.uint8) if pictures else noise.standard_normal(shape, np.float32)
+    return {job.frames: frames, **first_states(job.states.specs)}
 
 
 def _short(error: Exception) -> str:

@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 
 from everyframe.errors import EngineError
+from everyframe.program import saturation
 from everyframe.program.manifest import Manifest, Part, read_parts
 from everyframe.program.states import first_states
 from everyframe.runtime.engine import cores
@@ -32,7 +33,9 @@ def load(path: str | os.PathLike[str], manifest: Manifest, threads: int | None, 
 
 
 class PipelineNetwork:
-    """Sessions, shared by all streams. threads: of each part. overlap: stages work at the same time, one thread each."""
+    """Sessions, shared by all streams. threads: of each part. overlap: stages work at the same time, one thread each.
+    reason, warning: as an engine has them.
+    """
 
     def __init__(
         self,
@@ -46,18 +49,26 @@ class PipelineNetwork:
         threads = threads or (1 if overlap else cores())
         sessions = (session(model, part.file, threads, optimise) for part, model in zip(manifest.parts, models, strict=True))
         self.parts = [_Runner(part, made) for part, made in zip(manifest.parts, sessions, strict=True)]
+        cut_off = [layer for model in models for layer in saturation.hits(model, saturation.ORT)]
+        still = [layer for layer in cut_off if layer.op in saturation.INTEGER]
+        self.reason = saturation.AS_FLOATS if cut_off and not still else ""
+        self.warning = saturation.warning(still, saturation.ORT) if still else ""
 
     def start(self) -> SerialRun | OverlappedRun:
         return OverlappedRun(self) if self.overlap else SerialRun(self)
 
 
 def session(model: onnx.ModelProto, where: str, threads: int, optimise: bool = True) -> onnxruntime.InferenceSession:
-    """As the engine `ort` makes it; not optimised it computes node by node, so that it does not matter what is cut where."""
+    """As the engine `ort` makes it; not optimised it computes node by node, so that it does not matter what is cut where.
+    Bytes that would saturate on this processor are computed as float32.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if optimise and saturation.hits(model, saturation.ORT):  # a part is not asked whether it can do with unsigned weights
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,13 +100,17 @@ class Program:
         self.steady_label()  # a rule that does not fit is said now
         states = plan(self.metadata.states, self.path)
         if split is not None:
-            loaded = engines.Loaded(pipeline.load(self.path, split, threads, overlap), "ort", f"{len(split.stages)} stages")
+            network = pipeline.load(self.path, split, threads, overlap)
+            reason = "; ".join(filter(None, (f"{len(split.stages)} stages", network.reason)))
+            loaded = engines.Loaded(network, "ort", reason, network.warning)
         else:
             check_finite(model, self.path)
             job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
             loaded = engines.load(engine, job)
-        #: the engine that runs it, and why `auto` chose that one
+        #: the engine that runs it, and why `auto` chose that one or how it computes where that is not the usual way
         self.engine, self.engine_reason = loaded.engine, loaded.reason
+        if loaded.warning:
+            warnings.warn(f"{self.name}: {loaded.warning}", engines.AccuracyWarning, stacklevel=3)  # once a model and place
         self._network: engines.Network | None = loaded.network
 
     def __enter__(self) -> Program:
