@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Compile a model to C that needs nothing but libc, and the C to a library for `predict`.
 
-    The library is compared with onnxruntime over a stream before it is written. It needs a C compiler (gcc or clang).
+    The library is compared with the model over a stream of pictures before it is written. It needs a C compiler (gcc or clang).
 
     Example: everyframe compile x3d_m.step.onnx -o x3d_m.so --emit-c x3d_m_c
     """
@@ -54,7 +54,7 @@ def command(
         return
     for file in made.files:
         print(file)
-    checked = "not run here" if made.difference is None else f"differs from onnxruntime by {made.difference:.1e}"
+    checked = "not run here" if made.difference is None else f"differs from the model by {made.difference:.1e}"
     print(f"{made.target.name} ({made.target.note}); {checked}")
     print(f"{made.macs / 1e6:,.1f} million multiply-adds a step, {made.weights:.0%} of the weights are not zero")
     for line in memory_lines(made.memory, made.memory_bytes, made.weight_bytes):

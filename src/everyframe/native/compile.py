@@ -22,8 +22,8 @@ from everyframe.program.contract import check_writable, load, metadata_of, write
 
 @dataclass(frozen=True)
 class Compiled:
-    """memory: see `native.memory`. files: what was written. difference: largest relative distance to onnxruntime, None where the
-    code cannot run here. macs: multiply-adds of a step that are really done; weights: their share of the model's, zeros left out.
+    """memory: see `native.memory`. files: what was written. difference: largest relative distance to the reference (see
+    `native.check`), None where the code cannot run here. macs: multiply-adds of a step that are really done; weights: their share of the model's, zeros left out.
     """
 
     target: Target
@@ -47,7 +47,7 @@ def compile_model(
 ) -> Compiled:
     """Compiles a step or clip model. output: the library to write; emit_c: a folder for the C file, its header and the weights.
 
-    At least one of both should be given. The library is compared with onnxruntime before it is written, where it can run.
+    At least one of both should be given. The library is compared with a reference before it is written, where it can run.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
@@ -73,7 +73,7 @@ def compile_model(
             say(f"compiling for {chosen.name}")
             made = link(source, chosen, model, Path(folder) / "model.so")
             if runs_here(chosen.name):
-                say("comparing with onnxruntime over a stream")
+                say("comparing with the model over a stream of pictures")
                 difference = check(model, metadata, Library(made))
             library = write_bytes(made.read_bytes(), output)
         written = write_sources(source, emit_c) if emit_c is not None else []

@@ -46,7 +46,7 @@ class Levels:
     axis: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Frame:
     """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments. quant: None for float32."""
 

@@ -31,6 +31,7 @@ from everyframe.errors import EngineError
 _MOVES = frozenset({
     "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Concat", "Gather", "Expand", "Pad",
 })  # fmt: skip
+_COLUMNS = 1 << 23  # values that a convolution lays out at once
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
@@ -215,11 +216,18 @@ def _conv(attributes: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> 
     group, size = int(attributes.get("group", 1)), kernel.shape[2:]
     seen = _windows(values, size, _window(attributes, values.shape[2:], size), 0.0)
     batch, places, dims = values.shape[0], seen.shape[2 : 2 + len(size)], len(size)
-    made = []
-    for part, rows in zip(np.split(seen, group, 1), np.split(kernel, group), strict=True):  # (N, C/g, *out, *k), (K/g, C/g, *k)
-        columns = np.moveaxis(part, 1, 1 + dims).reshape(batch, prod(places), -1)  # (N, places, C/g * k)
-        made.append(columns @ rows.reshape(len(rows), -1).T)
-    sums = np.moveaxis(np.concatenate(made, 2).reshape(batch, *places, len(kernel)), -1, 1)
+    if group == values.shape[1] == len(kernel):  # depthwise: a sum of products in place
+        taps = kernel.reshape(len(kernel), *[1] * dims, *size)
+        return _added(_scaled((seen * taps).sum(tuple(range(-dims, 0))), step, scale, 1), bias, 1)
+    sums = np.empty((batch, len(kernel), *places))
+    rows_at_once = max(1, _COLUMNS * places[0] // max(1, batch * prod(places) * kernel[0].size))
+    for first in range(0, places[0], rows_at_once):
+        block = seen[:, :, first : first + rows_at_once]
+        for g in range(group):
+            part, rows = np.split(block, group, 1)[g], np.split(kernel, group)[g]  # (N, C/g, *out, *k), (K/g, C/g, *k)
+            columns = np.moveaxis(part, 1, 1 + dims).reshape(-1, rows[0].size)  # (N * places, C/g * k)
+            made = (columns @ rows.reshape(len(rows), -1).T).reshape(batch, *block.shape[2 : 2 + dims], len(rows))
+            sums[:, g * len(rows) : (g + 1) * len(rows), first : first + rows_at_once] = np.moveaxis(made, -1, 1)
     return _added(_scaled(sums, step, scale, 1), bias, 1)
 
 

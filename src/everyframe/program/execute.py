@@ -17,6 +17,9 @@ _WRONG = ["Pad_Fusion"]
 # MatMulAddFusion flattens a linear layer on (N, T, H, W, C) to a Gemm on (T*H*W, C), TransposeOptimizer moves channel shuffles
 # to channels last: neither can be followed in time
 _OBSCURE = ["MatMulAddFusion", "TransposeOptimizer", "CommonSubexpressionElimination"]
+# what changes the values of a quantized model that is only to be folded: float biases would be rounded to integers, and what
+# rounds would move to other places
+_ROUNDS = ["WeightBiasQuantization", "QDQPropagationTransformer", "WhereDummyDq", "QDQS8ToU8Transformer"]
 
 
 def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | None = None) -> ort.InferenceSession:
@@ -33,11 +36,9 @@ def session(model: onnx.ModelProto, *, optimise: bool = True, save_to: str | Non
     if save_to is not None:
         options.graph_optimization_level = level.ORT_ENABLE_BASIC
         options.optimized_model_filepath = save_to
-        # a quantized model stays what it is: left alone, it rounds biases to integers and moves what rounds
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
     elif optimise and saturation.hits(model, saturation.ORT):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    disabled = _WRONG + (_OBSCURE if save_to is not None else [])
+    disabled = _WRONG + (_OBSCURE + _ROUNDS if save_to is not None else [])
     try:
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
