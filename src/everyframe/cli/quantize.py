@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from everyframe.hardware.quantise.compare import Row
     from everyframe.hardware.quantise.quantise import Quantised
 
 ROWS = 45  # layers of a table; of larger networks those that add most noise
@@ -23,6 +24,14 @@ def command(
     ] = None,
     target: Annotated[str, typer.Option(help="Whose integers: cpu, rdk-s100, vitis-dpu (powers of two) or tensorrt.")] = "cpu",
     activations: Annotated[str | None, typer.Option(help="uint8, int8 or int16. [default: the target's]", metavar="KIND")] = None,
+    overflow_fix: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers with weights so small that no x86 processor's sums overflow: first, all or none. "
+            "[default: the target's]",
+            metavar="LAYERS",
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(help="How ranges are cut: minmax, percentile or entropy.")] = "minmax",
     percentile: Annotated[float, typer.Option(help="Of the values that a range holds, for --method percentile.")] = 99.99,
     videos: Annotated[int, typer.Option(min=1, help="At most so many, evenly spread over all.")] = 100,
@@ -30,6 +39,9 @@ def command(
     keep_float: Annotated[
         list[str] | None, typer.Option(help="A node that stays float, or a pattern of names; may be repeated.", metavar="NODE")
     ] = None,
+    float_differences: Annotated[
+        bool, typer.Option(help="Keep differences of large values in float where bytes round them too coarsely.")
+    ] = True,
     min_similarity: Annotated[
         float, typer.Option(help="Cosine of the answers below which the worst layers are put back to float; 0: never.")
     ] = 0.99,
@@ -62,9 +74,9 @@ def command(
         prepare(report)
     with status("reading") as say:
         result = quantise(
-            path, calibrate, output, target=target, activations=activations, method=method, percentile=percentile,
-            most_videos=videos, every=every, keep_float=keep_float or (), min_similarity=min_similarity, compare_with=compare,
-            frames=frames, say=say,
+            path, calibrate, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
+            percentile=percentile, most_videos=videos, every=every, keep_float=keep_float or (),
+            float_differences=float_differences, min_similarity=min_similarity, compare_with=compare, frames=frames, say=say,
         )  # fmt: skip
     files = [output, *(write_report(report, result, path.name) if report is not None else ())]
     if as_json:
@@ -80,6 +92,7 @@ def _show(result: Quantised) -> None:
     from rich.table import Table
 
     from everyframe.cli.show import console
+    from everyframe.hardware.quantise.engines import line
     from everyframe.hardware.quantise.report import verdict
 
     found, out = result.calibration, console()
@@ -90,11 +103,12 @@ def _show(result: Quantised) -> None:
         print(f"the {ROWS} of {len(rows)} layers that add most noise; --report has all")
         rows = [row for row in rows if row.name in worst]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("layer", "operator", "in", "cosine", "SQNR dB", "max error", "range", "calibrated", "drift dB"):
+    for name in ("layer", "operator", "in", "bits", "cosine", "SQNR dB", "max error", "range", "calibrated", "drift dB"):
         table.add_column(name, justify="left" if name in ("layer", "operator", "in") else "right", no_wrap=name != "layer")
     for row in (*rows, *result.comparison.states):
         table.add_row(
-            row.name, row.op, row.precision, f"{row.cosine:.5f}", f"{row.sqnr_db:.1f}", f"{row.max_error:.3g}",
+            row.name, row.op, row.precision, _bits(row, result),
+            f"{row.cosine:.5f}", f"{row.sqnr_db:.1f}", f"{row.max_error:.3g}",
             f"{row.low:.3g} … {row.high:.3g}", "{:.3g} … {:.3g}".format(*row.calibrated) if row.calibrated else "–",
             f"{-row.drift_db:+.2f}",
         )  # fmt: skip
@@ -103,4 +117,15 @@ def _show(result: Quantised) -> None:
         print(f"put back to float, {result.similarity:.4f} before: {', '.join(result.put_back)}")
     for warning in result.warnings:
         print(f"warning: {warning}")
+    if said := line(result.engines, result.runs):
+        print(said)
     print(verdict(result))
+
+
+def _bits(row: Row, result: Quantised) -> str:
+    """Of a layer's weights."""
+    from everyframe.hardware.quantise.structure import WITH_WEIGHTS
+
+    if row.precision != "int" or row.op.split("+")[0] not in WITH_WEIGHTS:
+        return ""
+    return f"{result.weight_bits.get(row.name, 8):.2g}"

@@ -99,17 +99,25 @@ def quantised(model: onnx.ModelProto) -> bool:
     return any(node.op_type == "DequantizeLinear" or node.op_type in INTEGER for node in model.graph.node)
 
 
+def pairs(rows: np.ndarray) -> np.ndarray:
+    """The largest sum of two of one sign in each row."""
+    if rows.shape[1] < 2:
+        return np.abs(rows).sum(1)
+    sides = (np.partition(np.maximum(sign * rows, 0), -2, axis=1)[:, -2:].sum(1) for sign in (1, -1))
+    return np.maximum(*sides)  # type: ignore[no-any-return]
+
+
 def pair(integers: np.ndarray, axis: int | None) -> int:
-    """The largest sum of two of one sign among the weights of each index of `axis`, or among all."""
+    """The same for the weights of each index of `axis`, or for all of them: the largest there is."""
     wide = integers.astype(np.int32)
     rows = wide.reshape(1, -1) if axis is None else np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1)
-    if not rows.size:
-        return 0
-    most = 0
-    for side in (np.maximum(rows, 0), np.maximum(-rows, 0)):
-        two = np.partition(side, -2, axis=1)[:, -2:] if side.shape[1] > 1 else side
-        most = max(most, int(two.sum(1).max()))
-    return most
+    return int(pairs(rows).max(initial=0)) if rows.size else 0
+
+
+def depthwise(node: onnx.NodeProto, weight: np.ndarray) -> bool:
+    """A convolution with one channel in and one out in each group."""
+    groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+    return "Conv" in node.op_type and weight.shape[1] == 1 and weight.shape[0] == groups
 
 
 def output_axis(op: str, rank: int, transposed: bool) -> int | None:
@@ -209,7 +217,7 @@ class _Graph:
         if x_kind not in _BYTES or w_kind not in _BYTES:
             return None
         engines = form.engines.get((_BYTES[x_kind], _BYTES[w_kind]), ())
-        if not engines or (integers is not None and not moved and _depthwise(node, integers)):
+        if not engines or (integers is not None and not moved and depthwise(node, integers)):
             return None
         turned = any(a.name == "transB" and a.i for a in node.attribute)
         axis = None if integers is None or moved else output_axis(node.op_type, integers.ndim, turned)
@@ -265,8 +273,3 @@ class _Graph:
 
 def _at(node: onnx.NodeProto, place: int | None) -> str:
     return node.input[place] if place is not None and place < len(node.input) else ""
-
-
-def _depthwise(node: onnx.NodeProto, integers: np.ndarray) -> bool:
-    groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-    return "Conv" in node.op_type and integers.shape[1] == 1 and integers.shape[0] == groups

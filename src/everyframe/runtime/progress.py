@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+#: what changes the line that is being shown: work within other work says what it does there
+_shown: ContextVar[Callable[[str], None] | None] = ContextVar("shown", default=None)
 
 
 @contextlib.contextmanager
@@ -13,10 +17,19 @@ def status(first: str = "") -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
+    if (outer := _shown.get()) is not None:
+        if first:
+            outer(first)
+        yield outer
+        return
     from rich.console import Console
 
     with Console(stderr=True).status(first) as line:
-        yield line.update
+        shown = _shown.set(line.update)
+        try:
+            yield line.update
+        finally:
+            _shown.reset(shown)
 
 
 @contextlib.contextmanager

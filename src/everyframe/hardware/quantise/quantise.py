@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from everyframe.hardware.quantise import calibrate as calibration
 from everyframe.hardware.quantise import mixed
 from everyframe.hardware.quantise.compare import Comparison, compare
 from everyframe.hardware.quantise.conventions import Convention, convention
+from everyframe.hardware.quantise.differences import STEPS, Difference, differences
+from everyframe.hardware.quantise.engines import ENGINES, Ran, measure
+from everyframe.hardware.quantise.engines import warnings as off_warnings
 from everyframe.hardware.quantise.scales import Scale, scale_for
 from everyframe.hardware.quantise.structure import Structure, missing, prepared, structure
 from everyframe.hardware.quantise.videos import Model, chosen
-from everyframe.hardware.quantise.write import write
+from everyframe.hardware.quantise.write import narrower, write
 from everyframe.native import artifact
-from everyframe.program.contract import attach, check_writable, load, save
+from everyframe.program.contract import Metadata, attach, check_writable, load, save
 from everyframe.program.passes.fold import fold
 from everyframe.runtime.checks import interface, metadata_or_raise
 
@@ -37,7 +40,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Quantised:
-    """model: the QDQ model with its metadata. put_back: layers that went back to float, worst first. scales: of groups."""
+    """model: the QDQ model with its metadata. put_back: layers that went back to float, worst first. scales: of groups.
+    weight_bits: of the layers whose weights have less than 8, for the overflow fix. differences: of large values, that bytes
+    round too coarsely. engines: the file on those that run it, once it is written.
+    """
 
     model: onnx.ModelProto
     structure: Structure
@@ -50,7 +56,10 @@ class Quantised:
     similarity: float  # before anything was put back
     wanted: float
     runs: str  # what a run of the network takes: steps or clips
+    weight_bits: dict[str, float]
+    differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
+    engines: tuple[Ran, ...] = ()
 
     @property
     def grows(self) -> bool:
@@ -62,9 +71,10 @@ class Quantised:
         found = self.calibration
         return {
             "target": self.target, "activations": self.to.activations, "power_of_two": self.to.power_of_two,
-            "per_channel": self.to.per_channel,
+            "per_channel": self.to.per_channel, "overflow_fix": self.to.overflow_fix, "weight_bits": self.weight_bits,
             "calibration": {"method": found.method, "videos": found.videos, "steps": found.steps, "frames": found.frames},
             "min_similarity": self.wanted, "similarity_before": self.similarity, "put_back": list(self.put_back),
+            "differences": [asdict(each) for each in self.differences], "engines": [asdict(each) for each in self.engines],
             "grows": self.grows, "warnings": list(self.warnings), **self.comparison.to_dict(),
         }  # fmt: skip
 
@@ -76,24 +86,30 @@ def quantise(
     *,
     target: str = "cpu",
     activations: str | None = None,
+    overflow_fix: str | None = None,
     method: str = "minmax",
     percentile: float = calibration.PERCENTILE,
     most_videos: int = VIDEOS,
     every: int = 1,
     keep_float: Iterable[str] = (),
+    float_differences: bool = True,
     min_similarity: float = MIN_SIMILARITY,
     compare_with: str | os.PathLike[str] | None = None,
     frames: int = FRAMES,
+    engines: Sequence[str] | None = None,
     say: Say = lambda text: None,
 ) -> Quantised:
     """A clip or step model in static INT8 (QDQ), calibrated on real videos through its states; written to `output` if given.
 
-    target: a row of `conventions.TARGETS`. activations: uint8, int8 or int16 instead of the target's. most_videos, every: see
-    `videos.chosen` and `calibrate`. keep_float: nodes, or patterns of their names. min_similarity: cosine of the answers that
-    layers are put back to float for. compare_with: other videos than those of the calibration. frames: length of the comparison.
+    target: a row of `conventions.TARGETS`. activations: uint8, int8 or int16 instead of the target's. overflow_fix: layers whose
+    weights are made so small that their products overflow on no x86 processor (first, all, none), instead of the target's.
+    most_videos, every: see `videos.chosen` and `calibrate`. keep_float: nodes, or patterns of their names. float_differences:
+    put back to float what is found by `differences`, else only say it. min_similarity: cosine of the answers that layers are
+    put back to float for. compare_with: other videos than those of the calibration. frames: length of the comparison. engines:
+    those that the written file is measured on; default all that are installed.
     Raises ModelError, SourceError, UsageError, OutputError.
     """
-    to, patterns = convention(target, activations), tuple(keep_float)
+    to, patterns = convention(target, activations, overflow_fix), tuple(keep_float)
     if not 0 <= min_similarity <= 1:
         raise UsageError("A similarity lies between 0 and 1.", where="min_similarity", got=min_similarity)
     if output is not None:
@@ -115,10 +131,16 @@ def quantise(
     def made(put_back: Sequence[str]) -> onnx.ModelProto:
         return write(parts, model.metadata, scales, to, model.interface.logits, put_back)
 
+    say("looking for differences of large values")
+    coarse = differences(model, parts, scales, made, sources, max(4, min(STEPS, frames // model.frames_a_step // 4)))
+    coarse = [replace(each, kept=float_differences) for each in coarse]
+    kept = tuple(dict.fromkeys(name for each in coarse if each.kept for name in each.nodes))
+
     def compared(put_back: Sequence[str], what: str, length: int = frames, layers: bool = True) -> Comparison:
-        rows = [replace(row, quantised=row.quantised and row.name not in put_back) for row in parts.layers if layers]
+        floats = (*kept, *put_back)
+        rows = [replace(row, quantised=row.quantised and row.name not in floats) for row in parts.layers if layers]
         return compare(
-            model, made(put_back), others, layers=rows, ranges=ranges, frames=length,
+            model, made(floats), others, layers=rows, ranges=ranges, frames=length,
             progress=lambda done, of: say(f"{what}: step {done} of {of}"),
         )  # fmt: skip
 
@@ -137,8 +159,10 @@ def quantise(
             count = min(len(ranked), count + max(1, count // 4))
             comparison = compared(ranked[:count], "comparing again")
         put_back = tuple(ranked[:count])
-    finished = attach(made(put_back), _metadata(model, to, target, found, put_back, patterns))
-    warnings = (*found.warnings, *_warnings(comparison, min_similarity))
+    floats = (*kept, *put_back)
+    weight_bits = narrower(parts, to, floats)
+    notes = _notes(to, target, found, (*patterns, *put_back), coarse, weight_bits)
+    finished = attach(made(floats), _metadata(model, notes))
     result = Quantised(
         finished,
         parts,
@@ -147,15 +171,20 @@ def quantise(
         target,
         found,
         comparison,
-        put_back,
+        floats,
         first.answers.cosine,
         min_similarity,
         model.runs,
-        warnings,
+        weight_bits,
+        tuple(coarse),
+        (*found.warnings, *map(str, coarse), *_warnings(comparison, min_similarity)),
     )
-    if output is not None:
-        save(finished, output)
-    return result
+    if output is None:
+        return result
+    save(finished, output)
+    ran = measure(model, finished, others, ENGINES if engines is None else engines, say)
+    noise = 10 ** (-comparison.answers.sqnr_db / 20)
+    return replace(result, engines=ran, warnings=(*result.warnings, *off_warnings(ran, noise, model.runs)))
 
 
 def opened(path: str | os.PathLike[str]) -> Model:
@@ -171,15 +200,28 @@ def opened(path: str | os.PathLike[str]) -> Model:
     return Model(typed, metadata, interface(typed, metadata, path), where)
 
 
-def _metadata(model: Model, to: Convention, target: str, found: calibration.Calibration, put_back: tuple, kept: tuple) -> Any:
-    before = model.metadata.provenance
+def _notes(
+    to: Convention, target: str, found: calibration.Calibration, kept: Sequence[str], coarse: Sequence[Difference],
+    bits: dict[str, float],
+) -> list[str]:  # fmt: skip
+    """What the file says of it."""
     numbers = f"{to.activations} activations, int8 weights" + (", scales are powers of two" if to.power_of_two else "")
+    if bits:
+        least, most = (f"{function(bits.values()):.1f}" for function in (min, max))
+        span = least if least == most else f"{least} to {most}"
+        numbers += f" (overflow fix: {span} bits used in {len(bits)} layer{'s' * (len(bits) != 1)}, 8 in the others)"
     notes = [
         f"quantised for {target}: {numbers}",
         f"calibrated by {found.method} on {found.material}",
     ]
-    if put_back or kept:
-        notes.append(f"in float: {', '.join((*kept, *put_back))}")
+    if kept:
+        notes.append(f"in float: {', '.join(kept)}")
+    notes += [f"in float, a difference of large values: {', '.join(each.nodes)}" for each in coarse if each.kept]
+    return notes
+
+
+def _metadata(model: Model, notes: Sequence[str]) -> Metadata:
+    before = model.metadata.provenance
     after = before.model_copy(
         update={
             "passes": (*before.passes, "quantise"),

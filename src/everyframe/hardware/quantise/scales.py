@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.hardware.quantise.conventions import Convention
+from everyframe.program import saturation
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,31 @@ def power_of_two(scale: float) -> float:
     return float(2.0 ** np.ceil(np.log2(scale)))
 
 
-def weight_scales(weight: np.ndarray, axis: int | None, bias: np.ndarray | None, input_scale: float) -> np.ndarray:
-    """Powers of two for a weight in int8, one for each channel along `axis` or one for all. A bias is kept in int32 under
-    input_scale times these, and has to fit.
+def weight_scales(
+    weight: np.ndarray, axis: int | None, bias: np.ndarray | None = None, input_scale: float = 1.0, *,
+    powers: bool = True, outputs: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """For a weight in int8, one for each channel along `axis` or one for all. A bias is kept in int32 under input_scale times
+    these, and has to fit. powers: of two. outputs: the axis of what is added for one output each, where no two integers of one
+    sign may add up to more than `saturation.PAIR`.
     """
     others = tuple(i for i in range(weight.ndim) if i != axis) if axis is not None else None
     wanted = np.abs(weight).max(axis=others).astype(np.float64).reshape(-1) / 127
+    if outputs is not None:
+        wanted = np.maximum(wanted, _pair_scales(weight, axis, outputs, wanted))
     if bias is not None:
         needed = np.abs(bias.astype(np.float64)) / input_scale / (2**31 - 1)
         wanted = np.maximum(wanted, needed if axis is not None else needed.max(initial=0))
-    return np.array([power_of_two(w) if w > 0 else 1.0 for w in wanted], np.float32)
+    if powers:
+        return np.array([power_of_two(w) if w > 0 else 1.0 for w in wanted], np.float32)
+    return np.where(wanted > np.finfo(np.float32).tiny, wanted, 1.0).astype(np.float32)
+
+
+def _pair_scales(weight: np.ndarray, axis: int | None, outputs: int, usual: np.ndarray) -> np.ndarray:
+    """The finest scales under which no pair overflows; 0 where the usual one does not let it happen either."""
+    rows = np.moveaxis(weight, outputs, 0).reshape(weight.shape[outputs], -1).astype(np.float64)
+    steps = usual if axis == outputs else np.full(len(rows), usual.max(initial=0))
+    integers = np.rint(rows / np.where(steps > 0, steps, 1)[:, None])
+    # two roundings add half a step each: sums of 127 steps become 128 at most
+    found = np.where(saturation.pairs(integers) > saturation.PAIR, saturation.pairs(rows) / (saturation.PAIR - 1), 0)
+    return found if axis == outputs else np.full(len(usual), found.max(initial=0))

@@ -16,6 +16,8 @@ import onnx
 from everyframe.hardware.quantise.conventions import Convention
 from everyframe.hardware.quantise.scales import Scale, weight_scales
 from everyframe.hardware.quantise.structure import COMPUTES, MOVES, Structure, arrays, weights_of
+from everyframe.program import saturation
+from everyframe.program.account import layer_of
 from everyframe.program.contract import Metadata
 
 _DEQUANTISED = "_DequantizeLinear_Output"  # how onnxruntime's quantiser calls what it makes of a tensor
@@ -39,8 +41,7 @@ def write(
         x: [{"scale": np.array(s.scale, np.float32), "zero_point": np.array(s.zero, s.kind), "quant_type": kinds[s.kind]}]
         for x, s in of.items()
     }
-    if to.power_of_two:
-        overrides |= _weights(parts, of, chosen, to, QuantType.QInt8)
+    overrides |= _weights(parts, of, chosen, to, QuantType.QInt8)
     ranges = {x: TensorData(lowest=np.float32(s.limits[0]), highest=np.float32(s.limits[1])) for x, s in of.items()}
     logger = logging.getLogger()
     level = logger.level
@@ -74,20 +75,63 @@ def _lacks_scale(node: onnx.NodeProto, parts: Structure, of: Mapping[str, Scale]
     return any(x in parts.share and x not in of for x in (*node.input, *node.output))
 
 
+def narrower(parts: Structure, to: Convention, put_back: Iterable[str] = ()) -> dict[str, float]:
+    """Layers whose weights get coarser steps than 8 bits have, so that no sum of two products overflows 16 bits -> the bits that
+    are left, as a mean over the channels.
+    """
+    constants = arrays(parts.model)
+    return _narrower(parts, to, set(parts.nodes) - set(put_back), constants)
+
+
+def _narrower(parts: Structure, to: Convention, chosen: set[str], constants: Mapping[str, np.ndarray]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for node in _fixed(parts, to, chosen, constants):
+        if to.overflow_fix == "first" and found and layer_of(node.name) != layer_of(next(iter(found))):
+            break  # the taps of one convolution are one layer
+        name, axis = weights_of(node) or ("", 0)
+        own = axis if to.per_channel else None
+        usual, ours = (
+            weight_scales(constants[name], own, powers=to.power_of_two, outputs=outputs)
+            for outputs in (None, _outputs(node, constants[name], axis))
+        )
+        if np.any(ours > usual):
+            found[node.name] = 8 - float(np.log2(ours / usual).mean())
+    return found
+
+
+def _fixed(parts: Structure, to: Convention, chosen: set[str], constants: Mapping[str, np.ndarray]) -> list[onnx.NodeProto]:
+    """The nodes that the overflow fix may be needed for. Depthwise convolutions are multiplied in 32 bits everywhere, and
+    16-bit activations as floats or in 64.
+    """
+    if to.activations == "int16" or to.overflow_fix == "none":
+        return []
+    nodes = [node for node in parts.model.graph.node if node.name in chosen and (weights_of(node) or ("",))[0] in constants]
+    return [node for node in nodes if not saturation.depthwise(node, constants[node.input[1]])]
+
+
+def _outputs(node: onnx.NodeProto, weight: np.ndarray, axis: int) -> int:
+    """The axis of a weight along which each index belongs to other outputs."""
+    return axis if node.op_type != "MatMul" else weight.ndim - 1
+
+
 def _weights(parts: Structure, of: Mapping[str, Scale], chosen: set[str], to: Convention, kind: Any) -> dict[str, list]:
-    """Powers of two for every constant that is quantised."""
+    """Powers of two for every constant that is quantised; or coarser steps where sums of products could overflow otherwise, and
+    nothing for the rest, whose scales onnxruntime finds.
+    """
     constants, made = arrays(parts.model), {}
+    narrow = _narrower(parts, to, chosen, constants)
     for node in parts.model.graph.node:
-        if node.name not in chosen or node.op_type not in COMPUTES:
+        if node.name not in chosen or node.op_type not in COMPUTES or not (to.power_of_two or node.name in narrow):
             continue
         found = weights_of(node)
         for name in node.input[: 2 if found else None]:
             if name not in constants or constants[name].dtype != np.float32:
                 continue
             axis = found[1] if found and to.per_channel else None
-            bias = constants.get(node.input[2]) if found and len(node.input) > 2 else None
+            bias = constants.get(node.input[2]) if found and to.power_of_two and len(node.input) > 2 else None
             around = of[node.input[0]].scale if node.input[0] in of else 1.0
-            scales = weight_scales(constants[name], axis, bias, around)
+            outputs = _outputs(node, constants[name], found[1]) if found and node.name in narrow else None
+            scales = weight_scales(constants[name], axis, bias, around, powers=to.power_of_two, outputs=outputs)
             made[name] = [{"scale": s, "zero_point": np.int8(0), "quant_type": kind} for s in scales]
             if axis is not None:
                 for row in made[name]:
