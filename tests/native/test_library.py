@@ -6,7 +6,6 @@ import ctypes
 import json
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from everyframe.program.contract import load, save
 from everyframe.runtime import BUILTIN
 from helpers import relative
 from native.operators import CPUS, Sketch
+from running import at_once
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "c" / "predict.c"
 
@@ -77,19 +77,13 @@ class TestStreams:
     def test_streams_at_once_do_not_mix(self, built: Compiled) -> None:
         library = Library(built.library or "")
         alone = {seed: [library.start(1).step(frame) for frame in noise(1, seed)] for seed in range(3)}
-        got: dict[int, list[np.ndarray]] = {}
 
-        def work(seed: int) -> None:
-            for _ in range(20):
-                got[seed] = [library.start(2).step(frame) for frame in noise(1, seed)]
+        def work(seed: int) -> list[list[np.ndarray]]:
+            return [[library.start(2).step(frame) for frame in noise(1, seed)] for _ in range(20)]
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in alone]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        for seed, expected in alone.items():
-            np.testing.assert_array_equal(got[seed], expected)
+        for seed, runs in enumerate(at_once(work, 3)):
+            for run in runs:
+                np.testing.assert_array_equal(run, alone[seed])
 
     def test_frames_of_another_shape_are_refused(self, built: Compiled) -> None:
         stream = Library(built.library or "").start(1)
