@@ -117,12 +117,27 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
 def show_info(found: dict[str, Any]) -> None:
     (_show_step if found["kind"] == "step" else _show_clip)(found)
     out, compiled = console(), found["compiled"]
+    _show_saturation(found)
     if "refused" in compiled:
         out.print(f"\nnot for the native engine: {compiled['refused']}", markup=False)
         return
     out.print(f"\ncompiled for {compiled['cpu']}:", markup=False)
     for line in memory_lines(compiled):
         out.print("  " + line, markup=False)
+
+
+def _show_saturation(found: dict[str, Any]) -> None:
+    """One line about a quantised model, from `account.saturation_of`."""
+    facts = found["saturation"]
+    if facts is None:
+        return
+    names = [row["name"] for row in facts["layers"]]
+    line = "its products overflow on no x86 processor"
+    if names:
+        some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        here = "as this one is" if facts["this_processor"] else "which this one is not"
+        line = f"its products can saturate on x86 processors without VNNI ({here}): {some}; see `quantize --overflow-fix`"
+    console().print(f"\nin integers: {line}", markup=False, soft_wrap=True)
 
 
 def _table(title: str, columns: list[tuple[str, str]]) -> Table:
@@ -252,6 +267,7 @@ def show_split(found: dict[str, Any]) -> None:
             part["file"], takes, gives, *(f"{part[key]:,}" if part[key] else "" for key in ("macs", "params")), style=style
         )
     out.print(table)
+    _show_saturation(found)
 
 
 def show_profile(found: dict[str, Any]) -> None:

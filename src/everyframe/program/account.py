@@ -17,10 +17,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from everyframe.program import contract, manifest
+from everyframe.program import contract, manifest, saturation
 from everyframe.program.contract import Metadata, StateSpec
 from everyframe.program.facts import Options
 from everyframe.program.graph import static_shapes
+from everyframe.program.passes.floats import floats
 from everyframe.program.passes.fold import check_finite
 
 _AUXILIARY = (".band", ".share", "mask.from", "scalar.")  # constants of the step graph that are no weights
@@ -111,21 +112,35 @@ def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str
     model = contract.load(path)
     check_finite(model)
     metadata = contract.metadata_of(model, path)
-    made = _step_info(model, metadata) if metadata and metadata.kind == "step" else _clip_info(model, options)
+    plain = floats(model)  # integers change neither times nor work
+    made = _step_info(plain, metadata) if metadata and metadata.kind == "step" else _clip_info(plain, options)
     return {
         "file": str(path),
         **made,
+        "saturation": saturation_of(model),
         "labels": list(metadata.labels) if metadata and metadata.labels else None,
         "provenance": metadata.provenance.model_dump() if metadata else None,
+    }
+
+
+def saturation_of(*models: onnx.ModelProto) -> dict[str, Any] | None:
+    """Can sums of products of a quantised model, or of its parts, be cut off at 16 bits, in which layers and on which engines,
+    and does this processor do it? None for a float model.
+    """
+    if not any(saturation.quantised(model) for model in models):
+        return None
+    return {
+        "layers": [{"name": row.name, "engines": list(row.engines)} for model in models for row in saturation.layers(model)],
+        "this_processor": saturation.here(),
     }
 
 
 def info_split(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What `everyframe info` says about a split model: its parts, what flows between them, and the work of each."""
     found = manifest.read(folder)
-    parts = []
-    for part, model in zip(found.parts, manifest.read_parts(folder, found), strict=True):
-        macs, params, _ = _totals(layers(model, None))
+    parts, models = [], manifest.read_parts(folder, found)
+    for part, model in zip(found.parts, models, strict=True):
+        macs, params, _ = _totals(layers(floats(model), None))
         parts.append({
             "file": part.file, "place": part.place, "macs": macs, "params": params,
             "inputs": [{"role": found.role(port), **port.model_dump(mode="json")} for port in part.inputs],
@@ -137,6 +152,7 @@ def info_split(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "folder": str(folder), "kind": "split", "stages": len(found.stages), "parts": parts, "hop": found.metadata.hop,
         "states": states, "state_bytes": sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in found.metadata.states),
+        "saturation": saturation_of(*models),
     }  # fmt: skip
 
 
