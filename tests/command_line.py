@@ -59,10 +59,8 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"} | changes
 
 
-def everyframe(
-    *arguments: str, cwd: Path | None = None, python: Sequence[str] = (), timeout: float = 120
-) -> subprocess.CompletedProcess[str]:
+def everyframe(*arguments: str, cwd: Path | None = None, python: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """`everyframe ARGUMENTS` in a new process. python: options of the interpreter, such as -O."""
     code = "from everyframe.cli.main import run; run()"
     command = [sys.executable, *python, "-c", code, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from everyframe.errors import EngineError
 from everyframe.native.compilers import compiler
 from everyframe.native.target import target
 
 # The same examples on every machine; `pytest --hypothesis-profile=explore` draws new ones. Time is never asserted.
-settings.register_profile("fixed", deadline=None, derandomize=True, database=None, print_blob=True)
-settings.register_profile("explore", deadline=None, print_blob=True)
+TIMELESS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("fixed", derandomize=True, database=None, print_blob=True, **TIMELESS)
+settings.register_profile("explore", print_blob=True, **TIMELESS)
 settings.load_profile("fixed")
 
 #: the order of the folders: what breaks most things is seen first

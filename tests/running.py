@@ -18,6 +18,15 @@ import pytest
 
 Result = TypeVar("Result")
 
+#: what a process begins with: before it waits for a lock, it leaves a file PID.locks in the folder that is its first argument
+TELLS_LOCKS = """
+import fcntl, os, pathlib, sys
+def told(*how, flock=fcntl.flock):
+    pathlib.Path(sys.argv[1], f"{os.getpid()}.locks").touch()
+    return flock(*how)
+fcntl.flock = told
+"""
+
 
 @contextlib.contextmanager
 def started(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:

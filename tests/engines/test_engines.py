@@ -4,7 +4,6 @@ state.
 
 from __future__ import annotations
 
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from everyframe.program.contract import StateSpec, load
 from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import Rotation, StatePlan, plan, without_copies
+from running import at_once
 
 NETS = {
     "ring": {"form": "ring"},
@@ -98,16 +98,7 @@ class TestEveryEngine:
         network = engines.load(engine, job(tmp_path / "net.onnx"))
         videos = [video(net, 12, seed=s) for s in range(3)]
         alone = [run(network.start(), frames, net["hop"]) for frames in videos]
-        got: dict[int, np.ndarray] = {}
-
-        def work(i: int) -> None:
-            got[i] = run(network.start(), videos[i], net["hop"])
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
+        got = at_once(lambda i: run(network.start(), videos[i], net["hop"]), 3)
         for i in range(3):
             np.testing.assert_array_equal(got[i], alone[i])
 

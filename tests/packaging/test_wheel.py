@@ -22,11 +22,11 @@ LOCK = ROOT / "requirements.lock"
 ASSETS = ROOT / "src" / "everyframe" / "assets"
 MB = 1e6
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def run(*command: str | Path, cwd: Path, **changes: str) -> str:
-    done = subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -48,7 +48,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
     pip = [programs / "python", "-m", "pip", "--disable-pip-version-check"]
     probe = [*pip, "download", "-qq", "--no-deps", "-c", LOCK, "-d", folder / "probe", "annotated-types"]
-    reached = subprocess.run(probe, capture_output=True, text=True, timeout=120, check=False)
+    reached = subprocess.run(probe, capture_output=True, text=True, check=False)
     if reached.returncode and not os.environ.get("CI"):
         pytest.skip(f"no package index can be reached: {reached.stderr.strip().splitlines()[-1]}")
     run(*pip, "install", "-qq", "--no-compile", "-c", LOCK, wheel, cwd=folder, PIP_USER="0")
@@ -122,7 +122,7 @@ def test_what_needs_torch_says_so(installed: Path, tmp_path: Path) -> None:
     assert "x3d_m" in run(installed / "everyframe", "models", cwd=tmp_path)
     for verb in (["export", "x3d_s"], ["train", "motions"]):
         done = subprocess.run(
-            [installed / "everyframe", *verb], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60,
+            [installed / "everyframe", *verb], cwd=tmp_path, env=environment(), capture_output=True, text=True,
             check=False,
         )  # fmt: skip
         assert done.returncode == 2, done.stderr

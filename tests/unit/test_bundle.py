@@ -47,7 +47,7 @@ def run_main(folder: Path, *args: str, **env: str) -> subprocess.CompletedProces
     kept = {k: v for k, v in os.environ.items() if not k.startswith("STANDIN")}
     return subprocess.run(
         [sys.executable, "main.py", *args], cwd=folder, env=kept | {"PYTHONPATH": str(STANDINS)} | env, capture_output=True,
-        text=True, timeout=60, check=False,
+        text=True, check=False,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_verbs_help_is_light(arguments: list[str]) -> None:
         f"except SystemExit: print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     assert done.stderr.strip() == "[]", done.stderr
 
 
@@ -131,7 +131,7 @@ main.run()
 
     def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *options, "-c", self.CODE, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
 
     @pytest.mark.parametrize("options", [(), ("-O",)], ids=["python", "python -O"])
     def test_an_error_of_ours(self, options: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +23,12 @@ import handmade
 from everyframe.cli import main
 from everyframe.cli.timeline import COLUMNS, Timeline, clock, rows_of, tick_step
 from everyframe.program.contract import EventRule
-from everyframe.runtime import Prediction
+from everyframe.runtime import Prediction, auto, play
 from everyframe.runtime.prediction import best
+from everyframe.video import Reader
+from running import started
 
 RUN = "import sys; from everyframe.cli import main; main.VERBS = {'predict': 'predict'}; main.run()"
-
-
-def _listens() -> None:
-    """Run in the child: Ctrl-C as in a terminal, also where the tests themselves were started with it ignored (nohup, &)."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -39,6 +39,14 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture
 def video(tmp_path: Path) -> str:
     return str(handmade.write_video(tmp_path / "v.mp4", 120, draw=lambda i: handmade.picture(230 if i >= 60 else 20, 90, 120)))
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> str:
+    """A dark video of hours: played at its own speed, it does not end by itself."""
+    times = [Fraction(3600 * i) for i in range(10)]
+    dark = handmade.picture(20, 90, 120)
+    return str(handmade.write_video(tmp_path / "a.mkv", 10, times=times, codec="libx264", draw=lambda _: dark))
 
 
 @pytest.fixture
@@ -72,7 +80,10 @@ class TestOutput:
         assert "dropped      0" in lines
         assert any(line.startswith("step         p50") for line in lines)
 
-    def test_json_lines_and_nothing_else_on_stdout(self, predict, model: str, video: str) -> None:
+    def test_json_lines_and_nothing_else_on_stdout(
+        self, predict, model: str, video: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(auto, "WORTH_MS", float("inf"))
         code, out, err = predict(model, video, "--json", "--top-k", 2)
         records = [json.loads(line) for line in out.splitlines()]
         assert code == 0
@@ -126,11 +137,22 @@ class TestOutput:
         _, out, _ = predict(clip, video, "--stride", 3)
         assert "predictions  13" in out and "clip         p50" in out
 
-    def test_realtime(self, predict, model: str, video: str) -> None:
-        begun = time.monotonic()
-        _, out, _ = predict(model, video, "--realtime", "--seconds", 1)
-        assert time.monotonic() - begun > 0.9
-        assert "frames       11 " in out
+    def test_realtime(self, predict, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is played at its own speed may be dropped, and is counted."""
+        asked: list[bool] = []
+
+        def reading(*source: Any, realtime: bool, **options: Any) -> Reader:
+            asked.append(realtime)
+            return Reader(*source, realtime=realtime, **options)
+
+        monkeypatch.setattr(play, "Reader", reading)
+        video = handmade.write_video(tmp_path / "short.mp4", 15)
+        counts = []
+        for options in ([], ["--realtime"]):
+            out = predict(model, video, *options)[1]
+            counts.append([int(n) for n in re.findall(r"^(?:frames|dropped) +(\d+)", out, re.MULTILINE)])
+        assert asked == [False, True]
+        assert counts[0] == [5, 0] and sum(counts[1]) == 5
 
     def test_reference_engine(self, predict, model: str, video: str) -> None:
         ort, reference = predict(model, video, "--json")[1], predict(model, video, "--json", "--engine", "reference")[1]
@@ -162,20 +184,19 @@ class TestTerminal:
         import pty
 
         master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, "predict", model, video, "--realtime", "--seconds", "1.5"],
-            stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        )  # fmt: skip
-        os.close(slave)
+        command = (sys.executable, "-c", RUN, "predict", model, video)
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
         seen = b""
         try:
-            while chunk := os.read(master, 65536):
-                seen += chunk
-        except OSError:  # the other side was closed
-            pass
-        os.close(master)
+            with started(*command, stdout=slave, stderr=slave, env=environment) as process:
+                os.close(slave)
+                with contextlib.suppress(OSError):  # the other side was closed
+                    while chunk := os.read(master, 65536):
+                        seen += chunk
+                assert process.wait() == 0
+        finally:
+            os.close(master)
         text = seen.decode()
-        assert process.wait(20) == 0
         assert "█" in text and "dark" in text and "dropped 0" in text and "Ctrl-C ends" in text
         assert "predictions" in text
 
@@ -183,20 +204,17 @@ class TestTerminal:
 class TestCtrlC:
     @pytest.mark.parametrize("extra", [[], ["--json"]])
     def test_ends_at_once_with_what_was_found(
-        self, tmp_path: Path, model: str, extra: list[str], figure: Callable[[str], None]
+        self, tmp_path: Path, model: str, endless: str, extra: list[str], figure: Callable[[str], None]
     ) -> None:
-        video = str(handmade.write_video(tmp_path / "long.mp4", 1800, draw=lambda i: handmade.picture(20, 90, 120)))
         picture = tmp_path / "t.png"
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, "predict", model, video, "--realtime", "--save-timeline", str(picture), *extra],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_listens,
-        )  # fmt: skip
-        assert process.stdout is not None
-        first = process.stdout.readline()  # live, so it comes while the video runs
-        begun = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
-        out, err = process.communicate(timeout=30)  # half of what the video lasts
-        figure(f"Ctrl-C ends a prediction in {time.monotonic() - begun:.2f} s (wanted below 1 s)")
+        command = ("predict", model, endless, "--realtime", "--save-timeline", str(picture), *extra)
+        with started(sys.executable, "-c", RUN, *command) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()  # live, so it comes while the video runs
+            begun = time.monotonic()
+            os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
+            out, err = process.communicate()
+            figure(f"Ctrl-C ends a prediction in {time.monotonic() - begun:.2f} s (wanted below 1 s)")
         out = first + out
         assert process.returncode == 130
         assert "Traceback" not in out + err
@@ -205,20 +223,16 @@ class TestCtrlC:
             assert all(json.loads(line)["frame"] >= 3 for line in out.splitlines())
         assert opened(picture).shape[1] > 1000
 
-    def test_several_videos_all_end(self, tmp_path: Path, model: str, video: str) -> None:
-        for name in "abc":
-            (tmp_path / f"{name}.mp4").write_bytes(Path(video).read_bytes())
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, "predict", model, str(tmp_path), "--realtime"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_listens,
-        )  # fmt: skip
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.readline()
-        os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=30)
+    def test_several_videos_all_end(self, model: str, endless: str) -> None:
+        for name in "bc":
+            Path(endless).with_name(f"{name}.mkv").write_bytes(Path(endless).read_bytes())
+        with started(sys.executable, "-c", RUN, "predict", model, str(Path(endless).parent), "--realtime") as process:
+            assert process.stdout is not None
+            said = [process.stdout.readline() for _ in range(2)]
+            os.killpg(process.pid, signal.SIGINT)
+            out, _ = process.communicate()
         assert process.returncode == 130
-        assert "b.mp4" not in out
+        assert "a.mkv" in said[0] and "b.mkv" not in out
 
 
 class TestTimeline:

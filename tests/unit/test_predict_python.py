@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,10 @@ import everyframe
 import handmade
 from everyframe.errors import EngineError, ModelError, SourceError, StateError, UsageError
 from everyframe.program.contract import EventRule, Preprocess, attach, load, metadata_of, save
-from everyframe.runtime import ENGINES, Prediction, Stream
+from everyframe.runtime import ENGINES, Prediction
 from everyframe.runtime.prediction import best, softmax
 from everyframe.video import prepare
+from running import at_once
 
 DARK, BRIGHT, MEDIUM = 0, 1, 2
 
@@ -93,16 +93,12 @@ class TestStream:
         np.testing.assert_array_equal(runs[0], runs[3])
 
     def test_streams_in_threads_do_not_mix(self, step: Path) -> None:
-        def run(stream: Stream, value: float, out: list[float]) -> None:
-            out += [float(p.logits[BRIGHT]) for _ in range(40) if (p := stream.step(level(value)))]
+        def run(i: int) -> list[float]:
+            return [float(p.logits[BRIGHT]) for _ in range(40) if (p := streams[i].step(level(i / 4)))]
 
         with everyframe.open(step, threads=2) as program:
-            outs: list[list[float]] = [[] for _ in range(4)]
-            threads = [threading.Thread(target=run, args=(program.stream(), i / 4, outs[i])) for i in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(30)
+            streams = [program.stream() for _ in range(4)]
+            outs = at_once(run, 4)
         for i, out in enumerate(outs):
             np.testing.assert_allclose(out, [(i / 4 - 0.5) * 20] * 37, rtol=1e-5)
 
@@ -310,7 +306,7 @@ class TestPredict:
             f"for p in everyframe.open({str(step)!r}).predict({str(video)!r}): last = p\n"
             "print(last.frame, last.top[0].label, 'torch' in sys.modules)\n"
         )
-        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
         assert (done.stdout, done.stderr) == ("39 bright False\n", "")
 
 

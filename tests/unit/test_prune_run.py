@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
+import killed
 import moving
 
 torch = pytest.importorskip("torch")
@@ -215,17 +215,12 @@ def test_a_killed_pruning_goes_on_to_the_same_weights(
 ) -> None:
     (tmp_path / "tiny.toml").write_text('task = "prune"\n' + moving.TEXT + PRUNE)
     path = tmp_path / "run"
-    command = [sys.executable, "-m", "everyframe", "prune", str(tmp_path / "tiny.toml"), "--data", str(clips), "-o", str(path)]
+    command = [sys.executable, killed.__file__, "10", "prune", str(tmp_path / "tiny.toml"), "--data", str(clips), "-o", str(path)]
     command += ["--set", f"prune.dense={dense}", "--rate", "1.6", "--set", "training.epochs=4"]
     command += ["--set", "training.checkpoint_minutes=1e-9"]
-    killed = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    for _ in range(1200):
-        time.sleep(0.1)
-        if (path / "regularise" / "checkpoint.pt").exists() or killed.poll() is not None:
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.communicate()
-    assert not (path / "mask.npz").exists()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert (path / "regularise" / "checkpoint.pt").exists() and not (path / "mask.npz").exists()
     done = pruning.resume(path)
     assert done is not None and done.ended
     for name in ("regularise/last", "retrain/last", "best"):

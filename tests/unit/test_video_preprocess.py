@@ -4,7 +4,6 @@ alike.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import av
@@ -17,6 +16,7 @@ import handmade
 from everyframe.errors import SourceError, StateError
 from everyframe.program.contract import Preprocess
 from everyframe.video import normalise, output_size, prepare
+from running import at_once
 
 GRAY = {"color": "gray", "mean": (0.0,), "std": (1.0,)}
 
@@ -165,19 +165,11 @@ def test_threads_do_not_disturb_each_other() -> None:
     arrays = [smooth(100 + 10 * i, 160, seed=i) for i in range(4)]
     how = Preprocess(resize=(40, 50))
     expected = [prepare(array, how) for array in arrays]
-    wrong: list[int] = []
 
-    def work(i: int) -> None:
-        for _ in range(50):
-            if not np.array_equal(prepare(arrays[i], how), expected[i]):
-                wrong.append(i)
+    def right(i: int) -> bool:
+        return all(np.array_equal(prepare(arrays[i], how), expected[i]) for _ in range(50))
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert not wrong
+    assert at_once(right, 4) == [True] * 4
 
 
 def test_a_file_gives_what_its_decoded_arrays_give(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import http.server
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -24,17 +23,21 @@ from everyframe.errors import OutputError, UsageError, WeightsError
 from everyframe.models.checkpoints import published as table
 from everyframe.models.checkpoints.fetch import Published, cache_folder, fetch, find, published, read_published_labels
 from everyframe.models.checkpoints.progress import bar
+from running import TELLS_LOCKS, at_once, started, until
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 HALF = len(CONTENT) // 2
 OTHER = CONTENT[::-1]
+PATIENT: dict[str, Any] = {"timeout_s": 600, "attempts": 3, "pause_s": 0.01}
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass
 class Server:
     """Serves `content`. plan: what to do with the first requests, as (action, argument); later ones are answered in full.
 
-    ("cut", n): n bytes of what is due, then the connection ends. ("stall", n): n bytes, then nothing for `stall_s`.
+    ("cut", n): n bytes of what is due, then the connection ends. ("stall", n): n bytes, then nothing. ("hold", n): n bytes, the
+    others when `go` is set.
     ("status", code). ("cut unannounced", n): as "cut", in an answer without a length. ("say", headers): more headers.
     ("range", text): with this Content-Range. careless: it does not look at If-Range.
     """
@@ -44,10 +47,11 @@ class Server:
     etag: str | None = '"1"'
     ranges: bool = True
     careless: bool = False
-    stall_s: float = 5.0
     plan: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[str | None] = field(default_factory=list)  # the Range header of each request
+    done: list[str] = field(default_factory=list)  # the action of each request
     served: int = 0  # bytes
+    go: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -59,6 +63,7 @@ def handler(server: Server) -> type[http.server.BaseHTTPRequestHandler]:
             wanted = self.headers.get("Range")
             server.asked.append(wanted)
             action, argument = server.plan.pop(0) if server.plan else ("all", None)
+            server.done.append(action)
             if action == "status":
                 return self.send_error(argument)
             start, same = 0, server.careless or self.headers.get("If-Range") == server.etag
@@ -81,12 +86,33 @@ def handler(server: Server) -> type[http.server.BaseHTTPRequestHandler]:
             due = body[:argument] if action in ("cut", "stall", "cut unannounced") else body
             with contextlib.suppress(OSError):
                 server.served += len(due)  # before the client can have it all and look
-                self.wfile.write(due)
+                first = argument if action == "hold" else len(due)
+                self.wfile.write(due[:first])
                 if action == "stall":
-                    server.stop.wait(server.stall_s)
+                    server.stop.wait()
+                elif action == "hold":
+                    server.go.wait()
+                    self.wfile.write(due[first:])
             return None
 
     return Handler
+
+
+class Listening(http.server.ThreadingHTTPServer):
+    daemon_threads = False  # they have ended when it is closed
+
+
+@contextlib.contextmanager
+def listening(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on this machine."""
+    with Listening(("127.0.0.1", 0), handler) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{made.server_port}"
+        finally:
+            made.shutdown()
+            thread.join()
 
 
 @pytest.fixture
@@ -95,14 +121,34 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     server = Server()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(server)) as listening:
-        server.url = f"http://127.0.0.1:{listening.server_port}/net-0123abcd.pth"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.stop.set()
-        listening.shutdown()
-        thread.join()
+    with listening(handler(server)) as address:
+        server.url = f"{address}/net-0123abcd.pth"
+        try:
+            yield server
+        finally:
+            server.go.set()
+            server.stop.set()
+
+
+@pytest.fixture
+def impatient(server: Server, monkeypatch: pytest.MonkeyPatch) -> Progress:
+    """Told of the progress, it ends the client's patience where the server has stalled at HALF, and only there: on a busy machine
+    any server may be silent for a while.
+    """
+    connected: list[socket.socket] = []
+    connect = socket.create_connection
+
+    def remembered(*address: Any, **options: Any) -> socket.socket:
+        connected.append(connect(*address, **options))
+        return connected[-1]
+
+    def progress(done: int, total: int | None) -> None:
+        if done == HALF and server.done[-1] == "stall":
+            assert connected[-1].gettimeout() == PATIENT["timeout_s"]
+            connected[-1].settimeout(0.01)
+
+    monkeypatch.setattr(socket, "create_connection", remembered)
+    return progress
 
 
 def item(url: str | None, content: bytes | None = CONTENT, **more: Any) -> Published:
@@ -113,7 +159,11 @@ def item(url: str | None, content: bytes | None = CONTENT, **more: Any) -> Publi
 
 
 def get(server: Server, cache: Path, content: bytes | None = CONTENT, **more: Any) -> Path:
-    return fetch(item(server.url, content, **more), cache=cache, timeout_s=0.3, attempts=3, pause_s=0.01)
+    return fetch(item(server.url, content, **more), cache=cache, **PATIENT)
+
+
+def get_telling(server: Server, cache: Path, progress: Progress) -> Path:
+    return fetch(item(server.url), cache=cache, progress=progress, **PATIENT)
 
 
 def files(cache: Path) -> list[str]:
@@ -126,7 +176,7 @@ def files(cache: Path) -> list[str]:
 
 def test_a_whole_download_is_checked_and_kept(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    path = fetch(item(server.url), cache=tmp_path / "new" / "folder", progress=lambda done, total: seen.append((done, total)))
+    path = get_telling(server, tmp_path / "new" / "folder", lambda done, total: seen.append((done, total)))
     assert path.read_bytes() == CONTENT
     assert files(path.parent) == [path.name], "no part and no note is left"
     assert re.fullmatch(r"x3d_s-test-[0-9a-f]{8}\.pth", path.name)
@@ -159,9 +209,9 @@ def test_many_cuts_are_no_failure_as_long_as_each_attempt_brings_something(serve
     assert len(server.asked) == 13
 
 
-def test_a_stalled_download_goes_on(server: Server, tmp_path: Path) -> None:
+def test_a_stalled_download_goes_on(server: Server, tmp_path: Path, impatient: Progress) -> None:
     server.plan = [("stall", HALF)]
-    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert get_telling(server, tmp_path, impatient).read_bytes() == CONTENT
     assert server.asked == [None, f"bytes={HALF}-"]
 
 
@@ -171,7 +221,7 @@ def test_an_interrupted_download_goes_on_in_the_next_run(server: Server, tmp_pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(item(server.url), cache=tmp_path, progress=stop)
+        get_telling(server, tmp_path, stop)
     (part,) = tmp_path.glob("*.part")
     assert HALF <= part.stat().st_size < len(CONTENT)
     here = part.stat().st_size
@@ -256,36 +306,29 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     assert get(server, tmp_path).read_bytes() == CONTENT
 
 
-def test_threads_download_once(server: Server, tmp_path: Path) -> None:
-    server.plan = [("stall", HALF)]  # long enough that all of them wait
-    found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(get(server, tmp_path))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(found)) == 1 and len(found) == 4
+def test_threads_download_once(server: Server, tmp_path: Path, impatient: Progress) -> None:
+    server.plan = [("stall", HALF)]
+    found = at_once(lambda _: get_telling(server, tmp_path, impatient), 4)
+    assert len(set(found)) == 1
     assert found[0].read_bytes() == CONTENT
     assert server.served == len(CONTENT)
 
 
 def test_processes_download_once(server: Server, tmp_path: Path) -> None:
-    server.plan = [("stall", HALF)]
-    server.stall_s = 20
-    lines = (
-        "from pathlib import Path",
-        "from everyframe.models.checkpoints.fetch import Published, fetch",
-        f"item = {item(server.url)!r}",
-        f"print(fetch(item, cache=Path({str(tmp_path)!r}), timeout_s=0.5, pause_s=0.01).name)",
+    server.plan = [("hold", HALF)]
+    script = (
+        f"{TELLS_LOCKS}\nfrom pathlib import Path; from everyframe.models.checkpoints.fetch import Published, fetch\n"
+        f"print(fetch({item(server.url)!r}, cache=Path({str(tmp_path)!r}), timeout_s=600).name)"
     )
     environment = {**os.environ, "no_proxy": "*"}
-    running = [
-        subprocess.Popen([sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, text=True, env=environment)
-        for _ in range(2)
-    ]
-    names = {process.communicate(timeout=60)[0].strip() for process in running}
-    assert [process.returncode for process in running] == [0, 0]
-    (name,) = names
+    with contextlib.ExitStack() as stack:
+        command = (sys.executable, "-c", script, tmp_path)
+        running = [stack.enter_context(started(*command, env=environment)) for _ in range(2)]
+        until(lambda: len(list(tmp_path.glob("*.locks"))) == 2 or len(server.asked) == 2, *running)
+        server.go.set()
+        said = [process.communicate() for process in running]
+        assert [process.returncode for process in running] == [0, 0], said
+    (name,) = {out.strip() for out, _ in said}
     assert (tmp_path / name).read_bytes() == CONTENT
     assert server.served == len(CONTENT)
 
@@ -341,11 +384,10 @@ def test_404_is_final(server: Server, tmp_path: Path) -> None:
     assert len(server.asked) == 1
 
 
-def test_a_server_that_stays_silent(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_stays_silent(server: Server, tmp_path: Path, impatient: Progress) -> None:
     server.plan = [("stall", HALF), *[("stall", 0)] * 9]
-    server.stall_s = 60  # so that nothing but the client's patience ends it
-    error = failure(lambda: get(server, tmp_path))
-    assert "sent nothing for 0.3 s" in str(error.got)
+    error = failure(lambda: get_telling(server, tmp_path, impatient))
+    assert "sent nothing for 600 s" in str(error.got)
     assert f"{HALF} bytes are kept" in str(error.got)
     assert len(server.asked) == 4, "one that brought something and three that did not"
 
@@ -376,16 +418,9 @@ def test_a_redirect_to_something_else_is_not_followed(server: Server, tmp_path: 
             self.send_header("Location", server.url if self.path == "/good" else "ftp://127.0.0.1/net.pth")
             self.end_headers()
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            base = f"http://127.0.0.1:{listening.server_port}"
-            assert fetch(item(f"{base}/good"), cache=tmp_path).read_bytes() == CONTENT
-            assert "302" in str(failure(lambda: fetch(item(f"{base}/bad"), cache=tmp_path)).got)
-        finally:
-            listening.shutdown()
-            thread.join()
+    with listening(Redirect) as base:
+        assert fetch(item(f"{base}/good"), cache=tmp_path, **PATIENT).read_bytes() == CONTENT
+        assert "302" in str(failure(lambda: fetch(item(f"{base}/bad"), cache=tmp_path, **PATIENT)).got)
 
 
 def test_a_page_for_people_is_named(tmp_path: Path) -> None:
