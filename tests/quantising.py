@@ -15,7 +15,9 @@ import handmade
 from clips import clip_net
 from everyframe.hardware.quantise.structure import Structure, prepared, structure
 from everyframe.hardware.quantise.videos import Model
-from everyframe.program.contract import Preprocess, metadata_of
+from everyframe.program.contract import Metadata, Preprocess, metadata_of
+from everyframe.program.exact import Exact
+from everyframe.program.states import first_states, next_states
 from everyframe.runtime.checks import Interface
 
 LENGTHS = (25, 40, 33)  # frames of the videos
@@ -63,3 +65,18 @@ def noise(model: Model, steps: int = 12, videos: int = 2, seed: int = 0) -> list
     value = next(v for v in model.model.graph.input if v.name == model.interface.frames)
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     return list(np.random.default_rng(seed).standard_normal((videos, steps, *shape), np.float32))
+
+
+class ExactWalk:
+    """As `Walk`, in exact arithmetic: the same on every processor."""
+
+    def __init__(self, model: onnx.ModelProto, metadata: Metadata, watched: Sequence[str] = (), frames: str = "frames") -> None:
+        self._exact, self._states, self._frames = Exact(model), metadata.states, frames
+        self._watched = tuple(dict.fromkeys((*watched, "logits")))
+        self._held = first_states(self._states)
+
+    def step(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        heads = [spec.output for spec in self._states if spec.copy_of is None]
+        found = self._exact.run({self._frames: frames, **self._held}, [*self._watched, *heads])
+        self._held = next_states(self._states, self._held, found)
+        return found
