@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper
 
 import everyframe
 import handmade
 from clips import clip_net
 from everyframe.hardware.quantise.structure import Structure, prepared, structure
 from everyframe.hardware.quantise.videos import Model
-from everyframe.program.contract import Metadata, Preprocess, metadata_of
+from everyframe.program.contract import Metadata, Preprocess, StateSpec, attach, metadata_of, save
 from everyframe.program.exact import Exact
 from everyframe.program.states import first_states, next_states
 from everyframe.runtime.checks import Interface
@@ -37,6 +38,38 @@ def write_folder(folder: Path) -> Path:
     (folder / "one").mkdir()
     shutil.copy(folder / "videos" / "1.mp4", folder / "one")
     return folder
+
+
+def motion(path: Path, *, gain: float = 6.0, minus: bool = True, function: str = "Tanh", still: bool = True) -> Path:
+    """Two taps, one for this frame and one for the last, are added (or subtracted), and a function reads the sum.
+
+    still: opposite taps, which cancel where nothing moves. Without: two taps of one sign.
+    """
+    f32, size, rng = TensorProto.FLOAT, (1, 1, 12, 16), np.random.default_rng(0)
+    sign = (1 if minus else -1) if still else (-1 if minus else 1)
+    taps = np.array([[1.0], [0.7]])[..., None, None] * gain
+    weights = {"now": taps, "then": sign * taps, "w": rng.normal(size=(6, 2, 3, 3)) / 3, "b": rng.normal(size=6) / 9,
+               "v": rng.normal(size=(6, 3))}  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["frames", "now"], ["tap1"], "look::tap1"),
+        helper.make_node("Conv", ["state.x.in", "then"], ["tap0"], "look::tap0"),
+        helper.make_node("Sub" if minus else "Add", ["tap1", "tap0"], ["sum"], "look::sum"),
+        helper.make_node(function, ["sum"], ["seen"], "function"),
+        helper.make_node("Conv", ["seen", "w", "b"], ["y"], "conv", pads=[1] * 4),
+        helper.make_node("Relu", ["y"], ["z"], "relu"),
+        helper.make_node("GlobalAveragePool", ["z"], ["mean"], "mean"),
+        helper.make_node("Flatten", ["mean"], ["flat"], "flat"),
+        helper.make_node("MatMul", ["flat", "v"], ["logits"], "head"),
+        helper.make_node("Identity", ["frames"], ["state.x.out"], "keep"),
+    ]
+    made = handmade.model(
+        nodes, {"frames": (f32, size), "state.x.in": (f32, size)}, {"logits": (f32, (1, 3)), "state.x.out": (f32, size)},
+        [handmade.tensor(name, value) for name, value in weights.items()],
+    )  # fmt: skip
+    state = StateSpec(input="state.x.in", output="state.x.out", shape=size)
+    gray = Preprocess(resize=(12, 16), color="gray", mean=(0.4,), std=(0.2,))
+    save(attach(made, Metadata(kind="step", frames=4, states=(state,), preprocess=gray)), path)
+    return path
 
 
 class Given(Model):

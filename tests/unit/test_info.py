@@ -6,13 +6,19 @@ import json
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import everyframe
+import handmade
 from clips import clip_net
 from command_line import everyframe as cli
-from everyframe.program.account import compare
-from everyframe.program.contract import StateSpec, load, save
+from everyframe.hardware.quantise.quantise import quantise
+from everyframe.program import saturation
+from everyframe.program.account import compare, layer_of
+from everyframe.program.contract import Preprocess, StateSpec, load, save
+from everyframe.program.passes.floats import floats
+from quantising import ExactWalk, given_model, motion, noise
 
 KEYS = {
     "hop", "delay_frames", "receptive_field_frames", "window_frames", "macs_per_step", "macs_per_frame", "params", "state_floats",
@@ -73,6 +79,40 @@ def test_what_cannot_be_compiled_is_said(tmp_path: Path) -> None:
     save(model, tmp_path / "odd.onnx")
     done = cli("info", str(tmp_path / "odd.onnx"))
     assert done.returncode == 0 and "native engine: The operator Acosh cannot be compiled" in done.stdout
+
+
+@pytest.mark.parametrize("form", ["step", "clip"])
+def test_a_quantised_model_has_the_facts_of_its_float_one_and_says_whether_it_can_saturate(form: str, tmp_path: Path) -> None:
+    clip_net(tmp_path / "clip.onnx", labels=tuple("abcd"), preprocess=Preprocess(resize=(12, 16)))
+    everyframe.stream(tmp_path / "clip.onnx", tmp_path / "step.onnx")
+    handmade.write_video(tmp_path / "video.mp4", 40, rate=10)
+    plain = everyframe.info(tmp_path / f"{form}.onnx")
+    assert plain["saturation"] is None
+    for fix, wanted in (("none", {"stem", "fc"}), ("all", set())):
+        small = tmp_path / "int8.onnx"
+        quantise(tmp_path / f"{form}.onnx", tmp_path / "video.mp4", small, overflow_fix=fix, frames=16, engines=())
+        found = everyframe.info(small)
+        assert wanted <= {layer_of(row["name"]) for row in found["saturation"]["layers"]}
+        assert bool(found["saturation"]["layers"]) == bool(wanted)
+        assert found["saturation"]["this_processor"] == saturation.here()
+        work = {"macs_per_step", "macs_per_clip", "params", "delay_frames", "receptive_field_frames"} & set(plain)
+        assert {key: found[key] for key in work} == {key: plain[key] for key in work}
+        said = cli("info", str(small)).stdout
+        assert ("can saturate on x86 processors without VNNI" if wanted else "overflow on no x86 processor") in said
+
+
+def test_a_quantised_model_without_its_integers_is_the_float_one_up_to_its_rounding(tmp_path: Path) -> None:
+    """Where nothing was fused into the limits of bytes."""
+    model = given_model(load(motion(tmp_path / "net.onnx")))[0]
+    quantise_to = tmp_path / "int8.onnx"
+    handmade.write_video(tmp_path / "video.mp4", 40, rate=10)
+    quantise(tmp_path / "net.onnx", tmp_path / "video.mp4", quantise_to, keep_float=["relu"], frames=16, engines=())
+    small = load(quantise_to)
+    plain = floats(small)
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in plain.graph.node} and floats(plain) is plain
+    one, two = ExactWalk(model.model, model.metadata), ExactWalk(plain, model.metadata)
+    answers = [(one.step(x)["logits"], two.step(x)["logits"]) for x in noise(model)[0]]
+    assert max(np.abs(a - b).max() / np.abs(a).max() for a, b in answers) < 0.03  # weights are still rounded
 
 
 def test_missing_file_is_exit_code_2(tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def measure(
     model: Model,
     finished: onnx.ModelProto,
     sources: Sequence[Source],
+    frames: int,
     names: Sequence[str] = ENGINES,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Ran, ...]:
-    """model: the float one. Raises EngineError where the file itself cannot be computed, SourceError."""
-    count = _count(model)
-    inputs = list(_inputs(model, sources, count))
+    """model: the float one. frames: at most so many. Raises EngineError where the file itself cannot be computed, SourceError."""
+    inputs = list(_inputs(model, sources, _count(model, frames)))
     say(f"exact arithmetic: {len(inputs)} {model.runs}")
     exact = _exact(model, finished, inputs)
     found = []
@@ -99,9 +99,9 @@ def line(found: Sequence[Ran], runs: str) -> str:
     return f"against exact arithmetic in {ran[0].steps} {runs}: {'; '.join(parts)}"
 
 
-def _count(model: Model) -> int:
+def _count(model: Model, frames: int) -> int:
     macs = sum(row.macs for row in layers(model.model, model.metadata))
-    return int(np.clip(MACS / max(macs, 1), 1, STEPS))
+    return int(np.clip(min(MACS / max(macs, 1), frames / model.frames_a_step), 1, STEPS))
 
 
 def _inputs(model: Model, sources: Sequence[Source], count: int) -> Iterator[np.ndarray]:

@@ -182,7 +182,7 @@ def quantise(
     if output is None:
         return result
     save(finished, output)
-    ran = measure(model, finished, others, ENGINES if engines is None else engines, say)
+    ran = measure(model, finished, others, frames, ENGINES if engines is None else engines, say)
     noise = 10 ** (-comparison.answers.sqnr_db / 20)
     return replace(result, engines=ran, warnings=(*result.warnings, *off_warnings(ran, noise, model.runs)))
 
