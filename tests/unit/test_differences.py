@@ -17,14 +17,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("differences"))
 
 
-def quantised(folder: Path, path: Path, **options: object) -> Quantised:
+def quantized(folder: Path, path: Path, **options: object) -> Quantised:
     return quantise(path, folder / "videos", frames=80, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("minus", [True, False])
 def test_a_difference_of_frames_is_kept_in_float(minus: bool, folder: Path, tmp_path: Path) -> None:
     net = motion(tmp_path / "net.onnx", minus=minus)
-    found, plain = quantised(folder, net), quantised(folder, net, float_differences=False)
+    found, plain = quantized(folder, net), quantized(folder, net, float_differences=False)
     (one,) = found.differences
     assert (one.name, one.behind, one.kept) == ("look::sum", "function", True)
     assert one.nodes == ("look::tap1", "look::tap0", "look::sum", "function")
@@ -39,7 +39,7 @@ def test_a_difference_of_frames_is_kept_in_float(minus: bool, folder: Path, tmp_
 
 def test_it_is_said_and_can_be_left_to_the_user(folder: Path, tmp_path: Path) -> None:
     net = motion(tmp_path / "net.onnx")
-    found, plain = quantised(folder, net), quantised(folder, net, float_differences=False)
+    found, plain = quantized(folder, net), quantized(folder, net, float_differences=False)
     (said,) = [line for line in found.warnings if "difference of large values" in line]
     assert said.startswith("look::sum is") and "in float: look::tap1, look::tap0, look::sum, function" in said
     metadata = metadata_of(found.model)
@@ -53,7 +53,7 @@ def test_it_is_said_and_can_be_left_to_the_user(folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("options", [{"still": False}, {"function": "Relu"}], ids=["a sum", "nothing that resolves it"])
 def test_other_sums_stay_in_integers(options: dict[str, object], folder: Path, tmp_path: Path) -> None:
     """What does not cancel; and a difference that is read as coarsely as it was made."""
-    found = quantised(folder, motion(tmp_path / "net.onnx", **options), min_similarity=0)  # type: ignore[arg-type]
+    found = quantized(folder, motion(tmp_path / "net.onnx", **options), min_similarity=0)  # type: ignore[arg-type]
     assert found.differences == () and found.put_back == ()
 
 
@@ -63,7 +63,7 @@ def test_networks_with_residuals_and_taps_stay_as_they_are(folder: Path) -> None
 
 
 def test_what_the_user_kept_in_float_is_not_looked_at(folder: Path, tmp_path: Path) -> None:
-    found = quantised(folder, motion(tmp_path / "net.onnx"), keep_float=["look::*", "function"])
+    found = quantized(folder, motion(tmp_path / "net.onnx"), keep_float=["look::*", "function"])
     assert found.differences == ()
 
 

@@ -99,13 +99,13 @@ def test_depthwise_and_wide_and_float() -> None:
     assert saturation.layers(product("Conv", np.uint8, np.int8, 127, channels=1, inputs=1)), "one channel in, many out"
     floats = Net()
     made = floats.model(floats.op("Conv", "frames", floats.weight(np.full((8, 8, 1, 1), 127))))
-    assert not saturation.layers(made) and saturation.quantised(made)
+    assert not saturation.layers(made) and saturation.quantized(made)
     wide = Net()
     assert not saturation.layers(
         wide.model(wide.op("Conv", wide.grid("frames", 0.1, np.int16), wide.weight(np.ones((8, 8, 1, 1)))))
     )
     plain = Net()
-    assert not saturation.quantised(plain.model(plain.op("Relu", "frames")))
+    assert not saturation.quantized(plain.model(plain.op("Relu", "frames")))
 
 
 def test_weights_that_are_rounded_when_loaded_and_what_is_moved_or_computed() -> None:

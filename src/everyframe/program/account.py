@@ -127,7 +127,7 @@ def saturation_of(*models: onnx.ModelProto) -> dict[str, Any] | None:
     """Can sums of products of a quantised model, or of its parts, be cut off at 16 bits, in which layers and on which engines,
     and does this processor do it? None for a float model.
     """
-    if not any(saturation.quantised(model) for model in models):
+    if not any(saturation.quantized(model) for model in models):
         return None
     return {
         "layers": [{"name": row.name, "engines": list(row.engines)} for model in models for row in saturation.layers(model)],

@@ -94,7 +94,7 @@ def layers(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
     return [layer for layer in found if layer is not None and (engine is None or engine in layer.engines)]
 
 
-def quantised(model: onnx.ModelProto) -> bool:
+def quantized(model: onnx.ModelProto) -> bool:
     """It holds numbers of 8 bits that something is multiplied with."""
     return any(node.op_type == "DequantizeLinear" or node.op_type in INTEGER for node in model.graph.node)
 
@@ -168,7 +168,7 @@ AS_FLOATS = "in float32, since integers would saturate on this processor (x86 wi
 
 def hits(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
     """The layers that do saturate on this processor."""
-    return layers(model, engine) if quantised(model) and here() else []
+    return layers(model, engine) if quantized(model) and here() else []
 
 
 def warning(found: list[Layer], engine: str) -> str:
@@ -205,7 +205,7 @@ class _Graph:
             return None
         integers: np.ndarray | None
         if form.x_zero is None and form.w_zero is None:
-            x, w = self._dequantised(node.input[0]), self._dequantised(node.input[form.w])
+            x, w = self._dequantized(node.input[0]), self._dequantized(node.input[form.w])
             if x is None or w is None:
                 return None
             x_kind, (w_kind, integers, moved) = x[0], w
@@ -226,7 +226,7 @@ class _Graph:
             return None
         return Layer(node.name or node.output[0], node.op_type, engines, largest)
 
-    def _dequantised(self, name: str) -> tuple[str, np.ndarray | None, bool] | None:
+    def _dequantized(self, name: str) -> tuple[str, np.ndarray | None, bool] | None:
         """(kind of the integers, themselves where they are constant, were they moved since) of what a DequantizeLinear gives."""
         moved = False
         while (node := self._made.get(name)) is not None and node.op_type in _MOVES:
@@ -238,10 +238,10 @@ class _Graph:
         if tensor is not None:
             return kind, numpy_helper.to_array(tensor), moved
         if before is not None and before.op_type == "QuantizeLinear" and before.input[0] in self._constants:
-            return kind, self._quantised(before, kind), moved  # weights that stay float in the file
+            return kind, self._quantized(before, kind), moved  # weights that stay float in the file
         return kind, None, moved
 
-    def _quantised(self, node: onnx.NodeProto, kind: str) -> np.ndarray | None:
+    def _quantized(self, node: onnx.NodeProto, kind: str) -> np.ndarray | None:
         numbers = [self._constants.get(name) for name in node.input[:3]]
         if kind not in _BYTES or any(tensor is None for tensor in numbers):
             return None
