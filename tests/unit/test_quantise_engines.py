@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import sys
@@ -17,8 +18,8 @@ from everyframe.errors import EngineError
 from everyframe.hardware.quantise import engines as measured
 from everyframe.hardware.quantise.engines import Ran, line, off, warnings
 from everyframe.hardware.quantise.quantise import Quantised, quantise
+from everyframe.runtime import Program, auto, progress
 from everyframe.runtime import engine as engines
-from everyframe.runtime import progress
 from quantising import write_folder
 
 INSTALLED = ["ort", "native", *(["openvino"] if find_spec("openvino") else [])]
@@ -131,3 +132,35 @@ def test_the_command_line_says_it(folder: Path, tmp_path: Path, capsys: pytest.C
         main.run([*arguments, "-o", str(tmp_path / "b.onnx"), "--json"])
     found = json.loads(capsys.readouterr().out)
     assert {"overflow_fix", "weight_bits", "differences", "engines"} <= set(found)
+
+
+@pytest.mark.parametrize("spoilt", ["ort", "native"])
+def test_auto_asks_exact_arithmetic_who_is_right(
+    spoilt: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a quantized model that both engines answer otherwise by a hundredth."""
+    written(folder, tmp_path, [], overflow_fix="none" if spoilt == "ort" else "all")
+    whole = engines.load
+
+    class Off:
+        def __init__(self, network: Any) -> None:
+            self.network = network
+
+        def start(self) -> Any:
+            run = self.network.start()
+            step = run.step
+            run.step = lambda frames: step(frames) * 1.01
+            return run
+
+    def load(name: str, *given: Any) -> engines.Loaded:
+        loaded = whole(name, *given)
+        return dataclasses.replace(loaded, network=Off(loaded.network)) if name == spoilt else loaded
+
+    monkeypatch.setattr(auto.engines, "load", load)
+    monkeypatch.setattr(auto, "WORTH_MS", 0.0)
+    program = Program(tmp_path / "a.onnx")
+    if spoilt == "ort":
+        assert "ms a step" in program.engine_reason
+    else:
+        assert program.engine == "ort" and "disagree" in program.engine_reason
+    program.close()
