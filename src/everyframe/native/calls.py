@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, maps
+from everyframe.native import ir, maps, tables
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Network, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
@@ -42,6 +42,7 @@ class Text:
     known: dict[str, str] = field(default_factory=dict)  # text of a structure -> its name
     counts: dict[str, int] = field(default_factory=dict)
     maps: dict[maps.MapForm, int] = field(default_factory=dict)
+    tabled: bool = False  # some functions of a byte are tables
 
     def structure(self, kind: str, fields: dict[str, object], comment: str = "") -> str:
         """Name of a constant structure; equal ones are written once."""
@@ -180,6 +181,13 @@ class Calls:
         self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
+        if (table := tables.table_of(self.network, op)) is not None:
+            listed = f"(const uint8_t[]){{{', '.join(map(str, table.tolist()))}}}"
+            fields: dict[str, object] = {"map": maps.layer_fields(self.network, self.layout, op, []), "table": listed}
+            self.text.tabled = True
+            name = self.text.structure("map_table_layer", fields)
+            self._call("map_table", name, frame, [self.pointer(f) for f in op.inputs], frame.floats)
+            return
         form, texts, parameters = maps.form_of(self.network, op)
         number = self.text.maps.setdefault(form, len(self.text.maps))
         name = self.text.structure("map_layer", maps.layer_fields(self.network, self.layout, op, parameters))
@@ -200,7 +208,7 @@ class Calls:
             fields = {
                 "pool": fields, "in_packed": int(op.parts[0].quant is not None), "out_packed": int(frame.quant is not None),
                 "same": int(op.kind == "max" and frame.quant == op.parts[0].quant), **_read(op.parts), **_stored(frame),
-                "inverse": frame.quant.inverse if frame.quant else 1.0, "near": maps.FUNCTIONS_NEAR,
+                "inverse": frame.quant.inverse if frame.quant else 1.0, "middle": maps.middle(maps.FUNCTIONS_NEAR),
             }  # fmt: skip
         name = self.text.structure(f"{kind}_layer", fields)
         self._call(kernel, name, frame, [self.pointer(f) for f in op.parts], frame.floats * prod(op.kernel) * len(op.parts))

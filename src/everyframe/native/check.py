@@ -85,8 +85,8 @@ def _inputs(shape: tuple[int, ...], metadata: Metadata, count: int) -> Iterator[
     """`count` inputs: (N, C, H, W) of a step, (1, C, T, H, W) of a clip network."""
     frames, channels = (shape[2], shape[1]) if metadata.kind == "clip" else shape[:2]
     preprocess, scene = metadata.preprocess, _scene(channels, shape[-2], shape[-1], count * frames)
-    fits = len(preprocess.mean) == channels
-    mean, std = (np.float32(part if fits else part[0]).reshape(-1, 1, 1) for part in (preprocess.mean, preprocess.std))
+    known = len(preprocess.mean) if len(preprocess.mean) == channels else 1
+    mean, std = (np.array(part[:known], np.float32).reshape(-1, 1, 1) for part in (preprocess.mean, preprocess.std))
     for _ in range(count):
         made = np.stack([(next(scene) * np.float32(preprocess.scale) - mean) / std for _ in range(frames)])  # (N, C, H, W)
         yield np.ascontiguousarray(made.transpose(1, 0, 2, 3)[None] if metadata.kind == "clip" else made)

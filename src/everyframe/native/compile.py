@@ -23,7 +23,8 @@ from everyframe.program.contract import check_writable, load, metadata_of, write
 @dataclass(frozen=True)
 class Compiled:
     """memory: see `native.memory`. files: what was written. difference: largest relative distance to the reference (see
-    `native.check`), None where the code cannot run here. macs: multiply-adds of a step that are really done; weights: their share of the model's, zeros left out.
+    `native.check`), None where the code cannot run here. macs: multiply-adds of a step that are really done; weights: their share
+    of the model's, zeros left out.
     """
 
     target: Target

@@ -12,6 +12,7 @@ import numpy as np
 
 from everyframe.native import ir
 from everyframe.native.ir import Activation, Conv, Frame, Map, Network, Op
+from everyframe.native.tables import dear_function_of_a_byte
 
 #: activations that a convolution can apply to what it has in registers; others become a Map
 IN_REGISTERS = ("sigmoid", "silu", "tanh", "hardswish", "relu6")
@@ -215,7 +216,7 @@ def _as_silu(network: Network, uses: _Uses, op: Map) -> bool:
 def _fuse_maps(network: Network, uses: _Uses, op: Map) -> None:
     """Element-wise operators that only this one reads are computed inside it."""
     out = network.out(op)
-    while True:
+    while not dear_function_of_a_byte(network, op):  # which becomes a table, cheaper than anything
         inner = next(
             (
                 f.op for f in op.inputs

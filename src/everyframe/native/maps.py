@@ -65,10 +65,16 @@ IN_VECTOR_C = frozenset(
 )  # fmt: skip
 
 
+#: what takes a few instructions in double precision
+_VECTOR_FORMS = {
+    **{name: FORMS[name] for name in ("add", "sub", "mul", "div", "keep")},
+    "max": "dmax({1}, {0})", "min": "dmin({1}, {0})", "abs": "dabs({0})", "neg": "-{0}",
+}  # fmt: skip
+_ARITHMETIC = frozenset({*_VECTOR_FORMS, "grid"})
 #: of a float32: half of its last digit, relative
 ROUNDING = 2.0**-24
 #: how far from the exact result floats may be behind a function or an unknown value, in steps
-FUNCTIONS_NEAR = 2.0**-9
+FUNCTIONS_NEAR = 2.0**-11
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def form_of(network: Network, op: Map) -> tuple[MapForm, list[str], list[float]]
         parameters += [out.quant.inverse, float(out.quant.zero), out.quant.scale]
     packed = tuple(frame.quant is not None for frame in (*op.inputs, out))
     form = MapForm(tuple(steps), channel, len(texts), packed)
-    return form, texts, [*parameters, *([near(op.steps, op.inputs)] if form.rounds else [])]
+    return form, texts, [*parameters, *([middle(near(op.steps, op.inputs))] if form.rounds else [])]
 
 
 def near(steps: list, inputs: list[Frame]) -> float:
@@ -151,6 +157,12 @@ def near(steps: list, inputs: list[Frame]) -> float:
     return float(min(2 * worst, 0.25)) if np.isfinite(worst) else FUNCTIONS_NEAR
 
 
+def middle(near: float) -> float:
+    """What the kernels add to see whether a value is that near to the middle between two steps: see `c/exact.c`."""
+    bits = int(np.clip(np.floor(-np.log2(2 * near)), 1, 13))  # behind the point; of 23, and 255 needs 9 before it
+    return 1.5 * 2.0 ** (23 - bits) + 0.5
+
+
 def _reach(operand: tuple, known: list[tuple[float, float]], inputs: list[Frame]) -> tuple[float, float]:
     kind, value = operand
     if kind == "tmp":
@@ -176,6 +188,8 @@ def function_text(number: int, form: MapForm) -> str:
     lines += [f"    const vf p{i} = splat(k->parameters[{i}]);" for i in range(count)]
     if stored:
         lines.append(f"    const vi zero = whole(p{last + 1});")
+    if form.rounds:
+        lines.append(f"    const doubt middle = doubt_at(k->parameters[{count}]);")
     value = "uint8_t" if stored else "float"
     lines += [
         "    const int32_t lines = k->blocks * k->rows;",
@@ -197,13 +211,13 @@ def function_text(number: int, form: MapForm) -> str:
         for i, channel in enumerate(form.channel) if not channel
     ]  # fmt: skip
     if form.rounds:
-        lines.append("            vf doubt = splat(0.0f);")
+        lines.append("            doubts found = {0};")
     for t, (function, operands) in enumerate(form.steps):
         arguments = [_operand(operand) for operand in operands]
         if function == "grid":
             x, scale, inverse, zero = arguments
             lines.append(f"            const vf s{t} = v_steps({x}, {inverse}, {zero});")
-            lines.append(f"            doubt = vmax(doubt, doubt_of(s{t}));")
+            lines.append(f"            found |= doubts_of(s{t}, middle);")
             lines.append(f"            const vf t{t} = rounded(s{t}) * {scale};")
             continue
         text = FORMS[function].format(*arguments) if function in FORMS else f"v_{function}({', '.join(arguments)})"
@@ -211,21 +225,26 @@ def function_text(number: int, form: MapForm) -> str:
     made = f"t{len(form.steps) - 1}"
     if stored:
         lines.append(f"            const vf steps = v_steps({made}, p{last}, p{last + 1});")
-        lines.append("            doubt = vmax(doubt, doubt_of(steps));")
+        lines.append("            found |= doubts_of(steps, middle);")
         lines.append("            store_bytes(out + x, steps, zero);")
     else:
         lines.append(f"            store(out + x, {made});")
     if form.rounds:
-        lines += _exactly(form, first, last, count)
+        lines += _exactly(form, first, last)
     lines += ["        }", "    }", "}"]
     return "\n".join(lines) + "\n"
 
 
-def _exactly(form: MapForm, first: dict[int, int], last: int, near_at: int) -> list[str]:
-    """The same for each lane in double precision, where floats cannot decide."""
+def _exactly(form: MapForm, first: dict[int, int], last: int) -> list[str]:
+    """The same in double precision where floats cannot decide: vectors of it where that is mere arithmetic, else for each lane in
+    doubt."""
     *packed, stored = form.bytes
-    lines = [f"            if (!__builtin_expect(doubtful(doubt, k->parameters[{near_at}]), 0)) continue;",
-             "            for (int i = 0; i < VL; i++) {", "                const float *p = k->parameters;"]  # fmt: skip
+    wide = all(function in _ARITHMETIC for function, _ in form.steps)
+    lines = ["            uint32_t lanes = lanes_of(found);", "            if (!UNLIKELY(lanes)) continue;",
+             "            const float *p = k->parameters;"]  # fmt: skip
+    if wide:
+        lines += ["#if VL > 1", *_vectors(form, first, last), "#else"]
+    lines += ["            for (; lanes; lanes &= lanes - 1) {", "                const int i = __builtin_ctz(lanes);"]
     for i, channel in enumerate(form.channel):
         place = f"in{i}[i]" if channel else f"in{i}[x + i]"
         parts = (f"(double)p[{first[i]}]", f"(double)p[{first[i] + 1}]")
@@ -238,27 +257,69 @@ def _exactly(form: MapForm, first: dict[int, int], last: int, near_at: int) -> l
             return f"(double){c_float(value)}"
         return {"in": f"a{value}", "tmp": f"t{value}", "arg": f"(double)j->numbers[{value}]", "par": f"(double)p[{value}]"}[kind]
 
-    def of_float(operand: tuple) -> bool:
-        return operand[0] == "in" and not packed[operand[1]]
-
     for t, (function, operands) in enumerate(form.steps):
         arguments = [given(operand) for operand in operands]
         if function == "grid":
             x, scale, _, zero = arguments
-            text = f"d_{'float_' * of_float(operands[0])}grid({x}, {scale}, {zero})"
+            text = f"d_{'float_' * _of_float(form, operands[0])}grid({x}, {scale}, {zero})"
         else:
             known = function in EXACT_FORMS
             text = EXACT_FORMS[function].format(*arguments) if known else f"d_{function}({', '.join(arguments)})"
         lines.append(f"                const double t{t} = {text};")
     made = f"t{len(form.steps) - 1}"
     if stored:
-        function, operands = form.steps[-1]
-        kind = "float_" * (function == "keep" and of_float(operands[0]))
-        steps, zero = f"d_{kind}steps({made}, p[{last + 2}], p[{last + 1}])", f"(double)p[{last + 1}]"
-        lines.append(f"                out[x + i] = (uint8_t)(int32_t)({steps} + {zero});")
+        steps = f"d_{_stored_kind(form)}steps({made}, p[{last + 2}], p[{last + 1}])"
+        lines.append(f"                out[x + i] = (uint8_t)(int32_t)({steps} + (double)p[{last + 1}]);")
     else:
         lines.append(f"                out[x + i] = (float){made};")
-    return [*lines, "            }"]
+    return [*lines, "            }", *(["#endif"] if wide else [])]
+
+
+def _vectors(form: MapForm, first: dict[int, int], last: int) -> list[str]:
+    *packed, stored = form.bytes
+    lines = []
+    for i, channel in enumerate(form.channel):
+        place = f"in{i}" if channel else f"in{i} + x"
+        value = f"wide_floats({place})"
+        if packed[i]:
+            value = f"(wide_bytes({place}) - (double)p[{first[i] + 1}]) * (double)p[{first[i]}]"
+        lines.append(f"            const vd a{i}d = {value};")
+
+    def given(operand: tuple) -> str:
+        kind, value = operand
+        if kind == "num":
+            return f"dsplat({c_float(value)})"
+        forms = {"in": "a{}d", "tmp": "t{}d", "arg": "dsplat(j->numbers[{}])", "par": "(double)p[{}]"}
+        return forms[kind].format(value)
+
+    for t, (function, operands) in enumerate(form.steps):
+        arguments = [given(operand) for operand in operands]
+        if function == "grid":
+            x, scale, _, zero = arguments
+            ratio = f"__builtin_convertvector(narrow({x}) / splat((float){scale}), vd)"
+            whole = f"dsteps({ratio}, 1, {zero})" if _of_float(form, operands[0]) else f"dsteps({x}, {scale}, {zero})"
+            text = f"{whole} * {scale}"
+        else:
+            text = _VECTOR_FORMS[function].format(*arguments)
+        lines.append(f"            const vd t{t}d = {text};")
+    made = f"t{len(form.steps) - 1}d"
+    if not stored:
+        return [*lines, f"            store(out + x, narrow({made}));"]
+    scale, zero = f"(double)p[{last + 2}]", f"(double)p[{last + 1}]"
+    ratio = f"__builtin_convertvector(narrow({made}) / splat(p[{last + 2}]), vd)"
+    steps = f"dsteps({ratio}, 1, {zero})" if _stored_kind(form) else f"dsteps({made}, {scale}, {zero})"
+    return [*lines, f"            store_bytes(out + x, narrow({steps}), zero);"]
+
+
+def _of_float(form: MapForm, operand: tuple) -> bool:
+    """Is it an input that was a float all along?"""
+    return operand[0] == "in" and not form.bytes[operand[1]]
+
+
+def _stored_kind(form: MapForm) -> str:
+    """`float_` where the result is such an input, rounded."""
+    function, operands = form.steps[-1]
+    return "float_" * (function == "keep" and _of_float(form, operands[0]))
 
 
 def _loaded(place: str, packed: bool, parameter: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from everyframe.native import ir
 from everyframe.native.ir import Conv, Frame, Quant
-from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING
+from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING, middle
 
 if TYPE_CHECKING:
     from everyframe.native.pack import Layer, Packer
@@ -74,7 +74,7 @@ def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
         made |= {
             "exact_scale": _doubles(packer, exact[0]), "exact_bias": _doubles(packer, exact[1]), "step": step,
             "least": float(act.low), "most": float(act.high), "rest_step": float(rest_step),
-            "near": _near(float(np.abs(exact[1]).max()), rest, act.name != "none", step),
+            "middle": middle(_near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)),
         }  # fmt: skip
     return made
 

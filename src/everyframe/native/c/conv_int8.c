@@ -70,20 +70,21 @@ typedef struct {
             if (e->packed && e->direct && !j->residual && !e->activation) {                                        \
                 const vf low = splat(e->low), high = splat(e->high);                                               \
                 const vi out_zero = isplat(e->out_zero);                                                           \
-                vf doubt = splat(0.0f);                                                                            \
+                const doubt middle = doubt_at(e->middle);                                                          \
+                doubts found = {0};                                                                                \
                 for (int p = 0; p < P; p++)                                                                        \
                     for (int h = 0; h < H; h++) {                                                                  \
                         const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));          \
-                        doubt = vmax(doubt, doubt_of(made));                                                       \
+                        found |= doubts_of(made, middle);                                                          \
                         store_bytes((uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block, made, out_zero);\
                     }                                                                                              \
-                if (__builtin_expect(doubtful(doubt, e->near), 0))                                                 \
+                if (UNLIKELY(lanes_of(found)))                                                                     \
                     for (int p = 0; p < P; p++)                                                                    \
                         for (int h = 0; h < H; h++) {                                                              \
                             const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));      \
-                            if (!doubtful(doubt_of(made), e->near)) continue;                                      \
-                            put_exactly(j->stream, e, j->channel + h * VL, sum[p][h], NULL,                        \
-                                        (uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block);         \
+                            const uint32_t lanes = lanes_of(doubts_of(made, middle))  ;                            \
+                            uint8_t *out = (uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block;       \
+                            if (lanes) put_exactly(j->stream, e, j->channel + h * VL, sum[p][h], NULL, out, lanes);\
                         }                                                                                          \
                 continue;                                                                                          \
             }                                                                                                      \

@@ -1,12 +1,12 @@
 /* -- from sums of integers to what is stored --------------------------------------------------------------------------------- */
 
 /* value = sum * scale + bias, residual, activation, limits; then bytes if packed. direct: these are numbers of steps of the result
-   already, and the limits those of a byte. zero: of what the convolution reads. near: how far from the middle between two steps
-   floats may be wrong about a byte; exact_scale, exact_bias, least, most, step: of values, for those. */
+   already, and the limits those of a byte. zero: of what the convolution reads. middle: where floats may be wrong about
+   a byte; exact_scale, exact_bias, least, most, step: of values, for those. */
 typedef struct {
     int32_t zero, packed, direct, out_zero, rest_packed, activation, residual_last;
     uint32_t scale, bias, exact_scale, exact_bias;
-    float low, high, inverse, rest_scale, rest_zero, near;
+    float low, high, inverse, rest_scale, rest_zero, middle;
     double least, most, step, rest_step;
 } ending;
 
@@ -33,11 +33,12 @@ static double activated_exactly(int32_t which, double x) {
     }
 }
 
-/* VL bytes again, in double precision. channel: the first one. */
+/* Some of VL bytes again, in double precision. channel: the first one. */
 static __attribute__((noinline, cold)) void put_exactly(const ef_stream *s, const ending *e, int32_t channel, vi sums, const void *rest,
-                                                        uint8_t *out) {
+                                                        uint8_t *out, uint32_t lanes) {
     const double *scale = (const double *)(s->weights + e->exact_scale) + channel, *bias = (const double *)(s->weights + e->exact_bias) + channel;
-    for (int i = 0; i < VL; i++) {
+    for (; lanes; lanes &= lanes - 1) {
+        const int i = __builtin_ctz(lanes);
 #if VL > 1
         const int32_t sum = sums[i];
 #else
@@ -64,7 +65,8 @@ static inline void put(const ef_stream *s, const ending *e, int32_t channel, vi 
 #else
     store_bytes((uint8_t *)out + at, x, e->out_zero);
 #endif
-    if (__builtin_expect(doubtful(doubt_of(x), e->near), 0)) put_exactly(s, e, channel, sums, rest, (uint8_t *)out + at);
+    const uint32_t lanes = lanes_of(doubts_of(x, doubt_at(e->middle)));
+    if (UNLIKELY(lanes)) put_exactly(s, e, channel, sums, rest, (uint8_t *)out + at, lanes);
 }
 
 /* A place in a frame of bytes or floats. */

@@ -46,27 +46,70 @@ static inline double d_float_steps(float x, float scale, float zero) {
 }
 static inline double d_float_grid(float x, float scale, float zero) { return d_float_steps(x, scale, zero) * (double)scale; }
 
-/* In steps, how far x is from the nearest whole number; and whether the middle is `near` for any of them. */
-static inline vf doubt_of(vf x) {
-    const vf off = x - rounded(x);
+/* Which of VL values lie, in steps, so near to the middle between two that floats cannot decide. middle: a power of two and a half,
+   plus 0.5: added to it, a value keeps so many bits behind the point, and they are zero there. */
+typedef struct {
+    vf middle;
 #if VL > 1
-    return (vf)((vi)off & isplat(0x7fffffff));
+    vi bits;
 #else
-    return fabsf(off);
+    int32_t bits;
+#endif
+} doubt;
+static inline doubt doubt_at(float middle) {
+    union { float value; int32_t bits; } word = {middle};
+    const int32_t bits = (1 << (150 - (word.bits >> 23))) - 1;
+#if VL > 1
+    return (doubt){splat(middle), isplat(bits)};
+#else
+    return (doubt){middle, bits};
 #endif
 }
-static inline int doubtful(vf doubt, float near) {
 #if VL == 16 && defined(__AVX512F__)
-    return _mm512_cmp_ps_mask((__m512)doubt, _mm512_set1_ps(0.5f - near), _CMP_GT_OQ) != 0;
-#elif VL == 8 && defined(__AVX__)
-    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)doubt, _mm256_set1_ps(0.5f - near), _CMP_GT_OQ)) != 0;
-#elif VL == 4 && defined(__ARM_NEON) && defined(__aarch64__)
-    return vmaxvq_f32((float32x4_t)doubt) > 0.5f - near;
+typedef __mmask16 doubts;
+static inline doubts doubts_of(vf x, doubt d) { return _mm512_testn_epi32_mask((__m512i)(x + d.middle), (__m512i)d.bits); }
+static inline uint32_t lanes_of(doubts d) { return d; }
 #elif VL > 1
-    int any = 0;
-    for (int i = 0; i < VL; i++) any |= doubt[i] > 0.5f - near;
-    return any;
-#else
-    return doubt > 0.5f - near;
-#endif
+typedef vi doubts;
+static inline doubts doubts_of(vf x, doubt d) { return ((vi)(x + d.middle) & d.bits) == isplat(0); }
+#if VL == 8 && defined(__AVX__)
+static inline uint32_t lanes_of(doubts d) { return (uint32_t)_mm256_movemask_ps((__m256)d); }
+#elif VL == 4 && defined(__ARM_NEON) && defined(__aarch64__)
+static inline uint32_t lanes_of(doubts d) {
+    const vi bits = {1, 2, 4, 8};
+    return vmaxvq_u32((uint32x4_t)d) ? vaddvq_u32((uint32x4_t)(d & bits)) : 0;
 }
+#else
+static inline uint32_t lanes_of(doubts d) {
+    uint32_t lanes = 0;
+    for (int i = 0; i < VL; i++) lanes |= (uint32_t)(d[i] & 1) << i;
+    return lanes;
+}
+#endif
+#else
+typedef int32_t doubts;
+static inline doubts doubts_of(vf x, doubt d) {
+    union { float value; int32_t bits; } word = {x + d.middle};
+    return !(word.bits & d.bits);
+}
+static inline uint32_t lanes_of(doubts d) { return (uint32_t)d; }
+#endif
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#if VL > 1
+/* Vectors of doubles, for what is mere arithmetic. */
+typedef double vd __attribute__((vector_size(8 * VL)));
+typedef int64_t vl __attribute__((vector_size(8 * VL)));
+static inline vd dsplat(double x) { return (vd){0} + x; }
+static inline vd wide_bytes(const uint8_t *p) { return __builtin_convertvector(load_whole(p), vd); }
+static inline vd wide_floats(const float *p) { return __builtin_convertvector(load(p), vd); }
+static inline vd dmax(vd bound, vd x) { return (vd)(((bound > x) & (vl)bound) | (~(bound > x) & (vl)x)); }
+static inline vd dmin(vd bound, vd x) { return (vd)(((bound < x) & (vl)bound) | (~(bound < x) & (vl)x)); }
+static inline vd dabs(vd x) { return (vd)((vl)x & ~(vl)dsplat(-0.0)); }
+/* The nearest whole number, ties to even, of what is between -zero and 255 - zero steps. */
+static inline vd dsteps(vd x, double scale, double zero) {
+    const vd steps = dmin(dsplat(255 - zero), dmax(dsplat(-zero), x / dsplat(scale)));
+    return (steps + dsplat(6755399441055744.0)) - dsplat(6755399441055744.0);
+}
+static inline vf narrow(vd x) { return __builtin_convertvector(x, vf); }
+#endif

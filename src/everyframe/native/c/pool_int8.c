@@ -4,7 +4,7 @@
 typedef struct {
     pool_layer pool;
     int32_t in_packed, out_packed, same;
-    float in_scale, in_zero, inverse, zero, scale, near;
+    float in_scale, in_zero, inverse, zero, scale, middle;
 } pool_int8_layer;
 
 static inline vf pool_load(const pool_int8_layer *q, const float *in, int64_t at) {
@@ -57,8 +57,8 @@ static void pooling_int8(const job *j, int part, int parts) {
                 uint8_t *bytes = (uint8_t *)j->out + out + x * VL;
                 made = vmin(most, vmax(least, made * splat(q->inverse)));
                 store_bytes(bytes, made, zero);
-                if (!__builtin_expect(doubtful(doubt_of(made), q->near), 0)) continue;
-                for (int i = 0; i < VL; i++) {
+                for (uint32_t lanes = lanes_of(doubts_of(made, doubt_at(q->middle))); UNLIKELY(lanes); lanes &= lanes - 1) {
+                    const int i = __builtin_ctz(lanes);
 #if VL > 1
                     const double exact = (double)sum[i];
 #else
