@@ -66,11 +66,7 @@ IN_VECTOR_C = frozenset(
 
 
 #: what takes a few instructions in double precision
-_VECTOR_FORMS = {
-    **{name: FORMS[name] for name in ("add", "sub", "mul", "div", "keep")},
-    "max": "dmax({1}, {0})", "min": "dmin({1}, {0})", "abs": "dabs({0})", "neg": "-{0}",
-}  # fmt: skip
-_ARITHMETIC = frozenset({*_VECTOR_FORMS, "grid"})
+_ARITHMETIC = frozenset({"add", "sub", "mul", "div", "max", "min", "keep", "abs", "neg", "grid"})
 #: of a float32: half of its last digit, relative
 ROUNDING = 2.0**-24
 #: how far from the exact result floats may be behind a function or an unknown value, in steps
@@ -236,19 +232,22 @@ def function_text(number: int, form: MapForm) -> str:
 
 
 def _exactly(form: MapForm, first: dict[int, int], last: int) -> list[str]:
-    """The same in double precision where floats cannot decide: vectors of it where that is mere arithmetic, else for each lane in
-    doubt."""
+    """The same in double precision where floats cannot decide: for all lanes where that is mere arithmetic, which compilers do
+    side by side, else for those in doubt. Arrays of its own show them that nothing overlaps."""
     *packed, stored = form.bytes
-    wide = all(function in _ARITHMETIC for function, _ in form.steps)
     lines = ["            uint32_t lanes = lanes_of(found);", "            if (!UNLIKELY(lanes)) continue;",
-             "            const float *p = k->parameters;"]  # fmt: skip
-    if wide:
-        lines += ["#if VL > 1", *_vectors(form, first, last), "#else"]
-    lines += ["            for (; lanes; lanes &= lanes - 1) {", "                const int i = __builtin_ctz(lanes);"]
+             "            const float *p = k->parameters;", "            _Alignas(64) float made[VL];"]  # fmt: skip
     for i, channel in enumerate(form.channel):
-        place = f"in{i}[i]" if channel else f"in{i}[x + i]"
-        parts = (f"(double)p[{first[i]}]", f"(double)p[{first[i] + 1}]")
-        value = f"((double){place} - {parts[1]}) * {parts[0]}" if packed[i] else f"(double){place}"
+        place = f"in{i}" if channel else f"in{i} + x"
+        lines.append(f"            _Alignas(64) float b{i}[VL];")
+        lines.append(f"            store(b{i}, {'load_bytes' if packed[i] else 'load'}({place}));")
+    if all(function in _ARITHMETIC for function, _ in form.steps):
+        lines += ["            for (int i = 0; i < VL; i++) {"]
+    else:
+        lines += [f"            store(made, {'steps' if stored else f't{len(form.steps) - 1}'});"]
+        lines += ["            for (; lanes; lanes &= lanes - 1) {", "                const int i = __builtin_ctz(lanes);"]
+    for i, whole in enumerate(packed):
+        value = f"((double)b{i}[i] - (double)p[{first[i] + 1}]) * (double)p[{first[i]}]" if whole else f"(double)b{i}[i]"
         lines.append(f"                const double a{i} = {value};")
 
     def given(operand: tuple) -> str:
@@ -266,60 +265,18 @@ def _exactly(form: MapForm, first: dict[int, int], last: int) -> list[str]:
             known = function in EXACT_FORMS
             text = EXACT_FORMS[function].format(*arguments) if known else f"d_{function}({', '.join(arguments)})"
         lines.append(f"                const double t{t} = {text};")
-    made = f"t{len(form.steps) - 1}"
+    value = f"t{len(form.steps) - 1}"
     if stored:
-        steps = f"d_{_stored_kind(form)}steps({made}, p[{last + 2}], p[{last + 1}])"
-        lines.append(f"                out[x + i] = (uint8_t)(int32_t)({steps} + (double)p[{last + 1}]);")
-    else:
-        lines.append(f"                out[x + i] = (float){made};")
-    return [*lines, "            }", *(["#endif"] if wide else [])]
-
-
-def _vectors(form: MapForm, first: dict[int, int], last: int) -> list[str]:
-    *packed, stored = form.bytes
-    lines = []
-    for i, channel in enumerate(form.channel):
-        place = f"in{i}" if channel else f"in{i} + x"
-        value = f"wide_floats({place})"
-        if packed[i]:
-            value = f"(wide_bytes({place}) - (double)p[{first[i] + 1}]) * (double)p[{first[i]}]"
-        lines.append(f"            const vd a{i}d = {value};")
-
-    def given(operand: tuple) -> str:
-        kind, value = operand
-        if kind == "num":
-            return f"dsplat({c_float(value)})"
-        forms = {"in": "a{}d", "tmp": "t{}d", "arg": "dsplat(j->numbers[{}])", "par": "(double)p[{}]"}
-        return forms[kind].format(value)
-
-    for t, (function, operands) in enumerate(form.steps):
-        arguments = [given(operand) for operand in operands]
-        if function == "grid":
-            x, scale, _, zero = arguments
-            ratio = f"__builtin_convertvector(narrow({x}) / splat((float){scale}), vd)"
-            whole = f"dsteps({ratio}, 1, {zero})" if _of_float(form, operands[0]) else f"dsteps({x}, {scale}, {zero})"
-            text = f"{whole} * {scale}"
-        else:
-            text = _VECTOR_FORMS[function].format(*arguments)
-        lines.append(f"            const vd t{t}d = {text};")
-    made = f"t{len(form.steps) - 1}d"
-    if not stored:
-        return [*lines, f"            store(out + x, narrow({made}));"]
-    scale, zero = f"(double)p[{last + 2}]", f"(double)p[{last + 1}]"
-    ratio = f"__builtin_convertvector(narrow({made}) / splat(p[{last + 2}]), vd)"
-    steps = f"dsteps({ratio}, 1, {zero})" if _stored_kind(form) else f"dsteps({made}, {scale}, {zero})"
-    return [*lines, f"            store_bytes(out + x, narrow({steps}), zero);"]
+        function, operands = form.steps[-1]
+        kind = "float_" * (function == "keep" and _of_float(form, operands[0]))
+        value = f"d_{kind}steps({value}, p[{last + 2}], p[{last + 1}])"
+    storing = "store_bytes(out + x, load(made), zero)" if stored else "store(out + x, load(made))"
+    return [*lines, f"                made[i] = (float){value};", "            }", f"            {storing};"]
 
 
 def _of_float(form: MapForm, operand: tuple) -> bool:
     """Is it an input that was a float all along?"""
     return operand[0] == "in" and not form.bytes[operand[1]]
-
-
-def _stored_kind(form: MapForm) -> str:
-    """`float_` where the result is such an input, rounded."""
-    function, operands = form.steps[-1]
-    return "float_" * (function == "keep" and _of_float(form, operands[0]))
 
 
 def _loaded(place: str, packed: bool, parameter: int) -> str:

@@ -37,12 +37,15 @@ static inline double d_selu(double x, double a, double g) { return g * d_elu(x, 
 static inline double d_thresholdedrelu(double x, double a) { return x > a ? x : 0; }
 
 /* The byte's number of steps from its zero. */
-static inline double d_steps(double x, double scale, double zero) { return d_min(255 - zero, d_max(-zero, rint(x / scale))); }
+static inline double d_steps(double x, double scale, double zero) {
+    const double steps = d_min(255 - zero, d_max(-zero, x / scale));
+    return (steps + 6755399441055744.0) - 6755399441055744.0; /* the nearest whole number, ties to even */
+}
 static inline double d_grid(double x, double scale, double zero) { return d_steps(x, scale, zero) * scale; }
 /* of what was a float all along: ONNX divides it as one */
 static inline double d_float_steps(float x, float scale, float zero) {
     const float ratio = x / scale;
-    return d_min(255 - (double)zero, d_max(-(double)zero, rint((double)ratio)));
+    return d_steps((double)ratio, 1, zero);
 }
 static inline double d_float_grid(float x, float scale, float zero) { return d_float_steps(x, scale, zero) * (double)scale; }
 
@@ -95,21 +98,3 @@ static inline doubts doubts_of(vf x, doubt d) {
 static inline uint32_t lanes_of(doubts d) { return (uint32_t)d; }
 #endif
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
-
-#if VL > 1
-/* Vectors of doubles, for what is mere arithmetic. */
-typedef double vd __attribute__((vector_size(8 * VL)));
-typedef int64_t vl __attribute__((vector_size(8 * VL)));
-static inline vd dsplat(double x) { return (vd){0} + x; }
-static inline vd wide_bytes(const uint8_t *p) { return __builtin_convertvector(load_whole(p), vd); }
-static inline vd wide_floats(const float *p) { return __builtin_convertvector(load(p), vd); }
-static inline vd dmax(vd bound, vd x) { return (vd)(((bound > x) & (vl)bound) | (~(bound > x) & (vl)x)); }
-static inline vd dmin(vd bound, vd x) { return (vd)(((bound < x) & (vl)bound) | (~(bound < x) & (vl)x)); }
-static inline vd dabs(vd x) { return (vd)((vl)x & ~(vl)dsplat(-0.0)); }
-/* The nearest whole number, ties to even, of what is between -zero and 255 - zero steps. */
-static inline vd dsteps(vd x, double scale, double zero) {
-    const vd steps = dmin(dsplat(255 - zero), dmax(dsplat(-zero), x / dsplat(scale)));
-    return (steps + dsplat(6755399441055744.0)) - dsplat(6755399441055744.0);
-}
-static inline vf narrow(vd x) { return __builtin_convertvector(x, vf); }
-#endif
