@@ -22,7 +22,7 @@ import onnx
 from sparse import pruned
 
 import everyframe
-from everyframe.bench import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking import Case, Table, describe, one_line, race, save
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library, LibraryStream

@@ -20,13 +20,13 @@ from typing import Any
 
 import networks
 
-from everyframe.bench import Table, describe, one_line, save
-from everyframe.program.contract import Preprocess
-from everyframe.train.data import loader
-from everyframe.train.data.cache import Store
-from everyframe.train.data.clips import Clip
-from everyframe.train.data.formats import read
-from everyframe.train.schema import Augment, Data, Sampling
+from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.data.cache import Store
+from everyframe.data.clips import Clip
+from everyframe.data.formats import read
+from everyframe.modelfile.schema import Preprocess
+from everyframe.recipes.training import Augment, Data, Sampling
+from everyframe.training import loader
 
 #: name -> frames, (height, width), preprocessing
 INPUTS = {

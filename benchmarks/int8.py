@@ -21,11 +21,11 @@ import numpy as np
 import onnx
 
 import everyframe
-from everyframe.bench import Case, Table, describe, one_line, race, save
+from everyframe import modelfile
+from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.modelfile.session import session
 from everyframe.native.store import library
 from everyframe.native.target import target
-from everyframe.program import contract
-from everyframe.program.execute import session
 
 #: largest difference between engines of one quantised file, relative to the answer: roundings differ and add up
 AGREEMENT = 0.2
@@ -56,7 +56,7 @@ class Noise:
     """Calibration data: noise; for a step network the last steps of a stream of noise, states and all."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        metadata = contract.metadata_of(model)
+        metadata = modelfile.metadata_of(model)
         states = metadata.states if metadata else ()
         rng, held = np.random.default_rng(0), {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in states}
         frames = next(value for value in model.graph.input if value.name not in held)
@@ -109,8 +109,8 @@ def prune(model: onnx.ModelProto, rates: tuple[tuple[str, float], ...]) -> None:
 
 class Native:
     def __init__(self, path: Path, threads: int, name: str) -> None:
-        model = contract.load(path)
-        metadata = contract.metadata_of(model, path)
+        model = modelfile.load(path)
+        metadata = modelfile.metadata_of(model, path)
         self.library = library(model, metadata.states, target("native"), path.name, print)  # type: ignore[union-attr]
         self.name, self.stream = name, self.library.start(threads)
 

@@ -29,7 +29,7 @@ from native_profile import clock
 from onnx import TensorProto, helper, numpy_helper
 from sparse import kept
 
-from everyframe.bench import Table, describe, one_line, save
+from everyframe.benchmarking import Table, describe, one_line, save
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library

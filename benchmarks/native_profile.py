@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from machine_limits import limits
 
-from everyframe.bench import Table
+from everyframe.benchmarking import Table
+from everyframe.modelfile.file import load, metadata_of
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
-from everyframe.program.contract import load, metadata_of
 
 
 def clock(threads: int) -> str:

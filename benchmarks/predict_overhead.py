@@ -25,7 +25,7 @@ import networks
 import numpy as np
 
 import everyframe
-from everyframe.bench import Table, describe, one_line, save
+from everyframe.benchmarking import Table, describe, one_line, save
 from everyframe.runtime import Program
 from everyframe.video import Reader, resolve
 from everyframe.video.preprocess import normalise

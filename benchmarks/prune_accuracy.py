@@ -26,12 +26,12 @@ from typing import Any
 import networks
 import seeds
 
-from everyframe.bench import Table, one_line
+from everyframe import recipes as recipes
+from everyframe.benchmarking import Table, one_line
 from everyframe.models.registry import describe, register
-from everyframe.train import recipe as recipes
-from everyframe.train.fit import folder
-from everyframe.train.prune.schema import PruneRecipe
-from everyframe.train.schema import ClipRecipe
+from everyframe.recipes.pruning import PruneRecipe
+from everyframe.recipes.training import ClipRecipe
+from everyframe.training import folder
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def text(name: str, seed: int, epochs: int, warmup: int) -> str:
 
 def train(text: str, changes: Sequence[str], path: Path, data: Path) -> dict[str, Any]:
     """The last epoch of a training, which goes on where it was."""
-    from everyframe.train import run as training  # torch: tables do without
+    from everyframe.training import run as training  # torch: tables do without
 
     if not (path / "step.onnx").is_file():
         made = recipes.parse(text, changes=changes)
@@ -181,7 +181,7 @@ def continued(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> di
 
 
 def pruned(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[str, Any]:
-    from everyframe.train.prune import run as pruning
+    from everyframe.pruning import run as pruning
 
     name, before = row["network"], 0 if row["method"] == "magnitude" else row["epochs"] // 2
     path = work / "-".join(str(row[key]) for key in KEYS)

@@ -27,13 +27,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from everyframe.bench import Table, describe, one_line, save
-from everyframe.train.data import formats
-from everyframe.train.fit import folder, network
-from everyframe.train.prune import cost, latency, proxy, search
-from everyframe.train.prune.mask import Mask
-from everyframe.train.prune.pattern import Pattern
-from everyframe.train.prune.space import Space
+from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.data import formats
+from everyframe.pruning import cost, latency, proxy, search
+from everyframe.pruning.mask import Mask
+from everyframe.pruning.pattern import Pattern
+from everyframe.pruning.space import Space
+from everyframe.training import folder, network
 
 PATTERN = Pattern("kgs", (16, 4))
 BATCH = 16

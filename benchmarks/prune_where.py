@@ -21,14 +21,14 @@ import onnx
 import torch
 from torch import nn
 
-from everyframe.bench import Table, describe, one_line, save
-from everyframe.bench.variants import milliseconds
+from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking.variants import milliseconds
 from everyframe.models.registry import build
 from everyframe.models.registry import describe as entry_of
 from everyframe.models.trace import trace
-from everyframe.train.prune import cost, latency, presets
-from everyframe.train.prune.mask import Mask
-from everyframe.train.prune.pattern import Pattern
+from everyframe.pruning import cost, latency, presets
+from everyframe.pruning.mask import Mask
+from everyframe.pruning.pattern import Pattern
 
 PATTERN = Pattern("kgs", (16, 4))
 PROFILES = {

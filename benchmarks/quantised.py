@@ -24,14 +24,14 @@ import networks
 import numpy as np
 
 import everyframe
-from everyframe.bench import Case, Table, describe, one_line, race, save
+from everyframe import modelfile
+from everyframe.benchmarking import Case, Table, describe, one_line, race, save
 from everyframe.errors import EveryframeError
-from everyframe.hardware.quantise.quantise import Quantised, opened, quantise
-from everyframe.hardware.quantise.videos import chosen
 from everyframe.models.registry import build
 from everyframe.models.registry import describe as entry_of
 from everyframe.models.to_onnx import published_preprocess
-from everyframe.program import contract
+from everyframe.quantization.quantize import Quantised, opened, quantise
+from everyframe.quantization.videos import chosen
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
 
@@ -89,17 +89,17 @@ class Runs:
     """A file on an engine."""
 
     def __init__(self, engine: str, path: Path, kind: str) -> None:
-        model, opens = contract.load(path), opened_names(path)
-        states = plan(contract.metadata_of(model).states, path)  # type: ignore[union-attr]
+        model, opens = modelfile.load(path), opened_names(path)
+        states = plan(modelfile.metadata_of(model).states, path)  # type: ignore[union-attr]
         job = engines.Job(model, str(path), *opens, states, 1)
         self.name, self.network = f"{engine}, {kind}", engines.load(engine, job)
         self.run = self.network.start()
 
 
 def opened_names(path: Path) -> tuple[str, str]:
-    from everyframe.runtime.checks import interface, metadata_or_raise
+    from everyframe.modelfile.interface import interface, metadata_or_raise
 
-    model = contract.load(path)
+    model = modelfile.load(path)
     found = interface(model, metadata_or_raise(model, path), path)
     return found.frames, found.logits
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import networks
 
-from everyframe.bench import fill
+from everyframe.benchmarking import fill
 
 BENCHMARKS = ("x3d_step", "zoo_step", "clip_networks", "kgs_layers", "int8", "quantised", "predict_overhead", "startup")
 DOCS = networks.ROOT / "docs"

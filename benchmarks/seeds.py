@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from everyframe.bench import describe
-from everyframe.program.contract import write_bytes
+from everyframe.benchmarking import describe
+from everyframe.files import write_bytes
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import networks
 
-from everyframe.bench import Table, describe, one_line, save
+from everyframe.benchmarking import Table, describe, one_line, save
 
 
 def command() -> list[str]:

@@ -23,16 +23,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from everyframe.program import contract
+from everyframe import modelfile
 from everyframe.runtime.events import probabilities
 from everyframe.runtime.program import BUILTIN
-from everyframe.train.teach.cut import cut
-from everyframe.train.teach.examples import Clip, Example, Reader, folders
-from everyframe.train.teach.head import Head, Rows
-from everyframe.train.teach.learn import learn, rows_of, told
-from everyframe.train.teach.moments import span
-from everyframe.train.teach.rule import Stream, events
-from everyframe.train.teach.window import shortened
+from everyframe.teaching.cut import cut
+from everyframe.teaching.examples import Clip, Example, Reader, folders
+from everyframe.teaching.head import Head, Rows
+from everyframe.teaching.learn import learn, rows_of, told
+from everyframe.teaching.moments import span
+from everyframe.teaching.rule import Stream, events
+from everyframe.teaching.window import shortened
 from everyframe.video.sources import resolve
 
 EXAMPLES, BACKGROUNDS = 5, 12
@@ -74,8 +74,8 @@ class Bench:
     """Features of every clip of one model, and the draws on them."""
 
     def __init__(self, model: Path, window: int | None, shuffled: bool) -> None:
-        given = contract.load(model)
-        metadata = contract.metadata_of(given, model)
+        given = modelfile.load(model)
+        metadata = modelfile.metadata_of(given, model)
         assert metadata is not None, "a step model with metadata"
         if window is not None:
             given, metadata = shortened(given, metadata, window)
@@ -158,8 +158,8 @@ def real(bench: Bench, data: Path) -> tuple[dict[str, list[Example]], dict[str, 
 
 def rendered(bench: Bench) -> tuple[dict[str, list[Example]], dict[str, list[Example]], list[Example], list[Example]]:
     """Rendered single gestures and look-alike motion, of seeds that the built-in model's training never saw."""
-    from everyframe.train.motions.render import dataset
-    from everyframe.train.motions.render.motions import LABELS
+    from everyframe.motions.render import dataset
+    from everyframe.motions.render.motions import LABELS
 
     fps = bench.reader.rate
 

@@ -21,7 +21,7 @@ from typing import Any
 import networks
 import seeds
 
-from everyframe.bench import Table
+from everyframe.benchmarking import Table
 
 RUNS = networks.CACHE / "train_accuracy"
 COMMON = {"training.threads": 1, "data.workers": 1}  # a run takes one core

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import networks
 
-from everyframe.bench import Table, describe, one_line, save
-from everyframe.program.contract import Preprocess
-from everyframe.train import recipe as recipes
-from everyframe.train.data.clips import Collection
-from everyframe.train.data.formats import read
-from everyframe.train.schema import ClipRecipe
+from everyframe import recipes as recipes
+from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.data.clips import Collection
+from everyframe.data.formats import read
+from everyframe.modelfile.schema import Preprocess
+from everyframe.recipes.training import ClipRecipe
 
 if TYPE_CHECKING:
-    from everyframe.train.data import loader
+    from everyframe.training import loader
 
 #: network -> frames, (height, width)
 NETWORKS = {
@@ -61,7 +61,7 @@ class Watched:
 
 
 def trained(recipe: ClipRecipe, watched: Watched) -> float:
-    from everyframe.train.fit import folder, loop, network, teacher  # torch: tables do without
+    from everyframe.training import folder, loop, network, teacher  # torch: tables do without
 
     with tempfile.TemporaryDirectory() as made:
         run = folder.Run(Path(made), recipe, ())
@@ -72,7 +72,7 @@ def trained(recipe: ClipRecipe, watched: Watched) -> float:
 
 
 def measure(name: str, data: Path, collection: Collection, repeats: int) -> dict[str, Any]:
-    from everyframe.train.data import loader
+    from everyframe.training import loader
 
     frames, size = NETWORKS[name]
     recipe = recipes.load("quick", changes=[
@@ -111,7 +111,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
 
 
 def main() -> None:
-    from everyframe.train.data import loader
+    from everyframe.training import loader
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

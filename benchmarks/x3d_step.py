@@ -19,7 +19,7 @@ import networks
 import numpy as np
 
 import everyframe
-from everyframe.bench import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking import Case, Table, describe, one_line, race, save
 
 AGREEMENT = 1e-4  # largest difference relative to the largest logit
 FRAMES_COMPARED = 4

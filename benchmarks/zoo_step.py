@@ -20,9 +20,10 @@ import numpy as np
 from x3d_step import AGREEMENT, EveryframeStep
 
 import everyframe
-from everyframe.bench import Case, Table, describe, one_line, race, save
+from everyframe import modelfile
+from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.conversion import convert
 from everyframe.errors import EngineError
-from everyframe.program import contract, convert
 
 ONE_A_FAMILY = (
     "x3d_s", "x3d_m", "slow_r50", "i3d_r50", "c2d_r50", "slowfast_r50_4x16", "r2plus1d_r50", "csn_r101", "r3d_18", "mc3_18",
@@ -39,8 +40,8 @@ def measure(model: str, threads: int, seconds: float, openvino: bool) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         clip, step = Path(folder) / "clip.onnx", Path(folder) / "step.onnx"
         everyframe.export(model, clip, seed=networks.SEED)
-        made = convert(contract.load(clip))  # verified by the tests, not here
-        contract.save(made.step, step)
+        made = convert(modelfile.load(clip))  # verified by the tests, not here
+        modelfile.save(made.step, step)
         engines: list[Any] = [EveryframeStep(step, threads)]
         try:
             engines.append(EveryframeStep(step, threads, engine="native"))

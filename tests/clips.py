@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from everyframe.program.contract import Metadata, Preprocess, attach, save
+from everyframe.modelfile.file import attach, save
+from everyframe.modelfile.schema import Metadata, Preprocess
 from handmade import model, tensor
 
 

@@ -66,7 +66,7 @@ def _no_compiler() -> str | None:
 @pytest.fixture
 def only_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings end with their last epoch: no export, evaluation and report, which take most of the time of tiny ones."""
-    from everyframe.train.fit import finish
+    from everyframe.training import finish
 
     def end(run: Any, trained: Any, collection: Any, at: Any, ended: bool, *rest: Any, **more: Any) -> finish.Result:
         return finish.Result(run.path, at, ended)

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from everyframe.program.contract import Metadata, Preprocess, StateSpec, attach, save
+from everyframe.modelfile.file import attach, save
+from everyframe.modelfile.schema import Metadata, Preprocess, StateSpec
 
 GRAY = {"color": "gray", "mean": (0.0,), "std": (1.0,)}
 

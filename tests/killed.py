@@ -11,7 +11,7 @@ from typing import Any
 
 def main(most: int, arguments: list[str]) -> None:
     from everyframe.cli.main import run
-    from everyframe.train.fit import checkpoint
+    from everyframe.training import checkpoint
 
     save, saved = checkpoint.save_checkpoint, count()
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from everyframe.program.contract import load, metadata_of
+from everyframe.modelfile.file import load, metadata_of
 from everyframe.runtime.states import Rotation, plan, without_copies
 
 

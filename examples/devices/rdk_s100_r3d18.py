@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 import everyframe
-from everyframe.bench.parallel import parallel
-from everyframe.hardware import check, fix, load_profile
-from everyframe.hardware.bundle import bundle
-from everyframe.hardware.quantise.quantise import quantise
+from everyframe import modelfile
+from everyframe.benchmarking.parallel import parallel
+from everyframe.bundles import bundle
+from everyframe.devices import check, fix, load_profile
 from everyframe.models.checkpoints.load import assemble
 from everyframe.models.to_onnx import published_preprocess
-from everyframe.program import contract
+from everyframe.quantization.quantize import quantise
 
 
 def exported(path: Path, weights: str | None, frames: int, size: int) -> None:
@@ -50,10 +50,10 @@ def exported(path: Path, weights: str | None, frames: int, size: int) -> None:
         torch.onnx.export(
             Pooled().eval(), (torch.zeros(1, 3, frames, size, size),), str(path), dynamo=False, opset_version=13, **names
         )
-    graph = contract.load(path)
+    graph = modelfile.load(path)
     preprocess = published_preprocess(made.entry, (size, size), made.preprocess)
-    contract.save(
-        contract.attach(graph, contract.Metadata(kind="clip", frames=frames, labels=made.labels, preprocess=preprocess)), path
+    modelfile.save(
+        modelfile.attach(graph, modelfile.Metadata(kind="clip", frames=frames, labels=made.labels, preprocess=preprocess)), path
     )
 
 
@@ -69,7 +69,7 @@ def main(video: str, weights: str | None, folder: Path, frames: int, size: int, 
     s100 = load_profile("rdk-s100")
 
     exported(post, weights, frames, size)
-    for finding in check(contract.load(post), s100).findings:
+    for finding in check(modelfile.load(post), s100).findings:
         print(f"check     {finding.op} {finding.node}: {finding.why}")
     fixed = fix(post, mended, s100)
     for proof in fixed.proofs:

@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 import everyframe
-from everyframe.hardware.bundle import bundle
-from everyframe.hardware.quantise.quantise import quantise
-from everyframe.hardware.split import cut, label
-from everyframe.program.manifest import read
+from everyframe.bundles import bundle
+from everyframe.modelfile.manifest import read
+from everyframe.quantization.quantize import quantise
 from everyframe.runtime.profile import profile
+from everyframe.splitting import cut, label
 from everyframe.video import resolve
 
 

@@ -17,11 +17,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from everyframe import privacy
+from everyframe.version import __version__
 
 # At import, because these libraries look only while they are loaded, and any later line may load them.
 privacy.keep()
-
-__version__ = "0.1.0"
 
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -29,10 +28,10 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "Program": ("everyframe.runtime", "Program"),
     "Stream": ("everyframe.runtime", "Stream"),
     "Prediction": ("everyframe.runtime", "Prediction"),
-    "stream": ("everyframe.program", "stream"),
-    "info": ("everyframe.program", "info"),
+    "stream": ("everyframe.conversion", "stream"),
+    "info": ("everyframe.conversion", "info"),
     "export": ("everyframe.models", "export"),
-    "teach": ("everyframe.train.teach", "teach"),
+    "teach": ("everyframe.teaching", "teach"),
     "models": ("everyframe.models", ""),
     "errors": ("everyframe.errors", ""),
     "EveryframeError": ("everyframe.errors", "EveryframeError"),
@@ -52,12 +51,12 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from everyframe import errors as errors
     from everyframe import models as models
+    from everyframe.conversion import info as info
+    from everyframe.conversion import stream as stream
     from everyframe.errors import EveryframeError as EveryframeError
     from everyframe.models import export as export
-    from everyframe.program import info as info
-    from everyframe.program import stream as stream
     from everyframe.runtime import Prediction as Prediction
     from everyframe.runtime import Program as Program
     from everyframe.runtime import Stream as Stream
     from everyframe.runtime import open as open
-    from everyframe.train.teach import teach as teach
+    from everyframe.teaching import teach as teach

@@ -14,7 +14,8 @@ import pytest
 
 import handmade
 from everyframe.errors import EngineError, ModelError
-from everyframe.program.contract import StateSpec, load
+from everyframe.modelfile.file import load
+from everyframe.modelfile.schema import StateSpec
 from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import Rotation, StatePlan, plan, without_copies
@@ -47,7 +48,7 @@ ENGINES = [
 
 
 def job(path: Path) -> engines.Job:
-    from everyframe.program.contract import metadata_of
+    from everyframe.modelfile.file import metadata_of
 
     model = load(path)
     metadata = metadata_of(model)

@@ -12,10 +12,11 @@ from onnx import TensorProto, helper
 
 import handmade
 from engines.test_engines import job
-from everyframe.program import contract, convert
-from everyframe.program.contract import Metadata, StateSpec
-from everyframe.program.exact import Exact
-from everyframe.program.states import first_states, next_states
+from everyframe import modelfile
+from everyframe.conversion import convert
+from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.schema import Metadata, StateSpec
+from everyframe.modelfile.states import first_states, next_states
 from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan, without_copies
@@ -107,7 +108,7 @@ def test_networks_of_the_zoo(name: str, form: str) -> None:
     frames, size = min(entry.frames, 16), max(32, entry.min_size)
     model = quick_export(randomise(models.create(name, num_classes=10, frames=frames, size=size), seed=1), frames, size)
     made = convert(model).step if form == "step" else model
-    metadata = contract.metadata_of(made) or Metadata(kind="clip", frames=frames)
+    metadata = modelfile.metadata_of(made) or Metadata(kind="clip", frames=frames)
     ours, theirs, shape = both(made, metadata.states)
     for seed in range(metadata.feature_delay // metadata.hop + 3):
         noise = np.random.default_rng(seed).standard_normal(shape, np.float32)

@@ -12,10 +12,10 @@ import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
+from everyframe.conversion.step import Conversion
 from everyframe.errors import EveryframeError
-from everyframe.program import convert
-from everyframe.program.facts import Options
-from everyframe.program.step import Conversion
 from laws.heads import HEADS, Head
 from laws.layers import ROWS, Act, Branches, Conv, Linear, Poison, Pool, TimeSlice
 from laws.sketch import DoesNotFit, Sketch, Wire

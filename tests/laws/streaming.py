@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from everyframe.conversion import memory
+from everyframe.conversion.facts import Fact
+from everyframe.conversion.step import Conversion, Options, convert
 from everyframe.errors import ModelError
-from everyframe.program import memory
-from everyframe.program.facts import Fact
-from everyframe.program.step import Conversion, Options, convert
 from laws.nets import Net
 from laws.sketch import Sketch, Wire
 

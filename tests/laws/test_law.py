@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from everyframe.program.verify import verify
+from everyframe.conversion.verify import verify
 from laws.layers import Branches, Conv, Gate
 from laws.nets import Net, nets
 from laws.streaming import (

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from everyframe.program.step import convert
-from everyframe.program.verify import verify
+from everyframe.conversion.step import convert
+from everyframe.conversion.verify import verify
 from laws.heads import Head
 from laws.layers import (
     Act,

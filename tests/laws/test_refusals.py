@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from everyframe.conversion.step import Options, convert
 from everyframe.errors import ModelError, UnsupportedOperator
-from everyframe.program.step import Options, convert
 
 C, T, S = 2, 8, 4  # channels, frames, height and width of the clips here
 

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import onnx.checker
 
-from everyframe.hardware.check import passed_through
-from everyframe.hardware.prove import answers
-from everyframe.hardware.rewrites import host_state, opset
-from everyframe.program.contract import metadata_of
-from everyframe.program.verify import relative
+from everyframe.conversion.verify import relative
+from everyframe.devices.check import passed_through
+from everyframe.devices.prove import answers
+from everyframe.devices.rewrites import host_state, opset
+from everyframe.modelfile.file import metadata_of
 from laws.nets import Net, nets
 from laws.streaming import convert_net
 from laws.tally import Tally

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import everyframe
+from everyframe import modelfile
 from everyframe.errors import StateError
-from everyframe.program import contract
 from laws.nets import Net, nets
 from laws.streaming import convert_net, difference, make_video, run_steps
 from laws.tally import Tally
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_streams_do_not_know_of_each_other(folder: Path) -> None:
     def law(net: Net, count: Counter) -> None:
         made = convert_net(net)
-        contract.save(made.step, folder / "step.onnx")
+        modelfile.save(made.step, folder / "step.onnx")
         hop, delay = made.metadata.hop, made.metadata.feature_delay
         frames = (delay // hop + 5) * hop
         videos = [make_video(frames, net, seed) for seed in (0, 1)]

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from everyframe.program import contract
-from everyframe.program.account import layers
-from everyframe.program.step import Conversion
+from everyframe import modelfile
+from everyframe.conversion.account import layers
+from everyframe.conversion.step import Conversion
 from laws.nets import Net, nets
 from laws.streaming import convert_net
 from laws.tally import Tally
@@ -26,7 +26,7 @@ def test_every_step_network() -> None:
         standard_operators_on_four_axes(made.step)
         names_are_unique_and_everything_is_used(made.step)
         states_fit(made)
-        assert contract.metadata_of(made.step) == made.metadata
+        assert modelfile.metadata_of(made.step) == made.metadata
         assert convert_net(net).step.SerializeToString() == made.step.SerializeToString()
 
     tally = Tally().over(nets(), 200, law)

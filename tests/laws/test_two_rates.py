@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import everyframe
-from everyframe import models
-from everyframe.program import contract, convert
-from everyframe.program.facts import Options
-from everyframe.program.verify import TOLERANCE, verify
+from everyframe import modelfile, models
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
+from everyframe.conversion.verify import TOLERANCE, verify
 from helpers import quick_export, randomise, relative
 
 torch = pytest.importorskip("torch")
@@ -49,7 +49,7 @@ def test_windows_of_both_pathways_begin_at_the_same_frame(name: str, frames: int
     assert verify(made) <= TOLERANCE
     meta = made.metadata
     assert meta.hop == (alpha if rate == "native" else 1)
-    contract.save(made.step, tmp_path / "step.onnx")
+    modelfile.save(made.step, tmp_path / "step.onnx")
     stream = everyframe.open(tmp_path / "step.onnx", engine="ort", threads=1).stream()
     video = torch.randn(1, 3, VIDEO, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
     steps = video[0].transpose(0, 1).numpy()

@@ -14,12 +14,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from everyframe import models
+from everyframe import modelfile, models
 from everyframe.cli import main
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
+from everyframe.conversion.verify import TOLERANCE, verify
 from everyframe.models.cards import card as cards
-from everyframe.program import contract, convert
-from everyframe.program.facts import Options
-from everyframe.program.verify import TOLERANCE, verify
 from helpers import quick_export, randomise
 
 torch = pytest.importorskip("torch")
@@ -112,7 +112,7 @@ def test_networks_stream_from_the_command_line(
     assert streamed["difference"] < 1e-4
     assert (info["hop"], info["state_floats"]) == (streamed["hop"], streamed["state_floats"])
     _as_on_the_card(name, info["hop"], info["delay_frames"], info["receptive_field_frames"])
-    _four_axes(contract.load("step.onnx"))
+    _four_axes(modelfile.load("step.onnx"))
     answers = [json.loads(line) for line in said[3].splitlines()]
     assert any("scores" in answer or "top" in answer for answer in answers), said[3][:300]
 

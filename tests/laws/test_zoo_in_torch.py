@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import everyframe
-from everyframe.program import contract, convert
-from everyframe.program.facts import Options
+from everyframe import modelfile
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
 from helpers import randomise
 from laws.streaming import TOLERANCE, difference, run_steps
 
@@ -73,7 +74,7 @@ CASES = (
 def test_features_are_those_of_the_network_run_once(case: Case, tmp_path: Path) -> None:
     net = randomise(everyframe.models.create(case.name, num_classes=5, frames=case.frames, size=SIZE), seed=1).eval()
     everyframe.export(net, tmp_path / "clip.onnx", frames=case.frames, size=SIZE)
-    made = convert(contract.load(tmp_path / "clip.onnx"), Options(rate=case.rate, taps="all"))
+    made = convert(modelfile.load(tmp_path / "clip.onnx"), Options(rate=case.rate, taps="all"))
     wire = made.facts.heads[0].inputs[0]
     fact, hop = made.facts[wire], max(made.facts[wire].spacing, made.metadata.hop)
     frames = case.frames + -(-(made.metadata.feature_delay + 3 * hop + 8) // hop) * hop

@@ -13,11 +13,11 @@ import onnx
 import pytest
 
 from everyframe.errors import EngineError
+from everyframe.modelfile.schema import StateSpec
 from everyframe.native.build import write_sources
 from everyframe.native.compilers import command
 from everyframe.native.generate import BASE_FLAGS, generate
 from everyframe.native.target import TARGETS, runs_here, target
-from everyframe.program.contract import StateSpec
 
 DRIVER = Path(__file__).with_name("driver.c")
 #: processors that only an emulator has here
@@ -64,9 +64,7 @@ class Program:
         return np.frombuffer(done.stdout, np.float32).reshape(2, len(frames), self.classes)
 
 
-def program(
-    model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = ()
-) -> Program:
+def program(model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = ()) -> Program:
     """Compiles it. flags: more of them. The whole path of the code: zig keeps objects by the names of what they include."""
     run_by = emulator(cpu)
     source, _, fitting = generate(model, states, target(cpu), where="net", stem="net")

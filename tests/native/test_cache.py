@@ -17,9 +17,9 @@ import pytest
 import everyframe
 import handmade
 from everyframe.errors import EngineError, OutputError
+from everyframe.modelfile.file import load, metadata_of
 from everyframe.native import store
 from everyframe.native.target import target
-from everyframe.program.contract import load, metadata_of
 from everyframe.runtime import BUILTIN, auto
 from running import TELLS_LOCKS, gone, started, until
 

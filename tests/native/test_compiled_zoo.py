@@ -8,15 +8,15 @@ from pathlib import Path
 import onnx
 import pytest
 
-from everyframe import models
+from everyframe import modelfile, models
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
+from everyframe.modelfile.fold import fold
 from everyframe.native.build import link
 from everyframe.native.check import check
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
-from everyframe.program import contract, convert
-from everyframe.program.facts import Options
-from everyframe.program.passes.fold import fold
 from helpers import quick_export, randomise
 from native.operators import CPUS, QUICK
 
@@ -63,12 +63,12 @@ def test_the_large_ones(case: Case, tmp_path: Path) -> None:
 def clip_model(case: Case) -> onnx.ModelProto:
     net = randomise(models.create(case.name, num_classes=10, frames=case.frames, size=case.size), seed=1)
     clip = quick_export(net, case.frames, case.size)
-    contract.attach(clip, contract.Metadata(kind="clip", frames=case.frames, preprocess=contract.Preprocess()))
+    modelfile.attach(clip, modelfile.Metadata(kind="clip", frames=case.frames, preprocess=modelfile.Preprocess()))
     return fold(clip)
 
 
 def agrees(model: onnx.ModelProto, cpu: str, where: str, path: Path) -> None:
-    metadata = contract.metadata_of(model)
+    metadata = modelfile.metadata_of(model)
     assert metadata is not None
     source, _, fitting = generate(model, metadata.states, target(cpu), where=where)
     library = Library(link(source, fitting, model, path, QUICK))

@@ -13,9 +13,9 @@ import pytest
 from onnx import numpy_helper
 
 import handmade
-from everyframe.program import convert
-from everyframe.program.contract import load, metadata_of
-from everyframe.program.execute import session
+from everyframe.conversion import convert
+from everyframe.modelfile.file import load, metadata_of
+from everyframe.modelfile.session import session
 from everyframe.runtime import BUILTIN
 from helpers import relative
 from native import test_operators

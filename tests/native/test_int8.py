@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from everyframe.errors import UnsupportedOperator
+from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.schema import StateSpec
+from everyframe.modelfile.states import first_states, next_states
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import runs_here, target
-from everyframe.program.contract import StateSpec
-from everyframe.program.exact import Exact
-from everyframe.program.states import first_states, next_states
 from native.emulated import FOREIGN, emulator, program
 from native.operators import CPUS, Sketch, sanitized
 

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
+from everyframe import modelfile
+from everyframe.conversion import convert
+from everyframe.modelfile.session import session
 from everyframe.native.build import link
 from everyframe.native.check import check
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
-from everyframe.program import contract, convert
-from everyframe.program.execute import session
 from native.operators import QUICK
 from native.test_compiled_zoo import Case, clip_model
 
@@ -28,7 +29,7 @@ class Stream:
     """Calibration data: a stream of noise through the float network."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        metadata = contract.metadata_of(model)
+        metadata = modelfile.metadata_of(model)
         assert metadata is not None
         rng, runtime = np.random.default_rng(0), session(model)
         held = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in metadata.states}
@@ -59,7 +60,7 @@ def quantised(model: onnx.ModelProto, folder: Path, **options: object) -> onnx.M
 def test_the_zoo_in_bytes(case: Case, form: str, tmp_path: Path) -> None:
     clip = clip_model(case)
     model = quantised(clip if form == "clip" else convert(clip).step, tmp_path, per_channel=True)
-    metadata = contract.metadata_of(model)
+    metadata = modelfile.metadata_of(model)
     assert metadata is not None
     source, _, fitting = generate(model, metadata.states, target("native"))
     assert sum("int8" in layer.kind for layer in source.layers) == len(source.layers), "every convolution is computed in integers"
@@ -75,7 +76,7 @@ def test_nodes_left_in_float(tmp_path: Path) -> None:
         clip, tmp_path, op_types_to_quantize=["Conv"], activation_type=quantization.QuantType.QInt8, reduce_range=True,
         nodes_to_exclude=[node.name for node in clip.graph.node if node.op_type == "Conv"][3:5],
     )  # fmt: skip
-    metadata = contract.metadata_of(model)
+    metadata = modelfile.metadata_of(model)
     assert metadata is not None
     source, _, fitting = generate(model, (), target("native"))
     assert {layer.kind.endswith("_int8") for layer in source.layers} == {True, False}

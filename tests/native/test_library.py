@@ -15,12 +15,12 @@ import everyframe
 import handmade
 from everyframe.cli import main
 from everyframe.errors import EngineError, EveryframeError, ModelError, StateError, UnsupportedOperator, UsageError
+from everyframe.modelfile.file import load, save
 from everyframe.native.blob import Blob, checksum
 from everyframe.native.compile import Compiled, compile_model
 from everyframe.native.compilers import compiler
 from everyframe.native.library import Library
 from everyframe.native.target import TARGETS, runs_here, target
-from everyframe.program.contract import load, save
 from everyframe.runtime import BUILTIN
 from helpers import relative
 from native.operators import CPUS, Sketch

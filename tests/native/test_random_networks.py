@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 from everyframe.errors import UnsupportedOperator
+from everyframe.modelfile.schema import StateSpec
 from everyframe.native.library import Library
-from everyframe.program.contract import StateSpec
 from laws.nets import Net, nets, picture_step
 from native.operators import CPUS, compiled
 

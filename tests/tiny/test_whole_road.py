@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 import everyframe
 import handmade
 from command_line import environment
-from everyframe.program.contract import Metadata, Preprocess, attach, load, metadata_of, save
+from everyframe.modelfile.file import attach, load, metadata_of, save
+from everyframe.modelfile.schema import Metadata, Preprocess
 
 T, SIZE, FPS = 8, 16, 10  # frames of a clip, height and width, sampled frames a second
 LABELS = ("still", "wave", "clap")

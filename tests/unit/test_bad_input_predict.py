@@ -13,7 +13,8 @@ from onnx import numpy_helper
 
 import handmade
 from everyframe.cli import main
-from everyframe.program.contract import KEY, Preprocess, StateSpec, attach, load, metadata_of, save
+from everyframe.modelfile.file import attach, load, metadata_of, save
+from everyframe.modelfile.schema import KEY, Preprocess, StateSpec
 
 
 class Bench:

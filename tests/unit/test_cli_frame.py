@@ -17,7 +17,7 @@ from everyframe import errors
 from everyframe.cli import main
 
 VERBS = list(main.VERBS)
-HEAVY = ("numpy", "onnx", "onnxruntime", "av", "torch", "pydantic", "PIL", "everyframe.program", "everyframe.runtime")
+HEAVY = ("numpy", "onnx", "onnxruntime", "av", "torch", "pydantic", "PIL", "everyframe.modelfile", "everyframe.runtime")
 
 #: verbs that print no results of their own
 WITHOUT_JSON = ("demo",)

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 import handmade
+from everyframe.data import check, surrogate
+from everyframe.data.clips import Clip, Collection, folder_clip
+from everyframe.data.formats import read
 from everyframe.errors import RecipeError
-from everyframe.program.contract import Preprocess
-from everyframe.train.data import check, surrogate
-from everyframe.train.data.clips import Clip, Collection, folder_clip
-from everyframe.train.data.formats import read
-from everyframe.train.schema import Data
+from everyframe.modelfile.schema import Preprocess
+from everyframe.recipes.training import Data
 
 LABELS = ("clap", "wave", "other")
 

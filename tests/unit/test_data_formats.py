@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everyframe.data.clips import Clip, Collection, held_out
+from everyframe.data.formats import FORMATS, read
 from everyframe.errors import EveryframeError, RecipeError, SourceError
-from everyframe.train.data.clips import Clip, Collection, held_out
-from everyframe.train.data.formats import FORMATS, read
-from everyframe.train.schema import Data
+from everyframe.recipes.training import Data
 
 
 def put(root: Path, *files: str, content: str | bytes = "") -> Path:

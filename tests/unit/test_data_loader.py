@@ -17,16 +17,17 @@ from PIL import Image
 
 import handmade
 from deadly import Deadly, DeadlyBesideSlow, Refusing
+from everyframe.data import cache, decode
+from everyframe.data.cache import Store
+from everyframe.data.clips import Clip, Collection, folder_clip
+from everyframe.data.views import videos as whole_videos
+from everyframe.data.views import views
+from everyframe.data.workers import Pool
 from everyframe.errors import EveryframeError, OutputError, RecipeError, SourceError
-from everyframe.program.contract import Preprocess
-from everyframe.train.data import cache, decode, loader
-from everyframe.train.data.cache import Store
-from everyframe.train.data.clips import Clip, Collection, folder_clip
-from everyframe.train.data.loader import Batch, Clips, Loader, Middles, normalise
-from everyframe.train.data.views import videos as whole_videos
-from everyframe.train.data.views import views
-from everyframe.train.data.workers import Pool
-from everyframe.train.schema import Augment, ClipRecipe, Sampling
+from everyframe.modelfile.schema import Preprocess
+from everyframe.recipes.training import Augment, ClipRecipe, Sampling
+from everyframe.training import loader
+from everyframe.training.loader import Batch, Clips, Loader, Middles, normalise
 from everyframe.video import Reader, resolve
 from everyframe.video import normalise as as_predicted
 

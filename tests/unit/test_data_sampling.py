@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everyframe.data import sampling
+from everyframe.data.mirrored_labels import mirrored, pairs, sided
 from everyframe.errors import RecipeError
-from everyframe.train.data import augment, sampling
-from everyframe.train.data.sides import mirrored, pairs, sided
-from everyframe.train.schema import Augment, Sampling
+from everyframe.recipes.training import Augment, Sampling
+from everyframe.training import augment
 
 counts, lengths, strides = st.integers(1, 200), st.integers(1, 40), st.integers(1, 6)
 shorts = st.sampled_from(["loop", "hold"])

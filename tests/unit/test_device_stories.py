@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import handmade
-from everyframe.bench.parallel import parallel
+from everyframe.benchmarking.parallel import parallel
 from everyframe.errors import UsageError
 
 DEVICES = Path(__file__).resolve().parents[2] / "examples" / "devices"

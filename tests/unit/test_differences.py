@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from everyframe.hardware.quantise.differences import Difference
-from everyframe.hardware.quantise.quantise import Quantised, quantise
-from everyframe.program.contract import metadata_of
-from quantising import motion, write_folder
+from everyframe.modelfile.file import metadata_of
+from everyframe.quantization.differences import Difference
+from everyframe.quantization.quantize import Quantised, quantise
+from quantizing import motion, write_folder
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everyframe.errors import UsageError
-from everyframe.program.contract import EventRule
+from everyframe.modelfile.schema import EventRule
 from everyframe.runtime.events import EventDetector, probabilities
 
 LABELS = ("none", "a", "b")

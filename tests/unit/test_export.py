@@ -14,9 +14,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from everyframe import __version__, errors, models
+from everyframe import __version__, errors, modelfile, models
 from everyframe.models import published_preprocess, registry, to_onnx, trace
-from everyframe.program import contract
 from helpers import randomise, relative
 
 torch = pytest.importorskip("torch")
@@ -99,12 +98,12 @@ def test_the_written_file(tmp_path: Path) -> None:
     names = ["left", "right", "nothing"]
     result = export_small(path, labels=names, num_classes=None, size=(32, 40))
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.onnx"], "one file, weights inside, no temporary left"
-    graph = contract.load(path)
+    graph = modelfile.load(path)
     onnx.checker.check_model(graph, full_check=True)
     shapes = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.graph.input, *graph.graph.output)]
     assert [v.name for v in (*graph.graph.input, *graph.graph.output)] == ["clip", "logits"]
     assert shapes == [[1, 3, 2, 32, 40], [1, 3]]
-    metadata = contract.metadata_of(graph)
+    metadata = modelfile.metadata_of(graph)
     assert metadata == result.metadata
     assert metadata is not None
     assert (metadata.kind, metadata.frames, metadata.labels) == ("clip", 2, tuple(names))
@@ -118,7 +117,7 @@ def test_the_written_file(tmp_path: Path) -> None:
 
 def test_names_come_from_the_network_and_no_path_stays_in_the_file(tmp_path: Path) -> None:
     export_small(tmp_path / "clip.onnx")
-    graph = contract.load(tmp_path / "clip.onnx").graph
+    graph = modelfile.load(tmp_path / "clip.onnx").graph
     names = [node.name for node in graph.node]
     assert len(set(names)) == len(names)
     assert names == ["conv", "relu.relu", "reducemean", "fc"]
@@ -182,7 +181,7 @@ def test_a_gray_network_of_ones_own_keeps_its_mode(tmp_path: Path) -> None:
         tmp_path / "clip.onnx",
         frames=3,
         size=(6, 8),
-        preprocess=contract.Preprocess(color="gray", mean=(0,), std=(1,)),
+        preprocess=modelfile.Preprocess(color="gray", mean=(0,), std=(1,)),
     )
     assert result.input_shape == (1, 1, 3, 6, 8)
     assert result.metadata.provenance.model == "Tiny"
@@ -244,7 +243,7 @@ def test_logits_that_are_not_finite(tmp_path: Path) -> None:
         (SMALL, {"labels": []}, errors.UsageError, "empty"),
         (SMALL, {"labels": "absent.txt"}, errors.UsageError, r"absent\.txt"),
         (SMALL, {"weights": "absent.pt"}, errors.WeightsError, r"absent\.pt"),
-        (SMALL, {"preprocess": contract.Preprocess(crop=(9, 9))}, errors.UsageError, "9 x 9"),
+        (SMALL, {"preprocess": modelfile.Preprocess(crop=(9, 9))}, errors.UsageError, "9 x 9"),
         (Tiny(), {}, errors.UsageError, "clip shape"),
         (Tiny(), {"frames": 2, "size": 6, "num_classes": 2}, errors.UsageError, "weights and classes"),
         (7, {}, errors.UsageError, "torch module"),

@@ -164,10 +164,11 @@ class LastStage(torch.nn.Module):
 @pytest.mark.parametrize("size", [2, 7])
 def test_a_pool_over_all_frames_beside_a_strided_branch_streams_as_a_pool(size: int, tmp_path: Path) -> None:
     import everyframe
-    from everyframe.program import contract, convert
-    from everyframe.program.verify import TOLERANCE, verify
+    from everyframe import modelfile
+    from everyframe.conversion import convert
+    from everyframe.conversion.verify import TOLERANCE, verify
 
     everyframe.export(randomise(LastStage(), seed=1), tmp_path / "clip.onnx", frames=2, size=size)
-    made = convert(contract.load(tmp_path / "clip.onnx"))
+    made = convert(modelfile.load(tmp_path / "clip.onnx"))
     assert verify(made) <= TOLERANCE
     assert (made.metadata.hop, made.metadata.feature_delay) == (2, 1)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import everyframe
-from everyframe import models
+from everyframe import modelfile, models
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
+from everyframe.conversion.verify import TOLERANCE, verify
 from everyframe.models import registry
-from everyframe.program import contract, convert
-from everyframe.program.facts import Options
-from everyframe.program.verify import TOLERANCE, verify
 from helpers import randomise, relative
 
 torch = pytest.importorskip("torch")
@@ -246,6 +246,6 @@ def test_pathways_of_a_clip_shorter_than_the_fusion_stream(tmp_path: Path) -> No
             return self.head(slow.mean((2, 3, 4)))
 
     everyframe.export(randomise(Fused().eval(), seed=1), tmp_path / "clip.onnx", frames=3, size=8)
-    made = convert(contract.load(tmp_path / "clip.onnx"), Options())
+    made = convert(modelfile.load(tmp_path / "clip.onnx"), Options())
     assert made.metadata.hop == 4
     assert verify(made) <= TOLERANCE

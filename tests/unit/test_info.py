@@ -13,12 +13,13 @@ import everyframe
 import handmade
 from clips import clip_net
 from command_line import everyframe as cli
-from everyframe.hardware.quantise.quantise import quantise
-from everyframe.program import saturation
-from everyframe.program.account import compare, layer_of
-from everyframe.program.contract import Preprocess, StateSpec, load, save
-from everyframe.program.passes.floats import floats
-from quantising import ExactWalk, given_model, motion, noise
+from everyframe.conversion.account import compare, layer_of
+from everyframe.modelfile import saturation
+from everyframe.modelfile.file import load, save
+from everyframe.modelfile.floats import floats
+from everyframe.modelfile.schema import Preprocess, StateSpec
+from everyframe.quantization.quantize import quantise
+from quantizing import ExactWalk, given_model, motion, noise
 
 KEYS = {
     "hop", "delay_frames", "receptive_field_frames", "window_frames", "macs_per_step", "macs_per_frame", "params", "state_floats",
@@ -130,11 +131,12 @@ def test_published_table_needs_exactly_that_network() -> None:
 
 def test_cox3d_m_beside_the_paper(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from everyframe.program import contract, convert
-    from everyframe.program.contract import save
+    from everyframe import modelfile
+    from everyframe.conversion import convert
+    from everyframe.modelfile.file import save
 
     everyframe.export("x3d_m", tmp_path / "clip.onnx")
-    made = convert(contract.load(tmp_path / "clip.onnx"))
+    made = convert(modelfile.load(tmp_path / "clip.onnx"))
     save(made.step, tmp_path / "step.onnx")
     found = everyframe.info(tmp_path / "step.onnx")
     table = found["published"]

@@ -10,18 +10,18 @@ import pytest
 
 pytest.importorskip("torch")
 
+from everyframe import modelfile
 from everyframe.cli.main import run
-from everyframe.program import contract
-from everyframe.program.contract import Preprocess
-from everyframe.train.motions import clips, evaluate, flow_rule, metrics
-from everyframe.train.motions.render.motions import LABELS, Interval
+from everyframe.modelfile.schema import Preprocess
+from everyframe.motions import clips, evaluate, flow_rule, metrics
+from everyframe.motions.render.motions import LABELS, Interval
 
 ASSETS = evaluate.BUILT_IN.parent
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def test_the_built_in_model_is_small_steps_frame_by_frame_and_says_what_it_is() -> None:
-    metadata = contract.metadata_of(contract.load(evaluate.BUILT_IN))
+    metadata = modelfile.metadata_of(modelfile.load(evaluate.BUILT_IN))
     assert metadata is not None and metadata.labels == LABELS and metadata.kind == "step"
     assert metadata.hop == 1 and metadata.feature_delay == 0 and metadata.events is not None
     assert evaluate.BUILT_IN.stat().st_size < 2_000_000

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from everyframe.train.motions.render import dataset, scene
-from everyframe.train.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script
-from everyframe.train.motions.render.negatives import NEGATIVES
+from everyframe.motions.render import dataset, scene
+from everyframe.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script
+from everyframe.motions.render.negatives import NEGATIVES
 
 MOVES = [label for label in LABELS if label in SWIPES or label in TURNS]
 

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import handmade
-from everyframe.hardware.quantise.calibrate import calibrate
-from everyframe.hardware.quantise.conventions import TARGETS, convention
-from everyframe.hardware.quantise.quantise import quantise
-from everyframe.hardware.quantise.scales import scale_for, weight_scales
-from everyframe.hardware.quantise.write import narrower, write
-from everyframe.program import saturation
-from everyframe.program.contract import Metadata, attach, load, metadata_of
-from quantising import ExactWalk, given_model, noise, write_folder
+from everyframe.modelfile import saturation
+from everyframe.modelfile.file import attach, load, metadata_of
+from everyframe.modelfile.schema import Metadata
+from everyframe.quantization.calibrate import calibrate
+from everyframe.quantization.conventions import TARGETS, convention
+from everyframe.quantization.quantize import quantise
+from everyframe.quantization.scales import scale_for, weight_scales
+from everyframe.quantization.write import narrower, write
+from quantizing import ExactWalk, given_model, noise, write_folder
 
 
 @pytest.fixture(scope="module")

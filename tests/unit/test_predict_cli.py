@@ -21,8 +21,8 @@ from PIL import Image
 
 import handmade
 from everyframe.cli import main
-from everyframe.cli.timeline import COLUMNS, Timeline, clock, rows_of, tick_step
-from everyframe.program.contract import EventRule
+from everyframe.cli.show.timeline import COLUMNS, Timeline, clock, rows_of, tick_step
+from everyframe.modelfile.schema import EventRule
 from everyframe.runtime import Prediction, auto, play
 from everyframe.runtime.prediction import best
 from everyframe.video import Reader

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import handmade
-from everyframe.cli import demo, main
-from everyframe.program.contract import EventRule
+from everyframe.cli import main
+from everyframe.cli.verbs import demo
+from everyframe.modelfile.schema import EventRule
 from everyframe.runtime import program
 
 Capture = pytest.CaptureFixture[str]

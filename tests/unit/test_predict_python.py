@@ -12,7 +12,8 @@ import pytest
 import everyframe
 import handmade
 from everyframe.errors import EngineError, ModelError, SourceError, StateError, UsageError
-from everyframe.program.contract import EventRule, Preprocess, attach, load, metadata_of, save
+from everyframe.modelfile.file import attach, load, metadata_of, save
+from everyframe.modelfile.schema import EventRule, Preprocess
 from everyframe.runtime import ENGINES, Prediction
 from everyframe.runtime.prediction import best, softmax
 from everyframe.video import prepare

@@ -14,7 +14,7 @@ import pytest
 import layout
 from command_line import environment
 
-TEMPLATES = sorted((layout.SOURCE / "hardware" / "bundle" / "templates").glob("*.py"))
+TEMPLATES = sorted((layout.SOURCE / "bundles" / "templates").glob("*.py"))
 #: what is read while one of these is loaded, as a program that does not know everyframe has to say it
 SETTINGS = {"onnxruntime": "ORT_DISABLE_TELEMETRY", "openvino": "openvino_telemetry"}
 HEAVY = ("onnxruntime", "openvino", "numpy", "onnx")

@@ -19,10 +19,11 @@ from onnx import TensorProto, helper
 import everyframe
 import handmade
 from everyframe.cli import main
-from everyframe.program import saturation
-from everyframe.program.contract import Metadata, Preprocess, attach, save
-from everyframe.program.exact import Exact
-from everyframe.program.execute import session
+from everyframe.modelfile import saturation
+from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.file import attach, save
+from everyframe.modelfile.schema import Metadata, Preprocess
+from everyframe.modelfile.session import session
 from everyframe.runtime import auto, ort
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan

@@ -13,17 +13,18 @@ from onnx import TensorProto, helper, numpy_helper
 import everyframe
 from clips import change, clip_net
 from command_line import everyframe as cli
+from everyframe import modelfile
+from everyframe.conversion import convert
+from everyframe.conversion.facts import Options
+from everyframe.conversion.verify import verify
 from everyframe.errors import ConversionMismatch, ModelError, OutputError, UnsupportedOperator, UsageError
-from everyframe.program import contract, convert
-from everyframe.program.facts import Options
-from everyframe.program.verify import verify
 
 
 def test_step_file_has_the_contract_of_the_design(tmp_path: Path) -> None:
     clip = clip_net(tmp_path / "clip.onnx", labels=("a", "b", "c", "d"))
     everyframe.stream(clip, tmp_path / "step.onnx")
-    step = contract.load(tmp_path / "step.onnx")
-    meta = contract.metadata_of(step)
+    step = modelfile.load(tmp_path / "step.onnx")
+    meta = modelfile.metadata_of(step)
     assert meta is not None and meta.kind == "step" and meta.hop == 1 and meta.labels == ("a", "b", "c", "d")
     inputs = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in step.graph.input}
     outputs = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in step.graph.output}
@@ -48,13 +49,13 @@ def test_the_window_may_be_longer_than_the_clip(tmp_path: Path) -> None:
 
 
 def test_a_wrong_conversion_is_found_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = convert(contract.load(clip_net(tmp_path / "clip.onnx")))
+    made = convert(modelfile.load(clip_net(tmp_path / "clip.onnx")))
     weight = next(i for i in made.step.graph.initializer if i.name.startswith("mix"))
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.001), weight.name))
     with pytest.raises(ConversionMismatch, match="nothing was written"):
         verify(made)
     # the same through the public door: whatever makes the step network wrong, no file appears
-    from everyframe.program import step
+    from everyframe.conversion import step
 
     def broken(*args: object, **kwargs: object) -> object:
         return made
@@ -80,7 +81,7 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
     clip = clip_net(tmp_path / "clip.onnx")
     (tmp_path / "labels.txt").write_text("one\ntwo\nthree\nfour\n")
     assert cli("stream", str(clip), "-o", str(tmp_path / "s.onnx"), "--labels", str(tmp_path / "labels.txt")).returncode == 0
-    meta = contract.metadata_of(contract.load(tmp_path / "s.onnx"))
+    meta = modelfile.metadata_of(modelfile.load(tmp_path / "s.onnx"))
     assert meta is not None and meta.labels == ("one", "two", "three", "four")
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
     failed = cli("stream", str(clip), "-o", str(tmp_path / "t.onnx"), "--labels", str(tmp_path / "labels.txt"))
@@ -129,7 +130,7 @@ def test_bad_models_are_refused_by_message(tmp_path: Path, case: str) -> None:
 
 def test_an_unsupported_operator_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedOperator) as caught:
-        convert(contract.load(clip_net(tmp_path / "c.onnx", extra="LpNormalization")))
+        convert(modelfile.load(clip_net(tmp_path / "c.onnx", extra="LpNormalization")))
     text = str(caught.value)
     assert "'odd'" in text and "LpNormalization" in text and " of 7" in text and caught.value.hint
 
@@ -155,7 +156,7 @@ def test_a_step_network_is_not_streamed_again(tmp_path: Path) -> None:
 
 
 def test_other_axis_orders(tmp_path: Path) -> None:
-    clip = contract.load(clip_net(tmp_path / "clip.onnx"))
+    clip = modelfile.load(clip_net(tmp_path / "clip.onnx"))
     first = clip.graph.node[0]
     clip.graph.node.insert(0, helper.make_node("Transpose", ["video"], ["clip"], "order", perm=[0, 2, 1, 3, 4]))
     assert first.input[0] == "clip"
@@ -169,7 +170,7 @@ def test_metadata_is_strict(tmp_path: Path) -> None:
     path = clip_net(tmp_path / "clip.onnx", labels=("a", "b", "c", "d"))
 
     def spoil(model: onnx.ModelProto) -> None:
-        prop = next(p for p in model.metadata_props if p.key == contract.KEY)
+        prop = next(p for p in model.metadata_props if p.key == modelfile.KEY)
         prop.value = prop.value.replace('"hop"', '"hopp"')
 
     change(path, spoil)

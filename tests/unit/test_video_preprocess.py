@@ -14,7 +14,7 @@ from PIL import Image
 
 import handmade
 from everyframe.errors import SourceError, StateError
-from everyframe.program.contract import Preprocess
+from everyframe.modelfile.schema import Preprocess
 from everyframe.video import normalise, output_size, prepare
 from running import at_once
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 import handmade
 from everyframe.errors import SourceError
-from everyframe.program.contract import Preprocess
+from everyframe.modelfile.schema import Preprocess
 from everyframe.video import Frame, Reader, Source, reader, resolve, worker
 from running import gone, until
 
@@ -171,7 +171,7 @@ class TestSources:
     def test_standard_input(self, tmp_path: Path) -> None:
         path = handmade.write_video(tmp_path / "v.mkv", 10)
         script = (
-            "from everyframe.video import Reader, resolve; from everyframe.program.contract import Preprocess\n"
+            "from everyframe.video import Reader, resolve; from everyframe.modelfile.schema import Preprocess\n"
             "print(sum(1 for _ in Reader(resolve('-')[0], Preprocess())))"
         )
         with path.open("rb") as stdin:
@@ -370,7 +370,7 @@ class TestDecodeProcess:
         path = handmade.write_video(tmp_path / "v.mp4", 2000)
         script = (
             "import os, sys\n"
-            "from everyframe.program.contract import Preprocess\n"
+            "from everyframe.modelfile.schema import Preprocess\n"
             "from everyframe.video import Reader, resolve\n"
             "r = Reader(resolve(sys.argv[1])[0], Preprocess(resize=(240, 320))); next(r)\n"
             "print(r._process.pid, flush=True); os.kill(os.getpid(), 9)"
@@ -396,7 +396,7 @@ class TestDecodeProcess:
         script = tmp_path / "scripts" / "run.py"
         script.parent.mkdir()
         script.write_text(
-            "from everyframe.video import Reader, resolve\nfrom everyframe.program.contract import Preprocess\n"
+            "from everyframe.video import Reader, resolve\nfrom everyframe.modelfile.schema import Preprocess\n"
             f"print(len(list(Reader(resolve({str(path)!r})[0], Preprocess()))))\n"
         )
         done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)

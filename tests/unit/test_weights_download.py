@@ -574,8 +574,8 @@ def test_a_tag_brings_weights_labels_and_preprocessing(
 ) -> None:
     """`export --weights TAG`: downloaded once, and the file knows labels and how frames must look."""
     torch = pytest.importorskip("torch")
+    from everyframe import modelfile
     from everyframe.cli import main
-    from everyframe.program import contract
 
     name = "mobilenet3d_v2_0.2x"
     net = models.create(name, num_classes=27)
@@ -592,7 +592,7 @@ def test_a_tag_brings_weights_labels_and_preprocessing(
             main.run([*arguments, str(path)])
         assert not done.value.code, capsys.readouterr().err
     assert len(server.asked) == 1, "the second time it is in the cache"
-    metadata = contract.metadata_of(contract.load(tmp_path / "a.onnx"))
+    metadata = modelfile.metadata_of(modelfile.load(tmp_path / "a.onnx"))
     assert metadata is not None and metadata.labels == read_published_labels("jester")
     assert metadata.preprocess.color == "rgb" and models.describe(name).preprocess.color == "bgr"
     assert metadata.provenance.weights_sha256 == hashlib.sha256(server.content).hexdigest()

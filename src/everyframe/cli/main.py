@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-# verb -> module below everyframe.cli that defines `command` with the same signature as the verb
+# verb -> module below everyframe.cli.verbs that defines `command` with the same signature as the verb
 VERBS: dict[str, str] = {
     "demo": "demo",
     "predict": "predict",
@@ -24,7 +24,7 @@ VERBS: dict[str, str] = {
     "bundle": "bundle",
     "models": "models",
     "export": "export",
-    "import": "adopt",
+    "import": "import_",
     "teach": "teach",
     "train": "train",
     "prune": "prune",
@@ -45,12 +45,12 @@ def _register() -> None:
     known = {command.name for command in app.registered_commands}  # `run` may be called again in the same process
     for verb, module in VERBS.items():
         if verb not in known:
-            app.command(name=verb)(importlib.import_module(f"everyframe.cli.{module}").command)
+            app.command(name=verb)(importlib.import_module(f"everyframe.cli.verbs.{module}").command)
 
 
 def _version(show: bool) -> None:
     if show:
-        from everyframe import __version__
+        from everyframe.version import __version__
 
         typer.echo(f"everyframe {__version__}")
         raise typer.Exit

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import EngineError, UsageError
-from everyframe.program.contract import Preprocess
+from everyframe.modelfile.schema import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe import __version__
+from everyframe import modelfile
 from everyframe.errors import OutputError, UsageError
 from everyframe.models.checkpoints.load import assemble
 from everyframe.models.labels import read_labels
 from everyframe.models.registry import Entry, check_shape, describe, require
 from everyframe.models.trace import compare, trace
-from everyframe.program import contract
+from everyframe.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +35,7 @@ class Exported:
     classes: int
     difference: float
     nodes: dict[str, int]
-    metadata: contract.Metadata
+    metadata: modelfile.Metadata
     notes: tuple[str, ...]
 
 
@@ -46,11 +46,11 @@ def export(
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
-    preprocess: contract.Preprocess | None = None,
+    preprocess: modelfile.Preprocess | None = None,
     weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     options: Mapping[str, str] | None = None,
-    pruned: contract.Pruned | None = None,
+    pruned: modelfile.Pruned | None = None,
     seed: int = 0,
 ) -> Exported:
     """Writes a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed.
@@ -72,7 +72,7 @@ def export(
         raise UsageError("Only a network can be exported.", expected="a name or a torch module", got=type(model).__name__)
     if not isinstance(model, str):
         own_shape = _own_shape(frames, size, weights, num_classes)
-        _check_preprocess(preprocess or contract.Preprocess(), own_shape[1])
+        _check_preprocess(preprocess or modelfile.Preprocess(), own_shape[1])
     elif preprocess is not None:
         _check_preprocess(preprocess, check_shape(describe(model), frames, size)[1])
     require("torch", "onnxscript")
@@ -90,17 +90,17 @@ def export(
         if weights is None:
             notes = (f"random weights (seed {seed}): it runs at full speed, but its predictions mean nothing",)
     else:
-        given = preprocess or contract.Preprocess()
+        given = preprocess or modelfile.Preprocess()
         net, notes, sha256, shape = model, (), None, (1, given.channels, own_shape[0], *own_shape[1])
     graph, classes = trace(net, shape, seed)
     _check_labels(names, classes)
     difference = compare(net, graph, shape, seed)
-    metadata = contract.Metadata(
+    metadata = modelfile.Metadata(
         kind="clip",
         labels=names,
         preprocess=given,
         frames=shape[2],
-        provenance=contract.Provenance(
+        provenance=modelfile.Provenance(
             model=model if isinstance(model, str) else type(model).__name__,
             weights_sha256=sha256,
             tool=f"everyframe {__version__}",
@@ -109,8 +109,8 @@ def export(
             pruned=pruned,
         ),
     )
-    contract.attach(graph, metadata)
-    contract.save(graph, path)
+    modelfile.attach(graph, metadata)
+    modelfile.save(graph, path)
     return Exported(
         path,
         shape,
@@ -122,7 +122,7 @@ def export(
     )
 
 
-def published_preprocess(entry: Entry, size: tuple[int, int], given: contract.Preprocess | None = None) -> contract.Preprocess:
+def published_preprocess(entry: Entry, size: tuple[int, int], given: modelfile.Preprocess | None = None) -> modelfile.Preprocess:
     """The published preprocessing (that of `given` weights) for frames of another size: resize and crop keep their
     proportion.
     """
@@ -162,7 +162,7 @@ def _own_shape(
     return frames, (height, width)
 
 
-def _check_preprocess(preprocess: contract.Preprocess, size: tuple[int, int]) -> None:
+def _check_preprocess(preprocess: modelfile.Preprocess, size: tuple[int, int]) -> None:
     """Raises UsageError when frames would come out of `preprocess` in another size than the network takes."""
     given = preprocess.crop or (preprocess.resize if isinstance(preprocess.resize, tuple) else size)
     if tuple(given) != size:

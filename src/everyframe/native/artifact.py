@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 
 from everyframe.errors import ModelError
-from everyframe.program.contract import write_bytes
+from everyframe.files import write_bytes
 
 FORMAT = 1
 _MAGIC = b"everyframe-lib-1"

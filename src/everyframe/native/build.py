@@ -9,12 +9,12 @@ from pathlib import Path
 
 import onnx
 
+from everyframe.files import check_writable, write_bytes
 from everyframe.native import artifact
 from everyframe.native.compilers import command, run
 from everyframe.native.emit import Source
 from everyframe.native.generate import BASE_FLAGS
 from everyframe.native.target import Target
-from everyframe.program.contract import check_writable, write_bytes
 
 
 def files(source: Source) -> dict[str, bytes]:

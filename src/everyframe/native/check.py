@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 
 from everyframe.errors import ConversionMismatch
+from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.schema import Metadata
+from everyframe.modelfile.session import session
+from everyframe.modelfile.states import first_states, next_states
 from everyframe.native.library import Library
-from everyframe.program.contract import Metadata
-from everyframe.program.exact import Exact
-from everyframe.program.execute import session
-from everyframe.program.states import first_states, next_states
 
 # N new frames a step, C channels, T frames of a clip, H height, W width
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from everyframe.errors import ModelError
+from everyframe.files import check_writable, write_bytes
+from everyframe.modelfile.file import load, metadata_of
 from everyframe.native.build import link, write_sources
 from everyframe.native.check import check
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import Target, runs_here, target
-from everyframe.program.contract import check_writable, load, metadata_of, write_bytes
 
 
 @dataclass(frozen=True)

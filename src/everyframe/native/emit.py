@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
 from everyframe.native import ir, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
@@ -18,7 +19,6 @@ from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Layer
 from everyframe.native.target import Target
-from everyframe.program.contract import Metadata
 
 _C = Path(__file__).resolve().parent / "c"
 MAX_THREADS = 64

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
+from everyframe.modelfile.file import metadata_of
+from everyframe.modelfile.fold import fold
+from everyframe.modelfile.schema import StateSpec
 from everyframe.native.blob import Blob
 from everyframe.native.emit import Emitter, Source
 from everyframe.native.fuse import fuse
@@ -17,8 +20,6 @@ from everyframe.native.memory import account
 from everyframe.native.pack import Packer
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
-from everyframe.program.contract import StateSpec, metadata_of
-from everyframe.program.passes.fold import fold
 
 
 def digest(model: onnx.ModelProto) -> str:
@@ -40,7 +41,7 @@ def generate(
     Also returns the target that was chosen: one with narrower blocks where that skips more zeros.
     command: how the file is made again, for its header. stem: its name without the ending.
     """
-    from everyframe import __version__
+    from everyframe.version import __version__
 
     key = digest(model)
     network, layout, target = planned(model, states, target, where)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Planes, Scalars, Value
 from everyframe.native.trace import Tracer, lowers, unsupported
-from everyframe.program.graph import Node
 
 #: ONNX operator -> function of `maps`, both arguments frames or numbers
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Pow": "pow", "PRelu": "prelu"}

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Planes, Quant, Scalars, Value
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.trace import Tracer, lowers, unsupported
-from everyframe.program.graph import Node
 
 #: what may stand between QuantizeLinear and DequantizeLinear
 _MOVES_INTEGERS = (

@@ -6,10 +6,10 @@ from math import prod
 
 import numpy as np
 
+from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Planes, Scalars, Value
 from everyframe.native.trace import Tracer, lowers, unsupported
-from everyframe.program.graph import Node
 
 
 def ints(node: Node, values: list, index: int, attr: str) -> list[int] | None:

@@ -14,13 +14,13 @@ from pathlib import Path
 import onnx
 
 from everyframe.errors import EngineError, ModelError, OutputError
+from everyframe.files import cache_folder
+from everyframe.modelfile.schema import StateSpec
 from everyframe.native.build import link
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
 from everyframe.native.target import Target
-from everyframe.program.cache import cache_folder
-from everyframe.program.contract import StateSpec
 
 _ROOM = Path(__file__).resolve().parent
 #: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
@@ -122,7 +122,7 @@ def trim(folder: Path, keep: Path) -> None:
 @cache
 def _own_digest() -> str:
     """Changes with every change of the generator, so that no old code is taken from the cache."""
-    from everyframe import __version__
+    from everyframe.version import __version__
 
     made = hashlib.sha256(__version__.encode())
     for file in sorted([*_ROOM.glob("*.py"), *(_ROOM / "c").iterdir()]):

@@ -16,10 +16,10 @@ import onnx.reference
 from onnx import TensorProto, numpy_helper
 
 from everyframe.errors import ModelError, UnsupportedOperator
+from everyframe.modelfile.graph import Node
+from everyframe.modelfile.schema import StateSpec
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Scalars, Value
-from everyframe.program.contract import StateSpec
-from everyframe.program.graph import Node
 
 Lower = Callable[["Tracer", Node, list], Value]
 LOWER: dict[str, Lower] = {}

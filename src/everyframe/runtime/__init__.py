@@ -1,8 +1,9 @@
 """Running models: a `Program` holds the weights, a `Stream` the state of one video. No torch.
 
-In the order in which data passes through: `checks` (is the file a model?) -> `program` (open) -> `engine` (which
-engines there are; `ort`, `reference`) -> `states` (what is fed back, without copies) -> `stream` (frames in,
-predictions out) -> `play` (a video through a stream).
+In the order in which data passes through: `program` (open) -> `engine` (which engines there are; `ort`, `reference`, `native`,
+`openvino`; `auto` chooses) -> `states` (what is fed back, without copies) -> `stream` (frames in, predictions out; `pipeline`:
+a split model in stages) -> `events`, `steady` (what is said about them) -> `play` (a video through a stream); `profile` tells
+where the time goes.
 """
 
 from everyframe.runtime.engine import ENGINES

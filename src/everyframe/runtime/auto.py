@@ -12,18 +12,18 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from everyframe.conversion.account import layers
 from everyframe.errors import EngineError, EveryframeError
+from everyframe.files import write_bytes
+from everyframe.modelfile import saturation
+from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.floats import floats
+from everyframe.modelfile.states import first_states, next_states
 from everyframe.native.store import place
 from everyframe.native.target import target
-from everyframe.program import saturation
-from everyframe.program.account import layers
-from everyframe.program.contract import write_bytes
-from everyframe.program.exact import Exact
-from everyframe.program.passes.floats import floats
-from everyframe.program.states import first_states, next_states
+from everyframe.progress import status
 from everyframe.runtime import engine as engines
 from everyframe.runtime.engine import Job, Loaded, Run
-from everyframe.runtime.progress import status
 
 #: a step that takes less than this is not worth seconds of compiling
 WORTH_MS = 1.0

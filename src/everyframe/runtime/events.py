@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.errors import UsageError
-from everyframe.program.contract import EventRule
+from everyframe.modelfile.schema import EventRule
 
 
 @dataclass(frozen=True)

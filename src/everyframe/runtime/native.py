@@ -11,8 +11,8 @@ from everyframe.native import artifact
 from everyframe.native.library import Library, LibraryStream
 from everyframe.native.store import library
 from everyframe.native.target import target
+from everyframe.progress import status
 from everyframe.runtime.engine import Job, cores
-from everyframe.runtime.progress import status
 
 
 def load(job: Job) -> NativeNetwork:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import EngineError
-from everyframe.program import saturation
-from everyframe.program.contract import StateSpec
+from everyframe.modelfile import saturation
+from everyframe.modelfile.schema import StateSpec
 from everyframe.runtime.engine import Job, cores
 
 #: operators that may leave the numbers where they are

@@ -11,9 +11,9 @@ import onnx
 import onnxruntime
 
 from everyframe.errors import EngineError, EveryframeError
-from everyframe.program import saturation
-from everyframe.program.exact import Exact
-from everyframe.program.states import first_states
+from everyframe.modelfile import saturation
+from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import Job, cores
 from everyframe.runtime.states import Rotation, without_copies
 

@@ -19,9 +19,9 @@ import onnx
 import onnxruntime
 
 from everyframe.errors import EngineError
-from everyframe.program import saturation
-from everyframe.program.manifest import Manifest, Part, read_parts
-from everyframe.program.states import first_states
+from everyframe.modelfile import saturation
+from everyframe.modelfile.manifest import Manifest, Part, read_parts
+from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import cores
 
 Values = dict[str, np.ndarray]

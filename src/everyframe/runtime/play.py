@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from everyframe.runtime.checks import check_picture
+from everyframe.modelfile.interface import check_picture
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.stream import ClipStream, Stream
 from everyframe.video.frame import Frame

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import ModelError, StateError, UsageError
+from everyframe.modelfile import manifest
+from everyframe.modelfile.file import load
+from everyframe.modelfile.interface import check_finite, check_labels, interface, metadata_or_raise
 from everyframe.native import artifact
-from everyframe.program import manifest
-from everyframe.program.contract import load
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
-from everyframe.runtime.checks import check_finite, check_labels, interface, metadata_or_raise
 from everyframe.runtime.play import Playback
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.states import plan

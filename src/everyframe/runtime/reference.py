@@ -11,7 +11,7 @@ import onnx
 import onnx.reference
 
 from everyframe.errors import EngineError
-from everyframe.program.states import next_states
+from everyframe.modelfile.states import next_states
 from everyframe.runtime.engine import Job
 
 

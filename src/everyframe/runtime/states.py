@@ -22,8 +22,8 @@ import numpy as np
 import onnx
 
 from everyframe.errors import ModelError
-from everyframe.program.contract import StateSpec
-from everyframe.program.states import first_states
+from everyframe.modelfile.schema import StateSpec
+from everyframe.modelfile.states import first_states
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import av
     from av.video.reformatter import VideoReformatter
 
-    from everyframe.program.contract import Preprocess
+    from everyframe.modelfile.schema import Preprocess
 
 
 class Geometry(Protocol):
-    """The part of `contract.Preprocess` that `prepare` needs; the decode process holds it without importing onnx."""
+    """The part of `modelfile.Preprocess` that `prepare` needs; the decode process holds it without importing onnx."""
 
     @property
     def color(self) -> Literal["rgb", "bgr", "gray"]: ...

@@ -18,8 +18,8 @@ import numpy as np
 from everyframe.errors import SourceError
 from everyframe.video.frame import Frame
 from everyframe.video.preprocess import Geometry
+from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
 from everyframe.video.sources import Source
-from everyframe.video.wire import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
 
 #: seconds without a sign of life after which a source counts as dead
 STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "camera": 15, "address": 30, "stdin": None}

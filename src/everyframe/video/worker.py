@@ -21,8 +21,8 @@ import numpy as np
 from everyframe.errors import EveryframeError, SourceError
 from everyframe.video.frame import Decoded
 from everyframe.video.preprocess import prepare
+from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
 from everyframe.video.sampling import as_fps, sample
-from everyframe.video.wire import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
 
 BEAT_S = 1.0
 THUMBNAIL_GAP_S, THUMBNAILS_A_GAP = 0.25, 48  # after so many, the gap doubles

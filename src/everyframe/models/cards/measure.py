@@ -8,14 +8,14 @@ import onnx
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from everyframe.conversion import convert
+from everyframe.conversion.account import layers
+from everyframe.conversion.facts import Options
 from everyframe.errors import ModelError
 from everyframe.models.cards.card import Measured, Streamed
 from everyframe.models.cards.thop import paper_flops
 from everyframe.models.registry import Entry, build
 from everyframe.models.trace import trace
-from everyframe.program import convert
-from everyframe.program.account import layers
-from everyframe.program.facts import Options
 
 
 def costs(entry: Entry) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everyframe.errors import UsageError
-from everyframe.program.contract import Preprocess
+from everyframe.modelfile.schema import Preprocess
 
 KINETICS_400, KINETICS_600, UCF_101, JESTER = 400, 600, 101, 27
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from everyframe.modelfile.schema import Preprocess
 from everyframe.models.catalogue.common import IMAGENET, check_width, crop
 from everyframe.models.registry import Entry, register, register_pattern
-from everyframe.program.contract import Preprocess
 
 EARLY_WIDTHS = (0.5, 1.0)
 

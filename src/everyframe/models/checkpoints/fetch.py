@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from everyframe.errors import OutputError, WeightsError
+from everyframe.files import cache_folder as everyframe_cache
 from everyframe.models.checkpoints.progress import bar
 from everyframe.models.checkpoints.published import Published, find, published, read_published_labels
-from everyframe.program.cache import cache_folder as everyframe_cache
 
 __all__ = ["Progress", "Published", "cache_folder", "fetch", "find", "published", "read_published_labels"]
 

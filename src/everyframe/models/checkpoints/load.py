@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import EngineError, OutputError, WeightsError
+from everyframe.files import check_writable
+from everyframe.modelfile.schema import Preprocess
 from everyframe.models.checkpoints import formats
 from everyframe.models.checkpoints.fetch import fetch
 from everyframe.models.checkpoints.published import find
 from everyframe.models.registry import Entry, build, check_options, check_shape, describe, names, require
-from everyframe.program.contract import Preprocess, check_writable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

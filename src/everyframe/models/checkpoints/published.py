@@ -12,9 +12,9 @@ from importlib import resources
 from typing import Any
 
 from everyframe.errors import UsageError
+from everyframe.modelfile.schema import Preprocess
 from everyframe.models.labels import read_labels
 from everyframe.models.registry import describe
-from everyframe.program.contract import Preprocess
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""Models side by side on one engine with one thread: whole networks, or one layer with different zeros. Nothing goes into the
+cache of compiled models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx
+
+from everyframe.benchmarking.machine import describe
+from everyframe.benchmarking.timing import Case, race
+from everyframe.errors import UsageError
+from everyframe.native.build import link
+from everyframe.native.generate import generate
+from everyframe.native.library import Library
+from everyframe.native.store import place
+from everyframe.native.target import target
+from everyframe.runtime import engine as engines
+from everyframe.runtime.states import StatePlan
+
+#: of timing for each model, at least three turns
+SECONDS = 0.3
+
+
+def circumstances(engine: str) -> str:
+    """Figures of one engine may be compared while this stays the same: processor, versions, and the generator of native code."""
+    machine = describe("openvino")
+    generator = place(onnx.ModelProto(), target("native")).stem if engine == "native" else ""
+    facts = f"{engine} {machine['cpu']} {machine['cores']} {machine['packages']} {generator}"
+    return f"{engine}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+
+
+def milliseconds(models: Mapping[str, onnx.ModelProto], engine: str, seconds: float = SECONDS) -> dict[str, float]:
+    """Median CPU time of one thread for one clip of noise, in turns. models: with an input `clip` and an output `logits`.
+
+    Raises UsageError for an engine that there is not, EngineError and ModelError where it cannot run a model.
+    """
+    if engine not in engines.ENGINES:
+        raise UsageError("This engine cannot be timed.", expected=" or ".join(engines.ENGINES), got=engine)
+    start = _native if engine == "native" else _other
+    cases = [Case(name, start(model, name, engine)) for name, model in models.items()]
+    return {timing.name: median(timing.cpu) for timing in race(cases, seconds=seconds * len(cases))}
+
+
+def _native(model: onnx.ModelProto, name: str, _: str) -> Callable[[], object]:
+    source, _layout, fitting = generate(model, (), target("native"), where=name)
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:  # the system keeps the library while it is loaded
+        stream = Library(link(source, fitting, model, Path(folder) / "model.so")).start(1)
+    clip = _noise(model)
+    return lambda: stream.step(clip)
+
+
+def _other(model: onnx.ModelProto, name: str, engine: str) -> Callable[[], object]:
+    run = engines.load(engine, engines.Job(model, name, "clip", "logits", StatePlan(()), threads=1)).start()
+    clip = _noise(model)
+    return lambda: run.step(clip)
+
+
+def _noise(model: onnx.ModelProto) -> np.ndarray:
+    shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
+    return np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -1,0 +1,230 @@
+"""One folder for one target: everything is made beside it and moved when all of it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import onnx
+
+from everyframe.bundles import convert, samples, stages
+from everyframe.bundles.targets import KITS, Kit
+from everyframe.devices.profile import load_profile, targets
+from everyframe.devices.repair import Fixed, fix
+from everyframe.errors import OutputError, UsageError
+from everyframe.files import check_folder, make_ordinary
+from everyframe.modelfile.file import load
+from everyframe.quantization.videos import Model, chosen
+from everyframe.runtime.prediction import best, softmax
+from everyframe.version import __version__
+
+TEMPLATES = Path(__file__).with_name("templates")
+MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
+SAMPLES = 100
+ALIKE = 0.99  # cosine below which a converted model is said to be another
+_SHORT = {"float32": "f32", "int64": "i64", "uint8": "u8"}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """rewrites: what was done to the model. findings: what does not fit all the same. samples: kept for calibration.
+    command: what is left to do on the host, '' if nothing. similarity: cosine of the converted model's answer and the float
+    model's, where it could be run here. notes: what could not be done here, and why.
+    """
+
+    target: str
+    path: Path
+    files: tuple[str, ...]
+    rewrites: tuple[str, ...]
+    findings: tuple[str, ...]
+    samples: int
+    command: str
+    similarity: float | None
+    notes: tuple[str, ...]
+
+
+def bundle(
+    model: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    target: str,
+    videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    most: int = SAMPLES,
+    say: Say = lambda text: None,
+) -> Bundle:
+    """Writes what `target` needs of a clip or step model: made to fit, with inputs from `videos`, at most so many.
+
+    Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
+    """
+    folder = Path(folder)
+    check(folder, target)
+    sources = chosen(videos)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            fresh = Path(beside) / "bundle"
+            fresh.mkdir()
+            job = Job(Path(model), fresh, target, KITS[target], most, say)
+            made = stages.fill(job, sources) if job.kit.stages else fill(job, sources)
+            replace(fresh, folder)
+    except OSError as error:
+        raise OutputError(
+            "The bundle cannot be written.", where=folder, got=error.strerror or str(error),
+            hint="choose a writable folder with enough free space, or fewer --samples",
+        ) from None  # fmt: skip
+    files = tuple(sorted(path.relative_to(folder).parts[0] for path in folder.iterdir()))
+    return Bundle(path=folder, files=files, **made)
+
+
+def check(folder: Path, target: str) -> None:
+    """Raises UsageError for a target without a kit, OutputError for a folder that holds something else."""
+    if target not in KITS:
+        known = target in targets()
+        raise UsageError(
+            "There is no bundle for this target.", where="target", expected=", ".join(KITS), got=target,
+            hint="`everyframe check --fix` makes a model that fits" if known else None,
+        )  # fmt: skip
+    check_folder(folder, MARK, "bundle")
+
+
+def replace(fresh: Path, folder: Path) -> None:
+    """`fresh` in place of an older bundle, which stays where it is until then."""
+    make_ordinary(fresh)
+    if folder.exists():
+        folder.rename(fresh.with_name("old"))
+    fresh.rename(folder)
+
+
+@dataclass(frozen=True)
+class Job:
+    """source: the model as it was given. fresh: the folder to fill."""
+
+    source: Path
+    fresh: Path
+    target: str
+    kit: Kit
+    most: int
+    say: Say
+
+    @property
+    def name(self) -> str:
+        """Of the compiled file: letters, digits and underscores."""
+        return re.sub(r"\W+", "_", self.source.stem)
+
+    def write(self, file: str, template: str, **words: object) -> None:
+        text = Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
+        (self.fresh / file).write_text(text, encoding="utf-8")
+
+
+def fill(job: Job, sources: Sequence) -> dict:
+    """One model that runs as a whole, with its states as inputs and outputs."""
+    kit, fresh = job.kit, job.fresh
+    fixed = fix(job.source, fresh / "model.onnx", load_profile(job.target), progress=job.say)
+    model = samples.opened(load(fixed.path), fixed.path)
+    job.say("running the videos")
+    found = samples.example(model, sources)
+    np.save(fresh / "video0.npy", found.frames)
+    kept = samples.keep(model, sources, fresh / "calibration", job.most, kit.calibration == "raw") if kit.calibration else 0
+    words = {"name": job.name, "shapes": _shapes(model.model), "names": " ".join(samples.input_names(model.model))}
+    compiled, command = kit.compiled.format(**words), kit.command.format(**words)
+    labels = model.metadata.labels or tuple(f"class {i}" for i in range(len(found.logits)))
+    (fresh / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    (fresh / MARK).write_text(json.dumps(_info(model, compiled, labels), indent=1), encoding="utf-8")
+    shutil.copy(TEMPLATES / "main.py", fresh / "main.py")
+    shutil.copy(TEMPLATES / f"device_{kit.device}.py", fresh / "device.py")
+    if kit.settings:
+        job.write("compile.yaml", "hb.yaml", **_settings(job, model.model, command))
+    job.say("converting")
+    notes = [] if kit.settings else convert.run(job, model.model, compiled, command)
+    similarity, note = convert.compare(fresh, found.logits) if (fresh / compiled).exists() else (None, None)
+    if similarity is not None and similarity < ALIKE:
+        note = f"the converted model does not say what the float network says (cosine {similarity:.3f}): do not use it"
+    done = (fresh / compiled).exists()
+    top = "\n".join(f"{top.score:8.4f}  {top.label}" for top in best(softmax(found.logits), labels, 5))
+    job.write(
+        "README.md", f"README_{kit.readme}.md", name=job.name, title=kit.title, version=__version__, source=job.source.name,
+        rewrites=_changes(fixed), opset=_opset(model.model), tool=kit.command.split(" ")[0], samples=kept,
+        through=", states carried along" if model.metadata.states else "", shape="x".join(map(str, found.frames.shape)),
+        command="# nothing to convert" if done and not command else command, compiled=compiled, expected=top,
+        caution=kit.caution, needs=kit.needs, converted="" if done else ", once it is made",
+    )  # fmt: skip
+    return {
+        "target": job.target, "rewrites": tuple(applied.rewrite for applied in fixed.plan.applied),
+        "findings": tuple(f"{left.op} {left.node}: {left.why}".strip() for left in fixed.plan.after.findings),
+        "samples": kept, "command": "" if done else command, "similarity": similarity,
+        "notes": tuple(filter(None, (*notes, note))),
+    }  # fmt: skip
+
+
+def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
+    """What main.py reads."""
+    metadata, graph = model.metadata, model.model.graph
+    shapes = _dims((*graph.input, *graph.output))
+    preprocess = metadata.preprocess
+    return {
+        "file": compiled, "kind": metadata.kind, "frames_a_run": model.frames_a_step, "feature_delay": metadata.feature_delay,
+        "frames": model.interface.frames, "logits": model.interface.logits,
+        "inputs": {name: shapes[name] for name in samples.input_names(model.model)},
+        "outputs": {output.name: shapes[output.name] for output in graph.output},
+        "states": [
+            {"input": s.input, "output": s.output, "shape": s.shape, "dtype": s.dtype, "fill": s.fill, "copy_of": s.copy_of}
+            for s in metadata.states
+        ],
+        **preprocess.model_dump(), "labels": list(labels), "tool": f"everyframe {__version__}",
+    }  # fmt: skip
+
+
+def _settings(job: Job, model: onnx.ModelProto, command: str) -> dict[str, str]:
+    """The words of templates/hb.yaml: several inputs are separated by semicolons."""
+    names = samples.input_names(model)
+    types, shapes = _types(model), _dims(model.graph.input)
+    places = samples.folders(names)
+
+    def each(word: str) -> str:
+        return ";".join([word] * len(names))
+
+    return {
+        "command": command, "name": job.name, "names": ";".join(names),
+        "shapes": ";".join("x".join(map(str, shapes[name])) for name in names),
+        "featuremaps": each("featuremap"), "layouts": each("NCHW"), "norms": each("no_preprocess"),
+        "folders": ";".join(f"./calibration/{places[name]}" for name in names), "types": ";".join(types[name] for name in names),
+        **job.kit.settings,
+    }  # fmt: skip
+
+
+def _shapes(model: onnx.ModelProto) -> str:
+    """Of all inputs, as pnnx takes them: [1,3,48,64]f32,[1]i64."""
+    shapes, types = _dims(model.graph.input), _types(model)
+    return ",".join(f"[{','.join(map(str, shapes[n]))}]{_SHORT[types[n]]}" for n in samples.input_names(model))
+
+
+def _dims(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[int]]:
+    return {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
+
+
+def _types(model: onnx.ModelProto) -> dict[str, str]:
+    return {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).name for v in model.graph.input}
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def _changes(fixed: Fixed) -> str:
+    applied = ", ".join(f"{each.rewrite} ({each.detail})" for each in fixed.plan.applied)
+    left = len(fixed.plan.after.findings)
+    said = f"Changed to fit: {applied}; the answers are the same." if applied else "It fitted as it was."
+    return said + (f" {left} findings remain: see `everyframe check model.onnx`." if left else "")
+
+
+def record(made: Bundle) -> dict:
+    return {**asdict(made), "path": str(made.path)}

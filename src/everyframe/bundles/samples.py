@@ -1,0 +1,116 @@
+"""What a network is given when real videos go through it, states included: for vendors' calibration, and to compare with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from everyframe.errors import SourceError
+from everyframe.modelfile.file import metadata_of
+from everyframe.modelfile.interface import interface, metadata_or_raise
+from everyframe.modelfile.session import session
+from everyframe.modelfile.states import first_states, next_states
+from everyframe.quantization.videos import Model
+from everyframe.video.sources import Source
+
+LONGEST = 64  # frames of a step network's example
+
+
+class Walk:
+    """A model run by run: `inputs` before, `outputs` after it, by name."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        metadata = metadata_of(model)
+        self.specs = metadata.states if metadata else ()
+        self._session = session(model)
+        self._names = [output.name for output in self._session.get_outputs()]
+        self.reset()
+
+    def reset(self) -> None:
+        self.states = first_states(self.specs)
+
+    def run(self, frames: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        feed = frames | self.states
+        found = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+        self.states = next_states(self.specs, self.states, found)
+        return feed, found
+
+
+@dataclass(frozen=True)
+class Example:
+    """frames: prepared, (1, C, T, H, W) or (N, C, H, W). logits: of the last run, (classes,)."""
+
+    frames: np.ndarray
+    logits: np.ndarray
+
+
+def opened(model: onnx.ModelProto, where: Path) -> Model:
+    """Raises ModelError for a model without metadata."""
+    metadata = metadata_or_raise(model, where)
+    return Model(model, metadata, interface(model, metadata, where), where.name)
+
+
+def folders(names: Sequence[str]) -> dict[str, str]:
+    """A folder's name for each input: tensors' own names are no file names."""
+    return {name: f"{place:02d}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}" for place, name in enumerate(names)}
+
+
+def keep(model: Model, sources: Sequence[Source], folder: Path, most: int, raw: bool) -> int:
+    """Writes the inputs of up to `most` runs, evenly spread over all videos, each beginning with fresh states: a folder an input,
+    a file a run. raw: bare numbers instead of .npy. Returns how many. Raises SourceError.
+    """
+    total = sum(1 for _ in model.inputs(sources))
+    wanted = set(np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist())
+    walk, before, places = Walk(model.model), 0, folders(input_names(model.model))
+    for place in places.values():
+        (folder / place).mkdir(parents=True)
+    for number, (video, frames) in enumerate(model.inputs(sources)):
+        if video != before:
+            walk.reset()
+            before = video
+        feed, _ = walk.run({model.interface.frames: frames})
+        for name, place in places.items() if number in wanted else ():
+            if raw:
+                feed[name].tofile(folder / place / f"{number:06d}.bin")
+            else:
+                np.save(folder / place / f"{number:06d}.npy", feed[name])
+    return len(wanted)
+
+
+def example(model: Model, sources: Sequence[Source]) -> Example:
+    """The beginning of the first video that is long enough for a prediction. Raises SourceError."""
+    metadata = model.metadata
+    clip = metadata.kind == "clip"
+    enough = 1 if clip else metadata.feature_delay // metadata.hop + 1
+    runs = 1 if clip else max(enough, LONGEST // metadata.hop)
+    for source in sources:
+        walk, logits = Walk(model.model), None
+        taken: list[np.ndarray] = []
+        for _, frames in _first(model, source, runs):
+            logits = walk.run({model.interface.frames: frames})[1][model.interface.logits]
+            taken.append(frames)
+        if logits is not None and len(taken) >= enough:
+            return Example(np.concatenate(taken), np.asarray(logits, np.float32).ravel())
+    least = enough * model.frames_a_step
+    raise SourceError("The videos are too short for a prediction.", expected=f"{least} frames in one of them")
+
+
+def _first(model: Model, source: Source, runs: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Up to so many runs of a video; none if it is too short."""
+    try:
+        for number, run in enumerate(model.inputs([source])):
+            if number == runs:
+                return
+            yield run
+    except SourceError:
+        return
+
+
+def input_names(model: onnx.ModelProto) -> list[str]:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in weights]

@@ -1,0 +1,104 @@
+"""How an evaluation on labelled videos is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from everyframe.cli.show.console import console
+
+if TYPE_CHECKING:
+    from everyframe.evaluation import Result
+    from everyframe.evaluation.result import Condition, Score
+
+ROWS = 40  # of the table of classes; the files have all
+
+
+def show(result: Result, output: Path | None) -> None:
+    from everyframe.evaluation.page import beside, live, percent
+
+    out = console()
+
+    def say(line: str) -> None:
+        out.print(line, markup=False, soft_wrap=True)
+
+    if result.partial:
+        say(f"PARTIAL: ended after {result.videos + result.unreadable} of {result.planned} videos")
+    clips = f", clips of {result.clip_frames} frames ({result.view})" if result.clip_frames else ""
+    say(f"{result.model} ({result.engine}) on {result.data}, split {result.split}: {result.videos} videos{clips}")
+    others = ", ".join(f"{name} {count}" for name, count in result.available.items())
+    say(f"videos of each split: {others}")
+    out.print(_accuracy(result))
+    for line in (*live(result), *beside(result)):
+        say(line)
+    if curve := _curve(result):
+        out.print(curve)
+    if len(result.classes) <= ROWS:
+        out.print(_classes(result, percent))
+    else:
+        say(f"{len(result.classes)} classes: --json or -o FOLDER has their table")
+    for row in [row for row in result.rows if row.error][:ROWS]:
+        say(f"unreadable: {row.video}: {row.error}")
+    for note in result.notes:
+        say(f"note: {note}")
+    if output is not None:
+        say(f"wrote {output}/report.html, metrics.json, predictions.csv, classes.csv and pictures")
+
+
+def _accuracy(result: Result) -> Table:
+    top5 = len(result.labels) > 5
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("frames", "clip", "video", "stream, end", "averaged", "all frames"):
+        table.add_column(name, justify="left" if name == "frames" else "right", no_wrap=True)
+    for name, condition in result.conditions.items():
+        table.add_row(name, *(_cell(score, top5) for score in _scores(condition)))
+    table.caption = "top-1" + (" / top-5" if top5 else "") + ", percent; in brackets the 95 % interval"
+    table.caption_justify = "left"
+    return table
+
+
+def _scores(condition: Condition) -> tuple[Score | None, ...]:
+    streaming = condition.streaming
+    return condition.clip, condition.video, *((streaming.end, streaming.average, streaming.frames) if streaming else (None,) * 3)
+
+
+def _cell(score: Score | None, top5: bool) -> str:
+    if score is None:
+        return "–"
+    text = f"{score.top1 * 100:.1f}" + (f" / {score.top5 * 100:.1f}" if top5 else "")
+    return text if score.low is None or score.high is None else f"{text} ({score.low * 100:.0f}-{score.high * 100:.0f})"
+
+
+def _curve(result: Result) -> Table | None:
+    streaming = result.conditions["normal"].streaming
+    if streaming is None:
+        return None
+    table = Table(box=None, pad_edge=False, title="stream by the share of the video seen", title_justify="left")
+    table.add_column("seen", no_wrap=True)
+    for point in streaming.curve:
+        table.add_column(f"{point.share * 100:.0f} %", justify="right", no_wrap=True)
+    table.add_row("top-1", *(f"{point.top1 * 100:.1f}" for point in streaming.curve))
+    if any(point.answered < 1 for point in streaming.curve):
+        table.add_row("has a prediction", *(f"{point.answered * 100:.1f}" for point in streaming.curve))
+    return table
+
+
+def _classes(result: Result, percent: Callable[[float | None], str]) -> Table:
+    kinds = [kind for kind in ("video", "streaming") if any(getattr(row, kind) for row in result.classes)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class")
+    table.add_column("videos", justify="right")
+    for kind in kinds:
+        for what in ("precision", "recall", "F1"):
+            table.add_column(f"{'video' if kind == 'video' else 'stream'} {what}", justify="right")
+    for row in result.classes:
+        cells = []
+        for kind in kinds:
+            figures = getattr(row, kind)
+            cells += [percent(figures.precision), percent(figures.recall), percent(figures.f1)] if figures else ["–"] * 3
+        table.add_row(row.label, str(row.count), *cells)
+    return table

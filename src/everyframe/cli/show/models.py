@@ -1,0 +1,302 @@
+"""How models and conversions are printed: tables and the sentences that keep their figures honest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from everyframe.cli.show.console import console, count, duration
+from everyframe.conversion.account import layers
+from everyframe.conversion.step import Conversion
+
+
+@dataclass
+class Summary:
+    data: dict[str, Any]
+    lines: list[str]
+
+    def show(self) -> None:
+        out = console()
+        for line in self.lines:
+            out.print(line, markup=False, soft_wrap=True)
+
+
+def stream_summary(made: Conversion, output: Path) -> Summary:
+    meta = made.metadata
+    clip_macs = sum(row.macs for row in layers(made.clip, None))
+    step_macs = sum(row.macs for row in layers(made.step, meta))
+    state = sum(prod(s.shape) for s in meta.states if s.dtype == "float32")
+    fps = meta.preprocess.fps
+
+    def span(frames: int) -> str:
+        return duration(frames, None if fps is None else frames * 1000 / fps)
+
+    per_hop = clip_macs / max(step_macs, 1)  # a network without convolutions has nothing to save
+    per_prediction = per_hop * meta.hop
+    data = {
+        "file": str(output),
+        "hop": meta.hop,
+        "frames": meta.frames,
+        "feature_delay_frames": meta.feature_delay,
+        "delay_frames": meta.delay,
+        "receptive_field_frames": meta.receptive_field,
+        "window_frames": meta.window,
+        "state_floats": state,
+        "macs_per_clip": clip_macs,
+        "macs_per_step": step_macs,
+        "macs_per_frame": step_macs / meta.hop,
+        "saving_per_frame": per_prediction,
+        "saving_per_hop": per_hop,
+        "difference": made.difference,
+        "notes": made.notes,
+    }
+    lines = [
+        f"wrote {output}",
+        f"  a step takes {span(meta.hop)}; compared with the clip network over a stream: "
+        f"largest relative difference {made.difference:.1e}",
+        f"  delay: the newest frame a prediction has fully seen is {span(meta.feature_delay)} old; "
+        f"the window of {meta.window} is full after {span(meta.delay)}",
+        f"  receptive field {span(meta.receptive_field)}, state {count(state)} floats "
+        f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
+        f"  {count(step_macs / meta.hop)} MACs a frame; a clip takes {count(clip_macs)}",
+    ]
+    if meta.hop == 1:
+        lines.append(f"  a prediction at every frame costs {per_prediction:.1f}x less than running a clip at every frame")
+    else:
+        lines.append(
+            f"  a prediction every {meta.hop} frames costs {per_hop:.1f}x less than a clip every {meta.hop} frames "
+            f"(and {per_prediction:.1f}x less than a clip at every frame); --rate dense predicts at every frame"
+        )
+    if meta.feature_delay > meta.frames:
+        lines.append(
+            f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
+        )
+    lines += [f"  {note}; --taps all keeps them" for note in made.notes]
+    return Summary(data, lines)
+
+
+def show_info(found: dict[str, Any]) -> None:
+    (_show_step if found["kind"] == "step" else _show_clip)(found)
+    out, compiled = console(), found["compiled"]
+    _show_saturation(found)
+    if "refused" in compiled:
+        out.print(f"\nnot for the native engine: {compiled['refused']}", markup=False)
+        return
+    out.print(f"\ncompiled for {compiled['cpu']}:", markup=False)
+    for line in memory_lines(compiled):
+        out.print("  " + line, markup=False)
+
+
+def _show_saturation(found: dict[str, Any]) -> None:
+    """One line about a quantised model, from `account.saturation_of`."""
+    facts = found["saturation"]
+    if facts is None:
+        return
+    names = [row["name"] for row in facts["layers"]]
+    line = "its products overflow on no x86 processor"
+    if names:
+        some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        here = "as this one is" if facts["this_processor"] else "which this one is not"
+        line = f"its products can saturate on x86 processors without VNNI ({here}): {some}; see `quantize --overflow-fix`"
+    console().print(f"\nin integers: {line}", markup=False, soft_wrap=True)
+
+
+def _table(title: str, columns: list[tuple[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    return table
+
+
+def _facts(found: dict[str, Any]) -> list[str]:
+    return [
+        f"hop {found['hop']} frame{'s' if found['hop'] > 1 else ''} a step, window {found['window_frames']}, "
+        f"receptive field {duration(found['receptive_field_frames'], None)}",
+        f"delay {duration(found['delay_frames'], found['delay_ms'])} until the window is full; "
+        f"first prediction, and newest frame seen by one: "
+        f"{duration(found['feature_delay_frames'], found['feature_delay_ms'])}",
+    ] + (
+        [f"the delay exceeds the clip length of {found['frames']} frames"]
+        if found["feature_delay_frames"] > found["frames"]
+        else []
+    )
+
+
+def _show_step(found: dict[str, Any]) -> None:
+    out = console()
+    out.print(
+        f"{found['file']}: step network, input {tuple(found['input'])}, made from clips of {found['frames']} frames",
+        markup=False,
+    )
+    for line in _facts(found):
+        out.print("  " + line, markup=False)
+    table = _table(
+        "\nlayers, for one step",
+        [
+            ("layer", "left"),
+            ("op", "left"),
+            ("output", "left"),
+            ("MACs", "right"),
+            ("params", "right"),
+            ("state floats", "right"),
+        ],
+    )
+    for row in found["layers"]:
+        table.add_row(
+            row["name"],
+            row["op"],
+            "x".join(map(str, row["output"])),
+            *(f"{row[key]:,}" if row[key] else "" for key in ("macs", "params", "state_floats")),
+        )
+    table.add_section()
+    table.add_row(
+        "total",
+        "",
+        "",
+        f"{found['macs_per_step']:,}",
+        f"{found['params']:,}",
+        f"{found['state_floats']:,}",
+        style="bold",
+    )
+    out.print(table)
+    out.print(
+        f"\n{count(found['macs_per_frame'])} MACs a frame; transient memory {found['transient_floats']:,} floats",
+        markup=False,
+    )
+    if found["published"]:
+        _show_published(out, found["published"])
+
+
+def _show_published(out: Console, table: dict[str, Any]) -> None:
+    rows = _table(
+        f"\nstate floats beside the published table: {table['name']} ({table['source']})",
+        [("row", "left"), ("printed", "right"), ("by its formula", "right"), ("ours", "right"), ("", "left")],
+    )
+    for row in table["rows"]:
+        rows.add_row(
+            row["label"],
+            *(f"{row[key]:,}" for key in ("printed", "formula", "ours")),
+            "the printed row is wrong" if row["wrong"] else "",
+        )
+    rows.add_section()
+    rows.add_row("total", *(f"{table[key]:,}" for key in ("printed_total", "formula_total", "ours_total")), "", style="bold")
+    out.print(rows)
+    for note in table["notes"]:
+        out.print(f"  {note}", markup=False)
+
+
+def memory_lines(account: dict[str, Any], memory_bytes: int | None = None, weight_bytes: int | None = None) -> list[str]:
+    """What a compiled model keeps in memory, from `native.memory.account`. memory_bytes: all of a stream."""
+    parts = account["bytes"]
+    whole = sum(parts.values()) if memory_bytes is None else memory_bytes
+    details = {
+        "states": ", ".join(
+            f"{pool['buffers']} of {'x'.join(map(str, pool['frame']))}"
+            for pool in sorted(account["states"], key=lambda pool: -pool["bytes"])[:3]
+        ) + (", …" if len(account["states"]) > 3 else ""),
+        "within a step": f"{account['step']['frames']} frames; {account['step']['bytes_unshared'] / 1e6:,.2f} MB if none shared",
+    }  # fmt: skip
+    lines = [f"a stream takes {whole / 1e6:,.1f} MB:"]
+    for what, size in parts.items():
+        lines.append(f"  {size / 1e6:8,.2f} MB  {what}" + (f" ({details[what]})" if details.get(what) else ""))
+    return lines if weight_bytes is None else [*lines, f"weights and tables, shared: {weight_bytes / 1e6:,.1f} MB"]
+
+
+def show_library(found: dict[str, Any]) -> None:
+    """A compiled model, from `cli.verbs.info`."""
+    out = console()
+    clip = found["kind"] == "clip"
+    out.print(f"{found['file']}: compiled {found['kind']} network for {found['memory']['cpu']}", markup=False)
+    shape = (1, found["channels"], found["frames"]) if clip else (found["frames"], found["channels"])
+    out.print(f"  input {(*shape, found['height'], found['width'])}, {found['classes']} classes", markup=False)
+    for line in memory_lines(found["memory"], found["memory_bytes"], found["weight_bytes"]):
+        out.print("  " + line, markup=False)
+
+
+def show_split(found: dict[str, Any]) -> None:
+    """A split model, from `account.info_split`."""
+    out = console()
+    kept = f"{len(found['states'])} states of {found['state_bytes'] / 1e3:,.1f} kB"
+    out.print(f"{found['folder']}: step network in {found['stages']} stages, {kept}", markup=False)
+    table = _table("", [("part", "left"), ("takes", "left"), ("gives", "left"), ("MACs", "right"), ("params", "right")])
+    states = {spec["output"] for spec in found["states"]}
+    for part in found["parts"]:
+        takes = _listed([(port["role"], port) for port in part["inputs"]])
+        gives = _listed([("state" if port["name"] in states else "", port) for port in part["outputs"]])
+        style = None if part["place"] == "stage" else "dim"
+        table.add_row(
+            part["file"], takes, gives, *(f"{part[key]:,}" if part[key] else "" for key in ("macs", "params")), style=style
+        )
+    out.print(table)
+    _show_saturation(found)
+
+
+def show_profile(found: dict[str, Any]) -> None:
+    """Where the time of a step goes, from `runtime.profile`."""
+    out, whole = console(), found["preprocess_ms"] + found["inference_ms"]
+    table = _table("", [("", "left"), ("ms a step", "right"), ("", "left")])
+    for name, taken in [("preprocess", found["preprocess_ms"]), *found["parts"].items()]:
+        table.add_row(name, f"{taken:.3f}", "█" * round(taken / whole * 50))
+    table.add_section()
+    table.add_row("inference", f"{found['inference_ms']:.3f}")
+    table.add_row("together", f"{whole:.3f}", f"{found['fps']:.1f} frames/s = {found['hop']} / (preprocess + inference)")
+    out.print(table)
+    out.print(f"medians of {found['steps']} steps; decoding is not counted", markup=False)
+
+
+def _listed(ports: list[tuple[str, dict[str, Any]]]) -> str:
+    """(role, port) in words; more than two states are counted only."""
+    states = [port for role, port in ports if role == "state"]
+    few = len(states) <= 2
+    words = [f"{role} {_shape(port)}".strip() for role, port in ports if few or role != "state"]
+    return ", ".join(words if few else [*words, f"{len(states)} states"])
+
+
+def _shape(port: dict[str, Any]) -> str:
+    kind = "" if port["dtype"] == "float32" else f" {port['dtype']}"
+    return "x".join(map(str, port["shape"])) + kind
+
+
+def _show_clip(found: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{found['file']}: clip network, input {tuple(found['input'])}", markup=False)
+    for line in _facts(found):
+        out.print("  " + line, markup=False)
+    table = _table(
+        "\ntensors (every, delay in stream frames)",
+        [
+            ("tensor", "left"),
+            ("op", "left"),
+            ("layer", "left"),
+            ("shape", "left"),
+            ("every", "right"),
+            ("delay", "right"),
+            ("lag", "right"),
+            ("sees", "right"),
+        ],
+    )
+    for row in found["tensors"]:
+        table.add_row(
+            row["tensor"],
+            row["op"],
+            row["layer"],
+            "x".join(map(str, row["shape"])),
+            str(row["every"]),
+            str(row["delay"]),
+            str(row["lag"]),
+            str(row["left"] + row["right"] + 1),
+        )
+    out.print(table)
+    streamed = found["streamed"]
+    out.print(
+        f"\n{count(found['macs_per_clip'])} MACs a clip, {count(found['params'])} parameters; streamed: "
+        f"{count(streamed['macs_per_frame'])} MACs a frame, {count(streamed['state_floats'])} state floats",
+        markup=False,
+    )
+    for note in found["notes"]:
+        out.print(f"  {note}", markup=False)

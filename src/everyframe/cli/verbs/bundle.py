@@ -1,0 +1,67 @@
+"""`everyframe bundle`: a folder that a board's own tools take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from everyframe.bundles import Bundle
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A clip or step model, or builtin.", metavar="MODEL")],
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="rdk-s100, rdk-x5, vitis-dpu, openvino, onnxruntime, ncnn or litert.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR")],
+    calibrate: Annotated[
+        str, typer.Option(help="Videos like those it will see: a file, a folder, or a pattern in quotes.", metavar="VIDEOS")
+    ],
+    samples: Annotated[int, typer.Option(min=1, help="Inputs kept for calibration, evenly spread over all videos.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write all that a device needs: the model made to fit, calibration, settings, a program, and the commands.
+
+    Example: everyframe bundle clip.onnx --target rdk-s100 --calibrate videos -o s100
+    """
+    from everyframe.bundles import bundle
+    from everyframe.progress import status
+    from everyframe.runtime.program import BUILTIN
+
+    path = BUILTIN if str(model) == "builtin" else model
+    with status("reading") as say:
+        made = bundle(path, output, target, calibrate, most=samples, say=say)
+    show(made, as_json)
+
+
+def check(folder: Path, target: str) -> None:
+    """Raises UsageError or OutputError before the long work."""
+    from everyframe.bundles.make import check as check_first
+
+    check_first(folder, target)
+
+
+def show(made: Bundle, as_json: bool) -> None:
+    import json
+
+    from everyframe.bundles.make import record
+
+    if as_json:
+        print(json.dumps(record(made)))
+        return
+    print(f"{made.path} for {made.target}: {', '.join(made.files)}")
+    if made.rewrites:
+        print(f"  made to fit: {', '.join(made.rewrites)}")
+    for finding in made.findings:
+        print(f"  does not fit: {finding}")
+    if made.samples:
+        print(f"  {made.samples} samples for calibration")
+    if made.similarity is not None:
+        print(f"  its program beside the float network, on video0.npy: cosine {made.similarity:.6f}")
+    for note in made.notes:
+        print(f"  note: {note}")
+    if made.command:
+        print(f"next, in {made.path}: {made.command}")

@@ -1,0 +1,78 @@
+"""everyframe demo: the built-in model on the built-in video, to see that everything works and what it looks like."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from everyframe.runtime import Program
+
+SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.mp4"
+
+
+def command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the timeline picture.", metavar="DIR")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Recognise the hand motions in the built-in video with the built-in model. Needs nothing else: no network, no
+    camera.
+
+    Example: everyframe demo --output demo
+    """
+    import everyframe
+    from everyframe.cli.show.live import choose
+    from everyframe.cli.show.timeline import check_output
+    from everyframe.cli.show.watch import exit_code, summary, watch
+    from everyframe.errors import OutputError, SourceError
+    from everyframe.video import resolve
+
+    if not SAMPLE.exists():
+        raise SourceError("This installation has no sample video.", where=SAMPLE, hint="install everyframe from a wheel")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            "The output folder cannot be made.", where=output, got=error.strerror, hint="choose another with --output"
+        ) from None
+    picture = output / "timeline.png"
+    check_output(picture)
+    with everyframe.open("builtin") as program:
+        # a person at a terminal wants to watch; anything else wants to be done
+        view = choose(program, as_json=False, several=False)
+        tally = watch(program, resolve(SAMPLE), view, picture, realtime=sys.stdout.isatty())
+        typer.echo(summary(tally, program, several=False))
+        if (line := work(program)) is not None:
+            typer.echo(f"work         {line}")
+    if not tally.interrupted and not tally.failed:
+        typer.echo("next         everyframe predict builtin 0        (your own camera; or a video file)")
+    raise typer.Exit(exit_code(tally, several=False))
+
+
+def work(program: Program) -> str | None:
+    """What a prediction costs, beside running the clip network again for each; None where that cannot be said exactly.
+
+    At the native rate a clip of T frames is T / hop steps, padding counted, so the clip's work follows from the step's.
+    """
+    from everyframe.conversion import info
+
+    meta = program.metadata
+    if meta.kind != "step" or meta.rate != "native":
+        return None
+    step = info(program.path)["macs_per_step"]
+    times = meta.frames / meta.hop
+    return (
+        f"{_count(step)} multiply-adds a prediction; running the {meta.frames}-frame clip again for each "
+        f"would take {_count(step * times)}, {times:.3g} times as much"
+    )
+
+
+def _count(number: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.3g}"

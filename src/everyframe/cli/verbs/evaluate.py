@@ -1,0 +1,141 @@
+"""`everyframe evaluate`: accuracy on labelled videos, of clips and of the stream; or the events of a motion model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+INTERRUPTED = 130
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="A clip or step model (.onnx or compiled), the folder of a training, or `builtin`.")
+    ] = "builtin",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled videos: their folder, or a recipe (.toml) that names them. [default: of the training]"),
+    ] = None,
+    data_format: Annotated[
+        str, typer.Option("--format", help="folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d.")
+    ] = "folders",
+    split: Annotated[str, typer.Option(help="Which part: validation, train, test, or all.")] = "validation",
+    clip_list: Annotated[
+        str | None, typer.Option("--list", help="The list of that split, for formats with lists.", metavar="FILE")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="The data's file with the names of its classes.", metavar="FILE")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="The model's labels, one a line, instead of its own.", metavar="FILE")
+    ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option(help='Lines of "data label" = "model label", where names differ.', metavar="FILE")
+    ] = None,
+    views: Annotated[
+        Literal["non-overlapping", "middle", "10-crop", "30-view"],
+        typer.Option(help="Clips of each video; 10-crop mirrors half of them."),
+    ] = "non-overlapping",
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Clips with one frame of each of T equal parts of the video.")
+    ] = False,
+    short: Annotated[
+        Literal["loop", "hold"] | None,
+        typer.Option(help="Videos too short for a clip begin again or stand still. [default: loop]"),
+    ] = None,
+    rate: Annotated[
+        Literal["native", "dense"], typer.Option(help="How a clip model is converted: see `everyframe stream`.")
+    ] = "native",
+    flush: Annotated[
+        bool, typer.Option("--flush", help="At a video's end hold its last frame until the stream has fully seen it.")
+    ] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Also with the frames in reverse.")] = False,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Also with the frames shuffled.")] = False,
+    freeze_frame: Annotated[
+        bool, typer.Option("--freeze-frame", help="Also with one frame, the middle one, throughout.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffled order.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many videos, evenly spread.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="auto (ort; native for a .so), ort, native (generated C), openvino or reference.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine for each video.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Videos at once. [default: one per core]")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write tables, pictures and a page (report.html).", metavar="FOLDER"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Motion models: recall and false events, on rendered video and on clips in --data.")
+    ] = False,
+    baseline: Annotated[bool, typer.Option(help="With --events: measure the optical-flow rule beside it.")] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="With --events: a tenth of the rendered video.")] = False,
+) -> None:
+    """Measure a model on labelled videos: clips, whole videos, and the stream at every frame. Ctrl-C shows what is done.
+
+    Without labelled videos a motion model is measured by its events.
+
+    Example: everyframe evaluate clip.onnx --data videos --reverse -o report
+    """
+    from everyframe.errors import SourceError
+
+    if data is not None and not data.exists():
+        raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
+    if data is None and not events and (Path(model) / "recipe.toml").is_file():
+        data = Path(model) / "recipe.toml"
+    if events or data is None:
+        _events(model, data, baseline, quick, as_json)
+        return
+    from everyframe.benchmarking.machine import describe
+    from everyframe.cli.show import accuracy
+    from everyframe.cli.show.console import read_labels
+    from everyframe.evaluation import evaluate, open_pair, report
+    from everyframe.evaluation.match import read_map
+    from everyframe.evaluation.source import collection
+    from everyframe.progress import bar
+
+    if output is not None:
+        report.prepare(output)
+    renamed = read_map(label_map) if label_map is not None else None
+    names = read_labels(labels)
+    found, sampling = collection(data, data_format, split, clip_list, classes)
+    changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
+    pair = open_pair(model, engine=engine, threads=threads, labels=names, rate=rate)
+    controls = [name for name, wanted in (("reversed", reverse), ("shuffled", shuffle), ("frozen", freeze_frame)) if wanted]
+    with bar("videos") as update:
+        result = evaluate(
+            pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
+            seed=seed, limit=limit, workers=workers, label_map=renamed, data=str(data), progress=update,
+        )  # fmt: skip
+    if output is not None:
+        report.write(output, result, environment={"command": " ".join(sys.argv), **describe()})
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    else:
+        accuracy.show(result, output)
+    if result.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _events(model: str, data: Path | None, baseline: bool, quick: bool, as_json: bool) -> None:
+    from everyframe.cli.show.events_report import text
+    from everyframe.errors import ModelError, UsageError
+
+    try:
+        from everyframe.motions import evaluate
+    except ImportError as error:
+        raise UsageError(
+            "Evaluation needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
+        ) from None
+    try:
+        recogniser = evaluate.open_model(evaluate.BUILT_IN if model == "builtin" else Path(model))
+    except ModelError as error:
+        error.hint = "name labelled videos for any other model: --data FOLDER" if data is None else error.hint
+        raise type(error)(error.what, where=error.where, expected=error.expected, got=error.got, hint=error.hint) from None
+    note = (lambda text: print(text, file=sys.stderr)) if sys.stderr.isatty() else (lambda text: None)
+    sizes = {k: max(4, v // 10) for k, v in evaluate.SIZES.items()} if quick else None
+    found: dict[str, Any] = evaluate.evaluate(recogniser, data, sizes=sizes, baseline=baseline, note=note)
+    typer.echo(json.dumps(found) if as_json else "\n\n".join(text(name, one) for name, one in found.items()))

@@ -1,0 +1,112 @@
+"""everyframe predict: a model over a video, a folder or a camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from everyframe.runtime import Program
+    from everyframe.video import Source
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A step or clip model, the folder of a split one, or `builtin`.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
+    ],
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels shown per prediction.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")] = False,
+    save_timeline: Annotated[
+        Path | None, typer.Option(help="Write a picture (PNG) of the scores over time.", metavar="FILE")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Clip models: frames between predictions. [default: half a clip]")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file, one label a line, instead of the model's own.", metavar="FILE")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop each video after so many frames.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop each video after so many seconds of it.")] = None,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C), openvino or reference.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine. [default: one per core]")] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Split models: stages work at the same time, each on another frame.")
+    ] = False,
+    steady: Annotated[
+        str | None, typer.Option(help="Show one steady label: `tsm`, the rule of TSM's live demo for Jester's gestures.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
+    ] = False,
+) -> None:
+    """Recognise what happens in a video, at every frame.
+
+    Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
+    """
+    from everyframe.cli.show.timeline import check_output
+
+    if save_timeline is not None:
+        check_output(save_timeline)
+
+    import everyframe
+    from everyframe.cli.show.live import choose
+    from everyframe.cli.show.watch import exit_code, summary, watch
+    from everyframe.video import resolve
+
+    sources = resolve(source)
+    names = read_labels(labels) if labels is not None else None
+    with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady) as program:
+        if profile:
+            print_profile(program, sources[0], max_frames, as_json)
+            return
+        several = len(sources) > 1
+        tally = watch(
+            program, sources, choose(program, as_json=as_json, several=several), save_timeline,
+            stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds, realtime=realtime,
+        )  # fmt: skip
+        typer.echo(summary(tally, program, several=several), err=as_json)
+    raise typer.Exit(exit_code(tally, several=several))
+
+
+def print_profile(program: Program, source: Source, max_frames: int | None, as_json: bool) -> None:
+    import json
+
+    from everyframe.cli.show.models import show_profile
+    from everyframe.runtime.profile import profile
+
+    found = profile(program, source, max_frames or 200)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        show_profile(found.to_dict())
+
+
+def read_labels(path: Path) -> list[str]:
+    """One label a line; empty lines at the end do not count. Raises ModelError."""
+    from everyframe.errors import ModelError
+
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ModelError(
+            "The label file cannot be read.", where=path, got=reason, hint="give a text file, one label a line"
+        ) from None
+    names = [line.strip() for line in lines]
+    if "" in names:
+        raise ModelError(
+            "The label file has an empty line.",
+            where=f"{path}, line {names.index('') + 1}",
+            expected="one label a line",
+        )
+    return names

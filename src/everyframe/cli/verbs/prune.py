@@ -1,0 +1,73 @@
+"""`everyframe prune`: a trained network in, one that computes less and runs faster when compiled out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    recipe: Annotated[
+        str | None, typer.Argument(help="The run folder of a training, a built-in recipe for pruning, or a .toml file.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of clips; default: the training's, or `data.root`.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default: runs/NAME-pruned.")] = None,
+    rate: Annotated[float | None, typer.Option(help="So many times fewer MACs; default: 3, or as the recipe says.")] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="So many times faster when compiled: layers are measured here and rates searched.")
+    ] = None,
+    search_only: Annotated[bool, typer.Option("--search-only", help="End with the recipe that was found, search.toml.")] = False,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe. Repeatable.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.05, help="End after so many minutes, all stages together.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the pruning in the run folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Prune a trained network in patterns that compiled models run fast, and retrain what is left.
+
+    Weights are driven to zero, cut, and the rest is trained with the dense network as its teacher. The result runs in every
+    engine; `everyframe compile` makes it faster. Ctrl-C keeps the best so far.
+
+    Example: everyframe prune runs/mine -o runs/pruned --rate 3
+
+    Example: everyframe prune runs/mine -o runs/faster --speedup 1.5
+    """
+    from everyframe.errors import UsageError
+
+    try:
+        from everyframe.pruning import run, search
+    except ImportError as error:
+        raise UsageError(
+            "Pruning needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
+        ) from None
+    if resume:
+        if recipe or data or changes or rate or speedup or search_only or output is None:
+            raise UsageError(
+                "--resume goes on with what the run folder says.", expected="-o RUN --resume, and perhaps --minutes",
+                hint="begin a new run for other settings",
+            )  # fmt: skip
+        result = run.resume(output, minutes=minutes)
+    elif recipe is None:
+        raise UsageError(
+            "There is nothing to prune.", expected="the run folder of a training, or a recipe", hint="everyframe prune RUN -o OUT"
+        )
+    elif (rate is not None and speedup is not None) or (search_only and speedup is None):
+        raise UsageError(
+            "Either the speed-up is searched for or the rate is given.", expected="--rate, or --speedup and perhaps --search-only"
+        )
+    else:
+        found, where = run.settings(recipe, [*(changes or ()), *([f"prune.rate={rate}"] if rate is not None else [])])
+        path = output or Path("runs") / f"{found.name}-pruned"
+        if speedup is not None:
+            rates = search.into(found, path, where=where, data=data, speedup=speedup)
+            if search_only:
+                typer.echo(json.dumps({"recipe": str(path / search.FILE), **rates.as_dict()}) if as_json else rates.text())
+                return
+            found, where = run.settings(str(path / search.FILE))
+        result = run.start(found, path, where=where, data=data, minutes=minutes)
+    if result is not None:  # of several processes the first one speaks
+        typer.echo(json.dumps(result.as_dict()) if as_json else result.text())

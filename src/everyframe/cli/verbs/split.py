@@ -1,0 +1,72 @@
+"""`everyframe split`: a step model as several models, for accelerators that keep no state and for pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A step model (ONNX), float or quantised, or builtin.", metavar="STEP.onnx")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR")],
+    at: Annotated[
+        list[str] | None, typer.Option("--at", help="Cut behind this node or tensor; may be given several times.", metavar="NAME")
+    ] = None,
+    stages: Annotated[
+        int | None, typer.Option(min=2, help="Cut into so many stages that take the same time, as measured here.", metavar="K")
+    ] = None,
+    dump: Annotated[
+        str | None,
+        typer.Option(help="Run these videos and keep what each stage is given, for vendors' calibration.", metavar="VIDEOS"),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="With --dump: steps that are kept, evenly spread over all videos.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Cut a step model at its states, behind named nodes, or into stages of the same duration.
+
+    The folder holds one ONNX file a stage and a manifest of how tensors and states flow. `predict` and `info` take the folder.
+
+    Example: everyframe split tsm.step.onnx -o tsm_split
+    """
+    import json
+
+    from everyframe.cli.show.models import show_split
+    from everyframe.conversion.account import info_split
+    from everyframe.errors import UsageError
+    from everyframe.progress import status
+    from everyframe.runtime.program import BUILTIN
+    from everyframe.splitting import cut, label
+    from everyframe.video import resolve
+
+    if at and stages:
+        raise UsageError("Cut at nodes or into stages, not both.", where="--at, --stages")
+    cut.check_output(output)
+    videos = resolve(dump) if dump is not None else []
+    with status("reading") as say:
+        flow = cut.open_step(BUILTIN if str(model) == "builtin" else model)
+        if stages:
+            from everyframe.splitting.balance import even
+
+            say("measuring")
+            labels = even(flow, stages, model)
+        else:
+            labels = label.behind(flow, at) if at else label.at_states(flow)
+        made = cut.cut(flow, labels)
+        say("comparing with the whole model")
+        difference = cut.check(flow, made, model)
+        cut.write(made, output)
+        found = {**info_split(output), "difference": difference}
+        if videos:
+            from everyframe.splitting.dump import dump as keep
+
+            say("running the videos")
+            found["samples"] = keep(output, videos, samples)
+    if as_json:
+        print(json.dumps(found))
+        return
+    show_split(found)
+    print("\nsays what the whole model says, in every bit; optimised, the largest relative difference is", f"{difference:.1e}")
+    if videos:
+        print(f"{found['samples']} samples for each stage in {output / 'calibration'}")

@@ -1,0 +1,288 @@
+"""Facts on wires: when each frame of each tensor can be computed.
+
+All temporal arithmetic of the project is in this file; rules/<op>.py only say which window an operator reads.
+
+    u        frames of a wire between two clip neighbours: 1 at the native rate; at rate "dense" the product of the strides so
+             far (strides become dilations, and every wire has a frame per stream frame)
+    window   output frame j reads input frames j*stride - pad + i*dilation, i = 0 .. taps-1
+
+Frame j of a wire can be computed once stream frame j*every + delay has arrived. A step brings hop = lcm(every) stream frames;
+step t then holds m = hop/every frames of a wire: t*m - lag ... t*m - lag + m-1, with lag = floor(delay/every).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import lcm
+
+from everyframe.conversion import axes as ax
+from everyframe.errors import ModelError
+from everyframe.modelfile.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a temporal operator reads, in frames of its input at the clip's own rate."""
+
+    taps: int = 1
+    dilation: int = 1
+    stride: int = 1
+    pad: int = 0  # on the left; the right edge does not exist in a stream
+
+    @property
+    def reach(self) -> int:
+        """Frames after frame j*stride that output frame j needs (negative: it needs none of them)."""
+        return (self.taps - 1) * self.dilation - self.pad
+
+    @property
+    def trivial(self) -> bool:
+        return self == Window()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """The temporal fact of one tensor.
+
+    every, delay: see above; delay is negative only directly after a time Pad, whose frames are known early.
+    spacing: stream frames between clip neighbours. left, right: frame j depends on stream frames
+    j*spacing - left .. j*spacing + right (right is not clamped at 0). frames: its length in the clip.
+    fill: the value of the frames in front of it, set by a time Pad. nonneg: known to hold no negative values.
+    gate: made of a mean over time that meets its frames again; in the clip it is one value for all frames.
+    home: the axis that time had before a mean or squeeze took it away.
+    pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
+    """
+
+    axes: ax.Axes
+    frames: int
+    every: int = 1
+    delay: int = 0
+    spacing: int = 1
+    left: int = 0
+    right: int = 0
+    fill: float | None = None
+    nonneg: bool = False
+    gate: bool = False
+    home: int | None = None
+    pooled: bool = False
+    feature_delay: int = 0
+
+    @property
+    def lag(self) -> int:
+        return self.delay // self.every
+
+    @property
+    def unit(self) -> int:
+        return self.spacing // self.every
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        return ax.shape_of(self.axes)
+
+    def plain(self, **changes: object) -> Fact:
+        """This fact for the output of an operator that does not look across time: a Pad's early frames end here."""
+        return replace(self, delay=max(0, self.delay), fill=None, **changes)  # type: ignore[arg-type]
+
+    def bears(self, fill: float) -> bool:
+        """True if frames in front of this wire can be `fill`: only a Pad's frames that never arrive are bound to its value."""
+        return self.lag >= 0 or self.fill in (None, fill)
+
+    def relabelled(self, window: Window, dense: bool, **changes: object) -> Fact:
+        """The fact behind a time Pad or Slice (one tap): not clamped, because nothing was computed yet."""
+        step = self.spacing
+        return replace(
+            self,
+            every=self.every if dense else self.every * window.stride,
+            spacing=step * window.stride,
+            delay=self.delay + step * window.reach,
+            left=self.left + step * window.pad,
+            right=self.right + step * window.reach,
+            **changes,  # type: ignore[arg-type]
+        )
+
+    def through(self, window: Window, dense: bool, fill: float = 0.0, **changes: object) -> Fact:
+        """The fact behind an operator that computes with this window and pads with `fill`."""
+        source = self if window.pad <= 0 or self.bears(fill) else self.plain()
+        return source.relabelled(window, dense, **changes).plain()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own)."""
+
+    rate: str = "native"
+    window: int | None = None
+    se: str = "frame"
+    taps: str = "trained"
+    layout: str = "NCTHW"
+
+
+@dataclass(frozen=True)
+class HeadWindow:
+    """What a head averages: the newest `frames` of its wire, after holding them back for `wait` of its own frames."""
+
+    frames: int
+    wait: int = 0
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The windows of all heads, by node name. delay: stream frames until each of them has a frame to average."""
+
+    windows: dict[str, HeadWindow]
+    delay: int = 0
+
+
+class Facts:
+    """Facts of all timed tensors of a graph; a tensor without one does not depend on the clip."""
+
+    def __init__(self, graph: Graph, options: Options, hop: int, aligned: Heads) -> None:
+        self.graph, self.options, self.hop, self.aligned = graph, options, hop, aligned
+        self.table: dict[str, Fact] = {}
+        self.heads: list[Node] = []  # nodes that take the temporal window
+        self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
+        self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
+
+    @property
+    def dense(self) -> bool:
+        return self.options.rate == "dense"
+
+    def __getitem__(self, name: str) -> Fact:
+        return self.table[name]
+
+    def get(self, name: str) -> Fact | None:
+        return self.table.get(name)
+
+    def timed(self, node: Node) -> list[str]:
+        """The node's inputs that depend on the clip, in order."""
+        return [name for name in node.inputs if name in self.table]
+
+    def m(self, fact: Fact) -> int:
+        """Frames of a wire a step."""
+        return self.hop // fact.every
+
+    def join(self, node: Node, names: list[str]) -> Fact:
+        """The common fact of wires that meet in one operator: equal rates, and the latest delay. Axes are the first's."""
+        facts = [self.table[name] for name in names]
+        if len({f.pooled for f in facts}) == 1 and len({(f.every, f.spacing) for f in facts}) > 1:
+            raise ModelError(
+                f"Wires of different frame rates meet in {node.op}.",
+                where=where(node),
+                expected="equal temporal strides on all inputs",
+                got=", ".join(f"{n!r}: a frame every {f.spacing} stream frames" for n, f in zip(names, facts, strict=True)),
+                hint="pool the faster one over time, or give both branches the same temporal stride",
+            )
+        if len({f.pooled for f in facts}) > 1:
+            raise ModelError(
+                f"A value averaged over time meets frames again in {node.op}, but not as a gate.",
+                where=where(node),
+                hint="use the average only for the classifier, or as a squeeze-and-excite gate (--se frame|window)",
+            )
+        if len({f.frames for f in facts if not f.gate}) > 1:
+            raise ModelError(
+                f"Wires of different length meet in {node.op}, and one is repeated for all frames of the other.",
+                where=where(node),
+                expected="as many frames on all inputs",
+                got=", ".join(f"{n!r}: {f.frames}" for n, f in zip(names, facts, strict=True)),
+                hint="a stream has no whole clip to look at; use an average over time (--se frame|window)",
+            )
+        return replace(
+            facts[0],
+            delay=max(0, *(f.delay for f in facts)),
+            left=max(f.left for f in facts),
+            right=max(f.right for f in facts),
+            frames=max(f.frames for f in facts),
+            fill=None,
+            nonneg=False,
+            gate=all(f.gate for f in facts),
+            feature_delay=max(f.feature_delay for f in facts),
+        )
+
+    def head(self, node: Node) -> HeadWindow:
+        """The window of one of the heads; the clip's own until all heads are known."""
+        return self.aligned.windows.get(node.name) or HeadWindow(self.options.window or self[node.inputs[0]].frames)
+
+    def pool(self, node: Node, **changes: object) -> Fact:
+        """The fact behind the head's window mean: one value a step. left and right are those of the window's first frame."""
+        fact, window = self[node.inputs[0]], self.head(node)
+        delay = max(0, fact.delay, self.aligned.delay)
+        return replace(
+            fact,
+            every=self.hop,
+            spacing=self.hop,
+            delay=delay // self.hop * self.hop,
+            feature_delay=delay,
+            right=fact.right + (window.frames - 1) * fact.spacing,
+            frames=1,
+            pooled=True,
+            fill=None,
+            **changes,  # type: ignore[arg-type]
+        )
+
+    def align(self) -> Heads:
+        """Windows that begin at the same stream frame in all heads, as they do in the clip.
+
+        Networks with several frame rates have several heads. Each averages its own number of frames, and has its own delay;
+        those that are early wait. A window given by the user counts frames of the slowest head.
+        """
+        if not self.heads:
+            return Heads({})
+        wires = {node.name: self[node.inputs[0]].plain() for node in self.heads}
+        fewest = min(fact.frames for fact in wires.values())
+        frames = {n: max(1, (self.options.window or fewest) * f.frames // fewest) for n, f in wires.items()}
+        # stream frames from the beginning of a head's window to the end of the step
+        reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) for n, f in wires.items()}
+        grid = lcm(*(fact.every for fact in wires.values()))
+        common = -(-max(reach.values()) // grid) * grid
+        windows = {n: HeadWindow(frames[n], (common - reach[n]) // wires[n].every) for n in wires}
+        return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))
+
+
+def _home(fact: Fact) -> int | None:
+    axis = ax.time_axis(fact.axes)
+    return fact.home if axis is None else axis
+
+
+def where(node: Node) -> str:
+    return f"node {node.name!r} ({node.op}, {node.place})"
+
+
+def propagate(graph: Graph, options: Options) -> Facts:
+    """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
+    hop, heads = 1, Heads({})
+    while True:  # again: heads need the hop and each other, which the wires before them decide
+        facts = _propagate_once(graph, options, hop, heads)
+        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
+        if found == (hop, heads):
+            return facts
+        hop, heads = found
+
+
+def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
+    from everyframe.conversion import rules
+
+    shape = graph.shapes[graph.input]
+    if (
+        len(shape) != len(options.layout)
+        or "T" not in options.layout
+        or ("N" in options.layout and shape[options.layout.index("N")] != 1)
+    ):
+        raise ModelError(
+            "The network's input is not one clip.",
+            where=f"input {graph.input!r}",
+            expected=f"{len(options.layout)} axes {options.layout} with N = 1",
+            got=str(shape),
+            hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
+        )
+    facts = Facts(graph, options, hop, heads)
+    facts.table[graph.input] = Fact(ax.of_layout(options.layout, shape), shape[options.layout.index("T")])
+    for node in graph.averages_last():
+        if facts.timed(node):
+            made = rules.of(node).fact(node, facts)
+            rules.check_time(node, facts)
+            home = _home(facts[facts.timed(node)[0]])
+            outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
+            facts.table.update(zip(node.outputs, outputs, strict=False))
+    for name in graph.outputs:
+        if name not in facts.table:
+            raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
+    return facts

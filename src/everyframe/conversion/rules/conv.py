@@ -1,0 +1,92 @@
+"""Conv: any kernel, stride, dilation and groups; its time kernel becomes a window over the wire's history."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everyframe.conversion import axes as ax
+from everyframe.conversion.facts import Fact, Facts, Window
+from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.rules.spatial import Spatial
+from everyframe.modelfile.graph import Node
+
+
+@register("Conv")
+class Conv:
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        fact, space = facts[node.inputs[0]], Spatial.of(node, facts)
+        weight = facts.graph.constant(node.inputs[1])
+        if weight is None or facts.get(node.input(2)):
+            raise unsupported(node, "A convolution's weights depend on the clip.", hint="only constant weights can be streamed")
+        shape = facts.graph.shapes[node.outputs[0]]
+        axes = tuple(_new(axis, size) for axis, size in zip(fact.axes, shape, strict=True))
+        if space.time is None:
+            return fact.plain(axes=axes, nonneg=False)
+        return fact.through(
+            space.window, facts.dense, axes=ax.with_frames(axes, shape[space.time]), frames=shape[space.time], nonneg=False
+        )
+
+    @staticmethod
+    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+        wire = node.inputs[0]
+        space = Spatial.of(node, step.facts)
+        weight, bias = step.constant(node.inputs[1]), step.constant(node.input(2))
+        groups = node.attr("group", 1)
+        taps = np.moveaxis(weight, space.time, 0) if space.time is not None else weight[None]  # (k, O, I/g, h, w)
+        attrs = space.step_attrs() | {"group": groups}
+
+        def conv(x: str, kernel: np.ndarray, with_bias: bool, name: str) -> str:
+            inputs = [x, step.const(kernel, f"{name}.weight")]
+            if with_bias and bias is not None:
+                inputs.append(step.const(bias, f"{node.label}.bias"))
+            return step.emit("Conv", inputs, name, **attrs)
+
+        def tap(i: int, x: str, with_bias: bool) -> str:
+            return conv(x, space.widen(taps[i]), with_bias, node.label if len(taps) == 1 else f"{node.label}::tap{i}")
+
+        window = space.window
+        if space.time is None or window.trivial:
+            made = tap(0, space.enter(step, step.wire(wire)), True)
+        elif step.partial_sums(node, wire, window):
+            made = _partial_sums(node, step, wire, window, tap, space)
+        else:
+            frames = [space.enter(step, x) for x in step.taps(node, wire, window, fill=0.0)]
+            if groups == 1 and len(frames) > 1 and step.m(step.facts[wire]) == 1:
+                stacked = step.emit("Concat", frames, f"{node.label}::stack", axis=1)
+                kernel = np.concatenate([space.widen(tap) for tap in taps], axis=1)  # (O, k*I, h, w)
+                made = conv(stacked, kernel, True, node.label)
+            else:
+                made = ""
+                for i, frame in enumerate(frames):
+                    part = tap(i, frame, i == len(frames) - 1)
+                    made = step.emit("Add", [part, made], f"{node.label}::add{i}") if made else part
+        step.put(node.outputs[0], space.leave(step, made))
+
+
+def _partial_sums(node: Node, step, wire: str, window: Window, tap, space: Spatial) -> str:  # type: ignore[no-untyped-def]
+    """The other exact form of a window: instead of past inputs, keep the outputs that still miss later frames.
+
+    sums[j] is due in j+1 steps. Smaller than a ring where the convolution strides in space or narrows.
+    """
+    x = space.enter(step, step.masked(wire, 0.0))
+    length = (window.taps - 1) * window.dilation
+    sums = step.sums(node, node.outputs[0], space.inside(step.frame_shape(node.outputs[0])))
+    last = window.taps - 1
+    made = step.emit("Add", [tap(last, x, True), sums.old(0)], f"{node.label}::add{last}")
+    for j in range(length):
+        i, apart = divmod(j + 1, window.dilation)
+        due = "" if apart else tap(last - i, x, False)  # this frame's share of the output due in j+1 steps
+        older = sums.old(j + 1) if j + 1 < length else ""
+        if due and older:
+            sums.put(j, step.emit("Add", [due, older], f"{node.label}::add{last - i}"))
+        elif due:
+            sums.put(j, due)
+        else:
+            sums.move(j, j + 1)
+    return made
+
+
+def _new(axis: ax.Axis, size: int) -> ax.Axis:
+    """The axis a kernel leaves behind: batch and time stay what they are, everything else is new."""
+    return axis if ax.is_frame_axis(axis) else (ax.Atom(size),)

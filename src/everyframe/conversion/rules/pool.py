@@ -1,0 +1,126 @@
+"""MaxPool, AveragePool: pooled in space first, then over a window of the (smaller) pooled frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everyframe.conversion import axes as ax
+from everyframe.conversion.facts import Fact, Facts
+from everyframe.conversion.rules import reduce, register, unsupported
+from everyframe.conversion.rules.spatial import Spatial
+from everyframe.modelfile.graph import Node
+
+LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantisers and inf * 0 cannot bear
+
+
+def _axes(node: Node, facts: Facts, fact: Fact) -> ax.Axes:
+    shape = facts.graph.shapes[node.outputs[0]]
+    kept = [
+        axis if i < 2 or ax.is_frame_axis(axis) else (ax.Atom(size),)
+        for i, (axis, size) in enumerate(zip(fact.axes, shape, strict=True))
+    ]
+    time = ax.time_axis(fact.axes)
+    return ax.with_frames(tuple(kept), shape[time] if time else fact.frames)
+
+
+def _fact(node: Node, facts: Facts, space: Spatial, fill: float) -> Fact:
+    fact = facts[node.inputs[0]]
+    axes = _axes(node, facts, fact)
+    if space.time is None:
+        return fact.plain(axes=axes)
+    if node.op == "AveragePool" and any(space.pads) and not fact.bears(fill):
+        fact = fact.plain()  # the frames of a Pad do not stay of one value when zeros come round them
+    frames = facts.graph.shapes[node.outputs[0]][space.time]
+    return fact.through(space.window, facts.dense, fill, axes=axes, frames=frames)
+
+
+def _lowest(fact: Fact) -> float:
+    """What a max pool is padded with; where nothing is negative, 0 does as well, and then all states begin with zeros."""
+    return 0.0 if fact.nonneg else LOWEST
+
+
+def needs_ceil(node: Node, facts: Facts, time: int | None = None) -> bool:
+    """Does ceil_mode make a picture larger (axis `time` left out)? Elsewhere it is better left away: shape inference is one
+    off for it where the last window would start beyond the input."""
+    before, after = (facts.graph.shapes[name] for name in (node.inputs[0], node.outputs[0]))
+    dims = len(before) - 2
+    kernel, pads = node.attr("kernel_shape"), node.attr("pads") or [0] * 2 * dims
+    strides, dilations = node.attr("strides") or [1] * dims, node.attr("dilations") or [1] * dims
+    return any(
+        (after[i + 2] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 > before[i + 2] + pads[i] + pads[i + dims]
+        for i in range(dims)
+        if i + 2 != time
+    )
+
+
+def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # type: ignore[no-untyped-def]
+    """The pool without its time axis; x itself if nothing is left to do."""
+    identity = all(k == 1 for k in space.kernel) and all(s == 1 for s in space.strides) and not any(space.pads)
+    if identity:
+        return x
+    attrs = space.step_attrs()
+    if op == "MaxPool" and step.made_by(x) == "Pad":  # onnxruntime would take it for the pool's own padding: see execute.py
+        x = step.emit("Max", [x, step.scalar(LOWEST)], f"{node.label}::apart")
+    if op == "AveragePool":
+        attrs["count_include_pad"] = node.attr("count_include_pad", 0)
+        if all(d == 1 for d in space.dilations):
+            del attrs["dilations"]  # opset 19 added it to AveragePool
+    return step.emit(op, [x], node.label, ceil_mode=int(needs_ceil(node, step.facts, space.time)), **attrs)
+
+
+@register("MaxPool")
+class MaxPool:
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        if len(node.outputs) > 1 and node.outputs[1]:
+            raise unsupported(node, "MaxPool with indices cannot be streamed.", hint="export without return_indices")
+        return _fact(node, facts, Spatial.of(node, facts), _lowest(facts[node.inputs[0]]))
+
+    @staticmethod
+    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+        space, fact = Spatial.of(node, step.facts), step.facts[node.inputs[0]]
+        pooled = step.derive(
+            node.inputs[0],
+            lambda x: _spatial_pool(node, step, space, x, "MaxPool"),
+            node,
+            axes=_axes(node, step.facts, fact),
+        )
+        frames = step.taps(node, pooled, space.window, fill=_lowest(fact))
+        step.put(node.outputs[0], step.emit("Max", frames, f"{node.label}::max") if len(frames) > 1 else frames[0])
+
+
+@register("AveragePool")
+class AveragePool:
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        space = Spatial.of(node, facts)
+        if reduce.collapses_time(node, facts):
+            return reduce.fact(node, facts, _axes(node, facts, facts[node.inputs[0]]))
+        if space.window.pad and not node.attr("count_include_pad", 0):
+            raise unsupported(
+                node,
+                "An average pool pads time without counting the padding.",
+                got="count_include_pad=0",
+                hint="use count_include_pad=True (torch's default) or no temporal padding",
+            )
+        return _fact(node, facts, space, 0.0)
+
+    @staticmethod
+    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+        space, wire = Spatial.of(node, step.facts), node.inputs[0]
+        x = step.derive(
+            step.bearing(node, wire, 0.0) if any(space.pads) else wire,
+            lambda x: _spatial_pool(node, step, space, x, "AveragePool"),
+            node,
+            axes=_axes(node, step.facts, step.facts[node.inputs[0]]),
+        )
+        if reduce.collapses_time(node, step.facts):
+            reduce.finish(node, step, x)
+            return
+        if space.window.trivial:
+            step.put(node.outputs[0], step.wire(x))
+            return
+        frames = step.taps(node, x, space.window, fill=0.0)
+        total = step.emit("Sum", frames, f"{node.label}::sum") if len(frames) > 1 else frames[0]
+        share = step.const(np.float32(1 / space.window.taps), f"{node.label}.share")
+        step.put(node.outputs[0], step.emit("Mul", [total, share], f"{node.label}::mean"))

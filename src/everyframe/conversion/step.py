@@ -1,0 +1,225 @@
+"""clip ONNX -> step ONNX: the road from file to file, and the three layout passes.
+
+load -> fold -> cut dead taps -> facts -> plan (twice) -> build -> attach metadata -> check -> verify -> save
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+
+import onnx
+
+from everyframe import modelfile
+from everyframe.conversion import rules
+from everyframe.conversion.builder import Builder, Plan
+from everyframe.conversion.facts import Facts, Options, propagate
+from everyframe.conversion.taps import cut_dead_taps
+from everyframe.errors import ModelError, UsageError
+from everyframe.files import check_writable
+from everyframe.modelfile.fold import fold
+from everyframe.modelfile.graph import Graph
+from everyframe.modelfile.schema import Metadata, Preprocess
+
+RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
+
+
+@dataclass
+class Conversion:
+    """A step network and what was decided on the way. source: the clip network as given; clip: folded, dead taps cut."""
+
+    step: onnx.ModelProto
+    source: onnx.ModelProto
+    clip: onnx.ModelProto
+    facts: Facts
+    metadata: Metadata
+    tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
+    notes: list[str] = field(default_factory=list)
+    difference: float | None = None  # largest relative difference found by verify
+
+
+def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, Facts, list[str]]:
+    """Folds a clip network, removes taps that never saw a frame, and propagates facts. Returns (clip, facts, notes)."""
+    clip, notes = fold(model), []
+    facts = propagate(Graph.of(clip), options)
+    if options.taps == "trained":
+        notes = cut_dead_taps(clip, facts)
+        if notes:
+            facts = propagate(Graph.of(clip), options)
+    return clip, facts, notes
+
+
+def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
+    """Lowers every node. The first pass finds out who needs which history, the second what sums would save, the third builds."""
+    plan = Plan(depths={}, sums={})
+    for _ in range(2):
+        trial = _lower(facts, plan)
+        # a convolution keeps sums where they are smaller than what its ring would add to histories that exist anyway
+        sums = plan.sums or {
+            name: past * floats < max(0, past - _deepest(trial, wire)) * prod(trial.frame_shape(wire))
+            for name, (wire, past, floats) in trial.eligible.items()
+        }
+        plan = Plan(depths=_merged(trial.wanted), sums=sums)
+    plan = Plan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
+    builder = _lower(facts, plan)
+    return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
+
+
+def _lower(facts: Facts, plan: Plan) -> Builder:
+    builder = Builder(facts, plan)
+    builder.put(facts.graph.input, "frames")
+    for node in facts.graph.nodes:
+        if facts.timed(node):
+            rules.of(node).lower(node, builder)
+    return builder
+
+
+def _deepest(builder: Builder, wire: str) -> int:
+    return max((depth for (w, _), depth in builder.wanted.items() if w == wire), default=0)
+
+
+def _merged(wanted: dict[tuple[str, float | None], int]) -> dict[tuple[str, float | None], int]:
+    """Readers that do not care about the fill join another history of the same wire."""
+    merged = {key: depth for key, depth in wanted.items() if key[1] is not None}
+    for (wire, fill), depth in wanted.items():
+        if fill is None:
+            key = next((key for key in merged if key[0] == wire), (wire, None))
+            merged[key] = max(merged.get(key, 0), depth)
+    return merged
+
+
+def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tuple[str, ...] | None = None) -> Conversion:
+    """Converts a clip network held in memory; nothing is verified numerically yet. Raises ModelError and its children."""
+    _check(options)
+    given = modelfile.metadata_of(model)
+    if given is not None and given.kind != "clip":
+        raise ModelError(
+            f"This is a {given.kind} network already.",
+            expected="a clip network",
+            hint="`everyframe info FILE` shows it",
+        )
+    clip, facts, notes = prepare(model, options)
+    if len(facts.graph.outputs) != 1:
+        raise ModelError(
+            "A clip network has one output, the logits.",
+            got=", ".join(facts.graph.outputs),
+            hint="export it with one output",
+        )
+    step, builder = build(facts)
+    out = facts[facts.graph.outputs[0]]
+    feature_delay = out.feature_delay if out.pooled else max(0, out.delay)
+    source = given or Metadata(
+        kind="clip",
+        frames=facts[facts.graph.input].frames,
+        preprocess=_default_preprocess(builder.frame_shape(facts.graph.input)),
+    )
+    if options.window and not facts.heads:
+        raise UsageError(
+            "--window needs a network that averages over time before its classifier.",
+            got="no such average in this network",
+            hint="leave --window away",
+        )
+    metadata = source.model_copy(
+        update={
+            "kind": "step",
+            "hop": facts.hop,
+            "rate": options.rate,
+            "se": options.se,
+            "taps": options.taps,
+            "labels": labels or source.labels,
+            "states": tuple(builder.states),
+            "feature_delay": feature_delay,
+            "delay": max(feature_delay, out.right),
+            "receptive_field": out.left + out.right + 1,
+            "window": _window(facts),
+            "provenance": source.provenance.model_copy(
+                update={
+                    "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
+                    "tool": f"everyframe {_version()}",
+                    "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if notes else []), "step"),
+                    "notes": (*source.provenance.notes, *notes),
+                }
+            ),
+        }
+    )
+    modelfile.attach(step, metadata)
+    return Conversion(step, model, clip, facts, metadata, builder.tensors, notes)
+
+
+def stream(
+    clip: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    rate: str = "native",
+    window: int | None = None,
+    se: str = "frame",
+    taps: str = "trained",
+    layout: str = "NCTHW",
+    labels: tuple[str, ...] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Conversion:
+    """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written.
+
+    rate: "native" steps take as many frames as the temporal strides multiply to; "dense" gives a prediction at every frame.
+    window: feature frames averaged by the head (default: the clip's own; may be longer). se: squeeze-and-excite sees one
+    "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
+    Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
+    """
+    from everyframe.conversion.verify import verify
+
+    say = progress or (lambda _: None)
+    check_writable(output)  # before the long work
+    say("converting")
+    made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout), labels=labels)
+    onnx.checker.check_model(made.step, full_check=True)
+    say("comparing with the clip network over a stream")
+    made.difference = verify(made)
+    modelfile.save(made.step, output)
+    return made
+
+
+def _check(options: Options) -> None:
+    for name, value, allowed in (
+        ("rate", options.rate, RATES),
+        ("se", options.se, SE_MODES),
+        ("taps", options.taps, TAP_MODES),
+    ):
+        if value not in allowed:
+            raise UsageError(f"Unknown --{name} {value!r}.", expected=" or ".join(allowed))
+    if options.window is not None and not 1 <= options.window <= 4096:
+        raise UsageError("--window is out of range.", expected="1 to 4096 frames", got=options.window)
+    if sorted(set(options.layout) & set("NT")) not in (["N", "T"], ["T"]) or len(set(options.layout)) != len(options.layout):
+        raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=options.layout)
+
+
+def _window(facts: Facts) -> int:
+    """Frames that the head averages; of several heads, the one that averages most."""
+    return max((facts.head(node).frames for node in facts.heads), default=1)
+
+
+def _weights_digest(model: onnx.ModelProto) -> str:
+    digest = hashlib.sha256()
+    for tensor in sorted(model.graph.initializer, key=lambda t: t.name):
+        digest.update(tensor.name.encode() + tensor.SerializeToString())
+    return digest.hexdigest()
+
+
+def _default_preprocess(shape: tuple[int, ...]) -> Preprocess:
+    """For a network without metadata: resize to its input, scale to 0..1; one channel means gray."""
+    channels, *size = shape
+    resize = (size[0], size[1]) if len(size) == 2 else None
+    if channels == 1:
+        return Preprocess(color="gray", resize=resize)
+    return Preprocess(resize=resize)
+
+
+def _version() -> str:
+    from everyframe.version import __version__
+
+    return __version__
+
+
+__all__ = ["Conversion", "Options", "build", "convert", "prepare", "stream"]

@@ -1,0 +1,224 @@
+"""Compares a step network with its clip network over a stream, from the very first frame.
+
+The reference is the clip network itself, run once on a longer video (lengthen.py): its own operators, none of the step
+network's. Compared are the wires at which time ends, on every frame whose right context is complete, and the logits of every
+step (partial windows included).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from everyframe.conversion import axes as ax
+from everyframe.conversion.facts import Fact, Facts, HeadWindow
+from everyframe.conversion.lengthen import Reference, lengthen
+from everyframe.errors import ConversionMismatch
+from everyframe.modelfile.session import run, session
+
+if TYPE_CHECKING:
+    from everyframe.conversion.step import Conversion
+
+TOLERANCE = 1e-5
+
+
+def verify(
+    made: Conversion,
+    tolerance: float = TOLERANCE,
+    frames: int | None = None,
+    seed: int = 0,
+    video: Callable[[Facts, int, int], np.ndarray] | None = None,
+) -> float:
+    """Largest difference relative to the largest reference value. Raises ConversionMismatch beyond `tolerance` or 3 times the
+    noise floor (what a relative input change of 1e-7 does to the clip network), whichever is larger. video: what to stream
+    instead of `make_video`'s noise."""
+    facts = made.facts
+    _check_prepared(made, seed)
+    seen = frames or default_frames(facts, made.metadata.feature_delay)
+    # the reference goes on behind what is streamed, so that its right edge (zeros, cut frames) touches nothing compared here
+    shown = (video or make_video)(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
+    reference = lengthen(made.clip, facts, shown.shape[0])
+    features = _features(reference, facts, shown)
+    streamed, logits = stream_all(made.step, made, shown[:seen], reference.wires)
+    differences = {name: _difference(streamed[name], features[name], facts[name], facts) for name in reference.wires}
+    if reference.tail is not None:
+        differences["logits"] = _logits_difference(reference, facts, features, logits)
+    worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
+    if differences[worst] <= tolerance:
+        return differences[worst]
+    floor = noise_floor(reference, facts, shown, features)
+    if not differences[worst] <= 3 * floor:
+        raise ConversionMismatch(
+            "The step network disagrees with the clip network, so nothing was written.",
+            where=f"tensor {worst!r}",
+            expected=f"a relative difference up to {max(tolerance, 3 * floor):.1e}",
+            got=f"{differences[worst]:.1e}",
+            hint="please report it with the clip model; --rate, --se or --taps may avoid it",
+        )
+    return differences[worst]
+
+
+def _check_prepared(made: Conversion, seed: int) -> None:
+    """Folding and cutting taps must not change what the network says about a clip of its own length."""
+    facts = made.facts
+    clip = clip_input(facts, make_video(facts, facts[facts.graph.input].frames, seed))
+    output = facts.graph.outputs[0]
+    before, after = (run(model, {facts.graph.input: clip}, [output])[output] for model in (made.source, made.clip))
+    if not relative(after, before) <= TOLERANCE:
+        raise ConversionMismatch(
+            "The network changed while it was prepared, so nothing was written.", where=f"output {output!r}",
+            expected=f"a relative difference up to {TOLERANCE:.0e}", got=f"{relative(after, before):.1e}",
+            hint="please report it with the clip model; --taps all may avoid it",
+        )  # fmt: skip
+
+
+def make_video(facts: Facts, frames: int, seed: int) -> np.ndarray:
+    """Random frames (frames, C, H, W): coarse blocks and noise, so that pooling does not average everything away."""
+    shape = (frames, *ax.step_shape(facts[facts.graph.input].axes))
+    rng = np.random.default_rng(seed)
+    video = 0.5 * rng.standard_normal(shape)
+    if len(shape) == 4:
+        height, width = shape[2:]
+        coarse = rng.standard_normal((*shape[:2], 4, 4))
+        video += coarse[:, :, np.arange(height) * 4 // height][..., np.arange(width) * 4 // width]
+    return video.astype(np.float32)
+
+
+def default_frames(facts: Facts, feature_delay: int) -> int:
+    """A video long enough for several predictions; its length differs from the clip's by whole hops (dynamic pads)."""
+    clip = facts[facts.graph.input].frames
+    wanted = feature_delay + max(_whole_hops(facts, 1) * 3, 20)
+    return clip + _whole_hops(facts, max(0, wanted - clip))
+
+
+def _whole_hops(facts: Facts, frames: int) -> int:
+    """`frames` rounded up to whole hops. Only at whole hops from the clip's length are branches of a strided network, with
+    the right padding that belongs to that length, as long as each other."""
+    hop = math.lcm(*(fact.spacing for fact in facts.table.values()))
+    return -(-frames // hop) * hop
+
+
+def clip_input(facts: Facts, video: np.ndarray) -> np.ndarray:
+    """(frames, C, H, W) -> the clip network's own layout."""
+    axes = facts[facts.graph.input].axes
+    time = ax.time_axis(axes) or 0
+    rest = [i for i, axis in enumerate(axes) if not ax.is_frame_axis(axis)]
+    shape = [1] * len(axes)
+    for i, size in zip(rest, video.shape[1:], strict=True):
+        shape[i] = size
+    frames = [frame.reshape(shape) for frame in video]
+    return np.ascontiguousarray(np.concatenate(frames, axis=time))
+
+
+def _features(reference: Reference, facts: Facts, video: np.ndarray) -> dict[str, np.ndarray]:
+    """Each wire as (its frames, frame shape of the step network)."""
+    outputs = run(reference.body, {facts.graph.input: clip_input(facts, video)}, reference.wires)
+    return {name: _by_frame(outputs[name], facts[name]) for name in reference.wires}
+
+
+def _by_frame(array: np.ndarray, fact: Fact) -> np.ndarray:
+    time = ax.time_axis(fact.axes)
+    if time is None:
+        return array.reshape(1, *ax.step_shape(fact.axes))
+    return np.moveaxis(array, time, 0).reshape(array.shape[time], *ax.step_shape(fact.axes))
+
+
+def stream_all(
+    step: onnx.ModelProto, made: Conversion, video: np.ndarray, wires: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Runs the step network over a video with a plain host loop. Returns (wire -> frames with index >= 0, logits by step)."""
+    facts, metadata = made.facts, made.metadata
+    probe = onnx.ModelProto()
+    probe.CopyFrom(step)
+    present = {o.name for o in probe.graph.output}
+    tensors = {wire: made.tensors[wire] for wire in wires}
+    for tensor in set(tensors.values()) - present - {"frames"}:
+        probe.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    runner = session(probe)
+    names = [o.name for o in runner.get_outputs()]
+    states = {s.input: np.full(s.shape, s.fill, s.dtype) for s in metadata.states}
+    collected: dict[str, list[np.ndarray]] = {wire: [] for wire in wires}
+    logits = []
+    hop = metadata.hop
+    for t in range(len(video) // hop):
+        fresh = video[t * hop : (t + 1) * hop]
+        out = dict(zip(names, runner.run(names, {"frames": fresh} | states), strict=True)) | {"frames": fresh}
+        states = {s.input: out[s.output] for s in metadata.states}
+        logits.append(out["logits"])
+        for wire, tensor in tensors.items():
+            fact = facts[wire]
+            m = hop // fact.every
+            collected[wire] += [out[tensor][q] for q in range(m) if t * m - fact.lag + q >= 0]
+    return {wire: np.array(values) for wire, values in collected.items()}, logits
+
+
+def _difference(streamed: np.ndarray, reference: np.ndarray, fact: Fact, facts: Facts) -> float:
+    """Dense streams are compared where the strided clip network has a frame (phase 0)."""
+    early = max(0, -fact.lag)  # a Pad's frames never arrive
+    streamed, reference = streamed[-early % fact.unit :: fact.unit], reference[-(-early // fact.unit) :]
+    n = min(len(streamed), len(reference))
+    if n == 0:
+        return math.nan
+    return relative(streamed[:n].reshape(n, -1), reference[:n].reshape(n, -1))
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """max |a - b| / max |b|; NaN if anything is not finite."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.nan
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+
+
+def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.ndarray], steps: int) -> dict[int, np.ndarray]:
+    """Logits by step: the head's window over the reference features, then the clip network's own tail."""
+    tail = session(reference.tail, optimise=False)  # type: ignore[arg-type]
+    heads = {node.inputs[0]: node for node in facts.heads}
+    # the step in which a value that is not averaged was there, less the step in which the output shows it
+    first = facts[facts.graph.outputs[0]].lag
+    ahead = {wire: 0 if wire in heads else max(0, facts[wire].lag) // facts.m(facts[wire]) - first for wire in reference.wires}
+    made: dict[int, np.ndarray] = {}
+    for t in range(first, steps):
+        feeds = {}
+        for wire in reference.wires:
+            fact = facts[wire]
+            head = facts.head(heads[wire]) if wire in heads else HeadWindow(1)
+            m = facts.m(fact)
+            newest = (t + ahead[wire]) * m - max(0, fact.lag) - head.wait + m - 1
+            if newest % fact.unit or newest // fact.unit >= len(features[wire]):
+                break
+            window = features[wire][max(0, newest // fact.unit - head.frames + 1) : newest // fact.unit + 1]
+            feeds[wire] = _tile(window.mean(axis=0, dtype=np.float64).astype(np.float32), fact)
+        else:
+            made[t] = tail.run(None, feeds)[0]
+    return made
+
+
+def _tile(frame: np.ndarray, fact: Fact) -> np.ndarray:
+    """One frame, repeated to a whole clip of this wire: a mean over it is the frame itself."""
+    time = ax.time_axis(fact.axes)
+    shape = list(fact.clip_shape)
+    if time is None:
+        return frame.reshape(shape)
+    rest = [size for i, size in enumerate(shape) if i != time]
+    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(frame.reshape(rest), (shape[time], *rest)), 0, time))
+
+
+def _logits_difference(reference: Reference, facts: Facts, features: dict[str, np.ndarray], logits: list[np.ndarray]) -> float:
+    expected = expected_logits(reference, facts, features, len(logits))
+    if not expected:
+        return math.nan
+    return relative(np.stack([logits[t].reshape(-1) for t in expected]), np.stack([v.reshape(-1) for v in expected.values()]))
+
+
+def noise_floor(reference: Reference, facts: Facts, video: np.ndarray, features: dict[str, np.ndarray]) -> float:
+    """What a relative change of 1e-7 of the input does to the features: the least difference two float32 programs may show."""
+    noise = 1 + 1e-7 * np.random.default_rng(1).choice(np.array([-1, 1], np.float32), video.shape)
+    shaken = _features(reference, facts, (video * noise).astype(np.float32))
+    return max(
+        relative(shaken[name].reshape(len(shaken[name]), -1), features[name].reshape(len(features[name]), -1))
+        for name in reference.wires
+    )

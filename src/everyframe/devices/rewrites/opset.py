@@ -1,0 +1,209 @@
+"""An older opset: what a model's operators were called, and how they took their arguments, before.
+
+An operator whose definition is the same in both opsets, or only takes more types in the newer one, stays. For the others a
+table says what to write instead; what has no row there is refused by name. `onnx.version_converter` knows fewer of these ways
+down.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from everyframe.devices.nodes import Node, view
+from everyframe.devices.rewrites import activations
+from everyframe.devices.rewrites.edit import Build, Part, exchanged
+
+
+@dataclass(frozen=True)
+class Down:
+    """below: the opset from which on the operator is as newer models write it. make: what stands for it in older ones."""
+
+    below: int
+    make: Callable[[Node, Part, int], str | None]
+
+
+def _again(node: Node, part: Part, inputs: list[str], drop: tuple[str, ...] = (), **attrs: Any) -> str:
+    kept = {name: value for name, value in node.attrs.items() if name not in (*drop, *attrs)}
+    return part.emit(node.op, *inputs, **kept, **{name: value for name, value in attrs.items() if value is not None})
+
+
+def _axes_as_attribute(node: Node, part: Part, target: int) -> str | None:
+    """Axes were an attribute."""
+    if len(node.proto.input) > 1 and node.proto.input[1] and 1 not in node.constants:
+        return None
+    drop = ("noop_with_empty_axes",)
+    if node.op in ("Squeeze", "Unsqueeze"):
+        axes = node.constants[1].tolist() if 1 in node.constants else None
+    else:
+        axes = list(node.axes or ())
+    return _again(node, part, [node.proto.input[0]], drop, axes=axes)
+
+
+def _pad(node: Node, part: Part, target: int) -> str | None:
+    """Pads of all axes, in front and behind; before opset 11 as attributes."""
+    inputs = list(node.proto.input)
+    if 1 not in node.constants or not node.shapes[0]:
+        return None
+    pads, rank = node.constants[1].tolist(), len(node.shapes[0])
+    if len(inputs) > 3 and inputs[3]:
+        axes = [int(axis) % rank for axis in node.constants[3]]
+        full = [0] * (2 * rank)
+        for k, axis in enumerate(axes):
+            full[axis], full[rank + axis] = pads[k], pads[len(axes) + k]
+        pads = full
+    if target >= 11:
+        return _again(node, part, [inputs[0], part.ints(pads), *(inputs[2:3] if len(inputs) > 2 else ())])
+    value = float(node.constants[2]) if len(inputs) > 2 and 2 in node.constants else 0.0
+    return _again(node, part, inputs[:1], pads=pads, value=value)
+
+
+def _split(node: Node, part: Part, target: int) -> str | None:
+    """Sizes were an attribute, and equal ones could not be left to be counted."""
+    axis, shape = node.attribute("axis"), node.shapes[0]
+    if len(node.proto.input) > 1 and node.proto.input[1]:
+        sizes = node.constants[1].tolist() if 1 in node.constants else None
+    elif shape and shape[axis]:
+        count = len(node.proto.output)
+        each = -(-shape[axis] // count)
+        sizes = [min(each, shape[axis] - k * each) for k in range(count)]
+    else:
+        sizes = None
+    if sizes is None:
+        return None
+    inputs = [node.proto.input[0], *([part.ints(sizes)] if target >= 13 else [])]
+    return _again(node, part, inputs, ("num_outputs",), split=None if target >= 13 else sizes)
+
+
+def _softmax(node: Node, part: Part, target: int) -> str | None:
+    """It flattened the axes behind its own, which is the same only over the last axis."""
+    rank = len(node.shapes[0] or ())
+    axis = node.attribute("axis") % rank if rank else -1
+    return _again(node, part, list(node.proto.input), axis=axis) if axis == rank - 1 else None
+
+
+def _extreme(node: Node, part: Part, target: int) -> str | None:
+    """Min and Max of whole numbers, as a choice."""
+    a, *rest = node.proto.input
+    for b in rest:
+        a = part.emit("Where", part.emit("Less", *((a, b) if node.op == "Min" else (b, a))), a, b)
+    return a
+
+
+def _compared(node: Node, part: Part, target: int) -> str | None:
+    opposite = {"GreaterOrEqual": "Less", "LessOrEqual": "Greater"}[node.op]
+    return part.emit("Not", part.emit(opposite, *node.proto.input))
+
+
+def _activation(node: Node, part: Part, target: int) -> str | None:
+    return activations.gated(node, part)
+
+
+def _without(**allowed: Any) -> Callable[[Node, Part, int], str | None]:
+    """The same operator without attributes that did not exist, where they have these values."""
+
+    def make(node: Node, part: Part, target: int) -> str | None:
+        for name, value in allowed.items():
+            given = node.attribute(name)
+            if given not in (None, value) and not (isinstance(given, list) and set(given) <= {value}):
+                return None
+        return _again(node, part, list(node.proto.input), tuple(allowed))
+
+    return make
+
+
+def _clip(node: Node, part: Part, target: int) -> str | None:
+    """Bounds were attributes before opset 11."""
+    if target >= 11:
+        return _again(node, part, list(node.proto.input))
+    bounds: dict[str, Any] = {name: float(node.constants[k]) for k, name in ((1, "min"), (2, "max")) if k in node.constants}
+    return _again(node, part, list(node.proto.input[:1]), **bounds)
+
+
+DOWN: dict[str, tuple[Down, ...]] = {
+    **{op: (Down(18, _axes_as_attribute),) for op in (
+        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+        "ReduceSumSquare",
+    )},
+    **{op: (Down(13, _axes_as_attribute),) for op in ("ReduceSum", "Squeeze", "Unsqueeze")},
+    **{op: (Down(13, _softmax),) for op in ("Softmax", "LogSoftmax")},
+    **{op: (Down(12, _extreme),) for op in ("Min", "Max")},
+    **{op: (Down(12, _compared),) for op in ("GreaterOrEqual", "LessOrEqual")},
+    "Pad": (Down(18, _pad),),
+    "Split": (Down(18, _split),),
+    "Clip": (Down(12, _clip),),
+    "HardSwish": (Down(14, _activation),),
+    "Swish": (Down(24, _activation),),
+    "Reshape": (Down(14, _without(allowzero=0)),),
+    "AveragePool": (Down(19, _without(dilations=1)),),
+    "BatchNormalization": (Down(14, _without(training_mode=0)),),
+}  # fmt: skip
+
+
+@dataclass
+class Lowered:
+    """changed: operators that had to be written otherwise, with their number. stuck: those that have no older form."""
+
+    model: onnx.ModelProto
+    changed: dict[str, int]
+    stuck: dict[str, int]
+
+
+def lower(model: onnx.ModelProto, opset: int, ir: int | None = None) -> Lowered:
+    """A copy of `model` at an older opset and IR version, at most. Nothing is compared here."""
+    before = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    changed, stuck = Counter[str](), Counter[str]()
+    makers: dict[str, Build] = {}
+    whole = _whole_numbers(model)
+    for node in view(model).nodes if opset < before else ():
+        if _same(node.op, before, opset):
+            continue
+        row = next((row for row in DOWN.get(node.op, ()) if opset < row.below <= before), None)
+        if row is None or (row.make is _extreme and whole.isdisjoint(node.proto.input)):
+            stuck[node.op] += not _takes(node, opset)
+            continue
+        probe = Part(node, opset)
+        if row.make(node, probe, opset) is None:
+            stuck[node.op] += 1
+            continue
+        makers[node.name] = lambda node, part, row=row: row.make(node, part, opset)  # type: ignore[misc]
+        changed[node.op] += [_form(n) for n in probe.nodes] != [_form(node.proto)]
+    made, _ = exchanged(model, makers.get)
+    for entry in made.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = min(entry.version, opset)
+    made.ir_version = min(made.ir_version, ir or made.ir_version)
+    return Lowered(made, dict(sorted((+changed).items())), dict(sorted((+stuck).items())))
+
+
+def _form(node: onnx.NodeProto) -> tuple[str, int, int]:
+    return node.op_type, len(node.input), len(node.attribute)
+
+
+def _same(op: str, before: int, target: int) -> bool:
+    try:
+        return onnx.defs.get_schema(op, before).since_version == onnx.defs.get_schema(op, target).since_version
+    except onnx.defs.SchemaError:
+        return False
+
+
+def _takes(node: Node, target: int) -> bool:
+    """Whether the older definition has all the inputs and attributes that the node gives."""
+    try:
+        schema = onnx.defs.get_schema(node.op, target)
+    except onnx.defs.SchemaError:
+        return False
+    return len(node.proto.input) <= schema.max_input and set(node.attrs) <= set(schema.attributes)
+
+
+def _whole_numbers(model: onnx.ModelProto) -> set[str]:
+    """Tensors of integers."""
+    kinds = {onnx.TensorProto.INT64, onnx.TensorProto.INT32}
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.input, *inferred.output)
+    typed = {v.name for v in values if v.type.tensor_type.elem_type in kinds}
+    return typed | {tensor.name for tensor in model.graph.initializer if tensor.data_type in kinds}

@@ -1,0 +1,19 @@
+"""Accuracy on labelled videos: of clips, of videos, and of the stream that a live user gets. No torch.
+
+source     which videos: a folder, or what a recipe names
+match      labels of the data and of the model, by name
+models     a clip network and its step network, from a file or a run folder
+controls   in which order a video's frames are played, to find out what a network goes by
+measure    one video through both networks
+tally      outcomes -> figures
+run        all videos, several at once -> `result`
+draw       confusion matrix, accuracy over time, curves of a training
+report     files in a folder, and one `page` that shows them
+"""
+
+from everyframe.evaluation.controls import CONTROLS
+from everyframe.evaluation.models import Pair, open_pair
+from everyframe.evaluation.result import Result
+from everyframe.evaluation.run import evaluate
+
+__all__ = ["CONTROLS", "Pair", "Result", "evaluate", "open_pair"]

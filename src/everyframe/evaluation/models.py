@@ -1,0 +1,85 @@
+"""What is evaluated: a clip network and the step network of the same weights, from whatever file or folder was named."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from everyframe.conversion import stream
+from everyframe.errors import ModelError
+from everyframe.modelfile.schema import Preprocess
+from everyframe.runtime.program import Program
+
+
+@dataclass(frozen=True)
+class Pair:
+    """At least one of both. notes: why the other is missing, or where it comes from."""
+
+    name: str
+    clip: Program | None
+    step: Program | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> Program:
+        found = self.clip or self.step
+        if found is None:
+            raise ModelError("There is neither a clip model nor a step model.", where=self.name)
+        return found
+
+    @property
+    def engine(self) -> str:
+        """One name, or those of the clip and the step network."""
+        return ", ".join(dict.fromkeys(program.engine for program in (self.clip, self.step) if program is not None))
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.any.metadata.preprocess
+
+
+def open_pair(
+    path: str | Path, *, engine: str = "auto", threads: int = 1, labels: tuple[str, ...] | None = None, rate: str = "native"
+) -> Pair:
+    """path: a clip or step model (.onnx or compiled), `builtin`, or a run folder. A clip model is converted at this
+    rate (see `conversion.stream`), so that it can be streamed. Raises ModelError.
+    """
+
+    def program(file: str | Path) -> Program:
+        # figures must not depend on which engine wins a race
+        chosen = "ort" if engine == "auto" and Path(file).suffix != ".so" else engine
+        return Program(file, engine=chosen, threads=threads, labels=labels)
+
+    folder = Path(path)
+    if folder.is_dir():
+        found = {kind: folder / f"{kind}.onnx" for kind in ("clip", "step") if (folder / f"{kind}.onnx").is_file()}
+        if not found:
+            raise ModelError(
+                "There is no model in this folder.", where=folder, expected="clip.onnx or step.onnx, as a training writes them",
+                hint="name the model itself",
+            )  # fmt: skip
+        if len(found) == 2:
+            return Pair(folder.name, *_alike(program(found["clip"]), program(found["step"])))
+        path = next(iter(found.values()))
+    given = program(path)
+    if given.metadata.kind == "step":
+        return Pair(given.name, None, given, ("a step model alone: there is no clip network to compare with",))
+    if given.compiled:
+        return Pair(given.name, given, None, ("a compiled clip model cannot be converted: give its .onnx to stream it",))
+    with tempfile.TemporaryDirectory() as temporary:
+        step = Path(temporary) / "step.onnx"
+        try:
+            stream(given.path, step, rate=rate)
+        except ModelError as error:
+            return Pair(given.name, given, None, (f"not streamed: {error.what}",))
+        return Pair(given.name, given, program(step), (f"streamed as `everyframe stream --rate {rate}` converts it",))
+
+
+def _alike(clip: Program, step: Program) -> tuple[Program, Program]:
+    for what in ("labels", "preprocess"):
+        if getattr(clip.metadata, what) != getattr(step.metadata, what):
+            raise ModelError(
+                f"The clip and the step model of this folder have different {what}.", where=Path(clip.path).parent,
+                hint="convert the clip model again: everyframe stream clip.onnx -o step.onnx",
+            )  # fmt: skip
+    return clip, step

@@ -1,0 +1,285 @@
+"""One HTML page that holds everything: no scripts, no other files, readable on a phone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from everyframe.evaluation.result import Figures, Result, Score
+
+STYLE = """
+:root { color-scheme: light; --ink: #1c2026; --soft: #68707a; --faint: #e2e6eb; --blank: #f5f7f9; --blue: #2563b4; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1.1rem 4rem; background: #fff; color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .2rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--faint); padding-bottom: .25rem; }
+p { margin: .4rem 0; } .soft { color: var(--soft); }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1.1rem 0; }
+.card { background: var(--blank); border-radius: .6rem; padding: .75rem .9rem; }
+.card b { display: block; font-size: 1.65rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.card.live { background: var(--blue); color: #fff; } .card.live .soft { color: #dbe6f5; }
+.card span { display: block; font-size: .86rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .28rem .7rem; border-bottom: 1px solid var(--faint); white-space: nowrap; }
+th { font-weight: 600; color: var(--soft); } th:first-child, td:first-child { text-align: left; padding-left: 0; }
+td.words { text-align: left; white-space: normal; }
+img { max-width: 100%; min-width: 36rem; height: auto; display: block; }
+pre { background: var(--blank); border-radius: .6rem; padding: .8rem .9rem; overflow-x: auto;
+  font-size: .84rem; line-height: 1.45; }
+.warn { background: #fff4e5; border-left: 4px solid #d66026; padding: .6rem .9rem; border-radius: .3rem; }
+details summary { cursor: pointer; color: var(--blue); margin: .5rem 0; }
+@media print { body { max-width: none; } details { display: block; } }
+"""
+SHOWN = 200  # rows of a list on the page; the files have all
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that somebody else fills. text: paragraphs. rows: of a table. pictures: file name -> PNG."""
+
+    title: str
+    text: Sequence[str] = ()
+    heading: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def page(
+    title: str,
+    result: Result | None,
+    pictures: Mapping[str, bytes],
+    epochs: Sequence[Mapping[str, Any]] = (),
+    recipe: str = "",
+    environment: Mapping[str, Any] | None = None,
+    sections: Sequence[Section] = (),
+) -> str:
+    """pictures: file name -> PNG, of those that `report.write` makes."""
+    parts = [f"<h1>{escape(title)}</h1>"]
+    if result is not None:
+        parts += [_where(result), *_warnings(result), _cards(result), _live(result)]
+        parts += _picture("accuracy_over_time.png", pictures, "What a live user gets")
+        parts += [_conditions(result)]
+    parts += _picture("curves.png", pictures, f"Training, {len(epochs)} epochs")
+    parts += [_section(section) for section in sections]
+    if result is not None:
+        parts += _picture("confusion.png", pictures, "Confusion, whole videos")
+        parts += _picture("confusion_stream.png", pictures, "Confusion, stream at the video's end")
+        parts += [_mistaken(result), _classes(result), _videos(result)]
+    if recipe:
+        parts.append(f"<h2>Recipe</h2><pre>{escape(recipe.strip())}</pre>")
+    if environment:
+        rows = [[escape(str(key)), escape(str(value))] for key, value in _flat(environment).items()]
+        parts.append("<h2>Environment</h2>" + _table(["", ""], rows, words={1}))
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value * 100:.1f} %"
+
+
+def _where(result: Result) -> str:
+    clips = f", clips of {result.clip_frames} frames ({result.view})" if result.clip_frames else ""
+    return (
+        f'<p class="soft">{escape(result.model)} on {escape(result.data or "the data")}, split {escape(result.split)}: '
+        f"{result.videos} videos, {len(result.labels)} labels{clips}</p>"
+    )
+
+
+def _warnings(result: Result) -> list[str]:
+    lines = []
+    if result.partial:
+        lines.append(f"Partial: ended after {result.videos + result.unreadable} of {result.planned} videos.")
+    if result.unreadable:
+        lines.append(f"{result.unreadable} videos could not be read and do not count.")
+    warned = [f'<p class="warn">{"<br>".join(escape(line) for line in lines)}</p>'] if lines else []
+    return warned + [f'<p class="soft">{escape(note[0].upper() + note[1:])}.</p>' for note in result.notes]
+
+
+def _cards(result: Result) -> str:
+    normal = result.conditions["normal"]
+    cards = []
+    if normal.streaming is not None:
+        cards += [
+            _card("stream, at the video's end", normal.streaming.end, live=True),
+            _card("stream, all frames", normal.streaming.frames),
+            _card("stream, averaged", normal.streaming.average),
+        ]
+    if normal.video is not None:
+        cards += [_card("clip network, whole video", normal.video)]
+    if normal.clip is not None and normal.video is not None and normal.clip.count != normal.video.count:
+        cards += [_card("clip network, each clip", normal.clip)]
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _card(what: str, score: Score | None, live: bool = False) -> str:
+    if score is None:
+        return ""
+    more = [f"top-5 {percent(score.top5)}"]
+    if score.low is not None and score.high is not None:
+        more.append(f"95 %: {score.low * 100:.0f} to {score.high * 100:.0f}")
+    kind = "card live" if live else "card"
+    return f'<div class="{kind}"><span>{what}</span><b>{percent(score.top1)}</b><span class="soft">{", ".join(more)}</span></div>'
+
+
+def _live(result: Result) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in live(result))
+
+
+def live(result: Result) -> list[str]:
+    """Sentences on timing, for the page and the terminal."""
+    timing, streaming = result.timing, result.conditions["normal"].streaming
+    if timing is None or streaming is None:
+        return []
+    rate = f"{timing.rate:g} frames a second" + (", assumed: the model names no rate" if timing.rate_assumed else "")
+    each = "every frame" if timing.hop == 1 else f"every {timing.hop} frames"
+    lines = [
+        f"A prediction at {each}, {timing.feature_delay_frames} frames ({timing.feature_delay_ms:.0f} ms) behind; its window of "
+        f"{timing.window} is full after {timing.delay_frames} frames ({timing.delay_ms:.0f} ms). {rate}."
+    ]
+    settled = streaming.settled
+    if settled.frames is not None and settled.seconds is not None and settled.share is not None:
+        lines.append(
+            f"{settled.videos} of {result.videos} videos end right; half of those are right for good after "
+            f"{settled.frames:g} frames ({settled.seconds:.2f} s, {settled.share * 100:.0f} % of the video)."
+        )
+    if streaming.silent:
+        held = (
+            "their last frame was held until there was one"
+            if result.flush
+            else "they count as wrong; --flush holds the last frame"
+        )
+        lines.append(f"{streaming.silent} videos are too short for a prediction: {held}.")
+    elif result.flush:
+        lines.append("At each video's end its last frame was held until the network had fully seen it.")
+    return lines
+
+
+#: name, what of a condition it shows
+MEASURES = (
+    ("clip top-1", lambda c: c.clip and c.clip.top1),
+    ("video top-1", lambda c: c.video and c.video.top1),
+    ("video top-5", lambda c: c.video and c.video.top5),
+    ("stream end top-1", lambda c: c.streaming and c.streaming.end.top1),
+    ("stream end top-5", lambda c: c.streaming and c.streaming.end.top5),
+    ("stream average top-1", lambda c: c.streaming and c.streaming.average.top1),
+    ("stream frames top-1", lambda c: c.streaming and c.streaming.frames and c.streaming.frames.top1),
+    ("stream frames top-5", lambda c: c.streaming and c.streaming.frames and c.streaming.frames.top5),
+)
+
+
+def _conditions(result: Result) -> str:
+    rows = [[heading, *(percent(pick(c)) for c in result.conditions.values())] for heading, pick in MEASURES]
+    said = "".join(f'<p class="soft">{escape(line)}</p>' for line in beside(result))
+    return "<h2>Accuracy</h2>" + _table(["frames", *result.conditions], rows) + said
+
+
+def beside(result: Result) -> list[str]:
+    """Sentences without which the accuracies cannot be judged."""
+    lines = [f"Always saying the most frequent label would be right for {percent(result.most_frequent)} of the videos."]
+    if len(result.conditions) > 1:
+        lines.append(
+            "Reversed, shuffled and frozen frames are controls: a network that goes by motion loses by them, one that goes by "
+            "single pictures does not."
+        )
+    return lines
+
+
+def _mistaken(result: Result) -> str:
+    counts = result.confusion or result.confusion_streaming
+    if counts is None:
+        return ""
+    table = np.array(counts)
+    np.fill_diagonal(table, 0)
+    order = np.argsort(-table, axis=None, kind="stable")[:10]
+    pairs = [(int(at) // len(table), int(at) % len(table)) for at in order if table.flat[at]]
+    if not pairs:
+        return ""
+    totals = np.array(counts).sum(1)
+    rows = [
+        [escape(result.labels[t]), escape(result.labels[p]), str(table[t, p]), percent(table[t, p] / totals[t])] for t, p in pairs
+    ]
+    return "<h2>Most often mistaken</h2>" + _table(["truth", "taken for", "videos", "of the class"], rows, words={1})
+
+
+def _classes(result: Result) -> str:
+    both = [kind for kind in ("video", "streaming") if any(getattr(row, kind) for row in result.classes)]
+    names = {"video": "video", "streaming": "stream end"}
+    heading = ["class", "videos", *(f"{names[kind]} {what}" for kind in both for what in ("precision", "recall", "F1"))]
+    rows = [
+        [escape(row.label), str(row.count), *(cell for kind in both for cell in _figures(getattr(row, kind)))]
+        for row in result.classes
+    ]
+    return "<h2>Classes</h2>" + _table(heading, rows)
+
+
+def _figures(figures: Figures | None) -> list[str]:
+    return ["–"] * 3 if figures is None else [percent(figures.precision), percent(figures.recall), percent(figures.f1)]
+
+
+def _videos(result: Result) -> str:
+    """What went wrong first: the surest mistakes, then the unreadable."""
+    said = [(row.prediction or row.stream_prediction, row.score or row.stream_score or 0.0, row) for row in result.rows]
+    wrong = sorted(((s, p, r) for p, s, r in said if not r.error and p != r.truth), key=lambda found: -found[0])
+    rows = [
+        [escape(r.video), escape(r.truth), escape(p or "nothing"), f"{s:.2f}", escape(r.stream_prediction or "–")]
+        for s, p, r in wrong[:SHOWN]
+    ]
+    unread = [[escape(r.video), escape(r.error)] for r in result.rows if r.error]
+    found = ""
+    if rows:
+        more = f" (the first {SHOWN}; predictions.csv has all)" if len(wrong) > SHOWN else ""
+        found += f"<h2>Wrong videos</h2><details><summary>{len(wrong)} videos{more}, the surest first</summary>"
+        found += _table(["video", "truth", "prediction", "score", "stream at the end"], rows) + "</details>"
+    if unread:
+        found += "<h2>Unreadable videos</h2>" + _table(["video", "why"], unread[:SHOWN], words={1})
+    return found
+
+
+def _section(section: Section) -> str:
+    parts = [f"<h2>{escape(section.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in section.text)]
+    if section.rows:
+        parts.append(_table(section.heading, [[escape(str(cell)) for cell in row] for row in section.rows]))
+    parts += [_image(data, name) for name, data in section.pictures.items()]
+    return "".join(parts)
+
+
+def _picture(name: str, pictures: Mapping[str, bytes], heading: str) -> list[str]:
+    if name not in pictures:
+        return []
+    return [f"<h2>{escape(heading)}</h2>" + _image(pictures[name], heading)]
+
+
+def _image(png: bytes, what: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<div class="scroll"><img alt="{escape(what)}" src="data:image/png;base64,{data}"></div>'
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], words: set[int] = frozenset()) -> str:  # type: ignore[assignment]
+    """Cells are HTML already. words: columns that hold text."""
+
+    def cells(row: Sequence[str]) -> str:
+        return "".join(f'<td class="words">{cell}</td>' if i in words else f"<td>{cell}</td>" for i, cell in enumerate(row))
+
+    head = "".join(f"<th>{cell}</th>" for cell in heading) if any(heading) else ""
+    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table>{f"<tr>{head}</tr>" if head else ""}{body}</table></div>'
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{before}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found

@@ -1,0 +1,87 @@
+"""Files written whole or not at all, checked before long work; and the folder for what can be made or fetched again.
+
+A file is written to a temporary name and renamed, so that no half-written one is ever seen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from everyframe.errors import OutputError
+
+
+def cache_folder(kind: str) -> Path:
+    """$EVERYFRAME_CACHE/kind, or everyframe/kind in the platform's folder for caches. It need not exist."""
+    if own := os.environ.get("EVERYFRAME_CACHE"):
+        return Path(own).expanduser() / kind
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "everyframe" / kind
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it."""
+    path = Path(path)
+    problem = None
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not path.parent.is_dir():
+        problem = "its folder does not exist"
+    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        problem = "permission denied"
+    if problem:
+        raise OutputError(
+            "The output cannot be written.",
+            where=path,
+            got=problem,
+            hint="choose a file in a writable folder that exists",
+        )
+
+
+def check_folder(folder: Path, mark: str, what: str) -> None:
+    """Raises OutputError where `what` cannot become this folder: a new or empty one, or one with `mark`, to be replaced."""
+    problem = None
+    if folder.exists() and not folder.is_dir():
+        problem = "it is a file"
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / mark).exists():
+        problem = f"the folder is not empty and holds no {mark}"
+    elif not folder.parent.is_dir():
+        problem = "the folder above it does not exist"
+    if problem:
+        raise OutputError(f"The {what} cannot be written.", where=folder, got=problem, hint="name a new folder")
+
+
+def make_ordinary(path: Path) -> None:
+    """Gives what `tempfile` made for its owner alone the permissions of any new file or folder."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
+def write_bytes(data: bytes, path: str | os.PathLike[str]) -> Path:
+    """Writes a whole file or nothing: a temporary name in the same folder, then a rename. Raises OutputError."""
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        make_ordinary(Path(temporary))
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise OutputError(
+            "The output cannot be written.",
+            where=path,
+            got=error.strerror or str(error),
+            hint="choose a folder that exists and is writable, with enough free space",
+        ) from None
+    return path

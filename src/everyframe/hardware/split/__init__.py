@@ -1,5 +1,0 @@
-"""A step model in several.
-
-In the order in which data passes through: `label` (which node belongs where; `balance`: by measured times) -> `cut` (parts,
-compared with the whole and written) -> `dump` (what each stage is given, from real videos).
-"""

@@ -1,0 +1,90 @@
+"""The deployable file: one ONNX model with one JSON object in its metadata (`schema`).
+
+`load` and `save` are the only places that read or write that file; `metadata_of` and `attach` are the only ones that read or
+write the object.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from pydantic import ValidationError
+
+from everyframe.errors import ModelError
+from everyframe.files import write_bytes
+from everyframe.modelfile.schema import KEY, Metadata
+
+
+def metadata_of(model: onnx.ModelProto, where: object = None) -> Metadata | None:
+    """The validated metadata of a model, or None if it carries none. Raises ModelError when it is malformed."""
+    for prop in model.metadata_props:
+        if prop.key == KEY:
+            try:
+                return Metadata.model_validate_json(prop.value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ModelError(
+                    "The model's everyframe metadata is not valid.",
+                    where=f"{where or 'model'}, key {'.'.join(map(str, first['loc'])) or '(root)'}",
+                    got=first["msg"],
+                    hint="convert the clip model again with this version of everyframe",
+                ) from None
+    return None
+
+
+def attach(model: onnx.ModelProto, metadata: Metadata) -> onnx.ModelProto:
+    """Sets the metadata on `model` in place and returns it. Checks the label count against the logits where known."""
+    classes = _classes(model)
+    if metadata.labels is not None and classes is not None and len(metadata.labels) != classes:
+        raise ModelError(
+            "The label list does not fit the network.",
+            expected=f"{classes} labels, one per logit",
+            got=f"{len(metadata.labels)}",
+            hint="give one label per line, in the order the network was trained with",
+        )
+    for i in reversed([i for i, prop in enumerate(model.metadata_props) if prop.key == KEY]):
+        del model.metadata_props[i]
+    model.metadata_props.add(key=KEY, value=metadata.model_dump_json(exclude_defaults=False))
+    return model
+
+
+def _classes(model: onnx.ModelProto) -> int | None:
+    """Size of the last axis of the first output, if static."""
+    if not model.graph.output:
+        return None
+    dims = model.graph.output[0].type.tensor_type.shape.dim
+    return dims[-1].dim_value or None if dims else None
+
+
+def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Reads an ONNX file. Raises ModelError for a missing, unreadable or corrupt one."""
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(
+            "There is no such model file.", where=path, hint="check the path, or use `builtin`; `everyframe export` makes one"
+        )
+    if path.is_dir():
+        raise ModelError("This is a folder, not a model file.", where=path, expected="an .onnx file")
+    try:
+        model = onnx.load(str(path))
+    except OSError as error:
+        raise ModelError("The model file cannot be read.", where=path, got=error.strerror or str(error)) from None
+    except Exception as error:  # protobuf raises its own DecodeError; onnx wraps several others
+        raise ModelError(
+            "This is not a readable ONNX model.",
+            where=path,
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            hint="export or download it again: the file is damaged or of another format",
+        ) from None
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(
+            "The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again"
+        )
+    return model
+
+
+def save(model: onnx.ModelProto, path: str | os.PathLike[str]) -> Path:
+    """Writes `model` to `path` through a temporary file in the same folder. Raises OutputError."""
+    return write_bytes(model.SerializeToString(), path)

@@ -1,0 +1,171 @@
+"""Is this file a model that can be run? What is wrong with one is said when it is opened, not frames later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from everyframe.errors import ModelError, SourceError
+from everyframe.modelfile.file import metadata_of
+from everyframe.modelfile.schema import Metadata
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """frames, logits: the names of the tensors that are not states. shape: of the frames input, None where dynamic;
+    (hop, C, H, W) for a step model, (1, C, T, H, W) for a clip model. folded: the model takes uint8 (hop, H, W, C) and
+    normalises by itself.
+    """
+
+    frames: str
+    logits: str
+    shape: tuple[int | None, ...]
+    folded: bool
+    classes: int | None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of the pictures, where both are fixed."""
+        height, width = self.shape[1:3] if self.folded else self.shape[-2:]
+        return (height, width) if height is not None and width is not None else None
+
+
+def metadata_or_raise(model: onnx.ModelProto, where: object) -> Metadata:
+    metadata = metadata_of(model, where)
+    if metadata is None:
+        raise ModelError(
+            "The model has no everyframe metadata, so its labels, preprocessing and timing are unknown.",
+            where=where,
+            expected="a file written by `everyframe export` or `everyframe stream`",
+            hint="run `everyframe stream CLIP.onnx` on it, or `everyframe import` with a file that says what its tensors are",
+        )
+    if metadata.kind == "stage":
+        raise ModelError(
+            "This is one stage of a split model; alone it predicts nothing.",
+            where=where,
+            hint="give the whole step model",
+        )
+    return metadata
+
+
+def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Interface:
+    """Compares graph and metadata. Raises ModelError at the first disagreement."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = {value.name: value for value in model.graph.input if value.name not in weights}
+    outputs = {value.name: value for value in model.graph.output}
+    for spec in metadata.states:
+        given = spec.output in outputs or spec.copy_of is not None  # a host may move what only repeats another state
+        if spec.input not in inputs or not given:
+            missing = spec.input if spec.input not in inputs else spec.output
+            raise ModelError(
+                "A state named in the metadata is not in the graph.",
+                where=f"{where}, {missing}",
+                hint="convert the clip model again",
+            )
+        shape = _shape(inputs[spec.input])
+        if shape != spec.shape:
+            raise ModelError(
+                "A state's shape in the graph is not the one in the metadata.",
+                where=f"{where}, {spec.input}",
+                expected=spec.shape,
+                got=shape,
+            )
+    frames = _other(inputs, {spec.input for spec in metadata.states}, "frames", "input", where)
+    logits = _other(outputs, {spec.output for spec in metadata.states}, "logits", "output", where)
+    shape = _shape(inputs[frames])
+    folded = inputs[frames].type.tensor_type.elem_type == TensorProto.UINT8
+    _check_frames(shape, folded, metadata, f"{where}, input {frames}")
+    out = _shape(outputs[logits])
+    classes = out[-1] if out else None
+    if metadata.labels is not None:
+        check_labels(metadata.labels, classes, where)
+    return Interface(frames, logits, shape, folded, classes)
+
+
+def check_labels(labels: tuple[str, ...], classes: int | None, where: object) -> None:
+    if classes is not None and len(labels) != classes:
+        raise ModelError(
+            "The label list does not fit the network.",
+            where=where,
+            expected=f"{classes} labels, one per logit",
+            got=f"{len(labels)}",
+            hint="give one label per line, in the order the network was trained with",
+        )
+
+
+def check_picture(picture: np.ndarray, taken: Interface, where: object) -> None:
+    """Raises SourceError if a prepared picture (H, W, C) does not have the size that the model takes."""
+    if taken.size is not None and picture.shape[:2] != taken.size:
+        height, width = taken.size
+        raise SourceError(
+            "The video does not have the size the model takes, and the model does not say how to resize it.",
+            where=where,
+            expected=f"{height}x{width} (height x width)",
+            got=f"{picture.shape[0]}x{picture.shape[1]}",
+            hint="set `resize` and `crop` in the metadata's preprocess when converting the model",
+        )
+
+
+def check_finite(model: onnx.ModelProto, where: object) -> None:
+    """Raises ModelError for NaN in any weight, or an infinity in one with more than one value (a lone one may be a
+    mask).
+    """
+    constants = ((node.output[0], a.t) for node in model.graph.node if node.op_type == "Constant" for a in node.attribute)
+    for name, tensor in (*((t.name, t) for t in model.graph.initializer), *constants):
+        if tensor.data_type not in _FLOATS:
+            continue
+        values = numpy_helper.to_array(tensor)
+        finite = np.isfinite(values)
+        if finite.all() or (values.size == 1 and not np.isnan(values).any()):
+            continue
+        raise ModelError(
+            "The model's weights are not finite.",
+            where=f"{where}, tensor {name}",
+            got=f"{int((~finite).sum())} of {values.size} values are NaN or infinite",
+            hint="the training diverged or the file is damaged: use an earlier checkpoint",
+        )
+
+
+def _check_frames(shape: tuple[int | None, ...], folded: bool, metadata: Metadata, where: str) -> None:
+    clip, c, hop, t = metadata.kind == "clip", metadata.preprocess.channels, metadata.hop, metadata.frames
+    wanted = f"(1, {c}, {t}, H, W)" if clip else f"({hop}, H, W, {c}) uint8" if folded else f"({hop}, {c}, H, W)"
+    if len(shape) != (5 if clip else 4):
+        raise ModelError("The model's input is not a sequence of pictures.", where=where, expected=wanted, got=shape)
+    channels = shape[3] if folded and not clip else shape[1]
+    if channels not in (c, None):
+        raise ModelError(
+            "The model takes pictures with another number of channels than its preprocessing makes.",
+            where=where,
+            expected=f"{c} for color {metadata.preprocess.color!r}",
+            got=channels,
+            hint="set `color` in the metadata's preprocess to what the network was trained with",
+        )
+    length, stated, what = (shape[2], t, "clip length") if clip else (shape[0], hop, "hop")
+    if length not in (stated, None):
+        raise ModelError(
+            f"The model's {what} in the graph is not the one in the metadata.", where=where, expected=stated, got=length
+        )
+
+
+def _other(values: dict[str, onnx.ValueInfoProto], states: set[str], usual: str, what: str, where: object) -> str:
+    rest = [name for name in values if name not in states]
+    if usual in rest and what == "output":
+        return usual
+    if len(rest) != 1:
+        raise ModelError(
+            f"The model must have one {what} beside its states.",
+            where=where,
+            expected=usual,
+            got=", ".join(rest) or "none",
+            hint="convert the clip model again",
+        )
+    return rest[0]
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim)

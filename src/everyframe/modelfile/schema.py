@@ -1,0 +1,140 @@
+"""What a deployable file says beside its graph: one JSON object in `metadata_props["everyframe"]` of the ONNX model.
+
+Unknown keys are rejected: a typo must not silently change preprocessing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+KEY = "everyframe"
+FORMAT = 1
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocess(Strict):
+    """From a decoded frame to the network's input, in this order: resize, centre crop, scale, normalise.
+
+    resize: an int for the short side (aspect kept) or (height, width) exactly. crop: (height, width), centred.
+    A value becomes (pixel * scale - mean) / std with pixel in 0..255, per channel in `color` order.
+    Frames are sampled at `fps` (nearest in time), or every `sample_every_n`-th frame; neither: every frame.
+    """
+
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    resize: int | tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fps: float | None = Field(default=None, gt=0)
+    sample_every_n: int | None = Field(default=None, ge=1)
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "gray" else 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gray_has_one_channel(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("color") == "gray":
+            return {"mean": (0.0,), "std": (1.0,)} | values
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Preprocess:
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(f"{name} has {len(getattr(self, name))} values, color {self.color!r} needs {self.channels}")
+        if any(value == 0 for value in self.std):
+            raise ValueError("std must not contain 0")
+        if self.fps is not None and self.sample_every_n is not None:
+            raise ValueError("give fps or sample_every_n, not both")
+        return self
+
+
+class EventRule(Strict):
+    """Turns per-step scores into single events: fire when a label other than `background` reaches `threshold`,
+    then stay silent for `refractory_s` and until the background's score has been back above `rearm`.
+    """
+
+    background: str
+    threshold: float = Field(default=0.6, gt=0, le=1)
+    hold_steps: int = Field(default=1, ge=1)  # the label must lead for this many steps in a row
+    refractory_s: float = Field(default=0.8, ge=0)
+    rearm: float = Field(default=0.5, ge=0, le=1)
+
+
+class StateSpec(Strict):
+    """One state tensor: feed `output` of step n to `input` of step n+1; before the first step it is `fill` everywhere.
+
+    every, delay, lag: the facts of the wire it remembers. frames: how many frames of it are held.
+    copy_of: set when `output` only repeats the old value of another state's input (a slot of a ring), so that a host can
+    rotate buffers instead of copying them. The graph may leave such an output out (`everyframe check --host-state`).
+    """
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "int64"] = "float32"
+    every: int = 1
+    delay: int = 0
+    lag: int = 0
+    frames: int = 1
+    fill: float = 0.0
+    copy_of: str | None = None
+
+
+class Pruned(Strict):
+    """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
+    network it was exported from.
+    """
+
+    scheme: str
+    group: tuple[int, int]
+    method: str
+    kept: dict[str, float]
+
+
+class Provenance(Strict):
+    model: str | None = None
+    weights_sha256: str | None = None
+    tool: str | None = None
+    passes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    pruned: Pruned | None = None
+
+
+class Metadata(Strict):
+    """What a host must know beside the graph. Times are in *sampled* frames (after `preprocess.fps`).
+
+    kind       clip: (1, C, T, H, W) -> logits (1, classes).  step: (hop, C, H, W) + states -> logits (1, classes) + states.
+    frames     T, the clip length the network was trained on.
+    hop        new frames a step takes.
+    feature_delay  the newest frame a prediction has fully seen lies this many frames back; the first prediction comes
+                   once frame `feature_delay` has arrived (in the step that contains it).
+    delay      frames until the window is full too: feature_delay + (window - 1) * spacing (the steady state).
+    receptive_field  frames that can influence one prediction, window included.
+    window     feature frames averaged by the head; 1 if there is no temporal pooling.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["clip", "step", "stage"]
+    labels: tuple[str, ...] | None = None
+    preprocess: Preprocess = Preprocess()
+    frames: Annotated[int, Field(ge=1)]
+    hop: int = Field(default=1, ge=1)
+    rate: Literal["native", "dense"] = "native"
+    se: Literal["frame", "window"] = "frame"
+    taps: Literal["trained", "all"] = "trained"
+    states: tuple[StateSpec, ...] = ()
+    delay: int = Field(default=0, ge=0)
+    feature_delay: int = Field(default=0, ge=0)
+    receptive_field: int = Field(default=1, ge=1)
+    window: int = Field(default=1, ge=1)
+    events: EventRule | None = None
+    provenance: Provenance = Provenance()

@@ -1,0 +1,249 @@
+"""How good a motion model is, and how that is measured. One call makes the whole table:
+
+    report = evaluate(model, data=None)
+
+Procedural: held-out streams (a seed no training uses) for event recall and false events; single gestures for 8-way
+accuracy with
+controls (time reversed, frames shuffled). Real (`data`): mapped classes of hand_gestures, and everything else as
+false events a minute.
+An optical-flow rule is measured on exactly the same, its event rule tuned on the same validation streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from everyframe import modelfile
+from everyframe.errors import ModelError, UsageError
+from everyframe.modelfile.schema import EventRule, Metadata, Preprocess
+from everyframe.motions import clips, flow_rule, metrics
+from everyframe.motions.render import dataset
+from everyframe.motions.render.motions import LABELS, REVERSED
+from everyframe.runtime.events import probabilities
+
+BUILT_IN = Path(__file__).parents[1] / "assets" / "motions.onnx"
+SIZES = {"streams": 600, "negatives": 300, "singles": 60}  # singles: of each label
+
+
+@dataclass
+class Recogniser:
+    """score: (T, H, W) uint8 -> (T, 8) probabilities; with the rule that makes events of them."""
+
+    name: str
+    score: Callable[[np.ndarray], np.ndarray]
+    rule: EventRule
+    preprocess: Preprocess
+
+
+class StepScorer:
+    """A step model in onnxruntime, one frame at a time, from a fresh state for every stream."""
+
+    def __init__(self, model: object, metadata: Metadata) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.metadata = metadata
+
+    def __call__(self, video: np.ndarray) -> np.ndarray:
+        p, m = self.metadata.preprocess, self.metadata
+        frames = ((video.astype(np.float32) * p.scale - p.mean[0]) / p.std[0]).astype(np.float32)
+        state = {s.input: np.full(s.shape, s.fill, s.dtype) for s in m.states}
+        names = ["logits", *(s.output for s in m.states)]
+        rows = []
+        for frame in frames:
+            logits, *new = self.session.run(names, {"frames": frame[None, None], **state})
+            state = {s.input: value for s, value in zip(m.states, new, strict=True)}
+            rows.append(logits[0])
+        lag = m.feature_delay  # rows before it saw nothing yet
+        result = probabilities(np.stack(rows))
+        result[:lag] = np.eye(len(LABELS))[0]
+        return result
+
+
+def open_model(path: Path) -> Recogniser:
+    """A step model, or a clip model which is converted first. Raises ModelError if it does not recognise the
+    motions.
+    """
+    model = modelfile.load(path)
+    metadata = modelfile.metadata_of(model, path)
+    if metadata is None or metadata.labels != LABELS or metadata.events is None:
+        raise ModelError(
+            "This model does not recognise the motions.",
+            where=path,
+            expected=f"labels {', '.join(LABELS)} and an event rule",
+            got="no metadata" if metadata is None else metadata.labels,
+            hint="use the built-in model or one trained by `everyframe train motions`",
+        )
+    data = model.SerializeToString()
+    if metadata.kind == "clip":
+        import tempfile
+
+        from everyframe import conversion
+
+        with tempfile.TemporaryDirectory() as folder:
+            step = Path(folder) / "step.onnx"
+            conversion.stream(path, step)  # type: ignore[attr-defined]
+            return open_model(step)
+    return Recogniser(Path(path).name, StepScorer(data, metadata), metadata.events, metadata.preprocess)
+
+
+def evaluate(
+    model: Recogniser,
+    data: Path | None = None,
+    *,
+    sizes: dict[str, int] | None = None,
+    baseline: bool = True,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict:
+    """Everything, for the model and for the optical-flow rule beside it."""
+    sizes = {**SIZES, **(sizes or {})}
+    if model.preprocess.fps is None:
+        raise UsageError("The model has no frame rate.", expected="preprocess.fps")
+    report: dict = {}
+    rivals = [model]
+    if baseline:
+        note("tuning the flow rule")
+        fps = model.preprocess.fps
+        known = dataset.streams("validation", 0, range(250), fps=fps)
+        flow = lambda video: flow_rule.scores(video, fps)  # noqa: E731
+        rivals.append(
+            Recogniser(
+                "optical_flow_rule",
+                flow,
+                metrics.tune([flow(v) for v in known.video], known.intervals, fps),
+                model.preprocess,
+            )
+        )
+    for rival in rivals:
+        report[rival.name] = {"rule": rival.rule.model_dump(), **procedural(rival, sizes, note)}
+        if data is not None:
+            report[rival.name]["real"] = real(rival, data, note)
+    return report
+
+
+def _first(model: Recogniser, scores: np.ndarray) -> str:
+    """The label of the first event, or the background: what a host would have acted on."""
+    events = metrics.detect(scores, model.rule, model.preprocess.fps or 1)
+    return events[0].label if events else model.rule.background
+
+
+def procedural(model: Recogniser, sizes: dict[str, int], note: Callable[[str], None]) -> dict:
+    """Held-out rendered video: mixed streams, negatives only, single gestures with controls."""
+    fps = model.preprocess.fps or 1
+    note(f"{model.name}: rendered streams")
+    mixed = dataset.streams("test", 0, range(sizes["streams"]), fps=fps)
+    empty = dataset.streams("test", 1, range(sizes["negatives"]), fps=fps, negative=True)
+    result = {
+        "streams": metrics.tally([model.score(v) for v in mixed.video], mixed.intervals, model.rule, fps).report(),
+        "negatives": metrics.tally([model.score(v) for v in empty.video], empty.intervals, model.rule, fps).report(),
+    }
+    note(f"{model.name}: single gestures")
+    truth: list[str] = []
+    videos: list[np.ndarray] = []
+    for i, label in enumerate(LABELS):
+        own = dataset.streams(
+            "test", 10 + i, range(sizes["singles"]), frames=60, fps=fps, label=label, negative=i == 0, single=True
+        )
+        truth += [label] * len(own.video)
+        videos += list(own.video)
+    rng = np.random.default_rng(0)
+    played = {
+        "normal": videos,
+        "reversed": [v[::-1] for v in videos],
+        "shuffled": [v[rng.permutation(len(v))] for v in videos],
+    }
+    got = {how: [_first(model, model.score(v)) for v in shown] for how, shown in played.items()}
+    right = lambda how, table: float(np.mean([g == table[t] for g, t in zip(got[how], truth, strict=True)]))  # noqa: E731
+    same = {label: label for label in LABELS}
+    confusion = {t: dict.fromkeys(LABELS, 0) for t in LABELS}
+    for t, g in zip(truth, got["normal"], strict=True):
+        confusion[t][g] += 1
+    result["singles"] = {
+        "count": len(truth),
+        "accuracy": round(right("normal", same), 4),
+        "accuracy_by_label": {t: round(row[t] / max(1, sum(row.values())), 4) for t, row in confusion.items()},
+        "reversed_against_same_label": round(right("reversed", same), 4),
+        "reversed_against_reversed_label": round(right("reversed", REVERSED), 4),
+        "shuffled": round(right("shuffled", same), 4),
+        "confusion": confusion,
+    }
+    return result
+
+
+def real(model: Recogniser, data: Path, note: Callable[[str], None]) -> dict:
+    """Real clips: class-per-folder hand gestures (each split for itself), false events a minute on everything else."""
+    result: dict = {}
+    for split in sorted(p for p in (data / "hand_gestures").glob("*") if p.is_dir()):
+        note(f"{model.name}: {split}")
+        result[f"hand_gestures/{split.name}"] = _labelled(model, split, clips.HAND_GESTURES)
+    if not result and any(p.name in clips.HAND_GESTURES for p in data.rglob("*") if p.is_dir()):
+        result[data.name] = _labelled(model, data, clips.HAND_GESTURES)
+    for folder in (data / "clips", data / "ut_interaction"):
+        if folder.is_dir():
+            note(f"{model.name}: {folder}")
+            result[folder.name] = _unlabelled(model, clips.videos(folder))
+    if not result:
+        result[data.name] = _unlabelled(model, clips.videos(data))
+    return result
+
+
+def _labelled(model: Recogniser, folder: Path, table: dict[str, tuple[str, ...]]) -> dict:
+    """first: the first event's label is right. any: some event is. peak: the highest score among gestures is
+    (knowing there is one).
+    """
+    rows: dict[str, dict] = {}
+    false, seconds = 0, 0.0
+    fps = model.preprocess.fps or 1
+    for path, name, labels in clips.labelled(folder, table):
+        video = clips.read(path, model.preprocess)
+        scores = model.score(video)
+        events = metrics.detect(scores, model.rule, fps)
+        row = rows.setdefault(
+            name, {"label": "|".join(labels), "clips": 0, "first": 0, "any": 0, "peak": 0, "silent": 0, "said": {}}
+        )
+        row["clips"] += 1
+        said = events[0].label if events else "none"
+        row["said"][said] = row["said"].get(said, 0) + 1
+        row["first"] += said in labels
+        row["silent"] += not events
+        if labels == ("none",):
+            false, seconds = false + len(events), seconds + len(video) / fps
+        else:
+            row["any"] += any(e.label in labels for e in events)
+            row["peak"] += LABELS[1 + int(scores[:, 1:].max(0).argmax())] in labels
+    positive = [r for r in rows.values() if r["label"] != "none"]
+    count = sum(r["clips"] for r in positive)
+    share = lambda key: round(sum(r[key] for r in positive) / max(1, count), 4)  # noqa: E731
+    return {
+        "mapped_clips": count,
+        "first": share("first"),
+        "any": share("any"),
+        "peak": share("peak"),
+        "silent": share("silent"),
+        "false_per_minute_on_other_classes": round(false / max(1e-9, seconds / 60), 2),
+        "other_minutes": round(seconds / 60, 2),
+        "classes": rows,
+    }
+
+
+def _unlabelled(model: Recogniser, paths: list[Path]) -> dict:
+    """Nobody makes a gesture for the machine here, so every event is false."""
+    events: dict[str, int] = {}
+    seconds = 0.0
+    for path in paths:
+        video = clips.read(path, model.preprocess)
+        seconds += len(video) / (model.preprocess.fps or 1)
+        for event in metrics.detect(model.score(video), model.rule, model.preprocess.fps or 1):
+            events[event.label] = events.get(event.label, 0) + 1
+    return {
+        "clips": len(paths),
+        "minutes": round(seconds / 60, 2),
+        "events": events,
+        "false_per_minute": round(sum(events.values()) / max(1e-9, seconds / 60), 2),
+    }

@@ -1,0 +1,110 @@
+"""What is counted: events against truth. Numpy only.
+
+An event is a *hit* if an interval of its label is open for it: from the interval's start to LATE_S after its end,
+each interval once.
+Any other event is *false*, a wrong label as much as one out of nothing; an interval without a hit is a *miss*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from everyframe.modelfile.schema import EventRule
+from everyframe.motions.render.motions import LABELS, Interval
+from everyframe.runtime.events import Event, EventDetector
+
+LATE_S = 1.2
+
+
+def detect(scores: np.ndarray, rule: EventRule, fps: float, labels: Sequence[str] = LABELS) -> list[Event]:
+    """The events of one stream. scores: (frames, classes) probabilities."""
+    detector = EventDetector(rule, labels)
+    return [event for i, row in enumerate(scores) if (event := detector.update(row, i / fps))]
+
+
+@dataclass
+class Tally:
+    """Counts over many streams."""
+
+    seconds: float = 0.0
+    hits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
+    misses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
+    false: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
+
+    def add(self, events: Iterable[Event], intervals: Iterable[Interval], seconds: float) -> None:
+        """Intervals that become recognisable only after the stream's end ask for nothing, but excuse an event."""
+        self.seconds += seconds
+        open_intervals = [i for i in intervals if i.end_s > 0.2]
+        for event in events:
+            found = next(
+                (i for i in open_intervals if i.label == event.label and i.start_s <= event.pts_s <= i.end_s + LATE_S),
+                None,
+            )
+            if found is None:
+                self.false[event.label] += 1
+            else:
+                open_intervals.remove(found)
+                self.hits[event.label] += 1
+        for interval in open_intervals:
+            if interval.start_s >= 0 and interval.ready_s < seconds - 0.4:
+                self.misses[interval.label] += 1
+
+    @property
+    def f1(self) -> float:
+        hits, misses, false = (sum(d.values()) for d in (self.hits, self.misses, self.false))
+        return 2 * hits / max(1, 2 * hits + misses + false)
+
+    def report(self) -> dict:
+        """Recall a class, false events a minute, F1."""
+        recall = {k: round(self.hits[k] / max(1, self.hits[k] + self.misses[k]), 4) for k in self.hits}
+        hits, misses, false = (sum(d.values()) for d in (self.hits, self.misses, self.false))
+        return {
+            "minutes": round(self.seconds / 60, 2),
+            "gestures": hits + misses,
+            "recall": round(hits / max(1, hits + misses), 4),
+            "recall_by_label": recall,
+            "false_by_label": dict(self.false),
+            "false_per_minute": round(false / max(1e-9, self.seconds / 60), 3),
+            "f1": round(self.f1, 4),
+        }
+
+
+def tally(all_scores: Iterable[np.ndarray], all_intervals: Iterable[list[Interval]], rule: EventRule, fps: float) -> Tally:
+    """Counts over streams; all_scores: (frames, classes) each."""
+    total = Tally()
+    for scores, intervals in zip(all_scores, all_intervals, strict=True):
+        total.add(detect(scores, rule, fps), intervals, len(scores) / fps)
+    return total
+
+
+def tune(
+    all_scores: Sequence[np.ndarray],
+    all_intervals: Sequence[list[Interval]],
+    fps: float,
+    false_cost: float = 0.5,
+    background: str = "none",
+) -> EventRule:
+    """The rule with the best (hits - false_cost * false) on validation streams: a small grid, ties to the earlier.
+
+    false_cost: rendered streams hold far more look-alike motion than life does, so a false event there weighs half a hit.
+    """
+    best, best_value = EventRule(background=background), -np.inf
+    for threshold in (0.4, 0.5, 0.6, 0.7, 0.8, 0.87):
+        for hold in (1, 2, 3):
+            for refractory in (0.8, 1.2):
+                for rearm in (0.4, 0.6):
+                    rule = EventRule(
+                        background=background,
+                        threshold=threshold,
+                        hold_steps=hold,
+                        refractory_s=refractory,
+                        rearm=rearm,
+                    )
+                    counted = tally(all_scores, all_intervals, rule, fps)
+                    value = sum(counted.hits.values()) - false_cost * sum(counted.false.values())
+                    if value > best_value:
+                        best, best_value = rule, value
+    return best

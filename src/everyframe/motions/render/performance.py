@@ -1,0 +1,63 @@
+"""What a whole stream shows a hand doing: gestures with what lies between them, or nothing but negatives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everyframe.motions.render.motions import GESTURES, LABELS, RATE, SWIPES, Script, settle
+from everyframe.motions.render.negatives import any_negative, away, enter
+
+
+def write_gestures(
+    rng: np.random.Generator, seconds: float, view: tuple[float, float], label: str | None = None, single: bool = False
+) -> Script:
+    """Gesture after gesture with what lies between them, until the time is filled; single: one, then nothing."""
+    script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view)
+    if single:
+        chosen = label or str(rng.choice(LABELS[1:]))
+        script.at = script.inside(0.1)
+        script.hold(rng.uniform(0.2, 0.8))
+        GESTURES[chosen](script, chosen)
+        if chosen in SWIPES:
+            settle(script)
+        script.hold(max(0.5, seconds - script.seconds))
+        return script
+    opening = rng.choice(["enter", "visible", "rest", "negative"], p=[0.25, 0.4, 0.15, 0.2])
+    if opening == "enter":
+        enter(script)
+    elif opening == "negative":
+        any_negative(script)
+    else:
+        script.at = script.inside(0.1)
+        script.hold(rng.uniform(0.05, 1.5 if opening == "rest" else 0.6))
+    while script.seconds < seconds:
+        chosen = label or str(rng.choice(LABELS[1:]))
+        GESTURES[chosen](script, chosen)
+        if chosen in SWIPES:
+            settle(script)
+        else:
+            script.hold(rng.uniform(0.1, 0.9))
+            if rng.random() < 0.4:
+                away(script)
+        if rng.random() < 0.3:
+            any_negative(script)
+    return script
+
+
+def write_negatives(rng: np.random.Generator, seconds: float, view: tuple[float, float]) -> Script:
+    script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view)
+    if rng.random() < 0.15:
+        script.hold(seconds)  # nobody's hand at all
+    elif rng.random() < 0.6:
+        script.at = script.inside()
+    while script.seconds < seconds:
+        any_negative(script)
+    return script
+
+
+def place(script: Script, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Position (n, 2), scale, tilt and curl (n,) of the hand at the times."""
+    rows = np.concatenate(script.points)
+    at = np.clip(times * RATE, 0, len(rows) - 1)
+    columns = [np.interp(at, np.arange(len(rows)), rows[:, i]) for i in range(5)]
+    return np.stack(columns[:2], 1), columns[2], columns[3], columns[4]

@@ -1,0 +1,150 @@
+"""Calibration videos as the network takes them: prediction's own decoding, sampling and preprocessing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from everyframe.errors import SourceError
+from everyframe.modelfile.interface import Interface, check_picture
+from everyframe.modelfile.schema import Metadata
+from everyframe.modelfile.session import session
+from everyframe.modelfile.states import first_states, next_states
+from everyframe.video.preprocess import normalise
+from everyframe.video.reader import Reader
+from everyframe.video.sources import Source, resolve
+
+# N new frames a step (hop), T frames of a clip, C channels, H W
+
+KEPT_BYTES = 1 << 29  # of prepared pictures, which are shown more than once
+
+
+def chosen(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], most: int | None = None) -> list[Source]:
+    """Up to `most` of the videos that `where` names, evenly spread over all of them. Raises SourceError."""
+    places = [where] if isinstance(where, str | os.PathLike) else list(where)
+    found = [source for place in places for source in resolve(place)]
+    live = next((source for source in found if source.live), None)
+    if live is not None:
+        raise SourceError("Calibration takes recorded videos.", where=live.name, hint="record some of it to a file")
+    if most is None or len(found) <= most:
+        return found
+    return [found[(2 * i + 1) * len(found) // (2 * most)] for i in range(most)]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with what running it takes. where: its name in messages. kept: pictures of videos that were decoded before."""
+
+    model: onnx.ModelProto
+    metadata: Metadata
+    interface: Interface
+    where: str
+    kept: dict[Source, list[np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def frames_a_step(self) -> int:
+        """New frames that one run takes: a step's, or a whole clip."""
+        return self.metadata.hop if self.metadata.kind == "step" else self.metadata.frames
+
+    @property
+    def runs(self) -> str:
+        """What a run takes, in words."""
+        return "steps" if self.metadata.kind == "step" else "clips"
+
+    def inputs(self, sources: Sequence[Source], again: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        """One video after another, each with its number: the inputs of its steps, (hop, C, H, W), or of its clips side by side,
+        (1, C, T, H, W). What is left at a video's end is left out. again: from the first one, when all are through, without end.
+        Raises SourceError where no video is long enough. The next video's decoding starts while one runs.
+        """
+        order: Iterator[tuple[int, Source]] = enumerate(sources)
+        if again:
+            order = itertools.cycle(order)
+        coming, given = next(order, None), False
+        ahead: Reader | None = None
+        try:
+            while coming is not None:
+                (number, source), coming = coming, next(order, None)
+                pictures, ahead = self._pictures(source, ahead), None
+                with contextlib.closing(pictures):
+                    for waiting in _groups(pictures, self.frames_a_step):
+                        if ahead is None and coming is not None and coming[1] not in self.kept:
+                            ahead = self._open(coming[1])
+                        given = True
+                        yield number, self._tensor(np.stack(waiting))
+                if not given and number == len(sources) - 1:
+                    raise SourceError(
+                        "The videos are too short.", expected=f"{self.frames_a_step} frames in one of them",
+                        got=f"{len(sources)} shorter videos",
+                    )  # fmt: skip
+        finally:
+            if ahead is not None:
+                ahead.close()
+
+    def _open(self, source: Source) -> Reader:
+        return Reader(source, self.metadata.preprocess, buffer=self.frames_a_step + 1)
+
+    def _pictures(self, source: Source, reader: Reader | None) -> Generator[np.ndarray, None, None]:
+        """Prepared pictures, (H, W, C) uint8, of a video; decoded once where they find room."""
+        if source in self.kept:
+            yield from self.kept[source]
+            return
+        room = KEPT_BYTES - sum(len(pictures) * pictures[0].nbytes for pictures in self.kept.values() if pictures)
+        seen: list[np.ndarray] = []
+        with reader or self._open(source) as reader:
+            for frame in reader:
+                check_picture(frame.data, self.interface, source.paths[0] if source.kind == "file" else source.name)
+                room -= frame.data.nbytes
+                if room >= 0:
+                    seen.append(frame.data)
+                yield frame.data
+        if room >= 0:
+            self.kept[source] = seen
+
+    def _tensor(self, pictures: np.ndarray) -> np.ndarray:
+        if self.interface.folded:
+            return pictures
+        frames = normalise(pictures, self.metadata.preprocess)  # (N, C, H, W)
+        return frames if self.metadata.kind == "step" else np.ascontiguousarray(frames.transpose(1, 0, 2, 3)[None])
+
+
+def _groups(pictures: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    """`size` at a time; what is left is left out."""
+    waiting: list[np.ndarray] = []
+    for picture in pictures:
+        waiting.append(picture)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+
+
+class Walk:
+    """A model that is run step by step, its states carried from one to the next. watched: tensors that a step gives."""
+
+    def __init__(self, model: Model, watched: Iterable[str] = ()) -> None:
+        self._states = model.metadata.states
+        self._frames = model.interface.frames
+        self.watched = tuple(dict.fromkeys((*watched, model.interface.logits)))
+        probe = onnx.ModelProto()
+        probe.CopyFrom(model.model)
+        present = {value.name for value in (*probe.graph.output, *probe.graph.input)}
+        probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.watched if name not in present)
+        self._session = session(probe)
+        self.reset()
+
+    def reset(self) -> None:
+        self._held = first_states(self._states)
+
+    def step(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        """The watched tensors; what is an input is given back as it is."""
+        inputs = {self._frames: frames, **self._held}
+        heads = [spec.output for spec in self._states if spec.copy_of is None]
+        fetched = list(dict.fromkeys((*(x for x in self.watched if x not in inputs), *heads)))
+        found = dict(zip(fetched, self._session.run(fetched, inputs), strict=True))
+        self._held = next_states(self._states, self._held, found)
+        return {name: inputs[name] if name in inputs else found[name] for name in self.watched}

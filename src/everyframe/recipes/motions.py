@@ -1,0 +1,53 @@
+"""What the recipe of the built-in motion model may say."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from everyframe.modelfile.schema import Strict
+
+
+class Data(Strict):
+    """Rendered streams. pool: held in memory; fresh: rendered anew before every epoch; frames, fps: of a stream."""
+
+    frames: int = Field(default=48, ge=16, le=512)
+    fps: float = Field(default=12.0, gt=0)
+    height: int = Field(default=48, ge=16)
+    width: int = Field(default=64, ge=16)
+    pool: int = Field(default=2000, ge=1)
+    fresh: int = Field(default=600, ge=0)
+    validation: int = Field(default=500, ge=1)
+
+
+class Optimiser(Strict):
+    """AdamW with a cosine from `learning_rate` to nothing; `average`: decay of the averaged weights that are kept;
+    tracking: weight of the second task, following the hand; bfloat16: convolve in half precision (faster on most
+    CPUs of today).
+    """
+
+    epochs: int = Field(default=12, ge=1)
+    steps: int = Field(default=240, ge=1)  # an epoch
+    batch: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    tracking: float = Field(default=0.5, ge=0)
+    bfloat16: bool = True
+
+
+class MotionsRecipe(Strict):
+    """window: feature frames that the head averages, also T of the exported clip network. seeds: trainings to choose the
+    best from, counted from first_seed. start: a checkpoint to go on from instead of random weights.
+    """
+
+    name: str
+    task: Literal["motions"]
+    window: int = Field(default=12, ge=6, le=64)  # 6: below that some taps never see a frame within the clip
+    seeds: int = Field(default=1, ge=1)
+    first_seed: int = Field(default=0, ge=0)
+    start: str | None = None
+    threads: int = Field(default=0, ge=0)  # 0: torch's default
+    data: Data = Data()
+    optimiser: Optimiser = Optimiser()

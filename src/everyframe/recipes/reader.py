@@ -1,0 +1,130 @@
+"""Recipes: TOML files that say how a network is trained. Whatever they say wrong is refused before any work, with its line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from everyframe.errors import RecipeError, meant
+from everyframe.recipes.motions import MotionsRecipe
+from everyframe.recipes.pruning import PruneRecipe
+from everyframe.recipes.training import ClipRecipe
+
+Recipe = ClipRecipe | MotionsRecipe
+#: `task` of a recipe -> what it may say
+TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe]] = {
+    "clips": ClipRecipe, "prune": PruneRecipe, "motions": MotionsRecipe,
+}  # fmt: skip
+
+
+def built_in() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files(__package__) / "built_in"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, or a TOML file. changes: `key=value`, as in TOML. Raises RecipeError."""
+    path = Path(name_or_path)
+    if name_or_path in built_in():
+        text = (resources.files(__package__) / "built_in" / f"{name_or_path}.toml").read_text("utf-8")
+    elif path.is_file():
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError("The recipe cannot be read.", where=path, got=error) from None
+    else:
+        close = difflib.get_close_matches(name_or_path, built_in(), n=3)
+        raise RecipeError(
+            "There is no such recipe.",
+            where=name_or_path,
+            expected=f"a .toml file, or one of: {', '.join(close or built_in())}",
+            hint="check the name or the path",
+        )
+    return parse(text, where=str(name_or_path), changes=changes)
+
+
+def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Recipe:
+    """Validates the text of a recipe."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError("The recipe is not valid TOML.", where=where, got=error) from None
+    for change in changes:
+        _change(values, change)
+    task = values.get("task", "clips")
+    if task not in TASKS:
+        raise RecipeError(
+            "There is no such task.", where=_place(where, text, ("task",)), expected=" or ".join(TASKS), got=task,
+            hint="leave `task` out to train on labelled clips",
+        )  # fmt: skip
+    try:
+        return TASKS[task].model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(str(key) for key in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
+        known = _keys(TASKS[task], keys[:-1]) if unknown else []
+        explained = "docs/train.md explains every key"
+        raise RecipeError(
+            "The recipe has a key that does not exist." if unknown else "The recipe has a setting that cannot be used.",
+            where=_place(where, text, keys),
+            expected=", ".join(known) if unknown else first["msg"].removeprefix("Value error, "),
+            got=None if unknown else _shown(first.get("input")),
+            hint=meant(keys[-1], known, explained, cutoff=0.5) if unknown else explained,
+        ) from None
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Sets `section.key=value`. What is no TOML value is taken as a string."""
+    key, equals, written = change.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise RecipeError("This changes no setting.", where="--set", expected="KEY=VALUE, such as training.epochs=20", got=change)
+    try:
+        value = tomllib.loads(f"value = {written}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = written.strip()
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise RecipeError("This is no section of the recipe.", where=f"--set {change}", got=section)
+    values[last] = value
+
+
+def _keys(schema: type[BaseModel], section: tuple[str, ...]) -> list[str]:
+    for key in section:
+        kinds = [schema.model_fields[key].annotation, *getattr(schema.model_fields[key].annotation, "__args__", ())]
+        schema = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(schema.model_fields)
+
+
+def _shown(value: Any) -> Any:
+    return None if isinstance(value, dict) else value
+
+
+def _place(where: str, text: str, keys: tuple[str, ...]) -> str:
+    """`file, line 7, key data.fps`: the line of the key, or of the closest thing that is written down."""
+    names = [key for key in keys if not key.isdigit()]
+    line, section = 0, ""
+    for number, row in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+([^\]]+)\]", row):
+            section = header[1].strip()
+            path = section
+        elif key := re.match(r"\s*([\w.-]+)\s*=", row):
+            path = f"{section}.{key[1]}" if section else key[1]
+        else:
+            continue
+        if names and (path == ".".join(names) or (not line and path == names[0])):
+            line = number
+            if path == ".".join(names):
+                break
+    parts = [where, f"line {line}" if line else "", f"key {'.'.join(names)}" if names else ""]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,170 @@
+"""Examples and background footage: which clips there are, and the features and moments of each.
+
+T frames, F features. A model with a delay is shown the last frame of an example for as long again, as if the scene stood
+still, so that every frame of it is fully seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from everyframe.errors import EveryframeError, SourceError
+from everyframe.modelfile.schema import Preprocess
+from everyframe.runtime import engine as engines
+from everyframe.runtime.states import plan
+from everyframe.teaching.cut import Backbone
+from everyframe.teaching.moments import Span, span
+from everyframe.video.decode import decode
+from everyframe.video.preprocess import normalise, prepare
+from everyframe.video.sampling import sample
+from everyframe.video.sources import Source, resolve
+
+#: frames of an example at the least
+SHORTEST = 4
+#: a background video is taken in pieces of so many seconds, of which leave-one-out leaves out one
+PIECE_S = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """features (steps, F); seen (steps,): the newest frame that each step has fully seen; moves: where it moves. Of
+    background, label is None and `moves` does not matter.
+    """
+
+    label: str | None
+    name: str
+    features: np.ndarray
+    seen: np.ndarray
+    moves: Span
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip to learn from; label None: background."""
+
+    label: str | None
+    source: Source
+
+    @property
+    def name(self) -> str:
+        return self.source.paths[0]
+
+
+def folders(folder: str | os.PathLike[str], background: str) -> list[Clip]:
+    """One folder a class, with its clips; that called `background` holds background footage. Raises SourceError."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise SourceError(
+            "There is no such folder of examples.", where=root, expected="one folder a gesture, with a few short clips in each",
+            hint="check the path, or record examples with --camera 0",
+        )  # fmt: skip
+    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not classes:
+        raise SourceError(
+            "There are no gestures in this folder.", where=root, expected="one folder a gesture, with a few short clips in each",
+            got="no folders", hint=f"put the clips of each gesture into a folder of its name, such as {root / 'thumbs_up'}",
+        )  # fmt: skip
+    return [Clip(None if p.name == background else p.name, source) for p in classes for source in resolve(p)]
+
+
+def distinct(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
+    """Each clip once, by its content, in an order of their names; and the names of those that were given again."""
+    seen: dict[tuple[str | None, str], str] = {}
+    kept, again = [], []
+    for clip in sorted(clips, key=lambda c: (c.label or "", c.name)):
+        digest = hashlib.sha256()
+        for path in clip.source.paths:
+            digest.update(Path(path).read_bytes() if Path(path).is_file() else path.encode())
+        key = clip.label, digest.hexdigest()
+        if key in seen:
+            again.append(f"{clip.name} is {seen[key]} again and counts once")
+            continue
+        seen[key] = clip.name
+        kept.append(clip)
+    return kept, again
+
+
+class Reader:
+    """Runs clips through a backbone in onnxruntime."""
+
+    def __init__(self, backbone: Backbone, where: str) -> None:
+        metadata = backbone.metadata
+        own = {s.input for s in metadata.states}
+        (frames,) = (v for v in backbone.model.graph.input if v.name not in own)
+        self.hop, self.delay, self.preprocess = metadata.hop, metadata.feature_delay, metadata.preprocess
+        self.rate = rate(metadata.preprocess)
+        self._raw = len(frames.type.tensor_type.shape.dim) == 4 and frames.type.tensor_type.elem_type == 2  # uint8
+        job = engines.Job(backbone.model, where, frames.name, backbone.features, plan(metadata.states, where))
+        self._run = engines.load("ort", job).start()
+
+    def read(self, clip: Clip) -> Iterator[Example]:
+        """One example, or the pieces of background footage. Raises SourceError."""
+        if clip.label is None:
+            features, seen = self.features(_pictures(clip.source, self.preprocess))
+            steps = max(1, round(PIECE_S * self.rate / self.hop))
+            for rows in np.array_split(np.arange(len(seen)), max(1, round(len(seen) / steps))):
+                yield Example(None, clip.name, features[rows], seen[rows], Span(0, 0, len(seen)))
+            return
+        pictures = np.stack(list(_pictures(clip.source, self.preprocess)))
+        least = max(SHORTEST, self.hop)
+        if len(pictures) < least:
+            raise SourceError(
+                "The example is too short.", where=clip.name, got=f"{len(pictures)} frames",
+                expected=f"at least {least} frames at the model's {self.rate:g} a second",
+                hint="record it again, with the whole gesture in it",
+            )  # fmt: skip
+        yield Example(clip.label, clip.name, *self.features(pictures), span(pictures))
+
+    def features(self, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W, C) uint8 one by one -> features (steps, F), and the newest frame that each step has fully seen (steps,)."""
+        self._run.reset()
+        made, waiting = [], list[np.ndarray]()
+        for picture in self._and_held(pictures):
+            waiting.append(picture)
+            if len(waiting) == self.hop:
+                new, waiting = np.stack(waiting), []
+                made.append(self._run.step(new if self._raw else normalise(new, self.preprocess)).reshape(-1))
+        seen = (np.arange(len(made)) + 1) * self.hop - 1 - self.delay
+        return np.stack(made)[seen >= 0], seen[seen >= 0]
+
+    def _and_held(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        count, last = 0, None
+        for last in pictures:
+            count += 1
+            yield last
+        if last is not None:
+            for _ in range(self.delay + -(count + self.delay) % self.hop):
+                yield last
+
+
+def rate(preprocess: Preprocess) -> float:
+    """Frames a second that the model sees; where it does not say, 30 fps video is assumed."""
+    return preprocess.fps or 30.0 / (preprocess.sample_every_n or 1)
+
+
+def _pictures(source: Source, preprocess: Preprocess) -> Iterator[np.ndarray]:
+    """The frames that the network sees of one source, (H, W, C) uint8."""
+    last, picture = None, np.empty(0)
+    for frame in sample(decode(source), fps=preprocess.fps, every_n=preprocess.sample_every_n):
+        if frame is not last:  # a slow source repeats frames
+            picture, last = prepare(frame.picture, preprocess), frame
+        yield picture
+
+
+def read_all(reader: Reader, clips: Sequence[Clip], say: Callable[[str], None]) -> tuple[list[Example], list[EveryframeError]]:
+    """The examples of all clips; what is broken is left out and returned."""
+    examples: list[Example] = []
+    broken: list[EveryframeError] = []
+    for i, clip in enumerate(clips, 1):
+        say(f"looking at clip {i} of {len(clips)}")
+        try:
+            examples += reader.read(clip)
+        except SourceError as error:
+            broken.append(error)
+    return examples, broken

@@ -1,0 +1,242 @@
+"""Batches of clips for training and evaluation, the same whatever number of worker processes, ranks and parts makes them.
+
+What a clip looks like depends on (seed, epoch, its number) and on nothing else, and the order of an epoch on (seed, epoch).
+Workers hand over uint8; `normalise` makes the network's float32 of it, on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from everyframe.data import sampling
+from everyframe.data.cache import Store, choose
+from everyframe.data.clips import Clip, Collection
+from everyframe.data.mirrored_labels import mirrored
+from everyframe.data.views import cut, named
+from everyframe.data.workers import Pool
+from everyframe.errors import RecipeError, SourceError
+from everyframe.modelfile.schema import Preprocess
+from everyframe.recipes.training import Augment, ClipRecipe, Sampling
+from everyframe.runtime.engine import cores
+from everyframe.training import augment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames: (N, T, H, W, C) uint8. labels: (N,) int64. clips: their numbers in the split. step: the optimiser's, within
+    the epoch. share: of the clips of that step which are in this part; parts of a step add up to 1 over all ranks.
+    last: this is the step's last part on this rank.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    clips: tuple[int, ...]
+    step: int
+    share: float
+    last: bool
+
+
+def training_geometry(preprocess: Preprocess, size: tuple[int, int], short_side: int | None) -> Preprocess:
+    """How pictures are kept for training: as in prediction, but uncropped, every frame, and the short side as asked or so
+    that at least a seventh is left beyond the network's. A resize to a fixed shape keeps that shape.
+    """
+    resize = preprocess.resize
+    wanted = short_side or -(-min(size) * 8 // 7)
+    if isinstance(resize, int):
+        resize = short_side or max(resize, wanted)
+    elif resize is not None:
+        low = min(resize)
+        wanted = short_side or max(low, wanted)
+        resize = (round(resize[0] * wanted / low), round(resize[1] * wanted / low))
+    else:
+        resize = short_side
+    return preprocess.model_copy(update={"crop": None, "resize": resize, "sample_every_n": None})
+
+
+def evaluation_geometry(preprocess: Preprocess) -> Preprocess:
+    """As in prediction, but uncropped: `views` cuts, in the middle exactly as prediction does."""
+    return preprocess.model_copy(update={"crop": None})
+
+
+class Clips:
+    """Augmented training clips. item: (epoch, number) -> ((T, H, W, C) uint8, label), or the SourceError of a clip that
+    cannot be read. store: of `training_geometry`. every: the stride that `preprocess.sample_every_n` asks for.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling, change: Augment,
+        mirrored: Sequence[int], seed: int, every: int = 1,
+    ) -> None:  # fmt: skip
+        self.clips, self.store, self.frames, self.size = tuple(clips), store, frames, size
+        self.how = how.model_copy(update={"stride": how.stride * every})
+        self.change, self.mirrored, self.seed = change, tuple(mirrored), seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
+        epoch, number = key
+        rng = np.random.default_rng([self.seed, epoch, number + 1])  # a 0 is the same as nothing, and that is the order's
+        choose = lambda count: sampling.training(count, self.frames, self.how, rng, self.change.speed)  # noqa: E731
+        frames = self.store.frames(self.clips[number], choose)
+        drawn = augment.draw(rng, self.change, (frames.shape[1], frames.shape[2]), self.size)
+        made = augment.apply(frames, drawn, self.size, self.store.preprocess.color)
+        label = self.clips[number].label
+        return made, self.mirrored[label] if drawn.flip and label >= 0 else label
+
+    def __call__(self, key: tuple[int, int]) -> tuple[np.ndarray, int] | SourceError:
+        try:
+            return self[key]
+        except SourceError as error:
+            return error
+
+
+def stores(recipe: ClipRecipe, collection: Collection, preprocess: Preprocess, size: tuple[int, int]) -> tuple[Store, Store]:
+    """(for training, for evaluation): one cache, or none, as `data.cache` says."""
+    kept = training_geometry(preprocess, size, recipe.data.short_side)
+    clips = [clip for split in collection.splits.values() for clip in split]
+    folder = choose(recipe.data.cache, clips, kept)
+    return Store(kept, folder), Store(evaluation_geometry(preprocess), folder)
+
+
+def training_loader(
+    recipe: ClipRecipe, collection: Collection, store: Store, frames: int, size: tuple[int, int],
+    *, every: int = 1, broken: Callable[[SourceError], None] | None = None,
+) -> Loader:  # fmt: skip
+    """store: of `training_geometry`. every: `preprocess.sample_every_n`, if it has one. Raises RecipeError where a mirror
+    would give clips a wrong label.
+    """
+    job = Clips(
+        collection.splits["train"], store, frames, size, recipe.sampling, recipe.augment,
+        mirrored(collection.labels, recipe.augment), recipe.training.seed, every,
+    )  # fmt: skip
+    return Loader(job, recipe.training.batch, accumulate=recipe.training.accumulate, workers=workers(recipe), broken=broken)
+
+
+def validation_loader(
+    recipe: ClipRecipe, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int],
+    broken: Callable[[SourceError], None] | None = None,
+) -> Loader:  # fmt: skip
+    """The middle clip of each video, in order, every one of them. store: of `evaluation_geometry`."""
+    job = Middles(clips, store, frames, size, recipe.sampling)
+    return Loader(job, recipe.training.batch, workers=workers(recipe), broken=broken)
+
+
+def workers(recipe: ClipRecipe) -> int:
+    return cores() if recipe.data.workers is None else recipe.data.workers
+
+
+class Middles:
+    """The middle clip of each video: number -> ((T, h, w, C) uint8, label). store: of `evaluation_geometry`."""
+
+    def __init__(self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling) -> None:
+        self.clips, self.store, self.frames, self.size, self.how = tuple(clips), store, frames, size, how
+
+    def __call__(self, number: int) -> tuple[np.ndarray, int] | SourceError:
+        clip = self.clips[number]
+        try:
+            frames = self.store.frames(clip, lambda count: sampling.middle(count, self.frames, self.how))
+            return cut(frames, self.size, "centre")[0], clip.label
+        except SourceError as error:
+            return named(error, clip)
+
+
+class Loader:
+    """Batches of a split over many epochs; its worker processes live until `close`.
+
+    batch: clips a step, over all ranks and parts. broken: called with each clip's error once; it may raise.
+    """
+
+    def __init__(
+        self, job: Clips | Middles, batch: int, *, accumulate: int = 1, workers: int = 0,
+        broken: Callable[[SourceError], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.job, self.batch, self.accumulate = job, batch, accumulate
+        self.training = isinstance(job, Clips)
+        self._broken, self._said = broken, set[int]()
+        clips = job.clips
+        self._pool: Pool = Pool(
+            job, workers, name=lambda key: clips[key[1] if isinstance(key, tuple) else key].path, setup=one_thread
+        )
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def steps(self) -> int:
+        """Batches in an epoch. An incomplete one is left out of training, unless it is the only one."""
+        count = len(self.job.clips)
+        return max(1, count // self.batch) if self.training else -(-count // self.batch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        count = len(self.job.clips)
+        return (
+            np.random.default_rng([self.job.seed, epoch]).permutation(count) if isinstance(self.job, Clips) else np.arange(count)
+        )
+
+    def batches(self, epoch: int = 0, first_batch: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+        """The parts of this rank, in order, from step `first_batch` on. Raises RecipeError where a step cannot be shared."""
+        if self.training and self.batch % (ranks * self.accumulate):
+            raise RecipeError(
+                "The batch cannot be shared evenly.", where="key training.batch", got=self.batch,
+                expected=f"a multiple of {ranks * self.accumulate} ({ranks} processes, {self.accumulate} parts each)",
+            )  # fmt: skip
+        order = self.order(epoch)
+        parts = []
+        for step in range(first_batch, self.steps()):
+            whole = order[step * self.batch : (step + 1) * self.batch]
+            shared = np.array_split(whole, ranks * self.accumulate)
+            own = [part for part in shared[rank::ranks] if len(part)]
+            if not own and self.training:
+                raise RecipeError("There are fewer clips than processes.", where="key training.batch", got=len(whole))
+            parts += [(step, part, len(part) / len(whole), i == len(own) - 1) for i, part in enumerate(own)]
+        keys = ((epoch, int(n)) if self.training else int(n) for _, part, _, _ in parts for n in part)
+        # two parts are on their way while one is used
+        results = self._pool.run(keys, ahead=2 * max((len(part) for _, part, _, _ in parts), default=1))
+        for step, part, share, last in parts:
+            yield self._batch([next(results) for _ in part], part, step, share, last)
+
+    def _batch(self, made: list, numbers: np.ndarray, step: int, share: float, last: bool) -> Batch:
+        good = []
+        for result, number in zip(made, numbers, strict=True):
+            if not isinstance(result, SourceError):
+                good.append((*result, int(number)))
+            elif number not in self._said:
+                self._said.add(int(number))
+                if self._broken is None:
+                    raise result
+                self._broken(result)
+        if not good:
+            raise SourceError(
+                "No clip of a batch can be read.", where=self.job.clips[int(numbers[0])].path, got=f"{len(made)} clips"
+            )
+        frames, labels, clips = zip(*good, strict=True)
+        return Batch(torch.from_numpy(np.stack(frames)), torch.tensor(labels), clips, step, share, last)
+
+
+def normalise(
+    frames: Tensor, preprocess: Preprocess, device: torch.device | str = "cpu", memory_format: torch.memory_format | None = None
+) -> Tensor:
+    """(N, T, H, W, C) uint8 -> (N, C, T, H, W) float32 on the device, the same bits as `video.preprocess.normalise`."""
+    std = np.asarray(preprocess.std, np.float64)
+    shape = (1, preprocess.channels, 1, 1, 1)
+    factor = torch.from_numpy((preprocess.scale / std).astype(np.float32)).view(shape)
+    offset = torch.from_numpy((np.asarray(preprocess.mean, np.float64) / std).astype(np.float32)).view(shape)
+    moved = frames.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)
+    moved = moved.contiguous(memory_format=memory_format or torch.contiguous_format)
+    return moved.float().mul_(factor.to(device)).sub_(offset.to(device))
+
+
+def one_thread() -> None:
+    """Workers share the cores among themselves."""
+    torch.set_num_threads(1)

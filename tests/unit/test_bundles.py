@@ -1,0 +1,245 @@
+"""Bundles: what they hold is what prediction sees and says, and the program for the board runs, on a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import everyframe
+import handmade
+from clips import clip_net
+from everyframe import modelfile
+from everyframe.bundles import KITS, bundle
+from everyframe.bundles.targets import Kit
+from everyframe.cli import main
+from everyframe.devices.check import check
+from everyframe.devices.profile import load_profile
+from everyframe.errors import OutputError, UsageError
+from everyframe.modelfile.schema import Preprocess
+from everyframe.modelfile.session import session
+from everyframe.modelfile.states import next_states
+
+STANDINS = Path(__file__).resolve().parents[1] / "standins"
+BUILTIN = Path(everyframe.__file__).parent / "assets" / "motions.onnx"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "v.mp4"
+    return handmade.write_video(path, 60, draw=lambda i: handmade.picture(40 + 3 * i))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return clip_net(tmp_path / "clip.onnx", preprocess=Preprocess(resize=(12, 16), mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)))
+
+
+def run_main(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("STANDIN")}
+    return subprocess.run(
+        [sys.executable, "main.py", *args], cwd=folder, env=kept | {"PYTHONPATH": str(STANDINS)} | env, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+def settings(folder: Path) -> dict[str, list[str]]:
+    """The lists of compile.yaml."""
+    text = (folder / "compile.yaml").read_text()
+    return {key: value.split(";") for key, value in re.findall(r"^  (\w+): '([^']*)'", text, re.MULTILINE)}
+
+
+def samples(folder: Path, model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
+    """The calibration, a dictionary for each sample."""
+    places = [folder / place for place in settings(folder)["cal_data_dir"]]
+    names = settings(folder)["input_name"]
+    files = [sorted(place.iterdir()) for place in places]
+    assert len({tuple(file.name for file in row) for row in files}) == 1
+    return [{n: np.load(f) for n, f in zip(names, row, strict=True)} for row in zip(*files, strict=True)]
+
+
+@pytest.mark.parametrize("make", ["clip", "step"])
+def test_calibration_is_what_prediction_sees(make: str, tmp_path: Path, video: Path, clip: Path) -> None:
+    """The frozen order: sample k of a step model, run through the file, gives the states of a later sample."""
+    path = clip if make == "clip" else handmade.brightness_step(tmp_path / "step.onnx")
+    made = bundle(path, tmp_path / "s100", "rdk-s100", video, most=10_000)
+    model = modelfile.load(tmp_path / "s100" / "model.onnx")
+    metadata = modelfile.metadata_of(model)
+    assert metadata is not None
+    assert check(model, load_profile("rdk-s100")).fits and not made.findings
+    found = samples(tmp_path / "s100", model)
+    assert len(found) == made.samples
+    runner = session(model)
+    names = [o.name for o in runner.get_outputs()]
+    logits = []
+    for now, later in zip(found, [*found[1:], None], strict=True):
+        answers = dict(zip(names, runner.run(names, now), strict=True))
+        logits.append(answers["logits"].ravel())
+        states = {spec.input: now[spec.input] for spec in metadata.states}
+        for name, state in next_states(metadata.states, states, answers).items() if later else ():
+            np.testing.assert_array_equal(later[name], state)
+    with everyframe.open(path, engine="ort") as program:
+        options: dict[str, Any] = {"stride": metadata.frames} if make == "clip" else {}
+        said = [p.scores for p in program.predict(video, **options)][: len(logits)]
+    wanted = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
+    late = metadata.feature_delay // metadata.hop if make == "step" else 0
+    np.testing.assert_allclose(said[: len(wanted) - late], wanted[late:][: len(said)], atol=1e-4)
+
+
+def test_samples_are_spread_over_all_videos(tmp_path: Path, video: Path) -> None:
+    bundle(handmade.brightness_step(tmp_path / "step.onnx"), tmp_path / "b", "rdk-s100", [video, video], most=4)
+    (first, *_) = settings(tmp_path / "b")["cal_data_dir"]
+    numbers = [int(file.stem) for file in sorted((tmp_path / "b" / first).iterdir())]
+    assert len(numbers) == 4
+    assert numbers[0] == 0
+    assert np.ptp(np.diff(numbers)) <= 1
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory, video: Path) -> dict[str, Path]:
+    """The built-in model for each board."""
+    made = {target: tmp_path_factory.mktemp("boards") / target for target in ("rdk-s100", "rdk-x5")}
+    for target, folder in made.items():
+        bundle(BUILTIN, folder, target, video, most=2)
+    return made
+
+
+@pytest.mark.parametrize("target", ["rdk-s100", "rdk-x5"])
+def test_settings_name_every_input(target: str, boards: dict[str, Path]) -> None:
+    folder = boards[target]
+    model = onnx.load(str(folder / "model.onnx"))
+    found = settings(folder)
+    inputs = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+    assert found["input_name"] == list(inputs)
+    assert [[int(n) for n in shape.split("x")] for shape in found["input_shape"]] == list(inputs.values())
+    for key in ("input_type_rt", "input_layout_rt", "input_type_train", "input_layout_train", "norm_type", "cal_data_type"):
+        assert len(found[key]) == len(inputs)
+    assert found["march"] == [{"rdk-s100": "nash-e", "rdk-x5": "bayes-e"}[target]]
+    for place, shape, kind in zip(found["cal_data_dir"], inputs.values(), found["cal_data_type"], strict=True):
+        (one, *_) = sorted((folder / place).iterdir())
+        array = np.load(one) if target == "rdk-s100" else np.fromfile(one, kind).reshape(shape)
+        assert (list(array.shape), array.dtype.name) == (shape, kind)
+
+
+@pytest.mark.parametrize("env", [{}, {"STANDIN_RENAMED": "1"}, {"STANDIN_SCALE": "1e-6"}], ids=["plain", "renamed", "integers"])
+@pytest.mark.parametrize("target", ["rdk-s100", "rdk-x5"])
+def test_the_board_says_what_the_float_network_says(target: str, env: dict, boards: dict[str, Path]) -> None:
+    """The X5's model hands no states on: the program on the board moves them."""
+    folder = boards[target]
+    compiled = folder / json.loads((folder / "model.json").read_text())["file"]
+    compiled.unlink(missing_ok=True)
+    done = run_main(folder, **env)
+    assert done.returncode == 1
+    assert "compile the model first" in done.stderr
+    compiled.touch()
+    done = run_main(folder, **env)
+    wanted = re.search(r"```text\n(.*?)\n```", (folder / "README.md").read_text(), re.DOTALL)
+    assert wanted
+    assert done.stdout.splitlines() == wanted[1].splitlines(), done.stderr
+
+
+def test_the_board_sees_a_video_as_predict_does(tmp_path: Path, video: Path) -> None:
+    """At the model's own frame rate; every prediction, each label in the same order."""
+    folder = tmp_path / "b"
+    model = handmade.brightness_step(tmp_path / "step.onnx")
+    bundle(model, folder, "onnxruntime", video)
+    done = run_main(folder, str(video), "--every", "--top", "1")
+    said = [line.split()[1] for line in done.stdout.splitlines() if not line.startswith("frame")]
+    with everyframe.open(model) as program:
+        wanted = [p.top[0].label for p in program.predict(video)]
+    assert said[: len(wanted)] == wanted, done.stderr
+    assert abs(len(said) - len(wanted)) <= 1  # what the last frame's duration adds
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
+def test_runtimes_that_are_here(target: str, tmp_path: Path, video: Path, clip: Path) -> None:
+    pytest.importorskip(target)
+    for path in (clip, handmade.brightness_step(tmp_path / "step.onnx")):
+        made = bundle(path, tmp_path / path.stem, target, video)
+        assert made.similarity == pytest.approx(1, abs=1e-3), made.notes
+        assert not made.command
+
+
+def test_a_converter_that_is_missing_or_wrong(tmp_path: Path, video: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    made = bundle(clip, tmp_path / "b", "ncnn", video)
+    assert made.notes == ("pnnx is not installed here: run the command in the folder",)
+    assert made.command == "pnnx clip.onnx inputshape=[1,3,8,12,16]f32"
+    assert not onnx.load(str(tmp_path / "b" / "clip.onnx")).metadata_props
+    (tmp_path / "bin").mkdir()
+    broken = tmp_path / "bin" / "pnnx"
+    broken.write_text("#!/bin/sh\necho 'cannot read this' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    made = bundle(clip, tmp_path / "b", "ncnn", video)
+    assert made.notes == ("pnnx could not convert the model: cannot read this",)
+
+
+def test_stages_with_scripts(tmp_path: Path, video: Path) -> None:
+    """The folder is a split model as well; each script reads what is there."""
+    made = bundle(handmade.brightness_step(tmp_path / "step.onnx"), tmp_path / "dpu", "vitis-dpu", video, most=3)
+    with everyframe.open(tmp_path / "dpu") as program, everyframe.open(tmp_path / "step.onnx") as whole:
+        pairs = zip(program.predict(video), whole.predict(video), strict=True)
+        assert all(one.top[0].label == other.top[0].label for one, other in pairs)
+    stages = json.loads((tmp_path / "dpu" / "model.json").read_text())["stages"]
+    code = "import calib_input; print({n: a.shape for n, a in calib_input.input_fn(0).items()})"
+    for stage in stages:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path / "dpu", env=os.environ | {"CALIB_STAGE": stage}, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        model = onnx.load(str(tmp_path / "dpu" / f"{stage}.onnx"))
+        assert all(value.name in done.stdout for value in model.graph.input)
+    assert made.samples == 3
+
+
+def test_all_or_nothing(tmp_path: Path, video: Path, clip: Path) -> None:
+    folder = tmp_path / "b"
+    bundle(clip, folder, "rdk-s100", video, most=1)
+    bundle(clip, folder, "onnxruntime", video)  # in its place
+    assert not (folder / "compile.yaml").exists()
+    before = sorted(folder.iterdir())
+    with pytest.raises(everyframe.EveryframeError):
+        bundle(clip, folder, "rdk-s100", tmp_path / "missing.mp4")
+    assert sorted(folder.iterdir()) == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(OutputError, match="not empty"):
+        bundle(clip, tmp_path / "mine", "rdk-s100", video)
+    with pytest.raises(UsageError, match="There is no bundle") as refused:
+        bundle(clip, folder, "tensorrt", video)
+    assert "check --fix" in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("narrow_r3d_18")
+def test_export_for_a_device(tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["export", "r3d_18", "--frames", "4", "--size", "32", "--num-classes", "3", "--target", "rdk-s100"]
+    with pytest.raises(SystemExit) as ended:
+        main.run([*common, "-o", str(tmp_path / "b")])
+    assert ended.value.code == 2
+    assert "give both" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main.run([*common, "-o", str(tmp_path / "b"), "--calibrate", str(video), "--json"])
+    assert ended.value.code in (0, None)
+    made = json.loads(capsys.readouterr().out)
+    assert (made["target"], made["rewrites"], made["findings"]) == ("rdk-s100", [], [])
+    assert settings(tmp_path / "b")["input_shape"] == ["1x3x4x32x32"]
+    assert np.load(tmp_path / "b" / "video0.npy").shape == (1, 3, 4, 32, 32)
+
+
+@pytest.mark.parametrize("target", KITS)
+def test_kits_name_what_exists(target: str) -> None:
+    kit: Kit = KITS[target]
+    templates = Path(everyframe.__file__).parent / "bundles" / "templates"
+    assert load_profile(target)
+    assert (templates / f"README_{kit.readme}.md").exists()
+    assert kit.stages or (templates / f"device_{kit.device}.py").exists()

@@ -1,0 +1,422 @@
+"""Static INT8: scales, states, what is put back, against direct computations."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+import everyframe
+import handmade
+from everyframe.errors import EveryframeError, ModelError, SourceError, UsageError
+from everyframe.modelfile.file import attach, load, metadata_of, save
+from everyframe.modelfile.schema import Metadata, Preprocess, StateSpec
+from everyframe.quantization.calibrate import calibrate
+from everyframe.quantization.compare import compare
+from everyframe.quantization.conventions import TARGETS, convention
+from everyframe.quantization.mixed import fewest
+from everyframe.quantization.quantize import Quantised, opened, quantise
+from everyframe.quantization.scales import power_of_two, scale_for, weight_scales
+from everyframe.quantization.videos import Walk, chosen
+from everyframe.quantization.write import counterpart, write
+from laws.layers import Poison
+from laws.nets import Net, nets
+from laws.streaming import NotComparable, convert_net
+from quantizing import LENGTHS, ExactWalk, given_model, noise, write_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("quantise"))
+
+
+@pytest.fixture(scope="module")
+def quantised(folder: Path) -> Quantised:
+    return quantise(folder / "step.onnx", folder / "videos", folder / "int8.onnx", frames=1000)
+
+
+# -- scales ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-1e6, 0, width=32), st.floats(0, 1e6, width=32), st.sampled_from(list(TARGETS)), st.data())
+def test_a_scale_holds_zero_and_reaches_its_range(low: float, high: float, target: str, data: st.DataObject) -> None:
+    assume(high - low > 1e-6)
+    to = convention(target, data.draw(st.sampled_from(TARGETS[target].allowed)))
+    scale = scale_for(low, high, to)
+    x = np.linspace(low, high, 1001, dtype=np.float32)
+    error = np.abs(scale.rounded(x) - x)
+    assert error.max() <= 0.5 * scale.scale * (1 + 1e-3) + 1e-6 * max(-low, high)
+    assert scale.rounded(np.zeros(1, np.float32))[0] == 0
+    assert scale.zero == 0 or not to.symmetric
+    assert not to.power_of_two or np.log2(scale.scale) == np.rint(np.log2(scale.scale))
+    far = np.array([-1e30, 1e30], np.float32)
+    np.testing.assert_allclose(scale.rounded(far), scale.limits, rtol=1e-6)  # saturated, never wrapped
+
+
+@given(st.floats(1e-30, 1e30))
+def test_powers_of_two_are_the_next_ones(scale: float) -> None:
+    found = power_of_two(scale)
+    assert np.log2(found) == np.rint(np.log2(found)) and scale <= found < 2 * scale * (1 + 1e-12)
+
+
+def test_a_large_bias_widens_the_weights_scale() -> None:
+    """It is kept in int32 under input scale times weight scale, and has to fit."""
+    weight, bias = np.full((2, 3), 1e-6, np.float32), np.array([0.1, 1e5], np.float32)
+    found = weight_scales(weight, 0, bias, input_scale=1e-4)
+    assert np.all(np.abs(bias) / 1e-4 / found <= 2**31 - 1) and np.all(127 * found >= 1e-6)
+
+
+# -- states ------------------------------------------------------------------------------------------------------------
+
+
+def scales_of(model: onnx.ModelProto) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tensor -> numbers of the QuantizeLinear that reads it, tensor -> numbers of the DequantizeLinear behind it)."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    ours = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    numbers = {n.name: tuple(constants[x].item() for x in n.input[1:]) for n in ours if constants[n.input[1]].size == 1}
+    made = {x: node for node in model.graph.node for x in node.output}
+    read = {n.input[0]: numbers[n.name] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    written = {}
+    for value in model.graph.output:
+        node = made.get(value.name)
+        while node is not None and node.op_type == "Identity":
+            node = made.get(node.input[0])
+        if node is not None and node.op_type == "DequantizeLinear":
+            written[value.name] = numbers[node.name]
+    return read, written
+
+
+def one_scale_on_both_sides(model: onnx.ModelProto, metadata: Metadata) -> int:
+    """How many states are held in integers. A state that repeats another holds what that one held."""
+    read, written = scales_of(model)
+    held = 0
+    for spec in metadata.states:
+        assert spec.dtype == "float32" or (spec.input not in read and spec.output not in written)
+        if spec.copy_of is not None:
+            copies = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
+            assert copies[spec.output] == spec.copy_of
+            if spec.copy_of in read and spec.input in read:
+                assert read[spec.copy_of] == read[spec.input]
+        elif spec.input in read and spec.output in written:
+            assert read[spec.input] == written[spec.output], spec.input
+            held += 1
+    return held
+
+
+def test_random_networks_stay_near_and_both_sides_of_their_states_share_a_scale() -> None:
+    counts = {"nets": 0, "held": 0}
+
+    @settings(max_examples=40)
+    @given(nets(), st.sampled_from(["cpu", "vitis-dpu", "rdk-s100"]))
+    def run(net: Net, target: str) -> None:
+        if any(isinstance(layer, Poison) for layer in net.layers):
+            return  # divides by values that are rounded to 0
+        try:
+            made = convert_net(net)
+            model, parts = given_model(attach(made.step, made.metadata))
+        except (NotComparable, ModelError):
+            return
+        to = convention(target)
+        found = calibrate(model, parts, noise(model))
+        scales = {group: scale_for(*limits, to) for group, limits in found.ranges.items()}
+        small = write(parts, model.metadata, scales, to, model.interface.logits)
+        onnx.checker.check_model(small)
+        counts["nets"] += 1
+        counts["held"] += one_scale_on_both_sides(small, model.metadata)
+        near = compare(model, small, noise(model), frames=20 * model.metadata.hop).answers.cosine
+        assert near > (0.95 if to.power_of_two else 0.99)
+
+    run()
+    assert counts["nets"] > 20 and counts["held"] > counts["nets"] / 2
+
+
+@pytest.mark.parametrize("form", ["ring", "slots"])
+def test_what_a_state_holds_is_rounded_once(form: str, tmp_path: Path) -> None:
+    """Whatever goes round in a state stays bit by bit what it was when it was written."""
+    handmade.conv_step(tmp_path / "net.onnx", form=form, taps=6, preprocess=Preprocess(color="gray"), counter=True)
+    loaded = load(tmp_path / "net.onnx")
+    model, parts = given_model(loaded)
+    found = calibrate(model, parts, noise(model))
+    scales = {group: scale_for(*limits, convention("cpu")) for group, limits in found.ranges.items()}
+    small = write(parts, model.metadata, scales, convention("cpu"), "logits")
+    assert one_scale_on_both_sides(small, model.metadata) >= 1
+    states = [spec for spec in model.metadata.states if spec.dtype == "float32"]
+    walk = Walk(dataclasses.replace(model, model=small), [counterpart(small)["frames"], *(s.output for s in states)])
+    seen: list[np.ndarray] = []
+    for frames in noise(model, steps=20, videos=1)[0]:
+        out = walk.step(frames)
+        seen.append(out[walk.watched[0]][0])  # (C, H, W), as rounded when it came
+        newest = [out[s.output][k] for s in states for k in range(len(out[s.output]))]
+        newest = newest if form == "slots" else newest[::-1]
+        for past, wanted in zip(newest, seen[::-1], strict=False):
+            assert np.array_equal(past, wanted)
+
+
+def test_counter_masks_and_bands_stay_as_they_are(quantised: Quantised) -> None:
+    float_inputs = {x for node in quantised.model.graph.node if node.op_type == "QuantizeLinear" for x in node.input[:1]}
+    assert not [x for x in float_inputs if ".band" in x or ".share" in x or x.startswith("state.t")]
+    weights = {t.name for t in quantised.model.graph.initializer}
+    assert [name for name in weights if name.endswith(".band")], "the band of the head's window is still there, in float"
+
+
+# -- the whole road ----------------------------------------------------------------------------------------------------
+
+
+def test_int8_is_within_the_scales_of_float(tmp_path: Path) -> None:
+    """One convolution: |error| <= half a step of the output + what half a step of each input and weight can do."""
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(5, 3, 3, 3)).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    net = handmade.model(
+        [helper.make_node("Conv", ["frames", "w", "b"], ["y"], "conv", pads=[1] * 4),
+         helper.make_node("Neg", ["y"], ["z"], "neg"),
+         helper.make_node("ReduceSum", ["z", "axes"], ["logits"], "sum", keepdims=0)],
+        {"frames": (TensorProto.FLOAT, (1, 3, 8, 9))}, {"logits": (TensorProto.FLOAT, (1, 5))},
+        [handmade.tensor("w", weight), handmade.tensor("b", bias), handmade.tensor("axes", [2, 3], np.int64)],
+    )  # fmt: skip
+    model, parts = given_model(attach(net, Metadata(kind="step", frames=1)))
+    for target in TARGETS:
+        to = convention(target)
+        found = calibrate(model, parts, noise(model, steps=30))
+        scales = {group: scale_for(*limits, to) for group, limits in found.ranges.items()}
+        small = write(parts, model.metadata, scales, to, "logits")
+        y = counterpart(small)["y"]
+        exact, runtime = ExactWalk(small, model.metadata, [y]), Walk(dataclasses.replace(model, model=small), [y])
+        plain = Walk(model, ["y"])
+        x_scale, y_scale = scales[parts.share["frames"]].scale, scales[parts.share["y"]].scale
+        w_scale = np.broadcast_to(weight_scales_of(small), 5)
+        for frames in noise(model, steps=30)[0]:
+            ones = np.abs(weight).reshape(5, -1).sum(1)
+            reach = 27 * np.abs(frames).max()
+            bound = y_scale / 2 + ones * x_scale / 2 + reach * w_scale / 2 + 27 * x_scale * w_scale / 4
+            wanted = exact.step(frames)[y]
+            error = np.abs(wanted - plain.step(frames)["y"])
+            assert np.all(error.max(axis=(0, 2, 3)) <= bound * 1.01), target
+            assert np.abs(runtime.step(frames)[y] - wanted).max() <= 1.01 * y_scale, "a value between two steps may be either"
+
+
+def weight_scales_of(model: onnx.ModelProto) -> np.ndarray:
+    """Of the one weight."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    (found,) = [
+        constants[n.input[1]] for n in model.graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0] in constants and constants[n.input[0]].dtype == np.int8
+    ]  # fmt: skip
+    return found
+
+
+def test_a_step_model_stays_near_float_for_a_thousand_frames(quantised: Quantised) -> None:
+    found = quantised.comparison
+    assert found.frames >= 1000 and found.videos == len(LENGTHS)
+    assert found.answers.cosine >= 0.99 and found.answers.agreement >= 0.95 and found.answers.kl < 0.01
+    assert not quantised.grows and all(row.drift_db < 0.5 for row in found.states)
+    assert found.states and all(row.precision == "int" for row in found.states)
+    assert {row.precision for row in found.layers} == {"int", "float"}  # the head's window stays float
+    assert quantised.put_back == () and quantised.warnings == ()
+
+
+def test_figures_are_those_of_numpy(folder: Path, quantised: Quantised) -> None:
+    """Cosine, SQNR, largest error of one layer and of the answers, from the arrays themselves."""
+    model = opened(folder / "step.onnx")
+    name = next(layer.output for layer in quantised.structure.layers if layer.op == "Add")
+    found = compare(model, quantised.model, chosen(folder / "videos"), layers=quantised.structure.layers, frames=40)
+    late = model.metadata.feature_delay
+    one, two = Walk(model, [name]), Walk(dataclasses.replace(model, model=quantised.model), [counterpart(quantised.model)[name]])
+    inputs = [frames for _, frames in model.inputs(chosen(folder / "videos"))]
+    pairs = []
+    for i, frames in enumerate([*inputs[:late], *inputs[:20], *inputs[:20]]):
+        a, b = one.step(frames), two.step(frames)
+        if i >= late:
+            pairs.append((a[name].ravel(), b[two.watched[0]].ravel(), a["logits"].ravel(), b["logits"].ravel()))
+    x, y, p, q = (np.concatenate(part).astype(np.float64) for part in zip(*pairs, strict=True))
+    row = next(row for row in found.layers if row.name == next(la.name for la in quantised.structure.layers if la.output == name))
+    assert row.cosine == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
+    assert row.sqnr_db == pytest.approx(10 * np.log10((x @ x) / ((x - y) @ (x - y))), abs=0.05)
+    assert row.max_error == pytest.approx(np.abs(x - y).max(), rel=1e-4)
+    assert (row.low, row.high) == pytest.approx((x.min(), x.max()), rel=1e-6)
+    assert found.answers.cosine == pytest.approx(p @ q / np.linalg.norm(p) / np.linalg.norm(q), abs=1e-6)
+
+
+def integrator(path: Path) -> Path:
+    """A state that adds up the pictures' means for ever: small errors add up with them."""
+    f32, size = TensorProto.FLOAT, (1, 1, 12, 16)
+    nodes = [
+        helper.make_node("Mul", ["frames", "small"], ["part"], "small part"),
+        helper.make_node("Add", ["state.sum.in", "part"], ["state.sum.out"], "sum"),
+        helper.make_node("GlobalAveragePool", ["state.sum.out"], ["mean"], "mean"),
+        helper.make_node("Flatten", ["mean"], ["flat"], "flat"),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["logits"], "head"),
+    ]
+    made = handmade.model(
+        nodes, {"frames": (f32, size), "state.sum.in": (f32, size)}, {"logits": (f32, (1, 2)), "state.sum.out": (f32, size)},
+        [handmade.tensor("small", [[[[0.01]]]]), handmade.tensor("w", [[1.0, -1.0]]), handmade.tensor("b", [0.1, 0.0])],
+    )  # fmt: skip
+    state = StateSpec(input="state.sum.in", output="state.sum.out", shape=size)
+    gray = Preprocess(resize=(12, 16), color="gray")
+    save(attach(made, Metadata(kind="step", frames=4, states=(state,), preprocess=gray)), path)
+    return path
+
+
+def test_an_error_that_a_state_adds_up_is_seen(folder: Path, tmp_path: Path) -> None:
+    found = quantise(integrator(tmp_path / "sum.onnx"), folder / "one", frames=400, min_similarity=0)
+    assert found.grows and found.comparison.states[0].drift_db > 2
+
+
+@pytest.mark.parametrize("target", ["cpu", "vitis-dpu"])
+def test_mixed_precision_reaches_the_similarity(folder: Path, target: str) -> None:
+    plain = quantise(folder / "step.onnx", folder / "one", target=target, min_similarity=0, frames=200)
+    wanted = (1 + plain.comparison.answers.cosine) / 2
+    mixed = quantise(folder / "step.onnx", folder / "one", target=target, min_similarity=wanted, frames=200)
+    assert plain.put_back == () and plain.comparison.answers.cosine < wanted
+    assert mixed.put_back and mixed.comparison.answers.cosine >= wanted
+    assert mixed.similarity == pytest.approx(plain.comparison.answers.cosine)
+    floats = {row.name for row in mixed.comparison.layers if row.precision == "float"}
+    assert set(mixed.put_back) <= floats
+    metadata = metadata_of(mixed.model)
+    assert metadata is not None and mixed.put_back[0] in metadata.provenance.notes[-1]
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_as_few_as_needed(of: int, needed: int) -> None:
+    assume(needed <= of)
+    tried: list[int] = []
+
+    def holds(count: int) -> bool:
+        tried.append(count)
+        return count >= needed
+
+    assert fewest(of, holds) == needed
+    assert len(tried) <= 2 * np.log2(of) + 2
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_targets_get_their_numbers(folder: Path, target: str) -> None:
+    found = quantise(folder / "step.onnx", folder / "one", target=target, frames=40)
+    to = TARGETS[target]
+    constants = {t.name: numpy_helper.to_array(t) for t in found.model.graph.initializer}
+    activations = [n for n in found.model.graph.node if n.op_type == "QuantizeLinear"]
+    weights = [n for n in found.model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants]
+    assert activations and weights
+    for node in activations:
+        zero = constants[node.input[2]]
+        assert zero.dtype == to.activations and (not to.symmetric or zero == 0)
+    if to.power_of_two:
+        for scale in (constants[n.input[1]] for n in (*activations, *weights)):
+            assert np.all(np.log2(scale) == np.rint(np.log2(scale)))
+    sizes = {constants[n.input[1]].size for n in weights if constants[n.input[0]].dtype == np.int8}
+    assert (max(sizes) > 1) == to.per_channel
+    assert found.comparison.answers.cosine > 0.99
+
+
+def test_sixteen_bits_are_nearer(folder: Path, quantised: Quantised) -> None:
+    wide = quantise(folder / "step.onnx", folder / "one", target="rdk-s100", activations="int16", frames=200)
+    assert wide.comparison.answers.sqnr_db > quantised.comparison.answers.sqnr_db + 3
+
+
+def test_a_clip_model(folder: Path, tmp_path: Path) -> None:
+    found = quantise(folder / "clip.onnx", folder / "videos", tmp_path / "clip.int8.onnx", method="percentile", frames=100)
+    assert found.comparison.answers.cosine > 0.99 and not found.comparison.states
+    assert found.calibration.steps == sum(n // 8 for n in LENGTHS) and "only 12 clips" in found.warnings[0]
+    with everyframe.open(tmp_path / "clip.int8.onnx", engine="ort") as program:
+        assert len(list(program.predict(folder / "videos" / "0.mp4"))) == 5
+
+
+def test_a_model_that_takes_bytes(folder: Path, tmp_path: Path) -> None:
+    rng, f32 = np.random.default_rng(0), TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["floats"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["pictures"], "turn", perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["pictures", "scale"], ["x"], "scale"),
+        helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1] * 4),
+        helper.make_node("Relu", ["y"], ["z"], "relu"),
+        helper.make_node("GlobalAveragePool", ["z"], ["mean"], "mean"),
+        helper.make_node("Flatten", ["mean"], ["flat"], "flat"),
+        helper.make_node("Gemm", ["flat", "v"], ["logits"], "fc"),
+    ]
+    weights = {"scale": 1 / 255, "w": rng.normal(size=(8, 3, 3, 3)), "v": rng.normal(size=(8, 4))}
+    made = handmade.model(
+        nodes, {"frames": (TensorProto.UINT8, (1, 24, 32, 3))}, {"logits": (f32, (1, 4))},
+        [handmade.tensor(name, value) for name, value in weights.items()],
+    )  # fmt: skip
+    save(attach(made, Metadata(kind="step", frames=1, preprocess=Preprocess(resize=(24, 32)))), tmp_path / "bytes.onnx")
+    found = quantise(tmp_path / "bytes.onnx", folder / "one", frames=40)
+    assert found.comparison.answers.cosine > 0.999
+    assert {row.name for row in found.comparison.layers if row.precision == "int"} == {"scale", "conv", "mean", "fc"}
+
+
+def test_kept_in_float(folder: Path) -> None:
+    found = quantise(folder / "step.onnx", folder / "one", keep_float=["mix*", "fc"], frames=40)
+    floats = {row.name for row in found.comparison.layers if row.precision == "float"}
+    convolutions = {layer.name for layer in found.structure.layers if layer.op.startswith(("Conv", "Gemm"))}
+    assert {"mix", "fc"} <= convolutions & floats and all(name.startswith("stem") for name in convolutions - floats)
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_file_said_it_still_says(folder: Path, quantised: Quantised) -> None:
+    before, after = metadata_of(load(folder / "step.onnx")), metadata_of(load(folder / "int8.onnx"))
+    assert before is not None and after is not None
+    assert after.model_copy(update={"provenance": None}) == before.model_copy(update={"provenance": None})
+    notes = " ".join(after.provenance.notes)
+    assert after.provenance.passes[-1] == "quantise" and after.provenance.weights_sha256 == before.provenance.weights_sha256
+    assert f"{sum(LENGTHS)} frames of {len(LENGTHS)} videos" in notes and "uint8" in notes and "minmax" in notes
+
+
+def test_native_and_ort_stream_it_as_exact_arithmetic_does(folder: Path, quantised: Quantised) -> None:
+    """ONNX Runtime may round a value between two steps either way, which moves the answers by a few hundredths at most."""
+    model = opened(folder / "step.onnx")
+    exact = ExactWalk(quantised.model, model.metadata, frames=model.interface.frames)
+    inputs = [frames for _, frames in model.inputs(chosen(folder / "videos" / "1.mp4"))]
+    wanted = np.stack([exact.step(frames)["logits"].ravel() for frames in inputs])[model.metadata.feature_delay :]
+    for engine, most in (("ort", 0.05), ("native", 1e-4)):
+        with everyframe.open(folder / "int8.onnx", engine=engine) as program:
+            assert program.labels == tuple("abcd")
+            answers = np.stack([p.logits for p in program.predict(folder / "videos" / "1.mp4")])
+        assert len(answers) == len(wanted) == LENGTHS[1] - model.metadata.feature_delay
+        assert np.abs(answers - wanted).max() < most * np.abs(wanted).max(), engine
+
+
+# -- what is refused and warned of -------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_refused_and_nothing_written(folder: Path, tmp_path: Path) -> None:
+    step, videos, out = folder / "step.onnx", folder / "videos", tmp_path / "out.onnx"
+    (tmp_path / "empty").mkdir()
+    short = tmp_path / "short"
+    short.mkdir()
+    handmade.write_video(short / "a.mp4", 3, rate=10)
+    fixed = tmp_path / "fixed.onnx"  # does not say how to resize
+    metadata = metadata_of(load(step))
+    assert metadata is not None
+    save(attach(load(step), metadata.model_copy(update={"preprocess": Preprocess()})), fixed)
+    cases: list[tuple[type[EveryframeError], str, Any, Any, dict[str, Any]]] = [
+        (SourceError, "neither a video nor a picture", step, tmp_path / "empty", {}),
+        (SourceError, "no such video", step, tmp_path / "missing", {}),
+        (SourceError, "too short", folder / "clip.onnx", short, {}),
+        (SourceError, "does not have the size", fixed, videos, {}),
+        (UsageError, "no such target", step, videos, {"target": "abacus"}),
+        (UsageError, "such activations", step, videos, {"target": "vitis-dpu", "activations": "int16"}),
+        (UsageError, "no such method", step, videos, {"method": "guess"}),
+        (UsageError, "no such overflow fix", step, videos, {"overflow_fix": "some"}),
+        (UsageError, "between 0 and 1", step, videos, {"min_similarity": 1.5}),
+        (UsageError, "such a name", step, videos, {"keep_float": ["nothing*"]}),
+        (UsageError, "cannot be like that", step, videos, {"method": "percentile", "percentile": 40.0}),
+        (ModelError, "No node", step, videos, {"keep_float": ["*"]}),
+        (ModelError, "no such model", tmp_path / "none.onnx", videos, {}),
+    ]
+    for kind, words, model, source, options in cases:
+        with pytest.raises(kind, match=words):
+            quantise(model, source, out, **options)
+        assert not out.exists(), words
+
+
+def test_a_quantised_model_is_not_quantised_again(folder: Path, quantised: Quantised) -> None:
+    with pytest.raises(ModelError, match="quantised already"):
+        quantise(folder / "int8.onnx", folder / "videos")

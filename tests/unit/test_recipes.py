@@ -1,0 +1,54 @@
+"""Recipes: built-in ones load; anything unknown or impossible is a RecipeError that names the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from everyframe import recipes
+from everyframe.errors import RecipeError
+
+
+def test_built_in_recipe_loads() -> None:
+    assert "motions" in recipes.built_in()
+    assert recipes.load("motions").name == "motions"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('name = "x"\ntask = "motions"\nwindw = 3', "line 3, key windw(.|\n)*did you mean window"),
+        ('name = "x"\ntask = "motions"\nwindow = 1', "line 3, key window"),
+        ('name = "x"\ntask = "motions"\n[data]\nfps = 0', "line 4, key data.fps"),
+        ('name = "x"\ntask = "motions"\n[optimiser]\nlearning_rate = "fast"', "line 4, key optimiser.learning_rate"),
+        ('task = "motions"', "key name"),
+        ('name = "x"\ntask = "dance"', "line 2, key task"),
+        ('name = "x"', "key model"),
+        ('name = "x"\n[modell]\nname = "x3d_s"\n[model]\nname = "x3d_s"', "line 2, key modell(.|\n)*did you mean model"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[augment]\nflipp = true', "line 5, key augment.flipp(.|\n)*did you mean flip"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[preprocess]\nfp = 3', "line 5, key preprocess.fp"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[optimiser]\nnesterov = true\ndampening = 0.9', "line 4, key optimiser"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[training]\nbatch = 10\naccumulate = 3', "multiple of accumulate"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[augment]\nswap = [["a", "b"]]', "flip must be true"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[schedule]\nkind = "steps"\nsteps = [90]', "before the last epoch"),
+        ('name = "x"\n[model]\nname = 3', "line 3, key model.name"),
+    ],
+)
+def test_wrong_settings_are_named(text: str, key: str) -> None:
+    with pytest.raises(RecipeError, match=key):
+        recipes.parse(text)
+
+
+def test_files(tmp_path: Path) -> None:
+    good = tmp_path / "mine.toml"
+    good.write_text('name = "mine"\ntask = "motions"\nseeds = 2\n')
+    assert recipes.load(str(good)).model_dump()["seeds"] == 2
+    with pytest.raises(RecipeError, match="motions"):
+        recipes.load(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(RecipeError, match="TOML"):
+        recipes.load(str(tmp_path / "bad.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError):
+        recipes.load(str(tmp_path / "binary.toml"))

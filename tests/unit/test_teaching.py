@@ -1,0 +1,454 @@
+"""Teaching: what the taught file says, what leaving out means, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import everyframe
+from clips import clip_net
+from everyframe import modelfile
+from everyframe.cli import main
+from everyframe.conversion import convert
+from everyframe.errors import EveryframeError, ModelError, OutputError, SourceError, UsageError
+from everyframe.modelfile.file import attach
+from everyframe.modelfile.schema import Metadata, Preprocess
+from everyframe.motions.render import dataset
+from everyframe.runtime.program import BUILTIN
+from everyframe.teaching import Lesson, teach
+from everyframe.teaching.cut import Backbone, cut, with_head
+from everyframe.teaching.examples import Reader
+from everyframe.teaching.head import Head, Rows, leave_one_out
+from everyframe.teaching.learn import rows_of
+from everyframe.teaching.moments import Span, before, gesture, span
+from everyframe.teaching.record import Plan, encode, record
+from everyframe.teaching.rule import Stream, outcome, tune
+from everyframe.teaching.window import shortened
+from everyframe.video.frame import Frame
+from handmade import write_video
+
+LABELS = ("circle_clockwise", "swipe_up", "wave")
+FPS = 12.0
+
+
+def rendered(label: str, seed: int, count: int) -> list[np.ndarray]:
+    """(T, 48, 64) grey videos of single gestures that the built-in model was never trained on."""
+    shown = dataset.streams(
+        "test", seed, range(count), frames=60, fps=FPS, label=label, negative=label == "none", single=True
+    )  # fmt: skip
+    return list(shown.video)
+
+
+def write_clip(path: Path, video: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = [Frame(np.repeat(picture[..., None], 3, 2), i / FPS, i) for i, picture in enumerate(video)]
+    path.write_bytes(encode(frames))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five examples of three gestures, and background."""
+    root = tmp_path_factory.mktemp("examples")
+    for number, label in enumerate((*LABELS, "none")):
+        for i, video in enumerate(rendered(label, 60 + number, 5)):
+            write_clip(root / label / f"{i}.mp4", video)
+    return root
+
+
+@pytest.fixture(scope="module")
+def lesson(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Lesson:
+    return teach("builtin", folder, tmp_path_factory.mktemp("taught") / "mine.onnx")
+
+
+def backbone(path: Path = BUILTIN) -> Backbone:
+    model = modelfile.load(path)
+    metadata = modelfile.metadata_of(model)
+    assert metadata is not None
+    return cut(model, metadata, path)
+
+
+def head_of(path: Path) -> Head:
+    weights = {t.name: onnx.numpy_helper.to_array(t).astype(float) for t in onnx.load(path).graph.initializer}
+    return Head(weights["taught.weight"], weights["taught.bias"])
+
+
+class TestTheTaughtModel:
+    @pytest.mark.parametrize("engine", ["ort", "native"])
+    def test_streamed_it_says_what_its_head_says_about_the_features(self, lesson: Lesson, folder: Path, engine: str) -> None:
+        path = next((folder / "wave").iterdir())
+        reader = Reader(backbone(), "builtin")
+        pictures = [np.asarray(frame.data) for frame in everyframe_frames(path)]
+        features, seen = reader.features(pictures)
+        with everyframe.open(lesson.path, engine=engine) as program:
+            logits = np.stack([p.logits for p in program.predict(path)])
+        assert len(logits) == len(features) == len(seen)
+        np.testing.assert_allclose(logits, lesson.learned.head.logits(features), rtol=1e-3, atol=2e-4)
+        np.testing.assert_allclose(head_of(lesson.path).weight, lesson.learned.head.weight, rtol=1e-5)
+
+    def test_is_an_ordinary_step_model(self, lesson: Lesson) -> None:
+        model, source = modelfile.load(lesson.path), modelfile.metadata_of(modelfile.load(BUILTIN))
+        onnx.checker.check_model(model, full_check=True)
+        metadata = modelfile.metadata_of(model)
+        assert metadata is not None and source is not None
+        assert metadata.labels == ("none", *LABELS)
+        assert metadata.events is not None and metadata.events.background == "none"
+        same = ("kind", "hop", "states", "preprocess", "delay", "feature_delay", "window")
+        assert all(getattr(metadata, name) == getattr(source, name) for name in same)
+        assert metadata.provenance.passes[-1] == "teach" and metadata.provenance.weights_sha256
+        assert "head.weight" not in {t.name for t in model.graph.initializer}, "the old classifier is gone"
+
+    def test_can_be_taught_again(self, lesson: Lesson, folder: Path, tmp_path: Path) -> None:
+        again = teach(lesson.path, folder, tmp_path / "again.onnx")
+        np.testing.assert_allclose(again.learned.head.weight, lesson.learned.head.weight, atol=1e-9)
+
+    def test_order_and_duplicates_change_nothing(self, lesson: Lesson, folder: Path, tmp_path: Path) -> None:
+        first, second = tmp_path / "b", tmp_path / "a"
+        for label in (*LABELS, "none"):
+            for i in range(5):
+                target = (first if i % 2 else second) / label / f"{i}.mp4"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(folder / label / f"{i}.mp4", target)
+        shutil.copy(folder / "wave" / "0.mp4", first / "wave" / "twice.mp4")
+        made = [teach("builtin", roots, tmp_path / "mine.onnx") for roots in ([first, second], [second, first])]
+        assert made[0].counts == lesson.counts
+        assert any("counts once" in note for note in made[0].notes)
+        weights = [one.learned.head.weight for one in made]
+        assert np.array_equal(*weights), "not even the last bit"
+        np.testing.assert_allclose(weights[0], lesson.learned.head.weight, atol=1e-3)
+
+    def test_tells_rendered_gestures_apart(self, lesson: Lesson, folder: Path) -> None:
+        """Twelve of each that it was not taught. Guessing gives a third; a network with shuffled weights no more."""
+        from everyframe.runtime.events import probabilities
+
+        reader, right, total = Reader(backbone(), "builtin"), 0, 0
+        for index, label in enumerate(LABELS, 1):
+            for video in rendered(label, 80 + index, 12):
+                scores = probabilities(lesson.learned.head.logits(reader.features(video[..., None])[0]))
+                right += int(scores[:, 1:].max(0).argmax()) + 1 == index
+                total += 1
+        assert right / total >= 0.6
+
+
+def everyframe_frames(path: Path) -> list[Frame]:
+    from everyframe.video import Reader as Frames
+    from everyframe.video import resolve
+
+    metadata = backbone().metadata
+    with Frames(resolve(path)[0], metadata.preprocess) as frames:
+        return list(frames)
+
+
+class TestCutting:
+    def test_the_old_weights_on_the_features_give_the_old_logits(self, tmp_path: Path) -> None:
+        """So the features are what the classifier saw, through the window too."""
+        model = modelfile.load(BUILTIN)
+        whole, bare = modelfile.metadata_of(model), backbone()
+        weights = {t.name: onnx.numpy_helper.to_array(t).astype(float) for t in model.graph.initializer}
+        old = with_head(bare, Head(weights["head.weight"], weights["head.bias"]), whole)  # type: ignore[arg-type]
+        modelfile.save(old, tmp_path / "old.onnx")
+        frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8)
+        with everyframe.open("builtin") as a, everyframe.open(tmp_path / "old.onnx") as b:
+            one, other = a.stream(), b.stream()
+            for frame in frames:
+                p, q = one.push(frame), other.push(frame)
+                np.testing.assert_allclose(p.logits, q.logits, atol=1e-4)  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("form", ["logits averaged over time", "convolution, activation, pool"])
+    def test_classifiers_in_front_of_the_window(self, form: str, tmp_path: Path) -> None:
+        """As TSM and SqueezeNet have them: what stands behind then carries features."""
+        clip = late_pool(tmp_path / "clip.onnx", relu=form != "logits averaged over time")
+        made = convert(modelfile.load(clip))
+        bare = cut(made.step, made.metadata, clip)
+        assert bare.width == 6
+        rng, states = np.random.default_rng(1), {s.input: np.full(s.shape, s.fill, s.dtype) for s in bare.metadata.states}
+        assert {s.shape for s in bare.metadata.states} != {s.shape for s in made.metadata.states} or not states
+        head = Head(rng.normal(size=(3, 6)), rng.normal(size=3))
+        labels = made.metadata.model_copy(update={"states": bare.metadata.states, "labels": ("a", "b", "c")})
+        modelfile.save(with_head(bare, head, labels), tmp_path / "taught.onnx")
+        frames = rng.random((20, 3, 12, 16)).astype(np.float32)
+        expected = late_pool_features(modelfile.load(clip), frames)
+        with everyframe.open(tmp_path / "taught.onnx") as program:
+            stream = program.stream()
+            for t, frame in enumerate(frames):
+                prediction = stream.step(frame[None])
+                window = expected[max(0, t - 7) : t + 1].mean(0)
+                np.testing.assert_allclose(prediction.logits, head.logits(window), rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]
+
+    def test_a_model_without_a_classifier_names_what_it_found(self, tmp_path: Path) -> None:
+        model = modelfile.load(BUILTIN)
+        node = next(n for n in model.graph.node if n.output[0] == "logits")
+        node.op_type, node.input[:] = "Softmax", ["state.t.in"]
+        del node.attribute[:]
+        with pytest.raises(ModelError, match="Softmax"):
+            cut(model, modelfile.metadata_of(model), "x.onnx")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("window", [1, 5])
+    def test_a_shorter_window_is_that_of_a_new_conversion(self, window: int, tmp_path: Path) -> None:
+        from everyframe.conversion.facts import Options
+
+        clip = modelfile.load(clip_net(tmp_path / "clip.onnx", labels=tuple("abcd")))
+        made, fresh = convert(clip), convert(clip, Options(window=window))
+        short, metadata = shortened(made.step, made.metadata, window)
+        assert (metadata.window, metadata.delay, metadata.receptive_field) == (
+            fresh.metadata.window, fresh.metadata.delay, fresh.metadata.receptive_field
+        )  # fmt: skip
+        modelfile.save(attach(short, metadata), tmp_path / "short.onnx")
+        modelfile.save(fresh.step, tmp_path / "fresh.onnx")
+        frames = np.random.default_rng(2).random((25, 3, 12, 16)).astype(np.float32)
+        with everyframe.open(tmp_path / "short.onnx") as a, everyframe.open(tmp_path / "fresh.onnx") as b:
+            one, other = a.stream(), b.stream()
+            for frame in frames:
+                p, q = one.step(frame[None]), other.step(frame[None])
+                assert (p is None) == (q is None)
+                if p is not None and q is not None:
+                    np.testing.assert_allclose(p.logits, q.logits, atol=1e-5)
+
+    def test_a_longer_window_asks_for_the_clip_model(self) -> None:
+        model = modelfile.load(BUILTIN)
+        with pytest.raises(UsageError, match="clip model"):
+            shortened(model, modelfile.metadata_of(model), 20)  # type: ignore[arg-type]
+
+
+def late_pool(path: Path, *, relu: bool) -> Path:
+    """Conv 3x3 a frame - Conv 1x1 to 4 classes - (Relu) - mean over T, H, W: (1, 3, 8, 12, 16) -> (1, 4)."""
+    from onnx import TensorProto, helper
+
+    from handmade import model, tensor
+
+    rng = np.random.default_rng(5)
+    nodes = [
+        helper.make_node("Conv", ["clip", "stem.weight"], ["a"], "stem", kernel_shape=[1, 3, 3], strides=[1, 4, 4], pads=[0] * 6),
+        helper.make_node("Conv", ["a", "fc.weight", "fc.bias"], ["b"], "fc", kernel_shape=[1, 1, 1]),
+        helper.make_node("Relu", ["b"], ["c"], "relu"),
+        helper.make_node("ReduceMean", ["c" if relu else "b"], ["logits"], "pool", axes=[2, 3, 4], keepdims=0),
+    ]  # fmt: skip
+    weights = [
+        tensor("stem.weight", rng.normal(size=(6, 3, 1, 3, 3))), tensor("fc.weight", rng.normal(size=(4, 6, 1, 1, 1))),
+        tensor("fc.bias", rng.normal(size=4)),
+    ]  # fmt: skip
+    made = model(
+        [n for n in nodes if relu or n.op_type != "Relu"], {"clip": (TensorProto.FLOAT, (1, 3, 8, 12, 16))},
+        {"logits": (TensorProto.FLOAT, (1, 4))}, weights,
+    )  # fmt: skip
+    return modelfile.save(attach(made, Metadata(kind="clip", frames=8, preprocess=Preprocess(resize=(12, 16)))), path)
+
+
+def late_pool_features(clip: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
+    """(N, 6): the stem of `late_pool` on single frames, averaged over space, by plain loops over its kernel."""
+    kernel = onnx.numpy_helper.to_array(clip.graph.initializer[0])[:, :, 0].astype(float)  # (6, 3, 3, 3)
+    height, width = (frames.shape[2] - 3) // 4 + 1, (frames.shape[3] - 3) // 4 + 1
+    found = [
+        np.einsum("ncij,kcij->nk", frames[:, :, 4 * y : 4 * y + 3, 4 * x : 4 * x + 3], kernel)
+        for y in range(height) for x in range(width)
+    ]  # fmt: skip
+    return np.mean(found, axis=0)
+
+
+class TestTheHead:
+    @staticmethod
+    def rows(seed: int = 0, examples: int = 6, classes: int = 3, width: int = 10, apart: float = 2.0) -> Rows:
+        rng = np.random.default_rng(seed)
+        centre = apart * rng.normal(size=(classes, width))
+        label = np.repeat(np.arange(classes), examples * 4)
+        features = centre[label] + rng.normal(size=(len(label), width))
+        return Rows(features, label, np.ones(len(label)), np.arange(len(label)) // 4, classes)
+
+    def test_the_solution_is_where_the_slope_of_the_loss_vanishes(self) -> None:
+        """Written out on the features themselves, not in the coordinates in which it was found."""
+        rows = self.rows()
+        head = rows.head(rows.fit(0.01))
+        z = rows.coordinates @ rows.basis  # standardised features
+        weight = (head.weight * rows.scale).T  # (F, K) on them
+        logits = z @ weight + (head.bias + head.weight @ rows.mean)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        error = (powers / powers.sum(1, keepdims=True) - np.eye(3)[rows.label]) / len(z)
+        assert np.abs(z.T @ error + 0.01 * weight).max() < 3e-4
+        assert np.abs(error.sum(0)).max() < 3e-4
+
+    def test_weights_count_as_repetitions(self) -> None:
+        rows = self.rows()
+        features = rows.coordinates @ rows.basis * rows.scale + rows.mean
+        twice = np.r_[np.arange(len(features)), np.flatnonzero(rows.label == 1)]
+        ones = Rows(features[twice], rows.label[twice], np.ones(len(twice)), rows.group[twice], 3)
+        weighted = Rows(features, rows.label, np.where(rows.label == 1, 2.0, 1.0), rows.group, 3)
+        a, b = (one.head(one.fit(0.01)).logits(features) for one in (ones, weighted))
+        np.testing.assert_allclose(a, b, atol=0.02)
+
+    def test_left_out_means_left_out(self) -> None:
+        """An example under a wrong name is told by that name if it is learned from, and by its own when it is left out."""
+        rows = self.rows(width=40)
+        rows.label[rows.group == 0] = 2  # really class 0
+        penalty, unseen = leave_one_out(rows, range(18), penalties=(1e-4,))
+        features = rows.coordinates @ rows.basis * rows.scale + rows.mean
+        own = features[rows.group == 0]
+        assert (rows.head(rows.fit(penalty)).logits(own).argmax(1) == 2).all()
+        assert (unseen[0].logits(own).argmax(1) == 0).all()
+
+    def test_what_is_left_out_cannot_change_its_head(self) -> None:
+        """The same whatever stands there, up to the scale of the features."""
+        rows = self.rows()
+        _, before_ = leave_one_out(rows, [4], penalties=(0.01,))
+        rows.coordinates[rows.group == 4] = 1e3
+        rows.label[rows.group == 4] = 2
+        _, after = leave_one_out(rows, [4], penalties=(0.01,))
+        np.testing.assert_allclose(before_[4].weight, after[4].weight, atol=2e-2 * np.abs(before_[4].weight).max())
+
+
+class TestMoments:
+    def test_quiet_parts_are_found(self) -> None:
+        pictures = np.zeros((40, 8, 8, 1), np.uint8)
+        for t in range(12, 28):
+            pictures[t, :, t % 8] = 200
+        found = span(pictures)
+        assert abs(found.first - 11) <= 2 and abs(found.last - 28) <= 2
+        seen = np.arange(40)
+        assert before(found, seen).max() < 12
+        assert 18 <= gesture(found, seen, 8).min() <= 21 and gesture(found, seen, 8).max() <= 34
+
+    def test_a_still_or_short_example_is_all_gesture(self) -> None:
+        assert span(np.zeros((10, 4, 4, 1), np.uint8)) == Span(0, 9, 10)
+        assert span(np.zeros((3, 4, 4, 1), np.uint8)) == Span(0, 2, 3)
+        assert len(gesture(Span(0, 9, 10), np.array([30]), 1)) == 1, "never no moment at all"
+
+
+class TestTheRule:
+    def test_hits_and_false_events_are_counted(self) -> None:
+        quiet, loud = np.tile([0.9, 0.05, 0.05], (20, 1)), np.tile([0.05, 0.9, 0.05], (5, 1))
+        streams = [Stream(np.r_[quiet, loud], 1), Stream(np.r_[quiet, loud], 2), Stream(np.r_[quiet, loud], 0)]
+        rule, _ = tune(streams[:1], ("none", "a", "b"), "none", 0.1)
+        found = outcome(streams, rule, ("none", "a", "b"), 0.1)
+        assert (found.hits, found.examples, found.false, found.quiet_false) == (1, 2, 2, 1)
+
+    def test_a_threshold_between_noise_and_gesture_is_chosen(self) -> None:
+        def flat(score: float) -> np.ndarray:
+            return np.r_[np.tile([1.0, 0.0], (10, 1)), np.tile([1 - score, score], (5, 1))]
+
+        streams = [Stream(flat(0.75), 1)] * 5 + [Stream(flat(0.62), 0)] * 5
+        rule, found = tune(streams, ("none", "a"), "none", 0.1)
+        assert rule.threshold == 0.7 and (found.hits, found.false) == (5, 0)
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file stands in for the camera: 12 s at 10 frames a second."""
+    return write_video(tmp_path_factory.mktemp("camera") / "camera.mp4", 120, rate=10)
+
+
+class TestRecording:
+    def test_clips_are_what_the_plan_says(self, camera: Path, tmp_path: Path) -> None:
+        said: list[str] = []
+        plan = Plan(("a", "b"), "none", count=2, seconds=1.0, countdown=1, pause=2.0, short_side=48)
+        made = record(str(camera), tmp_path / "clips", plan, said.append)
+        assert [str(p.relative_to(tmp_path / "clips")) for p in made] == [
+            "a/001.mp4", "a/002.mp4", "b/001.mp4", "b/002.mp4", "none/001.mp4"
+        ]  # fmt: skip
+        assert said[:2] == ["gesture 'a', example 1 of 2: in 1", "gesture 'a', example 1 of 2: go"]
+        for path, seconds in zip(made, (1, 1, 1, 1, 2), strict=True):
+            from everyframe.video import resolve
+            from everyframe.video.decode import decode
+
+            times = [float(frame.pts) for frame in decode(resolve(path)[0])]
+            assert times[-1] == pytest.approx(seconds, abs=0.02) and len(times) == seconds * 10 + 1
+        again = record(str(camera), tmp_path / "clips", Plan(("a",), "none", count=1, seconds=1.0, pause=0), said.append)
+        assert again[0].name == "003.mp4", "numbered on"
+
+    def test_what_was_recorded_is_kept_when_it_ends(self, camera: Path, tmp_path: Path) -> None:
+        said: list[str] = []
+        made = record(str(camera), tmp_path, Plan(("a",), "none", count=9, seconds=2.0, countdown=1, pause=0), said.append)
+        assert 0 < len(made) < 9 and "is over" in said[-1]
+
+        def interrupted(text: str) -> None:
+            if "example 3" in text:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            record(str(camera), tmp_path / "again", Plan(("a",), "none", count=9, seconds=1.0, countdown=1), interrupted)
+        assert len(list((tmp_path / "again" / "a").glob("*.mp4"))) == 2
+
+    @pytest.mark.parametrize("names", [(), ("none",), ("a", "a"), ("a/b",), ("",), (".x",)])
+    def test_impossible_names_are_refused_before_anything(self, names: tuple[str, ...], camera: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError):
+            record(str(camera), tmp_path / "clips", Plan(names, "none"), print)
+        assert not list(tmp_path.iterdir())
+
+
+class TestBadInput:
+    @pytest.fixture
+    def clips(self, folder: Path, tmp_path: Path) -> Path:
+        for label in ("wave", "swipe_up"):
+            (tmp_path / "clips" / label).mkdir(parents=True)
+            for i in range(2):
+                shutil.copy(folder / label / f"{i}.mp4", tmp_path / "clips" / label)
+        return tmp_path / "clips"
+
+    def refused(self, kind: type[EveryframeError], says: str, clips: Path, **changes: object) -> None:
+        out = clips.parent / "mine.onnx"
+        with pytest.raises(kind, match=says):
+            teach(**{"model": "builtin", "examples": clips, "output": out} | changes)  # type: ignore[arg-type]
+        assert not out.exists()
+
+    def test_too_few(self, clips: Path) -> None:
+        (clips / "wave" / "1.mp4").unlink()
+        self.refused(UsageError, "wave: 1", clips)
+        shutil.rmtree(clips / "wave")
+        self.refused(UsageError, "nothing to tell apart", clips)
+        shutil.rmtree(clips / "swipe_up")
+        self.refused(SourceError, "no gestures", clips)
+        self.refused(SourceError, "no such folder", clips, examples=clips / "nowhere")
+
+    def test_one_gesture_and_background_is_a_detector(self, clips: Path) -> None:
+        clips = clips.rename(clips.parent / "one")
+        (clips / "wave").rename(clips / "none")
+        assert teach("builtin", clips, clips.parent / "mine.onnx").learned.labels == ("none", "swipe_up")
+
+    def test_a_broken_example_is_left_out_and_named(self, clips: Path) -> None:
+        (clips / "wave" / "bad.mp4").write_bytes(b"not a video")
+        write_video(clips / "wave" / "short.mp4", 2)
+        made = teach("builtin", clips, clips.parent / "mine.onnx")
+        assert sorted(Path(str(error.where)).name for error in made.broken) == ["bad.mp4", "short.mp4"]
+        assert made.counts["wave"] == 2
+        (clips / "wave" / "1.mp4").unlink()
+        (clips.parent / "mine.onnx").unlink()
+        self.refused(UsageError, r"bad\.mp4", clips)
+
+    def test_output_and_model_are_checked_first(self, clips: Path) -> None:
+        self.refused(OutputError, "does not exist", clips, output=clips / "no" / "folder" / "x.onnx")
+        self.refused(ModelError, "no such model", clips, model="missing.onnx")
+
+    def test_a_clip_model_is_converted(self, clips: Path) -> None:
+        clip = clip_net(clips.parent / "clip.onnx", labels=tuple("abcd"), preprocess=Preprocess(resize=(12, 16), fps=FPS))
+        made = teach(clip, clips, clips.parent / "mine.onnx", window=4)
+        assert made.window == 4 and any("converted" in note for note in made.notes)
+        with everyframe.open(made.path) as program:
+            assert program.labels == ("none", "swipe_up", "wave")
+
+    def test_on_the_command_line(self, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        def run(*arguments: str) -> int:
+            with pytest.raises(SystemExit) as done:
+                main.run(["teach", *arguments])
+            return int(done.value.code or 0)
+
+        out = clips.parent / "mine.onnx"
+        assert run("builtin", "--examples", str(clips), "-o", str(out), "--json") == 0
+        assert json.loads(capsys.readouterr().out)["labels"] == ["none", "swipe_up", "wave"]
+        assert run("builtin", "--examples", str(clips), "-o", str(out)) == 0
+        shown = capsys.readouterr().out
+        assert "swipe_up" in shown and "event rule" in shown and f"everyframe predict {out}" in shown
+        assert run() == 2 and "--examples" in capsys.readouterr().err
+        assert run("--gesture", "a") == 2 and "--camera" in capsys.readouterr().err
+
+
+def test_each_class_weighs_the_same(folder: Path) -> None:
+    reader = Reader(backbone(), "builtin")
+    from everyframe.teaching.examples import folders
+
+    taken = [e for clip in folders(folder, "none") for e in reader.read(clip)][:12]
+    labels = ("none", *sorted({e.label for e in taken if e.label}))
+    rows = rows_of(taken, labels, 12)
+    assert [rows.weight[rows.label == k].sum() for k in range(len(labels))] == pytest.approx([1.0] * len(labels))
