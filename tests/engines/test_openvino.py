@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import handmade
 from engines.test_engines import job
 from everyframe import modelfile
 from everyframe.conversion import convert
+from everyframe.errors import EngineError
 from everyframe.modelfile.exact import Exact
 from everyframe.modelfile.schema import Metadata, StateSpec
 from everyframe.modelfile.states import first_states, next_states
@@ -85,6 +87,59 @@ def test_integers_with_states() -> None:
         held = next_states(specs, held, wanted)
         difference = np.abs(ours.step(frames) - wanted["logits"])  # in steps
         assert difference.max() <= 1.01 and (difference < 0.01).mean() >= 0.98
+
+
+def signed_network() -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
+    """`step_network` with activations whose bytes have a sign."""
+    model, specs = step_network()
+    for tensor in model.graph.initializer:
+        value = onnx.numpy_helper.to_array(tensor)
+        if value.dtype == np.uint8 and value.ndim == 0:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(int(value) - 128, np.int8), tensor.name))
+    return model, specs
+
+
+def test_bytes_with_a_sign_are_computed_as_floats() -> None:
+    model, specs = signed_network()
+    (frames,) = [value for value in model.graph.input if not value.name.startswith("state")]
+    made = engines.Job(model, "net.onnx", frames.name, "logits", plan(specs, "net.onnx"), 1)
+    loaded = engines.load("openvino", made)
+    assert "sign" in loaded.reason
+    runs, exact, held = [loaded.start() for _ in range(2)], Exact(model), first_states(specs)
+    for seed in range(5):
+        noise = np.random.default_rng(seed).standard_normal((1, 5, 6, 7), np.float32)
+        wanted = exact.run({"frames": noise, **held}, ["logits", *(spec.output for spec in specs)])
+        held = next_states(specs, held, wanted)
+        for run in runs:
+            difference = np.abs(run.step(noise) - wanted["logits"])
+            assert difference.max() <= 1.01 and (difference < 0.01).mean() >= 0.98
+
+
+def test_integers_that_are_refused_are_computed_as_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    whole, asked = openvino.Core.compile_model, []
+
+    def refuse(self: Any, *given: Any) -> Any:
+        asked.append(given)
+        if len(asked) == 1:
+            raise RuntimeError("Argument shapes are inconsistent")
+        return whole(self, *given)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuse)
+    model, specs = step_network()
+    job = engines.Job(model, "net.onnx", "frames", "logits", plan(specs, "net.onnx"), 1)
+    assert engines.load("openvino", job).reason == "in float32, since integers are refused"
+    asked.clear()
+    with pytest.raises(EngineError, match="cannot load"):  # a float model has no other way
+        both(*float_network())
+
+
+def float_network() -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
+    f32, size = TensorProto.FLOAT, (1, 4, 6, 5)
+    nodes = [helper.make_node("Tanh", ["frames"], ["logits"])]
+    made = handmade.model(nodes, {"frames": (f32, size)}, {"logits": (f32, size)}, [])
+    return made, ()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 
 from everyframe.errors import EngineError
 from everyframe.modelfile import saturation
@@ -44,24 +45,47 @@ class OpenVinoNetwork:
         }
         self.where, self.frames, self.logits = job.where, job.frames, job.logits
         self.tensor = openvino.Tensor
-        try:
-            core = openvino.Core()
+        # the graphs of several requests would be made at the same time and spoil each other: every second time a network that was
+        # loaded like that answered nonsense
+        alone = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1"}
+        floats = self._floats(job)
+
+        def compiled(core: Any, more: dict[str, Any]) -> Any:
             network = core.read_model(job.model.SerializeToString())
             _keep_states(network, job.states.specs)
-            if cut_off := saturation.hits(job.model, saturation.OPENVINO):
-                try:
-                    core.set_property("CPU", _AS_FLOATS)
-                    # the graphs of several requests would be made at the same time and spoil each other: every second time a
-                    # network loaded like that answered nonsense
-                    settings |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1"}
-                    self.reason = saturation.AS_FLOATS
-                except RuntimeError:  # not every version of it can be told so
-                    self.warning = saturation.warning(cut_off, saturation.OPENVINO)
-            self.compiled = core.compile_model(network, "CPU", settings)
+            return core.compile_model(network, "CPU", settings | more)
+
+        try:
+            core = openvino.Core()
+            if floats and self._tell(core):
+                self.compiled, self.reason = compiled(core, alone), floats
+                return
+            try:
+                self.compiled = compiled(core, {})
+            except RuntimeError:  # some quantised models are refused that are none as floats
+                if not saturation.quantized(job.model) or not self._tell(core):
+                    raise
+                self.compiled, self.reason, self.warning = compiled(core, alone), "in float32, since integers are refused", ""
         except RuntimeError as error:
             raise EngineError(
                 "OpenVINO cannot load the model.", where=job.where, got=_short(error), hint="choose --engine ort"
             ) from None
+
+    def _floats(self, job: Job) -> str:
+        """Why a model is better computed in float32; empty where integers are right."""
+        if cut_off := saturation.hits(job.model, saturation.OPENVINO):
+            self.warning = saturation.warning(cut_off, saturation.OPENVINO)
+            return saturation.AS_FLOATS
+        return "in float32, since its integers are off where bytes have a sign" if _signed(job.model) else ""
+
+    def _tell(self, core: Any) -> bool:
+        """To compute in float32. Not every version can be told so."""
+        try:
+            core.set_property("CPU", _AS_FLOATS)
+        except RuntimeError:
+            return False
+        self.warning = ""
+        return True
 
     def start(self) -> OpenVinoRun:
         return OpenVinoRun(self)
@@ -83,6 +107,18 @@ class OpenVinoRun:
         except RuntimeError as error:
             raise EngineError("OpenVINO failed to run the model.", where=network.where, got=_short(error)) from None
         return np.array(self.request.get_tensor(network.logits).data)
+
+
+def _signed(model: onnx.ModelProto) -> bool:
+    """Activations are rounded to int8. Networks of ours answered otherwise then by half of what they say: convolutions at borders
+    and behind a Concat; others did not.
+    """
+    constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    return any(
+        node.op_type == "QuantizeLinear" and node.input[0] not in constants
+        and len(node.input) > 2 and constants.get(node.input[2]) == onnx.TensorProto.INT8
+        for node in model.graph.node
+    )  # fmt: skip
 
 
 def _keep_states(network: Any, specs: tuple[StateSpec, ...]) -> None:
