@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from everyframe.errors import EngineError
+from everyframe.files import cache_folder
 from everyframe.native.target import Target, machine
 
 #: how often the main thread looks for signals: one that comes just before it waits does not end the wait
@@ -104,9 +105,11 @@ class _Compiling(threading.Thread):
             self.over.set()
 
     def _compile(self) -> None:
+        # zig keeps what it built of its own libraries: in our cache, not beside it
+        environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), **os.environ}
         with subprocess.Popen(
             self.words, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
+            start_new_session=True, env=environment,
         ) as process:  # fmt: skip
             self._process = process
             if self._unwanted:  # since it was started
