@@ -58,21 +58,23 @@ def weight_scales(
     """
     others = tuple(i for i in range(weight.ndim) if i != axis) if axis is not None else None
     wanted = np.abs(weight).max(axis=others).astype(np.float64).reshape(-1) / 127
-    if outputs is not None:
-        wanted = np.maximum(wanted, _pair_scales(weight, axis, outputs, wanted))
     if bias is not None:
         needed = np.abs(bias.astype(np.float64)) / input_scale / (2**31 - 1)
         wanted = np.maximum(wanted, needed if axis is not None else needed.max(initial=0))
+    found = _as_scales(wanted, powers)
+    if outputs is None:
+        return found
+    rows = np.moveaxis(weight, outputs, 0).reshape(weight.shape[outputs], -1).astype(np.float32)
+    one_each = axis == outputs
+    pairs = saturation.pairs(np.rint(rows / (found[:, None] if one_each else found.max())))  # as they will be rounded
+    # two roundings add half a step each: sums of 127 steps become 128 at most
+    coarser = np.where(pairs > saturation.PAIR, saturation.pairs(rows.astype(np.float64)) / (saturation.PAIR - 1), 0)
+    coarser = coarser if one_each else np.full(len(found), coarser.max(initial=0))
+    return np.where(coarser > 0, np.maximum(found, _as_scales(coarser, powers)), found).astype(np.float32)
+
+
+def _as_scales(wanted: np.ndarray, powers: bool) -> np.ndarray:
+    """float32; 1 for what is always zero."""
     if powers:
         return np.array([power_of_two(w) if w > 0 else 1.0 for w in wanted], np.float32)
     return np.where(wanted > np.finfo(np.float32).tiny, wanted, 1.0).astype(np.float32)
-
-
-def _pair_scales(weight: np.ndarray, axis: int | None, outputs: int, usual: np.ndarray) -> np.ndarray:
-    """The finest scales under which no pair overflows; 0 where the usual one does not let it happen either."""
-    rows = np.moveaxis(weight, outputs, 0).reshape(weight.shape[outputs], -1).astype(np.float64)
-    steps = usual if axis == outputs else np.full(len(rows), usual.max(initial=0))
-    integers = np.rint(rows / np.where(steps > 0, steps, 1)[:, None])
-    # two roundings add half a step each: sums of 127 steps become 128 at most
-    found = np.where(saturation.pairs(integers) > saturation.PAIR, saturation.pairs(rows) / (saturation.PAIR - 1), 0)
-    return found if axis == outputs else np.full(len(usual), found.max(initial=0))

@@ -115,11 +115,13 @@ def _outputs(node: onnx.NodeProto, weight: np.ndarray, axis: int) -> int:
 
 
 def _weights(parts: Structure, of: Mapping[str, Scale], chosen: set[str], to: Convention, kind: Any) -> dict[str, list]:
-    """Powers of two for every constant that is quantised; or coarser steps where sums of products could overflow otherwise, and
-    nothing for the rest, whose scales onnxruntime finds.
+    """Powers of two for every constant that is quantised; or steps under which no sum of products overflows, and nothing for the
+    rest, whose scales onnxruntime finds.
     """
     constants, made = arrays(parts.model), {}
-    narrow = _narrower(parts, to, chosen, constants)
+    narrow = set(_narrower(parts, to, chosen, constants))
+    if to.overflow_fix == "all":  # also those of 8 bits: another's rounding of a scale must not decide
+        narrow = {node.name for node in _fixed(parts, to, chosen, constants)}
     for node in parts.model.graph.node:
         if node.name not in chosen or node.op_type not in COMPUTES or not (to.power_of_two or node.name in narrow):
             continue
