@@ -6,6 +6,8 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from everyframe.errors import UsageError
 
 
@@ -140,4 +142,9 @@ def _cpu_flags() -> set[str]:
         return set()
     lines = dict(line.partition("\t")[::2] for line in text.splitlines())
     letters = lines.get("isa", "").strip(": \t").partition("_")[0].removeprefix("rv64")
-    return {*lines.get("flags", "").strip(": \t").split(), *letters}
+    flags = set(lines.get("flags", "").strip(": \t").split())
+    # under an emulator that file still speaks of the host; numpy asks the processor itself
+    lacks: list[str] = np.show_config("dicts")["SIMD Extensions"]["not found"]  # type: ignore[index]
+    if {"X86_V4", "AVX512F", "AVX512_SKX"} & {*lacks} and "avx512f" in flags:
+        flags = {flag for flag in flags if not flag.startswith(("avx512", "avx_vnni"))}
+    return {*flags, *letters}
