@@ -54,7 +54,7 @@ ROOMS = (
     Room("benchmarking", ("errors", "native", "runtime"), ("numpy", "onnx", "rich"), "timers, thread sweeps and reports"),
     Room(
         "models", ("errors", "version", "files", "modelfile", "conversion"),
-        ("numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"),
+        ("numpy", "onnx", "rich", "safetensors", "torch"),
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
@@ -72,7 +72,7 @@ ROOMS = (
     ),
     Room(
         "splitting", ("errors", "files", "modelfile", "conversion", "video", "runtime"),
-        ("numpy", "onnx", "onnxruntime"), "a step model in stages",
+        ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
         "bundles", ("errors", "version", "files", "modelfile", "conversion", "video", "runtime", "devices", "quantization",
@@ -104,7 +104,7 @@ ROOMS = (
     ),
     Room(
         "motions", ("errors", "version", "modelfile", "conversion", "runtime", "models", "recipes"),
-        ("av", "numpy", "onnxruntime", "rich", "safetensors", "torch"), "the built-in model: rendered video, loop, event rule",
+        ("av", "numpy", "onnx", "rich", "safetensors", "torch"), "the built-in model: rendered video, loop, event rule",
     ),
     Room(
         "cli", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video", "runtime",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from everyframe.quantization.conventions import TARGETS, convention
 from everyframe.quantization.mixed import fewest
 from everyframe.quantization.quantize import Quantised, opened, quantise
 from everyframe.quantization.scales import power_of_two, scale_for, weight_scales
-from everyframe.quantization.videos import Walk, chosen
+from everyframe.quantization.videos import chosen
 from everyframe.quantization.write import counterpart, write
 from laws.layers import Poison
 from laws.nets import Net, nets
@@ -148,7 +147,7 @@ def test_what_a_state_holds_is_rounded_once(form: str, tmp_path: Path) -> None:
     small = write(parts, model.metadata, scales, convention("cpu"), "logits")
     assert one_scale_on_both_sides(small, model.metadata) >= 1
     states = [spec for spec in model.metadata.states if spec.dtype == "float32"]
-    walk = Walk(dataclasses.replace(model, model=small), [counterpart(small)["frames"], *(s.output for s in states)])
+    walk = model.walk([counterpart(small)["frames"], *(s.output for s in states)], model=small)
     seen: list[np.ndarray] = []
     for frames in noise(model, steps=20, videos=1)[0]:
         out = walk.step(frames)
@@ -187,8 +186,8 @@ def test_int8_is_within_the_scales_of_float(tmp_path: Path) -> None:
         scales = {group: scale_for(*limits, to) for group, limits in found.ranges.items()}
         small = write(parts, model.metadata, scales, to, "logits")
         y = counterpart(small)["y"]
-        exact, runtime = ExactWalk(small, model.metadata, [y]), Walk(dataclasses.replace(model, model=small), [y])
-        plain = Walk(model, ["y"])
+        exact, runtime = ExactWalk(small, model.metadata, [y]), model.walk([y], model=small)
+        plain = model.walk(["y"])
         x_scale, y_scale = scales[parts.share["frames"]].scale, scales[parts.share["y"]].scale
         w_scale = np.broadcast_to(weight_scales_of(small), 5)
         for frames in noise(model, steps=30)[0]:
@@ -227,7 +226,7 @@ def test_figures_are_those_of_numpy(folder: Path, quantised: Quantised) -> None:
     name = next(layer.output for layer in quantised.structure.layers if layer.op == "Add")
     found = compare(model, quantised.model, chosen(folder / "videos"), layers=quantised.structure.layers, frames=40)
     late = model.metadata.feature_delay
-    one, two = Walk(model, [name]), Walk(dataclasses.replace(model, model=quantised.model), [counterpart(quantised.model)[name]])
+    one, two = model.walk([name]), model.walk([counterpart(quantised.model)[name]], model=quantised.model)
     inputs = [frames for _, frames in model.inputs(chosen(folder / "videos"))]
     pairs = []
     for i, frames in enumerate([*inputs[:late], *inputs[:20], *inputs[:20]]):

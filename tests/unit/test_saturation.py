@@ -232,7 +232,7 @@ def test_unsigned_weights_are_compared_first(saturating: None, monkeypatch: pyte
     """A session that answers otherwise is not taken."""
     whole = ort._session
 
-    def spoilt(model: onnx.ModelProto, given: engines.Job, more: Any = ort._AS_FLOATS) -> Any:
+    def spoilt(model: onnx.ModelProto, given: engines.Job, more: Any = ort.AS_FLOATS) -> Any:
         if more is not ort._AS_UNSIGNED:
             return whole(model, given, more)
         other = onnx.ModelProto()

@@ -11,34 +11,12 @@ import numpy as np
 import onnx
 
 from everyframe.errors import SourceError
-from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.interface import interface, metadata_or_raise
-from everyframe.modelfile.session import session
-from everyframe.modelfile.states import first_states, next_states
+from everyframe.modelfile.walk import Walk
 from everyframe.quantization.videos import Model
 from everyframe.video.sources import Source
 
 LONGEST = 64  # frames of a step network's example
-
-
-class Walk:
-    """A model run by run: `inputs` before, `outputs` after it, by name."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        metadata = metadata_of(model)
-        self.specs = metadata.states if metadata else ()
-        self._session = session(model)
-        self._names = [output.name for output in self._session.get_outputs()]
-        self.reset()
-
-    def reset(self) -> None:
-        self.states = first_states(self.specs)
-
-    def run(self, frames: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        feed = frames | self.states
-        found = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
-        self.states = next_states(self.specs, self.states, found)
-        return feed, found
 
 
 @dataclass(frozen=True)
@@ -66,14 +44,15 @@ def keep(model: Model, sources: Sequence[Source], folder: Path, most: int, raw: 
     """
     total = sum(1 for _ in model.inputs(sources))
     wanted = set(np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist())
-    walk, before, places = Walk(model.model), 0, folders(input_names(model.model))
+    before, places = 0, folders(input_names(model.model))
+    walk = Walk(model.model, places)
     for place in places.values():
         (folder / place).mkdir(parents=True)
     for number, (video, frames) in enumerate(model.inputs(sources)):
         if video != before:
             walk.reset()
             before = video
-        feed, _ = walk.run({model.interface.frames: frames})
+        feed = walk.step(frames)
         for name, place in places.items() if number in wanted else ():
             if raw:
                 feed[name].tofile(folder / place / f"{number:06d}.bin")
@@ -92,7 +71,7 @@ def example(model: Model, sources: Sequence[Source]) -> Example:
         walk, logits = Walk(model.model), None
         taken: list[np.ndarray] = []
         for _, frames in _first(model, source, runs):
-            logits = walk.run({model.interface.frames: frames})[1][model.interface.logits]
+            logits = walk.step(frames)[model.interface.logits]
             taken.append(frames)
         if logits is not None and len(taken) >= enough:
             return Example(np.concatenate(taken), np.asarray(logits, np.float32).ravel())

@@ -19,6 +19,7 @@ from everyframe.conversion.facts import Fact, Facts, HeadWindow
 from everyframe.conversion.lengthen import Reference, lengthen
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.session import run, session
+from everyframe.modelfile.walk import Walk
 
 if TYPE_CHECKING:
     from everyframe.conversion.step import Conversion
@@ -130,24 +131,14 @@ def _by_frame(array: np.ndarray, fact: Fact) -> np.ndarray:
 def stream_all(
     step: onnx.ModelProto, made: Conversion, video: np.ndarray, wires: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """Runs the step network over a video with a plain host loop. Returns (wire -> frames with index >= 0, logits by step)."""
-    facts, metadata = made.facts, made.metadata
-    probe = onnx.ModelProto()
-    probe.CopyFrom(step)
-    present = {o.name for o in probe.graph.output}
+    """Runs the step network over a video. Returns (wire -> frames with index >= 0, logits by step)."""
+    facts, hop = made.facts, made.metadata.hop
     tensors = {wire: made.tensors[wire] for wire in wires}
-    for tensor in set(tensors.values()) - present - {"frames"}:
-        probe.graph.output.append(onnx.ValueInfoProto(name=tensor))
-    runner = session(probe)
-    names = [o.name for o in runner.get_outputs()]
-    states = {s.input: np.full(s.shape, s.fill, s.dtype) for s in metadata.states}
+    walk = Walk(step, tensors.values(), states=made.metadata.states)
     collected: dict[str, list[np.ndarray]] = {wire: [] for wire in wires}
     logits = []
-    hop = metadata.hop
     for t in range(len(video) // hop):
-        fresh = video[t * hop : (t + 1) * hop]
-        out = dict(zip(names, runner.run(names, {"frames": fresh} | states), strict=True)) | {"frames": fresh}
-        states = {s.input: out[s.output] for s in metadata.states}
+        out = walk.step(video[t * hop : (t + 1) * hop])
         logits.append(out["logits"])
         for wire, tensor in tensors.items():
             fact = facts[wire]

@@ -16,8 +16,7 @@ from everyframe.conversion.step import Conversion
 from everyframe.conversion.verify import TOLERANCE, make_video, relative, verify
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.schema import Metadata, Preprocess
-from everyframe.modelfile.session import session
-from everyframe.modelfile.states import first_states, next_states
+from everyframe.modelfile.walk import Walk
 
 VIDEO = Path(__file__).resolve().parents[1] / "assets" / "sample.mp4"
 _MOST_STEPS = 60
@@ -66,19 +65,9 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto, *, steps: int | None 
 
 def answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optimise: bool) -> dict[str, np.ndarray]:
     """Every output that is no state, for each feed in turn; states go from one to the next."""
-    metadata = modelfile.metadata_of(model)
-    specs = metadata.states if metadata else ()
-    runner = session(model, optimise=optimise)
-    names = [o.name for o in runner.get_outputs()]
-    states = first_states(specs)
-    kept = [name for name in names if name not in {spec.output for spec in specs}]
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in kept}
-    for feed in feeds:
-        found = dict(zip(names, runner.run(names, feed | states), strict=True))
-        states = next_states(specs, states, found)
-        for name in kept:
-            answers[name].append(found[name])
-    return {name: np.stack(values) for name, values in answers.items()}
+    walk = Walk(model, how="fast" if optimise else "plain")
+    found = [walk.step(feed) for feed in feeds]
+    return {name: np.stack([values[name] for values in found]) for name in walk.answers}
 
 
 def _shaken(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

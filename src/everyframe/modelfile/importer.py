@@ -20,11 +20,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import Field, ValidationError
 
-from everyframe.errors import ModelError, meant
+from everyframe.errors import EngineError, ModelError, meant
 from everyframe.modelfile.file import attach
 from everyframe.modelfile.schema import Metadata, Preprocess, Provenance, StateSpec, Strict
-from everyframe.modelfile.session import session
-from everyframe.modelfile.states import first_states
+from everyframe.modelfile.walk import Walk
 from everyframe.version import __version__
 
 STEPS = 3  # of the trial
@@ -269,17 +268,16 @@ def _closest(name: str, known: list[str]) -> str:
 def _try(model: onnx.ModelProto, metadata: Metadata, shape: tuple[int, ...]) -> None:
     """Some steps on noise: it runs, every state comes back as it went in, and the logits are numbers."""
     onnx.checker.check_model(model)
-    runner, rng = session(model), np.random.default_rng(0)
-    names = [output.name for output in runner.get_outputs()]
-    states = first_states(metadata.states)
+    rng, heads = np.random.default_rng(0), [spec.output for spec in metadata.states]
+    walk = Walk(model, heads, states=metadata.states)
+    (logits,) = walk.answers
     for _ in range(STEPS if metadata.states else 1):
-        feed = {runner.get_inputs()[0].name: rng.standard_normal(shape).astype(np.float32), **states}
         try:
-            found = dict(zip(names, runner.run(names, feed), strict=True))
-        except Exception as error:  # onnxruntime raises many private exception types
-            raise ModelError("The network does not run like that.", got=str(error).splitlines()[0]) from None
-        if not np.isfinite(found[names[0]]).all():
-            raise ModelError("The logits are no numbers.", where=names[0], hint="check fill and begin of the states")
+            found = walk.step(rng.standard_normal(shape).astype(np.float32))
+        except EngineError as error:
+            raise ModelError("The network does not run like that.", got=error.got) from None
+        if not np.isfinite(found[logits]).all():
+            raise ModelError("The logits are no numbers.", where=logits, hint="check fill and begin of the states")
         for spec in metadata.states:
             new = found[spec.output]
             if new.shape != spec.shape or new.dtype != spec.dtype:
@@ -287,4 +285,3 @@ def _try(model: onnx.ModelProto, metadata: Metadata, shape: tuple[int, ...]) -> 
                     "A state does not come back as it went in.", where=f"{spec.input} -> {spec.output}",
                     expected=f"{spec.shape} {spec.dtype}", got=f"{new.shape} {new.dtype}", hint="pair it with another output",
                 )  # fmt: skip
-            states[spec.input] = new

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -82,6 +84,14 @@ class Manifest(Strict):
         inputs += [value(spec.input, spec.shape, spec.dtype) for spec in states]
         outputs += [value(spec.output, spec.shape, spec.dtype) for spec in states]
         return attach(helper.make_model(helper.make_graph([], "pipeline", inputs, outputs)), self.metadata)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A split model that was read: the manifest, and its parts' models in the same order."""
+
+    manifest: Manifest
+    models: Sequence[onnx.ModelProto]
 
 
 def is_split(path: str | os.PathLike[str]) -> bool:

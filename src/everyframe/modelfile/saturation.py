@@ -32,6 +32,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from everyframe.modelfile import ort
+
 #: the largest sum of two weights that 16 bits hold next to an unsigned byte: 255 * 128 < 2**15
 PAIR = 128
 #: the same for unsigned weights next to a signed byte: 128 * 256 = 2**15, whose negative 16 bits hold
@@ -140,11 +142,6 @@ def here() -> bool:
     where /proc/cpuinfo is Linux's alone and speaks of the host under an emulator, and numpy does not know AVX-VNNI. OpenVINO
     chooses by the same instructions.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     size = 16
     weights = numpy_helper.from_array(np.full((size, size), 127, np.int8), "w")
     info = helper.make_tensor_value_info
@@ -154,8 +151,7 @@ def here() -> bool:
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        (found,) = session.run(None, {"x": np.full((size, size), 255, np.uint8)})
+        (found,) = ort.create(model, threads=1).run(None, {"x": np.full((size, size), 255, np.uint8)})
     except Exception:  # onnxruntime raises many private types; one that cannot say what it does is not trusted
         return True
     return bool(np.any(np.asarray(found) != size * 255 * 127))

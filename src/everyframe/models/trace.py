@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from everyframe.errors import ConversionMismatch, ModelError, UsageError
+from everyframe.modelfile.ort import create
 from everyframe.models.naming import tidy
 
 if TYPE_CHECKING:
@@ -119,16 +120,11 @@ def _check_output(graph: onnx.ModelProto) -> int:
 def compare(net: nn.Module, graph: onnx.ModelProto, shape: tuple[int, ...], seed: int) -> float:
     """Worst relative L2 over fresh clips. Raises ConversionMismatch beyond TOLERANCE."""
     import numpy as np
-    import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no public base
-        raise ModelError(
-            "onnxruntime cannot load the exported network.", where=type(net).__name__, got=str(error).splitlines()[0]
-        ) from error
+        session = create(graph)
+    except ModelError as error:
+        raise ModelError("onnxruntime cannot load the exported network.", where=type(net).__name__, got=error.got) from error
     worst = 0.0
     for i in range(1, FRESH_CLIPS + 1):
         clip = _random_clip(net, shape, seed + i)

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 
 from everyframe import modelfile
 from everyframe.errors import ModelError, UsageError
+from everyframe.modelfile.interface import interface
 from everyframe.modelfile.schema import EventRule, Metadata, Preprocess
+from everyframe.modelfile.walk import Walk
 from everyframe.motions import clips, flow_rule, metrics
 from everyframe.motions.render import dataset
 from everyframe.motions.render.motions import LABELS, REVERSED
@@ -43,23 +45,19 @@ class Recogniser:
 class StepScorer:
     """A step model in onnxruntime, one frame at a time, from a fresh state for every stream."""
 
-    def __init__(self, model: object, metadata: Metadata) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def __init__(self, model: onnx.ModelProto, metadata: Metadata, where: object) -> None:
+        self.walk = Walk(model, states=metadata.states, threads=1)
+        self.interface = interface(model, metadata, where)
         self.metadata = metadata
 
     def __call__(self, video: np.ndarray) -> np.ndarray:
         p, m = self.metadata.preprocess, self.metadata
-        frames = ((video.astype(np.float32) * p.scale - p.mean[0]) / p.std[0]).astype(np.float32)
-        state = {s.input: np.full(s.shape, s.fill, s.dtype) for s in m.states}
-        names = ["logits", *(s.output for s in m.states)]
-        rows = []
-        for frame in frames:
-            logits, *new = self.session.run(names, {"frames": frame[None, None], **state})
-            state = {s.input: value for s, value in zip(m.states, new, strict=True)}
-            rows.append(logits[0])
+        if self.interface.folded:
+            frames = video[:, None, :, :, None]  # (T, 1, H, W, 1) bytes
+        else:
+            frames = ((video.astype(np.float32) * p.scale - p.mean[0]) / p.std[0]).astype(np.float32)[:, None, None]
+        self.walk.reset()
+        rows = [self.walk.step(frame)[self.interface.logits][0] for frame in frames]  # one frame: (1, C, H, W), gray
         lag = m.feature_delay  # rows before it saw nothing yet
         result = probabilities(np.stack(rows))
         result[:lag] = np.eye(len(LABELS))[0]
@@ -80,7 +78,6 @@ def open_model(path: Path) -> Recogniser:
             got="no metadata" if metadata is None else metadata.labels,
             hint="use the built-in model or one trained by `everyframe train motions`",
         )
-    data = model.SerializeToString()
     if metadata.kind == "clip":
         import tempfile
 
@@ -90,7 +87,7 @@ def open_model(path: Path) -> Recogniser:
             step = Path(folder) / "step.onnx"
             conversion.stream(path, step)  # type: ignore[attr-defined]
             return open_model(step)
-    return Recogniser(Path(path).name, StepScorer(data, metadata), metadata.events, metadata.preprocess)
+    return Recogniser(Path(path).name, StepScorer(model, metadata, path), metadata.events, metadata.preprocess)
 
 
 def evaluate(

@@ -7,16 +7,14 @@ steps of its scale), flat ones, something that moves and stops. They last for a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
 
 from everyframe.errors import ConversionMismatch
-from everyframe.modelfile.exact import Exact
 from everyframe.modelfile.schema import Metadata
-from everyframe.modelfile.session import session
-from everyframe.modelfile.states import first_states, next_states
+from everyframe.modelfile.walk import Walk
 from everyframe.native.library import Library
 
 # N new frames a step, C channels, T frames of a clip, H height, W width
@@ -36,20 +34,15 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
     """
     quantized = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
     tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
-    reference, by = (_exact(model), "exact arithmetic") if quantized else (_onnxruntime(model), "onnxruntime")
-    states = first_states(metadata.states)
-    names = [value.name for value in model.graph.output]
-    weights = {tensor.name for tensor in model.graph.initializer}
-    (frames_name,) = [value.name for value in model.graph.input if value.name not in states and value.name not in weights]
-    answer = "logits" if "logits" in names else next(n for n in names if n not in {s.output for s in metadata.states})
+    by = "exact arithmetic" if quantized else "onnxruntime"
+    walk = Walk(model, states=metadata.states, how="exact" if quantized else "plain")
+    answer = "logits" if "logits" in walk.answers else walk.answers[0]
     first = metadata.feature_delay // metadata.hop
     whole = first + -(-max(metadata.frames, metadata.window or 0) // metadata.hop) + 6
     count = steps or (2 if metadata.kind == "clip" else min(_MOST_STEPS, whole))
     stream, worst = library.start(threads=1), 0.0
     for n, frames in enumerate(_inputs(library.input_shape, metadata, count)):
-        found = reference({frames_name: frames, **states})
-        states = next_states(metadata.states, states, found)
-        wanted, got = found[answer].ravel(), stream.step(frames).ravel()
+        wanted, got = walk.step(frames)[answer].ravel(), stream.step(frames).ravel()
         size = max(float(np.linalg.norm(wanted)), 1e-6)
         distance = float(np.linalg.norm(got - wanted) / size)
         worst = max(worst, distance)
@@ -63,22 +56,6 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
             )  # fmt: skip
     stream.close()
     return worst
-
-
-Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
-
-
-def _onnxruntime(model: onnx.ModelProto) -> Run:
-    made = session(model, optimise=False)
-    names = [value.name for value in made.get_outputs()]
-    return lambda feeds: dict(zip(names, made.run(names, feeds), strict=True))
-
-
-def _exact(model: onnx.ModelProto) -> Run:
-    truth = Exact(model)
-    return lambda feeds: {
-        name: value.astype(np.float32) if value.dtype == np.float64 else value for name, value in truth.run(feeds).items()
-    }
 
 
 def _inputs(shape: tuple[int, ...], metadata: Metadata, count: int) -> Iterator[np.ndarray]:

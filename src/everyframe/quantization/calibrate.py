@@ -14,7 +14,7 @@ import numpy as np
 
 from everyframe.errors import UsageError
 from everyframe.quantization.structure import Structure
-from everyframe.quantization.videos import Model, Walk
+from everyframe.quantization.videos import Model
 from everyframe.video.sources import Source
 
 #: values beyond are no values but fills: a max pool's frames before the beginning hold the lowest float
@@ -170,7 +170,7 @@ def calibrate(
         raise UsageError("Calibration cannot be like that.", expected="every from 1, percentile above 50, up to 100",
                          got=f"every {every}, percentile {percentile}")  # fmt: skip
     values = {name: Values(counted=method != "minmax") for name in parts.measured}
-    walk, measured, settled, runs, video, step = Walk(model, parts.measured), 0, 0, 0, 0, 0
+    walk, measured, settled, runs, video, step = model.walk(parts.measured), 0, 0, 0, 0, 0
     delay = model.metadata.feature_delay if model.metadata.kind == "step" else 0
     for number, frames in model.inputs(sources):
         if number != video:

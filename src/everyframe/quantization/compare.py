@@ -17,7 +17,7 @@ import onnx
 from everyframe.errors import EngineError
 from everyframe.quantization.calibrate import HUGE
 from everyframe.quantization.structure import MOVES, Layer
-from everyframe.quantization.videos import Model, Walk
+from everyframe.quantization.videos import Model
 from everyframe.quantization.write import counterpart
 from everyframe.runtime.prediction import softmax
 from everyframe.video.sources import Source
@@ -133,12 +133,11 @@ def compare(
     """layers: those to be compared beside the answers. ranges: of tensors, as calibrated. frames: length of the stream,
     up to whole steps, an even number of them. Raises SourceError, EngineError.
     """
-    other = Model(quantised, model.metadata, model.interface, model.where)
     same = counterpart(quantised)
     watched = [layer.output for layer in layers if layer.output in same]
     held = [s.output for s in model.metadata.states if s.dtype == "float32" and s.copy_of is None] if layers else []
     tallies = {x: Tally((ranges or {}).get(x)) for x in dict.fromkeys([*watched, *held])}
-    one, two = Walk(model, tallies), Walk(other, [same[x] for x in tallies])
+    one, two = model.walk(tallies), model.walk([same[x] for x in tallies], model=quantised)
     half = max(1, -(-frames // model.frames_a_step // 2))
     late = model.metadata.feature_delay // model.frames_a_step if model.metadata.kind == "step" else 0  # steps without an answer
     every = -(-2 * half // LAYER_STEPS)

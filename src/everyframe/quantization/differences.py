@@ -19,7 +19,7 @@ import onnx
 from everyframe.quantization.calibrate import HUGE
 from everyframe.quantization.scales import Scale
 from everyframe.quantization.structure import COMPUTES, Structure, arrays
-from everyframe.quantization.videos import Model, Walk
+from everyframe.quantization.videos import Model
 from everyframe.quantization.write import counterpart
 from everyframe.video.sources import Source
 
@@ -158,8 +158,8 @@ def _measured(
     """Those that are differences of large values, however coarse."""
     same = counterpart(quantised)
     watched = dict.fromkeys(x for each in sums for x in (*each.leaves, each.result, each.last))
-    one = Walk(model, watched)
-    two = Walk(replace(model, model=quantised), [same.get(each.last, each.last) for each in sums])
+    one = model.walk(watched)
+    two = model.walk([same.get(each.last, each.last) for each in sums], model=quantised)
     late = model.metadata.feature_delay // model.frames_a_step if model.metadata.kind == "step" else 0
     counts = np.zeros((len(sums), 2))  # of values: small ones of large operands, all
     moments = np.zeros((len(sums), 2, 3))  # of the small ones before and behind the functions: how many, their sum, of squares

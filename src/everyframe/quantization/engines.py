@@ -15,8 +15,6 @@ import onnx
 
 from everyframe.conversion.account import layers
 from everyframe.errors import EveryframeError
-from everyframe.modelfile.exact import Exact
-from everyframe.modelfile.states import first_states, next_states
 from everyframe.quantization.videos import Model
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
@@ -117,14 +115,8 @@ def _inputs(model: Model, sources: Sequence[Source], count: int) -> Iterator[np.
 
 
 def _exact(model: Model, finished: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    reference, specs = Exact(finished, model.where), model.metadata.states
-    names = [model.interface.logits, *(spec.output for spec in specs if spec.copy_of is None)]
-    held, answers = first_states(specs), []
-    for frames in inputs:
-        found = reference.run({model.interface.frames: frames, **held}, names)
-        held = next_states(specs, held, found)
-        answers.append(found[model.interface.logits].ravel())
-    return np.stack(answers)
+    walk = model.walk(model=finished, how="exact")
+    return np.stack([walk.step(frames)[model.interface.logits].ravel() for frames in inputs])
 
 
 def _ran(name: str, model: Model, finished: onnx.ModelProto, inputs: Sequence[np.ndarray], exact: np.ndarray) -> Ran:

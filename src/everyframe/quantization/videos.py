@@ -14,8 +14,7 @@ import onnx
 from everyframe.errors import SourceError
 from everyframe.modelfile.interface import Interface, check_picture
 from everyframe.modelfile.schema import Metadata
-from everyframe.modelfile.session import session
-from everyframe.modelfile.states import first_states, next_states
+from everyframe.modelfile.walk import How, Walk
 from everyframe.video.preprocess import normalise
 from everyframe.video.reader import Reader
 from everyframe.video.sources import Source, resolve
@@ -56,6 +55,10 @@ class Model:
     def runs(self) -> str:
         """What a run takes, in words."""
         return "steps" if self.metadata.kind == "step" else "clips"
+
+    def walk(self, watched: Iterable[str] = (), *, model: onnx.ModelProto | None = None, how: How = "fast") -> Walk:
+        """Through this model, or through `model`, another form of it."""
+        return Walk(self.model if model is None else model, watched, states=self.metadata.states, how=how)
 
     def inputs(self, sources: Sequence[Source], again: bool = False) -> Iterator[tuple[int, np.ndarray]]:
         """One video after another, each with its number: the inputs of its steps, (hop, C, H, W), or of its clips side by side,
@@ -121,30 +124,3 @@ def _groups(pictures: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarr
         if len(waiting) == size:
             yield waiting
             waiting = []
-
-
-class Walk:
-    """A model that is run step by step, its states carried from one to the next. watched: tensors that a step gives."""
-
-    def __init__(self, model: Model, watched: Iterable[str] = ()) -> None:
-        self._states = model.metadata.states
-        self._frames = model.interface.frames
-        self.watched = tuple(dict.fromkeys((*watched, model.interface.logits)))
-        probe = onnx.ModelProto()
-        probe.CopyFrom(model.model)
-        present = {value.name for value in (*probe.graph.output, *probe.graph.input)}
-        probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.watched if name not in present)
-        self._session = session(probe)
-        self.reset()
-
-    def reset(self) -> None:
-        self._held = first_states(self._states)
-
-    def step(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """The watched tensors; what is an input is given back as it is."""
-        inputs = {self._frames: frames, **self._held}
-        heads = [spec.output for spec in self._states if spec.copy_of is None]
-        fetched = list(dict.fromkeys((*(x for x in self.watched if x not in inputs), *heads)))
-        found = dict(zip(fetched, self._session.run(fetched, inputs), strict=True))
-        self._held = next_states(self._states, self._held, found)
-        return {name: inputs[name] if name in inputs else found[name] for name in self.watched}

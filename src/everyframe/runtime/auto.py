@@ -16,9 +16,8 @@ from everyframe.conversion.account import layers
 from everyframe.errors import EngineError, EveryframeError
 from everyframe.files import write_bytes
 from everyframe.modelfile import saturation
-from everyframe.modelfile.exact import Exact
 from everyframe.modelfile.floats import floats
-from everyframe.modelfile.states import first_states, next_states
+from everyframe.modelfile.walk import Walk
 from everyframe.native.store import place
 from everyframe.native.target import target
 from everyframe.progress import status
@@ -143,14 +142,12 @@ def _exact(found: np.ndarray, frames: np.ndarray, step: int, job: Job) -> bool:
     """Is this what a quantized model says in this step? Where a value lies between two steps of its bytes, ONNX Runtime may round
     it either way, and each such value changes others.
     """
-    specs = job.states.specs
     macs = sum(row.macs for row in layers(floats(job.model), None))
     if not saturation.quantized(job.model) or macs * (step + 1) > JUDGED_MACS:
         return False
-    reference, held = Exact(job.model, job.where), first_states(specs)
+    walk = Walk(job.model, states=job.states.specs, how="exact")
     for _ in range(step + 1):
-        exact = reference.run({job.frames: frames, **held}, [job.logits, *(spec.output for spec in job.states.heads)])
-        held = next_states(specs, held, exact)
+        exact = walk.step(frames)
     return _near(np.asarray(found, np.float64).ravel(), exact[job.logits].ravel())
 
 

@@ -10,17 +10,16 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from everyframe.errors import EngineError, EveryframeError
+from everyframe.errors import EngineError, EveryframeError, ModelError
 from everyframe.modelfile import saturation
 from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.ort import AS_FLOATS, create, first_line
 from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import Job, cores
 from everyframe.runtime.states import Rotation, without_copies
 
 #: weights in int8 become uint8, which another kernel multiplies without saturating; onnxruntime itself fails at some models then
 _AS_UNSIGNED: Mapping[str, str] = MappingProxyType({"session.x64quantprecision": "1"})
-#: what lies between DequantizeLinear and QuantizeLinear is computed in float32
-_AS_FLOATS: Mapping[str, str] = MappingProxyType({"session.disable_quant_qdq": "1"})
 #: largest relative distance between the answers of both ways, which round values between two steps by their last bits
 _NEAR = 0.1
 
@@ -40,7 +39,7 @@ class OrtNetwork:
         if not cut_off:
             self.session = _session(model, job)
             return
-        floats = None if _has_integer_operators(model) else _session(model, job, _AS_FLOATS)
+        floats = None if _has_integer_operators(model) else _session(model, job, AS_FLOATS)
         if (unsigned := _unsigned(model, job, floats, cut_off)) is not None:
             self.session, self.reason = unsigned, saturation.AS_UNSIGNED
         elif floats is not None:
@@ -79,7 +78,7 @@ class OrtRun:
         try:
             self.network.session.run_with_iobinding(self.binding)
         except Exception as error:
-            raise EngineError("ONNX Runtime failed to run the model.", where=job.where, got=_short(error)) from None
+            raise EngineError("ONNX Runtime failed to run the model.", where=job.where, got=first_line(error)) from None
         logits = np.array(self.binding.get_outputs()[0].numpy())  # the first output bound; its memory is used again
         if job.states.specs:
             self.rotation.advance()
@@ -100,30 +99,11 @@ class OrtRun:
 
 
 def _session(model: onnx.ModelProto, job: Job, more: Mapping[str, str] = MappingProxyType({})) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = job.threads or cores()
-    options.inter_op_num_threads = 1
-    # threads that spin while they wait take the cores from the decoder and from everybody else: with two cores and some
-    # load a step took 44 ms instead of 14, and a camera's pauses were burnt
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    for name, value in more.items():
-        options.add_session_config_entry(name, value)
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            # it takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong for negative values
-            disabled_optimizers=["Pad_Fusion"],
-        )
-    except Exception as error:  # onnxruntime raises a dozen types of its own, with no common base
+        return create(model, threads=job.threads or cores(), settings=more)
+    except ModelError as error:
         raise EngineError(
-            "ONNX Runtime cannot load the model.",
-            where=job.where,
-            got=_short(error),
-            hint="check it with `everyframe info`",
+            "ONNX Runtime cannot load the model.", where=job.where, got=error.got, hint="check it with `everyframe info`"
         ) from None
 
 
@@ -163,7 +143,3 @@ def _first_step(model: onnx.ModelProto, job: Job) -> dict[str, np.ndarray] | Non
     pictures = kind.elem_type == onnx.TensorProto.UINT8
     frames = noise.integers(0, 256, shape, np.uint8) if pictures else noise.standard_normal(shape, np.float32)
     return {job.frames: frames, **first_states(job.states.specs)}
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

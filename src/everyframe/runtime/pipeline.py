@@ -18,9 +18,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, ModelError
 from everyframe.modelfile import saturation
 from everyframe.modelfile.manifest import Manifest, Part, read_parts
+from everyframe.modelfile.ort import first_line
+from everyframe.modelfile.session import session
 from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import cores
 
@@ -47,7 +49,7 @@ class PipelineNetwork:
     ) -> None:
         self.manifest, self.overlap = manifest, overlap
         threads = threads or (1 if overlap else cores())
-        sessions = (session(model, part.file, threads, optimise) for part, model in zip(manifest.parts, models, strict=True))
+        sessions = (_session(model, part.file, threads, optimise) for part, model in zip(manifest.parts, models, strict=True))
         self.parts = [_Runner(part, made) for part, made in zip(manifest.parts, sessions, strict=True)]
         cut_off = [layer for model in models for layer in saturation.hits(model, saturation.ORT)]
         still = [layer for layer in cut_off if layer.op in saturation.INTEGER]
@@ -58,25 +60,14 @@ class PipelineNetwork:
         return OverlappedRun(self) if self.overlap else SerialRun(self)
 
 
-def session(model: onnx.ModelProto, where: str, threads: int, optimise: bool = True) -> onnxruntime.InferenceSession:
-    """As the engine `ort` makes it; not optimised it computes node by node, so that it does not matter what is cut where.
-    Bytes that would saturate on this processor are computed as float32.
+def _session(model: onnx.ModelProto, where: str, threads: int, optimise: bool) -> onnxruntime.InferenceSession:
+    """Not optimised it computes node by node, so that it does not matter what is cut where. A part is not asked whether it can
+    do with unsigned weights: bytes that would saturate on this processor are computed as float32.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if optimise and saturation.hits(model, saturation.ORT):  # a part is not asked whether it can do with unsigned weights
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
-        )
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise EngineError("ONNX Runtime cannot load the model.", where=where, got=str(error).split("\n")[0]) from None
+        return session(model, optimise=optimise, threads=threads)
+    except ModelError as error:
+        raise EngineError("ONNX Runtime cannot load the model.", where=where, got=error.got) from None
 
 
 class _Runner:
@@ -89,7 +80,7 @@ class _Runner:
         try:
             made = self.session.run(self.outputs, {name: values[name] for name in self.inputs})
         except Exception as error:
-            raise EngineError("ONNX Runtime failed to run a part.", where=self.part.file, got=str(error).split("\n")[0]) from None
+            raise EngineError("ONNX Runtime failed to run a part.", where=self.part.file, got=first_line(error)) from None
         return dict(zip(self.outputs, made, strict=True))
 
 

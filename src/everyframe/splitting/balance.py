@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnxruntime
 
 from everyframe.errors import UsageError
+from everyframe.modelfile.ort import create
 from everyframe.runtime.pipeline import PipelineNetwork, SerialRun
 from everyframe.splitting.cut import cut, noise
 from everyframe.splitting.label import Flow, Label, in_order
@@ -54,17 +54,11 @@ def places(cost: list[float], stages: int) -> list[int]:
 def _node_times(flow: Flow) -> list[float]:
     """Seconds of each node, node by node; one that was not found takes nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
         named = type(flow.model)()
         named.CopyFrom(flow.model)
         for node in named.graph.node:
             node.name = node.output[0]
-        session = onnxruntime.InferenceSession(named.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = create(named, optimized=False, threads=1, profile_to=Path(folder) / "profile")
         rng = np.random.default_rng(0)
         feeds = {port.name: noise(port, rng) for port in flow.inputs()}
         for _ in range(STEPS):

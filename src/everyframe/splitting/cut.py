@@ -20,8 +20,8 @@ from everyframe.modelfile.interface import interface
 from everyframe.modelfile.manifest import NAME, Manifest, Part, Port, read
 from everyframe.modelfile.schema import Metadata, Provenance
 from everyframe.modelfile.session import run_all
-from everyframe.modelfile.states import first_states
-from everyframe.runtime.pipeline import PipelineNetwork, SerialRun, session
+from everyframe.modelfile.walk import Walk
+from everyframe.runtime.pipeline import PipelineNetwork, SerialRun
 from everyframe.splitting.label import Flow, Label
 
 #: largest relative distance (L2) between the pipeline and the whole, as they are run
@@ -91,17 +91,14 @@ def check(flow: Flow, made: Cut, where: object) -> float:
 
 
 def _distance(flow: Flow, made: Cut, optimise: bool) -> float:
-    runtime = session(flow.model, "the whole model", 1, optimise)
-    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimise=optimise))
     states = flow.metadata.states
-    held = first_states(states)
+    walk = Walk(flow.model, states=states, how="fast" if optimise else "plain", threads=1)
+    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimise=optimise))
     worst, rng = 0.0, np.random.default_rng(0)
-    names = [made.manifest.logits.name, *(spec.output for spec in states)]
     for _ in range(STEPS):
         frames = noise(made.manifest.frames, rng)
-        wanted, *new = runtime.run(names, {made.manifest.frames.name: frames, **held})
-        held = {spec.input: value for spec, value in zip(states, new, strict=True)}
-        pairs = [(run.step(frames), wanted), *((run.state[spec.input], held[spec.input]) for spec in states)]
+        wanted = walk.step(frames)[flow.logits]
+        pairs = [(run.step(frames), wanted), *((run.state[spec.input], walk.states[spec.input]) for spec in states)]
         for got, value in pairs:
             if not np.array_equal(got, value, equal_nan=True):
                 worst = max(worst, float(np.linalg.norm(got - value)) / max(float(np.linalg.norm(value)), 1e-30))

@@ -20,8 +20,7 @@ from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.interface import interface
 from everyframe.modelfile.schema import Metadata, StateSpec
-from everyframe.modelfile.session import session
-from everyframe.modelfile.states import next_states
+from everyframe.modelfile.walk import Walk
 from everyframe.teaching.head import Head
 
 FEATURES = "features"
@@ -110,21 +109,15 @@ def check(taught: onnx.ModelProto, backbone: Backbone, head: Head, steps: int = 
     frames = next(v for v in taught.graph.input if v.name not in {s.input for s in backbone.metadata.states})
     shape = [d.dim_value or 64 for d in frames.type.tensor_type.shape.dim]
     rng = np.random.default_rng(0)
-    runs = [(session(m), {s.input: np.full(s.shape, s.fill, s.dtype) for s in backbone.metadata.states})
-            for m in (taught, backbone.model)]  # fmt: skip
-    states = backbone.metadata.states
-    names = [s.output for s in states if s.copy_of is None]
+    one, other = (Walk(model, states=backbone.metadata.states) for model in (taught, backbone.model))
     worst = 0.0
     for _ in range(steps):
-        new, found = rng.standard_normal(shape).astype(np.float32), []
+        new = rng.standard_normal(shape).astype(np.float32)
         if frames.type.tensor_type.elem_type == TensorProto.UINT8:
             new = rng.integers(0, 256, shape, np.uint8)
-        for (runner, state), output in zip(runs, ("logits", backbone.features), strict=True):
-            given = dict(zip([output, *names], runner.run([output, *names], {frames.name: new, **state}), strict=True))
-            state.update(next_states(states, dict(state), given))
-            found.append(given[output])
-        expected = head.logits(found[1].astype(np.float64))
-        worst = max(worst, float(np.abs(found[0] - expected).max() / max(np.abs(expected).max(), 1e-6)))
+        found, features = one.step(new)["logits"], other.step(new)[backbone.features]
+        expected = head.logits(features.astype(np.float64))
+        worst = max(worst, float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-6)))
     if not worst <= 1e-4:
         raise ConversionMismatch(
             "The taught model does not say what its head says, so nothing was written.",
