@@ -161,13 +161,18 @@ def _fetch_nothing(folder: Path) -> None:
 def build(folder: Path) -> None:
     """Exits with mkdocs' own message where a link leads nowhere."""
     prepare()
-    command = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "--clean", "-f", ROOT / "mkdocs.yml", "-d", folder]
-    done = subprocess.run(command, env=environment(NO_MKDOCS_2_WARNING="1"), check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    mkdocs(ROOT / "mkdocs.yml", folder)
     _fetch_nothing(folder)
     if others := foreign(folder):
         sys.exit("the pages load from other hosts:\n" + "\n".join(others))
+
+
+def mkdocs(config: Path, folder: Path) -> None:
+    """What it says is shown where it fails. Not `--quiet`: warnings that are not heard are not counted as errors either."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--clean", "-f", config, "-d", folder]
+    done = subprocess.run(command, env=environment(NO_MKDOCS_2_WARNING="1"), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

@@ -39,12 +39,16 @@ def test_links_of_the_prepared_pages_lead_somewhere(tmp_path: Path, monkeypatch:
     assert not [line for line in broken if not line.endswith("README.md")], "\n".join(broken)
 
 
-@pytest.mark.slow
-def test_it_builds_and_stays_at_home(tmp_path: Path) -> None:
-    """Links and headings are checked by mkdocs itself: it is strict."""
+def _needs_mkdocs() -> None:
     absent = [name for name in NEEDED if not find_spec(name)]
     if absent:
         pytest.skip(f"not installed: {', '.join(absent)} (pip install 'everyframe[site]')")
+
+
+@pytest.mark.slow
+def test_it_builds_and_stays_at_home(tmp_path: Path) -> None:
+    """Links and headings are checked by mkdocs itself: it is strict."""
+    _needs_mkdocs()
     build_site.build(tmp_path / "site")
     assert build_site.foreign(tmp_path / "site") == []
     text = (tmp_path / "site" / "docs" / "reference.html").read_text(encoding="utf-8")
@@ -61,6 +65,22 @@ def test_it_builds_and_stays_at_home(tmp_path: Path) -> None:
 
 class TestTheCheckItself:
     """Each kind of thing that a page may load from elsewhere is planted once."""
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("[a](nowhere.md)", "nowhere.md"),
+            ("[a](#no-such-heading)", "no-such-heading"),
+            ("::: everyframe.nothing", "everyframe.nothing"),
+        ],
+    )
+    def test_the_build_ends_where_something_leads_nowhere(self, text: str, said: str, tmp_path: Path) -> None:
+        _needs_mkdocs()
+        (tmp_path / "pages").mkdir()
+        (tmp_path / "pages" / "index.md").write_text(f"# a\n\n{text}\n")
+        (tmp_path / "mkdocs.yml").write_text(f"INHERIT: {ROOT / 'mkdocs.yml'}\ndocs_dir: pages\nnav: [index.md]\n")
+        with pytest.raises(SystemExit, match=said):
+            build_site.mkdocs(tmp_path / "mkdocs.yml", tmp_path / "site")
 
     @pytest.mark.parametrize(
         ("name", "text"),
