@@ -15,7 +15,7 @@ LOCK := requirements.lock
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
 	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
-.PHONY: help demo test lint tiny docs zoo lock bench wheel clean
+.PHONY: help demo test lint tiny docs site zoo lock bench wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ lint: $(VENV)/.dev ## ruff and mypy.
 docs: $(VENV)/.dev ## Write docs/cli.md and the import map in CONTRIBUTING.md again.
 	@$(RUN) tests/docs/generate.py
 
+site: $(VENV)/.site ## The documentation as pages of a browser, in site/.
+	@$(RUN) tests/docs/build_site.py $(ARGS)
+
 zoo: $(VENV)/.dev ## Measure every network of the zoo again (ARGS='x3d_s c3d': only these), and write docs/zoo.md.
 	@$(RUN) tests/docs/zoo.py $(ARGS)
 	@$(RUN) tests/docs/generate.py
@@ -55,11 +58,11 @@ lock: $(VENV)/.dev ## Pin the newest versions that pyproject.toml allows, in req
 	@git --no-pager diff --stat -- $(LOCK) || true
 
 clean: ## Delete .venv and everything that was built.
-	@rm -rf $(VENV) dist build .ruff_cache .mypy_cache .pytest_cache .hypothesis $(LOCK).new
+	@rm -rf $(VENV) dist build site .ruff_cache .mypy_cache .pytest_cache .hypothesis $(LOCK).new
 	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The environment. A stamp holds the folder it was made in: a copied folder installs itself again.
-$(foreach stamp,base dev bench,$(shell [ ! -f $(VENV)/.$(stamp) ] || [ "$$(cat $(VENV)/.$(stamp))" = "$$PWD" ] || rm -f $(VENV)/.$(stamp)))
+$(foreach stamp,base dev bench site,$(shell [ ! -f $(VENV)/.$(stamp) ] || [ "$$(cat $(VENV)/.$(stamp))" = "$$PWD" ] || rm -f $(VENV)/.$(stamp)))
 
 $(RUN):
 	@for python in $(PYTHONS); do \
@@ -86,4 +89,9 @@ $(VENV)/.dev: pyproject.toml $(LOCK) | $(RUN)
 $(VENV)/.bench: $(VENV)/.dev
 	@echo "installing the peers that benchmarks compare with"
 	@$(PIP) -e '.[train,bench,cross,openvino,dev]'
+	@echo "$$PWD" > $@
+
+$(VENV)/.site: pyproject.toml $(LOCK) | $(VENV)/.base
+	@echo "installing what makes pages of the documentation"
+	@$(PIP) -e '.[site]'
 	@echo "$$PWD" > $@

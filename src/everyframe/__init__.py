@@ -19,6 +19,20 @@ from typing import TYPE_CHECKING, Any
 from everyframe import privacy
 from everyframe.version import __version__
 
+try:
+    # What keeps two processes from compiling the same, and sizes the pipe from the decoder. Windows has none: said here once,
+    # and not where it is first missed, after minutes of work or in another process.
+    import fcntl as _fcntl  # noqa: F401
+except ModuleNotFoundError:
+    import sys as _sys
+
+    from everyframe.errors import UnsupportedSystem as _UnsupportedSystem
+
+    raise _UnsupportedSystem(
+        "everyframe does not run on this operating system: its Python has no file locks of POSIX (fcntl).",
+        where=_sys.platform, expected="Linux or macOS", hint="use Linux or macOS; on Windows, WSL is a Linux",
+    ) from None  # fmt: skip
+
 # At import, because these libraries look only while they are loaded, and any later line may load them.
 privacy.keep()
 

@@ -11,6 +11,7 @@
     ├── RecipeError            a training recipe with unknown or impossible settings
     ├── TrainingStopped        a training that cannot go on: a loss that is no number, a worker that died
     ├── OutputError            an output path that cannot be written
+    ├── UnsupportedSystem      an operating system that everyframe does not run on; an ImportError, too
     └── UsageError             arguments that contradict each other or are out of range
 
 Each message says what happened, where (file, node, key), what was expected, what was found and what to do next.
@@ -34,6 +35,7 @@ __all__ = [
     "StateError",
     "TrainingStopped",
     "UnsupportedOperator",
+    "UnsupportedSystem",
     "UsageError",
     "WeightsError",
 ]
@@ -99,6 +101,10 @@ class TrainingStopped(EveryframeError): ...
 
 
 class OutputError(EveryframeError): ...
+
+
+class UnsupportedSystem(EveryframeError, ImportError):
+    """Raised by `import everyframe` itself, so that programs which can do without it catch it as they catch its absence."""
 
 
 class UsageError(EveryframeError): ...

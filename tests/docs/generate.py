@@ -27,6 +27,9 @@ HEADER = """\
 Results go to standard output, everything else to standard error. Exit codes: 0 success, 1 a defect of everyframe (with
 a traceback), 2 something about the input or the arguments (with a message that says what, where and what to do next),
 130 interrupted with Ctrl-C.
+
+Tab completes verbs, options and files after `everyframe --install-completion` (bash, zsh and fish; it writes to your shell's
+settings) in shells that are opened from then on. `everyframe --show-completion` prints the script instead.
 """
 
 

@@ -35,7 +35,6 @@ app = typer.Typer(
     name="everyframe",
     help="Recognise actions and gestures in live video, at every frame.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -90,7 +89,8 @@ def run(argv: list[str] | None = None) -> None:
     _register()
     try:
         with _warnings_in_a_line():
-            app(args=argv)
+            # completion is asked for under this name, and so is what is installed for it, however the program was started
+            app(args=argv, prog_name="everyframe")
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
