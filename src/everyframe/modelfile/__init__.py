@@ -3,8 +3,9 @@
 In the order in which data passes through: `file` (read, written, its metadata) -> `schema` (what the metadata may say) ->
 `manifest` (a split model: a folder of such files) -> `interface` (is it a model that can be run, and what does it take?) ->
 `graph` (a reading view) -> `without_weights` (light copies) -> `fold` (constants folded, BatchNorm merged; `floats`: integers
-taken out) -> `session` (run with onnxruntime; `exact`: in exact arithmetic; `saturation`: where processors cut bytes' sums off)
--> `states` (what is fed from step to step). `importer` makes such a file of a step network of others.
+taken out) -> `session` (run with onnxruntime, whose sessions `ort` makes; `exact`: in exact arithmetic; `saturation`: where
+processors cut bytes' sums off) -> `states` (what is fed from step to step) -> `walk` (a model of any kind, step by step).
+`importer` makes such a file of a step network of others.
 """
 
 from everyframe.modelfile.file import attach, load, metadata_of, save
