@@ -22,7 +22,8 @@ ENV PATH=/opt/everyframe/bin:$PATH \
     EVERYFRAME_CACHE=/tmp/everyframe \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-USER everyframe
+# by number, so that hosts that refuse root can tell
+USER 1000:1000
 WORKDIR /work
 ENTRYPOINT ["everyframe"]
 CMD ["--help"]

@@ -1,6 +1,7 @@
 """Every error a user can cause, as one tree.
 
     EveryframeError
+    ├── UnsupportedSystem      an operating system that everyframe does not run on; an ImportError, too
     ├── ModelError             an ONNX file that cannot be read, has no or bad metadata, or is not what the verb needs
     │   ├── UnsupportedOperator    a node that touches time and has no streaming rule
     │   └── ConversionMismatch     the step network disagreed with the clip network, so nothing was written
@@ -11,7 +12,6 @@
     ├── RecipeError            a training recipe with unknown or impossible settings
     ├── TrainingStopped        a training that cannot go on: a loss that is no number, a worker that died
     ├── OutputError            an output path that cannot be written
-    ├── UnsupportedSystem      an operating system that everyframe does not run on; an ImportError, too
     └── UsageError             arguments that contradict each other or are out of range
 
 Each message says what happened, where (file, node, key), what was expected, what was found and what to do next.
@@ -73,6 +73,10 @@ def _rebuild(cls: type, what: str, where: object, expected: object, got: object,
     return cls(what, where=where, expected=expected, got=got, hint=hint)
 
 
+class UnsupportedSystem(EveryframeError, ImportError):
+    """Raised by `import everyframe` itself, so that programs which can do without it catch it as they catch its absence."""
+
+
 class ModelError(EveryframeError): ...
 
 
@@ -101,10 +105,6 @@ class TrainingStopped(EveryframeError): ...
 
 
 class OutputError(EveryframeError): ...
-
-
-class UnsupportedSystem(EveryframeError, ImportError):
-    """Raised by `import everyframe` itself, so that programs which can do without it catch it as they catch its absence."""
 
 
 class UsageError(EveryframeError): ...

@@ -55,7 +55,7 @@ def where(page: Page) -> Path:
 
 
 def _with_files(page: Page, folder: Path) -> str:
-    """The page's text; what it links to beside pages is copied, and a folder becomes a list of its files."""
+    """The page's text; what it links to beside pages is copied, and a folder becomes its README or a list of its files."""
     text = page.text
     for link in dict.fromkeys(page.links):
         path = link.partition("#")[0]
@@ -63,7 +63,9 @@ def _with_files(page: Page, folder: Path) -> str:
             continue
         source = (page.path.parent / path).resolve()
         target = folder / source.relative_to(ROOT)
-        if source.is_dir():
+        if (source / "README.md").exists():
+            text = text.replace(f"]({link})", f"]({path.rstrip('/')}/README.md)")
+        elif source.is_dir():
             target.mkdir(parents=True, exist_ok=True)
             files = sorted(each.name for each in source.iterdir() if each.suffix == ".py")
             for name in files:

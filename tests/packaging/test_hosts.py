@@ -64,7 +64,9 @@ class TestTheImage:
         steps = list(instructions(DOCKERFILE))
         last = max(i for i, (name, _) in enumerate(steps) if name == "FROM")
         final = steps[last:]
-        assert ["everyframe"] in [words for name, words in final if name == "USER"]
+        (user,) = [words for name, words in final if name == "USER"]
+        assert user == ["1000:1000"]
+        assert "--uid 1000" in DOCKERFILE
         assert ("ENTRYPOINT", ['["everyframe"]']) in final
         assert "[train" not in DOCKERFILE
         assert "everyframe" in PROJECT["scripts"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ class Emitter:
     def __init__(self, reserved: tuple[str, ...] = ()) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, np.ndarray] = {}
-        self._made: dict[tuple, str] = {}  # what was emitted before, by meaning
+        self._made: dict[tuple[object, ...], str] = {}  # what was emitted before, by meaning
         self._names: set[str] = set(reserved)
 
     def _unique(self, name: str, *suffixes: str) -> str:
@@ -27,7 +28,13 @@ class Emitter:
         self._names.update(made + suffix for suffix in ("", *suffixes))
         return made
 
-    def emit(self, op: str, inputs: list[str], name: str, outputs: int = 1, **attrs):  # type: ignore[no-untyped-def]
+    @overload
+    def emit(self, op: str, inputs: list[str], name: str, outputs: Literal[1] = 1, **attrs: Any) -> str: ...
+
+    @overload
+    def emit(self, op: str, inputs: list[str], name: str, outputs: int, **attrs: Any) -> list[str]: ...
+
+    def emit(self, op: str, inputs: list[str], name: str, outputs: int = 1, **attrs: Any) -> str | list[str]:
         """Adds a node; returns its output's name (a list for several outputs)."""
         suffixes = [f".{i}" for i in range(outputs)] if outputs > 1 else [""]
         name = self._unique(name, *suffixes)
@@ -51,7 +58,7 @@ class Emitter:
     def scalar(self, value: float) -> str:
         return self._once(("scalar", value), lambda: self.const(np.float32(value), f"scalar.{value:g}"))
 
-    def _once(self, key: tuple, make: Callable[[], str]) -> str:
+    def _once(self, key: tuple[object, ...], make: Callable[[], str]) -> str:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]

@@ -30,7 +30,8 @@ class Event:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis."""
     raised = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
+    made: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
+    return made
 
 
 class EventDetector:

@@ -167,7 +167,8 @@ def _origin(node: Any) -> str:
     """The type of what a node's memory may be a view of."""
     while node.get_type_name() in _VIEWS:
         node = node.input_value(0).get_node()
-    return node.get_type_name()
+    name: str = node.get_type_name()
+    return name
 
 
 def _short(error: Exception) -> str:

@@ -127,8 +127,8 @@ class OverlappedRun:
 
     def _begin(self) -> None:
         self.under_way = self._step = 0
-        self._inboxes: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in self.workers]
-        self._answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._inboxes: list[queue.SimpleQueue[tuple[int, str, np.ndarray] | None]] = [queue.SimpleQueue() for _ in self.workers]
+        self._answers: queue.SimpleQueue[np.ndarray | BaseException] = queue.SimpleQueue()
         self._stop = weakref.finalize(self, _send_all, self._inboxes)
         first = first_states(self.network.manifest.metadata.states)
         for worker, inbox in zip(self.workers, self._inboxes, strict=True):

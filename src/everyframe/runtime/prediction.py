@@ -60,7 +60,8 @@ class Prediction:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the last axis, in float32."""
     powers = np.exp(logits.astype(np.float32) - np.max(logits, axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    made: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return made
 
 
 def best(scores: np.ndarray, labels: Sequence[str], count: int) -> tuple[Top, ...]:
