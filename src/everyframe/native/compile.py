@@ -53,11 +53,11 @@ def compile_model(
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
-    chosen, path = target(cpu), Path(path)
+    chosen, given, path = target(cpu), path, Path(path)
     if output is not None:
         check_writable(output)
         compiler(chosen)
-    model = load(path)
+    model = load(given)
     metadata = metadata_of(model, path)
     if metadata is None or metadata.kind == "stage":
         raise ModelError(

@@ -126,7 +126,7 @@ def _check_enough(labels: Sequence[str | None], broken: Sequence[EveryframeError
 
 def _backbone(model: str | os.PathLike[str], window: int | None) -> tuple[Backbone, list[str], Metadata]:
     """The model without its classifier, and the metadata of the model itself; a clip model is converted and verified first."""
-    where = BUILTIN if os.fspath(model) == "builtin" else Path(model)
+    where = BUILTIN if os.fspath(model) == "builtin" else model
     given: onnx.ModelProto = modelfile.load(where)
     metadata, notes = modelfile.metadata_of(given, where), []
     if metadata is not None and metadata.kind == "stage":

@@ -1,0 +1,170 @@
+"""The Python face: every function's example runs; a path, bytes and a model in memory are the same model; results."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import everyframe as ef
+import handmade
+from clips import clip_net
+from everyframe import api
+from everyframe.errors import ModelError, OutputError, UsageError
+
+LABELS = ("still", "left", "right")
+FUNCTIONS = [name for name in api.__all__ if name != "stream"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the examples speak of: clip.onnx, step.onnx, video.mp4."""
+    folder = tmp_path_factory.mktemp("api")
+    clip_net(folder / "clip.onnx", classes=3, labels=LABELS)
+    ef.convert(folder / "clip.onnx", folder / "step.onnx")
+    handmade.write_video(folder / "video.mp4", frames=24)
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_example_runs(name: str, here: Path) -> None:
+    found = [t for t in doctest.DocTestFinder().find(getattr(ef, name), name, globs={"ef": ef}) if t.examples]
+    assert found, "a public function shows how it is used"
+    said: list[str] = []
+    for example in found:
+        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
+        assert not result.failed, "".join(said)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_signature_is_that_of_its_kind(name: str) -> None:
+    """Documented, fully typed, with the errors that it raises."""
+    function = getattr(ef, name)
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    assert re.search(r"Raises\s+\w+Error", function.__doc__)
+    output = signature.parameters.get("output")
+    assert output is None or output.default is None
+
+
+def test_the_package_shows_them() -> None:
+    assert set(FUNCTIONS) <= set(ef.__all__) <= set(dir(ef))
+    assert all(getattr(ef, name) is getattr(api, name) for name in FUNCTIONS)
+    code = "import pydoc, everyframe; print(pydoc.plain(pydoc.render_doc(everyframe)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"    {name}(" in done.stdout for name in FUNCTIONS)
+
+
+def test_importing_it_is_light() -> None:
+    code = "import sys, everyframe, everyframe.api; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "onnx", "onnxruntime", "torch", "rich"} & set(done.stdout.split())
+
+
+def test_the_former_name_warns_and_works(here: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="convert"):
+        assert ef.stream("clip.onnx").metadata.labels == LABELS
+
+
+#: a function of a model alone, and what of its result must not depend on how the model was given
+SAME: dict[str, Callable[[Any], Any]] = {
+    "convert": lambda model: ef.convert(model).step.SerializeToString(),
+    "info": lambda model: {**ef.info(model), "file": None},
+    "check": lambda model: ef.check(model, "rdk-x5").to_dict(),
+    "fix": lambda model: ef.fix(model, "rdk-x5").model.SerializeToString(),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_path_bytes_and_a_model_are_the_same(name: str, here: Path) -> None:
+    data = Path("clip.onnx").read_bytes()
+    model = onnx.load_model_from_string(data)
+    expected = SAME[name]("clip.onnx")
+    assert SAME[name](Path("clip.onnx")) == SAME[name](data) == SAME[name](model) == expected
+    assert model.SerializeToString() == onnx.load_model_from_string(data).SerializeToString(), "it is the caller's"
+
+
+#: a function that can write what it gives
+WRITES: dict[str, Callable[[Any], Any]] = {
+    "convert": lambda output: ef.convert("clip.onnx", output),
+    "fix": lambda output: ef.fix("clip.onnx", "rdk-x5", output),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_is_saved_is_what_is_written(name: str, here: Path, tmp_path: Path) -> None:
+    before = sorted(here.iterdir())
+    kept = WRITES[name](None)
+    assert sorted(here.iterdir()) == before, "without an output nothing is written"
+    WRITES[name](tmp_path / "written.onnx")
+    assert kept.save(tmp_path / "saved.onnx").read_bytes() == (tmp_path / "written.onnx").read_bytes()
+    with pytest.raises(OutputError):
+        WRITES[name](tmp_path / "nowhere" / "out.onnx")
+
+
+#: results to look at
+RESULTS: dict[str, Callable[[], Any]] = {
+    "convert": lambda: ef.convert("clip.onnx"),
+    "info": lambda: ef.info("step.onnx"),
+    "check": lambda: ef.check("clip.onnx", "rdk-x5"),
+    "fix": lambda: ef.fix("clip.onnx", "rdk-x5"),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_are_plain_values_and_tables(name: str, here: Path, tmp_path: Path) -> None:
+    found = RESULTS[name]()
+    plain = found.to_dict()
+    assert json.loads(json.dumps(plain)).keys() == plain.keys()
+    html = found._repr_html_()
+    assert html.startswith("<table>")
+    assert html.count("<table>") == html.count("</table>")
+    assert found.save(tmp_path / "saved").exists()
+
+
+def test_names_of_others_are_escaped() -> None:
+    from everyframe.api.results import table
+
+    assert "<script>" not in table("<script>", [("<script>",)], ("<script>",))
+
+
+@pytest.mark.parametrize("function", ["open", "convert", "info"])
+class TestWhatIsNoModel:
+    def test_bytes(self, function: str) -> None:
+        with pytest.raises(ModelError, match="bytes are not a readable ONNX model"):
+            getattr(ef, function)(b"not a model")
+
+    def test_empty(self, function: str) -> None:
+        with pytest.raises(ModelError, match="empty"):
+            getattr(ef, function)(onnx.ModelProto())
+
+    def test_another_object(self, function: str) -> None:
+        with pytest.raises(UsageError, match=r"This is not a model[^$]*expected[^$]*got: *int"):
+            getattr(ef, function)(3)
+
+
+def test_a_model_in_memory_predicts_as_its_file(here: Path) -> None:
+    data = Path("step.onnx").read_bytes()
+    for engine in ("ort", "reference"):
+        scores = []
+        for given in ("step.onnx", data, onnx.load_model_from_string(data)):
+            with ef.open(given, engine=engine) as program:
+                scores.append([p.scores.tolist() for p in program.predict("video.mp4")])
+        assert scores[0]
+        assert scores[0] == scores[1] == scores[2]
