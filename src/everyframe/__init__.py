@@ -23,7 +23,9 @@ from everyframe.version import __version__
 privacy.keep()
 
 #: one function a verb
-_VERBS = ("check", "convert", "fix", "info", "open")
+_VERBS = (
+    "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "predict", "evaluate",
+)  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
     **{name: ("everyframe.api", name) for name in _VERBS},
@@ -58,10 +60,16 @@ if TYPE_CHECKING:
     from everyframe import errors as errors
     from everyframe import models as models
     from everyframe.api import check as check
+    from everyframe.api import compile as compile
     from everyframe.api import convert as convert
+    from everyframe.api import evaluate as evaluate
     from everyframe.api import fix as fix
     from everyframe.api import info as info
+    from everyframe.api import list_models as list_models
     from everyframe.api import open as open
+    from everyframe.api import predict as predict
+    from everyframe.api import quantize as quantize
+    from everyframe.api import split as split
     from everyframe.api import stream as stream
     from everyframe.errors import EveryframeError as EveryframeError
     from everyframe.models import export as export

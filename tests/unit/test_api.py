@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -27,11 +28,14 @@ FUNCTIONS = [name for name in api.__all__ if name != "stream"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the examples speak of: clip.onnx, step.onnx, video.mp4."""
+    """What the examples speak of: clip.onnx, step.onnx, video.mp4, clips/ with a folder for each label."""
     folder = tmp_path_factory.mktemp("api")
     clip_net(folder / "clip.onnx", classes=3, labels=LABELS)
     ef.convert(folder / "clip.onnx", folder / "step.onnx")
     handmade.write_video(folder / "video.mp4", frames=24)
+    for label in LABELS[:2]:
+        (folder / "clips" / label).mkdir(parents=True)
+        handmade.write_video(folder / "clips" / label / "0.mp4", frames=24)
     return folder
 
 
@@ -88,6 +92,8 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "info": lambda model: {**ef.info(model), "file": None},
     "check": lambda model: ef.check(model, "rdk-x5").to_dict(),
     "fix": lambda model: ef.fix(model, "rdk-x5").model.SerializeToString(),
+    "quantize": lambda model: ef.quantize(model, "video.mp4", frames=16).model.SerializeToString(),
+    "evaluate": lambda model: {**ef.evaluate(model, "clips", split="all", workers=1).to_dict(), "model": None},
 }
 
 
@@ -104,6 +110,8 @@ def test_a_path_bytes_and_a_model_are_the_same(name: str, here: Path) -> None:
 WRITES: dict[str, Callable[[Any], Any]] = {
     "convert": lambda output: ef.convert("clip.onnx", output),
     "fix": lambda output: ef.fix("clip.onnx", "rdk-x5", output),
+    "quantize": lambda output: ef.quantize("step.onnx", "video.mp4", output, frames=16),
+    "predict": lambda output: ef.predict("step.onnx", "video.mp4", output, engine="ort"),
 }
 
 
@@ -124,6 +132,12 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "info": lambda: ef.info("step.onnx"),
     "check": lambda: ef.check("clip.onnx", "rdk-x5"),
     "fix": lambda: ef.fix("clip.onnx", "rdk-x5"),
+    "quantize": lambda: ef.quantize("step.onnx", "video.mp4", frames=16),
+    "split": lambda: ef.split("step.onnx"),
+    "compile": lambda: ef.compile("step.onnx"),
+    "predict": lambda: ef.predict("step.onnx", "video.mp4", engine="ort"),
+    "evaluate": lambda: ef.evaluate("clip.onnx", "clips", split="all", workers=1),
+    "list_models": lambda: ef.list_models("tsm_*"),
 }
 
 
@@ -136,6 +150,20 @@ def test_results_are_plain_values_and_tables(name: str, here: Path, tmp_path: Pa
     assert html.startswith("<table>")
     assert html.count("<table>") == html.count("</table>")
     assert found.save(tmp_path / "saved").exists()
+
+
+def test_a_split_and_a_library_are_opened_again(here: Path, tmp_path: Path) -> None:
+    expected = [p.scores for p in ef.predict("step.onnx", "video.mp4", engine="ort")]
+    data = Path("step.onnx").read_bytes()
+    for saved in (ef.split(data).save(tmp_path / "parts"), ef.compile(data).save(tmp_path / "step.so")):
+        found = [p.scores for p in ef.predict(saved, "video.mp4")]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        assert ef.info(saved)["kind"] in ("split", "step")
+
+
+def test_a_camera_needs_an_end(here: Path) -> None:
+    with pytest.raises(UsageError, match="has no end"):
+        ef.predict("step.onnx", "rtsp://nowhere/live")
 
 
 def test_names_of_others_are_escaped() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Model, Progress, source
+from everyframe.api.given import File, Model, Progress, silent, source
 
 if TYPE_CHECKING:
-    from everyframe.api.results import Checked, Fit
+    from everyframe.api.results import Checked, Code, Fit, Quantized, Split
 
 
 def check(model: Model, target: str) -> Checked:
@@ -49,3 +50,126 @@ def fix(
         return Fit(target, *mend(load(file), profile, host_state=host_state, progress=progress))
     made = fix(file, output, profile, host_state=host_state, progress=progress)
     return Fit(target, made.plan, made.proofs)
+
+
+def quantize(
+    model: Model,
+    videos: File | Sequence[File],
+    output: File | None = None,
+    *,
+    target: str = "cpu",
+    activations: str | None = None,
+    overflow_fix: str | None = None,
+    method: str = "minmax",
+    percentile: float = 99.99,
+    most_videos: int = 100,
+    every: int = 1,
+    keep_float: Iterable[str] = (),
+    float_differences: bool = True,
+    min_similarity: float = 0.99,
+    compare_with: File | None = None,
+    frames: int = 1000,
+    progress: Progress | None = None,
+) -> Quantized:
+    """A float clip or step model in static INT8 (QDQ), calibrated on videos that it streams, states carried along; the shapes
+    of inputs and outputs stay. Both models are compared layer by layer over a stream of so many `frames`.
+
+    videos: files, a folder or a pattern. target: whose integers (cpu, rdk-s100, vitis-dpu, tensorrt). activations: uint8, int8
+    or int16. overflow_fix: layers with weights so small that no x86 processor's sums overflow (first, all, none). method:
+    minmax, percentile (of the values that a range holds, in percent) or entropy. most_videos: evenly spread over all. every:
+    steps that are measured. keep_float: nodes, or patterns of their names. float_differences: differences of large values stay
+    float. min_similarity: cosine of the answers below which the worst layers are put back to float. compare_with: other videos.
+    output: the file to write, which is then also measured on the engines that are installed; None keeps it in memory.
+    Raises ModelError, SourceError, UsageError, OutputError.
+
+    >>> small = ef.quantize("step.onnx", "video.mp4", frames=24)
+    >>> small.similarity > 0.9
+    True
+    """
+    from everyframe.api.results import Quantized
+    from everyframe.quantization.quantize import quantise
+
+    made = quantise(
+        source(model), videos, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
+        percentile=percentile, most_videos=most_videos, every=every, keep_float=keep_float,
+        float_differences=float_differences, min_similarity=min_similarity, compare_with=compare_with, frames=frames,
+        say=progress or silent,
+    )  # fmt: skip
+    return Quantized(**vars(made))
+
+
+def split(
+    model: Model,
+    output: File | None = None,
+    *,
+    at: Sequence[str] = (),
+    stages: int | None = None,
+    progress: Progress | None = None,
+) -> Split:
+    """A step model in several: cut at its states, behind the nodes or tensors `at`, or into so many `stages` of the same
+    duration, as measured here. The parts say what the whole says, in every bit, or nothing is given.
+
+    output: the folder to write; None keeps the parts in memory. Raises ModelError, UsageError, OutputError, ConversionMismatch.
+
+    >>> parts = ef.split("step.onnx")
+    >>> len(parts.manifest.stages), len(parts.models), parts.difference < 1e-4
+    (3, 5, True)
+    """
+    from pathlib import Path
+
+    from everyframe.api.results import Split
+    from everyframe.errors import UsageError
+    from everyframe.splitting import cut, label
+
+    if at and stages:
+        raise UsageError("Cut at nodes or into stages, not both.", where="at, stages")
+    if isinstance(at, str):
+        raise UsageError("Several names are expected.", where="at", expected="a list of nodes or tensors", got=at)
+    if output is not None:
+        cut.check_output(Path(output))
+    say, file = progress or silent, source(model)
+    flow = cut.open_step(file)
+    if stages:
+        from everyframe.splitting.balance import even
+
+        say("measuring")
+        labels = even(flow, stages, file)
+    else:
+        labels = label.behind(flow, at) if at else label.at_states(flow)
+    made = cut.cut(flow, labels)
+    say("comparing with the whole model")
+    found = Split(made.manifest, made.models, cut.check(flow, made, file))
+    if output is not None:
+        found.save(output)
+    return found
+
+
+def compile(
+    model: Model, output: File | None = None, *, cpu: str = "native", emit_c: File | None = None, progress: Progress | None = None
+) -> Code:
+    """A step or clip model as C that needs nothing but libc, and the C as a library, which `open` takes. The library is
+    compared with the model over a stream of pictures where it can run.
+
+    cpu: native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, or generic. emit_c: a folder for
+    the C file, its header and the weights; alone, it needs no compiler. output: the library to write; without both, its bytes
+    are in `code`. Memory is in bytes. Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError (no compiler),
+    OutputError, UsageError.
+
+    >>> made = ef.compile("step.onnx", emit_c="step_c")
+    >>> sorted(file.suffix for file in made.files), made.macs > 0
+    (['.c', '.h', '.weights'], True)
+    """
+    import tempfile
+    from pathlib import Path
+
+    from everyframe.api.results import Code
+    from everyframe.native.compile import compile_model
+
+    file = source(model)
+    if output is not None or emit_c is not None:
+        made = compile_model(file, output, cpu=cpu, emit_c=emit_c, progress=progress)
+        return Code(**vars(made), code=made.library.read_bytes() if made.library else None)
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
+        made = compile_model(file, Path(folder) / "model.so", cpu=cpu, progress=progress)
+        code = (Path(folder) / "model.so").read_bytes()
+    return Code(**{**vars(made), "files": (), "library": None}, code=code)

@@ -38,7 +38,9 @@ def source(model: Model) -> Path | Held:
             return Held(onnx.load_model_from_string(bytes(model)))
         except Exception as error:  # protobuf raises its own DecodeError
             got = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError("These bytes are not a readable ONNX model.", got=got, expected="the content of an .onnx file") from None
+            raise ModelError(
+                "These bytes are not a readable ONNX model.", got=got, expected="the content of an .onnx file"
+            ) from None
     if isinstance(model, onnx.ModelProto):
         return Held(model)
     raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from everyframe.api.given import File, Model, Progress, source
 
 if TYPE_CHECKING:
+    from everyframe.api.outcomes import Networks
     from everyframe.api.results import Converted, Info
     from everyframe.runtime.program import Program
 
@@ -135,3 +136,23 @@ def _compiled(file: File) -> dict[str, Any]:
         return account(*planned(model, metadata.states if metadata else (), target("native"), Path(file).name))
     except ModelError as error:
         return {"refused": " ".join(str(part) for part in (error.what, error.where) if part)}
+
+
+def list_models(pattern: str = "*") -> Networks:
+    """The networks of the zoo whose name fits the pattern, with what they cost: (1, C, T, H, W), multiply-adds (MACs),
+    parameters, and as streams frames and floats of state. Needs no torch. Raises UsageError where no name fits.
+
+    >>> ef.list_models("x3d_*").names
+    ['x3d_l', 'x3d_m', 'x3d_s', 'x3d_xs']
+    >>> ef.list_models("x3d_s")[0].measured.native.hop
+    1
+    """
+    from fnmatch import fnmatchcase
+
+    from everyframe.api.outcomes import Networks
+    from everyframe.models.cards.card import card
+    from everyframe.models.registry import describe, names
+
+    found = [name for name in names() if fnmatchcase(name, pattern)]
+    # widths between those of the list have a card too, and a name that is none is told the closest ones
+    return Networks([card(name) for name in found or [describe(pattern).name]])

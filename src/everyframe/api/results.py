@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import prod
@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from everyframe import modelfile
-from everyframe.conversion.account import layers
+from everyframe.conversion.account import layers, split_facts
 from everyframe.conversion.step import Conversion
 from everyframe.devices.profile import load_profile
 from everyframe.devices.prove import Proof
 from everyframe.devices.repair import Plan
+from everyframe.errors import UsageError
 from everyframe.files import write_bytes
+from everyframe.modelfile.manifest import Manifest
+from everyframe.native.compile import Compiled
+from everyframe.quantization import report
+from everyframe.quantization.quantize import Quantised
+from everyframe.splitting.cut import Cut, write
 
 if TYPE_CHECKING:
     from everyframe.api.given import File
@@ -145,6 +151,66 @@ class Fit(Checked):
         return {**super().to_dict(), "proofs": [vars(proof) for proof in self.proofs]}
 
 
-def fields_of(made: object) -> Mapping[str, Any]:
-    """Of a room's own result, for the class here that adds to it."""
-    return dict(vars(made))
+class Quantized(Quantised):
+    """A model in integers, and what that costs layer by layer."""
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def save_report(self, folder: File, name: str = "model") -> list[Path]:
+        """Writes all figures (quantised.json) and a picture. name: how the model is called there. Raises OutputError."""
+        report.prepare(Path(folder))
+        return report.write_report(Path(folder), self, name)
+
+    def _repr_html_(self) -> str:
+        rows = [(row.name, row.op, row.precision, f"{row.cosine:.5f}", f"{row.sqnr_db:.1f}") for row in self.comparison.layers]
+        return table(report.verdict(self), rows, ("layer", "operator", "in", "cosine", "SQNR dB"))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A step model in parts: the manifest says how tensors and states flow between them. difference: the largest relative one
+    (L2) to the whole model, as they are run.
+    """
+
+    manifest: Manifest
+    models: list[onnx.ModelProto]
+    difference: float
+
+    def save(self, folder: File) -> Path:
+        """Writes one ONNX file a part and the manifest; `open` takes the folder. Raises OutputError."""
+        write(Cut(self.manifest, self.models), Path(folder))
+        return Path(folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: what `info` says of the folder."""
+        return {**split_facts(self.manifest, self.models), "difference": self.difference}
+
+    def _repr_html_(self) -> str:
+        rows = [(part["file"], part["place"], part["macs"], part["params"]) for part in self.to_dict()["parts"]]
+        return table(f"{len(self.manifest.stages)} stages", rows, ("part", "runs on", "MACs", "parameters"))
+
+
+@dataclass(frozen=True)
+class Code(Compiled):
+    """A model as a library. code: its bytes; None where only C was asked for."""
+
+    code: bytes | None = None
+
+    def save(self, path: File) -> Path:
+        """Writes the library. Raises OutputError, and UsageError where there is none."""
+        if self.code is None:
+            raise UsageError("Only C was asked for.", where="emit_c", hint="compile without emit_c, or with an output as well")
+        return write_bytes(self.code, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; memory in bytes."""
+        return {
+            "files": [str(file) for file in self.files], "cpu": self.target.name, "difference": self.difference,
+            "macs": self.macs, "weights_kept": round(self.weights, 4), "memory_bytes": self.memory_bytes,
+            "weight_bytes": self.weight_bytes, "memory": self.memory,
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table(f"library for {self.target.name}", [(k, v) for k, v in self.to_dict().items() if k != "memory"])
