@@ -123,7 +123,7 @@ ROOMS = (
 BY_NAME = {room.name: room for room in ROOMS}
 
 #: the package's own __init__ loads these when their names are first used (two at once); it may import no other room
-FACADE = ("privacy", "errors", "version", "runtime", "models", "teaching", "api")
+FACADE = ("privacy", "errors", "version", "runtime", "models", "api")
 #: who may go through that facade
 FACADE_USERS = ("cli",)
 #: rooms that build, train and export networks; all others must work without the train extra, whatever is imported

@@ -24,7 +24,8 @@ privacy.keep()
 
 #: one function a verb
 _VERBS = (
-    "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "predict", "evaluate",
+    "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "evaluate",
+    "teach", "train", "prune", "export", "import_model",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -35,8 +36,6 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "models": ("everyframe.models", ""),
     "errors": ("everyframe.errors", ""),
     "EveryframeError": ("everyframe.errors", "EveryframeError"),
-    "export": ("everyframe.models", "export"),
-    "teach": ("everyframe.teaching", "teach"),
 }
 #: former names: they work, and warn when they are used
 _FORMER = {"stream": ("everyframe.api", "stream")}
@@ -59,21 +58,25 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from everyframe import errors as errors
     from everyframe import models as models
+    from everyframe.api import bundle as bundle
     from everyframe.api import check as check
     from everyframe.api import compile as compile
     from everyframe.api import convert as convert
     from everyframe.api import evaluate as evaluate
+    from everyframe.api import export as export
     from everyframe.api import fix as fix
+    from everyframe.api import import_model as import_model
     from everyframe.api import info as info
     from everyframe.api import list_models as list_models
     from everyframe.api import open as open
     from everyframe.api import predict as predict
+    from everyframe.api import prune as prune
     from everyframe.api import quantize as quantize
     from everyframe.api import split as split
     from everyframe.api import stream as stream
+    from everyframe.api import teach as teach
+    from everyframe.api import train as train
     from everyframe.errors import EveryframeError as EveryframeError
-    from everyframe.models import export as export
     from everyframe.runtime import Prediction as Prediction
     from everyframe.runtime import Program as Program
     from everyframe.runtime import Stream as Stream
-    from everyframe.teaching import teach as teach

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import inspect
 import json
 import re
@@ -18,24 +19,29 @@ import pytest
 
 import everyframe as ef
 import handmade
+import moving
 from clips import clip_net
 from everyframe import api
 from everyframe.errors import ModelError, OutputError, UsageError
 
 LABELS = ("still", "left", "right")
+WITH_TORCH = ("export", "train", "prune")
 FUNCTIONS = [name for name in api.__all__ if name != "stream"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the examples speak of: clip.onnx, step.onnx, video.mp4, clips/ with a folder for each label."""
+    """What the examples speak of: clip.onnx, step.onnx, video.mp4, clips/ with a folder for each label, moving/ to train on."""
     folder = tmp_path_factory.mktemp("api")
     clip_net(folder / "clip.onnx", classes=3, labels=LABELS)
     ef.convert(folder / "clip.onnx", folder / "step.onnx")
     handmade.write_video(folder / "video.mp4", frames=24)
     for label in LABELS[:2]:
         (folder / "clips" / label).mkdir(parents=True)
-        handmade.write_video(folder / "clips" / label / "0.mp4", frames=24)
+        for number in range(2):
+            handmade.write_video(folder / "clips" / label / f"{number}.mp4", frames=24 + 4 * number)
+    moving.write_clips(folder / "moving")
+    (folder / "recipe.toml").write_text(moving.TEXT)
     return folder
 
 
@@ -47,6 +53,8 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_example_runs(name: str, here: Path) -> None:
+    if name in WITH_TORCH:
+        pytest.importorskip("torch")
     found = [t for t in doctest.DocTestFinder().find(getattr(ef, name), name, globs={"ef": ef}) if t.examples]
     assert found, "a public function shows how it is used"
     said: list[str] = []
@@ -94,6 +102,7 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "fix": lambda model: ef.fix(model, "rdk-x5").model.SerializeToString(),
     "quantize": lambda model: ef.quantize(model, "video.mp4", frames=16).model.SerializeToString(),
     "evaluate": lambda model: {**ef.evaluate(model, "clips", split="all", workers=1).to_dict(), "model": None},
+    "teach": lambda model: {**ef.teach(model, "clips").to_dict(), "seconds": None},
 }
 
 
@@ -126,6 +135,8 @@ def test_what_is_saved_is_what_is_written(name: str, here: Path, tmp_path: Path)
         WRITES[name](tmp_path / "nowhere" / "out.onnx")
 
 
+MAPPING = {"frames": {"input": "clip", "layout": "NCTHW"}, "logits": {"output": "logits"}, "labels": list(LABELS)}
+
 #: results to look at
 RESULTS: dict[str, Callable[[], Any]] = {
     "convert": lambda: ef.convert("clip.onnx"),
@@ -137,6 +148,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "compile": lambda: ef.compile("step.onnx"),
     "predict": lambda: ef.predict("step.onnx", "video.mp4", engine="ort"),
     "evaluate": lambda: ef.evaluate("clip.onnx", "clips", split="all", workers=1),
+    "bundle": lambda: ef.bundle(Path("step.onnx").read_bytes(), "onnxruntime", "video.mp4", samples=2),
+    "teach": lambda: ef.teach("step.onnx", "clips"),
+    "import_model": lambda: ef.import_model("clip.onnx", MAPPING),
     "list_models": lambda: ef.list_models("tsm_*"),
 }
 
@@ -159,6 +173,41 @@ def test_a_split_and_a_library_are_opened_again(here: Path, tmp_path: Path) -> N
         found = [p.scores for p in ef.predict(saved, "video.mp4")]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
         assert ef.info(saved)["kind"] in ("split", "step")
+
+
+def test_a_bundle_without_a_folder_goes_with_its_result(here: Path, tmp_path: Path) -> None:
+    made = ef.bundle("step.onnx", "onnxruntime", "video.mp4", samples=2)
+    kept = made.path
+    saved = made.save(tmp_path / "board")
+    assert made.save(tmp_path / "board") == saved, "an older bundle is replaced"
+    assert {file.name for file in saved.iterdir()} == {file.name for file in kept.iterdir()} == set(made.files)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(OutputError, match="not empty"):
+        made.save(tmp_path / "other")
+    del made
+    gc.collect()
+    assert not kept.exists()
+    assert saved.exists()
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_and_pruned(here: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    run = ef.train("moving", tmp_path / "run", recipe="recipe.toml", settings=["training.epochs=1"])
+    assert run is not None
+    less = ef.prune(run.path, rate=1.5, settings=["training.epochs=1"])
+    assert less is not None
+    for made in (run, less):
+        assert made.ended
+        assert made.model.graph.node
+        assert json.dumps(made.to_dict())
+        assert "<td>" in made._repr_html_()
+    saved = less.save(tmp_path / "pruned")
+    assert {file.name for file in saved.iterdir()} == {file.name for file in less.path.iterdir()}
+    assert less.to_dict()["macs_left"] < less.to_dict()["macs"]
+    with pytest.raises(UsageError, match="resume goes on"):
+        ef.train("moving", tmp_path / "run", resume=True)
 
 
 def test_a_camera_needs_an_end(here: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Model, Progress, silent, source
+from everyframe.api.given import File, Kept, Model, Progress, on_disk, silent, source
 
 if TYPE_CHECKING:
-    from everyframe.api.results import Checked, Code, Fit, Quantized, Split
+    from everyframe.api.results import Bundled, Checked, Code, Fit, Quantized, Split
 
 
 def check(model: Model, target: str) -> Checked:
@@ -173,3 +173,34 @@ def compile(
         made = compile_model(file, Path(folder) / "model.so", cpu=cpu, progress=progress)
         code = (Path(folder) / "model.so").read_bytes()
     return Code(**{**vars(made), "files": (), "library": None}, code=code)
+
+
+def bundle(
+    model: Model,
+    target: str,
+    videos: File | Sequence[File],
+    output: File | None = None,
+    *,
+    samples: int = 100,
+    progress: Progress | None = None,
+) -> Bundled:
+    """All that a board's own tools take: the model made to fit, inputs for calibration from real videos, with states carried
+    along and in the shapes of the model's inputs, settings, a program to run there, and the commands.
+
+    target: rdk-s100, rdk-x5, vitis-dpu, openvino, onnxruntime, ncnn or litert. videos: like those that it will see. samples: at
+    most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the result lives.
+    Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
+
+    >>> made = ef.bundle("step.onnx", "onnxruntime", "video.mp4", samples=4)
+    >>> (made.path / "model.json").exists()
+    True
+    """
+    from everyframe.api.results import Bundled
+    from everyframe.bundles import bundle
+
+    say = progress or silent
+    with on_disk(model) as path:
+        if output is not None:
+            return Bundled(**vars(bundle(path, output, target, videos, most=samples, say=say)))
+        held = Kept()
+        return Bundled(**vars(bundle(path, held.path / "bundle", target, videos, most=samples, say=say)), held=held)

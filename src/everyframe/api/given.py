@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -72,6 +74,15 @@ def on_disk(model: Model) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         yield save(load(found), Path(folder) / "model.onnx")
+
+
+class Kept:
+    """A temporary folder that is there as long as somebody holds this: for results that are folders and have no name yet."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="everyframe-"))
+        # without the warning of TemporaryDirectory: to be dropped with the result is what it is for
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def silent(_: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from everyframe.api.given import File, Model, Progress, source
 
 if TYPE_CHECKING:
     from everyframe.api.outcomes import Networks
-    from everyframe.api.results import Converted, Info
+    from everyframe.api.results import ClipModel, Converted, Imported, Info
+    from everyframe.modelfile.schema import Preprocess, Pruned
     from everyframe.runtime.program import Program
 
 
@@ -156,3 +157,74 @@ def list_models(pattern: str = "*") -> Networks:
     found = [name for name in names() if fnmatchcase(name, pattern)]
     # widths between those of the list have a card too, and a name that is none is told the closest ones
     return Networks([card(name) for name in found or [describe(pattern).name]])
+
+
+def export(
+    model: str | Any,
+    output: File | None = None,
+    *,
+    frames: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    labels: File | Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+    weights: File | None = None,
+    num_classes: int | None = None,
+    options: Mapping[str, str] | None = None,
+    pruned: Pruned | None = None,
+    seed: int = 0,
+) -> ClipModel:
+    """A torch network as a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed, compared with
+    torch before it is given. Needs `pip install 'everyframe[train]'`.
+
+    model: a name from the zoo, or a network of yours from (1, C, T, H, W) to (1, classes), which brings its own weights and
+    needs frames (T) and size (H = W, or (H, W), pixels). C is 1 where `preprocess` asks for gray frames, else 3. labels: names
+    of the classes, or a text file with one a line. weights: a file, or a tag of published weights. options: what
+    `models.describe(name).choices` offers. pruned: what of the weights is zero, for the metadata. seed: of random weights and
+    of the clips that the file is checked with. output: the file to write; None keeps the model in memory.
+    Raises UsageError, WeightsError, OutputError, EngineError (torch is missing), ModelError, ConversionMismatch.
+
+    >>> clip = ef.export("motionnet_1.0x", size=32)
+    >>> ef.convert(clip.model).metadata.hop
+    1
+    """
+    from everyframe.api.results import ClipModel
+    from everyframe.models import export
+
+    made = export(
+        model, output, frames=frames, size=size, labels=labels, preprocess=preprocess, weights=weights, num_classes=num_classes,
+        options=options, pruned=pruned, seed=seed,
+    )  # fmt: skip
+    return ClipModel(**vars(made))
+
+
+def import_model(model: Model, mapping: File | Mapping[str, Any], output: File | None = None) -> Imported:
+    """A network of others with the metadata that everything else needs: which tensors are frames, states and logits, the
+    preprocessing, the labels. It is tried on noise for a few steps.
+
+    mapping: a TOML file, or the same keys as plain values (docs/bundle.md has them); files that it names lie beside it, or in
+    the current folder. The layout names the axes of the frames, letters of NTCHW. output: the file to write; None keeps the
+    model in memory. Raises ModelError, OutputError.
+
+    >>> mapping = {"frames": {"input": "clip", "layout": "NCTHW"}, "logits": {"output": "logits"}, "labels": ["a", "b", "c"]}
+    >>> ef.import_model("clip.onnx", mapping).metadata.kind
+    'clip'
+    """
+    from pathlib import Path
+
+    from everyframe.api.results import Imported
+    from everyframe.files import check_writable
+    from everyframe.modelfile.file import load
+    from everyframe.modelfile.importer import adopt, parse_mapping, read_mapping
+    from everyframe.modelfile.interface import metadata_or_raise
+
+    if output is not None:
+        check_writable(output)
+    if isinstance(mapping, Mapping):
+        found, folder = parse_mapping(dict(mapping)), Path()
+    else:
+        found, folder = read_mapping(Path(mapping)), Path(mapping).parent
+    made = adopt(load(source(model)), found, folder)
+    result = Imported(made, metadata_or_raise(made, output or "model"))
+    if output is not None:
+        result.save(output)
+    return result

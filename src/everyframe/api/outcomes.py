@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from everyframe import evaluation
+from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
+from everyframe.errors import OutputError
 from everyframe.evaluation import report
-from everyframe.files import write_bytes
+from everyframe.files import check_folder, write_bytes
 from everyframe.models.cards.card import Card
 from everyframe.models.cards.record import record
+from everyframe.teaching import Lesson
 
 if TYPE_CHECKING:
-    from everyframe.api.given import File
+    import onnx
+
+    from everyframe.api.given import File, Kept
+    from everyframe.pruning import result as pruning
     from everyframe.runtime import Prediction
+    from everyframe.training import finish as training
 
 SHOWN = 50  # predictions of a table
 
@@ -66,6 +75,74 @@ class Evaluation(evaluation.Result):
             scores = ("clips", found.clip), ("videos", found.video), ("stream, at the end", streamed)
             rows += [(name, what, f"{s.top1:.1%}", f"{s.top5:.1%}", s.count) for what, s in scores if s]
         return table(f"{self.model} on {self.videos} videos", rows, ("frames", "of", "top-1", "top-5", "count"))
+
+
+class Taught(Lesson):
+    """A model with new gestures, and how well each left-out example was told."""
+
+    def save(self, path: File) -> Path:
+        """Writes the step model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; keys name their units."""
+        learned, outcome = self.learned, self.learned.outcome
+        return {
+            "file": str(self.path) if self.path else None, "labels": learned.labels, "examples": self.counts,
+            "leave_one_out": {"accuracy": learned.accuracy, "told": learned.told, "events_right": outcome.hits,
+                              "events_false": outcome.false, "events_false_on_background": outcome.quiet_false},
+            "background_s": self.background_s, "events": learned.rule.model_dump(), "features": self.width,
+            "layer": self.layer, "window_frames": self.window, "penalty": learned.penalty, "difference": self.difference,
+            "seconds": self.seconds, "notes": self.notes, "left_out": [str(error) for error in self.broken],
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        rows = [(label, row[label], self.counts[label]) for label, row in self.learned.told.items()]
+        title = f"taught {len(rows)} gestures, {self.learned.accuracy:.0%} of the left-out examples right"
+        return table(title, rows, ("gesture", "told right", "examples"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a training or pruning, and what it led to: `result` is the training's own. held: keeps the folder while
+    this lives, where none was named.
+    """
+
+    path: Path
+    result: training.Result | pruning.Result
+    held: Kept | None = field(default=None, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """It was not interrupted."""
+        return self.result.ended
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The finished step model; the clip model where that cannot be streamed. Raises ModelError before there is one."""
+        step = self.path / "step.onnx"
+        return modelfile.load(step if step.is_file() else self.path / "clip.onnx")
+
+    def save(self, folder: File) -> Path:
+        """Copies the run folder into a new one, whole or not at all. Raises OutputError."""
+        there = Path(folder)
+        check_folder(there, "recipe.toml", "run")
+        try:
+            with tempfile.TemporaryDirectory(dir=there.parent, prefix=f".{there.name}.") as beside:
+                fresh = Path(shutil.copytree(self.path, Path(beside) / "run"))
+                if there.exists():
+                    there.rename(fresh.with_name("old"))
+                fresh.rename(there)
+        except OSError as error:
+            raise OutputError("The run cannot be written.", where=there, got=error.strerror or str(error)) from None
+        return there
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return self.result.as_dict()
+
+    def _repr_html_(self) -> str:
+        return table(self.path.name, [(line,) for line in self.result.text().splitlines()])
 
 
 class Networks(Sequence[Card]):

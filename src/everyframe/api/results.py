@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from math import prod
 from pathlib import Path
@@ -13,21 +15,25 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from everyframe import modelfile
+from everyframe.bundles.make import Bundle, replace
+from everyframe.bundles.make import check as check_bundle
 from everyframe.conversion.account import layers, split_facts
 from everyframe.conversion.step import Conversion
 from everyframe.devices.profile import load_profile
 from everyframe.devices.prove import Proof
 from everyframe.devices.repair import Plan
-from everyframe.errors import UsageError
+from everyframe.errors import OutputError, UsageError
 from everyframe.files import write_bytes
 from everyframe.modelfile.manifest import Manifest
+from everyframe.modelfile.schema import Metadata
+from everyframe.models.to_onnx import Exported
 from everyframe.native.compile import Compiled
 from everyframe.quantization import report
 from everyframe.quantization.quantize import Quantised
 from everyframe.splitting.cut import Cut, write
 
 if TYPE_CHECKING:
-    from everyframe.api.given import File
+    from everyframe.api.given import File, Kept
 
 
 def table(title: str, rows: Iterable[Sequence[object]], heading: Sequence[str] = ()) -> str:
@@ -88,6 +94,45 @@ class Info(dict[str, Any]):
         rows = [(row["name"], row["op"], row["macs"], row["params"]) for row in self.get("layers", ())]
         layered = table("layers", rows, ("layer", "operator", "MACs", "parameters")) if rows else ""
         return table(str(self.get("file", self.get("folder", "model"))), plain.items()) + layered
+
+
+class ClipModel(Exported):
+    """A clip model that was exported. difference: the worst relative one (L2) between torch and onnxruntime."""
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; input is (1, C, T, H, W)."""
+        provenance = self.metadata.provenance
+        return {
+            "path": str(self.path) if self.path else None, "model": provenance.model, "input": list(self.input_shape),
+            "classes": self.classes, "nodes": self.nodes, "difference": self.difference,
+            "weights_sha256": provenance.weights_sha256, "notes": list(self.notes),
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table("clip network", self.to_dict().items())
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network of others with our metadata."""
+
+    model: onnx.ModelProto
+    metadata: Metadata
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The metadata as plain values for JSON."""
+        return self.metadata.model_dump(mode="json")
+
+    def _repr_html_(self) -> str:
+        return table(f"{self.metadata.kind} network", self.to_dict().items())
 
 
 @dataclass(frozen=True)
@@ -214,3 +259,32 @@ class Code(Compiled):
 
     def _repr_html_(self) -> str:
         return table(f"library for {self.target.name}", [(k, v) for k, v in self.to_dict().items() if k != "memory"])
+
+
+@dataclass(frozen=True)
+class Bundled(Bundle):
+    """A folder for a board. held: keeps it while the result lives, where no folder was named."""
+
+    held: Kept | None = field(default=None, repr=False)
+
+    def save(self, folder: File) -> Path:
+        """Copies the folder, whole or not at all. Raises OutputError, UsageError."""
+        there = Path(folder)
+        check_bundle(there, self.target)
+        try:
+            with tempfile.TemporaryDirectory(dir=there.parent, prefix=f".{there.name}.") as beside:
+                replace(Path(shutil.copytree(self.path, Path(beside) / "bundle")), there)
+        except OSError as error:
+            raise OutputError("The bundle cannot be written.", where=there, got=error.strerror or str(error)) from None
+        return there
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "target": self.target, "path": str(self.path), "files": list(self.files), "rewrites": list(self.rewrites),
+            "findings": list(self.findings), "samples": self.samples, "command": self.command, "similarity": self.similarity,
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table(f"bundle for {self.target}", self.to_dict().items())

@@ -103,7 +103,7 @@ def evaluate(
 
     >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
     >>> found.videos, 0 <= found.conditions["normal"].streaming.end.top1 <= 1
-    (2, True)
+    (4, True)
     """
     from everyframe.api.outcomes import Evaluation
     from everyframe.errors import SourceError
@@ -113,7 +113,7 @@ def evaluate(
     if not Path(data).exists():
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
-        report.prepare(output)
+        report.prepare(Path(output))
     say, names = progress or silent, None if labels is None else tuple(labels)
     found, sampling = collection(Path(data), form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
