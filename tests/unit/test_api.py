@@ -83,6 +83,18 @@ def test_the_package_shows_them() -> None:
     assert all(f"    {name}(" in done.stdout for name in FUNCTIONS)
 
 
+def test_the_page_has_them_all() -> None:
+    """The table of docs/python.md names every function with its first arguments and its result, as they are."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == FUNCTIONS
+    for name, arguments, result in rows:
+        signature = inspect.signature(getattr(ef, name))
+        first = arguments.split(", ")
+        assert list(signature.parameters)[: len(first)] == first
+        assert result == signature.return_annotation.removesuffix(" | None")
+
+
 def test_importing_it_is_light() -> None:
     code = "import sys, everyframe, everyframe.api; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
