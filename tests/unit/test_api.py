@@ -23,6 +23,7 @@ import moving
 from clips import clip_net
 from everyframe import api
 from everyframe.errors import ModelError, OutputError, UsageError
+from everyframe.modelfile.file import Held, load
 
 LABELS = ("still", "left", "right")
 WITH_TORCH = ("export", "train", "prune")
@@ -125,6 +126,12 @@ def test_a_path_bytes_and_a_model_are_the_same(name: str, here: Path) -> None:
     expected = SAME[name]("clip.onnx")
     assert SAME[name](Path("clip.onnx")) == SAME[name](data) == SAME[name](model) == expected
     assert model.SerializeToString() == onnx.load_model_from_string(data).SerializeToString(), "it is the caller's"
+
+
+def test_a_room_may_change_what_it_loads(here: Path) -> None:
+    model = onnx.load("clip.onnx")
+    load(Held(model)).graph.ClearField("node")
+    assert model.graph.node
 
 
 #: a function that can write what it gives
