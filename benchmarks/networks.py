@@ -35,7 +35,7 @@ def clip_and_step(name: str) -> tuple[Path, Path]:
     step = whole.with_name(f"{name}.step.onnx")
     if not step.exists():
         print(f"converting {name}", flush=True)
-        everyframe.stream(whole, step)
+        everyframe.convert(whole, step)
     return whole, step
 
 

@@ -75,7 +75,7 @@ def files(name: str, videos: str, quick: bool) -> tuple[Path, Path, Quantised]:
     if FORMS[name] == "step":
         step = plain.with_suffix(".step.onnx")
         if not step.exists():
-            everyframe.stream(plain, step)
+            everyframe.convert(plain, step)
         plain = step
     small = plain.with_suffix(".int8.onnx")
     frames = 100 if quick else LAYER_FRAMES[FORMS[name]]

@@ -107,9 +107,14 @@ ROOMS = (
         ("av", "numpy", "onnx", "rich", "safetensors", "torch"), "the built-in model: rendered video, loop, event rule",
     ),
     Room(
+        "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",
+         "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation", "teaching", "training", "pruning"),
+        ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
+    ),
+    Room(
         "cli", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video", "runtime",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
-         "teaching", "training", "pruning", "motions"),
+         "teaching", "training", "pruning", "motions", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call the package, print",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),
@@ -118,7 +123,7 @@ ROOMS = (
 BY_NAME = {room.name: room for room in ROOMS}
 
 #: the package's own __init__ loads these when their names are first used (two at once); it may import no other room
-FACADE = ("privacy", "errors", "version", "conversion", "runtime", "models", "teaching")
+FACADE = ("privacy", "errors", "version", "runtime", "models", "api")
 #: who may go through that facade
 FACADE_USERS = ("cli",)
 #: rooms that build, train and export networks; all others must work without the train extra, whatever is imported
@@ -127,7 +132,6 @@ WITH_TORCH = ("models", "training", "pruning", "motions")
 WITHOUT_TORCH_INSIDE = ("everyframe.models", "everyframe.models.checkpoints.published", "everyframe.motions.evaluate")
 #: names of rooms that are planned: nothing else may take them
 RESERVED = {
-    "api": "one function a verb",
     "live": "cameras, clock, sinks",
     "serving": "models over HTTP",
     "web": "the live page, served or static",

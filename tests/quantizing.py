@@ -28,7 +28,7 @@ LENGTHS = (25, 40, 33)  # frames of the videos
 def write_folder(folder: Path) -> Path:
     """clip.onnx, step.onnx (one hop a step), videos/ in which something moves, and one/ with one of them."""
     clip_net(folder / "clip.onnx", labels=tuple("abcd"), preprocess=Preprocess(resize=(12, 16), mean=(0.4,) * 3, std=(0.2,) * 3))
-    everyframe.stream(folder / "clip.onnx", folder / "step.onnx")
+    everyframe.convert(folder / "clip.onnx", folder / "step.onnx")
     (folder / "videos").mkdir()
     rng = np.random.default_rng(0)
     for number, length in enumerate(LENGTHS):

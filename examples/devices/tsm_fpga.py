@@ -35,7 +35,7 @@ def main(video: str, weights: str | None, folder: Path, size: int, classes: int 
     stages, dpu = folder / "stages", folder / "dpu"
 
     everyframe.export("tsm_mobilenet_v2_online", clip, weights=weights, size=size, num_classes=classes)
-    everyframe.stream(clip, step)
+    everyframe.convert(clip, step)
     found = quantise(step, video, integers, target="vitis-dpu", frames=frames)
     print(f"quantise  scales are powers of two; cosine of the answers {found.comparison.answers.cosine:.4f}")
     split(integers, stages)

@@ -2,7 +2,7 @@
 
     import everyframe
 
-    everyframe.stream("clip.onnx", "step.onnx")          # convert (no torch needed)
+    everyframe.convert("clip.onnx", "step.onnx")         # no torch needed
     program = everyframe.open("step.onnx")               # weights, shared
     for prediction in program.predict("video.mp4"):      # one per frame
         print(prediction.frame, prediction.top[0])
@@ -36,41 +36,61 @@ except ModuleNotFoundError:
 # At import, because these libraries look only while they are loaded, and any later line may load them.
 privacy.keep()
 
+#: one function a verb
+_VERBS = (
+    "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "evaluate",
+    "teach", "train", "prune", "export", "import_model",
+)  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
-    "open": ("everyframe.runtime", "open"),
+    **{name: ("everyframe.api", name) for name in _VERBS},
     "Program": ("everyframe.runtime", "Program"),
     "Stream": ("everyframe.runtime", "Stream"),
     "Prediction": ("everyframe.runtime", "Prediction"),
-    "stream": ("everyframe.conversion", "stream"),
-    "info": ("everyframe.conversion", "info"),
-    "export": ("everyframe.models", "export"),
-    "teach": ("everyframe.teaching", "teach"),
     "models": ("everyframe.models", ""),
     "errors": ("everyframe.errors", ""),
     "EveryframeError": ("everyframe.errors", "EveryframeError"),
 }
+#: former names: they work, and warn when they are used
+_FORMER = {"stream": ("everyframe.api", "stream")}
 
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _PUBLIC and name not in _FORMER:
         raise AttributeError(f"module 'everyframe' has no attribute {name!r}")
-    module_name, attribute = _PUBLIC[name]
+    module_name, attribute = _PUBLIC.get(name) or _FORMER[name]
     module = importlib.import_module(module_name)
     return getattr(module, attribute) if attribute else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 if TYPE_CHECKING:
     from everyframe import errors as errors
     from everyframe import models as models
-    from everyframe.conversion import info as info
-    from everyframe.conversion import stream as stream
+    from everyframe.api import bundle as bundle
+    from everyframe.api import check as check
+    from everyframe.api import compile as compile
+    from everyframe.api import convert as convert
+    from everyframe.api import evaluate as evaluate
+    from everyframe.api import export as export
+    from everyframe.api import fix as fix
+    from everyframe.api import import_model as import_model
+    from everyframe.api import info as info
+    from everyframe.api import list_models as list_models
+    from everyframe.api import open as open
+    from everyframe.api import predict as predict
+    from everyframe.api import prune as prune
+    from everyframe.api import quantize as quantize
+    from everyframe.api import split as split
+    from everyframe.api import stream as stream
+    from everyframe.api import teach as teach
+    from everyframe.api import train as train
     from everyframe.errors import EveryframeError as EveryframeError
-    from everyframe.models import export as export
     from everyframe.runtime import Prediction as Prediction
     from everyframe.runtime import Program as Program
     from everyframe.runtime import Stream as Stream
-    from everyframe.runtime import open as open
-    from everyframe.teaching import teach as teach

@@ -36,7 +36,7 @@ def test_every_output_of_the_authors_code(
     torch.save({"model_state": weights}, tmp_path / "w.pyth")
     clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
     models.export(network, clip, weights=tmp_path / "w.pyth", frames=frames, size=size)
-    everyframe.stream(clip, step)
+    everyframe.convert(clip, step)
     program = everyframe.open(step, engine="ort", threads=1)
     assert (program.metadata.hop, program.metadata.delay, program.metadata.receptive_field) == (hop, delay, receptive_field)
     assert found.spec["co"]["receptive_field"] == receptive_field and found.spec["co"]["delay"] == delay
@@ -60,7 +60,7 @@ def test_online_tsm_from_empty_buffers(tmp_path: Path) -> None:
     torch.save({key: torch.from_numpy(value) for key, value in found.weights().items()}, tmp_path / "w.pth.tar")
     clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
     models.export("tsm_mobilenet_v2_online", clip, weights=tmp_path / "w.pth.tar")
-    everyframe.stream(clip, step, window=1)
+    everyframe.convert(clip, step, window=1)
     stream, frames = everyframe.open(step, engine="ort", threads=1).stream(), found.inputs()[0]
     for i, logits in enumerate(found.expected()["logits"]):
         made = stream.step(frames[i : i + 1])

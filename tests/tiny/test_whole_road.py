@@ -65,7 +65,7 @@ def clip_network() -> onnx.ModelProto:
 
 def test_clip_to_step_to_predictions(folder: Path, tmp_path: Path) -> None:
     step = tmp_path / "step.onnx"
-    everyframe.stream(folder / "clip.onnx", step)
+    everyframe.convert(folder / "clip.onnx", step)
 
     metadata = metadata_of(load(step))
     assert metadata is not None
@@ -83,7 +83,7 @@ def test_clip_to_step_to_predictions(folder: Path, tmp_path: Path) -> None:
 
 def test_a_stream_says_what_the_clip_network_says(folder: Path, tmp_path: Path) -> None:
     """By the last frame of a first clip both have seen the same frames; onnxruntime alone runs the clip network."""
-    everyframe.stream(folder / "clip.onnx", tmp_path / "step.onnx")
+    everyframe.convert(folder / "clip.onnx", tmp_path / "step.onnx")
     video = np.random.default_rng(2).normal(size=(3 * T, 3, SIZE, SIZE)).astype(np.float32)
     clip = onnxruntime.InferenceSession(str(folder / "clip.onnx"), providers=["CPUExecutionProvider"])
     (expected,) = clip.run(None, {"clip": video[:T].transpose(1, 0, 2, 3)[None]})

@@ -221,7 +221,7 @@ class TestResult:
         assert json.loads(json.dumps(result.to_dict(rows=True)))["rows"][0]["video"] == "down0"
 
     def test_a_step_model_alone(self, tmp_path: Path, collection: Collection, result: Result) -> None:
-        everyframe.stream(causal(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+        everyframe.convert(causal(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
         alone = evaluate(tmp_path / "step.onnx", collection)
         assert alone.conditions["normal"].streaming == result.conditions["normal"].streaming
         assert alone.conditions["normal"].clip is None and "no clip network" in " ".join(alone.notes)

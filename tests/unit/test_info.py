@@ -28,7 +28,7 @@ KEYS = {
 
 
 def test_step_figures_can_be_worked_out_by_hand(tmp_path: Path) -> None:
-    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    everyframe.convert(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
     found = everyframe.info(tmp_path / "step.onnx")
     assert set(found) >= KEYS
     # stem 3x3x3, 3 -> 6 on 12x16 -> 6x8; mix 3x1x1, 6 -> 6; fc 6 -> 4
@@ -53,7 +53,7 @@ def test_clip_facts_of_every_tensor(tmp_path: Path) -> None:
 
 
 def test_text_and_json(tmp_path: Path) -> None:
-    everyframe.stream(clip_net(tmp_path / "clip.onnx", labels=("a", "b", "c", "d")), tmp_path / "step.onnx")
+    everyframe.convert(clip_net(tmp_path / "clip.onnx", labels=("a", "b", "c", "d")), tmp_path / "step.onnx")
     text = cli("info", str(tmp_path / "step.onnx"))
     assert text.returncode == 0 and "state floats" in text.stdout and "receptive field 12 frames" in text.stdout
     data = json.loads(cli("info", str(tmp_path / "step.onnx"), "--json").stdout)
@@ -63,7 +63,7 @@ def test_text_and_json(tmp_path: Path) -> None:
 
 
 def test_what_a_stream_takes_when_compiled(tmp_path: Path) -> None:
-    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    everyframe.convert(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
     step, clip = (json.loads(cli("info", str(tmp_path / f"{n}.onnx"), "--json").stdout)["compiled"] for n in ("step", "clip"))
     assert set(step["bytes"]) == {"states", "before the first frame", "within a step"}
     assert step["bytes"]["states"] == sum(pool["bytes"] for pool in step["states"]) >= 4 * 6 * 6 * 8
@@ -74,7 +74,7 @@ def test_what_a_stream_takes_when_compiled(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compiled_is_said(tmp_path: Path) -> None:
-    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    everyframe.convert(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
     model = load(tmp_path / "step.onnx")
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Acosh"
     save(model, tmp_path / "odd.onnx")
@@ -85,7 +85,7 @@ def test_what_cannot_be_compiled_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["step", "clip"])
 def test_a_quantised_model_has_the_facts_of_its_float_one_and_says_whether_it_can_saturate(form: str, tmp_path: Path) -> None:
     clip_net(tmp_path / "clip.onnx", labels=tuple("abcd"), preprocess=Preprocess(resize=(12, 16)))
-    everyframe.stream(tmp_path / "clip.onnx", tmp_path / "step.onnx")
+    everyframe.convert(tmp_path / "clip.onnx", tmp_path / "step.onnx")
     handmade.write_video(tmp_path / "video.mp4", 40, rate=10)
     plain = everyframe.info(tmp_path / f"{form}.onnx")
     assert plain["saturation"] is None

@@ -178,7 +178,7 @@ def late(tmp_path_factory: pytest.TempPathFactory) -> tuple[Given, Structure]:
     inputs = {"clip": (TensorProto.FLOAT, (1, 3, 16, 4, 4))}
     made = handmade.model(nodes, inputs, {"logits": (TensorProto.FLOAT, (1, 2))}, constants)
     save(attach(made, Metadata(kind="clip", frames=16, preprocess=Preprocess(resize=(4, 4)))), folder / "clip.onnx")
-    everyframe.stream(folder / "clip.onnx", folder / "step.onnx")
+    everyframe.convert(folder / "clip.onnx", folder / "step.onnx")
     return given_model(load(folder / "step.onnx"))
 
 

@@ -22,7 +22,7 @@ from everyframe.errors import ConversionMismatch, ModelError, OutputError, Unsup
 
 def test_step_file_has_the_contract_of_the_design(tmp_path: Path) -> None:
     clip = clip_net(tmp_path / "clip.onnx", labels=("a", "b", "c", "d"))
-    everyframe.stream(clip, tmp_path / "step.onnx")
+    everyframe.convert(clip, tmp_path / "step.onnx")
     step = modelfile.load(tmp_path / "step.onnx")
     meta = modelfile.metadata_of(step)
     assert meta is not None and meta.kind == "step" and meta.hop == 1 and meta.labels == ("a", "b", "c", "d")
@@ -37,12 +37,12 @@ def test_step_file_has_the_contract_of_the_design(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate, hop", [("native", 2), ("dense", 1)])
 def test_a_temporal_stride_gives_a_hop_or_a_dense_stream(tmp_path: Path, rate: str, hop: int) -> None:
-    made = everyframe.stream(clip_net(tmp_path / "clip.onnx", stride=2), tmp_path / "step.onnx", rate=rate)
+    made = everyframe.convert(clip_net(tmp_path / "clip.onnx", stride=2), tmp_path / "step.onnx", rate=rate)
     assert made.metadata.hop == hop and made.difference is not None and made.difference < 1e-5
 
 
 def test_the_window_may_be_longer_than_the_clip(tmp_path: Path) -> None:
-    made = everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx", window=20)
+    made = everyframe.convert(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx", window=20)
     assert made.metadata.window == 20
     assert made.metadata.delay == made.metadata.feature_delay + 19
     assert made.metadata.receptive_field == 1 + 2 + 2 + 19
@@ -139,20 +139,20 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     clip = clip_net(tmp_path / "clip.onnx")
     for target in (tmp_path, tmp_path / "nowhere" / "step.onnx"):
         with pytest.raises(OutputError):
-            everyframe.stream(clip, target)
+            everyframe.convert(clip, target)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.onnx"]
 
 
 @pytest.mark.parametrize("options", [{"rate": "fast"}, {"se": "clip"}, {"taps": "some"}, {"window": 0}, {"layout": "NCHW"}])
 def test_bad_options(tmp_path: Path, options: dict) -> None:
     with pytest.raises(UsageError):
-        everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx", **options)
+        everyframe.convert(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx", **options)
 
 
 def test_a_step_network_is_not_streamed_again(tmp_path: Path) -> None:
-    everyframe.stream(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
+    everyframe.convert(clip_net(tmp_path / "clip.onnx"), tmp_path / "step.onnx")
     with pytest.raises(ModelError, match="step network already"):
-        everyframe.stream(tmp_path / "step.onnx", tmp_path / "again.onnx")
+        everyframe.convert(tmp_path / "step.onnx", tmp_path / "again.onnx")
 
 
 def test_other_axis_orders(tmp_path: Path) -> None:
@@ -175,5 +175,5 @@ def test_metadata_is_strict(tmp_path: Path) -> None:
 
     change(path, spoil)
     with pytest.raises(ModelError, match="metadata is not valid") as caught:
-        everyframe.stream(path, tmp_path / "step.onnx")
+        everyframe.convert(path, tmp_path / "step.onnx")
     assert "hopp" in str(caught.value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from math import prod
@@ -139,7 +139,12 @@ def saturation_of(*models: onnx.ModelProto) -> dict[str, Any] | None:
 def info_split(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What `everyframe info` says about a split model: its parts, what flows between them, and the work of each."""
     found = manifest.read(folder)
-    parts, models = [], manifest.read_parts(folder, found)
+    return {"folder": str(folder), **split_facts(found, manifest.read_parts(folder, found))}
+
+
+def split_facts(found: manifest.Manifest, models: Sequence[onnx.ModelProto]) -> dict[str, Any]:
+    """The same of a split model in memory: its manifest, and the parts that it names."""
+    parts = []
     for part, model in zip(found.parts, models, strict=True):
         macs, params, _ = _totals(layers(floats(model), None))
         parts.append({
@@ -151,7 +156,7 @@ def info_split(folder: str | os.PathLike[str]) -> dict[str, Any]:
         spec.model_dump(mode="json", include={"input", "output", "shape", "dtype", "fill"}) for spec in found.metadata.states
     ]
     return {
-        "folder": str(folder), "kind": "split", "stages": len(found.stages), "parts": parts, "hop": found.metadata.hop,
+        "kind": "split", "stages": len(found.stages), "parts": parts, "hop": found.metadata.hop,
         "states": states, "state_bytes": sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in found.metadata.states),
         "saturation": saturation_of(*models),
     }  # fmt: skip

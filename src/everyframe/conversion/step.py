@@ -151,7 +151,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
 
 def stream(
     clip: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
     *,
     rate: str = "native",
     window: int | None = None,
@@ -161,7 +161,8 @@ def stream(
     labels: tuple[str, ...] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
-    """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written.
+    """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written; None
+    writes nothing.
 
     rate: "native" steps take as many frames as the temporal strides multiply to; "dense" gives a prediction at every frame.
     window: feature frames averaged by the head (default: the clip's own; may be longer). se: squeeze-and-excite sees one
@@ -171,13 +172,15 @@ def stream(
     from everyframe.conversion.verify import verify
 
     say = progress or (lambda _: None)
-    check_writable(output)  # before the long work
+    if output is not None:
+        check_writable(output)  # before the long work
     say("converting")
     made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout), labels=labels)
     onnx.checker.check_model(made.step, full_check=True)
     say("comparing with the clip network over a stream")
     made.difference = verify(made)
-    modelfile.save(made.step, output)
+    if output is not None:
+        modelfile.save(made.step, output)
     return made
 
 

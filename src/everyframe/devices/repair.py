@@ -145,12 +145,20 @@ def fix(
 
     Raises ModelError, UsageError, OutputError, and ConversionMismatch if the answers differ; nothing is written then.
     """
-    say = progress or (lambda _: None)
-    path, output = Path(path), Path(output)
-    if output.exists() and path.exists() and output.samefile(path):
+    output = Path(output)
+    if output.exists() and Path(path).exists() and output.samefile(path):
         raise UsageError("The output would replace the model that is checked.", where=output, hint="give -o another name")
     check_writable(output)
-    model = modelfile.load(path)
+    made, proofs = mend(modelfile.load(path), profile, host_state=host_state, progress=progress)
+    modelfile.save(made.model, output)
+    return Fixed(made, proofs, output)
+
+
+def mend(
+    model: onnx.ModelProto, profile: Profile, *, host_state: bool = False, progress: Callable[[str], None] | None = None
+) -> tuple[Plan, tuple[Proof, ...]]:
+    """What `fix` writes, in memory. Raises ModelError, UsageError, and ConversionMismatch if the answers differ."""
+    say = progress or (lambda _: None)
     say("trying rewrites")
     made = plan(model, profile)
     if host_state:
@@ -165,5 +173,4 @@ def fix(
         onnx.checker.check_model(made.model, full_check=True)
         say("comparing with the model before")
         proofs += prove(source, made.model)
-    modelfile.save(made.model, output)
-    return Fixed(made, tuple(proofs), output)
+    return made, tuple(proofs)

@@ -58,8 +58,24 @@ def _classes(model: onnx.ModelProto) -> int | None:
     return dims[-1].dim_value or None if dims else None
 
 
+class Held(os.PathLike[str]):
+    """A model that is in memory already, to be given wherever a path is: `load` takes the model, messages its name."""
+
+    def __init__(self, model: onnx.ModelProto, name: str = "the model in memory") -> None:
+        self.model, self.name = model, name
+
+    def __fspath__(self) -> str:
+        return self.name
+
+    __str__ = __repr__ = __fspath__
+
+
 def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """Reads an ONNX file. Raises ModelError for a missing, unreadable or corrupt one."""
+    """Reads an ONNX file, or copies a `Held` one. Raises ModelError for a missing, unreadable or corrupt one."""
+    if isinstance(path, Held):
+        model = onnx.ModelProto()
+        model.CopyFrom(path.model)  # what is done to it is not done to the caller's
+        return _with_content(model, path)
     path = Path(path)
     if not path.exists():
         raise ModelError(
@@ -78,6 +94,10 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,
             hint="export or download it again: the file is damaged or of another format",
         ) from None
+    return _with_content(model, path)
+
+
+def _with_content(model: onnx.ModelProto, path: object) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.output:
         raise ModelError(
             "The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again"

@@ -76,6 +76,11 @@ def read_mapping(path: Path) -> Mapping:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         got = getattr(error, "strerror", None) or str(error)
         raise ModelError("The mapping cannot be read.", where=path, got=got, expected="a TOML file") from None
+    return parse_mapping(found, path)
+
+
+def parse_mapping(found: object, where: object = "the mapping") -> Mapping:
+    """A mapping that is plain values already, by the same keys. Raises ModelError."""
     try:
         return Mapping.model_validate(found)
     except ValidationError as error:
@@ -83,7 +88,7 @@ def read_mapping(path: Path) -> Mapping:
         place = [str(part) for part in first["loc"]]
         known = list(_NESTED.get(place[0], Mapping).model_fields) if len(place) > 1 else list(Mapping.model_fields)
         hint = _closest(place[-1], known) if first["type"] == "extra_forbidden" else None
-        raise ModelError("The mapping is not valid.", where=f"{path}, {'.'.join(place)}", got=first["msg"], hint=hint) from None
+        raise ModelError("The mapping is not valid.", where=f"{where}, {'.'.join(place)}", got=first["msg"], hint=hint) from None
 
 
 def adopt(model: onnx.ModelProto, mapping: Mapping, folder: Path) -> onnx.ModelProto:

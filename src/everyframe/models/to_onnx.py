@@ -20,28 +20,30 @@ from everyframe.models.trace import compare, trace
 from everyframe.version import __version__
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A clip model, and what was written (path: None where nothing was).
 
     difference: the worst relative L2 between torch and onnxruntime. nodes: operators and how many of each.
     """
 
-    path: Path
+    path: Path | None
     input_shape: tuple[int, ...]
     classes: int
     difference: float
     nodes: dict[str, int]
     metadata: modelfile.Metadata
     notes: tuple[str, ...]
+    model: onnx.ModelProto
 
 
 def export(
     model: str | nn.Module,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None,
     *,
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
@@ -53,7 +55,7 @@ def export(
     pruned: modelfile.Pruned | None = None,
     seed: int = 0,
 ) -> Exported:
-    """Writes a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed.
+    """Writes a clip model: `clip` (1, C, T, H, W) float32 in, `logits` (1, classes) out, T fixed. No path: nothing is written.
 
     model: a name from the zoo, or a network of yours from (1, C, T, H, W) to (1, classes). Yours needs frames and size,
         and brings its own weights and classes. C is 1 where `preprocess` asks for gray frames, else 3.
@@ -66,7 +68,7 @@ def export(
     Raises UsageError, WeightsError, OutputError, EngineError (torch missing), ModelError where torch cannot export the
     network, ConversionMismatch where the file would not compute what torch computes. Then nothing is written.
     """
-    path = Path(path)
+    path = None if path is None else Path(path)
     names = read_labels(labels) if labels is not None else None
     if not isinstance(model, str) and not callable(getattr(model, "state_dict", None)):
         raise UsageError("Only a network can be exported.", expected="a name or a torch module", got=type(model).__name__)
@@ -76,7 +78,8 @@ def export(
     elif preprocess is not None:
         _check_preprocess(preprocess, check_shape(describe(model), frames, size)[1])
     require("torch", "onnxscript")
-    _writable(path)
+    if path is not None:
+        _writable(path)
     if isinstance(model, str):
         if num_classes is None and weights is None and names:
             num_classes = len(names)
@@ -110,7 +113,8 @@ def export(
         ),
     )
     modelfile.attach(graph, metadata)
-    modelfile.save(graph, path)
+    if path is not None:
+        modelfile.save(graph, path)
     return Exported(
         path,
         shape,
@@ -119,6 +123,7 @@ def export(
         dict(Counter(node.op_type for node in graph.graph.node).most_common()),
         metadata,
         notes,
+        graph,
     )
 
 

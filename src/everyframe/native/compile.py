@@ -12,7 +12,7 @@ from typing import Any
 
 from everyframe.errors import ModelError
 from everyframe.files import check_writable, write_bytes
-from everyframe.modelfile.file import load, metadata_of
+from everyframe.modelfile.file import Held, load, metadata_of
 from everyframe.native.build import link, write_sources
 from everyframe.native.check import check
 from everyframe.native.compilers import compiler
@@ -53,11 +53,12 @@ def compile_model(
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
-    chosen, path = target(cpu), Path(path)
+    chosen, given = target(cpu), path
+    path = Path("model.onnx") if isinstance(given, Held) else Path(given)
     if output is not None:
         check_writable(output)
         compiler(chosen)
-    model = load(path)
+    model = load(given)
     metadata = metadata_of(model, path)
     if metadata is None or metadata.kind == "stage":
         raise ModelError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.modelfile import manifest
-from everyframe.modelfile.file import load
+from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import check_finite, check_labels, interface, metadata_or_raise
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
@@ -86,7 +86,7 @@ class Program:
         if split is not None:
             model = split.outline()
         else:
-            model = artifact.read(self.path)["model"] if self.compiled else load(self.path)
+            model = artifact.read(self.path)["model"] if self.compiled else load(path if isinstance(path, Held) else self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
         if labels is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Cut:
     models: list[onnx.ModelProto]
 
 
-def open_step(path: Path) -> Flow:
+def open_step(path: str | os.PathLike[str]) -> Flow:
     """The graph of a step model. Raises ModelError for any other file."""
     model = load(path)
     metadata = metadata_of(model, path)

@@ -41,7 +41,7 @@ class Lesson:
     behind `width` features. difference: the largest relative one between the file's logits and the head on the features.
     """
 
-    path: Path
+    path: Path | None  # None where nothing was written
     learned: Learned
     counts: Mapping[str, int]
     background_s: float
@@ -52,18 +52,19 @@ class Lesson:
     seconds: float
     notes: list[str]
     broken: list[EveryframeError]
+    model: onnx.ModelProto
 
 
 def teach(
     model: str | os.PathLike[str] = "builtin",
     examples: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
-    output: str | os.PathLike[str] = "mine.onnx",
+    output: str | os.PathLike[str] | None = "mine.onnx",
     *,
     background: Iterable[str | os.PathLike[str]] = (),
     window: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Lesson:
-    """Teaches a step or clip model new gestures from a few examples of each and writes the step model `output`.
+    """Teaches a step or clip model new gestures from a few examples of each and writes the step model `output`, where given.
 
     examples: a folder (or several) with a folder of clips for each gesture; one called `none` is background. background: more
     footage without any gesture. window: feature frames that the head averages. Raises SourceError, UsageError, ModelError,
@@ -71,7 +72,8 @@ def teach(
     """
     begun = time.perf_counter()
     say = progress or (lambda _: None)
-    check_writable(output)
+    if output is not None:
+        check_writable(output)
     roots = [examples] if isinstance(examples, str | os.PathLike) else list(examples)
     clips, notes = distinct([clip for root in roots for clip in folders(root, BACKGROUND)] + _footage(background))
     _check_enough([clip.label for clip in clips])
@@ -86,12 +88,12 @@ def teach(
     metadata = _metadata(source, backbone.metadata, learned, str(model), len(taken))
     taught = with_head(backbone, learned.head, metadata)
     difference = check(taught, backbone, learned.head)
-    path = modelfile.save(taught, output)
+    path = modelfile.save(taught, output) if output is not None else None
     return Lesson(
         path, learned, Counter(example.label for example in taken if example.label is not None),
         sum(len(example.seen) for example in taken if example.label is None) * step_s, backbone.width, backbone.layer,
         backbone.metadata.window, difference, time.perf_counter() - begun,
-        [*notes, *notes_of_model, *_delay_note(taken, reader)], broken,
+        [*notes, *notes_of_model, *_delay_note(taken, reader)], broken, taught,
     )  # fmt: skip
 
 
@@ -126,7 +128,7 @@ def _check_enough(labels: Sequence[str | None], broken: Sequence[EveryframeError
 
 def _backbone(model: str | os.PathLike[str], window: int | None) -> tuple[Backbone, list[str], Metadata]:
     """The model without its classifier, and the metadata of the model itself; a clip model is converted and verified first."""
-    where = BUILTIN if os.fspath(model) == "builtin" else Path(model)
+    where = BUILTIN if os.fspath(model) == "builtin" else model
     given: onnx.ModelProto = modelfile.load(where)
     metadata, notes = modelfile.metadata_of(given, where), []
     if metadata is not None and metadata.kind == "stage":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,46 +27,12 @@ def command(
     """
     import json
 
+    from everyframe import api
     from everyframe.cli.show.models import show_info, show_library, show_split
-    from everyframe.conversion import info
-    from everyframe.conversion.account import info_split
-    from everyframe.conversion.facts import Options
-    from everyframe.modelfile.manifest import is_split
-    from everyframe.native import artifact
 
-    if is_split(file):
-        found, show = info_split(file), show_split
-    elif artifact.is_library(file):
-        found, show = _library(file), show_library
-    else:
-        found, show = {**info(file, Options(rate=rate, layout=layout)), "compiled": _compiled(file)}, show_info
+    found = api.info(file, rate=rate, layout=layout)
+    show = show_split if found["kind"] == "split" else show_library if "cpu" in found else show_info
     if as_json:
         print(json.dumps(found))
     else:
         show(found)
-
-
-def _library(file: Path) -> dict[str, Any]:
-    """What a compiled model says of itself."""
-    from everyframe.modelfile.file import metadata_of
-    from everyframe.native import artifact
-
-    facts = artifact.read(file)
-    metadata = metadata_of(facts.pop("model"), file)
-    return {"file": str(file), "kind": metadata.kind if metadata else "clip" if facts["clip"] else "step", **facts}
-
-
-def _compiled(file: Path) -> dict[str, Any]:
-    """Memory of the model when it is compiled for this machine, or why it cannot be."""
-    from everyframe.errors import ModelError
-    from everyframe.modelfile.file import load, metadata_of
-    from everyframe.native.generate import planned
-    from everyframe.native.memory import account
-    from everyframe.native.target import target
-
-    model = load(file)
-    metadata = metadata_of(model, file)
-    try:
-        return account(*planned(model, metadata.states if metadata else (), target("native"), file.name))
-    except ModelError as error:
-        return {"refused": " ".join(str(part) for part in (error.what, error.where) if part)}

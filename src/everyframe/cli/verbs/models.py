@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from everyframe.modelfile.schema import Preprocess
-    from everyframe.models.cards.card import Card, Measured, Streamed
+    from everyframe.models.cards.card import Card, Measured
 
 
 def command(
@@ -25,6 +24,7 @@ def command(
     """
     from everyframe import models
     from everyframe.models.cards.card import card
+    from everyframe.models.cards.record import record
 
     if name is not None:
         found = card(name)
@@ -32,43 +32,6 @@ def command(
         return
     cards = [card(each) for each in models.list()]
     typer.echo(json.dumps([record(each) for each in cards], indent=2)) if as_json else _list(cards)
-
-
-def record(found: Card) -> dict[str, Any]:
-    """Everything as plain data."""
-    from everyframe.models.checkpoints.published import published
-
-    entry, measured = found.entry, found.measured
-    height, width = entry.size
-    return {
-        "name": entry.name,
-        "input": f"{entry.preprocess.channels}x{entry.frames}x{height}x{width}",
-        "classes": entry.num_classes,
-        "parameters": measured.params if measured else None,
-        "macs_per_clip": measured.macs if measured else None,
-        "paper_flops": measured.paper_flops if measured else None,
-        "streamed": _rates(measured) if measured else None,
-        "golden": dict(zip(("case", "difference"), measured.golden, strict=True)) if measured and measured.golden else None,
-        "published": [asdict(figure) for figure in found.figures],
-        "weights": [asdict(item) for item in published(entry.name)],
-        "paper": entry.paper,
-        "checkpoints": entry.source,
-        "preprocess": entry.preprocess.model_dump(),
-        "options": {key: {"default": entry.options[key], "choices": values} for key, values in entry.choices.items()},
-        "least_frames": entry.min_frames,
-        "least_size": entry.min_size,
-        "note": entry.note,
-    }
-
-
-def _rates(measured: Measured) -> dict[str, Any]:
-    def rate(streamed: Streamed | None, saving: float | None) -> dict[str, Any] | None:
-        return None if streamed is None else {**asdict(streamed), "macs_per_frame": streamed.macs_per_frame, "saving": saving}
-
-    return {
-        "native": rate(measured.native, measured.saving_per_hop),
-        "dense": rate(measured.dense, measured.saving_per_frame),
-    }
 
 
 # --- the list ---

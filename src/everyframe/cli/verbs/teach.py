@@ -61,9 +61,9 @@ def command(
 
     from rich.console import Console
 
+    from everyframe.api import teach
     from everyframe.errors import UsageError
     from everyframe.files import check_writable
-    from everyframe.teaching import teach
 
     check_writable(output)
     folders = list(examples or [])
@@ -88,7 +88,7 @@ def command(
     for problem in lesson.broken:
         print(f"left out: {problem}", file=sys.stderr)
     if as_json:
-        typer.echo(json.dumps(_data(lesson)))
+        typer.echo(json.dumps(lesson.to_dict()))
     else:
         _show(lesson)
 
@@ -105,27 +105,6 @@ def _record(camera: str, folder: Path, gestures: tuple[str, ...], plan: dict[str
         say(f"kept in {folder}: {len(list(folder.glob('*/*.mp4')))} clips; next: everyframe teach --examples {folder}")
         raise
     say(f"recorded {len(made)} clips in {folder}")
-
-
-def _data(lesson: Lesson) -> dict[str, Any]:
-    learned, outcome = lesson.learned, lesson.learned.outcome
-    return {
-        "file": str(lesson.path),
-        "labels": learned.labels,
-        "examples": lesson.counts,
-        "leave_one_out": {"accuracy": learned.accuracy, "told": learned.told, "events_right": outcome.hits,
-                          "events_false": outcome.false, "events_false_on_background": outcome.quiet_false},
-        "background_s": lesson.background_s,
-        "events": learned.rule.model_dump(),
-        "features": lesson.width,
-        "layer": lesson.layer,
-        "window_frames": lesson.window,
-        "penalty": learned.penalty,
-        "difference": lesson.difference,
-        "seconds": lesson.seconds,
-        "notes": lesson.notes,
-        "left_out": [str(error) for error in lesson.broken],
-    }  # fmt: skip
 
 
 def _show(lesson: Lesson) -> None:

@@ -1,0 +1,21 @@
+"""The Python face: one function a verb, each of them also `everyframe.NAME`. Nothing heavy is imported before it is used.
+
+given      what may be given as a model: a path, bytes, a model in memory
+models     open, convert, info, list_models, export, import_model
+fitting    check, fix, quantize, split, compile, bundle
+watching   predict, evaluate
+learning   teach, train, prune
+results, outcomes   what they give
+"""
+
+from __future__ import annotations
+
+from everyframe.api.fitting import bundle, check, compile, fix, quantize, split
+from everyframe.api.learning import prune, teach, train
+from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
+from everyframe.api.watching import evaluate, predict
+
+__all__ = [
+    "bundle", "check", "compile", "convert", "evaluate", "export", "fix", "import_model", "info", "list_models", "open",
+    "predict", "prune", "quantize", "split", "stream", "teach", "train",
+]  # fmt: skip

@@ -1,0 +1,89 @@
+"""What a caller gives as a model: a path, the bytes of an ONNX file, or a model in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import onnx
+
+    from everyframe.modelfile.file import Held
+
+File: TypeAlias = str | os.PathLike[str]
+Model: TypeAlias = "File | bytes | onnx.ModelProto"
+Progress: TypeAlias = Callable[[str], None]
+
+
+def source(model: Model) -> Path | Held:
+    """What the rooms take as a path: the file (`builtin`: the one that comes with the package), or the model held in memory.
+
+    Raises ModelError for bytes that are no ONNX file, UsageError for anything else.
+    """
+    if isinstance(model, str | os.PathLike):
+        return _path(model)
+    import onnx
+
+    from everyframe.errors import ModelError, UsageError
+    from everyframe.modelfile.file import Held
+
+    if isinstance(model, Held):
+        return model
+    if isinstance(model, bytes | bytearray | memoryview):
+        try:
+            return Held(onnx.load_model_from_string(bytes(model)))
+        except Exception as error:  # protobuf raises its own DecodeError
+            got = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(
+                "These bytes are not a readable ONNX model.", got=got, expected="the content of an .onnx file"
+            ) from None
+    if isinstance(model, onnx.ModelProto):
+        return Held(model)
+    raise UsageError(
+        "This is not a model.", expected="a path, the bytes of an ONNX file or an onnx.ModelProto", got=type(model).__name__,
+        hint="of a result give its .model",
+    )  # fmt: skip
+
+
+def _path(model: File) -> Path | Held:
+    from everyframe.modelfile.file import Held
+
+    if isinstance(model, Held):
+        return model
+    if os.fspath(model) != "builtin":
+        return Path(model)
+    from everyframe.runtime.program import BUILTIN
+
+    return BUILTIN
+
+
+@contextlib.contextmanager
+def on_disk(model: Model) -> Iterator[Path]:
+    """A file with the model, for rooms that hand it on to other programs; one in memory has a file only meanwhile."""
+    found = source(model)
+    if isinstance(found, Path):
+        yield found
+        return
+    from everyframe.modelfile.file import load, save
+
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
+        yield save(load(found), Path(folder) / "model.onnx")
+
+
+class Kept:
+    """A temporary folder that is there as long as somebody holds this: for results that are folders and have no name yet."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="everyframe-"))
+        # without the warning of TemporaryDirectory: to be dropped with the result is what it is for
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def silent(_: str) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,181 @@
+"""What watching videos, measuring and listing give; the plain values of results that other rooms make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from everyframe import evaluation, modelfile
+from everyframe.api.results import save_json, table
+from everyframe.errors import OutputError
+from everyframe.evaluation import report
+from everyframe.files import check_folder, write_bytes
+from everyframe.models.cards.card import Card
+from everyframe.models.cards.record import record
+from everyframe.teaching import Lesson
+
+if TYPE_CHECKING:
+    import onnx
+
+    from everyframe.api.given import File, Kept
+    from everyframe.pruning import result as pruning
+    from everyframe.runtime import Prediction
+    from everyframe.training import finish as training
+
+SHOWN = 50  # predictions of a table
+
+
+class Predictions(Sequence["Prediction"]):
+    """The predictions of a video, in order."""
+
+    def __init__(self, found: Sequence[Prediction]) -> None:
+        self._found = tuple(found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, at: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, at: slice) -> Predictions: ...
+    def __getitem__(self, at: int | slice) -> Prediction | Predictions:
+        return Predictions(self._found[at]) if isinstance(at, slice) else self._found[at]
+
+    def save(self, path: File) -> Path:
+        """Writes one JSON object a line, as `everyframe predict --json` prints them. Raises OutputError."""
+        return write_bytes("".join(json.dumps(each.to_dict()) + "\n" for each in self._found).encode(), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; times in seconds."""
+        return {"predictions": [each.to_dict() for each in self._found]}
+
+    def _repr_html_(self) -> str:
+        step = max(1, -(-len(self) // SHOWN))  # evenly spread
+        rows = [(p.frame, f"{p.pts_s:.2f}", p.top[0].label, f"{p.top[0].score:.3f}") for p in self._found[::step] if p.top]
+        return table(f"{len(self)} predictions", rows, ("frame", "time s", "label", "score"))
+
+
+class Evaluation(evaluation.Result):
+    """Accuracy of a model on labelled videos (docs/evaluate.md explains every figure); shares are between 0 and 1."""
+
+    def save(self, folder: File) -> Path:
+        """Writes tables, pictures and a page (report.html) into a folder. Raises OutputError."""
+        report.write(Path(folder), self)
+        return Path(folder)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, found in self.conditions.items():
+            streamed = found.streaming.end if found.streaming else None
+            scores = ("clips", found.clip), ("videos", found.video), ("stream, at the end", streamed)
+            rows += [(name, what, f"{s.top1:.1%}", f"{s.top5:.1%}", s.count) for what, s in scores if s]
+        return table(f"{self.model} on {self.videos} videos", rows, ("frames", "of", "top-1", "top-5", "count"))
+
+
+class Taught(Lesson):
+    """A model with new gestures, and how well each left-out example was told."""
+
+    def save(self, path: File) -> Path:
+        """Writes the step model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; keys name their units."""
+        learned, outcome = self.learned, self.learned.outcome
+        return {
+            "file": str(self.path) if self.path else None, "labels": learned.labels, "examples": self.counts,
+            "leave_one_out": {"accuracy": learned.accuracy, "told": learned.told, "events_right": outcome.hits,
+                              "events_false": outcome.false, "events_false_on_background": outcome.quiet_false},
+            "background_s": self.background_s, "events": learned.rule.model_dump(), "features": self.width,
+            "layer": self.layer, "window_frames": self.window, "penalty": learned.penalty, "difference": self.difference,
+            "seconds": self.seconds, "notes": self.notes, "left_out": [str(error) for error in self.broken],
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        rows = [(label, row[label], self.counts[label]) for label, row in self.learned.told.items()]
+        title = f"taught {len(rows)} gestures, {self.learned.accuracy:.0%} of the left-out examples right"
+        return table(title, rows, ("gesture", "told right", "examples"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a training or pruning, and what it led to: `result` is the training's own. held: keeps the folder while
+    this lives, where none was named.
+    """
+
+    path: Path
+    result: training.Result | pruning.Result
+    held: Kept | None = field(default=None, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """It was not interrupted."""
+        return self.result.ended
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The finished step model; the clip model where that cannot be streamed. Raises ModelError before there is one."""
+        step = self.path / "step.onnx"
+        return modelfile.load(step if step.is_file() else self.path / "clip.onnx")
+
+    def save(self, folder: File) -> Path:
+        """Copies the run folder into a new one, whole or not at all. Raises OutputError."""
+        there = Path(folder)
+        check_folder(there, "recipe.toml", "run")
+        try:
+            with tempfile.TemporaryDirectory(dir=there.parent, prefix=f".{there.name}.") as beside:
+                fresh = Path(shutil.copytree(self.path, Path(beside) / "run"))
+                if there.exists():
+                    there.rename(fresh.with_name("old"))
+                fresh.rename(there)
+        except OSError as error:
+            raise OutputError("The run cannot be written.", where=there, got=error.strerror or str(error)) from None
+        return there
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return self.result.as_dict()
+
+    def _repr_html_(self) -> str:
+        return table(self.path.name, [(line,) for line in self.result.text().splitlines()])
+
+
+class Networks(Sequence[Card]):
+    """Networks of the zoo, by name: `entry` is what is needed to build one, `measured` what it costs."""
+
+    def __init__(self, found: Sequence[Card]) -> None:
+        self._found = tuple(found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, at: int) -> Card: ...
+    @overload
+    def __getitem__(self, at: slice) -> Networks: ...
+    def __getitem__(self, at: int | slice) -> Card | Networks:
+        return Networks(self._found[at]) if isinstance(at, slice) else self._found[at]
+
+    def __iter__(self) -> Iterator[Card]:
+        return iter(self._found)
+
+    @property
+    def names(self) -> list[str]:
+        return [card.entry.name for card in self._found]
+
+    def save(self, path: File) -> Path:
+        """Writes it as JSON. Raises OutputError."""
+        return save_json(self.to_dict(), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """name -> all that is known, as plain values for JSON."""
+        return {card.entry.name: record(card) for card in self._found}
+
+    def _repr_html_(self) -> str:
+        rows = [(n, r["input"], r["parameters"], r["macs_per_clip"]) for n, r in self.to_dict().items()]
+        return table(f"{len(self)} networks", rows, ("name", "C x T x H x W", "parameters", "MACs of a clip"))

@@ -1,0 +1,290 @@
+"""What the functions give: each can be saved, becomes plain values, and shows itself in a notebook."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from everyframe import modelfile
+from everyframe.bundles.make import Bundle, replace
+from everyframe.bundles.make import check as check_bundle
+from everyframe.conversion.account import layers, split_facts
+from everyframe.conversion.step import Conversion
+from everyframe.devices.profile import load_profile
+from everyframe.devices.prove import Proof
+from everyframe.devices.repair import Plan
+from everyframe.errors import OutputError, UsageError
+from everyframe.files import write_bytes
+from everyframe.modelfile.manifest import Manifest
+from everyframe.modelfile.schema import Metadata
+from everyframe.models.to_onnx import Exported
+from everyframe.native.compile import Compiled
+from everyframe.quantization import report
+from everyframe.quantization.quantize import Quantised
+from everyframe.splitting.cut import Cut, write
+
+if TYPE_CHECKING:
+    from everyframe.api.given import File, Kept
+
+
+def table(title: str, rows: Iterable[Sequence[object]], heading: Sequence[str] = ()) -> str:
+    """An HTML table. All text is escaped: names come from models and files of others."""
+    head = f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in heading)}</tr>" if heading else ""
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><caption>{escape(title)}</caption>{head}{body}</table>"
+
+
+def save_json(found: object, path: File) -> Path:
+    """Raises OutputError."""
+    return write_bytes((json.dumps(found, indent=1) + "\n").encode(), path)
+
+
+class Converted(Conversion):
+    """A step network and what was decided on the way. model: the step network. difference: the largest relative one (L2) to
+    the clip network over a stream.
+    """
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        return self.step
+
+    def save(self, path: File) -> Path:
+        """Writes the step network. Raises OutputError."""
+        return modelfile.save(self.step, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; keys name their units."""
+        meta = self.metadata
+        clip_macs = sum(row.macs for row in layers(self.clip, None))
+        step_macs = sum(row.macs for row in layers(self.step, meta))
+        per_hop = clip_macs / max(step_macs, 1)  # a network without convolutions has nothing to save
+        return {
+            "hop": meta.hop, "frames": meta.frames, "feature_delay_frames": meta.feature_delay, "delay_frames": meta.delay,
+            "receptive_field_frames": meta.receptive_field, "window_frames": meta.window,
+            "state_floats": sum(prod(spec.shape) for spec in meta.states if spec.dtype == "float32"),
+            "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
+            "saving_per_frame": per_hop * meta.hop, "saving_per_hop": per_hop, "difference": self.difference, "notes": self.notes,
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table("step network", self.to_dict().items())
+
+
+class Info(dict[str, Any]):
+    """What `info` found, as plain values by name (docs/info.md explains each)."""
+
+    def save(self, path: File) -> Path:
+        """Writes it as JSON. Raises OutputError."""
+        return save_json(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+    def _repr_html_(self) -> str:
+        plain = {name: value for name, value in self.items() if not isinstance(value, list | dict)}
+        rows = [(row["name"], row["op"], row["macs"], row["params"]) for row in self.get("layers", ())]
+        layered = table("layers", rows, ("layer", "operator", "MACs", "parameters")) if rows else ""
+        return table(str(self.get("file", self.get("folder", "model"))), plain.items()) + layered
+
+
+class ClipModel(Exported):
+    """A clip model that was exported. difference: the worst relative one (L2) between torch and onnxruntime."""
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; input is (1, C, T, H, W)."""
+        provenance = self.metadata.provenance
+        return {
+            "path": str(self.path) if self.path else None, "model": provenance.model, "input": list(self.input_shape),
+            "classes": self.classes, "nodes": self.nodes, "difference": self.difference,
+            "weights_sha256": provenance.weights_sha256, "notes": list(self.notes),
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table("clip network", self.to_dict().items())
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network of others with our metadata."""
+
+    model: onnx.ModelProto
+    metadata: Metadata
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The metadata as plain values for JSON."""
+        return self.metadata.model_dump(mode="json")
+
+    def _repr_html_(self) -> str:
+        return table(f"{self.metadata.kind} network", self.to_dict().items())
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A model beside a device. plan: the findings, the rewrites that mend them, and what then remains."""
+
+    target: str
+    plan: Plan
+
+    @property
+    def fits(self) -> bool:
+        return self.plan.before.fits
+
+    @property
+    def verdict(self) -> str:
+        """`fits`, `needs a fix` or `does not fit`."""
+        return self.plan.verdict
+
+    def save(self, path: File) -> Path:
+        """Writes the findings as JSON. Raises OutputError."""
+        return save_json(self.to_dict(), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plan = self.plan
+        return {
+            "target": self.target, "verdict": plan.verdict, "nodes": plan.before.nodes, "host": plan.before.host,
+            "findings": [vars(finding) for finding in plan.before.findings],
+            "rewrites": [vars(applied) for applied in plan.applied],
+            "remains": [vars(finding) for finding in plan.after.findings], "notes": plan.notes,
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        rows = [(f.op, f.node, f.why, f.mend or "nothing", f.origin) for f in self.plan.before.findings]
+        heading = ("operator", "node", "what does not fit", "mended by", "source") if rows else ()
+        return table(f"{load_profile(self.target).title}: {self.verdict}", rows, heading)
+
+
+@dataclass(frozen=True)
+class Fit(Checked):
+    """A model that was made to fit. proofs: on what it gives the answers of the model before, and the largest relative
+    difference. fits: nothing remains.
+    """
+
+    proofs: tuple[Proof, ...] = ()
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        return self.plan.model
+
+    @property
+    def fits(self) -> bool:
+        return self.plan.after.fits
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**super().to_dict(), "proofs": [vars(proof) for proof in self.proofs]}
+
+
+class Quantized(Quantised):
+    """A model in integers, and what that costs layer by layer."""
+
+    def save(self, path: File) -> Path:
+        """Writes the model. Raises OutputError."""
+        return modelfile.save(self.model, path)
+
+    def save_report(self, folder: File, name: str = "model") -> list[Path]:
+        """Writes all figures (quantised.json) and a picture. name: how the model is called there. Raises OutputError."""
+        report.prepare(Path(folder))
+        return report.write_report(Path(folder), self, name)
+
+    def _repr_html_(self) -> str:
+        rows = [(row.name, row.op, row.precision, f"{row.cosine:.5f}", f"{row.sqnr_db:.1f}") for row in self.comparison.layers]
+        return table(report.verdict(self), rows, ("layer", "operator", "in", "cosine", "SQNR dB"))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A step model in parts: the manifest says how tensors and states flow between them. difference: the largest relative one
+    (L2) to the whole model, as they are run.
+    """
+
+    manifest: Manifest
+    models: list[onnx.ModelProto]
+    difference: float
+
+    def save(self, folder: File) -> Path:
+        """Writes one ONNX file a part and the manifest; `open` takes the folder. Raises OutputError."""
+        write(Cut(self.manifest, self.models), Path(folder))
+        return Path(folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: what `info` says of the folder."""
+        return {**split_facts(self.manifest, self.models), "difference": self.difference}
+
+    def _repr_html_(self) -> str:
+        rows = [(part["file"], part["place"], part["macs"], part["params"]) for part in self.to_dict()["parts"]]
+        return table(f"{len(self.manifest.stages)} stages", rows, ("part", "runs on", "MACs", "parameters"))
+
+
+@dataclass(frozen=True)
+class Code(Compiled):
+    """A model as a library. code: its bytes; None where only C was asked for."""
+
+    code: bytes | None = None
+
+    def save(self, path: File) -> Path:
+        """Writes the library. Raises OutputError, and UsageError where there is none."""
+        if self.code is None:
+            raise UsageError("Only C was asked for.", where="emit_c", hint="compile without emit_c, or with an output as well")
+        return write_bytes(self.code, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; memory in bytes."""
+        return {
+            "files": [str(file) for file in self.files], "cpu": self.target.name, "difference": self.difference,
+            "macs": self.macs, "weights_kept": round(self.weights, 4), "memory_bytes": self.memory_bytes,
+            "weight_bytes": self.weight_bytes, "memory": self.memory,
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table(f"library for {self.target.name}", [(k, v) for k, v in self.to_dict().items() if k != "memory"])
+
+
+@dataclass(frozen=True)
+class Bundled(Bundle):
+    """A folder for a board. held: keeps it while the result lives, where no folder was named."""
+
+    held: Kept | None = field(default=None, repr=False)
+
+    def save(self, folder: File) -> Path:
+        """Copies the folder, whole or not at all. Raises OutputError, UsageError."""
+        there = Path(folder)
+        check_bundle(there, self.target)
+        try:
+            with tempfile.TemporaryDirectory(dir=there.parent, prefix=f".{there.name}.") as beside:
+                replace(Path(shutil.copytree(self.path, Path(beside) / "bundle")), there)
+        except OSError as error:
+            raise OutputError("The bundle cannot be written.", where=there, got=error.strerror or str(error)) from None
+        return there
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "target": self.target, "path": str(self.path), "files": list(self.files), "rewrites": list(self.rewrites),
+            "findings": list(self.findings), "samples": self.samples, "command": self.command, "similarity": self.similarity,
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table(f"bundle for {self.target}", self.to_dict().items())

@@ -1,0 +1,130 @@
+"""Models on videos: what they say, and how good that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from everyframe.api.given import File, Model, Progress, on_disk, silent
+
+if TYPE_CHECKING:
+    from everyframe.api.outcomes import Evaluation, Predictions
+    from everyframe.data.views import Views
+
+
+def predict(
+    model: Model,
+    videos: str | int | os.PathLike[str],
+    output: File | None = None,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    labels: Sequence[str] | None = None,
+    steady: str | None = None,
+    stride: int | None = None,
+    top_k: int = 5,
+    max_frames: int | None = None,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Predictions:
+    """All predictions of a file, a folder or a glob; several videos go one after another, each from a fresh state. For a camera
+    name `max_frames` or `seconds`, or watch it as it goes: `open(model).predict(0)`.
+
+    engine, threads, labels, steady: as for `open`. stride: of clip models, frames between predictions. top_k: labels kept in
+    `top`. max_frames, seconds: of each video. output: a file of JSON lines; None keeps them in memory. A prediction has scores
+    and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
+    Raises ModelError, SourceError, EngineError, UsageError, OutputError.
+
+    >>> found = ef.predict("step.onnx", "video.mp4", engine="ort")
+    >>> found[0].top[0].label in ("still", "left", "right"), found[0].scores.shape
+    (True, (3,))
+    """
+    from everyframe.api.models import open
+    from everyframe.api.outcomes import Predictions
+    from everyframe.errors import UsageError
+    from everyframe.files import check_writable
+    from everyframe.video import resolve
+
+    if output is not None:
+        check_writable(output)
+    say = progress or silent
+    if max_frames is None and seconds is None and any(video.live for video in resolve(videos)):
+        raise UsageError(
+            "A camera has no end.", where=videos, expected="max_frames or seconds",
+            hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
+        )  # fmt: skip
+    found = []
+    with open(model, engine, threads, labels, steady=steady) as program:
+        for each in program.predict(videos, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds):
+            found.append(each)
+            say(f"frame {each.frame}")
+    made = Predictions(found)
+    if output is not None:
+        made.save(output)
+    return made
+
+
+def evaluate(
+    model: Model,
+    data: File,
+    output: File | None = None,
+    *,
+    form: str = "folders",
+    split: str = "validation",
+    clip_list: str | None = None,
+    classes: str | None = None,
+    labels: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    views: Views = "non-overlapping",
+    segments: bool = False,
+    short: Literal["loop", "hold"] | None = None,
+    rate: str = "native",
+    flush: bool = False,
+    controls: Sequence[str] = (),
+    seed: int = 0,
+    limit: int | None = None,
+    engine: str = "auto",
+    threads: int = 1,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Accuracy on labelled videos: of clips, of whole videos, and of the stream at every frame. Ctrl-C gives what is done.
+
+    model: a clip or step model, a compiled one, or a run folder. data: the folder of the videos, or a recipe (.toml) that names
+    them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all.
+    clip_list, classes: files of that format. labels: of the model, instead of its own. label_map: data label -> model label.
+    views: clips of each video (non-overlapping, middle, 10-crop, 30-view). segments: a clip has one frame of each of T equal
+    parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. flush: hold the last frame
+    until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so many
+    videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables, pictures
+    and a page. Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
+
+    >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
+    >>> found.videos, 0 <= found.conditions["normal"].streaming.end.top1 <= 1
+    (4, True)
+    """
+    from everyframe.api.outcomes import Evaluation
+    from everyframe.errors import SourceError
+    from everyframe.evaluation import evaluate, open_pair, report
+    from everyframe.evaluation.source import collection
+
+    if not Path(data).exists():
+        raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
+    if output is not None:
+        report.prepare(Path(output))
+    say, names = progress or silent, None if labels is None else tuple(labels)
+    found, sampling = collection(Path(data), form, split, clip_list, classes)
+    changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
+    with on_disk(model) as path:
+        pair = open_pair(path, engine=engine, threads=threads, labels=names, rate=rate)
+        result = evaluate(
+            pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
+            seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
+            progress=lambda done, of: say(f"video {done} of {of}"),
+        )  # fmt: skip
+    made = Evaluation(**vars(result))
+    if output is not None:
+        made.save(output)
+    return made
