@@ -89,6 +89,24 @@ class TestTheExample:
         stream(clip, tmp_path / "step.onnx")
         assert "Shrink" in {node.op_type for node in load(tmp_path / "step.onnx").graph.node}
 
+    def test_a_rule_that_is_in_use_hides_no_other(self, example: Installed, tmp_path: Path) -> None:
+        """Also one that registers itself while it is imported, as ours do."""
+        code = (
+            "from everyframe.conversion.rules import register\n"
+            "from everyframe_example.rule import Shrink\n"
+            "@register('Round')\nclass Round(Shrink): ..."
+        )
+        example.add("other-package", {"rules": {"Round": "other:Round"}}, other=code)
+        for operator in ("Shrink", "Round", "Round"):
+            convert(load(clip_net(tmp_path / "clip.onnx", extra=operator)))
+        with pytest.raises(UnsupportedOperator, match="no streaming rule for operator Sign"):
+            convert(load(clip_net(tmp_path / "clip.onnx", extra="Sign")))
+
+    def test_a_built_in_rule_is_taken(self, installed: Installed, tmp_path: Path) -> None:
+        installed.add("other-package", {"rules": {"Conv": "other:it"}}, other="it = 7")
+        with pytest.raises(PluginError, match="everyframe itself"):
+            convert(load(clip_net(tmp_path / "clip.onnx", extra="Sign")))
+
     def test_without_it_the_operator_is_unknown(self, installed: Installed, tmp_path: Path) -> None:
         with pytest.raises(UnsupportedOperator, match="no streaming rule for operator Shrink"):
             convert(load(clip_net(tmp_path / "clip.onnx", extra="Shrink")))

@@ -89,10 +89,15 @@ def of(node: Node) -> type[Rule]:
     return rule
 
 
+def _is_ours(operator: str) -> bool:
+    """Has the operator a rule of this folder? Those of plugins join the table when they are first used."""
+    rule = _RULES.get(operator)
+    return rule is not None and rule.__module__.startswith(f"{__name__}.")
+
+
 def _plugged(operator: str) -> type[Rule] | None:
     """The rule that another package has for an operator. Raises PluginError for a broken one."""
-    own = frozenset(_RULES)  # a plugin may register its rule while it is imported
-    plugin = plugins.load("rules", operator, own.__contains__)
+    plugin = plugins.load("rules", operator, _is_ours)
     if plugin is None:
         return None
     rule = plugin.value
