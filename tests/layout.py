@@ -28,6 +28,7 @@ class Room:
 ROOMS = (
     Room("privacy", (), (), "installed libraries that report what they are used for do not"),
     Room("errors", (), (), "the exception tree; every message a user can see starts here"),
+    Room("plugins", ("errors",), (), "what other packages add by entry points"),
     Room("version", (), (), "which version this is"),
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
@@ -38,7 +39,7 @@ ROOMS = (
         "the file: metadata, split models, interface, states, sessions, folding, networks of others",
     ),
     Room(
-        "conversion", ("errors", "version", "files", "modelfile"),
+        "conversion", ("errors", "plugins", "version", "files", "modelfile"),
         ("numpy", "onnx"), "ONNX in, ONNX out: facts on wires, one rule per operator, clip to step, verification, accounting",
     ),
     Room(
@@ -47,13 +48,13 @@ ROOMS = (
     ),
     Room("video", ("errors", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     Room(
-        "runtime", ("errors", "files", "progress", "modelfile", "conversion", "native", "video"),
+        "runtime", ("errors", "plugins", "files", "progress", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     Room("benchmarking", ("errors", "native", "runtime"), ("numpy", "onnx", "rich"), "timers, thread sweeps and reports"),
     Room(
-        "models", ("errors", "version", "files", "modelfile", "conversion"),
+        "models", ("errors", "plugins", "version", "files", "modelfile", "conversion"),
         ("numpy", "onnx", "rich", "safetensors", "torch"),
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
@@ -62,7 +63,7 @@ ROOMS = (
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(
-        "devices", ("errors", "files", "modelfile", "conversion", "native", "video"),
+        "devices", ("errors", "plugins", "files", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "pydantic"),
         "what devices take, and rewrites that make a model fit, proven to change nothing else",
     ),

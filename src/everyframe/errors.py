@@ -12,6 +12,7 @@
     ├── RecipeError            a training recipe with unknown or impossible settings
     ├── TrainingStopped        a training that cannot go on: a loss that is no number, a worker that died
     ├── OutputError            an output path that cannot be written
+    ├── PluginError            something of another package that cannot be loaded, or has a name that is taken
     └── UsageError             arguments that contradict each other or are out of range
 
 Each message says what happened, where (file, node, key), what was expected, what was found and what to do next.
@@ -30,6 +31,7 @@ __all__ = [
     "EveryframeError",
     "ModelError",
     "OutputError",
+    "PluginError",
     "RecipeError",
     "SourceError",
     "StateError",
@@ -105,6 +107,9 @@ class TrainingStopped(EveryframeError): ...
 
 
 class OutputError(EveryframeError): ...
+
+
+class PluginError(EveryframeError): ...
 
 
 class UsageError(EveryframeError): ...

@@ -255,7 +255,7 @@ def _first_state(found: dict[str, Any]) -> dict[str, Any]:
 
 
 SPOILT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "another version": (lambda m: m.update(format=2), "key format"),
+    "another version": (lambda m: m.update(format=2), "made by a newer everyframe"),
     "an unknown key": (lambda m: m.update(extra=1), "key extra"),
     "a foreign kind": (lambda m: m.update(kind="recipe"), "key kind"),
     "no parts": (lambda m: m.update(parts=[]), "key parts"),

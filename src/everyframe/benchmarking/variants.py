@@ -41,8 +41,8 @@ def milliseconds(models: Mapping[str, onnx.ModelProto], engine: str, seconds: fl
 
     Raises UsageError for an engine that there is not, EngineError and ModelError where it cannot run a model.
     """
-    if engine not in engines.ENGINES:
-        raise UsageError("This engine cannot be timed.", expected=" or ".join(engines.ENGINES), got=engine)
+    if engine not in engines.ENGINES and engine not in engines.names():
+        raise UsageError("This engine cannot be timed.", expected=" or ".join(engines.names()), got=engine)
     start = _native if engine == "native" else _other
     cases = [Case(name, start(model, name, engine)) for name, model in models.items()]
     return {timing.name: median(timing.cpu) for timing in race(cases, seconds=seconds * len(cases))}

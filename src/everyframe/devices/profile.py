@@ -1,4 +1,4 @@
-"""What a device or runtime takes, as data: profiles/NAME.toml, read strictly.
+"""What a device or runtime takes, as data: profiles/NAME.toml, a file of one's own or a plugin's, read strictly.
 
 Every entry says where it is from: `source` (a public address or document) or `inferred` (why it is believed though nobody
 wrote it down).
@@ -6,13 +6,16 @@ wrote it down).
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from everyframe import plugins
 from everyframe.errors import ModelError, UsageError, meant
 from everyframe.modelfile.schema import Strict
 
@@ -103,28 +106,79 @@ class Profile(Strict):
 
 
 def targets() -> tuple[str, ...]:
-    """Names of all profiles."""
+    """Names of all profiles: ours and those of other packages. Raises PluginError where two have the same name."""
+    return tuple(sorted((*_built_in(), *plugins.names("devices", _taken))))
+
+
+def resolve(names: Sequence[str]) -> tuple[str, ...]:
+    """Targets as they were asked for, each once; `all`: every one that has a name, `*.toml`: a file. Raises UsageError."""
+    found: list[str] = []
+    for name in names:
+        if name == "all":
+            found += targets()
+        elif name in _built_in() or _is_file(name) or name in targets():
+            found.append(name)
+        else:
+            raise _unknown(name)
+    return tuple(dict.fromkeys(found))
+
+
+def load_profile(name: str | os.PathLike[str]) -> Profile:
+    """The profile of that name, or in that file (`*.toml`).
+
+    Raises UsageError for an unknown target or a file that is not there, ModelError for one that is no profile, PluginError for
+    one of a broken package.
+    """
+    if _is_file(name):
+        return _read(Path(name))
+    return _own(str(name)) if name in _built_in() else _plugged(str(name))
+
+
+def _built_in() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
-def resolve(names: list[str]) -> tuple[str, ...]:
-    """Targets as they were asked for, each once; `all` stands for every one. Raises UsageError."""
+def _taken(name: str) -> bool:
+    return name == "all" or name in _built_in()
+
+
+def _is_file(name: str | os.PathLike[str]) -> bool:
+    return Path(name).suffix == ".toml"
+
+
+def _unknown(name: str) -> UsageError:
     known = targets()
-    for name in names:
-        if name != "all" and name not in known:
-            raise UsageError(
-                f"There is no target {name!r}.", expected=f"all, {', '.join(known)}", got=name,
-                hint=meant(name, known, "take one of these, or write a profile (CONTRIBUTING.md)"),
-            )  # fmt: skip
-    return known if "all" in names else tuple(dict.fromkeys(names))
+    return UsageError(
+        f"There is no target {name!r}.", expected=f"all, {', '.join(known)}", got=name,
+        hint=meant(name, known, "take one of these, or write a profile and give its file: --target ./board.toml"),
+    )  # fmt: skip
 
 
 @cache
-def load_profile(name: str) -> Profile:
-    """Raises UsageError for an unknown target."""
-    (name,) = resolve([name]) if name != "all" else (name,)
-    path = FOLDER / f"{name}.toml"
-    return parse(path.read_text(encoding="utf-8"), path)
+def _own(name: str) -> Profile:
+    return _read(FOLDER / f"{name}.toml")
+
+
+def _read(path: Path) -> Profile:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        got = getattr(error, "strerror", None) or "not UTF-8 text"
+        hint = "check the path; docs/plugins.md shows a profile"
+        raise UsageError("The profile cannot be read.", where=path, got=got, hint=hint) from None
+    return parse(text, path)
+
+
+def _plugged(name: str) -> Profile:
+    plugin = plugins.load("devices", name, _taken)
+    if plugin is None:
+        raise _unknown(name)
+    if not isinstance(plugin.value, str | os.PathLike):
+        raise plugin.error("A device of a plugin is no file.", expected="the path of a profile in TOML", got=repr(plugin.value))
+    try:
+        return _read(Path(plugin.value))
+    except (ModelError, UsageError) as error:
+        raise plugin.error("The profile of a plugin is not valid.", got=error) from None
 
 
 def parse(text: str, where: Path | str) -> Profile:

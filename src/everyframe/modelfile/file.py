@@ -6,14 +6,15 @@ write the object.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import onnx
-from pydantic import ValidationError
 
 from everyframe.errors import ModelError
 from everyframe.files import write_bytes
+from everyframe.modelfile.format import check_format, read_json
 from everyframe.modelfile.schema import KEY, Metadata
 
 
@@ -21,16 +22,10 @@ def metadata_of(model: onnx.ModelProto, where: object = None) -> Metadata | None
     """The validated metadata of a model, or None if it carries none. Raises ModelError when it is malformed."""
     for prop in model.metadata_props:
         if prop.key == KEY:
-            try:
-                return Metadata.model_validate_json(prop.value)
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise ModelError(
-                    "The model's everyframe metadata is not valid.",
-                    where=f"{where or 'model'}, key {'.'.join(map(str, first['loc'])) or '(root)'}",
-                    got=first["msg"],
-                    hint="convert the clip model again with this version of everyframe",
-                ) from None
+            return read_json(
+                Metadata, prop.value, what="The model's everyframe metadata is not valid.", where=where or "model",
+                hint="convert the clip model again with this version of everyframe",
+            )  # fmt: skip
     return None
 
 
@@ -71,7 +66,8 @@ class Held(os.PathLike[str]):
 
 
 def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """Reads an ONNX file, or copies a `Held` one. Raises ModelError for a missing, unreadable or corrupt one."""
+    """Reads an ONNX file, or copies a `Held` one. Raises ModelError for a missing, unreadable or corrupt one, and
+    for one of a format that is too new."""
     if isinstance(path, Held):
         model = onnx.ModelProto()
         model.CopyFrom(path.model)  # what is done to it is not done to the caller's
@@ -98,11 +94,22 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
 
 
 def _with_content(model: onnx.ModelProto, path: object) -> onnx.ModelProto:
+    _look(model, path)
     if not model.graph.node or not model.graph.output:
         raise ModelError(
             "The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again"
         )
     return model
+
+
+def _look(model: onnx.ModelProto, where: object) -> None:
+    """Refuses a file of a newer major before anything else in it is read, graph included. Raises ModelError."""
+    for prop in model.metadata_props:
+        if prop.key == KEY:
+            try:
+                check_format(json.loads(prop.value), where)
+            except ValueError:
+                return  # `metadata_of` says what is wrong with it
 
 
 def save(model: onnx.ModelProto, path: str | os.PathLike[str]) -> Path:

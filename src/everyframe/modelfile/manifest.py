@@ -1,7 +1,7 @@
 """A split step model: a folder of ONNX parts and `manifest.json`, which says how tensors and states flow between them.
 
 Parts run in the order of the list. A tensor has one name everywhere: an input of a part is `frames`, a state, or an output of an
-earlier part. Like a model's metadata the manifest is versioned, and unknown keys are rejected.
+earlier part. Like a model's metadata the manifest is versioned (`format`), and unknown keys are rejected.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from typing import Literal
 import numpy as np
 import onnx
 from onnx import helper
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from everyframe.errors import ModelError
 from everyframe.modelfile.file import attach, load, metadata_of
-from everyframe.modelfile.schema import Metadata, Strict
+from everyframe.modelfile.format import FORMAT, Format, read_json
+from everyframe.modelfile.schema import Metadata, Stored
 
 NAME = "manifest.json"
 _Kind = tuple[tuple[int, ...], str]  # shape and type
 
 
-class Port(Strict):
+class Port(Stored):
     """A tensor that goes into or comes out of a part."""
 
     name: str
@@ -39,7 +40,7 @@ class Port(Strict):
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-class Part(Strict):
+class Part(Stored):
     """stage: computes, on the accelerator. host: rearranges what states hold, between two stages."""
 
     file: str = Field(pattern=r"^[\w.-]+\.onnx$")
@@ -49,10 +50,10 @@ class Part(Strict):
     outputs: tuple[Port, ...]
 
 
-class Manifest(Strict):
+class Manifest(Stored):
     """metadata: the whole step model's. frames, logits: the names of its tensors that are not states."""
 
-    format: Literal[1] = 1
+    format: Format = FORMAT
     kind: Literal["pipeline"] = "pipeline"
     metadata: Metadata
     frames: Port
@@ -111,14 +112,8 @@ def read(path: str | os.PathLike[str]) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         got = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ModelError("The manifest cannot be read.", where=file, got=got) from None
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(
-            "The manifest is not valid.", where=f"{file}, key {'.'.join(map(str, first['loc'])) or '(root)'}",
-            got=first["msg"], hint="split the step model again with this version of everyframe",
-        ) from None  # fmt: skip
+    hint = "split the step model again with this version of everyframe"
+    manifest = read_json(Manifest, text, what="The manifest is not valid.", where=file, hint=hint)
     check_flow(manifest, file)
     return manifest
 

@@ -1,23 +1,42 @@
 """What a deployable file says beside its graph: one JSON object in `metadata_props["everyframe"]` of the ONNX model.
 
-Unknown keys are rejected: a typo must not silently change preprocessing.
+Unknown keys are rejected: a typo must not silently change preprocessing. Those of a file in a newer minor of the format are kept
+and ignored (`format`).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from everyframe.modelfile.format import FORMAT, Format
 
 KEY = "everyframe"
-FORMAT = 1
 
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Preprocess(Strict):
+class Stored(Strict):
+    """A part of what files say. Keys of a newer minor that came with it (`model_extra`) are written again."""
+
+    @model_serializer(mode="wrap")
+    def _with_unknown_keys(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        unknown = self.model_extra if info.include is None else None
+        return {**write(self), **(unknown or {})}
+
+
+class Preprocess(Stored):
     """From a decoded frame to the network's input, in this order: resize, centre crop, scale, normalise.
 
     resize: an int for the short side (aspect kept) or (height, width) exactly. crop: (height, width), centred.
@@ -57,7 +76,7 @@ class Preprocess(Strict):
         return self
 
 
-class EventRule(Strict):
+class EventRule(Stored):
     """Turns per-step scores into single events: fire when a label other than `background` reaches `threshold`,
     then stay silent for `refractory_s` and until the background's score has been back above `rearm`.
     """
@@ -69,7 +88,7 @@ class EventRule(Strict):
     rearm: float = Field(default=0.5, ge=0, le=1)
 
 
-class StateSpec(Strict):
+class StateSpec(Stored):
     """One state tensor: feed `output` of step n to `input` of step n+1; before the first step it is `fill` everywhere.
 
     every, delay, lag: the facts of the wire it remembers. frames: how many frames of it are held.
@@ -89,7 +108,7 @@ class StateSpec(Strict):
     copy_of: str | None = None
 
 
-class Pruned(Strict):
+class Pruned(Stored):
     """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
     network it was exported from.
     """
@@ -100,7 +119,7 @@ class Pruned(Strict):
     kept: dict[str, float]
 
 
-class Provenance(Strict):
+class Provenance(Stored):
     model: str | None = None
     weights_sha256: str | None = None
     tool: str | None = None
@@ -109,9 +128,10 @@ class Provenance(Strict):
     pruned: Pruned | None = None
 
 
-class Metadata(Strict):
+class Metadata(Stored):
     """What a host must know beside the graph. Times are in *sampled* frames (after `preprocess.fps`).
 
+    format     the version of the format it was written in, "MAJOR.MINOR" (`modelfile.format`).
     kind       clip: (1, C, T, H, W) -> logits (1, classes).  step: (hop, C, H, W) + states -> logits (1, classes) + states.
     frames     T, the clip length the network was trained on.
     hop        new frames a step takes.
@@ -122,7 +142,7 @@ class Metadata(Strict):
     window     feature frames averaged by the head; 1 if there is no temporal pooling.
     """
 
-    format: Literal[1] = 1
+    format: Format = FORMAT
     kind: Literal["clip", "step", "stage"]
     labels: tuple[str, ...] | None = None
     preprocess: Preprocess = Preprocess()

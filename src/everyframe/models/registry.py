@@ -1,7 +1,8 @@
 """Every network by name: one dict. Importing this needs no torch; only building a network does.
 
 A family of networks is one file in families/ (x3d.py, tsm.py, ...). To add one: write that file, then one `Entry` a
-variant in catalogue/. `everyframe models` lists what is registered here.
+variant in catalogue/; other packages add theirs by entry points (`everyframe.plugins`). `everyframe models` lists what is
+registered here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from everyframe import plugins
 from everyframe.errors import EngineError, UsageError
 from everyframe.modelfile.schema import Preprocess
 
@@ -78,19 +80,30 @@ def _load_catalogue() -> None:
 
 
 def names() -> list[str]:
-    """The registered names, sorted."""
+    """The registered names, sorted, and those of other packages. Raises PluginError where two have the same name."""
+    _load_catalogue()
+    return sorted((*_ENTRIES, *plugins.names("models", _taken)))
+
+
+def own_names() -> list[str]:
+    """The registered names, sorted, without those of other packages that were not registered."""
     _load_catalogue()
     return sorted(_ENTRIES)
 
 
 def describe(name: str) -> Entry:
-    """The entry called `name`. Raises UsageError naming the closest ones."""
+    """The entry called `name`. Raises UsageError naming the closest ones, PluginError for one of a broken package."""
     _load_catalogue()
     if name in _ENTRIES:
         return _ENTRIES[name]
     for pattern, make in _PATTERNS.items():
         if match := pattern.fullmatch(name):
             return make(match)
+    if (plugin := plugins.load("models", name, _taken)) is not None:
+        entry = plugin.value
+        if not isinstance(entry, Entry) or entry.name != name:
+            raise plugin.error("A network of a plugin is no entry.", expected=f"an Entry named {name}", got=repr(entry))
+        return entry
     close = difflib.get_close_matches(name, _ENTRIES, n=3, cutoff=0.5)
     raise UsageError(
         "There is no network of this name.",
@@ -98,6 +111,10 @@ def describe(name: str) -> Entry:
         expected=f"for example {', '.join(close)}" if close else None,
         hint="`everyframe models` lists them all",
     )
+
+
+def _taken(name: str) -> bool:
+    return name in _ENTRIES or any(pattern.fullmatch(name) for pattern in _PATTERNS)
 
 
 def require(*packages: str) -> None:

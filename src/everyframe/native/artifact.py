@@ -19,8 +19,8 @@ import onnx
 
 from everyframe.errors import ModelError
 from everyframe.files import write_bytes
+from everyframe.modelfile.format import FORMAT, check_format, parse_format
 
-FORMAT = 1
 _MAGIC = b"everyframe-lib-1"
 _TAIL = 8 + 32 + len(_MAGIC)
 _NEEDED = ("frames", "channels", "height", "width", "classes", "clip", "memory_bytes", "weight_bytes", "memory", "cpu", "model")
@@ -74,7 +74,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         facts = json.loads(body[-8 - length : -8])
     except ValueError:
         facts = {}
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT or any(name not in facts for name in _NEEDED):
+    check_format(facts, path)
+    if not isinstance(facts, dict) or parse_format(facts.get("format")) is None or any(name not in facts for name in _NEEDED):
         raise ModelError(
             "The compiled model is of another version.", where=path, expected=f"format {FORMAT}",
             got=facts.get("format", "none") if isinstance(facts, dict) else "none", hint="compile the model again",

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 
+from everyframe import plugins
 from everyframe.errors import EngineError
 from everyframe.runtime.states import StatePlan
 
@@ -77,20 +78,41 @@ ENGINES: dict[str, tuple[str, str]] = {
 AUTO = ("everyframe.runtime.auto", "load")
 
 
+def names() -> tuple[str, ...]:
+    """All engines but `auto`: ours, then those of other packages. Raises PluginError where two have the same name."""
+    return (*ENGINES, *plugins.names("engines", _built_in))
+
+
 def load(name: str, job: Job, reason: str = "") -> Loaded:
-    """Raises EngineError for an unknown engine or one that is not installed."""
-    if name != "auto" and name not in ENGINES:
-        raise EngineError("There is no such engine.", expected=f"auto, {', '.join(ENGINES)}", got=name)
-    module, function = ENGINES.get(name, AUTO)
-    try:
-        loader: Callable[[Job], Any] = getattr(importlib.import_module(module), function)
-    except ImportError as error:
-        raise EngineError(f"The engine {name} is not installed.", got=str(error), hint="choose --engine ort") from None
-    made = loader(job)
+    """Raises EngineError for an unknown engine or one that is not installed, PluginError for one of a broken package."""
+    made = (_own(name) if _built_in(name) else _plugged(name))(job)
     if isinstance(made, Loaded):
         return made
     reasons = (reason, getattr(made, "reason", ""))
     return Loaded(made, name, "; ".join(filter(None, reasons)), getattr(made, "warning", ""))
+
+
+def _built_in(name: str) -> bool:
+    return name == "auto" or name in ENGINES
+
+
+def _own(name: str) -> Callable[[Job], Any]:
+    module, function = ENGINES.get(name, AUTO)
+    try:
+        load: Callable[[Job], Any] = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise EngineError(f"The engine {name} is not installed.", got=str(error), hint="choose --engine ort") from None
+    return load
+
+
+def _plugged(name: str) -> Callable[[Job], Any]:
+    plugin = plugins.load("engines", name, _built_in)
+    if plugin is None:
+        raise EngineError("There is no such engine.", expected=f"auto, {', '.join(names())}", got=name)
+    if not callable(plugin.value):
+        raise plugin.error("An engine of a plugin is no function.", expected="load(job) -> Network", got=repr(plugin.value))
+    made: Callable[[Job], Any] = plugin.value
+    return made
 
 
 def cores() -> int:

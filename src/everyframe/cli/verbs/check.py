@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[Path, typer.Argument(help="A clip or step model, or any other ONNX file, or builtin.", metavar="MODEL")],
-    target: Annotated[list[str], typer.Option("--target", "-t", help="A device or runtime; may be repeated. all: every one.")],
+    target: Annotated[
+        list[str], typer.Option("--target", "-t", help="A device, runtime or profile (.toml); may be repeated. all: every one.")
+    ],
     fix: Annotated[bool, typer.Option("--fix", help="Write a model that fits, compared with this one.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="With --fix: the file to write.", metavar="OUT")] = None,
     host_state: Annotated[

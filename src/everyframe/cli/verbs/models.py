@@ -30,8 +30,22 @@ def command(
         found = card(name)
         typer.echo(json.dumps(record(found), indent=2)) if as_json else _show(found)
         return
-    cards = [card(each) for each in models.list()]
+    cards = _cards_of(models.list())
     typer.echo(json.dumps([record(each) for each in cards], indent=2)) if as_json else _list(cards)
+
+
+def _cards_of(names: list[str]) -> list[Card]:
+    """All that can be read: a broken package is named, and hides nothing else."""
+    from everyframe.errors import PluginError
+    from everyframe.models.cards.card import card
+
+    found = []
+    for name in names:
+        try:
+            found.append(card(name))
+        except PluginError as error:
+            typer.echo(f"warning: {error}", err=True)
+    return found
 
 
 # --- the list ---

@@ -5,8 +5,9 @@ A rule is a class with two static methods, registered for the operators it serve
     fact(node, facts) -> Fact           the fact of the output (a tuple for several outputs)
     lower(node, step) -> None           adds 2-D nodes to the step network and calls step.put(output, tensor)
 
-To add an operator: one file here, one line in `_FILES`, one row in tests/laws. An operator without a rule is an error that
-names the node: an unknown operator might mix frames, and a silent guess would be wrong.
+To add an operator: one file here, one line in `_FILES`, one row in tests/laws; other packages add rules by entry points
+(`everyframe.plugins`). An operator without a rule is an error that names the node: an unknown operator might mix frames, and a
+silent guess would be wrong.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import Protocol
 
+from everyframe import plugins
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Fact, Facts, where
 from everyframe.errors import UnsupportedOperator
@@ -69,14 +71,14 @@ def register(*operators: str):  # type: ignore[no-untyped-def]
 
 
 def load() -> dict[str, type[Rule]]:
-    """All rules by operator name."""
+    """Our rules by operator name, and those of other packages that were used."""
     for name in _FILES:
         importlib.import_module(f"{__name__}.{name}")
     return _RULES
 
 
 def of(node: Node) -> type[Rule]:
-    rule = _RULES.get(node.op) or load().get(node.op)
+    rule = _RULES.get(node.op) or load().get(node.op) or _plugged(node.op)
     if rule is None:
         raise UnsupportedOperator(
             f"There is no streaming rule for operator {node.op}.",
@@ -84,6 +86,26 @@ def of(node: Node) -> type[Rule]:
             got=f"it reads {node.inputs[0]!r}, which depends on the clip",
             hint=_ADVICE.get(node.op, "replace it in the network by supported operators (docs/stream.md lists them)"),
         )
+    return rule
+
+
+def _is_ours(operator: str) -> bool:
+    """Has the operator a rule of this folder? Those of plugins join the table when they are first used."""
+    rule = _RULES.get(operator)
+    return rule is not None and rule.__module__.startswith(f"{__name__}.")
+
+
+def _plugged(operator: str) -> type[Rule] | None:
+    """The rule that another package has for an operator. Raises PluginError for a broken one."""
+    plugin = plugins.load("rules", operator, _is_ours)
+    if plugin is None:
+        return None
+    rule = plugin.value
+    if not all(callable(getattr(rule, name, None)) for name in ("fact", "lower")):
+        raise plugin.error(
+            "A rule of a plugin is no rule.", expected="a class with fact(node, facts) and lower(node, step)", got=repr(rule)
+        )
+    _RULES[operator] = rule
     return rule
 
 

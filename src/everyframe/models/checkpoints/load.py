@@ -16,7 +16,7 @@ from everyframe.modelfile.schema import Preprocess
 from everyframe.models.checkpoints import formats
 from everyframe.models.checkpoints.fetch import fetch
 from everyframe.models.checkpoints.published import find
-from everyframe.models.registry import Entry, build, check_options, check_shape, describe, names, require
+from everyframe.models.registry import Entry, build, check_options, check_shape, describe, own_names, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,7 +116,7 @@ def _who_fits(state: Mapping[str, Tensor], written: Sequence[formats.Format], na
     fitting = {
         f"{other} ({one.project})"
         for one in written
-        for other in names()
+        for other in own_names()
         if other != name and one.fits(other) and _fits(state, one, describe(other))
     }
     if fitting:
