@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -49,6 +50,14 @@ def open(
     steady: the rule for a label to show (`runtime.steady.RULES`).
     """
     return Program(path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady)
+
+
+def _levels_up() -> int:
+    """From who calls this to the code outside of this package that opens a model: a warning is said once for each place there."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class Program:
@@ -110,7 +119,7 @@ class Program:
         #: the engine that runs it, and why `auto` chose that one or how it computes where that is not the usual way
         self.engine, self.engine_reason = loaded.engine, loaded.reason
         if loaded.warning:
-            warnings.warn(f"{self.name}: {loaded.warning}", engines.AccuracyWarning, stacklevel=3)  # once a model and place
+            warnings.warn(f"{self.name}: {loaded.warning}", engines.AccuracyWarning, stacklevel=_levels_up())
         self._network: engines.Network | None = loaded.network
 
     def __enter__(self) -> Program:
