@@ -219,15 +219,16 @@ def _conv(attributes: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> 
     if group == values.shape[1] == len(kernel):  # depthwise: a sum of products in place
         taps = kernel.reshape(len(kernel), *[1] * dims, *size)
         return _added(_scaled((seen * taps).sum(tuple(range(-dims, 0))), step, scale, 1), bias, 1)
-    sums = np.empty((batch, len(kernel), *places))
+    sums, kernels = np.empty((batch, len(kernel), *places)), np.split(kernel, group)
     rows_at_once = max(1, _COLUMNS * places[0] // max(1, batch * prod(places) * kernel[0].size))
     for first in range(0, places[0], rows_at_once):
         block = seen[:, :, first : first + rows_at_once]
-        for g in range(group):
-            part, rows = np.split(block, group, 1)[g], np.split(kernel, group)[g]  # (N, C/g, *out, *k), (K/g, C/g, *k)
+        done = 0
+        for part, rows in zip(np.split(block, group, 1), kernels, strict=True):  # (N, C/g, *out, *k), (K/g, C/g, *k)
             columns = np.moveaxis(part, 1, 1 + dims).reshape(-1, rows[0].size)  # (N * places, C/g * k)
             made = (columns @ rows.reshape(len(rows), -1).T).reshape(batch, *block.shape[2 : 2 + dims], len(rows))
-            sums[:, g * len(rows) : (g + 1) * len(rows), first : first + rows_at_once] = np.moveaxis(made, -1, 1)
+            sums[:, done : done + len(rows), first : first + rows_at_once] = np.moveaxis(made, -1, 1)
+            done += len(rows)
     return _added(_scaled(sums, step, scale, 1), bias, 1)
 
 

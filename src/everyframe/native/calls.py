@@ -42,7 +42,6 @@ class Text:
     known: dict[str, str] = field(default_factory=dict)  # text of a structure -> its name
     counts: dict[str, int] = field(default_factory=dict)
     maps: dict[maps.MapForm, int] = field(default_factory=dict)
-    tabled: bool = False  # some functions of a byte are tables
 
     def structure(self, kind: str, fields: dict[str, object], comment: str = "") -> str:
         """Name of a constant structure; equal ones are written once."""
@@ -184,7 +183,6 @@ class Calls:
         if (table := tables.table_of(self.network, op)) is not None:
             listed = f"(const uint8_t[]){{{', '.join(map(str, table.tolist()))}}}"
             fields: dict[str, object] = {"map": maps.layer_fields(self.network, self.layout, op, []), "table": listed}
-            self.text.tabled = True
             name = self.text.structure("map_table_layer", fields)
             self._call("map_table", name, frame, [self.pointer(f) for f in op.inputs], frame.floats)
             return

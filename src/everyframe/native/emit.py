@@ -108,7 +108,7 @@ class Emitter:
             made = [op for op in ops if isinstance(op, kind)]
             if any(frame.quant for op in made for frame in (self.network.out(op), *op.reads())):
                 parts.append(self._c(name))
-        if self.calls.text.maps or self.calls.text.tabled:
+        if self.calls.text.maps or "map_table_layer" in self.calls.text.counts:
             parts.append(self._c("map"))
         return parts
 

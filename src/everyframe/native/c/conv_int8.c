@@ -82,7 +82,7 @@ typedef struct {
                     for (int p = 0; p < P; p++)                                                                    \
                         for (int h = 0; h < H; h++) {                                                              \
                             const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));      \
-                            const uint32_t lanes = lanes_of(doubts_of(made, middle))  ;                            \
+                            const uint32_t lanes = lanes_of(doubts_of(made, middle));                              \
                             uint8_t *out = (uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block;       \
                             if (lanes) put_exactly(j->stream, e, j->channel + h * VL, sum[p][h], NULL, out, lanes);\
                         }                                                                                          \
