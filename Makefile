@@ -20,7 +20,7 @@ PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSI
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: $(VENV)/.base ## Recognise hand gestures with the built-in model. No torch.
+demo: $(VENV)/.base ## Recognize hand gestures with the built-in model. No torch.
 	@$(VENV)/bin/everyframe demo $(ARGS)
 
 # Packages are installed without bytecode; tests start many processes, so they keep it, wherever that is forbidden by default too.

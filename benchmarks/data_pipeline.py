@@ -38,8 +38,8 @@ PUBLISHED = {"scales": (1.0, 0.8409, 0.7071, 0.5946)}  # of arXiv:1904.02422
 CASES: dict[str, tuple[bool, dict[str, Any]]] = {
     "decoded": (False, PUBLISHED),
     "from the cache": (True, PUBLISHED),
-    "from the cache, colours": (True, PUBLISHED | {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}),
-    "from the cache, colours and turns": (
+    "from the cache, colors": (True, PUBLISHED | {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}),
+    "from the cache, colors and turns": (
         True, PUBLISHED | {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05, "rotate": 10.0},
     ),
 }  # fmt: skip

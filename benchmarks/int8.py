@@ -1,9 +1,9 @@
-"""Quantised networks: native code beside OpenVINO and onnxruntime on the same file, and the float network.
+"""Quantized networks: native code beside OpenVINO and onnxruntime on the same file, and the float network.
 
-    python benchmarks/int8.py                                all of them, about 20 minutes, most of it quantising
+    python benchmarks/int8.py                                all of them, about 20 minutes, most of it quantizing
     python benchmarks/int8.py --models tsm_mobilenet_v2 --quick
 
-onnxruntime's static quantiser (QDQ, per channel, 8 bits) writes the files, calibrated with noise: speed does not depend on it.
+onnxruntime's static quantizer (QDQ, per channel, 8 bits) writes the files, calibrated with noise: speed does not depend on it.
 "KGS" is C3D with kernel groups of 16 x 4 zeroed at the published rates of the 3.57x profile. Times are milliseconds a clip or a
 step, CPU time with one thread. Writes benchmarks/results/int8.json.
 """
@@ -27,7 +27,7 @@ from everyframe.modelfile.session import session
 from everyframe.native.store import library
 from everyframe.native.target import target
 
-#: largest difference between engines of one quantised file, relative to the answer: roundings differ and add up
+#: largest difference between engines of one quantized file, relative to the answer: roundings differ and add up
 AGREEMENT = 0.2
 STEPS, KEPT = 24, 3  # of the calibration of a step network
 
@@ -75,24 +75,24 @@ class Noise:
 
 
 def files(network: Network) -> tuple[Path, Path]:
-    """(float, quantised) model files, made once."""
+    """(float, quantized) model files, made once."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     clip, step = (
         networks.clip_and_step(network.model) if network.form == "step" else (networks.CACHE / f"{network.model}.onnx",) * 2
     )
     key = hashlib.sha256(repr(network).encode()).hexdigest()[:8]
-    plain, quantised = (clip.parent / f"{network.model}.{key}.{kind}.onnx" for kind in ("float", "int8"))
-    if not quantised.exists():
+    plain, quantized = (clip.parent / f"{network.model}.{key}.{kind}.onnx" for kind in ("float", "int8"))
+    if not quantized.exists():
         plain.parent.mkdir(parents=True, exist_ok=True)
         if network.form == "clip":
             everyframe.export(network.model, plain, seed=networks.SEED)
         model = onnx.load(step if network.form == "step" else plain)
         prune(model, network.rates)
         onnx.save(model, plain)
-        quantize_static(plain, quantised, Noise(model), quant_format=QuantFormat.QDQ, per_channel=True,
+        quantize_static(plain, quantized, Noise(model), quant_format=QuantFormat.QDQ, per_channel=True,
                         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)  # fmt: skip
-    return plain, quantised
+    return plain, quantized
 
 
 def prune(model: onnx.ModelProto, rates: tuple[tuple[str, float], ...]) -> None:
@@ -135,11 +135,11 @@ def peers(path: Path, form: str, threads: int) -> list[Any]:
 
 
 def measure(network: Network, threads: int, seconds: float) -> dict[str, Any]:
-    plain, quantised = files(network)
+    plain, quantized = files(network)
     engines = [
-        Native(quantised, threads, "native, int8"),
+        Native(quantized, threads, "native, int8"),
         Native(plain, threads, "native, float"),
-        *peers(quantised, network.form, threads),
+        *peers(quantized, network.form, threads),
     ]
     frames = np.random.default_rng(1).standard_normal(engines[0].library.input_shape, np.float32)
     for _ in range(1 if network.form == "clip" else 20):
@@ -158,7 +158,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
     threads = results["runs"][0]["threads"]
     basis = "cpu_ms" if threads == 1 else "wall_min_ms"
     made = Table(
-        f"Quantised networks, {threads} thread{'s' * (threads > 1)}: ms a clip or step",
+        f"Quantized networks, {threads} thread{'s' * (threads > 1)}: ms a clip or step",
         ["network", "", "native, float", "onnxruntime int8", "OpenVINO int8", "native int8", "OpenVINO / native"],
     )
     dense: dict[str, float] = {}

@@ -28,7 +28,7 @@ import everyframe
 from everyframe.benchmarking import Table, describe, one_line, save
 from everyframe.runtime import Program
 from everyframe.video import Reader, resolve
-from everyframe.video.preprocess import normalise
+from everyframe.video.preprocess import normalize
 
 
 @dataclass
@@ -61,7 +61,7 @@ def prepared(program: Program, video: Path) -> list[np.ndarray]:
     with Reader(source, preprocess) as reader:
         pictures = [frame.data for frame in reader]
     groups = [np.stack(pictures[i : i + hop]) for i in range(0, len(pictures) - hop + 1, hop)]
-    return groups if program.interface.folded else [normalise(group, preprocess) for group in groups]
+    return groups if program.interface.folded else [normalize(group, preprocess) for group in groups]
 
 
 def first_frame(program: Program, video: Path) -> float:

@@ -79,7 +79,7 @@ short = "hold"
 [augment]
 crop = "random"
 scales = [1.0, 0.95, 0.9]
-[optimiser]
+[optimizer]
 kind = "adamw"
 learning_rate = 1e-3
 weight_decay = 5e-4
@@ -102,7 +102,7 @@ weight = 0.5
 PRUNE = """
 [prune]
 group = {group}
-[regularise]
+[regularize]
 epochs = {epochs}
 refreshes = {epochs}
 """
@@ -195,7 +195,7 @@ def pruned(row: Mapping[str, Any], dense: Path, data: Path, work: Path) -> dict[
         raise KeyboardInterrupt
     stages = {name: folder.read(path / name).epochs for name in done.figures["done"]}
     last = stages["retrain"][-1]
-    took = stages["regularise"][-1]["pruning_would_take"] if "regularise" in stages else None
+    took = stages["regularize"][-1]["pruning_would_take"] if "regularize" in stages else None
     return {
         "top1": last["top1"], "loss": last["validation_loss"], "pruned_top1": done.figures["accuracy"]["pruned"]["top1"],
         "pruned_loss": done.figures["accuracy"]["pruned"]["loss"], "pruning_took": took, "rate": done.figures["rate"],

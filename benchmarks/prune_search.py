@@ -60,9 +60,9 @@ def retrained(
     """(loss, top-1) on the held-out clips after `epochs` with the mask. Pictures are shifted by up to 3 pixels."""
     net, drawn = copy.deepcopy(net).train(), torch.Generator().manual_seed(seed)
     masks = masked(net, rates)
-    optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
     steps = epochs * (len(clips) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     torch.manual_seed(seed)  # dropout
     for step in range(steps):
         if step % (len(clips) // BATCH) == 0:
@@ -73,9 +73,9 @@ def retrained(
             for name, mask in masks.items():
                 net.get_submodule(name).weight.mul_(mask)
         loss = F.cross_entropy(net(torch.roll(clips[chosen], shift, (-2, -1))), labels[chosen], label_smoothing=0.1)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     with torch.no_grad():
         for name, mask in masks.items():

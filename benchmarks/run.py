@@ -21,9 +21,9 @@ import networks
 
 from everyframe.benchmarking import fill
 
-BENCHMARKS = ("x3d_step", "zoo_step", "clip_networks", "kgs_layers", "int8", "quantised", "predict_overhead", "startup")
+BENCHMARKS = ("x3d_step", "zoo_step", "clip_networks", "kgs_layers", "int8", "quantized", "predict_overhead", "startup")
 DOCS = networks.ROOT / "docs"
-#: page -> the benchmarks whose tables it shows; those beside BENCHMARKS need labelled clips and hours, and are run by themselves
+#: page -> the benchmarks whose tables it shows; those beside BENCHMARKS need labeled clips and hours, and are run by themselves
 PAGES = {
     DOCS / "benchmarks.md": BENCHMARKS,
     DOCS / "train.md": ("train_accuracy", "training_speed"),

@@ -27,12 +27,12 @@ RUNS = networks.CACHE / "train_accuracy"
 COMMON = {"training.threads": 1, "data.workers": 1}  # a run takes one core
 GESTURES = {"preprocess.resize": [64, 80], "model.size": [64, 80], **COMMON}
 TSM = {
-    "model.frames": 8, "preprocess.fps": 7.5, "training.epochs": 26, "training.batch": 8, "optimiser.learning_rate": 1e-3,
+    "model.frames": 8, "preprocess.fps": 7.5, "training.epochs": 26, "training.batch": 8, "optimizer.learning_rate": 1e-3,
     "augment.rotate": 0.0, "augment.speed": 1.0, **COMMON, "training.precision": "f32",  # bf16 makes its 2-D layers no faster
     "preprocess.resize": [48, 64], "model.size": [48, 64],
 }  # fmt: skip
 PEOPLE = {"preprocess.fps": 10, "model.frames": 16, **GESTURES}
-TUNED = {"optimiser.learning_rate": 1.5e-3, "training.epochs": 40, **PEOPLE}
+TUNED = {"optimizer.learning_rate": 1.5e-3, "training.epochs": 40, **PEOPLE}
 
 
 @dataclass(frozen=True)

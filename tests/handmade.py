@@ -140,8 +140,8 @@ def conv_oracle(net: dict[str, Any], video: np.ndarray, fill: float = 0.0) -> np
 def brightness_nodes(frames: str, axes: list[int], logits: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     nodes = [
         helper.make_node("ReduceMean", [frames], ["mean"], axes=axes, keepdims=0),
-        helper.make_node("Sub", ["mean", "half"], ["centred"]),
-        helper.make_node("Mul", ["centred", "gains"], ["flat"]),
+        helper.make_node("Sub", ["mean", "half"], ["centered"]),
+        helper.make_node("Mul", ["centered", "gains"], ["flat"]),
         helper.make_node("Unsqueeze", ["flat", "zero"], [logits]),
     ]
     return nodes, [tensor("half", [0.5]), tensor("gains", [-20.0, 20.0, 0.0]), tensor("zero", [0], np.int64)]

@@ -59,7 +59,7 @@ ROOMS = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
-        "recipes", ("errors", "modelfile"),
+        "recipes", ("errors", "version", "modelfile"),
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(
@@ -82,7 +82,7 @@ ROOMS = (
     ),
     Room(
         "data", ("errors", "files", "modelfile", "video", "recipes"),
-        ("av", "numpy", "rich"), "labelled clips: annotations, pictures, cache, which frames",
+        ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
     ),
     Room(
         "evaluation", ("errors", "files", "canvas", "modelfile", "conversion", "video", "runtime", "recipes", "data"),
@@ -136,14 +136,14 @@ RESERVED = {
     "live": "cameras, clock, sinks",
     "serving": "models over HTTP",
     "web": "the live page, served or static",
-    "tasks": "what else than recognising actions",
+    "tasks": "what else than recognizing actions",
     "nas": "supernets and their search",
     "cluster": "many machines",
 }
 
 #: modules that need each other, one of them inside a function: (who imports, what, as a pattern) -> why that is meant
 DELIBERATE = {
-    ("everyframe.models.registry", "everyframe.models.catalogue"): "the zoo is entered when a name is first asked for",
+    ("everyframe.models.registry", "everyframe.models.catalog"): "the zoo is entered when a name is first asked for",
     ("everyframe.runtime.engine", "everyframe.runtime.*"): "engines are loaded by name, when asked for",
 }
 #: and those that are left, inside functions or for the type checker: no new ones; what is undone leaves the list

@@ -27,7 +27,7 @@ cache = false
 workers = 0
 [augment]
 crop = "center"
-[optimiser]
+[optimizer]
 kind = "adamw"
 learning_rate = 5e-3
 [training]

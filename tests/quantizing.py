@@ -1,4 +1,4 @@
-"""A small model with videos, and models whose videos are arrays: for the tests of calibration and quantisation."""
+"""A small model with videos, and models whose videos are arrays: for the tests of calibration and quantization."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ static float frames[EF_FRAMES][EF_CHANNELS][EF_HEIGHT][EF_WIDTH];
 static float logits[EF_CLASSES];
 
 /* One picture as the network takes it. */
-static void normalise(float out[EF_CHANNELS][EF_HEIGHT][EF_WIDTH]) {
+static void normalize(float out[EF_CHANNELS][EF_HEIGHT][EF_WIDTH]) {
     static const float mean[] = EF_MEAN, std[] = EF_STD;
     for (int y = 0; y < EF_HEIGHT; y++)
         for (int x = 0; x < EF_WIDTH; x++)
@@ -36,7 +36,7 @@ int main(void) {
     }
     long count = 0;
     while (fread(picture, sizeof picture, 1, stdin) == 1) {
-        normalise(frames[count++ % EF_FRAMES]);
+        normalize(frames[count++ % EF_FRAMES]);
         if (count % EF_FRAMES) continue;
         ef_step(stream, &frames[0][0][0][0], logits);
         if (count < EF_FIRST_FRAMES) continue;

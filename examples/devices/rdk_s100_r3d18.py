@@ -2,7 +2,7 @@
 
     python examples/devices/rdk_s100_r3d18.py video.mp4 --weights kinetics400
 
-An export as others make it (torch's exporter, a 3-D global pool) is checked, mended and quantised on the video; then the float
+An export as others make it (torch's exporter, a 3-D global pool) is checked, mended and quantized on the video; then the float
 and the integer network say what they see, a table shows what threads bring, and the folder for the board is written.
 Without --weights the network is random: it runs as fast, but its labels mean nothing.
 """
@@ -23,7 +23,7 @@ from everyframe.bundles import bundle
 from everyframe.devices import check, fix, load_profile
 from everyframe.models.checkpoints.load import assemble
 from everyframe.models.to_onnx import published_preprocess
-from everyframe.quantization.quantize import quantise
+from everyframe.quantization.quantize import quantize
 
 
 def exported(path: Path, weights: str | None, frames: int, size: int) -> None:
@@ -74,9 +74,9 @@ def main(video: str, weights: str | None, folder: Path, frames: int, size: int, 
     fixed = fix(post, mended, s100)
     for proof in fixed.proofs:
         print(f"fix       {fixed.plan.applied[0].rewrite}: same answers on {proof.on}, up to {proof.difference:.1e}")
-    found = quantise(mended, video, integers, target="rdk-s100", frames=4 * frames)
+    found = quantize(mended, video, integers, target="rdk-s100", frames=4 * frames)
     layers = sorted((row.cosine, row.name) for row in found.comparison.layers)
-    print(f"quantise  cosine of the answers {found.comparison.answers.cosine:.4f}; of single layers from {layers[0][0]:.4f}")
+    print(f"quantize  cosine of the answers {found.comparison.answers.cosine:.4f}; of single layers from {layers[0][0]:.4f}")
     for path in (mended, integers):
         print(f"top 5 of {path.name}", *top_5(path, video), sep="\n")
 

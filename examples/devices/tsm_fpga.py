@@ -2,7 +2,7 @@
 
     python examples/devices/tsm_fpga.py video.mp4
 
-The online TSM-MobileNetV2 becomes a step network, is quantised on the video with the DPU's integers and split at its states; what
+The online TSM-MobileNetV2 becomes a step network, is quantized on the video with the DPU's integers and split at its states; what
 each stage is given is kept for the vendor's calibration. The stages must say what the whole says, frame by frame.
 Without --weights the network is random: it runs as fast, but its labels mean nothing.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import everyframe
 from everyframe.bundles import bundle
 from everyframe.modelfile.manifest import read
-from everyframe.quantization.quantize import quantise
+from everyframe.quantization.quantize import quantize
 from everyframe.runtime.profile import profile
 from everyframe.splitting import cut, label
 from everyframe.video import resolve
@@ -36,8 +36,8 @@ def main(video: str, weights: str | None, folder: Path, size: int, classes: int 
 
     everyframe.export("tsm_mobilenet_v2_online", clip, weights=weights, size=size, num_classes=classes)
     everyframe.convert(clip, step)
-    found = quantise(step, video, integers, target="vitis-dpu", frames=frames)
-    print(f"quantise  scales are powers of two; cosine of the answers {found.comparison.answers.cosine:.4f}")
+    found = quantize(step, video, integers, target="vitis-dpu", frames=frames)
+    print(f"quantize  scales are powers of two; cosine of the answers {found.comparison.answers.cosine:.4f}")
     split(integers, stages)
     bundle(step, dpu, "vitis-dpu", video)
     print(f"bundle    {dpu}: float stages, samples for each, the vendor's scripts")

@@ -1,4 +1,4 @@
-"""Drawing: Pillow with smooth edges, one font and one set of colours for all pictures of the package."""
+"""Drawing: Pillow with smooth edges, one font and one set of colors for all pictures of the package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HUES = (
 
 
 class Canvas:
-    """Pillow in pixels of the finished picture. Colours are (red, green, blue) or with opacity behind."""
+    """Pillow in pixels of the finished picture. Colors are (red, green, blue) or with opacity behind."""
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw, ImageFont
@@ -37,7 +37,7 @@ class Canvas:
         self.pen.text(at, words, font=font, fill=color, anchor=anchor, stroke_width=halo * SCALE, stroke_fill=PAPER)
 
     def text_up(self, x: float, y: float, words: str, size: int = 14, color: tuple = INK) -> None:
-        """From the point (x, y) upwards, centred on x, read from below."""
+        """From the point (x, y) upwards, centered on x, read from below."""
         from PIL import Image, ImageDraw
 
         font = self._fonts.setdefault(size, self._font(size * SCALE))

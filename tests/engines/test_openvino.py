@@ -78,7 +78,7 @@ def test_states_that_the_host_moves() -> None:
 
 
 def test_integers_with_states() -> None:
-    """Quantised, with states that begin with something else than zeros. It rounds a value between two steps either way."""
+    """Quantized, with states that begin with something else than zeros. It rounds a value between two steps either way."""
     model, specs = step_network()
     ours, _, shape = both(model, specs)
     exact, held = Exact(model), first_states(specs)

@@ -35,12 +35,12 @@ def expect(holds: bool, message: str) -> None:
         raise Broken(message)
 
 
-def session(model: onnx.ModelProto, optimise: bool) -> ort.InferenceSession:
+def session(model: onnx.ModelProto, optimize: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -62,16 +62,16 @@ def by_frame(array: np.ndarray, wire: Wire) -> np.ndarray:
 
 
 def run_plainly(model: onnx.ModelProto, clip: np.ndarray) -> dict[str, np.ndarray]:
-    """A network as onnxruntime runs it without any optimisation. It stumbles over its own shapes behind some ceil_mode pools."""
+    """A network as onnxruntime runs it without any optimization. It stumbles over its own shapes behind some ceil_mode pools."""
     names = [o.name for o in model.graph.output]
     try:
-        return dict(zip(names, session(model, optimise=False).run(names, {"clip": clip}), strict=True))
+        return dict(zip(names, session(model, optimize=False).run(names, {"clip": clip}), strict=True))
     except Exception as error:  # onnxruntime has a dozen types of its own
         raise NotComparable("onnxruntime cannot run the network itself") from error
 
 
 def run_reference(net: Net, video: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Wire]]:
-    """Every wire of the network run once over the video, without any optimisation: {name: its frames}, {name: wire}."""
+    """Every wire of the network run once over the video, without any optimization: {name: its frames}, {name: wire}."""
     model, wires = net.reference(len(video))
     values = run_plainly(model, clip_input(net, video))
     values["clip"] = clip_input(net, video)
@@ -88,7 +88,7 @@ def convert_net(net: Net) -> Conversion:
         if "onnxruntime does not accept" not in error.what:
             raise
         try:
-            session(clip, optimise=True)
+            session(clip, optimize=True)
         except Exception as own:  # onnxruntime has a dozen types of its own
             raise NotComparable("onnxruntime cannot run the network itself") from own
         raise
@@ -109,7 +109,7 @@ def run_steps(made: Conversion, video: np.ndarray, names: Iterable[str], initial
     present = {o.name for o in probe.graph.output} | {i.name for i in probe.graph.input}
     for tensor in set(tensors.values()) - present:
         probe.graph.output.append(onnx.ValueInfoProto(name=tensor))
-    runner = session(probe, optimise=True)
+    runner = session(probe, optimize=True)
     taken = next(i.shape for i in runner.get_inputs() if i.name == "frames")
     outputs = [o.name for o in runner.get_outputs()]
     states = {

@@ -3,7 +3,7 @@ the clip network gives when it is run once over the whole video seen so far.
 
 Left padding as in the clip, no right edge, squeeze-and-excite as in the stream (each frame, or the last T that exist), and
 the network after dead taps are cut. Random networks (nets.py); the reference is the same network written for the longer
-video, run by onnxruntime without optimisation (streaming.py). EVERYFRAME_FUZZ=5000 draws that many new ones for each test.
+video, run by onnxruntime without optimization (streaming.py). EVERYFRAME_FUZZ=5000 draws that many new ones for each test.
 """
 
 from __future__ import annotations

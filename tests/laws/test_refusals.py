@@ -216,7 +216,7 @@ def a_softmax_over_frames_as_channels(d: Draft) -> None:
 
 
 @refused
-def normalised_frames_as_channels(d: Draft) -> None:
+def normalized_frames_as_channels(d: Draft) -> None:
     x = d.op("Reshape", "clip", d.ints(1, C * T, S, S))
     d.op("BatchNormalization", x, *(d.const(np.linspace(1, 2, C * T)) for _ in range(4)))
 
@@ -239,7 +239,7 @@ def time_cut_in_two(d: Draft) -> None:
 
 
 @refused
-def instance_normalisation_over_the_clip(d: Draft) -> None:
+def instance_normalization_over_the_clip(d: Draft) -> None:
     d.op("InstanceNormalization", "clip", d.random(C), d.random(C))
 
 

@@ -26,7 +26,7 @@ def difference(before: onnx.ModelProto, after: onnx.ModelProto) -> float:
     shape = [d.dim_value for d in frames.type.tensor_type.shape.dim]
     rng = np.random.default_rng(0)
     video = [{"frames": rng.standard_normal(shape).astype(np.float32)} for _ in range(STEPS)]
-    one, other = (answers(model, video, optimise=False)["logits"] for model in (before, after))
+    one, other = (answers(model, video, optimize=False)["logits"] for model in (before, after))
     return relative(other, one)
 
 

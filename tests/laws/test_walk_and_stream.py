@@ -49,7 +49,7 @@ def quantized(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 
 def taking_bytes(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """It normalises by itself."""
+    """It normalizes by itself."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     frames = next(value for value in made.graph.input if value.name == "frames")

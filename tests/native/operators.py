@@ -114,7 +114,7 @@ int main(void) {
 
 
 def sanitized(sketch: Sketch, folder: Path, cpu: str) -> float:
-    """In place of `distance`: the network under sanitizers of addresses and undefined behaviour, which end it."""
+    """In place of `distance`: the network under sanitizers of addresses and undefined behavior, which end it."""
     source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", stem="sketch")
     write_sources(source, folder)
     (folder / "main.c").write_text(MAIN)

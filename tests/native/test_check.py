@@ -17,7 +17,7 @@ from everyframe.native.check import check
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
-from native.test_int8 import Quantised
+from native.test_int8 import Quantized
 
 SHAPE = (1, 3, 24, 32)
 
@@ -25,7 +25,7 @@ SHAPE = (1, 3, 24, 32)
 def difference_network() -> tuple[onnx.ModelProto, Metadata]:
     """The difference to the last frame, of two taps whose steps are half as wide as those of their sum: on what stands still it
     lies between two steps at every other brightness. Its mean decides."""
-    sketch = Quantised(SHAPE)
+    sketch = Quantized(SHAPE)
     taps = []
     for tensor, sign, scale, zero in (("frames", 1, 0.0697167739, 115), ("state.last", -1, 0.0766884461, 127)):
         weight = sketch.weight(np.full((3, 1, 1, 1), sign * 127, np.int8), 4 / 127)

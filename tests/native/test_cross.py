@@ -29,7 +29,7 @@ def stream_of(model: onnx.ModelProto, steps: int) -> tuple[np.ndarray, np.ndarra
     """Frames of noise, one row a step, and what onnxruntime says of them."""
     metadata = metadata_of(model)
     assert metadata is not None
-    plain = session(model, optimise=False)
+    plain = session(model, optimize=False)
     held = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in metadata.states}
     (frames,) = [value for value in plain.get_inputs() if value.name not in held]
     video = np.random.default_rng(0).standard_normal((steps, *frames.shape), np.float32)
@@ -59,7 +59,7 @@ def agrees(model: onnx.ModelProto, cpu: str, folder: Path, steps: int, threads: 
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", FOREIGN)
 def test_the_built_in_model(cpu: str, tmp_path: Path) -> None:
-    """As it is compiled for users, with all optimisations; with threads and without; with damaged weights."""
+    """As it is compiled for users, with all optimizations; with threads and without; with damaged weights."""
     made = agrees(load(BUILTIN), cpu, tmp_path, 4, 1, "-DNDEBUG")
     video = np.random.default_rng(0).standard_normal((2, 1, 1, 48, 64))
     np.testing.assert_array_equal(made.run(video, threads=3), made.run(video, threads=1))

@@ -1,4 +1,4 @@
-"""Quantised networks (QDQ), compiled as they ship for every processor that runs here, against exact arithmetic.
+"""Quantized networks (QDQ), compiled as they ship for every processor that runs here, against exact arithmetic.
 
 Answers are divided by the step of their scale: what is stored as a byte is the same byte, everywhere.
 """
@@ -32,8 +32,8 @@ from native.operators import CPUS, Sketch, sanitized
 ALL_CPUS = [*CPUS, *(name for name in ("x86-64-v3-vnni", "x86-64-v4-vnni") if runs_here(name))]
 
 
-class Quantised(Sketch):
-    """A sketch with quantisation."""
+class Quantized(Sketch):
+    """A sketch with quantization."""
 
     def grid(self, tensor: str, scale: float, zero: int, kind: Any = np.uint8) -> str:
         """A QuantizeLinear and its DequantizeLinear."""
@@ -109,8 +109,8 @@ def convolutions(draw: Any) -> dict[str, Any]:
     return {"channels": channels, "size": size, "layers": layers}
 
 
-def _network(case: dict[str, Any]) -> Quantised:
-    sketch = Quantised((1, case["channels"], *case["size"]))
+def _network(case: dict[str, Any]) -> Quantized:
+    sketch = Quantized((1, case["channels"], *case["size"]))
     for layer in case["layers"]:
         scale, zero, kind = 0.031, layer["zero"], layer["kind"]
         x = sketch.grid("frames", scale, zero, kind)
@@ -157,7 +157,7 @@ def test_convolutions_of_bytes(cpu: str) -> None:
 @pytest.mark.parametrize("cpu", ALL_CPUS)
 def test_time_padding_of_bytes(cpu: str, tmp_path: Path) -> None:
     """Missing frames count as zeros, whose byte is not 0; whole, grouped and depthwise."""
-    sketch = Quantised((1, 8, 4, 5, 6))
+    sketch = Quantized((1, 8, 4, 5, 6))
     x = sketch.grid("frames", 0.03, 101)
     for kernel, strides, pads, group in (
         ((3, 3, 3), (1, 1, 1), (1,) * 6, 1), ((3, 3, 3), (1, 2, 2), (1,) * 6, 8), ((3, 3, 3), (1, 1, 1), (1,) * 6, 8),
@@ -172,7 +172,7 @@ def test_time_padding_of_bytes(cpu: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cpu", ALL_CPUS)
 def test_extreme_bytes(cpu: str, tmp_path: Path) -> None:
     """Sums of the largest products, which 16 bits do not hold."""
-    sketch = Quantised((1, 16, 4, 4))
+    sketch = Quantized((1, 16, 4, 4))
     x = sketch.grid(sketch.op("Add", sketch.op("Abs", "frames"), sketch.constant(9.0)), 0.01, 0)  # 255 everywhere
     for integers in (127, -128, 64):
         for group, channels in ((1, 16), (16, 1)):
@@ -185,7 +185,7 @@ def test_extreme_bytes(cpu: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cpu", ALL_CPUS)
 def test_everything_else_of_bytes(cpu: str, tmp_path: Path) -> None:
     """Operators that compute with bytes, move them, or read them as floats."""
-    sketch = Quantised((2, 12, 6, 5))
+    sketch = Quantized((2, 12, 6, 5))
 
     def ints(*values: int) -> str:
         return sketch.constant(values, np.int64)
@@ -239,7 +239,7 @@ def test_between_two_steps(cpu: str, scales: tuple[float, float, float], tmp_pat
 
 def between_two_steps(cpu: str, folder: Path, scales: tuple[float, float, float] = TIES[2]) -> None:
     """All pairs of bytes, where runtimes that round on the way go wrong: the even one of two steps is right."""
-    sketch = Quantised((1, 2, 256, 256))
+    sketch = Quantized((1, 2, 256, 256))
     one, two, step = (float(np.float32(scale)) for scale in scales)
     pairs = np.stack(np.meshgrid(np.arange(256) - 115, np.arange(256) - 128, indexing="ij"))[None]
 
@@ -275,7 +275,7 @@ def between_two_steps(cpu: str, folder: Path, scales: tuple[float, float, float]
 
 def step_network() -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
     """A convolution over this and the last frame, and one over frames three steps apart whose scales differ."""
-    sketch = Quantised((1, 5, 6, 7))
+    sketch = Quantized((1, 5, 6, 7))
     x = sketch.grid("frames", 0.03, 110)
     last = sketch.grid("state.a", 0.03, 110)
     made = sketch.op("Conv", sketch.op("Concat", last, x, axis=1), sketch.random_weight(8, 10, 3, 3), pads=[1] * 4)
@@ -295,7 +295,7 @@ def step_network() -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
 
 @pytest.mark.parametrize("cpu", ALL_CPUS)
 def test_states_of_bytes(cpu: str, tmp_path: Path) -> None:
-    """A state that is read only to be quantised is kept as bytes; one that is read in two ways is not."""
+    """A state that is read only to be quantized is kept as bytes; one that is read in two ways is not."""
     model, specs = step_network()
     source, layout, fitting = generate(model, specs, target(cpu))
     sizes = [form.size for form in (layout.forms[number] for number in layout.pool_of)]
@@ -311,7 +311,7 @@ def test_states_of_bytes(cpu: str, tmp_path: Path) -> None:
 
 
 def test_bytes_take_a_quarter_of_the_memory() -> None:
-    sketch, floats = Quantised((1, 64, 24, 24)), Sketch((1, 64, 24, 24))
+    sketch, floats = Quantized((1, 64, 24, 24)), Sketch((1, 64, 24, 24))
     made = sketch.grid("frames", 0.03, 100)
     for _ in range(3):
         made = sketch.grid(sketch.op("Conv", made, sketch.random_weight(64, 64, 3, 3), pads=[1] * 4), 0.03, 100)
@@ -327,7 +327,7 @@ def test_bytes_take_a_quarter_of_the_memory() -> None:
 @pytest.mark.parametrize("cpu", [cpu for cpu in ALL_CPUS if cpu != "generic"])
 def test_zeros_of_bytes_cost_nothing(cpu: str) -> None:
     """Kernel groups of 16 output and 4 input channels."""
-    sketch = Quantised((1, 32, 6, 6))
+    sketch = Quantized((1, 32, 6, 6))
     keep = np.zeros(4 * 8 * 9, bool)
     keep[sketch.rng.permutation(len(keep))[:96]] = True
     keep = keep.reshape(4, 8, 3, 3).repeat(16, 0).repeat(4, 1)
@@ -337,11 +337,11 @@ def test_zeros_of_bytes_cost_nothing(cpu: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ("wide", "8 bits"), ("computed", "quantised integers"), ("other scale", "another scale"),
+    ("wide", "8 bits"), ("computed", "quantized integers"), ("other scale", "another scale"),
     ("per channel", "one constant scale"),
 ])  # fmt: skip
 def test_what_is_refused(change: str, words: str) -> None:
-    sketch = Quantised((1, 3, 4, 4))
+    sketch = Quantized((1, 3, 4, 4))
     scale = sketch.constant([0.1, 0.2, 0.3] if change == "per channel" else 0.1)
     zero = sketch.constant([0, 0, 0] if change == "per channel" else 0, np.uint16 if change == "wide" else np.uint8)
     made = sketch.op("QuantizeLinear", "frames", scale, zero, axis=1)

@@ -1,4 +1,4 @@
-"""Networks of the zoo, quantised by onnxruntime, compiled: clip and step, against onnxruntime's own integer operators."""
+"""Networks of the zoo, quantized by onnxruntime, compiled: clip and step, against onnxruntime's own integer operators."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Stream:
         return self.rest.pop() if self.rest else None
 
 
-def quantised(model: onnx.ModelProto, folder: Path, **options: object) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, folder: Path, **options: object) -> onnx.ModelProto:
     before, after = folder / "float.onnx", folder / "int8.onnx"
     onnx.save(model, before)
     quantization.quantize_static(before, after, Stream(model), quant_format=quantization.QuantFormat.QDQ, **options)
@@ -59,7 +59,7 @@ def quantised(model: onnx.ModelProto, folder: Path, **options: object) -> onnx.M
 @pytest.mark.parametrize("case", [Case("tsm_mobilenet_v2", 8, 32), Case("mobilenet3d_v2_0.2x", 16, 32)], ids=lambda c: c.name)
 def test_the_zoo_in_bytes(case: Case, form: str, tmp_path: Path) -> None:
     clip = clip_model(case)
-    model = quantised(clip if form == "clip" else convert(clip).step, tmp_path, per_channel=True)
+    model = quantized(clip if form == "clip" else convert(clip).step, tmp_path, per_channel=True)
     metadata = modelfile.metadata_of(model)
     assert metadata is not None
     source, _, fitting = generate(model, metadata.states, target("native"))
@@ -70,9 +70,9 @@ def test_the_zoo_in_bytes(case: Case, form: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_nodes_left_in_float(tmp_path: Path) -> None:
-    """Signed activations, 7-bit weights with one scale, and only convolutions quantised."""
+    """Signed activations, 7-bit weights with one scale, and only convolutions quantized."""
     clip = clip_model(Case("mobilenet3d_0.5x", 16, 32))
-    model = quantised(
+    model = quantized(
         clip, tmp_path, op_types_to_quantize=["Conv"], activation_type=quantization.QuantType.QInt8, reduce_range=True,
         nodes_to_exclude=[node.name for node in clip.graph.node if node.op_type == "Conv"][3:5],
     )  # fmt: skip

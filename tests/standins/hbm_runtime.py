@@ -1,7 +1,7 @@
 """Stands in for D-Robotics' hbm_runtime: the same calls, answered by ONNX Runtime on the model.onnx beside the compiled file.
 
 After the vendor's page, https://developer.d-robotics.cc/rdk_doc/rdk_s/Algorithm_Application/python-api: `run` takes
-{model: {input: array}} and gives {model: {output: array}}; names, shapes and quantisation are dictionaries by model. RENAMED and
+{model: {input: array}} and gives {model: {output: array}}; names, shapes and quantization are dictionaries by model. RENAMED and
 SCALE play what the compiler may do: names of its own, outputs as integers.
 """
 

@@ -24,6 +24,7 @@ from clips import clip_net
 from everyframe import api
 from everyframe.errors import ModelError, OutputError, UsageError
 from everyframe.modelfile.file import Held, load
+from everyframe.version import RenamedWarning
 
 LABELS = ("still", "left", "right")
 WITH_TORCH = ("export", "train", "prune")
@@ -103,7 +104,7 @@ def test_importing_it_is_light() -> None:
 
 
 def test_the_former_name_warns_and_works(here: Path) -> None:
-    with pytest.warns(DeprecationWarning, match="convert"):
+    with pytest.warns(RenamedWarning, match="convert"):
         assert ef.stream("clip.onnx").metadata.labels == LABELS
 
 

@@ -144,15 +144,15 @@ def test_a_one_way_tsm_checkpoint_loads_into_the_online_network(tmp_path: Path, 
     assert "two-way shift" in caplog.text
 
 
-# --- every network: its own names are recognised as its project's, and as no other network's ---
+# --- every network: its own names are recognized as its project's, and as no other network's ---
 
 
 @pytest.mark.parametrize("name", models.list())
-def test_every_network_is_recognised(name: str) -> None:
+def test_every_network_is_recognized(name: str) -> None:
     entry = models.describe(name)
     with torch.device("meta"):
         keys = list(models.create(name).state_dict())
-    found = next((one for one in formats.recognise(keys) if one.fits(name)), None)
+    found = next((one for one in formats.recognize(keys) if one.fits(name)), None)
     if entry.source == "everyframe":
         assert found is None
         return

@@ -27,9 +27,9 @@ from everyframe.errors import EveryframeError, OutputError, RecipeError, SourceE
 from everyframe.modelfile.schema import Preprocess
 from everyframe.recipes.training import Augment, ClipRecipe, Sampling
 from everyframe.training import loader
-from everyframe.training.loader import Batch, Clips, Loader, Middles, normalise
+from everyframe.training.loader import Batch, Clips, Loader, Middles, normalize
 from everyframe.video import Reader, resolve
-from everyframe.video import normalise as as_predicted
+from everyframe.video import normalize as as_predicted
 
 GRAY: dict[str, Any] = {"color": "gray"}
 SIZE = (24, 24)
@@ -260,11 +260,11 @@ class TestBatches:
         with pytest.raises(SourceError, match=r"bad\.mp4"):
             list(Loader(job(clips), 4).batches())
 
-    def test_the_middle_is_cut_as_in_prediction_and_normalised_to_the_same_bits(self, videos: list[Clip]) -> None:
+    def test_the_middle_is_cut_as_in_prediction_and_normalized_to_the_same_bits(self, videos: list[Clip]) -> None:
         how = Preprocess(resize=24, crop=SIZE, mean=(0.43, 0.39, 0.37), std=(0.22, 0.221, 0.217))
         store = Store(loader.evaluation_geometry(how))
         (batch,) = Loader(Middles(videos[:2], store, 6, SIZE, Sampling()), 2).batches()
-        for clip, made in zip(videos, normalise(batch.frames, how), strict=False):
+        for clip, made in zip(videos, normalize(batch.frames, how), strict=False):
             seen = decode.pictures(clip, how)
             begin = (len(seen) - 6) // 2
             expected = as_predicted(seen[begin : begin + 6], how).transpose(1, 0, 2, 3)
@@ -274,9 +274,9 @@ class TestBatches:
         "how", [Preprocess(mean=(0.3, 0.4, 0.5), std=(0.22, 0.3, 0.1)), Preprocess(**GRAY), Preprocess(scale=1.0)]
     )
     @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
-    def test_every_value_is_normalised_to_the_same_bits(self, how: Preprocess, layout: torch.memory_format) -> None:
+    def test_every_value_is_normalized_to_the_same_bits(self, how: Preprocess, layout: torch.memory_format) -> None:
         levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(how.channels, 3)
-        made = normalise(torch.from_numpy(levels[None]), how, memory_format=layout)
+        made = normalize(torch.from_numpy(levels[None]), how, memory_format=layout)
         assert made.is_contiguous(memory_format=layout)
         assert np.array_equal(made[0].numpy(), as_predicted(levels, how).transpose(1, 0, 2, 3))
 

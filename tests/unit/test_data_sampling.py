@@ -165,7 +165,7 @@ class TestAugment:
         made = augment.apply(still, change, (24, 24))
         assert (made == made[:1]).all()
 
-    def test_colours(self) -> None:
+    def test_colors(self) -> None:
         video = clip(seed=4) // 2 + 40
         gray = np.repeat(clip(channels=1), 3, axis=3)
         change = lambda **how: augment.Change((0, 0, 32, 43), **how)  # noqa: E731

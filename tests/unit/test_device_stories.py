@@ -35,7 +35,7 @@ def test_r3d_18_for_the_rdk_s100(tmp_path: Path, video: Path, capsys: pytest.Cap
     script("rdk_s100_r3d18").main(str(video), None, tmp_path / "out", 4, 32, [1, 2], 4)
     lines = capsys.readouterr().out.splitlines()
     said = [line.split()[0] for line in lines]
-    assert said[:4] == ["check", "fix", "fix", "quantise"]
+    assert said[:4] == ["check", "fix", "fix", "quantize"]
     assert "GlobalAveragePool" in lines[0]
     assert said[-4:] == ["threads", "1", "2", "bundle"]
     assert (tmp_path / "out" / "board" / "compile.yaml").exists()

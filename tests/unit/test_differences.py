@@ -8,7 +8,7 @@ import pytest
 
 from everyframe.modelfile.file import metadata_of
 from everyframe.quantization.differences import Difference
-from everyframe.quantization.quantize import Quantised, quantise
+from everyframe.quantization.quantize import Quantized, quantize
 from quantizing import motion, write_folder
 
 
@@ -17,8 +17,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("differences"))
 
 
-def quantized(folder: Path, path: Path, **options: object) -> Quantised:
-    return quantise(path, folder / "videos", frames=80, **options)  # type: ignore[arg-type]
+def quantized(folder: Path, path: Path, **options: object) -> Quantized:
+    return quantize(path, folder / "videos", frames=80, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("minus", [True, False])
@@ -58,7 +58,7 @@ def test_other_sums_stay_in_integers(options: dict[str, object], folder: Path, t
 
 
 def test_networks_with_residuals_and_taps_stay_as_they_are(folder: Path) -> None:
-    found = quantise(folder / "step.onnx", folder / "videos", frames=80)
+    found = quantize(folder / "step.onnx", folder / "videos", frames=80)
     assert {"Add"} <= {layer.op.split("+")[0] for layer in found.structure.layers} and found.differences == ()
 
 

@@ -1,4 +1,4 @@
-"""Evaluation on labelled videos: what clips, videos and streams say, counted; controls; the files it writes."""
+"""Evaluation on labeled videos: what clips, videos and streams say, counted; controls; the files it writes."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class TestOneVideo:
 
 class TestViews:
     @pytest.mark.parametrize(("view", "count"), [("middle", 1), ("10-crop", 10), ("30-view", 30)])
-    def test_the_stream_sees_the_centre_whatever_the_clips_see(
+    def test_the_stream_sees_the_center_whatever_the_clips_see(
         self, tmp_path: Path, collection: Collection, view: str, count: int
     ) -> None:
         pair = open_pair(causal(tmp_path / "clip.onnx", preprocess=Preprocess(resize=18, crop=(12, 16))))
@@ -407,8 +407,8 @@ class TestFiles:
         assert len(list(by_name["report.html"].parent.iterdir())) == len(made), "nothing else is left"
         for name in ("confusion.png", "curves.png", "accuracy_over_time.png"):
             with Image.open(by_name[name]) as image:
-                colours = image.convert("RGB").getcolors(1 << 24)
-                assert image.width > 300 and colours and len(colours) > 50
+                colors = image.convert("RGB").getcolors(1 << 24)
+                assert image.width > 300 and colors and len(colors) > 50
         rows = list(csv.DictReader(by_name["predictions.csv"].read_text().splitlines()))
         assert len(rows) == result.videos
         assert sum(row["prediction"] == row["truth"] for row in rows) == np.trace(np.array(result.confusion))

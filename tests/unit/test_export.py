@@ -67,7 +67,7 @@ def make_tiny(num_classes: int, frames: int, size: tuple[int, int], *, in_channe
 
 @pytest.fixture(autouse=True)
 def _tiny_in_the_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
-    models.list()  # loads the catalogue
+    models.list()  # loads the catalog
     tiny = replace(models.describe("x3d_s"), name=SMALL, build=f"{__name__}:make_tiny", options={}, choices={}, head="fc")
     monkeypatch.setitem(registry._ENTRIES, SMALL, tiny)
 

@@ -18,7 +18,7 @@ from everyframe.modelfile import saturation
 from everyframe.modelfile.file import load, save
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.schema import Preprocess, StateSpec
-from everyframe.quantization.quantize import quantise
+from everyframe.quantization.quantize import quantize
 from quantizing import ExactWalk, given_model, motion, noise
 
 KEYS = {
@@ -83,7 +83,7 @@ def test_what_cannot_be_compiled_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["step", "clip"])
-def test_a_quantised_model_has_the_facts_of_its_float_one_and_says_whether_it_can_saturate(form: str, tmp_path: Path) -> None:
+def test_a_quantized_model_has_the_facts_of_its_float_one_and_says_whether_it_can_saturate(form: str, tmp_path: Path) -> None:
     clip_net(tmp_path / "clip.onnx", labels=tuple("abcd"), preprocess=Preprocess(resize=(12, 16)))
     everyframe.convert(tmp_path / "clip.onnx", tmp_path / "step.onnx")
     handmade.write_video(tmp_path / "video.mp4", 40, rate=10)
@@ -91,7 +91,7 @@ def test_a_quantised_model_has_the_facts_of_its_float_one_and_says_whether_it_ca
     assert plain["saturation"] is None
     for fix, wanted in (("none", {"stem", "fc"}), ("all", set())):
         small = tmp_path / "int8.onnx"
-        quantise(tmp_path / f"{form}.onnx", tmp_path / "video.mp4", small, overflow_fix=fix, frames=16, engines=())
+        quantize(tmp_path / f"{form}.onnx", tmp_path / "video.mp4", small, overflow_fix=fix, frames=16, engines=())
         found = everyframe.info(small)
         assert wanted <= {layer_of(row["name"]) for row in found["saturation"]["layers"]}
         assert bool(found["saturation"]["layers"]) == bool(wanted)
@@ -102,13 +102,13 @@ def test_a_quantised_model_has_the_facts_of_its_float_one_and_says_whether_it_ca
         assert ("can saturate on x86 processors without VNNI" if wanted else "overflow on no x86 processor") in said
 
 
-def test_a_quantised_model_without_its_integers_is_the_float_one_up_to_its_rounding(tmp_path: Path) -> None:
+def test_a_quantized_model_without_its_integers_is_the_float_one_up_to_its_rounding(tmp_path: Path) -> None:
     """Where nothing was fused into the limits of bytes."""
     model = given_model(load(motion(tmp_path / "net.onnx")))[0]
-    quantise_to = tmp_path / "int8.onnx"
+    quantize_to = tmp_path / "int8.onnx"
     handmade.write_video(tmp_path / "video.mp4", 40, rate=10)
-    quantise(tmp_path / "net.onnx", tmp_path / "video.mp4", quantise_to, keep_float=["relu"], frames=16, engines=())
-    small = load(quantise_to)
+    quantize(tmp_path / "net.onnx", tmp_path / "video.mp4", quantize_to, keep_float=["relu"], frames=16, engines=())
+    small = load(quantize_to)
     plain = floats(small)
     assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in plain.graph.node} and floats(plain) is plain
     one, two = ExactWalk(model.model, model.metadata), ExactWalk(plain, model.metadata)

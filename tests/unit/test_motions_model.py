@@ -28,7 +28,7 @@ def test_the_built_in_model_is_small_steps_frame_by_frame_and_says_what_it_is() 
     assert metadata.provenance.weights_sha256
 
 
-def test_the_sample_clip_is_recognised() -> None:
+def test_the_sample_clip_is_recognized() -> None:
     model = evaluate.open_model(evaluate.BUILT_IN)
     truth = json.loads((ASSETS / "sample.json").read_text())
     video = clips.read(ASSETS / "sample.mp4", model.preprocess)

@@ -21,7 +21,7 @@ from everyframe.motions.render.motions import LABELS, Interval  # noqa: E402
 TINY = recipes.parse(
     'task = "motions"\n'
     'name = "tiny"\nwindow = 6\nthreads = 1\n[data]\nframes = 20\npool = 8\nfresh = 4\nvalidation = 4\n'
-    "[optimiser]\nepochs = 2\nsteps = 6\nbatch = 4\n"
+    "[optimizer]\nepochs = 2\nsteps = 6\nbatch = 4\n"
 )
 
 
@@ -43,16 +43,16 @@ def test_training_writes_a_complete_folder(tmp_path: Path) -> None:
 def test_loss_falls_on_a_small_set() -> None:
     torch.manual_seed(0)
     batch = dataset.streams("train", 0, range(6), frames=24)
-    video, bits = pool.normalise(batch.video), torch.from_numpy(batch.bits)
+    video, bits = pool.normalize(batch.video), torch.from_numpy(batch.bits)
     net = MotionNet(8, 12, (48, 64))
     net.dropout.p = 0.0
-    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):
         loss = objective.set_loss(net.every_frame(video, 8), bits)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
 

@@ -17,7 +17,7 @@ from everyframe.modelfile.file import attach, load, metadata_of
 from everyframe.modelfile.schema import Metadata
 from everyframe.quantization.calibrate import calibrate
 from everyframe.quantization.conventions import TARGETS, convention
-from everyframe.quantization.quantize import quantise
+from everyframe.quantization.quantize import quantize
 from everyframe.quantization.scales import scale_for, weight_scales
 from everyframe.quantization.write import narrower, write
 from quantizing import ExactWalk, given_model, noise, write_folder
@@ -96,12 +96,12 @@ def test_layers_that_are_narrowed(target: str, activations: str | None, fix: str
 
 def test_taps_of_one_convolution_are_the_first_layer(folder: Path) -> None:
     """The pieces that a convolution over time was cut into."""
-    found = quantise(folder / "step.onnx", folder / "one", overflow_fix="first", frames=40)
+    found = quantize(folder / "step.onnx", folder / "one", overflow_fix="first", frames=40)
     assert len(found.weight_bits) > 1 and {name.split("::")[0] for name in found.weight_bits} == {"stem"}
 
 
 def test_it_is_said(folder: Path, tmp_path: Path) -> None:
-    found = quantise(folder / "step.onnx", folder / "one", tmp_path / "int8.onnx", frames=40, engines=())
+    found = quantize(folder / "step.onnx", folder / "one", tmp_path / "int8.onnx", frames=40, engines=())
     assert TARGETS["cpu"].overflow_fix == "all" and found.weight_bits and found.engines == ()
     said = found.to_dict()
     assert said["overflow_fix"] == "all" and said["weight_bits"] == found.weight_bits
@@ -109,14 +109,14 @@ def test_it_is_said(folder: Path, tmp_path: Path) -> None:
     metadata = metadata_of(found.model)
     assert metadata is not None
     assert f"bits used in {len(found.weight_bits)} layers, 8 in the others" in " ".join(metadata.provenance.notes)
-    plain = quantise(folder / "step.onnx", folder / "one", overflow_fix="none", frames=40)
+    plain = quantize(folder / "step.onnx", folder / "one", overflow_fix="none", frames=40)
     assert plain.weight_bits == {} and saturation.layers(plain.model)
     assert plain.comparison.answers.sqnr_db > found.comparison.answers.sqnr_db - 1
 
 
 def test_figures_do_not_depend_on_the_processor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison of a file that can saturate: as on a processor that does not."""
-    one = quantise(folder / "step.onnx", folder / "one", overflow_fix="none", frames=40)
+    one = quantize(folder / "step.onnx", folder / "one", overflow_fix="none", frames=40)
     monkeypatch.setattr(saturation, "here", lambda: True)
-    two = quantise(folder / "step.onnx", folder / "one", overflow_fix="none", frames=40)
+    two = quantize(folder / "step.onnx", folder / "one", overflow_fix="none", frames=40)
     assert two.comparison.answers.sqnr_db == pytest.approx(one.comparison.answers.sqnr_db, abs=1.0)

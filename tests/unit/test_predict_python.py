@@ -110,7 +110,7 @@ class TestStream:
             (np.zeros((2, 1, 12, 16), np.float32), r"expected: \(1, 1, 12, 16\)"),
             (np.zeros((1, 1, 12, 17), np.float32), r"got:      \(1, 1, 12, 17\)"),
             (np.zeros((12,), np.float32), r"got:      \(12,\)"),
-            (np.zeros((1, 1, 12, 16), np.int64), r"float32 \(normalised\) or uint8 \(pictures\)(.|\n)*int64"),
+            (np.zeros((1, 1, 12, 16), np.int64), r"float32 \(normalized\) or uint8 \(pictures\)(.|\n)*int64"),
             (np.zeros((2, 48, 64, 3), np.uint8), r"uint8 \(1, h, w, 3\)(.|\n)*\(2, 48, 64, 3\)"),
             (np.zeros((48, 64), np.uint8), r"uint8 \(1, h, w, 3\)"),
         ],
@@ -168,7 +168,7 @@ class TestStream:
         expected = [(np.mean([j / 8 for j in range(i - 3, i + 1)]) - 0.5) * np.array([-20, 20, 0]) for i in range(3, 8)]
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
-    def test_a_model_that_normalises_by_itself_takes_bytes(self, tmp_path: Path, step: Path) -> None:
+    def test_a_model_that_normalizes_by_itself_takes_bytes(self, tmp_path: Path, step: Path) -> None:
         from onnx import TensorProto, helper
 
         made = load(step)

@@ -39,7 +39,7 @@ PRUNE = """
 [prune]
 scheme = "kgs"
 group = [4, 4]
-[regularise]
+[regularize]
 refreshes = 4
 [distillation]
 weight = 0.3
@@ -84,16 +84,16 @@ def pruned(clips: Path, dense: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_what_a_pruning_leaves(pruned: tuple[Path, dict[str, Any]], dense: Path) -> None:
     path, figures = pruned
     assert figures["rate"] == pytest.approx(1.6, rel=0.08) and figures["macs_left"] < figures["macs"]
-    assert list(figures["accuracy"]) == ["dense", "regularised", "pruned", "retrained"]
+    assert list(figures["accuracy"]) == ["dense", "regularized", "pruned", "retrained"]
     best = max(row["top1"] for row in folder.read(dense).epochs)
     assert figures["accuracy"]["dense"]["top1"] == pytest.approx(best)
     assert figures["accuracy"]["retrained"]["top1"] >= 0.5  # chance is 0.25
-    assert json.loads((path / "pruning.json").read_text())["done"] == ["regularise", "retrain"]
-    for stage in ("regularise", "retrain"):
+    assert json.loads((path / "pruning.json").read_text())["done"] == ["regularize", "retrain"]
+    for stage in ("regularize", "retrain"):
         assert len(folder.read(path / stage).epochs) == 4
     rows = folder.read(path).epochs
-    assert [row["epoch"] for row in rows] == list(range(1, 9)) and {row["stage"] for row in rows} == {"regularise", "retrain"}
-    took = [row["pruning_would_take"] for row in rows if row["stage"] == "regularise"]
+    assert [row["epoch"] for row in rows] == list(range(1, 9)) and {row["stage"] for row in rows} == {"regularize", "retrain"}
+    took = [row["pruning_would_take"] for row in rows if row["stage"] == "regularize"]
     assert took[-1] < 0.05 < took[0] < 1
     report = (path / "report.html").read_text()
     assert all(row["layer"] in report for row in figures["layers"]) and "after the hard prune" in report
@@ -140,7 +140,7 @@ def test_it_runs_and_compiles_to_less(pruned: tuple[Path, dict[str, Any]], dense
         ("prune.method=admm", "prune.scheme=balanced"),
         ("prune.method=magnitude", "prune.scheme=vanilla"),
         ("prune.scheme=filter", "distillation.weight=0"),
-        ("prune.threshold=0.5", "regularise.reach=0.8"),
+        ("prune.threshold=0.5", "regularize.reach=0.8"),
     ],
     ids=lambda changes: changes[0],
 )
@@ -186,7 +186,7 @@ def test_a_run_folder_alone_is_enough(dense: Path, clips: Path, tmp_path: Path) 
     """A third of its epochs and of its learning rate, and its data."""
     found, where = pruning.settings(str(dense), ["prune.group=[4,4]", "prune.rate=2", "training.epochs=1"])
     first, _ = pruning.settings(str(dense))
-    assert first.training.epochs == 4 and first.optimiser.learning_rate == pytest.approx(5e-3 / 3)
+    assert first.training.epochs == 4 and first.optimizer.learning_rate == pytest.approx(5e-3 / 3)
     assert first.prune.group == (16, 4) and first.prune.method == "reweighted"
     assert Path(found.data.root) == clips.resolve()
     done = pruning.start(found, tmp_path / "run", where=where)
@@ -198,10 +198,10 @@ def test_a_network_without_a_dense_run_is_trained_first(clips: Path, tmp_path: P
     given = pruned_by(dense, "training.epochs=1")
     alone = given.model_copy(update={"prune": given.prune.model_copy(update={"dense": None})})
     done = pruning.start(alone, tmp_path / "run", data=clips)
-    assert done is not None and done.figures["done"] == ["dense", "regularise", "retrain"]
+    assert done is not None and done.figures["done"] == ["dense", "regularize", "retrain"]
     weights = given.model_copy(update={"prune": given.prune.model_copy(update={"dense": str(dense / "best.safetensors")})})
     again = pruning.start(weights, tmp_path / "again", data=clips)
-    assert again is not None and again.figures["done"] == ["regularise", "retrain"]
+    assert again is not None and again.figures["done"] == ["regularize", "retrain"]
     one, two = load_file(dense / "best.safetensors"), load_file(tmp_path / "again" / "dense" / "best.safetensors")
     assert all(np.array_equal(one[key], two[key]) for key in one)
 
@@ -220,10 +220,10 @@ def test_a_killed_pruning_goes_on_to_the_same_weights(
     command += ["--set", "training.checkpoint_minutes=1e-9"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert (path / "regularise" / "checkpoint.pt").exists() and not (path / "mask.npz").exists()
+    assert (path / "regularize" / "checkpoint.pt").exists() and not (path / "mask.npz").exists()
     done = pruning.resume(path)
     assert done is not None and done.ended
-    for name in ("regularise/last", "retrain/last", "best"):
+    for name in ("regularize/last", "retrain/last", "best"):
         one, two = (load_file(each / f"{name}.safetensors") for each in (pruned[0], path))
         assert all(np.array_equal(one[key], two[key]) for key in one), name
 
@@ -242,10 +242,11 @@ def test_an_interrupted_pruning_says_how_to_go_on(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Loop, "_validated", interrupt)
-    stage = "regularise"
+    stage = "regularize"
     done = pruning.start(pruned_by(dense, "training.epochs=2"), tmp_path / "run", data=clips)
     assert done is not None and not done.ended and done.finished is None
     assert f"everyframe prune -o {tmp_path / 'run'} --resume" in done.text()
+    (tmp_path / "run" / stage).rename(tmp_path / "run" / "regularise")  # as version 0.1 called it
     stage = "retrain"
     done = pruning.resume(tmp_path / "run")
     assert done is not None and not done.ended and done.finished is not None, "what was retrained counts"

@@ -328,7 +328,7 @@ class TestRun:
         found = json.loads(said("--search-only"))
         assert found["recipe"] == str(tmp_path / "run" / "search.toml") and found["ms"] <= found["target_ms"]
         assert not (tmp_path / "run" / "recipe.toml").exists()
-        assert json.loads(said())["done"] == ["regularise", "retrain"]
+        assert json.loads(said())["done"] == ["regularize", "retrain"]
         searched, pruned = (pruning.settings(str(tmp_path / "run" / f"{name}.toml"))[0] for name in ("search", "recipe"))
         assert searched.prune.rates == pruned.prune.rates == found["rates"]
         assert "lies in this folder already" in said(code=2) and "or the rate" in said("--rate", "2", code=2)

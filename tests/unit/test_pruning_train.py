@@ -15,7 +15,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from everyframe.pruning.pattern import Pattern  # noqa: E402
-from everyframe.pruning.regularize import SPENT, Admm, Choice, Masked, Regulariser, Reweighted  # noqa: E402
+from everyframe.pruning.regularize import SPENT, Admm, Choice, Masked, Regularizer, Reweighted  # noqa: E402
 from everyframe.pruning.units import Applied, spread, squares, weight_of  # noqa: E402
 from everyframe.recipes.pruning import SCHEMES, Scheme  # noqa: E402
 
@@ -43,7 +43,7 @@ def small(seed: int = 0) -> Small:
 RATES = {"one": 0.5, "two": 0.5}
 
 
-def regulariser(kind: str, pattern: Pattern) -> Regulariser:
+def regularizer(kind: str, pattern: Pattern) -> Regularizer:
     choice = Choice(pattern, RATES)
     return Reweighted(choice, 5) if kind == "reweighted" else Admm(choice, 5, (0.1, 1.0))
 
@@ -59,7 +59,7 @@ def test_live_norms_are_those_of_the_pattern(pattern: Pattern, m: int, n: int, k
 def test_the_penalty_of_admm_has_its_gradient(pattern: Pattern, seed: int) -> None:
     """Along a random direction, against the difference of two penalties."""
     net = small(seed).double()
-    hook = regulariser("admm", pattern)
+    hook = regularizer("admm", pattern)
     loss = torch.tensor(1.7)
     for done in (0.0, 0.5):  # U is zero before its second look
         hook.begin_epoch(net, done, 0.01)
@@ -102,7 +102,7 @@ def test_a_step_is_the_proximal_one(pattern: Pattern, seed: int) -> None:
 def test_without_a_loss_what_has_to_go_is_at_zero_in_time(scheme: Scheme) -> None:
     """And no more than that, though nothing holds the others."""
     pattern, net, steps = Pattern(scheme, (2, 2)), small(), 400
-    hook = regulariser("reweighted", pattern)
+    hook = regularizer("reweighted", pattern)
     hook.begin_epoch(net, 0.0, 1 / steps)
     for _ in range(round(1.05 * SPENT * steps)):  # finite steps lag a little
         hook.after_step(net)
@@ -124,16 +124,16 @@ def task(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return clips, labels
 
 
-def train(net: nn.Module, hook: Regulariser | Masked, epochs: int = 10, steps: int = 30, rate: float = 0.05) -> None:
-    optimiser = torch.optim.SGD(net.parameters(), rate, momentum=0.9)
+def train(net: nn.Module, hook: Regularizer | Masked, epochs: int = 10, steps: int = 30, rate: float = 0.05) -> None:
+    optimizer = torch.optim.SGD(net.parameters(), rate, momentum=0.9)
     for epoch in range(epochs):
         hook.begin_epoch(net, epoch / epochs, 1 / (epochs * steps))
         for step in range(steps):
             clips, labels = task(32, epoch * steps + step)
             loss = F.cross_entropy(net(clips), labels)
-            optimiser.zero_grad()
-            (loss + hook.penalty(net, loss.detach()) if hook.penalises else loss).backward()
-            optimiser.step()
+            optimizer.zero_grad()
+            (loss + hook.penalty(net, loss.detach()) if hook.penalizes else loss).backward()
+            optimizer.step()
             hook.after_step(net)
 
 
@@ -180,7 +180,7 @@ def test_norms_separate_into_two_heaps(dense: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("kind", ["reweighted", "admm"])
 def test_what_pruning_takes_shrinks(kind: str, dense: dict[str, Tensor]) -> None:
     """The share of the norm in the units that the rates will cut, against that of the dense network."""
-    net, hook = small(), regulariser(kind, Pattern("kgs", (2, 2)))
+    net, hook = small(), regularizer(kind, Pattern("kgs", (2, 2)))
     net.load_state_dict(dense)
     before = hook.figures(net)["pruning_would_take"]
     train(net, hook)

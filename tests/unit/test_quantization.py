@@ -21,7 +21,7 @@ from everyframe.quantization.calibrate import calibrate
 from everyframe.quantization.compare import compare
 from everyframe.quantization.conventions import TARGETS, convention
 from everyframe.quantization.mixed import fewest
-from everyframe.quantization.quantize import Quantised, opened, quantise
+from everyframe.quantization.quantize import Quantized, opened, quantize
 from everyframe.quantization.scales import power_of_two, scale_for, weight_scales
 from everyframe.quantization.videos import chosen
 from everyframe.quantization.write import counterpart, write
@@ -33,12 +33,12 @@ from quantizing import LENGTHS, ExactWalk, given_model, noise, write_folder
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("quantise"))
+    return write_folder(tmp_path_factory.mktemp("quantize"))
 
 
 @pytest.fixture(scope="module")
-def quantised(folder: Path) -> Quantised:
-    return quantise(folder / "step.onnx", folder / "videos", folder / "int8.onnx", frames=1000)
+def quantized(folder: Path) -> Quantized:
+    return quantize(folder / "step.onnx", folder / "videos", folder / "int8.onnx", frames=1000)
 
 
 # -- scales ------------------------------------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def test_what_a_state_holds_is_rounded_once(form: str, tmp_path: Path) -> None:
             assert np.array_equal(past, wanted)
 
 
-def test_counter_masks_and_bands_stay_as_they_are(quantised: Quantised) -> None:
-    float_inputs = {x for node in quantised.model.graph.node if node.op_type == "QuantizeLinear" for x in node.input[:1]}
+def test_counter_masks_and_bands_stay_as_they_are(quantized: Quantized) -> None:
+    float_inputs = {x for node in quantized.model.graph.node if node.op_type == "QuantizeLinear" for x in node.input[:1]}
     assert not [x for x in float_inputs if ".band" in x or ".share" in x or x.startswith("state.t")]
-    weights = {t.name for t in quantised.model.graph.initializer}
+    weights = {t.name for t in quantized.model.graph.initializer}
     assert [name for name in weights if name.endswith(".band")], "the band of the head's window is still there, in float"
 
 
@@ -210,23 +210,23 @@ def weight_scales_of(model: onnx.ModelProto) -> np.ndarray:
     return found
 
 
-def test_a_step_model_stays_near_float_for_a_thousand_frames(quantised: Quantised) -> None:
-    found = quantised.comparison
+def test_a_step_model_stays_near_float_for_a_thousand_frames(quantized: Quantized) -> None:
+    found = quantized.comparison
     assert found.frames >= 1000 and found.videos == len(LENGTHS)
     assert found.answers.cosine >= 0.99 and found.answers.agreement >= 0.95 and found.answers.kl < 0.01
-    assert not quantised.grows and all(row.drift_db < 0.5 for row in found.states)
+    assert not quantized.grows and all(row.drift_db < 0.5 for row in found.states)
     assert found.states and all(row.precision == "int" for row in found.states)
     assert {row.precision for row in found.layers} == {"int", "float"}  # the head's window stays float
-    assert quantised.put_back == () and quantised.warnings == ()
+    assert quantized.put_back == () and quantized.warnings == ()
 
 
-def test_figures_are_those_of_numpy(folder: Path, quantised: Quantised) -> None:
+def test_figures_are_those_of_numpy(folder: Path, quantized: Quantized) -> None:
     """Cosine, SQNR, largest error of one layer and of the answers, from the arrays themselves."""
     model = opened(folder / "step.onnx")
-    name = next(layer.output for layer in quantised.structure.layers if layer.op == "Add")
-    found = compare(model, quantised.model, chosen(folder / "videos"), layers=quantised.structure.layers, frames=40)
+    name = next(layer.output for layer in quantized.structure.layers if layer.op == "Add")
+    found = compare(model, quantized.model, chosen(folder / "videos"), layers=quantized.structure.layers, frames=40)
     late = model.metadata.feature_delay
-    one, two = model.walk([name]), model.walk([counterpart(quantised.model)[name]], model=quantised.model)
+    one, two = model.walk([name]), model.walk([counterpart(quantized.model)[name]], model=quantized.model)
     inputs = [frames for _, frames in model.inputs(chosen(folder / "videos"))]
     pairs = []
     for i, frames in enumerate([*inputs[:late], *inputs[:20], *inputs[:20]]):
@@ -234,7 +234,7 @@ def test_figures_are_those_of_numpy(folder: Path, quantised: Quantised) -> None:
         if i >= late:
             pairs.append((a[name].ravel(), b[two.watched[0]].ravel(), a["logits"].ravel(), b["logits"].ravel()))
     x, y, p, q = (np.concatenate(part).astype(np.float64) for part in zip(*pairs, strict=True))
-    row = next(row for row in found.layers if row.name == next(la.name for la in quantised.structure.layers if la.output == name))
+    row = next(row for row in found.layers if row.name == next(la.name for la in quantized.structure.layers if la.output == name))
     assert row.cosine == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
     assert row.sqnr_db == pytest.approx(10 * np.log10((x @ x) / ((x - y) @ (x - y))), abs=0.05)
     assert row.max_error == pytest.approx(np.abs(x - y).max(), rel=1e-4)
@@ -263,15 +263,15 @@ def integrator(path: Path) -> Path:
 
 
 def test_an_error_that_a_state_adds_up_is_seen(folder: Path, tmp_path: Path) -> None:
-    found = quantise(integrator(tmp_path / "sum.onnx"), folder / "one", frames=400, min_similarity=0)
+    found = quantize(integrator(tmp_path / "sum.onnx"), folder / "one", frames=400, min_similarity=0)
     assert found.grows and found.comparison.states[0].drift_db > 2
 
 
 @pytest.mark.parametrize("target", ["cpu", "vitis-dpu"])
 def test_mixed_precision_reaches_the_similarity(folder: Path, target: str) -> None:
-    plain = quantise(folder / "step.onnx", folder / "one", target=target, min_similarity=0, frames=200)
+    plain = quantize(folder / "step.onnx", folder / "one", target=target, min_similarity=0, frames=200)
     wanted = (1 + plain.comparison.answers.cosine) / 2
-    mixed = quantise(folder / "step.onnx", folder / "one", target=target, min_similarity=wanted, frames=200)
+    mixed = quantize(folder / "step.onnx", folder / "one", target=target, min_similarity=wanted, frames=200)
     assert plain.put_back == () and plain.comparison.answers.cosine < wanted
     assert mixed.put_back and mixed.comparison.answers.cosine >= wanted
     assert mixed.similarity == pytest.approx(plain.comparison.answers.cosine)
@@ -296,7 +296,7 @@ def test_as_few_as_needed(of: int, needed: int) -> None:
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_targets_get_their_numbers(folder: Path, target: str) -> None:
-    found = quantise(folder / "step.onnx", folder / "one", target=target, frames=40)
+    found = quantize(folder / "step.onnx", folder / "one", target=target, frames=40)
     to = TARGETS[target]
     constants = {t.name: numpy_helper.to_array(t) for t in found.model.graph.initializer}
     activations = [n for n in found.model.graph.node if n.op_type == "QuantizeLinear"]
@@ -313,13 +313,13 @@ def test_targets_get_their_numbers(folder: Path, target: str) -> None:
     assert found.comparison.answers.cosine > 0.99
 
 
-def test_sixteen_bits_are_nearer(folder: Path, quantised: Quantised) -> None:
-    wide = quantise(folder / "step.onnx", folder / "one", target="rdk-s100", activations="int16", frames=200)
-    assert wide.comparison.answers.sqnr_db > quantised.comparison.answers.sqnr_db + 3
+def test_sixteen_bits_are_nearer(folder: Path, quantized: Quantized) -> None:
+    wide = quantize(folder / "step.onnx", folder / "one", target="rdk-s100", activations="int16", frames=200)
+    assert wide.comparison.answers.sqnr_db > quantized.comparison.answers.sqnr_db + 3
 
 
 def test_a_clip_model(folder: Path, tmp_path: Path) -> None:
-    found = quantise(folder / "clip.onnx", folder / "videos", tmp_path / "clip.int8.onnx", method="percentile", frames=100)
+    found = quantize(folder / "clip.onnx", folder / "videos", tmp_path / "clip.int8.onnx", method="percentile", frames=100)
     assert found.comparison.answers.cosine > 0.99 and not found.comparison.states
     assert found.calibration.steps == sum(n // 8 for n in LENGTHS) and "only 12 clips" in found.warnings[0]
     with everyframe.open(tmp_path / "clip.int8.onnx", engine="ort") as program:
@@ -344,13 +344,13 @@ def test_a_model_that_takes_bytes(folder: Path, tmp_path: Path) -> None:
         [handmade.tensor(name, value) for name, value in weights.items()],
     )  # fmt: skip
     save(attach(made, Metadata(kind="step", frames=1, preprocess=Preprocess(resize=(24, 32)))), tmp_path / "bytes.onnx")
-    found = quantise(tmp_path / "bytes.onnx", folder / "one", frames=40)
+    found = quantize(tmp_path / "bytes.onnx", folder / "one", frames=40)
     assert found.comparison.answers.cosine > 0.999
     assert {row.name for row in found.comparison.layers if row.precision == "int"} == {"scale", "conv", "mean", "fc"}
 
 
 def test_kept_in_float(folder: Path) -> None:
-    found = quantise(folder / "step.onnx", folder / "one", keep_float=["mix*", "fc"], frames=40)
+    found = quantize(folder / "step.onnx", folder / "one", keep_float=["mix*", "fc"], frames=40)
     floats = {row.name for row in found.comparison.layers if row.precision == "float"}
     convolutions = {layer.name for layer in found.structure.layers if layer.op.startswith(("Conv", "Gemm"))}
     assert {"mix", "fc"} <= convolutions & floats and all(name.startswith("stem") for name in convolutions - floats)
@@ -359,19 +359,19 @@ def test_kept_in_float(folder: Path) -> None:
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_file_said_it_still_says(folder: Path, quantised: Quantised) -> None:
+def test_what_the_file_said_it_still_says(folder: Path, quantized: Quantized) -> None:
     before, after = metadata_of(load(folder / "step.onnx")), metadata_of(load(folder / "int8.onnx"))
     assert before is not None and after is not None
     assert after.model_copy(update={"provenance": None}) == before.model_copy(update={"provenance": None})
     notes = " ".join(after.provenance.notes)
-    assert after.provenance.passes[-1] == "quantise" and after.provenance.weights_sha256 == before.provenance.weights_sha256
+    assert after.provenance.passes[-1] == "quantize" and after.provenance.weights_sha256 == before.provenance.weights_sha256
     assert f"{sum(LENGTHS)} frames of {len(LENGTHS)} videos" in notes and "uint8" in notes and "minmax" in notes
 
 
-def test_native_and_ort_stream_it_as_exact_arithmetic_does(folder: Path, quantised: Quantised) -> None:
+def test_native_and_ort_stream_it_as_exact_arithmetic_does(folder: Path, quantized: Quantized) -> None:
     """ONNX Runtime may round a value between two steps either way, which moves the answers by a few hundredths at most."""
     model = opened(folder / "step.onnx")
-    exact = ExactWalk(quantised.model, model.metadata, frames=model.interface.frames)
+    exact = ExactWalk(quantized.model, model.metadata, frames=model.interface.frames)
     inputs = [frames for _, frames in model.inputs(chosen(folder / "videos" / "1.mp4"))]
     wanted = np.stack([exact.step(frames)["logits"].ravel() for frames in inputs])[model.metadata.feature_delay :]
     for engine, most in (("ort", 0.05), ("native", 1e-4)):
@@ -412,10 +412,10 @@ def test_bad_input_is_refused_and_nothing_written(folder: Path, tmp_path: Path) 
     ]
     for kind, words, model, source, options in cases:
         with pytest.raises(kind, match=words):
-            quantise(model, source, out, **options)
+            quantize(model, source, out, **options)
         assert not out.exists(), words
 
 
-def test_a_quantised_model_is_not_quantised_again(folder: Path, quantised: Quantised) -> None:
-    with pytest.raises(ModelError, match="quantised already"):
-        quantise(folder / "int8.onnx", folder / "videos")
+def test_a_quantized_model_is_not_quantized_again(folder: Path, quantized: Quantized) -> None:
+    with pytest.raises(ModelError, match="quantized already"):
+        quantize(folder / "int8.onnx", folder / "videos")

@@ -18,7 +18,7 @@ from everyframe.modelfile.file import attach, load, save
 from everyframe.modelfile.schema import Metadata, Preprocess
 from everyframe.modelfile.session import session
 from everyframe.quantization.calibrate import HUGE, METHODS, Calibration, Values, calibrate
-from everyframe.quantization.quantize import opened, quantise
+from everyframe.quantization.quantize import opened, quantize
 from everyframe.quantization.structure import Structure, structure
 from everyframe.quantization.videos import Model, chosen
 from everyframe.video.sources import Source
@@ -29,7 +29,7 @@ floats = st.floats(-1e4, 1e4, width=32)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("quantise"))
+    return write_folder(tmp_path_factory.mktemp("quantize"))
 
 
 # -- values and ranges -------------------------------------------------------------------------------------------------
@@ -87,14 +87,14 @@ def test_fills_and_what_is_no_number_are_no_values() -> None:
 
 
 def brute_force(model: Model, sources: Sequence[Source], reset: bool = True) -> dict[str, tuple[float, float]]:
-    """Every tensor's extremes, by running the unoptimised graph step by step with states carried by hand."""
+    """Every tensor's extremes, by running the unoptimized graph step by step with states carried by hand."""
     found: dict[str, list[float]] = {}
     states, probe = model.metadata.states, onnx.ModelProto()
     probe.CopyFrom(model.model)
     present = {value.name for value in probe.graph.output}
     names = [x for node in probe.graph.node for x in node.output]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    runner = session(probe, optimise=False)
+    runner = session(probe, optimize=False)
     held: dict[str, np.ndarray] = {}
     for source in sources:
         if reset or not held:
@@ -156,7 +156,7 @@ def test_other_videos_than_those_of_the_calibration_are_warned_of(folder: Path, 
     dark = tmp_path / "dark"
     dark.mkdir()
     handmade.write_video(dark / "a.mp4", [handmade.picture(20 + i % 2) for i in range(15)], rate=10)
-    found = quantise(folder / "step.onnx", dark, compare_with=folder / "videos", frames=40, min_similarity=0)
+    found = quantize(folder / "step.onnx", dark, compare_with=folder / "videos", frames=40, min_similarity=0)
     said = "\n".join(found.warnings)
     assert "only 15 steps" in said and "of the brightness" in said and "outside the calibrated range" in said
 

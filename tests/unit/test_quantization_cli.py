@@ -18,7 +18,7 @@ from helpers import shared_dir
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("quantise_cli")
+    folder = tmp_path_factory.mktemp("quantize_cli")
     clip_net(folder / "clip.onnx", labels=tuple("abcd"))
     handmade.write_video(folder / "video.mp4", 40, rate=10)
     return folder
@@ -37,9 +37,9 @@ def test_what_is_said_and_written(folder: Path, tmp_path: Path, capsys: pytest.C
     assert "warning: only 5 clips" in said
     (verdict,) = [line for line in lines if line.startswith("similarity ")]
     assert "holds 0.99" in verdict and "worst layer" in verdict and "top-1 agrees in" in verdict and "no states" in verdict
-    found = json.loads((report / "quantised.json").read_text())
+    found = json.loads((report / "quantized.json").read_text())
     assert found["verdict"] == verdict and found["answers"]["cosine"] > 0.99 and found["layers"][0]["op"] == "input"
-    picture = Image.open(io.BytesIO((report / "quantised.png").read_bytes()))
+    picture = Image.open(io.BytesIO((report / "quantized.png").read_bytes()))
     assert picture.size == (1280, 860) and len(set(picture.convert("L").tobytes())) > 20
     metadata = metadata_of(load(out))
     assert metadata is not None and metadata.labels == tuple("abcd")

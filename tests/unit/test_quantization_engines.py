@@ -18,7 +18,7 @@ from everyframe.cli import main
 from everyframe.errors import EngineError
 from everyframe.quantization import engines as measured
 from everyframe.quantization.engines import Ran, line, off, warnings
-from everyframe.quantization.quantize import Quantised, quantise
+from everyframe.quantization.quantize import Quantized, quantize
 from everyframe.runtime import Program, auto
 from everyframe.runtime import engine as engines
 from quantizing import write_folder
@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("engines"))
 
 
-def written(folder: Path, tmp_path: Path, names: list[str] | None = None, **options: Any) -> Quantised:
-    return quantise(folder / "step.onnx", folder / "videos", tmp_path / "a.onnx", frames=60, engines=names, **options)
+def written(folder: Path, tmp_path: Path, names: list[str] | None = None, **options: Any) -> Quantized:
+    return quantize(folder / "step.onnx", folder / "videos", tmp_path / "a.onnx", frames=60, engines=names, **options)
 
 
 def test_every_engine_that_runs_it(folder: Path, tmp_path: Path) -> None:
@@ -86,11 +86,11 @@ def test_an_engine_that_does_not_run_it_is_in_the_figures_only(
 
 
 def test_nothing_is_run_where_nothing_is_written(folder: Path) -> None:
-    assert quantise(folder / "step.onnx", folder / "one", frames=20).engines == ()
+    assert quantize(folder / "step.onnx", folder / "one", frames=20).engines == ()
 
 
 def test_work_within_work_changes_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that is being made says so where the quantisation says what it does."""
+    """An engine that is being made says so where the quantization says what it does."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

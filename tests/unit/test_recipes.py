@@ -8,6 +8,7 @@ import pytest
 
 from everyframe import recipes
 from everyframe.errors import RecipeError
+from everyframe.version import RenamedWarning
 
 
 def test_built_in_recipe_loads() -> None:
@@ -21,14 +22,14 @@ def test_built_in_recipe_loads() -> None:
         ('name = "x"\ntask = "motions"\nwindw = 3', "line 3, key windw(.|\n)*did you mean window"),
         ('name = "x"\ntask = "motions"\nwindow = 1', "line 3, key window"),
         ('name = "x"\ntask = "motions"\n[data]\nfps = 0', "line 4, key data.fps"),
-        ('name = "x"\ntask = "motions"\n[optimiser]\nlearning_rate = "fast"', "line 4, key optimiser.learning_rate"),
+        ('name = "x"\ntask = "motions"\n[optimizer]\nlearning_rate = "fast"', "line 4, key optimizer.learning_rate"),
         ('task = "motions"', "key name"),
         ('name = "x"\ntask = "dance"', "line 2, key task"),
         ('name = "x"', "key model"),
         ('name = "x"\n[modell]\nname = "x3d_s"\n[model]\nname = "x3d_s"', "line 2, key modell(.|\n)*did you mean model"),
         ('name = "x"\n[model]\nname = "x3d_s"\n[augment]\nflipp = true', "line 5, key augment.flipp(.|\n)*did you mean flip"),
         ('name = "x"\n[model]\nname = "x3d_s"\n[preprocess]\nfp = 3', "line 5, key preprocess.fp"),
-        ('name = "x"\n[model]\nname = "x3d_s"\n[optimiser]\nnesterov = true\ndampening = 0.9', "line 4, key optimiser"),
+        ('name = "x"\n[model]\nname = "x3d_s"\n[optimizer]\nnesterov = true\ndampening = 0.9', "line 4, key optimizer"),
         ('name = "x"\n[model]\nname = "x3d_s"\n[training]\nbatch = 10\naccumulate = 3', "multiple of accumulate"),
         ('name = "x"\n[model]\nname = "x3d_s"\n[augment]\nswap = [["a", "b"]]', "flip must be true"),
         ('name = "x"\n[model]\nname = "x3d_s"\n[schedule]\nkind = "steps"\nsteps = [90]', "before the last epoch"),
@@ -38,6 +39,18 @@ def test_built_in_recipe_loads() -> None:
 def test_wrong_settings_are_named(text: str, key: str) -> None:
     with pytest.raises(RecipeError, match=key):
         recipes.parse(text)
+
+
+@pytest.mark.parametrize("old", recipes.reader.RENAMED)
+def test_sections_as_they_were_called(old: str) -> None:
+    new, text = recipes.reader.RENAMED[old], 'name = "x"\ntask = "prune"\n[model]\nname = "x3d_s"\n'
+    with pytest.warns(RenamedWarning, match=rf"\[{old}\] is called \[{new}\]"):
+        found = recipes.parse(f"{text}[{old}]\nlearning_rate = 0.25\n")
+    assert found == recipes.parse(f"{text}[{new}]\nlearning_rate = 0.25\n")
+    with pytest.warns(RenamedWarning):
+        assert found == recipes.parse(text, changes=[f"{old}.learning_rate=0.25"])
+    with pytest.warns(RenamedWarning), pytest.raises(RecipeError, match=f"line 6, key {new}.learning_rate"):
+        recipes.parse(f"{text}[{old}]\nlearning_rate = 'fast'\n")
 
 
 def test_files(tmp_path: Path) -> None:

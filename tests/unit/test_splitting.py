@@ -83,7 +83,7 @@ def agree(flow: Flow, labels: list[label.Label]) -> cut.Cut:
     manifest.check_flow(made.manifest, Path("made.json"))
     frames = noise(flow)
     wanted = whole(flow.model, frames)
-    network = PipelineNetwork(made.manifest, made.models, threads=1, optimise=False)
+    network = PipelineNetwork(made.manifest, made.models, threads=1, optimize=False)
     run, beside = SerialRun(network), OverlappedRun(network)
     same([run.step(each) for each in frames], wanted)
     same(overlapped(beside, frames), wanted)
@@ -184,14 +184,14 @@ def test_tsm_resnet_has_seventeen_stages() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_integers_go_from_stage_to_stage(tmp_path: Path) -> None:
-    """A quantised model in parts: the same scales on both sides of a cut, and the same answers where it computes in integers:
+    """A quantized model in parts: the same scales on both sides of a cut, and the same answers where it computes in integers:
     of 7 bits, which every processor multiplies exactly.
     """
     pytest.importorskip("onnxruntime.quantization")
-    from native.test_int8_zoo import quantised
+    from native.test_int8_zoo import quantized
 
     window = "follow.2.reducemean::sum"  # of which neither side is a constant that could have 7 bits
-    model = quantised(modelfile.load(BUILTIN), tmp_path, per_channel=True, reduce_range=True, nodes_to_exclude=[window])
+    model = quantized(modelfile.load(BUILTIN), tmp_path, per_channel=True, reduce_range=True, nodes_to_exclude=[window])
     assert not saturation.layers(model)
     metadata = modelfile.metadata_of(model)
     assert metadata is not None

@@ -17,7 +17,7 @@ from everyframe.runtime import Program
 from everyframe.runtime.profile import profile
 from everyframe.splitting import cut, label
 from everyframe.splitting.dump import dump
-from everyframe.video import Reader, normalise, resolve
+from everyframe.video import Reader, normalize, resolve
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_samples_are_what_the_whole_model_computes(folder: Path) -> None:
         held = {spec.input: np.full(spec.shape, spec.fill, spec.dtype) for spec in metadata.states}
         pictures = [frame.data for frame in Reader(source, metadata.preprocess)]
         for n in range(0, len(pictures), 2):
-            tensor = normalise(np.stack(pictures[n : n + 2]), metadata.preprocess)
+            tensor = normalize(np.stack(pictures[n : n + 2]), metadata.preprocess)
             tensors = run_all(model, {"frames": tensor, **held})
             held = {spec.input: tensors[spec.output] for spec in metadata.states}
             wanted.append(tensors["all"])

@@ -37,7 +37,7 @@ FPS = 12.0
 
 
 def rendered(label: str, seed: int, count: int) -> list[np.ndarray]:
-    """(T, 48, 64) grey videos of single gestures that the built-in model was never trained on."""
+    """(T, 48, 64) gray videos of single gestures that the built-in model was never trained on."""
     shown = dataset.streams(
         "test", seed, range(count), frames=60, fps=FPS, label=label, negative=label == "none", single=True
     )  # fmt: skip
@@ -254,9 +254,9 @@ class TestTheHead:
     @staticmethod
     def rows(seed: int = 0, examples: int = 6, classes: int = 3, width: int = 10, apart: float = 2.0) -> Rows:
         rng = np.random.default_rng(seed)
-        centre = apart * rng.normal(size=(classes, width))
+        center = apart * rng.normal(size=(classes, width))
         label = np.repeat(np.arange(classes), examples * 4)
-        features = centre[label] + rng.normal(size=(len(label), width))
+        features = center[label] + rng.normal(size=(len(label), width))
         return Rows(features, label, np.ones(len(label)), np.arange(len(label)) // 4, classes)
 
     def test_the_solution_is_where_the_slope_of_the_loss_vanishes(self) -> None:

@@ -25,7 +25,7 @@ import everyframe  # noqa: E402
 from everyframe import recipes  # noqa: E402
 from everyframe.errors import OutputError, RecipeError, TrainingStopped, UsageError  # noqa: E402
 from everyframe.training import checkpoint, folder, network, precision, run  # noqa: E402
-from everyframe.training.optimize import Schedule, optimiser  # noqa: E402
+from everyframe.training.optimize import Schedule, optimizer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(clips: Path, tmp_path: Pa
 
 def test_a_loss_that_is_no_number_stops_the_training(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="not a number"):
-        run.start(tiny("optimiser.kind=sgd", "optimiser.learning_rate=1e30", "training.epochs=6"), tmp_path / "run", data=clips)
+        run.start(tiny("optimizer.kind=sgd", "optimizer.learning_rate=1e30", "training.epochs=6"), tmp_path / "run", data=clips)
 
 
 def test_no_room_on_the_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
@@ -254,10 +254,10 @@ def test_schedules() -> None:
 
 def test_norms_are_spared_from_weight_decay_where_the_recipe_says_so() -> None:
     net = network.build(tiny(), 4).net
-    groups = optimiser(net, recipes.Optimiser(kind="adamw")).param_groups
+    groups = optimizer(net, recipes.Optimizer(kind="adamw")).param_groups
     assert [group["weight_decay"] for group in groups] == [1e-3, 0.0]
     assert all(p.ndim > 1 for p in groups[0]["params"]) and all(p.ndim <= 1 for p in groups[1]["params"])
-    assert len(optimiser(net, recipes.Optimiser(kind="sgd")).param_groups) == 1
+    assert len(optimizer(net, recipes.Optimizer(kind="sgd")).param_groups) == 1
 
 
 def test_every_built_in_recipe_names_a_network_that_can_be_built() -> None:

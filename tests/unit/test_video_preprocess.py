@@ -1,4 +1,4 @@
-"""One function from pictures to the network's input: sizes, colours and values, for decoded frames and for arrays
+"""One function from pictures to the network's input: sizes, colors and values, for decoded frames and for arrays
 alike.
 """
 
@@ -15,7 +15,7 @@ from PIL import Image
 import handmade
 from everyframe.errors import SourceError, StateError
 from everyframe.modelfile.schema import Preprocess
-from everyframe.video import normalise, output_size, prepare
+from everyframe.video import normalize, output_size, prepare
 from running import at_once
 
 GRAY = {"color": "gray", "mean": (0.0,), "std": (1.0,)}
@@ -56,7 +56,7 @@ def test_sizes(
     assert prepare(as_yuv(smooth(*size)), how).shape == (*expected, 3)
 
 
-def test_the_crop_is_the_centre() -> None:
+def test_the_crop_is_the_center() -> None:
     array = smooth(20, 30)
     np.testing.assert_array_equal(prepare(array, Preprocess(crop=(10, 12))), array[5:15, 9:21])
 
@@ -103,9 +103,9 @@ def test_gray_is_full_range_from_every_format(pixel_format: str, size: tuple[int
 
 
 def test_gray_is_bt601_luma() -> None:
-    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 30, 90], [255, 255, 255], [0, 0, 0]]], np.uint8)
-    expected = np.rint(colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    np.testing.assert_array_equal(prepare(colours, Preprocess(**GRAY))[..., 0], expected)
+    colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 30, 90], [255, 255, 255], [0, 0, 0]]], np.uint8)
+    expected = np.rint(colors @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    np.testing.assert_array_equal(prepare(colors, Preprocess(**GRAY))[..., 0], expected)
 
 
 def test_gray_arrays_may_be_handed_over() -> None:
@@ -144,21 +144,21 @@ def test_rotation_of_phones_is_applied(rotation: int, turns: int) -> None:
     assert output_size(40, 30, Preprocess(resize=15)) == (20, 15)
 
 
-def test_normalise_is_what_the_contract_says() -> None:
+def test_normalize_is_what_the_contract_says() -> None:
     batch = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     how = Preprocess(scale=1 / 255, mean=(0.45, 0.4, 0.5), std=(0.225, 0.2, 0.25))
     expected = ((batch.astype(np.float64) / 255 - how.mean) / how.std).transpose(0, 3, 1, 2)
-    got = normalise(batch, how)
+    got = normalize(batch, how)
     assert (got.dtype, got.shape, got.flags.c_contiguous) == (np.float32, (2, 3, 5, 7), True)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     out = np.empty_like(got)
-    assert normalise(batch, how, out=out) is out
+    assert normalize(batch, how, out=out) is out
     np.testing.assert_array_equal(out, got)
 
 
-def test_normalise_refuses_other_channels() -> None:
+def test_normalize_refuses_other_channels() -> None:
     with pytest.raises(StateError, match=r"\(N, H, W, 1\) for color 'gray'(.|\n)*\(1, 4, 4, 3\)"):
-        normalise(np.zeros((1, 4, 4, 3), np.uint8), Preprocess(**GRAY))
+        normalize(np.zeros((1, 4, 4, 3), np.uint8), Preprocess(**GRAY))
 
 
 def test_threads_do_not_disturb_each_other() -> None:

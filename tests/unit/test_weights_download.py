@@ -155,7 +155,7 @@ def item(url: str | None, content: bytes | None = CONTENT, **more: Any) -> Publi
     known: dict[str, Any] = {"network": "x3d_s", "tag": "test", "project": "tests", "source": "https://example.org/zoo"}
     if content is not None:
         known |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    return Published(**known | {"licence": "none", "num_classes": 2, "url": url} | more)
+    return Published(**known | {"license": "none", "num_classes": 2, "url": url} | more)
 
 
 def get(server: Server, cache: Path, content: bytes | None = CONTENT, **more: Any) -> Path:
@@ -427,7 +427,7 @@ def test_a_page_for_people_is_named(tmp_path: Path) -> None:
     manual = item(None, None, manual=True, page="https://example.org/folder", file="jester_x3d_best.pth")
     with pytest.raises(WeightsError) as caught:
         fetch(manual, cache=tmp_path)
-    for told in ("https://example.org/folder", "jester_x3d_best.pth", "--weights FILE", "licence: none"):
+    for told in ("https://example.org/folder", "jester_x3d_best.pth", "--weights FILE", "license: none"):
         assert told in str(caught.value)
 
 
@@ -503,7 +503,7 @@ def test_a_row_of_the_table(row: Published) -> None:
     assert (row.url is None) == row.manual == (row.page is not None) == (row.file is not None)
     for url in filter(None, (row.url, row.page, row.source)):
         assert url.startswith("https://")
-    assert row.licence and row.source
+    assert row.license and row.source
     assert row.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.sha256)
     assert row.sha256_prefix is None or re.fullmatch("[0-9a-f]{8,63}", row.sha256_prefix)
     named = re.search(r"-([0-9a-f]{8})\.pth$", row.url or "")
@@ -532,7 +532,7 @@ def test_every_network_with_a_reference_project_has_weights() -> None:
     assert set(models.list()) - {row.network for row in TABLE} == without | ours
 
 
-def test_colour_order_follows_the_data_set() -> None:
+def test_color_order_follows_the_data_set() -> None:
     for row in TABLE:
         if row.project == "efficient-3dcnns":
             color = row.preprocessing(models.describe(row.network).preprocess).color

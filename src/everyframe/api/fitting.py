@@ -87,9 +87,9 @@ def quantize(
     True
     """
     from everyframe.api.results import Quantized
-    from everyframe.quantization.quantize import quantise
+    from everyframe.quantization.quantize import quantize
 
-    made = quantise(
+    made = quantize(
         source(model), videos, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
         percentile=percentile, most_videos=most_videos, every=every, keep_float=keep_float,
         float_differences=float_differences, min_similarity=min_similarity, compare_with=compare_with, frames=frames,

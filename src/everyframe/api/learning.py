@@ -51,7 +51,7 @@ def train(
     minutes: float | None = None,
     resume: bool = False,
 ) -> Run | None:
-    """A network trained on labelled clips, as clip and step model, evaluated; on a terminal with a bar. Needs
+    """A network trained on labeled clips, as clip and step model, evaluated; on a terminal with a bar. Needs
     `pip install 'everyframe[train]'`. Clips become batches (N, C, T, H, W) by the recipe.
 
     data: a folder with a folder of clips for each class (default: what the recipe names). recipe: a built-in recipe or a .toml
@@ -79,7 +79,7 @@ def train(
         raise UsageError("There is nothing to train on.", expected="a recipe, or a folder of clips with one folder a class")
     found = recipes.load(recipe or "quick", settings)
     if not isinstance(found, ClipRecipe):
-        raise UsageError("This recipe is not about labelled clips.", where=recipe, hint=f"everyframe train {recipe}")
+        raise UsageError("This recipe is not about labeled clips.", where=recipe, hint=f"everyframe train {recipe}")
     path, held = _folder(output)
     root = None if data is None else Path(data)
     return _run(run.start(found, path, where=recipe, data=root, minutes=minutes), held)
@@ -150,9 +150,7 @@ def _run(result: training.Result | pruning.Result | None, held: Kept | None = No
 def _missing(what: str, error: ImportError) -> UsageError:
     from everyframe.errors import UsageError
 
-    return UsageError(
-        f"{what} needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
-    )
+    return UsageError(f"{what} needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'")
 
 
 def _alone() -> UsageError:

@@ -82,7 +82,9 @@ def stream(model: Model, output: File | None = None, **options: Any) -> Converte
     """The former name of `convert`."""
     import warnings
 
-    warnings.warn("everyframe.stream is now called everyframe.convert", DeprecationWarning, stacklevel=2)
+    from everyframe.version import RenamedWarning
+
+    warnings.warn("everyframe.stream is now called everyframe.convert", RenamedWarning, stacklevel=2)
     return convert(model, output, **options)
 
 

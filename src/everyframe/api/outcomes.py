@@ -61,7 +61,7 @@ class Predictions(Sequence["Prediction"]):
 
 
 class Evaluation(evaluation.Result):
-    """Accuracy of a model on labelled videos (docs/evaluate.md explains every figure); shares are between 0 and 1."""
+    """Accuracy of a model on labeled videos (docs/evaluate.md explains every figure); shares are between 0 and 1."""
 
     def save(self, folder: File) -> Path:
         """Writes tables, pictures and a page (report.html) into a folder. Raises OutputError."""

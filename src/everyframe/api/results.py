@@ -28,8 +28,7 @@ from everyframe.modelfile.manifest import Manifest
 from everyframe.modelfile.schema import Metadata
 from everyframe.models.to_onnx import Exported
 from everyframe.native.compile import Compiled
-from everyframe.quantization import report
-from everyframe.quantization.quantize import Quantised
+from everyframe.quantization import quantize, report
 from everyframe.splitting.cut import Cut, write
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ class Fit(Checked):
         return {**super().to_dict(), "proofs": [vars(proof) for proof in self.proofs]}
 
 
-class Quantized(Quantised):
+class Quantized(quantize.Quantized):
     """A model in integers, and what that costs layer by layer."""
 
     def save(self, path: File) -> Path:
@@ -204,7 +203,7 @@ class Quantized(Quantised):
         return modelfile.save(self.model, path)
 
     def save_report(self, folder: File, name: str = "model") -> list[Path]:
-        """Writes all figures (quantised.json) and a picture. name: how the model is called there. Raises OutputError."""
+        """Writes all figures (quantized.json) and a picture. name: how the model is called there. Raises OutputError."""
         report.prepare(Path(folder))
         return report.write_report(Path(folder), self, name)
 

@@ -90,7 +90,7 @@ def evaluate(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Accuracy on labelled videos: of clips, of whole videos, and of the stream at every frame. Ctrl-C gives what is done.
+    """Accuracy on labeled videos: of clips, of whole videos, and of the stream at every frame. Ctrl-C gives what is done.
 
     model: a clip or step model, a compiled one, or a run folder. data: the folder of the videos, or a recipe (.toml) that names
     them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all.

@@ -34,12 +34,12 @@ class Kit:
 KITS: Mapping[str, Kit] = MappingProxyType({
     "rdk-s100": Kit(
         "D-Robotics RDK S100", "rdk", "{name}.hbm", "hbm", "hb_compile -c compile.yaml", "npy", caution=_RDK,
-        settings={"march": "nash-e", "march_note": "  # RDK S100; S100P: nash-m", "optimise": "O2"},
+        settings={"march": "nash-e", "march_note": "  # RDK S100; S100P: nash-m", "optimize": "O2"},
     ),
     "rdk-x5": Kit(
         "D-Robotics RDK X5", "rdk", "{name}.bin", "hbm", "hb_mapper makertbin --model-type onnx --config compile.yaml", "raw",
         caution=_RDK + " `hb_mapper checker --model-type onnx --march bayes-e --model model.onnx` asks the compiler first.",
-        settings={"march": "bayes-e", "march_note": "", "optimise": "O3"},
+        settings={"march": "bayes-e", "march_note": "", "optimize": "O3"},
     ),
     "vitis-dpu": Kit("AMD Vitis AI DPU", "vitis", stages=True),
     "openvino": Kit("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),

@@ -33,7 +33,7 @@ VERBS: dict[str, str] = {
 
 app = typer.Typer(
     name="everyframe",
-    help="Recognise actions and gestures in live video, at every frame.",
+    help="Recognize actions and gestures in live video, at every frame.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -69,8 +69,9 @@ def _warnings_in_a_line() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         from everyframe.runtime.engine import AccuracyWarning
+        from everyframe.version import RenamedWarning
 
-        if issubclass(category, AccuracyWarning):
+        if issubclass(category, (AccuracyWarning, RenamedWarning)):
             print(f"warning: {message}", file=sys.stderr)
         else:
             before(message, category, *where, **more)

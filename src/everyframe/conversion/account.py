@@ -125,7 +125,7 @@ def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str
 
 
 def saturation_of(*models: onnx.ModelProto) -> dict[str, Any] | None:
-    """Can sums of products of a quantised model, or of its parts, be cut off at 16 bits, in which layers and on which engines,
+    """Can sums of products of a quantized model, or of its parts, be cut off at 16 bits, in which layers and on which engines,
     and does this processor do it? None for a float model.
     """
     if not any(saturation.quantized(model) for model in models):

@@ -2,7 +2,7 @@
 
 All temporal arithmetic of the project is in this file; rules/<op>.py only say which window an operator reads.
 
-    u        frames of a wire between two clip neighbours: 1 at the native rate; at rate "dense" the product of the strides so
+    u        frames of a wire between two clip neighbors: 1 at the native rate; at rate "dense" the product of the strides so
              far (strides become dilations, and every wire has a frame per stream frame)
     window   output frame j reads input frames j*stride - pad + i*dilation, i = 0 .. taps-1
 
@@ -44,7 +44,7 @@ class Fact:
     """The temporal fact of one tensor.
 
     every, delay: see above; delay is negative only directly after a time Pad, whose frames are known early.
-    spacing: stream frames between clip neighbours. left, right: frame j depends on stream frames
+    spacing: stream frames between clip neighbors. left, right: frame j depends on stream frames
     j*spacing - left .. j*spacing + right (right is not clamped at 0). frames: its length in the clip.
     fill: the value of the frames in front of it, set by a time Pad. nonneg: known to hold no negative values.
     gate: made of a mean over time that meets its frames again; in the clip it is one value for all frames.
@@ -86,7 +86,7 @@ class Fact:
         """True if frames in front of this wire can be `fill`: only a Pad's frames that never arrive are bound to its value."""
         return self.lag >= 0 or self.fill in (None, fill)
 
-    def relabelled(self, window: Window, dense: bool, **changes: object) -> Fact:
+    def relabeled(self, window: Window, dense: bool, **changes: object) -> Fact:
         """The fact behind a time Pad or Slice (one tap): not clamped, because nothing was computed yet."""
         step = self.spacing
         return replace(
@@ -102,7 +102,7 @@ class Fact:
     def through(self, window: Window, dense: bool, fill: float = 0.0, **changes: object) -> Fact:
         """The fact behind an operator that computes with this window and pads with `fill`."""
         source = self if window.pad <= 0 or self.bears(fill) else self.plain()
-        return source.relabelled(window, dense, **changes).plain()
+        return source.relabeled(window, dense, **changes).plain()
 
 
 @dataclass(frozen=True)

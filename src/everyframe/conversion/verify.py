@@ -166,7 +166,7 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 
 def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.ndarray], steps: int) -> dict[int, np.ndarray]:
     """Logits by step: the head's window over the reference features, then the clip network's own tail."""
-    tail = session(reference.tail, optimise=False)  # type: ignore[arg-type]
+    tail = session(reference.tail, optimize=False)  # type: ignore[arg-type]
     heads = {node.inputs[0]: node for node in facts.heads}
     # the step in which a value that is not averaged was there, less the step in which the output shows it
     first = facts[facts.graph.outputs[0]].lag

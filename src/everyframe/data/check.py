@@ -1,4 +1,4 @@
-"""What to know about labelled clips before training on them: balance, lengths, rates, sizes, and what would mislead.
+"""What to know about labeled clips before training on them: balance, lengths, rates, sizes, and what would mislead.
 
 `report` opens every clip (its header and a little of its content, not every frame) and says what it found as data; `render`
 shows that on a terminal. A network learns whatever tells classes apart, so a frame rate, a length or a size that goes with

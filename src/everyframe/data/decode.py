@@ -1,4 +1,4 @@
-"""A clip's pictures, byte for byte what `everyframe predict` hands to `normalise`."""
+"""A clip's pictures, byte for byte what `everyframe predict` hands to `normalize`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Seed clips as classes (Exemplar-CNN, arXiv:1406.6909): learning without labels, from the places where most moves.
 
 Each seed is one class; sampling and augmentation make its members. A place's score is the median over its frames of the mean
-change between neighbours, so that a cut, which is one great change, does not count as motion.
+change between neighbors, so that a cut, which is one great change, does not count as motion.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOM = 1.5  # a seed is so many times as long as a clip, so that its members beg
 def seeds(
     clips: Sequence[Clip], count: int, frames: int, preprocess: Preprocess, stride: int = 1, workers: int = 0
 ) -> Collection:
-    """`count` seeds of unlabelled clips, each of them a class, for training and for validation alike. frames, stride: of a
+    """`count` seeds of unlabeled clips, each of them a class, for training and for validation alike. frames, stride: of a
     clip, at the rate of `preprocess`. No video gives more than twice its share. Clips that cannot be read are in `problems`.
     Raises RecipeError where there are too few places.
     """

@@ -15,7 +15,7 @@ from everyframe.errors import SourceError
 from everyframe.recipes.training import Sampling
 
 Views = Literal["middle", "non-overlapping", "10-crop", "30-view"]
-Places = Literal["centre", "corners", "thirds"]
+Places = Literal["center", "corners", "thirds"]
 
 
 def views(video: np.ndarray, frames: int, size: tuple[int, int], how: Sampling, kind: Views) -> tuple[np.ndarray, np.ndarray]:
@@ -28,8 +28,8 @@ def views(video: np.ndarray, frames: int, size: tuple[int, int], how: Sampling, 
     count = len(video)
     middle = sampling.middle(count, frames, how)[None]
     rows, place = {
-        "middle": (lambda: middle, "centre"),
-        "non-overlapping": (lambda: sampling.covering(count, frames, how), "centre"),
+        "middle": (lambda: middle, "center"),
+        "non-overlapping": (lambda: sampling.covering(count, frames, how), "center"),
         "10-crop": (lambda: middle, "corners"),
         "30-view": (lambda: sampling.spread(count, frames, how, 10), "thirds"),
     }[kind]
@@ -40,7 +40,7 @@ def views(video: np.ndarray, frames: int, size: tuple[int, int], how: Sampling, 
 
 
 def cut(frames: np.ndarray, size: tuple[int, int], place: Places) -> list[np.ndarray]:
-    """Parts of `size` (h, w) of (T, H, W, C). centre: as prediction cuts it. corners: four, and the centre."""
+    """Parts of `size` (h, w) of (T, H, W, C). center: as prediction cuts it. corners: four, and the center."""
     (height, width), (h, w) = frames.shape[1:3], size
     down, across = height - h, width - w
     if down < 0 or across < 0:
@@ -48,15 +48,15 @@ def cut(frames: np.ndarray, size: tuple[int, int], place: Places) -> list[np.nda
             "The pictures are smaller than the network's.", expected=f"at least {h}x{w} (height x width)",
             got=f"{height}x{width}", hint="let the recipe's preprocess resize them",
         )  # fmt: skip
-    centre = (down // 2, across // 2)
-    if place == "centre":
-        corners = [centre]
+    center = (down // 2, across // 2)
+    if place == "center":
+        corners = [center]
     elif place == "corners":
-        corners = [(0, 0), (0, across), (down, 0), (down, across), centre]
+        corners = [(0, 0), (0, across), (down, 0), (down, across), center]
     elif width >= height:
-        corners = [(centre[0], left) for left in (0, centre[1], across)]
+        corners = [(center[0], left) for left in (0, center[1], across)]
     else:
-        corners = [(top, centre[1]) for top in (0, centre[0], down)]
+        corners = [(top, center[1]) for top in (0, center[0], down)]
     return [frames[:, top : top + h, left : left + w] for top, left in corners]
 
 

@@ -47,11 +47,11 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto, *, steps: int | None 
     """
     proofs = []
     for on, feeds in _inputs(before, steps):
-        one = answers(before, feeds, optimise=False)
-        other = answers(after, feeds, optimise=True)
+        one = answers(before, feeds, optimize=False)
+        other = answers(after, feeds, optimize=True)
         difference = max(relative(other[name], one[name]) for name in one)
         if not difference <= TOLERANCE:
-            shaken = answers(before, [_shaken(frames) for frames in feeds], optimise=False)
+            shaken = answers(before, [_shaken(frames) for frames in feeds], optimize=False)
             allowed = max(TOLERANCE, 3 * max(relative(shaken[name], one[name]) for name in one))
             if not difference <= allowed:
                 raise ConversionMismatch(
@@ -63,9 +63,9 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto, *, steps: int | None 
     return proofs
 
 
-def answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optimise: bool) -> dict[str, np.ndarray]:
+def answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optimize: bool) -> dict[str, np.ndarray]:
     """Every output that is no state, for each feed in turn; states go from one to the next."""
-    walk = Walk(model, how="fast" if optimise else "plain")
+    walk = Walk(model, how="fast" if optimize else "plain")
     found = [walk.step(feed) for feed in feeds]
     return {name: np.stack([values[name] for values in found]) for name in walk.answers}
 
@@ -127,7 +127,7 @@ def _of_facts(made: Conversion) -> Callable[[Facts, int, int], np.ndarray] | Non
 
 def real_frames(preprocess: Preprocess, size: tuple[int, ...], count: int) -> np.ndarray:
     """(count, C, H, W) of the sample video, forwards and backwards in turn, at the network's size whatever its crop."""
-    from everyframe.video.preprocess import normalise
+    from everyframe.video.preprocess import normalize
     from everyframe.video.reader import Reader
     from everyframe.video.sources import resolve
 
@@ -140,4 +140,4 @@ def real_frames(preprocess: Preprocess, size: tuple[int, ...], count: int) -> np
                 break
     there_and_back = [*pictures, *pictures[-2:0:-1]] or pictures
     order = [there_and_back[i % len(there_and_back)] for i in range(count)]
-    return normalise(np.stack(order), whole)
+    return normalize(np.stack(order), whole)

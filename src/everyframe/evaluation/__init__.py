@@ -1,4 +1,4 @@
-"""Accuracy on labelled videos: of clips, of videos, and of the stream that a live user gets. No torch.
+"""Accuracy on labeled videos: of clips, of videos, and of the stream that a live user gets. No torch.
 
 source     which videos: a folder, or what a recipe names
 match      labels of the data and of the model, by name

@@ -13,18 +13,18 @@ from everyframe.canvas import BLANK, FAINT, HUES, INK, PAPER, QUIET, SOFT, Canva
 from everyframe.evaluation.result import Result
 
 RIGHT, WRONG = HUES[0], HUES[1]
-LABELLED, COUNTED = 110, 40  # classes up to which a matrix has names, and counts in its cells
+LABELED, COUNTED = 110, 40  # classes up to which a matrix has names, and counts in its cells
 
 # --- confusion ---
 
 
 def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> bytes:
-    """A PNG: rows are truths, columns predictions, colours shares of a row. Classes that never occur are left out."""
+    """A PNG: rows are truths, columns predictions, colors shares of a row. Classes that never occur are left out."""
     table = np.array(counts)
     there = [int(i) for i in np.flatnonzero(table.sum(0) + table.sum(1))]
     table, names = table[np.ix_(there, there)], [labels[i] for i in there]
     n = len(names)
-    named, cell = n <= LABELLED, max(2.0, min(54.0, 900 / max(n, 1)))
+    named, cell = n <= LABELED, max(2.0, min(54.0, 900 / max(n, 1)))
     size = round(min(14, max(8, cell * 0.75))) if named else 0
     canvas = Canvas(100, 100)
     room = min(240.0, max((canvas.width_of(name, size) for name in names), default=0.0)) + 14 if named else 26

@@ -79,7 +79,7 @@ def measure(number: int, clip: Clip, truth: int, pair: Pair, settings: Settings,
     try:
         frames = pictures(clip, wanted if size is None else wanted.model_copy(update={"crop": None}))  # (n, H, W, C)
         size = size or (frames.shape[1], frames.shape[2])
-        (middle,) = cut(frames, size, "centre")  # what the stream sees
+        (middle,) = cut(frames, size, "center")  # what the stream sees
     except SourceError as error:
         return Outcome(clip, truth, error=" ".join(str(error).split()))
     played = {}

@@ -1,4 +1,4 @@
-"""A model over labelled videos, several at once; what is measured when it is ended early is kept."""
+"""A model over labeled videos, several at once; what is measured when it is ended early is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which labelled videos: a folder in one of the formats, or what a recipe names."""
+"""Which labeled videos: a folder in one of the formats, or what a recipe names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def collection(
     if path.suffix.lower() == ".toml":
         recipe = recipes.load(str(path))
         if not isinstance(recipe, ClipRecipe):
-            raise RecipeError("This recipe names no labelled videos.", where=path, expected='task = "clips"', got=recipe.task)
+            raise RecipeError("This recipe names no labeled videos.", where=path, expected='task = "clips"', got=recipe.task)
         # a finished model is given its frames at the rate it was trained at, so that nothing is left of the stride
         return read(recipe.data, path.parent), recipe.sampling.model_copy(update={"stride": 1})
     listed, classes = _anywhere(path, listed), _anywhere(path, classes)

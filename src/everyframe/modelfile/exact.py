@@ -1,4 +1,4 @@
-"""Networks in exact arithmetic: what a quantised model (QDQ) says when nothing is rounded but where it says so.
+"""Networks in exact arithmetic: what a quantized model (QDQ) says when nothing is rounded but where it says so.
 
 Runtimes round on the way: onnxruntime adds products of bytes in 16 bits on processors without VNNI and saturates there, float32
 decides by its last bit between two steps that a value lies exactly between. This evaluator is what they are held against.

@@ -1,4 +1,4 @@
-"""A quantised model (QDQ) without its integers: the network that it stands for, for questions that rounding does not change."""
+"""A quantized model (QDQ) without its integers: the network that it stands for, for questions that rounding does not change."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """clip ONNX -> the same network with constants folded and BatchNorm merged into convolutions.
 
-Exporters leave Shape/If/ConstantOfShape chains; onnxruntime's basic optimiser removes them all and emits only standard
+Exporters leave Shape/If/ConstantOfShape chains; onnxruntime's basic optimizer removes them all and emits only standard
 operators, so it is used instead of a folder of our own. Also where bad weights are found, before anything leans on them.
 """
 

@@ -19,7 +19,7 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 class Interface:
     """frames, logits: the names of the tensors that are not states. shape: of the frames input, None where dynamic;
     (hop, C, H, W) for a step model, (1, C, T, H, W) for a clip model. folded: the model takes uint8 (hop, H, W, C) and
-    normalises by itself.
+    normalizes by itself.
     """
 
     frames: str

@@ -130,7 +130,7 @@ def read_parts(path: str | os.PathLike[str], manifest: Manifest) -> list[onnx.Mo
             raise ModelError(
                 "A part of the split model is not the one that the manifest names.", where=file,
                 expected=f"sha256 {part.sha256[:16]}…", got=f"sha256 {found[:16]}…",
-                hint="split the step model again; a part that was quantised or changed goes into a folder of its own",
+                hint="split the step model again; a part that was quantized or changed goes into a folder of its own",
             )  # fmt: skip
         models.append(model)
     return models

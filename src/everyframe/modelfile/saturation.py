@@ -1,8 +1,8 @@
-"""Sums of products of bytes that are cut off at 16 bits: in which layers of a quantised model that can happen, and whether
+"""Sums of products of bytes that are cut off at 16 bits: in which layers of a quantized model that can happen, and whether
 this processor does it.
 
-x86 processors without VNNI multiply unsigned bytes with signed ones and add two neighbouring products in one instruction,
-vpmaddubsw, whose 16 bits hold 255 * (w1 + w2) only where the sum of the two weights is at most 128. Which weights are neighbours
+x86 processors without VNNI multiply unsigned bytes with signed ones and add two neighboring products in one instruction,
+vpmaddubsw, whose 16 bits hold 255 * (w1 + w2) only where the sum of the two weights is at most 128. Which weights are neighbors
 is up to an engine's layout, so any two of one sign that one output adds count. What engines do with products of the largest
 bytes was measured as a Haswell (AVX2; onnxruntime 1.31, OpenVINO 2026.4):
 
@@ -17,7 +17,7 @@ bytes was measured as a Haswell (AVX2; onnxruntime 1.31, OpenVINO 2026.4):
 
 All others are exact, and so are depthwise convolutions (one channel in, one out), which both multiply in 32 bits. Assumed is
 that activations reach 255, that a layer which an engine may leave in float (onnxruntime's Conv whose result is not
-quantised) is not left, and that onnxruntime's fused operators of its own domain do what their parts do. Activations and
+quantized) is not left, and that onnxruntime's fused operators of its own domain do what their parts do. Activations and
 weights of 16 bits or 4 do not count.
 """
 
@@ -90,7 +90,7 @@ class Layer:
 
 
 def layers(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
-    """Those of a quantised model that can saturate, on a given engine or on any; none of a float model."""
+    """Those of a quantized model that can saturate, on a given engine or on any; none of a float model."""
     graph = _Graph(model)
     found = (graph.layer(node) for node in model.graph.node if node.op_type in _FORMS)
     return [layer for layer in found if layer is not None and (engine is None or engine in layer.engines)]

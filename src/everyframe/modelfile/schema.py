@@ -37,9 +37,9 @@ class Stored(Strict):
 
 
 class Preprocess(Stored):
-    """From a decoded frame to the network's input, in this order: resize, centre crop, scale, normalise.
+    """From a decoded frame to the network's input, in this order: resize, center crop, scale, normalize.
 
-    resize: an int for the short side (aspect kept) or (height, width) exactly. crop: (height, width), centred.
+    resize: an int for the short side (aspect kept) or (height, width) exactly. crop: (height, width), centered.
     A value becomes (pixel * scale - mean) / std with pixel in 0..255, per channel in `color` order.
     Frames are sampled at `fps` (nearest in time), or every `sample_every_n`-th frame; neither: every frame.
     """

@@ -20,28 +20,28 @@ _ROUNDS = ["WeightBiasQuantization", "QDQPropagationTransformer", "WhereDummyDq"
 
 
 def session(
-    model: onnx.ModelProto, *, optimise: bool = True, save_to: str | None = None, threads: int | None = None
+    model: onnx.ModelProto, *, optimize: bool = True, save_to: str | None = None, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """An onnxruntime CPU session. Raises ModelError with the runtime's own first line if it refuses the model.
 
-    Where the integers of a quantised model (QDQ) would saturate on this processor, float32 takes their place, so that what is
+    Where the integers of a quantized model (QDQ) would saturate on this processor, float32 takes their place, so that what is
     measured and compared with the model is what it says elsewhere, too.
     """
     if save_to is not None:
         return ort.create(model, save_to=save_to, without=_OBSCURE + _ROUNDS, threads=threads)
-    floats = optimise and bool(saturation.hits(model, saturation.ORT))
-    return ort.create(model, optimized=optimise, threads=threads, settings=ort.AS_FLOATS if floats else {})
+    floats = optimize and bool(saturation.hits(model, saturation.ORT))
+    return ort.create(model, optimized=optimize, threads=threads, settings=ort.AS_FLOATS if floats else {})
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-    """One run, unoptimised so that a reference does not share the optimiser's mistakes; returns {output name: array}."""
-    made = session(model, optimise=False)
+    """One run, unoptimized so that a reference does not share the optimizer's mistakes; returns {output name: array}."""
+    made = session(model, optimize=False)
     names = list(outputs or [o.name for o in made.get_outputs()])
     return dict(zip(names, made.run(names, dict(feeds)), strict=True))
 
 
 def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """One unoptimised run that returns every intermediate tensor."""
+    """One unoptimized run that returns every intermediate tensor."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     present = {o.name for o in probe.graph.output}
@@ -49,6 +49,6 @@ def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str
         for name in node.output:
             if name and name not in present:
                 probe.graph.output.append(onnx.ValueInfoProto(name=name))
-    made = session(probe, optimise=False)
+    made = session(probe, optimize=False)
     names = [o.name for o in made.get_outputs()]
     return dict(zip(names, made.run(names, dict(feeds)), strict=True))

@@ -125,7 +125,7 @@ def _whole(model: onnx.ModelProto, names: Sequence[str], how: How, threads: int 
         probe.CopyFrom(model)
         probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
         model = probe
-    runner = session(model, optimise=how == "fast", threads=threads)
+    runner = session(model, optimize=how == "fast", threads=threads)
     return lambda asked, feeds: dict(zip(asked, runner.run(asked, dict(feeds)), strict=True))
 
 

@@ -8,7 +8,7 @@
 Names and descriptions need no torch; networks do (`pip install 'everyframe[train]'`).
 
     families/      one family of networks a file
-    catalogue/     every variant with its defaults, as data: that is where a new one is entered
+    catalog/     every variant with its defaults, as data: that is where a new one is entered
     checkpoints/   published weights: download, tell who wrote them, rename, load strictly
     cards/         what is known and measured about each network
 """

@@ -1,7 +1,7 @@
 """Every network by name: one dict. Importing this needs no torch; only building a network does.
 
 A family of networks is one file in families/ (x3d.py, tsm.py, ...). To add one: write that file, then one `Entry` a
-variant in catalogue/; other packages add theirs by entry points (`everyframe.plugins`). `everyframe models` lists what is
+variant in catalog/; other packages add theirs by entry points (`everyframe.plugins`). `everyframe models` lists what is
 registered here.
 """
 
@@ -75,25 +75,25 @@ def register_pattern(pattern: str, make: Callable[[re.Match[str]], Entry]) -> No
     _PATTERNS[compiled] = make
 
 
-def _load_catalogue() -> None:
-    importlib.import_module("everyframe.models.catalogue")
+def _load_catalog() -> None:
+    importlib.import_module("everyframe.models.catalog")
 
 
 def names() -> list[str]:
     """The registered names, sorted, and those of other packages. Raises PluginError where two have the same name."""
-    _load_catalogue()
+    _load_catalog()
     return sorted((*_ENTRIES, *plugins.names("models", _taken)))
 
 
 def own_names() -> list[str]:
     """The registered names, sorted, without those of other packages that were not registered."""
-    _load_catalogue()
+    _load_catalog()
     return sorted(_ENTRIES)
 
 
 def describe(name: str) -> Entry:
     """The entry called `name`. Raises UsageError naming the closest ones, PluginError for one of a broken package."""
-    _load_catalogue()
+    _load_catalog()
     if name in _ENTRIES:
         return _ENTRIES[name]
     for pattern, make in _PATTERNS.items():
@@ -177,7 +177,7 @@ def build(
         raise UsageError("A network needs at least one class.", got=num_classes, hint="give the number of labels")
     in_channels = entry.preprocess.channels if in_channels is None else in_channels
     if in_channels < 1:
-        raise UsageError("A frame needs at least one channel.", got=in_channels, hint="3 for colour, 1 for gray")
+        raise UsageError("A frame needs at least one channel.", got=in_channels, hint="3 for color, 1 for gray")
     check_options(entry, options)
     require("torch")
     module, _, attribute = entry.build.partition(":")

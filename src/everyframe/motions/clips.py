@@ -39,7 +39,7 @@ HAND_GESTURES: dict[str, tuple[str, ...]] = {
 
 
 def read(path: Path, preprocess: Preprocess) -> np.ndarray:
-    """(T, H, W) uint8 grey, sampled at `preprocess.fps` nearest in time, resized to `preprocess.resize` (height,
+    """(T, H, W) uint8 gray, sampled at `preprocess.fps` nearest in time, resized to `preprocess.resize` (height,
     width).
     """
     if not isinstance(preprocess.resize, tuple) or preprocess.fps is None:
@@ -68,7 +68,7 @@ def videos(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
-def labelled(folder: Path, table: dict[str, tuple[str, ...]]) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
+def labeled(folder: Path, table: dict[str, tuple[str, ...]]) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     """(file, class, labels) for class-per-folder data, at any depth, of the classes in the table."""
     for path in videos(folder):
         if path.parent.name in table:

@@ -33,7 +33,7 @@ SIZES = {"streams": 600, "negatives": 300, "singles": 60}  # singles: of each la
 
 
 @dataclass
-class Recogniser:
+class Recognizer:
     """score: (T, H, W) uint8 -> (T, 8) probabilities; with the rule that makes events of them."""
 
     name: str
@@ -64,15 +64,15 @@ class StepScorer:
         return result
 
 
-def open_model(path: Path) -> Recogniser:
-    """A step model, or a clip model which is converted first. Raises ModelError if it does not recognise the
+def open_model(path: Path) -> Recognizer:
+    """A step model, or a clip model which is converted first. Raises ModelError if it does not recognize the
     motions.
     """
     model = modelfile.load(path)
     metadata = modelfile.metadata_of(model, path)
     if metadata is None or metadata.labels != LABELS or metadata.events is None:
         raise ModelError(
-            "This model does not recognise the motions.",
+            "This model does not recognize the motions.",
             where=path,
             expected=f"labels {', '.join(LABELS)} and an event rule",
             got="no metadata" if metadata is None else metadata.labels,
@@ -87,11 +87,11 @@ def open_model(path: Path) -> Recogniser:
             step = Path(folder) / "step.onnx"
             conversion.stream(path, step)  # type: ignore[attr-defined]
             return open_model(step)
-    return Recogniser(Path(path).name, StepScorer(model, metadata, path), metadata.events, metadata.preprocess)
+    return Recognizer(Path(path).name, StepScorer(model, metadata, path), metadata.events, metadata.preprocess)
 
 
 def evaluate(
-    model: Recogniser,
+    model: Recognizer,
     data: Path | None = None,
     *,
     sizes: dict[str, int] | None = None,
@@ -110,7 +110,7 @@ def evaluate(
         known = dataset.streams("validation", 0, range(250), fps=fps)
         flow = lambda video: flow_rule.scores(video, fps)  # noqa: E731
         rivals.append(
-            Recogniser(
+            Recognizer(
                 "optical_flow_rule",
                 flow,
                 metrics.tune([flow(v) for v in known.video], known.intervals, fps),
@@ -124,13 +124,13 @@ def evaluate(
     return report
 
 
-def _first(model: Recogniser, scores: np.ndarray) -> str:
+def _first(model: Recognizer, scores: np.ndarray) -> str:
     """The label of the first event, or the background: what a host would have acted on."""
     events = metrics.detect(scores, model.rule, model.preprocess.fps or 1)
     return events[0].label if events else model.rule.background
 
 
-def procedural(model: Recogniser, sizes: dict[str, int], note: Callable[[str], None]) -> dict:
+def procedural(model: Recognizer, sizes: dict[str, int], note: Callable[[str], None]) -> dict:
     """Held-out rendered video: mixed streams, negatives only, single gestures with controls."""
     fps = model.preprocess.fps or 1
     note(f"{model.name}: rendered streams")
@@ -173,31 +173,31 @@ def procedural(model: Recogniser, sizes: dict[str, int], note: Callable[[str], N
     return result
 
 
-def real(model: Recogniser, data: Path, note: Callable[[str], None]) -> dict:
+def real(model: Recognizer, data: Path, note: Callable[[str], None]) -> dict:
     """Real clips: class-per-folder hand gestures (each split for itself), false events a minute on everything else."""
     result: dict = {}
     for split in sorted(p for p in (data / "hand_gestures").glob("*") if p.is_dir()):
         note(f"{model.name}: {split}")
-        result[f"hand_gestures/{split.name}"] = _labelled(model, split, clips.HAND_GESTURES)
+        result[f"hand_gestures/{split.name}"] = _labeled(model, split, clips.HAND_GESTURES)
     if not result and any(p.name in clips.HAND_GESTURES for p in data.rglob("*") if p.is_dir()):
-        result[data.name] = _labelled(model, data, clips.HAND_GESTURES)
+        result[data.name] = _labeled(model, data, clips.HAND_GESTURES)
     for folder in (data / "clips", data / "ut_interaction"):
         if folder.is_dir():
             note(f"{model.name}: {folder}")
-            result[folder.name] = _unlabelled(model, clips.videos(folder))
+            result[folder.name] = _unlabeled(model, clips.videos(folder))
     if not result:
-        result[data.name] = _unlabelled(model, clips.videos(data))
+        result[data.name] = _unlabeled(model, clips.videos(data))
     return result
 
 
-def _labelled(model: Recogniser, folder: Path, table: dict[str, tuple[str, ...]]) -> dict:
+def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]]) -> dict:
     """first: the first event's label is right. any: some event is. peak: the highest score among gestures is
     (knowing there is one).
     """
     rows: dict[str, dict] = {}
     false, seconds = 0, 0.0
     fps = model.preprocess.fps or 1
-    for path, name, labels in clips.labelled(folder, table):
+    for path, name, labels in clips.labeled(folder, table):
         video = clips.read(path, model.preprocess)
         scores = model.score(video)
         events = metrics.detect(scores, model.rule, fps)
@@ -229,7 +229,7 @@ def _labelled(model: Recogniser, folder: Path, table: dict[str, tuple[str, ...]]
     }
 
 
-def _unlabelled(model: Recogniser, paths: list[Path]) -> dict:
+def _unlabeled(model: Recognizer, paths: list[Path]) -> dict:
     """Nobody makes a gesture for the machine here, so every event is false."""
     events: dict[str, int] = {}
     seconds = 0.0

@@ -1,4 +1,4 @@
-"""A plain optical-flow rule, the yardstick: what a page of numpy without any learning recognises.
+"""A plain optical-flow rule, the yardstick: what a page of numpy without any learning recognizes.
 
 Per frame the picture's moving part is given one velocity, by weighted least squares on brightness constancy (Lucas &
 Kanade
@@ -18,7 +18,7 @@ WINDOW_S = 1.0
 SWIPE_PATH = 0.22  # frame heights within the window
 WAVE_REVERSALS = 3
 CIRCLE_TURN = 1.6 * np.pi
-MOVING = 0.03  # change of grey that counts as motion, of 0..1
+MOVING = 0.03  # change of gray that counts as motion, of 0..1
 
 
 def velocities(video: np.ndarray) -> np.ndarray:
@@ -36,14 +36,14 @@ def velocities(video: np.ndarray) -> np.ndarray:
         weight = np.where(weight > MOVING, weight, 0)
         if (weight > 0).sum() < 6:
             continue
-        # the centre of what appeared against what was there a frame earlier: coarse, but not limited to a pixel or two
+        # the center of what appeared against what was there a frame earlier: coarse, but not limited to a pixel or two
         earlier = np.abs(before - frames[t - 2]) if t > 1 else weight
         earlier = np.where(earlier > MOVING, np.minimum(earlier, 0.3), 0)
         y, x = np.mgrid[:height, :width]
         if earlier.sum() > 0:
-            centre = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
-            before_centre = np.array([(earlier * x).sum(), (earlier * y).sum()]) / earlier.sum()
-            move = centre - before_centre
+            center = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+            before_center = np.array([(earlier * x).sum(), (earlier * y).sum()]) / earlier.sum()
+            move = center - before_center
         else:
             move = np.zeros(2)
         gy, gx = np.gradient((before + now) / 2)

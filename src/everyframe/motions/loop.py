@@ -29,7 +29,7 @@ from everyframe.modelfile.schema import EventRule
 from everyframe.models.families.motion import MotionNet
 from everyframe.motions import metrics
 from everyframe.motions.objective import Tracker, set_loss
-from everyframe.motions.pool import Pool, normalise
+from everyframe.motions.pool import Pool, normalize
 from everyframe.motions.render import dataset
 from everyframe.motions.render.motions import LABELS
 from everyframe.recipes.motions import MotionsRecipe
@@ -42,7 +42,7 @@ DEFAULT_RULE = EventRule(background="none", threshold=0.6, hold_steps=2)
 def scores(net: MotionNet, video: np.ndarray, window: int, batch: int = 16) -> np.ndarray:
     """(N, T, H, W) uint8 -> (N, T, classes) probabilities at every frame."""
     net.eval()
-    parts = [net.every_frame(normalise(video[i : i + batch]), window).numpy() for i in range(0, len(video), batch)]
+    parts = [net.every_frame(normalize(video[i : i + batch]), window).numpy() for i in range(0, len(video), batch)]
     return probabilities(np.concatenate(parts))
 
 
@@ -92,14 +92,14 @@ def _train_seed(
 ) -> None:
     torch.manual_seed(seed)
     rng = np.random.default_rng([7, seed])
-    o = recipe.optimiser
+    o = recipe.optimizer
     net = motion_net(recipe).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if start is not None:
         load_weights(net, start)
     average = copy.deepcopy(net)
     tracker = Tracker()
     trained = [p for p in (*net.parameters(), *tracker.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, o.learning_rate, weight_decay=o.weight_decay)
+    optimizer = torch.optim.AdamW(trained, o.learning_rate, weight_decay=o.weight_decay)
     total = o.epochs * o.steps
     pool = Pool(recipe, seed, note.status)
     began, step, done = time.monotonic(), 0, 0.0
@@ -112,7 +112,7 @@ def _train_seed(
                 step / total,
                 (time.monotonic() - began) / max(1e-9, deadline - began) if deadline < float("inf") else 0.0,
             )
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = o.learning_rate * min(1, (step + 1) / 40) * (0.5 + 0.5 * np.cos(np.pi * min(1.0, done)))
             video, bits, hand = pool.draw(rng, o.batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=o.bfloat16):
@@ -121,10 +121,10 @@ def _train_seed(
             loss = set_loss(logits.float(), bits)
             losses.append(loss.item())
             loss = loss + o.tracking * tracker(looks.float(), hand)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 2.0)
-            optimiser.step()
+            optimizer.step()
             step += 1
             decay = min(o.average, step / (step + 10))
             with torch.no_grad():

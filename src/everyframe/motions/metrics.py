@@ -35,7 +35,7 @@ class Tally:
     false: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
 
     def add(self, events: Iterable[Event], intervals: Iterable[Interval], seconds: float) -> None:
-        """Intervals that become recognisable only after the stream's end ask for nothing, but excuse an event."""
+        """Intervals that become recognizable only after the stream's end ask for nothing, but excuse an event."""
         self.seconds += seconds
         open_intervals = [i for i in intervals if i.end_s > 0.2]
         for event in events:

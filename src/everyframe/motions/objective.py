@@ -1,4 +1,4 @@
-"""What training minimises: right label sets at every frame, and where the hand is."""
+"""What training minimizes: right label sets at every frame, and where the hand is."""
 
 from __future__ import annotations
 

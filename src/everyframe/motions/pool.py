@@ -13,13 +13,13 @@ from everyframe.motions.render import dataset
 from everyframe.recipes.motions import MotionsRecipe
 
 
-def normalise(video: np.ndarray) -> Tensor:
+def normalize(video: np.ndarray) -> Tensor:
     """(N, T, H, W) uint8 -> (N, 1, T, H, W) float32."""
     return torch.from_numpy(np.ascontiguousarray(video)).unsqueeze(1).float().mul_(1 / 255 / STD).sub_(MEAN / STD)
 
 
 def augment(rng: np.random.Generator, video: Tensor) -> Tensor:
-    """Contrast, brightness and sometimes the negative: (N, 1, T, H, W) normalised."""
+    """Contrast, brightness and sometimes the negative: (N, 1, T, H, W) normalized."""
     n = len(video)
     gain = np.exp(rng.normal(0, 0.25, n)) * np.where(rng.random(n) < 0.15, -1, 1)
     shift = rng.normal(0, 0.25, n)
@@ -70,4 +70,4 @@ class Pool:
             one = tuple(part[row, start : start + keep] for part in (self.batch.video, self.batch.bits, self.batch.hand))
             drawn.append(dataset.mirrored(*one) if rng.random() < 0.5 else one)
         video, bits, hand = (np.stack(part) for part in zip(*drawn, strict=True))
-        return augment(rng, normalise(video)), torch.from_numpy(bits), torch.from_numpy(hand)
+        return augment(rng, normalize(video)), torch.from_numpy(bits), torch.from_numpy(hand)

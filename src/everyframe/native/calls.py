@@ -264,7 +264,7 @@ class Calls:
 
 
 def _read(parts: list[Frame]) -> dict[str, object]:
-    """How the values of quantised frames follow from their bytes."""
+    """How the values of quantized frames follow from their bytes."""
     quant = parts[0].quant
     return {"in_scale": quant.scale, "in_zero": float(quant.zero)} if quant else {"in_scale": 1.0, "in_zero": 0.0}
 

@@ -76,8 +76,8 @@ class Emitter:
         names = ["vector"]
         if maps.needs_functions(list(self.calls.text.maps)):
             names.append("functions")
-        quantised = any(frame.quant for frame in self.network.frames.values())
-        names += [*(["bytes", "exact"] if quantised else []), "threads", "copy"]
+        quantized = any(frame.quant for frame in self.network.frames.values())
+        names += [*(["bytes", "exact"] if quantized else []), "threads", "copy"]
         parts = [self._c(name) for name in names]
         kinds = {layer.kind for layer in self.calls.packer.layers}
         if kinds:

@@ -120,7 +120,7 @@ def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
 
 
 def _fuse_quantization(network: Network, uses: _Uses, op: Map, frame: Frame) -> bool:
-    """What is read only to be quantised is stored as bytes at once."""
+    """What is read only to be quantized is stored as bytes at once."""
     maker = frame.op
     stores = isinstance(maker, ir.Input | ir.Pool) or (isinstance(maker, Conv) and maker.quant is not None)
     stores |= isinstance(maker, ir.Reduce) and maker.parts[0].quant is not None

@@ -38,7 +38,7 @@ class Quant:
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """A constant that was quantised: its value is integers * scale. scale: one number for each index of axis 0 or 1 of a matrix
+    """A constant that was quantized: its value is integers * scale. scale: one number for each index of axis 0 or 1 of a matrix
     or kernel, or a single one."""
 
     integers: np.ndarray  # int8
@@ -183,7 +183,7 @@ class Activation:
 class Tap:
     """One kernel of a convolution and what it meets. weight: (Cout, Cin, kh, kw), or (C, 1, kh, kw) depthwise. key: names the
     weight, so that frames of one layer share it. planes: (Cin,) references; those of a Fill with 0 (time padding) are skipped.
-    integers: int8 in the form of `weight`, which is integers * scale, scale: (Cout,); None where the weight was not quantised.
+    integers: int8 in the form of `weight`, which is integers * scale, scale: (Cout,); None where the weight was not quantized.
     """
 
     weight: np.ndarray
@@ -319,7 +319,7 @@ def common_quant(frames: Iterable[Frame]) -> Quant | None:
 
 
 def carried_quant(op: Op) -> Quant | None:
-    """The quantisation of what an operator makes that computes no new values."""
+    """The quantization of what an operator makes that computes no new values."""
     if not isinstance(op, Select | Gather | Window | Flatten) and not (isinstance(op, Pool) and op.kind == "max"):
         return None
     quant = common_quant(op.reads())

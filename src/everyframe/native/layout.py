@@ -277,8 +277,8 @@ def _shared(network: Network, layout: Layout) -> None:
     for form, frames in by_form.items():
         top = _first_fit(((i, e, f.number, form.floats) for i, e, f in frames), layout.places, top)
     layout.peak_floats = top - base
-    quantised = any(form.size == 1 for form in layout.forms.values())
-    layout.floats = top + (_ALIGN if quantised else 0)  # kernels of bytes read a little further
+    quantized = any(form.size == 1 for form in layout.forms.values())
+    layout.floats = top + (_ALIGN if quantized else 0)  # kernels of bytes read a little further
 
 
 def ir_is_computed(op: ir.Op) -> bool:

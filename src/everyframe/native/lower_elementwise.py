@@ -142,7 +142,7 @@ def clip(tracer: Tracer, node: Node, values: list) -> Value:
 def batch_normalization(tracer: Tracer, node: Node, values: list) -> Value:
     x, scale, shift, mean, variance = values[:5]
     if not all(isinstance(v, np.ndarray) for v in values[1:5]):
-        raise unsupported(node, "A normalisation needs constant statistics.")
+        raise unsupported(node, "A normalization needs constant statistics.")
     gain = scale / np.sqrt(variance + np.float32(node.attr("epsilon", 1e-5)))
     axes = (-1,) + (1,) * (len(x.shape) - 2)
     gain, offset = gain.reshape(axes), (shift - mean * gain.ravel()).reshape(axes)

@@ -1,4 +1,4 @@
-"""Quantised networks (QDQ): what a QuantizeLinear makes are frames that are stored as bytes; their values stay what they are.
+"""Quantized networks (QDQ): what a QuantizeLinear makes are frames that are stored as bytes; their values stay what they are.
 
 So a DequantizeLinear behind it does nothing, what only rearranges need not know, and every other operator either computes with
 the bytes or reads the frames as float32.
@@ -29,7 +29,7 @@ def check_integers(nodes: Sequence[Node]) -> None:
     for node in nodes:
         if not integers.isdisjoint(node.inputs):
             if node.op not in _MOVES_INTEGERS:
-                raise unsupported(node, "It computes with quantised integers.", hint="quantise the model in the QDQ format")
+                raise unsupported(node, "It computes with quantized integers.", hint="quantize the model in the QDQ format")
             if node.op != "DequantizeLinear":
                 integers |= set(node.outputs)
         if node.op == "QuantizeLinear":
@@ -62,15 +62,15 @@ def dequantize(tracer: Tracer, node: Node, values: list) -> Value:
 def _quant(node: Node, values: list) -> Quant:
     scale, zero = values[1], values[2] if len(values) > 2 else None
     if not isinstance(scale, np.ndarray) or scale.size != 1 or not (zero is None or isinstance(zero, np.ndarray)):
-        raise unsupported(node, "Activations are quantised with one constant scale.", got=f"scale of shape {scale.shape}")
+        raise unsupported(node, "Activations are quantized with one constant scale.", got=f"scale of shape {scale.shape}")
     kind = np.dtype(np.uint8) if zero is None else zero.dtype
     if kind not in (np.uint8, np.int8) or (zero is None and node.attr("output_dtype", 0) not in (0, 2)):
-        raise unsupported(node, "Activations are quantised to 8 bits.", got=str(kind))
+        raise unsupported(node, "Activations are quantized to 8 bits.", got=str(kind))
     return Quant(float(scale.ravel()[0]), (0 if zero is None else int(zero.ravel()[0])) + (128 if kind == np.int8 else 0))
 
 
 def quantized(tracer: Tracer, frame: Frame, quant: Quant) -> Frame:
-    """The frame stored as bytes; a choice between frames becomes one between quantised ones."""
+    """The frame stored as bytes; a choice between frames becomes one between quantized ones."""
     if frame.quant == quant:
         return frame
     if isinstance(frame.op, ir.Fill):
@@ -90,7 +90,7 @@ def grid(operand: tuple, quant: Quant) -> ir.Step:
 
 
 def levels(node: Node, given: list) -> ir.Levels | None:
-    """A dequantised constant as int8 and scale; None if it is no weight in 8 bits."""
+    """A dequantized constant as int8 and scale; None if it is no weight in 8 bits."""
     integers, scale = np.asarray(given[0]), np.asarray(given[1], np.float32)
     axis = int(node.attr("axis", 1)) % max(1, integers.ndim)
     if integers.dtype not in (np.int8, np.uint8) or scale.ndim > 1 or integers.ndim < 2:
@@ -98,10 +98,10 @@ def levels(node: Node, given: list) -> ir.Levels | None:
     zero = np.asarray(given[2]).astype(np.int32) if len(given) > 2 and given[2] is not None else np.int32(0)
     along = [1] * integers.ndim
     along[axis] = -1
-    centred = integers.astype(np.int32) - (zero.reshape(along) if np.ndim(zero) else zero)
-    if centred.min(initial=0) < -128 or centred.max(initial=0) > 127 or (scale.size > 1 and axis > 1):
+    centered = integers.astype(np.int32) - (zero.reshape(along) if np.ndim(zero) else zero)
+    if centered.min(initial=0) < -128 or centered.max(initial=0) > 127 or (scale.size > 1 and axis > 1):
         return None
-    return ir.Levels(centred.astype(np.int8), scale.ravel(), axis)
+    return ir.Levels(centered.astype(np.int8), scale.ravel(), axis)
 
 
 def exact(tracer: Tracer, name: str, value: np.ndarray | None, quant: Quant | None) -> np.ndarray | None:
@@ -119,7 +119,7 @@ def rows_of(found: ir.Levels | None, transposed: bool) -> ir.Levels | None:
 
 
 def in_integers(tracer: Tracer, taps: list[ir.Tap]) -> Quant | None:
-    """The quantisation of all that the taps read, if a convolution can be computed in integers; else they read float32."""
+    """The quantization of all that the taps read, if a convolution can be computed in integers; else they read float32."""
     frames = {n: f for tap in taps for n, f in tracer.used(tap.planes).items() if not ir.is_zero(f)}
     quant = ir.common_quant(frames.values())
     if quant and all(tap.integers is not None for tap in taps) and not any(isinstance(f.op, ir.Fill) for f in frames.values()):
@@ -130,7 +130,7 @@ def in_integers(tracer: Tracer, taps: list[ir.Tap]) -> Quant | None:
 
 
 def state_quants(network: ir.Network) -> dict[int, Quant]:
-    """States that are read only to be quantised, all in one way, by slot. What moves from slot to slot must agree."""
+    """States that are read only to be quantized, all in one way, by slot. What moves from slot to slot must agree."""
     from everyframe.native.fuse import drop_unread
 
     drop_unread(network)

@@ -76,7 +76,7 @@ FUNCTIONS_NEAR = 2.0**-11
 @dataclass(frozen=True)
 class MapForm:
     """What makes two maps the same function. channel: per input, whether it holds one value a channel. bytes: per input, and of
-    the result, whether it is quantised."""
+    the result, whether it is quantized."""
 
     steps: tuple
     channel: tuple[bool, ...]
@@ -91,7 +91,7 @@ class MapForm:
 
 def form_of(network: Network, op: Map) -> tuple[MapForm, list[str], list[float]]:
     """The form, the C expressions of the numbers that are known only at run time, and its parameters: those of the steps, then
-    scale and zero of each input, inverse scale, zero and scale of the result where those are quantised, and how near to the
+    scale and zero of each input, inverse scale, zero and scale of the result where those are quantized, and how near to the
     middle between two steps floats cannot decide."""
     out = network.out(op)
     channel = tuple(f.shape != out.shape for f in op.inputs)

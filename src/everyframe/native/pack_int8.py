@@ -100,7 +100,7 @@ def _bytes(packer: Packer, array: np.ndarray) -> int:
 
 def _integers(tap: ir.Tap) -> np.ndarray:
     if tap.integers is None:
-        raise TypeError("this weight was not quantised")
+        raise TypeError("this weight was not quantized")
     return tap.integers
 
 
@@ -200,7 +200,7 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
 
 
 def _risky(entries: np.ndarray) -> np.ndarray:
-    """Entries (n, channels, 4) in which two neighbours may add up to more than 16 bits hold."""
+    """Entries (n, channels, 4) in which two neighbors may add up to more than 16 bits hold."""
     pairs = entries.astype(np.int16).reshape(len(entries), entries.shape[1] * 2, 2)
     most = [np.maximum(sign * pairs, 0).sum(2).max(1, initial=0) for sign in (1, -1)]
     return np.maximum(*most) > _SAFE_PAIR

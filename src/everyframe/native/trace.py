@@ -54,7 +54,7 @@ class Tracer:
         self.frames: dict[int, Frame] = {}
         self.made: dict[int, Frame] = {}
         self.tables: list[np.ndarray] = []
-        self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantised
+        self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantized
         self.exact: dict[str, np.ndarray] = {}  # the same of one axis, their values as float64
         self.node: Node | None = None
         self.order = 0
@@ -96,7 +96,7 @@ class Tracer:
         return self.once(("plain", frame.number), lambda: self.add(ir.Map(*self.place(), [frame], copy), frame.shape))
 
     def alike(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The frames, as float32 unless all are quantised alike."""
+        """The frames, as float32 unless all are quantized alike."""
         fills = any(isinstance(frame.op, ir.Fill) for frame in frames)
         return list(frames) if ir.common_quant(frames) and not fills else [self.plain(frame) for frame in frames]
 
@@ -149,7 +149,7 @@ def stack(made: np.ndarray, space: tuple[int, int] | None, axis: int = 1) -> Pla
 def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: object = "model") -> ir.Network:
     """`model` takes frames (N, C, H, W) and the states, or a clip (1, C, T, H, W); it must be folded.
 
-    A state that is read only to be quantised is kept quantised: that is known after a first pass.
+    A state that is read only to be quantized is kept quantized: that is known after a first pass.
     Raises ModelError for open shapes, UnsupportedOperator for what has no form in frames.
     """
     from everyframe.native.lower_quantized import state_quants
@@ -294,8 +294,8 @@ def _constant(node: Node, given: list, model: onnx.ModelProto) -> np.ndarray:
 
 def _wide(integers: Any, scale: Any, zero: Any = None) -> np.ndarray:
     """A dequantized vector: products of integers and float32 scales are exact in float64, or nearly so."""
-    centred = np.asarray(integers, np.float64) - (0.0 if zero is None else np.asarray(zero, np.float64))
-    return centred * np.asarray(scale, np.float64)
+    centered = np.asarray(integers, np.float64) - (0.0 if zero is None else np.asarray(zero, np.float64))
+    return centered * np.asarray(scale, np.float64)
 
 
 def _split_space(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, int] | None]:

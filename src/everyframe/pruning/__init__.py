@@ -11,6 +11,6 @@ proxy         a guess of the accuracy without training
 space, bayes  the choices that are fast enough, and which of them promises most
 search        rates for a time, from a recipe to a recipe
 plan          what a recipe (`recipes.pruning`) means for its network
-stages, run   dense, regularise, cut, retrain: each an ordinary training that can be resumed
+stages, run   dense, regularize, cut, retrain: each an ordinary training that can be resumed
 result, draw  figures, the report's part, pictures
 """

@@ -1,4 +1,4 @@
-"""Bayesian optimisation in tens of evaluations: a Gaussian process over points in [0, 1]^d, and the point that promises most.
+"""Bayesian optimization in tens of evaluations: a Gaussian process over points in [0, 1]^d, and the point that promises most.
 
 The covariance is a sum over coordinates plus a term of all of them together (Duvenaud et al., "Additive Gaussian Processes",
 arXiv:1112.4394), because the loss of a pruned network is nearly the sum of what each layer costs. Length, mixture and noise are
@@ -18,10 +18,10 @@ LENGTHS, JOINT, NOISE = (0.25, 0.5, 1.0, 2.0), (0.1, 0.5, 1.0), (1e-4, 1e-2, 1e-
 def expected_improvement(known: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """How far each candidate is expected to fall below the smallest value. known: (n, d), values: (n,), candidates: (m, d)."""
     ranked = np.argsort(np.argsort(values)) / max(len(values) - 1, 1)  # ranks: a collapsed network's loss has no scale
-    centred = ranked - ranked.mean()
-    scale = centred.std() or 1.0
-    mean, deviation = _posterior(known, centred / scale, candidates)
-    gain = (centred / scale).min() - mean
+    centered = ranked - ranked.mean()
+    scale = centered.std() or 1.0
+    mean, deviation = _posterior(known, centered / scale, candidates)
+    gain = (centered / scale).min() - mean
     z = gain / deviation
     density = np.exp(-0.5 * z**2) / sqrt(2 * pi)
     share = np.array([0.5 * (1 + erf(x / sqrt(2))) for x in z])

@@ -44,7 +44,7 @@ def sample(
     chosen = [clips[i] for i in drawn]
     with loader.validation_loader(recipe, chosen, shown, made.frames, made.size) as batches:
         for batch in batches.batches():
-            yield loader.normalise(batch.frames, preprocess), batch.labels
+            yield loader.normalize(batch.frames, preprocess), batch.labels
 
 
 class Proxy:

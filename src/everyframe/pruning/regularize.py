@@ -1,13 +1,13 @@
 """What drives units of weights to zero during a training: reweighted group lasso, ADMM; and what keeps them there.
 
-Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): minimises the loss plus
+Reweighted (RT3D, arXiv:2007.09835, section 4; the penalty of Candès, Wakin, Boyd: arXiv:0711.1612): minimizes the loss plus
 lambda * sum over units of r * ||w||, r = 1 / (||w||^2 + epsilon): small units are pushed harder and harder, large ones let go.
-Each step of the optimiser is followed by the proximal step of the penalty (group soft-thresholding), with the r of the moment:
+Each step of the optimizer is followed by the proximal step of the penalty (group soft-thresholding), with the r of the moment:
 
     n <- max(0, n - push / (n^2 + epsilon))
 
 n: the norm of a unit per square root of its size and in multiples of the layer's. So units reach zero exactly, whatever the
-optimiser does with gradients. A unit that nothing holds is there after (n^3 / 3 + epsilon n) / push steps, which gives the push
+optimizer does with gradients. A unit that nothing holds is there after (n^3 / 3 + epsilon n) / push steps, which gives the push
 (lambda times the learning rate) that meets the rates in time; it is refreshed, because the loss does hold units. Units that stay
 are pushed no further than the strongest that goes, so none of them ends at zero.
 
@@ -66,7 +66,7 @@ class Choice:
         return 1 - (left + dense) / total if total else 0.0
 
 
-class Regulariser(Hook):
+class Regularizer(Hook):
     """refreshes: looks at the weights in the whole training, the first before it."""
 
     kept: tuple[str, ...] = ()  # what a subclass remembers
@@ -95,7 +95,7 @@ class Regulariser(Hook):
         """Refreshes what is remembered of the weights. done, step: as in `begin_epoch`."""
 
 
-class Reweighted(Regulariser):
+class Reweighted(Regularizer):
     """reach: the norm, in multiples of the layer's, up to which units go if the loss does not hold them, where no rate says how
     many have to.
     """
@@ -141,11 +141,11 @@ class Reweighted(Regulariser):
         return (squares(self.pattern, weight.float()) / (sizes(self.pattern, weight) * self.scales[name])).sqrt()
 
 
-class Admm(Regulariser):
+class Admm(Regularizer):
     """rounds: rho of each, equally long."""
 
     kept = ("rho", "duals", "pruned", "seen")
-    penalises = True
+    penalizes = True
 
     def __init__(self, choice: Choice, refreshes: int, rounds: Sequence[float]) -> None:
         super().__init__(choice, refreshes)

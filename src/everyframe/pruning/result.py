@@ -15,7 +15,7 @@ from everyframe.pruning.mask import Mask
 from everyframe.training import finish
 
 #: moment of a pruning -> how it is said
-MOMENTS = {"dense": "dense", "regularised": "regularised", "pruned": "after the hard prune", "retrained": "retrained"}
+MOMENTS = {"dense": "dense", "regularized": "regularized", "pruned": "after the hard prune", "retrained": "retrained"}
 PICTURES = 12  # layers whose pattern is drawn, the costliest
 
 

@@ -2,7 +2,7 @@
 
 recipe.toml, labels.txt, environment.json   of the whole, as in every run folder
 dense/              the trained network, where the recipe names none that has a run folder
-regularise/         the training that drives units to zero
+regularize/         the training that drives units to zero
 mask.npz            what is kept
 retrain/            the training of what is left
 pruning.json        figures; best.safetensors, clip.onnx, step.onnx, report.html, ...: the finished model
@@ -18,9 +18,10 @@ from typing import Any
 from everyframe import recipes as recipes
 from everyframe.data import clips
 from everyframe.errors import RecipeError, UsageError
+from everyframe.files import write_bytes
 from everyframe.pruning import plan
 from everyframe.pruning.result import Result
-from everyframe.pruning.stages import Stages
+from everyframe.pruning.stages import REGULARIZE, Stages
 from everyframe.recipes.pruning import Prune, PruneRecipe
 from everyframe.recipes.training import Schedule
 from everyframe.training import folder, loop, network
@@ -47,17 +48,17 @@ def settings(name_or_path: str, changes: Sequence[str] = ()) -> tuple[PruneRecip
 
 def of_run(path: Path) -> PruneRecipe:
     """What is sensible for a trained network without a recipe: its own training, a third as long and with a third of its
-    learning rate, once to regularise and once to retrain.
+    learning rate, once to regularize and once to retrain.
     """
     given = folder.read(path)
     trained = max((row["epoch"] for row in given.epochs), default=given.recipe.training.epochs)
-    recipe, optimiser = given.recipe, given.recipe.optimiser
+    recipe, optimizer = given.recipe, given.recipe.optimizer
     return PruneRecipe(**{
         **{name: getattr(recipe, name) for name in recipe.model_fields_set - {"task", "distillation"}},
         "task": "prune",
         "prune": Prune(dense=str(path.resolve())),
         "training": recipe.training.model_copy(update={"epochs": max(1, math.ceil(trained / 3))}),
-        "optimiser": optimiser.model_copy(update={"learning_rate": optimiser.learning_rate / 3}),
+        "optimizer": optimizer.model_copy(update={"learning_rate": optimizer.learning_rate / 3}),
         "schedule": Schedule(kind="cosine", warmup=min(1.0, trained / 30)),
     })  # fmt: skip
 
@@ -81,7 +82,16 @@ def resume(path: Path, *, minutes: float | None = None) -> Result | None:
     if not isinstance(recipe, PruneRecipe):
         raise UsageError("This is the folder of a training.", where=path, hint="everyframe train --resume goes on with it")
     found, collection = training.read(recipe, str(path / "recipe.toml"), None)
+    _renamed(path)
     return _prune(found, collection, path, minutes, resumed=True)
+
+
+def _renamed(path: Path) -> None:
+    """Stages of version 0.1 are called as they are now."""
+    if (path / "regularise").is_dir() and not (path / REGULARIZE).exists():
+        (path / "regularise").rename(path / REGULARIZE)
+    if (record := path / "pruning.json").is_file() and "regularise" in (text := record.read_text("utf-8")):
+        write_bytes(text.replace("regularise", REGULARIZE).encode(), record)
 
 
 def with_dense(recipe: PruneRecipe) -> PruneRecipe:

@@ -1,7 +1,7 @@
 """Rates and pattern for a time target, searched with a table of measured layers and a cheap guess of the accuracy.
 
 After Zhan et al., ICCV 2021 (arXiv:2108.08910) and Zhao et al. (arXiv:2012.13801): a latency model of the target engine, and
-Bayesian optimisation over the rates of all layers. Every point that is looked at meets the target by the table, so each
+Bayesian optimization over the rates of all layers. Every point that is looked at meets the target by the table, so each
 evaluation answers one question only: which layers bear it best.
 """
 
@@ -236,7 +236,7 @@ def _random(space: Space, rng: np.random.Generator, count: int) -> list[tuple[in
 def _promising(
     space: Space, rng: np.random.Generator, points: Sequence[tuple[int, np.ndarray]], trials: Sequence[Trial]
 ) -> tuple[int, np.ndarray]:
-    """The candidate with the largest expected improvement, of random ones and of neighbours of the best."""
+    """The candidate with the largest expected improvement, of random ones and of neighbors of the best."""
     best = [points[i] for i in np.argsort([trial.loss for trial in trials])[:5]]
     chosen = rng.integers(len(best), size=CANDIDATES)
     near = np.stack([best[i][1] for i in chosen])

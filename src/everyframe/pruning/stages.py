@@ -21,7 +21,7 @@ from everyframe.models.checkpoints.load import assemble
 from everyframe.pruning import draw, proxy
 from everyframe.pruning.mask import Mask
 from everyframe.pruning.plan import Plan
-from everyframe.pruning.regularize import Admm, Masked, Regulariser, Reweighted
+from everyframe.pruning.regularize import Admm, Masked, Regularizer, Reweighted
 from everyframe.pruning.result import Record, Result, section
 from everyframe.recipes.pruning import PruneRecipe
 from everyframe.recipes.training import ClipRecipe, Distillation
@@ -29,7 +29,7 @@ from everyframe.training import checkpoint, finish, folder, loop, network
 from everyframe.training import run as training
 from everyframe.training.hook import Hook
 
-DENSE, REGULARISE, RETRAIN = "dense", "regularise", "retrain"
+DENSE, REGULARIZE, RETRAIN = "dense", "regularize", "retrain"
 
 
 class Stages:
@@ -72,13 +72,13 @@ class Stages:
             fields["model"] = recipe.model.model_copy(update={"weights": str(weights.resolve())})
         return ClipRecipe(**{**fields, "task": "clips", "distillation": None})
 
-    def regularised(self, weights: Path) -> ClipRecipe:
-        plain, s = self.plain(weights), self.recipe.regularise
-        rate = s.learning_rate or plain.optimiser.learning_rate
+    def regularized(self, weights: Path) -> ClipRecipe:
+        plain, s = self.plain(weights), self.recipe.regularize
+        rate = s.learning_rate or plain.optimizer.learning_rate
         return plain.model_copy(update={
             "schedule": s.schedule,
-            "optimiser": plain.optimiser.model_copy(update={"learning_rate": rate}),
-            # the live weights are what is penalised and cut
+            "optimizer": plain.optimizer.model_copy(update={"learning_rate": rate}),
+            # the live weights are what is penalized and cut
             "training": plain.training.model_copy(update={"epochs": s.epochs or plain.training.epochs, "average": 0.0}),
         })  # fmt: skip
 
@@ -89,8 +89,8 @@ class Stages:
         taught = Distillation(**{**soft.model_dump(), "teacher": soft.teacher or str(self.dense.resolve())})
         return self.plain(weights).model_copy(update={"distillation": taught})
 
-    def regulariser(self, planned: Plan) -> Regulariser:
-        s = self.recipe.regularise
+    def regularizer(self, planned: Plan) -> Regularizer:
+        s = self.recipe.regularize
         if self.recipe.prune.method == "admm":
             return Admm(planned.choice, s.refreshes, s.rounds)
         return Reweighted(planned.choice, s.refreshes, s.reach, s.epsilon)
@@ -100,9 +100,9 @@ class Stages:
     def run(self, fabric: Fabric, trained: network.Trained, planned: Plan) -> Result | None:
         """trained: the network with the dense weights, where they are given. None on all but the first of several processes."""
         chosen = planned.mask is not None or self.recipe.prune.method == "magnitude"
-        epochs = {DENSE: 0 if self.named else self.recipe.training.epochs, REGULARISE: 0, RETRAIN: self.recipe.training.epochs}
+        epochs = {DENSE: 0 if self.named else self.recipe.training.epochs, REGULARIZE: 0, RETRAIN: self.recipe.training.epochs}
         if not chosen:
-            epochs[REGULARISE] = self.recipe.regularise.epochs or self.recipe.training.epochs
+            epochs[REGULARIZE] = self.recipe.regularize.epochs or self.recipe.training.epochs
         done = self.record.read()["done"]
         total = sum(n for name, n in epochs.items() if name not in done)
         minutes = {name: self.minutes * n / total if self.minutes and total else None for name, n in epochs.items()}
@@ -113,12 +113,12 @@ class Stages:
             return self._interrupted(fabric)
         weights = self.dense / "best.safetensors"
         if not chosen:
-            recipe, hook = self.regularised(weights), self.regulariser(planned)
-            if not self._stage(fabric, REGULARISE, recipe, hook, begins="dense", minutes=minutes[REGULARISE]):
+            recipe, hook = self.regularized(weights), self.regularizer(planned)
+            if not self._stage(fabric, REGULARIZE, recipe, hook, begins="dense", minutes=minutes[REGULARIZE]):
                 return self._interrupted(fabric)
-            weights = self.path / REGULARISE / "last.safetensors"
+            weights = self.path / REGULARIZE / "last.safetensors"
         mask = self._cut(fabric, planned, weights)
-        begins = "dense" if chosen else "regularised"
+        begins = "dense" if chosen else "regularized"
         recipe = self.retrained(weights)
         ended = self._stage(fabric, RETRAIN, recipe, Masked(mask), begins=begins, cut="pruned", minutes=minutes[RETRAIN])
         return self._finish(fabric, planned, mask, weights, ended)
@@ -181,7 +181,7 @@ class Stages:
                 raise TrainingStopped(
                     "No unit fell below the threshold, so there is nothing to prune.", where=self.path,
                     expected=f"norms below {self.recipe.prune.threshold} of their layer's",
-                    hint="begin again with a larger regularise.reach or more epochs, or name a rate",
+                    hint="begin again with a larger regularize.reach or more epochs, or name a rate",
                 )  # fmt: skip
             mask.save(path)
         fabric.barrier()
@@ -226,7 +226,7 @@ class Stages:
     def _all_epochs(self) -> None:
         """metrics.jsonl of the whole: the stages one after another, epochs counted on."""
         rows: list[Mapping[str, Any]] = []
-        for name in (DENSE, REGULARISE, RETRAIN):
+        for name in (DENSE, REGULARIZE, RETRAIN):
             path = self.path / name / "metrics.jsonl"
             before = rows[-1]["epoch"] if rows else 0
             found = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []

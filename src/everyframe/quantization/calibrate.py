@@ -98,7 +98,7 @@ class Values:
     def entropy(self, percentile: float) -> tuple[float, float]:
         """Cut where the distribution over 128 magnitudes stays nearest to the real one (Kullback-Leibler), as TensorRT does.
 
-        Exact zeros of a ReLU say nothing about the cut, because zero is on every grid: their bin counts as its neighbour.
+        Exact zeros of a ReLU say nothing about the cut, because zero is on every grid: their bin counts as its neighbor.
         """
         if self.counts is None or not self.reach:
             return self.low, self.high

@@ -1,4 +1,4 @@
-"""A float and a quantised model side by side over one stream, layer by layer.
+"""A float and a quantized model side by side over one stream, layer by layer.
 
 Both run freely, each with its own states, so that an error which a state keeps is seen again in every later step. The stream is
 long and its second half shows the same videos as its first: a larger error there comes from the states, not from the pictures.
@@ -37,7 +37,7 @@ class Tally:
         self.beyond = self.seen = 0
 
     def add(self, part: int, x: np.ndarray, y: np.ndarray) -> None:
-        """x: float values, y: what the quantised model has instead."""
+        """x: float values, y: what the quantized model has instead."""
         x, y = x.ravel(), y.ravel()
         low, high = float(x.min()), float(x.max())
         if not (low > -HUGE and high < HUGE):  # fills of frames before the beginning
@@ -122,7 +122,7 @@ class Comparison:
 
 def compare(
     model: Model,
-    quantised: onnx.ModelProto,
+    quantized: onnx.ModelProto,
     sources: Sequence[Source],
     *,
     layers: Sequence[Layer] = (),
@@ -133,11 +133,11 @@ def compare(
     """layers: those to be compared beside the answers. ranges: of tensors, as calibrated. frames: length of the stream,
     up to whole steps, an even number of them. Raises SourceError, EngineError.
     """
-    same = counterpart(quantised)
+    same = counterpart(quantized)
     watched = [layer.output for layer in layers if layer.output in same]
     held = [s.output for s in model.metadata.states if s.dtype == "float32" and s.copy_of is None] if layers else []
     tallies = {x: Tally((ranges or {}).get(x)) for x in dict.fromkeys([*watched, *held])}
-    one, two = model.walk(tallies), model.walk([same[x] for x in tallies], model=quantised)
+    one, two = model.walk(tallies), model.walk([same[x] for x in tallies], model=quantized)
     half = max(1, -(-frames // model.frames_a_step // 2))
     late = model.metadata.feature_delay // model.frames_a_step if model.metadata.kind == "step" else 0  # steps without an answer
     every = -(-2 * half // LAYER_STEPS)
@@ -152,7 +152,7 @@ def compare(
         part = (i - late) * PARTS // (2 * half)
         a, b = (np.asarray(found[model.interface.logits], np.float32).reshape(1, -1) for found in (x, y))
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
-            whose = "quantised" if np.isfinite(a).all() else "float"
+            whose = "quantized" if np.isfinite(a).all() else "float"
             raise EngineError(
                 f"The {whose} model's output is not finite.", where=f"{model.where}, step {i}",
                 hint="keep in float what is divided by values near 0: --keep-float",
@@ -171,10 +171,10 @@ def compare(
     )
     noise = {name: tally.noise() for name, tally in tallies.items()}
     rows = tuple(
-        _row(layer.name, layer.op, layer.quantised, tallies[layer.output], _added(layer, noise))
+        _row(layer.name, layer.op, layer.quantized, tallies[layer.output], _added(layer, noise))
         for layer in layers if layer.output in tallies
     )  # fmt: skip
-    states = tuple(_row(x, "state", _rounded(quantised, x), tallies[x], 0.0) for x in held)
+    states = tuple(_row(x, "state", _rounded(quantized, x), tallies[x], 0.0) for x in held)
     return Comparison(answers, rows, states, seen, seen * model.frames_a_step, len(used))
 
 
@@ -204,9 +204,9 @@ def _row(name: str, op: str, rounded: bool, tally: Tally, added: float) -> Row:
     )  # fmt: skip
 
 
-def _rounded(quantised: onnx.ModelProto, tensor: str) -> bool:
+def _rounded(quantized: onnx.ModelProto, tensor: str) -> bool:
     """What holds it lies on a grid of integers."""
-    made = {x: node for node in quantised.graph.node for x in node.output}
+    made = {x: node for node in quantized.graph.node for x in node.output}
     while tensor in made and made[tensor].op_type in MOVES:
         tensor = made[tensor].input[(MOVES[made[tensor].op_type] or (0,))[0]]
     return tensor in made and made[tensor].op_type == "DequantizeLinear"

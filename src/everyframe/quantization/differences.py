@@ -84,7 +84,7 @@ def differences(
     sources: Sequence[Source],
     steps: int,
 ) -> list[Difference]:
-    """made: the quantised model with nodes of these names in float. Those that float mends, and those alone."""
+    """made: the quantized model with nodes of these names in float. Those that float mends, and those alone."""
     sums = list(_sums(parts, scales))
     if not sums:
         return []
@@ -153,13 +153,13 @@ def _is_function(node: onnx.NodeProto, tensor: str, constants: set[str]) -> bool
 
 
 def _measured(
-    model: Model, quantised: onnx.ModelProto, sums: Sequence[_Sum], sources: Sequence[Source], steps: int
+    model: Model, quantized: onnx.ModelProto, sums: Sequence[_Sum], sources: Sequence[Source], steps: int
 ) -> list[Difference]:
     """Those that are differences of large values, however coarse."""
-    same = counterpart(quantised)
+    same = counterpart(quantized)
     watched = dict.fromkeys(x for each in sums for x in (*each.leaves, each.result, each.last))
     one = model.walk(watched)
-    two = model.walk([same.get(each.last, each.last) for each in sums], model=quantised)
+    two = model.walk([same.get(each.last, each.last) for each in sums], model=quantized)
     late = model.metadata.feature_delay // model.frames_a_step if model.metadata.kind == "step" else 0
     counts = np.zeros((len(sums), 2))  # of values: small ones of large operands, all
     moments = np.zeros((len(sums), 2, 3))  # of the small ones before and behind the functions: how many, their sum, of squares

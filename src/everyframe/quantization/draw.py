@@ -1,4 +1,4 @@
-"""The picture of a quantisation: how near each layer stays to float, and whether that changes along the stream."""
+"""The picture of a quantization: how near each layer stays to float, and whether that changes along the stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from everyframe.canvas import FAINT, HUES, INK, QUIET, SOFT, Canvas
 from everyframe.quantization.compare import PARTS, Row
-from everyframe.quantization.quantize import Quantised
+from everyframe.quantization.quantize import Quantized
 from everyframe.quantization.report import verdict
 
 WIDTH, HEIGHT = 1280, 860
@@ -20,7 +20,7 @@ COLORS = {"int": HUES[0], "float": HUES[1]}
 STATES = 8  # curves of the states whose error grows most
 
 
-def picture(result: Quantised, title: str) -> bytes:
+def picture(result: Quantized, title: str) -> bytes:
     """A PNG."""
     canvas = Canvas(WIDTH, HEIGHT)
     canvas.text(24, 26, title, 19)
@@ -32,7 +32,7 @@ def picture(result: Quantised, title: str) -> bytes:
     return canvas.png()
 
 
-def _layers(canvas: Canvas, result: Quantised) -> None:
+def _layers(canvas: Canvas, result: Quantized) -> None:
     rows, (top, bottom) = result.comparison.layers, LAYERS
     scale = _Scale([row.sqnr_db for row in rows], top, bottom)
     canvas.text(24, top - 22, "values over error of each layer, dB (from the input to the answer)", 13, INK)
@@ -54,7 +54,7 @@ def _layers(canvas: Canvas, result: Quantised) -> None:
         canvas.text(x + 10, top - 22, words, 13, SOFT)
 
 
-def _stream(canvas: Canvas, result: Quantised) -> None:
+def _stream(canvas: Canvas, result: Quantized) -> None:
     found, (top, bottom) = result.comparison, STREAM
     states = sorted(found.states, key=lambda row: -row.drift_db)[:STATES]
     curves = [("answers", found.answers.parts_db, INK)]

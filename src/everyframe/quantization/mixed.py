@@ -8,7 +8,7 @@ from everyframe.quantization.compare import Row
 
 
 def candidates(rows: Sequence[Row]) -> list[str]:
-    """Names of the quantised layers, the one that adds most noise to its inputs' first."""
+    """Names of the quantized layers, the one that adds most noise to its inputs' first."""
     able = [row for row in rows if row.precision == "int" and row.op != "input"]
     return [row.name for row in sorted(able, key=lambda row: -row.added)]
 

@@ -1,4 +1,4 @@
-"""From a float model and videos to a quantised model that is checked against it."""
+"""From a float model and videos to a quantized model that is checked against it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """model: the QDQ model with its metadata. put_back: layers that went back to float, worst first. scales: of groups.
     weight_bits: of the layers whose weights have less than 8, for the overflow fix. differences: of large values, that bytes
     round too coarsely. engines: the file on those that run it, once it is written.
@@ -81,7 +81,7 @@ class Quantised:
         }  # fmt: skip
 
 
-def quantise(
+def quantize(
     path: str | os.PathLike[str],
     videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None = None,
@@ -100,7 +100,7 @@ def quantise(
     frames: int = FRAMES,
     engines: Sequence[str] | None = None,
     say: Say = lambda text: None,
-) -> Quantised:
+) -> Quantized:
     """A clip or step model in static INT8 (QDQ), calibrated on real videos through its states; written to `output` if given.
 
     target: a row of `conventions.TARGETS`. activations: uint8, int8 or int16 instead of the target's. overflow_fix: layers whose
@@ -140,7 +140,7 @@ def quantise(
 
     def compared(put_back: Sequence[str], what: str, length: int = frames, layers: bool = True) -> Comparison:
         floats = (*kept, *put_back)
-        rows = [replace(row, quantised=row.quantised and row.name not in floats) for row in parts.layers if layers]
+        rows = [replace(row, quantized=row.quantized and row.name not in floats) for row in parts.layers if layers]
         return compare(
             model, made(floats), others, layers=rows, ranges=ranges, frames=length,
             progress=lambda done, of: say(f"{what}: step {done} of {of}"),
@@ -165,7 +165,7 @@ def quantise(
     weight_bits = narrower(parts, to, floats)
     notes = _notes(to, target, found, (*patterns, *put_back), coarse, weight_bits)
     finished = attach(made(floats), _metadata(model, notes))
-    result = Quantised(
+    result = Quantized(
         finished,
         parts,
         scales,
@@ -190,9 +190,9 @@ def quantise(
 
 
 def opened(path: str | os.PathLike[str]) -> Model:
-    """A float clip or step model, ready to be quantised. Raises ModelError."""
+    """A float clip or step model, ready to be quantized. Raises ModelError."""
     if artifact.is_library(path):
-        raise ModelError("A compiled model cannot be quantised.", where=path, hint="quantise the ONNX file, then compile it")
+        raise ModelError("A compiled model cannot be quantized.", where=path, hint="quantize the ONNX file, then compile it")
     model = load(path)
     metadata = metadata_or_raise(model, path)
     where = Path(path).name
@@ -213,7 +213,7 @@ def _notes(
         span = least if least == most else f"{least} to {most}"
         numbers += f" (overflow fix: {span} bits used in {len(bits)} layer{'s' * (len(bits) != 1)}, 8 in the others)"
     notes = [
-        f"quantised for {target}: {numbers}",
+        f"quantized for {target}: {numbers}",
         f"calibrated by {found.method} on {found.material}",
     ]
     if kept:
@@ -226,7 +226,7 @@ def _metadata(model: Model, notes: Sequence[str]) -> Metadata:
     before = model.metadata.provenance
     after = before.model_copy(
         update={
-            "passes": (*before.passes, "quantise"),
+            "passes": (*before.passes, "quantize"),
             "notes": (*before.notes, *notes),
             "tool": f"everyframe {__version__}",
         }

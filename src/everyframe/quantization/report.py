@@ -1,4 +1,4 @@
-"""What a quantisation is said to be: one line, and files for the rest."""
+"""What a quantization is said to be: one line, and files for the rest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from everyframe.errors import OutputError
 from everyframe.files import check_writable, write_bytes
-from everyframe.quantization.quantize import Quantised
+from everyframe.quantization.quantize import Quantized
 
-JSON, PICTURE = "quantised.json", "quantised.png"
+JSON, PICTURE = "quantized.json", "quantized.png"
 
 
-def verdict(result: Quantised) -> str:
+def verdict(result: Quantized) -> str:
     """One line."""
     found, layers = result.comparison.answers, [row for row in result.comparison.layers if row.op != "input"]
     held = "holds" if found.cosine >= result.wanted else "misses"
@@ -37,12 +37,12 @@ def prepare(folder: Path) -> None:
     check_writable(folder / JSON)
 
 
-def write_report(folder: Path, result: Quantised, name: str) -> list[Path]:
+def write_report(folder: Path, result: Quantized, name: str) -> list[Path]:
     """The figures as JSON and the picture."""
     from everyframe.quantization.draw import picture
 
     text = json.dumps({"model": name, "verdict": verdict(result), **result.to_dict()}, indent=1)
     return [
         write_bytes(text.encode() + b"\n", folder / JSON),
-        write_bytes(picture(result, f"{name}, quantised for {result.target}"), folder / PICTURE),
+        write_bytes(picture(result, f"{name}, quantized for {result.target}"), folder / PICTURE),
     ]

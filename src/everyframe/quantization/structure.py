@@ -31,7 +31,7 @@ MOVES: dict[str, tuple[int, ...] | None] = {
 #: what only cuts off a range that an integer's own limits cut off as well
 CUTS = frozenset({"Relu", "Clip"})
 WITH_WEIGHTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-QUANTISED = frozenset({
+QUANTIZED = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger",
 })  # fmt: skip
 MIN_OPSET = 13  # scales for each channel
@@ -40,14 +40,14 @@ MIN_OPSET = 13  # scales for each channel
 @dataclass(frozen=True)
 class Layer:
     """A node that makes new values, with the ReLU or Clip behind it. output: the tensor it makes. made_of: outputs of other
-    layers that it reads, however they were moved in between. quantised: it computes in integers.
+    layers that it reads, however they were moved in between. quantized: it computes in integers.
     """
 
     name: str
     op: str
     output: str
     made_of: tuple[str, ...]
-    quantised: bool
+    quantized: bool
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Structure:
 
 
 def prepared(model: onnx.ModelProto, where: object) -> onnx.ModelProto:
-    """A copy with the types of all tensors and a name for every node. Raises ModelError for one that is quantised already."""
+    """A copy with the types of all tensors and a name for every node. Raises ModelError for one that is quantized already."""
     made = shape_inference.infer_shapes(model, data_prop=True)
-    found = next((node for node in made.graph.node if node.op_type in QUANTISED), None)
+    found = next((node for node in made.graph.node if node.op_type in QUANTIZED), None)
     if found is not None:
         raise ModelError(
-            "The model is quantised already.", where=f"{where}, node {found.name or found.output[0]}",
+            "The model is quantized already.", where=f"{where}, node {found.name or found.output[0]}",
             expected="a float32 model", got=found.op_type, hint="give the float model that it was made from",
         )  # fmt: skip
     opset = next((o.version for o in made.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -145,7 +145,7 @@ def structure(model: onnx.ModelProto, metadata: Metadata, frames: str, keep_floa
     tensors = [frames, *(x for node in graph.node for x in node.output)]
     measured = tuple(x for x in tensors if x in floats & timed - made_elsewhere and groups.of(x) in wanted)
     if not any(node.op_type in COMPUTES for node in chosen):
-        raise ModelError("No node of the model can be quantised.", got=f"{len(graph.node)} nodes", hint="look at --keep-float")
+        raise ModelError("No node of the model can be quantized.", got=f"{len(graph.node)} nodes", hint="look at --keep-float")
     names = tuple(node.name for node in chosen)
     share = {x: groups.of(x) for x in sorted(touched)}
     return Structure(model, names, share, measured, tuple(_layers(model, metadata, frames, floats & timed, cuts, set(names))))

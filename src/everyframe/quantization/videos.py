@@ -15,7 +15,7 @@ from everyframe.errors import SourceError
 from everyframe.modelfile.interface import Interface, check_picture
 from everyframe.modelfile.schema import Metadata
 from everyframe.modelfile.walk import How, Walk
-from everyframe.video.preprocess import normalise
+from everyframe.video.preprocess import normalize
 from everyframe.video.reader import Reader
 from everyframe.video.sources import Source, resolve
 
@@ -112,7 +112,7 @@ class Model:
     def _tensor(self, pictures: np.ndarray) -> np.ndarray:
         if self.interface.folded:
             return pictures
-        frames = normalise(pictures, self.metadata.preprocess)  # (N, C, H, W)
+        frames = normalize(pictures, self.metadata.preprocess)  # (N, C, H, W)
         return frames if self.metadata.kind == "step" else np.ascontiguousarray(frames.transpose(1, 0, 2, 3)[None])
 
 

@@ -1,4 +1,4 @@
-"""The quantised model: onnxruntime's quantiser inserts the integers (QDQ), with the scales that were found here.
+"""The quantized model: onnxruntime's quantizer inserts the integers (QDQ), with the scales that were found here.
 
 Left to itself it would choose a scale for each tensor, which a state does not survive: what is written under one scale would be
 read under another in the next step. So every scale is prescribed.
@@ -20,7 +20,7 @@ from everyframe.quantization.conventions import Convention
 from everyframe.quantization.scales import Scale, weight_scales
 from everyframe.quantization.structure import COMPUTES, MOVES, Structure, arrays, weights_of
 
-_DEQUANTISED = "_DequantizeLinear_Output"  # how onnxruntime's quantiser calls what it makes of a tensor
+_DEQUANTIZED = "_DequantizeLinear_Output"  # how onnxruntime's quantizer calls what it makes of a tensor
 _BEFORE = "_QuantizeLinear_Input"  # of a graph's output
 
 
@@ -64,10 +64,10 @@ def write(
     return made
 
 
-def counterpart(quantised: onnx.ModelProto) -> dict[str, str]:
-    """Tensor of the float model -> the tensor that holds it in the quantised one, rounded where it is."""
-    there = {x for node in quantised.graph.node for x in node.output} | {v.name for v in quantised.graph.input}
-    found = {x.removesuffix(_DEQUANTISED): x for x in there if x.endswith(_DEQUANTISED)}
+def counterpart(quantized: onnx.ModelProto) -> dict[str, str]:
+    """Tensor of the float model -> the tensor that holds it in the quantized one, rounded where it is."""
+    there = {x for node in quantized.graph.node for x in node.output} | {v.name for v in quantized.graph.input}
+    found = {x.removesuffix(_DEQUANTIZED): x for x in there if x.endswith(_DEQUANTIZED)}
     return {x: x for x in there} | found
 
 
@@ -115,7 +115,7 @@ def _outputs(node: onnx.NodeProto, weight: np.ndarray, axis: int) -> int:
 
 
 def _weights(parts: Structure, of: Mapping[str, Scale], chosen: set[str], to: Convention, kind: Any) -> dict[str, list]:
-    """Powers of two for every constant that is quantised; or steps under which no sum of products overflows, and nothing for the
+    """Powers of two for every constant that is quantized; or steps under which no sum of products overflows, and nothing for the
     rest, whose scales onnxruntime finds.
     """
     constants, made = arrays(parts.model), {}

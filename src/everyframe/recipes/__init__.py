@@ -1,6 +1,6 @@
 """What a recipe may say, and the recipes that come with the package (`built_in/`). No torch.
 
-`training` (a network on labelled clips) -> `pruning` (that, and two sections more) -> `motions` (the built-in model) ->
+`training` (a network on labeled clips) -> `pruning` (that, and two sections more) -> `motions` (the built-in model) ->
 `reader` (a TOML file, refused with its line where it says something wrong).
 """
 
@@ -13,7 +13,7 @@ from everyframe.recipes.training import (
     Data,
     Distillation,
     Network,
-    Optimiser,
+    Optimizer,
     Sampling,
     Schedule,
     Surrogate,
@@ -28,7 +28,7 @@ __all__ = [
     "Distillation",
     "MotionsRecipe",
     "Network",
-    "Optimiser",
+    "Optimizer",
     "PruneRecipe",
     "Recipe",
     "Sampling",

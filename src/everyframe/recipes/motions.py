@@ -21,7 +21,7 @@ class Data(Strict):
     validation: int = Field(default=500, ge=1)
 
 
-class Optimiser(Strict):
+class Optimizer(Strict):
     """AdamW with a cosine from `learning_rate` to nothing; `average`: decay of the averaged weights that are kept;
     tracking: weight of the second task, following the hand; bfloat16: convolve in half precision (faster on most
     CPUs of today).
@@ -50,4 +50,4 @@ class MotionsRecipe(Strict):
     start: str | None = None
     threads: int = Field(default=0, ge=0)  # 0: torch's default
     data: Data = Data()
-    optimiser: Optimiser = Optimiser()
+    optimizer: Optimizer = Optimizer()

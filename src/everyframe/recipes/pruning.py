@@ -1,4 +1,4 @@
-"""What a recipe for pruning may say: that of a training on labelled clips, and two sections more."""
+"""What a recipe for pruning may say: that of a training on labeled clips, and two sections more."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Prune(Strict):
         return self
 
 
-class Regularise(Strict):
+class Regularize(Strict):
     """The training that drives units to zero. epochs, learning_rate: default: those of the retraining.
 
     refreshes: how often in all the weights are looked at anew: lambda of `reweighted`, Z and U of `admm`. epsilon: of r, for
@@ -75,7 +75,7 @@ class Regularise(Strict):
     rounds: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
 
     @model_validator(mode="after")
-    def _possible(self) -> Regularise:
+    def _possible(self) -> Regularize:
         if not self.rounds or min(self.rounds) <= 0:
             raise ValueError("rounds are values of rho, above 0")
         return self
@@ -89,13 +89,13 @@ class Soft(Distillation):
 
 
 class PruneRecipe(ClipRecipe):
-    """[training], [optimiser], [schedule] and [distillation] are those of the retraining, and of the dense network where it has
+    """[training], [optimizer], [schedule] and [distillation] are those of the retraining, and of the dense network where it has
     to be trained first, without distillation.
     """
 
     task: Literal["prune"] = "prune"  # type: ignore[assignment]
     prune: Prune = Prune()
-    regularise: Regularise = Regularise()
+    regularize: Regularize = Regularize()
     distillation: Soft = Soft()  # type: ignore[assignment]
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,12 +17,16 @@ from everyframe.errors import RecipeError, meant
 from everyframe.recipes.motions import MotionsRecipe
 from everyframe.recipes.pruning import PruneRecipe
 from everyframe.recipes.training import ClipRecipe
+from everyframe.version import RenamedWarning
 
 Recipe = ClipRecipe | MotionsRecipe
 #: `task` of a recipe -> what it may say
 TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe]] = {
     "clips": ClipRecipe, "prune": PruneRecipe, "motions": MotionsRecipe,
 }  # fmt: skip
+
+#: sections as version 0.1 spelled them, and as they are called now
+RENAMED = {"optimiser": "optimizer", "regularise": "regularize"}
 
 
 def built_in() -> list[str]:
@@ -59,11 +64,12 @@ def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Reci
         raise RecipeError("The recipe is not valid TOML.", where=where, got=error) from None
     for change in changes:
         _change(values, change)
+    _rename(values, where)
     task = values.get("task", "clips")
     if task not in TASKS:
         raise RecipeError(
             "There is no such task.", where=_place(where, text, ("task",)), expected=" or ".join(TASKS), got=task,
-            hint="leave `task` out to train on labelled clips",
+            hint="leave `task` out to train on labeled clips",
         )  # fmt: skip
     try:
         return TASKS[task].model_validate(values)
@@ -99,6 +105,14 @@ def _change(values: dict[str, Any], change: str) -> None:
     values[last] = value
 
 
+def _rename(values: dict[str, Any], where: str) -> None:
+    """Old names of sections are taken, with a word; what both names say is the new name's."""
+    for old, new in RENAMED.items():
+        if isinstance(section := values.pop(old, None), dict):
+            warnings.warn(f"{where}: [{old}] is called [{new}] now; the old name will go", RenamedWarning, stacklevel=3)
+            values[new] = {**section, **values.get(new, {})}
+
+
 def _keys(schema: type[BaseModel], section: tuple[str, ...]) -> list[str]:
     for key in section:
         kinds = [schema.model_fields[key].annotation, *getattr(schema.model_fields[key].annotation, "__args__", ())]
@@ -116,8 +130,7 @@ def _place(where: str, text: str, keys: tuple[str, ...]) -> str:
     line, section = 0, ""
     for number, row in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[+([^\]]+)\]", row):
-            section = header[1].strip()
-            path = section
+            section = path = RENAMED.get(header[1].strip(), header[1].strip())
         elif key := re.match(r"\s*([\w.-]+)\s*=", row):
             path = f"{section}.{key[1]}" if section else key[1]
         else:

@@ -1,4 +1,4 @@
-"""What a recipe for labelled clips may say: one class a section, every key with its default.
+"""What a recipe for labeled clips may say: one class a section, every key with its default.
 
 Values that contradict each other are refused here, before any work. `reader.py` reads the files.
 """
@@ -69,7 +69,7 @@ class Augment(Strict):
     """What training does to a clip, the same in all of its frames.
 
     crop: the network's aspect at one of `scales` of the largest that fits, at a random place, at a random one of five
-    (corners and centre), or in the centre, resized to the network's size. flip: half of the clips are mirrored; swap: pairs
+    (corners and center), or in the center, resized to the network's size. flip: half of the clips are mirrored; swap: pairs
     of labels that a mirror exchanges. A data set with labels that tell left from right needs `swap`, be it empty.
     rotate: degrees, either way. speed: playback is up to so many times faster or slower. brightness, contrast, saturation,
     hue: the widest change, as a share.
@@ -95,7 +95,7 @@ class Augment(Strict):
         return self
 
 
-class Optimiser(Strict):
+class Optimizer(Strict):
     """learning_rate: for one whole batch (all processes, accumulation included). clip: largest norm of the gradient.
     decay_all: weight decay for norms and biases too, as SGD recipes have it; None: with sgd only.
     """
@@ -110,7 +110,7 @@ class Optimiser(Strict):
     clip: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _possible(self) -> Optimiser:
+    def _possible(self) -> Optimizer:
         if self.nesterov and (self.dampening or not self.momentum):
             raise ValueError("nesterov needs momentum and no dampening")
         return self
@@ -186,7 +186,7 @@ class Surrogate(Strict):
 
 
 class ClipRecipe(Strict):
-    """A training on labelled clips. paper, time: where it comes from and what it took, for people.
+    """A training on labeled clips. paper, time: where it comes from and what it took, for people.
 
     preprocess: from a decoded frame to the network's input, as in the deployable file; default: the network's own with its
     resize and crop fitted to `model.size`. speed of sampling (`fps` or `sample_every_n`) belongs there.
@@ -201,7 +201,7 @@ class ClipRecipe(Strict):
     preprocess: Preprocess | None = None
     sampling: Sampling = Sampling()
     augment: Augment = Augment()
-    optimiser: Optimiser = Optimiser()
+    optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()
     distillation: Distillation | None = None

@@ -1,7 +1,7 @@
 """What an engine is, and which there are.
 
 An engine turns an ONNX model into a `Network` (weights, shared by all streams); a network starts a `Run` for each
-stream (its state). The tests in tests/engines hold every engine to the same behaviour.
+stream (its state). The tests in tests/engines hold every engine to the same behavior.
 """
 
 from __future__ import annotations

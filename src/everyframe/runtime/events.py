@@ -19,7 +19,7 @@ from everyframe.modelfile.schema import EventRule
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened: label (and its index), the score it was recognised with, and when, in seconds."""
+    """Something happened: label (and its index), the score it was recognized with, and when, in seconds."""
 
     label: str
     index: int

@@ -14,7 +14,7 @@ from everyframe.runtime.engine import Job, cores
 
 #: operators that may leave the numbers where they are
 _VIEWS = {"Identity", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit"}
-#: what is quantised is computed in float32: the name is not documented, and asking for it is refused where setting it is not
+#: what is quantized is computed in float32: the name is not documented, and asking for it is refused where setting it is not
 _AS_FLOATS = {"LP_TRANSFORMS_MODE": False}
 
 
@@ -62,7 +62,7 @@ class OpenVinoNetwork:
                 return
             try:
                 self.compiled = compiled(core, {})
-            except RuntimeError:  # some quantised models are refused that are none as floats
+            except RuntimeError:  # some quantized models are refused that are none as floats
                 if not saturation.quantized(job.model) or not self._tell(core):
                     raise
                 self.compiled, self.reason, self.warning = compiled(core, alone), "in float32, since integers are refused", ""

@@ -45,11 +45,11 @@ class PipelineNetwork:
         models: list[onnx.ModelProto],
         threads: int | None = None,
         overlap: bool = False,
-        optimise: bool = True,
+        optimize: bool = True,
     ) -> None:
         self.manifest, self.overlap = manifest, overlap
         threads = threads or (1 if overlap else cores())
-        sessions = (_session(model, part.file, threads, optimise) for part, model in zip(manifest.parts, models, strict=True))
+        sessions = (_session(model, part.file, threads, optimize) for part, model in zip(manifest.parts, models, strict=True))
         self.parts = [_Runner(part, made) for part, made in zip(manifest.parts, sessions, strict=True)]
         cut_off = [layer for model in models for layer in saturation.hits(model, saturation.ORT)]
         still = [layer for layer in cut_off if layer.op in saturation.INTEGER]
@@ -60,12 +60,12 @@ class PipelineNetwork:
         return OverlappedRun(self) if self.overlap else SerialRun(self)
 
 
-def _session(model: onnx.ModelProto, where: str, threads: int, optimise: bool) -> onnxruntime.InferenceSession:
-    """Not optimised it computes node by node, so that it does not matter what is cut where. A part is not asked whether it can
+def _session(model: onnx.ModelProto, where: str, threads: int, optimize: bool) -> onnxruntime.InferenceSession:
+    """Not optimized it computes node by node, so that it does not matter what is cut where. A part is not asked whether it can
     do with unsigned weights: bytes that would saturate on this processor are computed as float32.
     """
     try:
-        return session(model, optimise=optimise, threads=threads)
+        return session(model, optimize=optimize, threads=threads)
     except ModelError as error:
         raise EngineError("ONNX Runtime cannot load the model.", where=where, got=error.got) from None
 

@@ -23,7 +23,7 @@ class Top:
 class Prediction:
     """frame: number of the newest frame that went in, counted as the network saw them (after sampling). pts_s: its
     time in the source. scores: softmax of logits, both (classes,) float32. top: the best ones, best first. event: set
-    in the step in which a motion is recognised, for models with an event rule. latency_ms: from having the frames to
+    in the step in which a motion is recognized, for models with an event rule. latency_ms: from having the frames to
     having this. source_frame: the newest frame's number in the file; source: the file. Both None for frames that were
     handed over. steady: the label to show, where the program has a rule for one; scores and logits are then means of some steps.
     """

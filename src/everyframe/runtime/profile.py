@@ -12,7 +12,7 @@ import numpy as np
 from everyframe.errors import SourceError, UsageError
 from everyframe.runtime.pipeline import SerialRun
 from everyframe.runtime.program import Program
-from everyframe.video import normalise, prepare, sample
+from everyframe.video import normalize, prepare, sample
 from everyframe.video.decode import decode
 from everyframe.video.sources import Source
 
@@ -21,7 +21,7 @@ WARM = 2  # steps that are not counted
 
 @dataclass(frozen=True)
 class Profile:
-    """Medians in milliseconds of a step. preprocess: resize, crop, normalise; decoding is not in it. parts: name -> time."""
+    """Medians in milliseconds of a step. preprocess: resize, crop, normalize; decoding is not in it. parts: name -> time."""
 
     steps: int
     hop: int
@@ -66,7 +66,7 @@ def profile(program: Program, source: Source, max_frames: int = 200) -> Profile:
         pictures.append(prepare(frame.picture, preprocess))
         if len(pictures) == metadata.hop:
             batch = np.stack(pictures)
-            tensor = batch if program.interface.folded else normalise(batch, preprocess)
+            tensor = batch if program.interface.folded else normalize(batch, preprocess)
             ready = time.perf_counter()
             run.step(tensor)
             parts = run.spent if isinstance(run, SerialRun) else {"network": time.perf_counter() - ready}

@@ -14,7 +14,7 @@ import numpy as np
 from everyframe.errors import EngineError, StateError, UsageError
 from everyframe.runtime.prediction import Prediction, Top, best, softmax
 from everyframe.video.frame import Frame
-from everyframe.video.preprocess import normalise, prepare
+from everyframe.video.preprocess import normalize, prepare
 
 if TYPE_CHECKING:
     from everyframe.runtime.pipeline import OverlappedRun
@@ -38,7 +38,7 @@ class Stream:
     """Frames in, a prediction per step out. Made by `program.stream()`; may be used from several threads, one at a
     time.
 
-    step(frames)  hop frames at once: float32 (hop, C, H, W) already normalised, or uint8 (hop, h, w, 3) RGB pictures
+    step(frames)  hop frames at once: float32 (hop, C, H, W) already normalized, or uint8 (hop, h, w, 3) RGB pictures
     of any
                   size, which are prepared as the model's metadata says. Returns None until the network has seen enough.
     push(frame)   one picture; runs a step whenever hop of them are there.
@@ -138,7 +138,7 @@ class Stream:
             self._check_picture(prepared[0])
             return self._network_input(np.stack(prepared))
         if frames.dtype.kind != "f" or self.program.interface.folded:
-            wanted = "uint8" if self.program.interface.folded else "float32 (normalised) or uint8 (pictures)"
+            wanted = "uint8" if self.program.interface.folded else "float32 (normalized) or uint8 (pictures)"
             raise StateError("Frames must be numbers of another type.", expected=wanted, got=frames.dtype)
         frames = frames[None] if frames.ndim == 3 and self.hop == 1 else frames
         self._check_size(frames.shape, (self.hop, meta.preprocess.channels))
@@ -161,8 +161,8 @@ class Stream:
     # shared
 
     def _network_input(self, pictures: np.ndarray) -> np.ndarray:
-        """(N, H, W, C) uint8 -> (N, C, H, W) float32, or as it is where the graph normalises by itself."""
-        return pictures if self.program.interface.folded else normalise(pictures, self.program.metadata.preprocess)
+        """(N, H, W, C) uint8 -> (N, C, H, W) float32, or as it is where the graph normalizes by itself."""
+        return pictures if self.program.interface.folded else normalize(pictures, self.program.metadata.preprocess)
 
     def _predict(self, logits: np.ndarray, ticket: _Ticket) -> Prediction:
         newest, pts_s = ticket.newest, ticket.pts_s

@@ -1,6 +1,6 @@
 """Stages of the same duration: where to cut in the order of the nodes, from times measured on this machine.
 
-A node's time when the network runs node by node gives a first guess; an optimised network's differ, so the stages are run as they
+A node's time when the network runs node by node gives a first guess; an optimized network's differ, so the stages are run as they
 will be, and the times of their nodes corrected by what each stage really took.
 """
 

@@ -81,8 +81,8 @@ def check(flow: Flow, made: Cut, where: object) -> float:
     """Runs whole and parts over noise, node by node: they must agree in every bit. Returns the largest relative difference (L2)
     as `predict` runs them, where layouts and operators fused across a cut change the rounding. Raises ConversionMismatch.
     """
-    for optimise, most in ((False, 0.0), (True, TOLERANCE)):
-        found = _distance(flow, made, optimise)
+    for optimize, most in ((False, 0.0), (True, TOLERANCE)):
+        found = _distance(flow, made, optimize)
         if not found <= most:
             raise ConversionMismatch(
                 "The parts do not say what the whole model says, so nothing was written.", where=where,
@@ -91,10 +91,10 @@ def check(flow: Flow, made: Cut, where: object) -> float:
     return found
 
 
-def _distance(flow: Flow, made: Cut, optimise: bool) -> float:
+def _distance(flow: Flow, made: Cut, optimize: bool) -> float:
     states = flow.metadata.states
-    walk = Walk(flow.model, states=states, how="fast" if optimise else "plain", threads=1)
-    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimise=optimise))
+    walk = Walk(flow.model, states=states, how="fast" if optimize else "plain", threads=1)
+    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimize=optimize))
     worst, rng = 0.0, np.random.default_rng(0)
     for _ in range(STEPS):
         frames = noise(made.manifest.frames, rng)

@@ -18,7 +18,7 @@ from everyframe.errors import OutputError, SourceError
 from everyframe.modelfile.manifest import Manifest, Part, read
 from everyframe.runtime import pipeline
 from everyframe.runtime.pipeline import SerialRun
-from everyframe.video import Reader, Source, normalise
+from everyframe.video import Reader, Source, normalize
 
 FOLDER = "calibration"
 
@@ -69,7 +69,7 @@ def _steps(source: Source, manifest: Manifest) -> Iterator[np.ndarray]:
             pictures.append(frame.data)
             if len(pictures) == metadata.hop:
                 step, pictures = np.stack(pictures), []
-                yield step if manifest.frames.dtype == "uint8" else normalise(step, metadata.preprocess)
+                yield step if manifest.frames.dtype == "uint8" else normalize(step, metadata.preprocess)
 
 
 def _inputs(manifest: Manifest, part: Part) -> list[str]:

@@ -1,6 +1,6 @@
 """Which part each node of a step graph belongs to: cut at every state, behind named nodes, or anywhere in their order.
 
-A labelling is a number for each node that never falls along a tensor, so that parts can run one after another. At states it
+A labeling is a number for each node that never falls along a tensor, so that parts can run one after another. At states it
 follows from the graph: what reads a state comes after what the state remembers. A ring is written and read in a cycle through
 its state; a cycle is one vertex, and a vertex with a state begins a new level. A level that multiplies nothing joins the next.
 """

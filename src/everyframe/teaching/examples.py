@@ -21,7 +21,7 @@ from everyframe.runtime.states import plan
 from everyframe.teaching.cut import Backbone
 from everyframe.teaching.moments import Span, span
 from everyframe.video.decode import decode
-from everyframe.video.preprocess import normalise, prepare
+from everyframe.video.preprocess import normalize, prepare
 from everyframe.video.sampling import sample
 from everyframe.video.sources import Source, resolve
 
@@ -129,7 +129,7 @@ class Reader:
             waiting.append(picture)
             if len(waiting) == self.hop:
                 new, waiting = np.stack(waiting), []
-                made.append(self._run.step(new if self._raw else normalise(new, self.preprocess)).reshape(-1))
+                made.append(self._run.step(new if self._raw else normalize(new, self.preprocess)).reshape(-1))
         seen = (np.arange(len(made)) + 1) * self.hop - 1 - self.delay
         return np.stack(made)[seen >= 0], seen[seen >= 0]
 

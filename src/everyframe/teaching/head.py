@@ -1,7 +1,7 @@
 """A linear classifier on frozen features: multinomial logistic regression with L2, in numpy.
 
 n rows (moments), F features, K classes. Features are standardised and divided by sqrt(F), so that one strength of the
-penalty means the same for 96 features as for 2048. Solved in the space that the rows span, which is exact: the penalised
+penalty means the same for 96 features as for 2048. Solved in the space that the rows span, which is exact: the penalized
 solution lies in it.
 """
 
@@ -68,7 +68,7 @@ class Rows:
             return value, (x.T @ (share * (np.exp(logs) - target)) + decay * w).ravel()
 
         first = np.zeros((x.shape[1], self.classes)) if start is None else start
-        return minimise(loss, first.ravel()).reshape(-1, self.classes)
+        return minimize(loss, first.ravel()).reshape(-1, self.classes)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return low - np.log(np.exp(low).sum(-1, keepdims=True))
 
 
-def minimise(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.ndarray) -> np.ndarray:
+def minimize(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.ndarray) -> np.ndarray:
     """L-BFGS (Nocedal and Wright, algorithm 7.5) with backtracking, for smooth convex functions."""
     value, slope = loss(x)
     steps: list[tuple[np.ndarray, np.ndarray]] = []

@@ -14,7 +14,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 HOLD_S = (0.0, 0.1, 0.2, 0.35)
 REARMS = (0.3, 0.5)
 REFRACTORY_S = 0.8
-#: what a false event costs, in recognised gestures
+#: what a false event costs, in recognized gestures
 FALSE_COST = 0.5
 
 

@@ -1,4 +1,4 @@
-"""Training on labelled clips, in the order in which things happen.
+"""Training on labeled clips, in the order in which things happen.
 
 run           a training from beginning to end; quick: the recipe that fits itself to the clips
 network       a zoo network with the recipe's classes, frozen parts and dropout

@@ -1,4 +1,4 @@
-"""What training does to a clip, the same in all of its frames: one resampling, then one change of colours.
+"""What training does to a clip, the same in all of its frames: one resampling, then one change of colors.
 
 T frames, H W of the clip as it comes, h w of the network, C channels. Everything is drawn from the generator that is
 handed in, so a clip looks the same whatever process makes it.
@@ -59,7 +59,7 @@ def apply(frames: np.ndarray, change: Change, size: tuple[int, int], color: Lite
     """(T, H, W, C) uint8 -> (T, h, w, C) uint8. Bilinear; wider when it shrinks, unless the clip is turned too."""
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, C, H, W), still channels last in memory
     made = _turned(video, change, size) if change.turn else _resized(video, change, size)
-    made = _coloured(made, change, color)
+    made = _colored(made, change, color)
     return np.ascontiguousarray(made.permute(0, 2, 3, 1).numpy())
 
 
@@ -86,14 +86,14 @@ def _turned(video: Tensor, change: Change, size: tuple[int, int]) -> Tensor:
     return made.view(frames, channels, h, w)
 
 
-def _coloured(video: Tensor, change: Change, color: str) -> Tensor:
+def _colored(video: Tensor, change: Change, color: str) -> Tensor:
     """Brightness, contrast about the clip's mean luma, saturation and hue are one matrix and an offset: (T, C, h, w) uint8.
 
     Both are rounded to 1/4096, so that float32 holds every sum exactly and no number of threads can round it otherwise.
     """
     if video.dtype != torch.uint8:
         video = video.round_().to(torch.uint8)
-    matrix = _rounded(colour_matrix(change, color))
+    matrix = _rounded(color_matrix(change, color))
     offset = 0.0
     if change.contrast != 1:
         sums = video.sum((0, 2, 3), dtype=torch.int64).numpy()  # (C,)
@@ -115,8 +115,8 @@ def _rounded(values: np.ndarray | float) -> np.ndarray:
     return np.round(np.multiply(values, 4096)) / 4096
 
 
-def colour_matrix(change: Change, color: str) -> np.ndarray:
-    """(C, C), grey staying grey. Hue turns the plane of equal luma (that of YIQ), which is linear, unlike a shift in HSV."""
+def color_matrix(change: Change, color: str) -> np.ndarray:
+    """(C, C), gray staying gray. Hue turns the plane of equal luma (that of YIQ), which is linear, unlike a shift in HSV."""
     gain = change.gain * change.contrast
     if color == "gray":
         return np.array([[gain]])

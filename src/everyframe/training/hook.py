@@ -12,7 +12,7 @@ class Hook:
     """The loop calls it with the network as it is; what it remembers is kept in the checkpoint."""
 
     #: whether `penalty` has something to add
-    penalises = False
+    penalizes = False
 
     def begin_epoch(self, net: nn.Module, done: float, step: float) -> None:
         """Before the first step of an epoch. done: the share of the training that is over; step: the share that one step is."""
@@ -22,7 +22,7 @@ class Hook:
         raise NotImplementedError
 
     def after_step(self, net: nn.Module) -> None:
-        """After each step of the optimiser, without gradients; for the averaged network too."""
+        """After each step of the optimizer, without gradients; for the averaged network too."""
 
     def figures(self, net: nn.Module) -> dict[str, float]:
         """What joins the metrics of an epoch."""

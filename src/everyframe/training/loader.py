@@ -1,7 +1,7 @@
 """Batches of clips for training and evaluation, the same whatever number of worker processes, ranks and parts makes them.
 
 What a clip looks like depends on (seed, epoch, its number) and on nothing else, and the order of an epoch on (seed, epoch).
-Workers hand over uint8; `normalise` makes the network's float32 of it, on the device.
+Workers hand over uint8; `normalize` makes the network's float32 of it, on the device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from everyframe.training import augment
 
 @dataclass(frozen=True)
 class Batch:
-    """frames: (N, T, H, W, C) uint8. labels: (N,) int64. clips: their numbers in the split. step: the optimiser's, within
+    """frames: (N, T, H, W, C) uint8. labels: (N,) int64. clips: their numbers in the split. step: the optimizer's, within
     the epoch. share: of the clips of that step which are in this part; parts of a step add up to 1 over all ranks.
     last: this is the step's last part on this rank.
     """
@@ -141,7 +141,7 @@ class Middles:
         clip = self.clips[number]
         try:
             frames = self.store.frames(clip, lambda count: sampling.middle(count, self.frames, self.how))
-            return cut(frames, self.size, "centre")[0], clip.label
+            return cut(frames, self.size, "center")[0], clip.label
         except SourceError as error:
             return named(error, clip)
 
@@ -224,10 +224,10 @@ class Loader:
         return Batch(torch.from_numpy(np.stack(frames)), torch.tensor(labels), clips, step, share, last)
 
 
-def normalise(
+def normalize(
     frames: Tensor, preprocess: Preprocess, device: torch.device | str = "cpu", memory_format: torch.memory_format | None = None
 ) -> Tensor:
-    """(N, T, H, W, C) uint8 -> (N, C, T, H, W) float32 on the device, the same bits as `video.preprocess.normalise`."""
+    """(N, T, H, W, C) uint8 -> (N, C, T, H, W) float32 on the device, the same bits as `video.preprocess.normalize`."""
     std = np.asarray(preprocess.std, np.float64)
     shape = (1, preprocess.channels, 1, 1, 1)
     factor = torch.from_numpy((preprocess.scale / std).astype(np.float32)).view(shape)

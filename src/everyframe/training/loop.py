@@ -25,9 +25,9 @@ from everyframe.recipes.training import ClipRecipe
 from everyframe.training import checkpoint
 from everyframe.training.folder import Run
 from everyframe.training.hook import Hook
-from everyframe.training.loader import Batch, Loader, normalise
+from everyframe.training.loader import Batch, Loader, normalize
 from everyframe.training.network import Trained, channels_last, freeze_trunk, train_mode
-from everyframe.training.optimize import Schedule, optimiser
+from everyframe.training.optimize import Schedule, optimizer
 from everyframe.training.precision import PRECISIONS, resolved, safe
 from everyframe.training.progress import Progress
 from everyframe.training.teacher import Loss
@@ -84,7 +84,7 @@ class Loop:
         if loss.teacher is not None:
             loss.teacher = loss.teacher.to(fabric.device)
         self.average = copy.deepcopy(net).to(fabric.device).requires_grad_(False) if self.recipe.training.average else None
-        self.net, self.optimiser = fabric.setup(net, optimiser(net, self.recipe.optimiser))
+        self.net, self.optimizer = fabric.setup(net, optimizer(net, self.recipe.optimizer))
         self.schedule = Schedule(self.recipe.schedule, self.recipe.training.epochs)
         self.at = Position()
 
@@ -103,7 +103,7 @@ class Loop:
         self.net.module.load_state_dict(state["net"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"] if "optimizer" in state else state["optimiser"])  # as 0.1 spelled it
         self.schedule.load_state_dict(state["schedule"])
         self.hook.load_state_dict(state.get("hook", {}))  # older checkpoints have none
         self.at = Position(**state["at"])
@@ -113,7 +113,7 @@ class Loop:
             state = {
                 "net": self.net.module.state_dict(),
                 "average": self.average.state_dict() if self.average is not None else {},
-                "optimiser": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "hook": self.hook.state_dict(),
                 "at": asdict(self.at),
@@ -174,9 +174,9 @@ class Loop:
         at = self.at
         torch.manual_seed(hash((self.recipe.training.seed, at.epoch, at.step, self.fabric.global_rank)) & 0x7FFFFFFF)
         share = self.schedule.share(at.epoch + at.step / self.training.steps(), done)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.optimiser.learning_rate * share
-        self.optimiser.zero_grad()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.optimizer.learning_rate * share
+        self.optimizer.zero_grad()
 
     def _learn(self, batch: Batch, ranks: int) -> float:
         """Gradients of one part of a step; its share of the step's loss."""
@@ -184,19 +184,19 @@ class Loop:
         with self.fabric.no_backward_sync(self.net, enabled=not batch.last):
             loss = self.loss(self.net(frames), frames, labels, self.recipe.training.epochs - self.at.epoch)
             whole = loss
-            if self.hook.penalises:
+            if self.hook.penalizes:
                 whole = loss + self.hook.penalty(self.net.module, self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
             self.fabric.backward(whole * (batch.share * ranks))  # gradients are averaged over the ranks
         return loss.item() * batch.share * ranks
 
     def _end(self, loss: float) -> None:
-        at, settings = self.at, self.recipe.optimiser
+        at, settings = self.at, self.recipe.optimizer
         self._finite("loss", loss)
         if settings.clip:
-            norm = self.fabric.clip_gradients(self.net, self.optimiser, max_norm=settings.clip, error_if_nonfinite=False)
+            norm = self.fabric.clip_gradients(self.net, self.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
             if norm is not None and self.recipe.training.precision != "f16":  # f16 tries scales, and skips the step
                 self._finite("norm of the gradients", norm.item())
-        self.optimiser.step()
+        self.optimizer.step()
         with torch.no_grad():
             self.hook.after_step(self.net.module)
             if self.average is not None:
@@ -210,11 +210,11 @@ class Loop:
                 f"The {what} is not a number any more.",
                 where=f"{self.run.path}, epoch {self.at.epoch + 1}, step {self.at.step + 1}",
                 got=value,
-                hint="lower optimiser.learning_rate or set optimiser.clip; the last checkpoint is kept",
+                hint="lower optimizer.learning_rate or set optimizer.clip; the last checkpoint is kept",
             )
 
     def _put(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return normalise(batch.frames, self.preprocess, self.fabric.device), batch.labels.to(self.fabric.device)
+        return normalize(batch.frames, self.preprocess, self.fabric.device), batch.labels.to(self.fabric.device)
 
     # -- validation
 
@@ -240,7 +240,7 @@ class Loop:
         self.schedule.validated(loss)
         row = {
             "epoch": self.at.epoch + 1,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train_loss": round(self.at.loss / max(1, self.at.step), 5),
             "validation_loss": _rounded(loss),
             "top1": _rounded(top1),

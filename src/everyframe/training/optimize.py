@@ -11,7 +11,7 @@ from torch import nn
 from everyframe import recipes
 
 
-def optimiser(net: nn.Module, settings: recipes.Optimiser) -> torch.optim.Optimizer:
+def optimizer(net: nn.Module, settings: recipes.Optimizer) -> torch.optim.Optimizer:
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     decay_all = settings.kind == "sgd" if settings.decay_all is None else settings.decay_all
     spared = [] if decay_all else [p for p in trained if p.ndim <= 1]  # norms and biases

@@ -1,8 +1,8 @@
 """Frames with timestamps, from files, folders, pictures and cameras. No torch.
 
 In the order in which data passes through: `sources` (what a SOURCE argument means) -> `decode` (PyAV; runs in the child
-process of `worker`) -> `sampling` (which frames the model sees) -> `preprocess.prepare` (colour, resize, crop) ->
-`reader` (the parent's end of the pipe) -> `preprocess.normalise` (uint8 to the network's float32).
+process of `worker`) -> `sampling` (which frames the model sees) -> `preprocess.prepare` (color, resize, crop) ->
+`reader` (the parent's end of the pipe) -> `preprocess.normalize` (uint8 to the network's float32).
 
 Everything is imported when first used: the decode process starts with nothing but what it needs.
 """
@@ -17,14 +17,14 @@ _PUBLIC = {
     "Reader": "reader",
     "Source": "sources",
     "as_fps": "sampling",
-    "normalise": "preprocess",
+    "normalize": "preprocess",
     "output_size": "preprocess",
     "prepare": "preprocess",
     "resolve": "sources",
     "sample": "sampling",
 }
 
-__all__ = ["Frame", "Reader", "Source", "as_fps", "normalise", "output_size", "prepare", "resolve", "sample"]
+__all__ = ["Frame", "Reader", "Source", "as_fps", "normalize", "output_size", "prepare", "resolve", "sample"]
 
 
 def __getattr__(name: str) -> Any:
@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
 
 if TYPE_CHECKING:
     from everyframe.video.frame import Frame as Frame
-    from everyframe.video.preprocess import normalise as normalise
+    from everyframe.video.preprocess import normalize as normalize
     from everyframe.video.preprocess import output_size as output_size
     from everyframe.video.preprocess import prepare as prepare
     from everyframe.video.reader import Reader as Reader

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """data: (H, W, C) uint8 in the colour that was asked for. pts_s: seconds since the source's first frame, by the
+    """data: (H, W, C) uint8 in the color that was asked for. pts_s: seconds since the source's first frame, by the
     source's own timestamps. index: the frame's number in the source, from 0.
     """
 

@@ -1,8 +1,8 @@
 """From a picture to the network's input. The only place where this is done: prediction, training and evaluation share
 it.
 
-`prepare` does colour and geometry and gives small uint8 pictures, so that little has to cross a process border or be
-kept in memory; `normalise` turns a batch of those into the float32 tensor.
+`prepare` does color and geometry and gives small uint8 pictures, so that little has to cross a process border or be
+kept in memory; `normalize` turns a batch of those into the float32 tensor.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def output_size(height: int, width: int, geometry: Geometry) -> tuple[int, int]:
 
 
 def prepare(picture: np.ndarray | av.VideoFrame, geometry: Geometry) -> np.ndarray:
-    """Colour, resize and centre crop of one picture: (h, w, C) uint8, C being 1 for gray.
+    """Color, resize and center crop of one picture: (h, w, C) uint8, C being 1 for gray.
 
     picture: a decoded `av.VideoFrame`, or an array of uint8: (H, W, 3) in RGB order, (H, W) or (H, W, 1) gray.
     Resizing is bilinear with anti-aliasing (the filter widens when it shrinks, as in Pillow), on full-range RGB; gray
@@ -81,7 +81,7 @@ def prepare(picture: np.ndarray | av.VideoFrame, geometry: Geometry) -> np.ndarr
     return np.ascontiguousarray(rgb[..., ::-1] if geometry.color == "bgr" else rgb)
 
 
-def normalise(batch: np.ndarray, preprocess: Preprocess, out: np.ndarray | None = None) -> np.ndarray:
+def normalize(batch: np.ndarray, preprocess: Preprocess, out: np.ndarray | None = None) -> np.ndarray:
     """(N, H, W, C) uint8 -> (N, C, H, W) float32: (pixel * scale - mean) / std, per channel. `out` is written if
     given.
     """

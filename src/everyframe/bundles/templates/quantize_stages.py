@@ -1,9 +1,9 @@
-"""Quantises each stage by AMD's vai_q_onnx, in the Vitis AI container, with the samples beside it.
+"""Quantizes each stage by AMD's vai_q_onnx, in the Vitis AI container, with the samples beside it.
 
     python quantize_stages.py
 
 The arguments of quantize_static are those of AMD's own pages on vai_q_onnx. Inferred, not tried: that the stages of one model
-may be quantised one by one. Both inputs of a stage must come to share one scale; the published FPGA port of TSM asserts it.
+may be quantized one by one. Both inputs of a stage must come to share one scale; the published FPGA port of TSM asserts it.
 """
 
 import json

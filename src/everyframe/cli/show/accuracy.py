@@ -1,4 +1,4 @@
-"""How an evaluation on labelled videos is shown."""
+"""How an evaluation on labeled videos is shown."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def show_info(found: dict[str, Any]) -> None:
 
 
 def _show_saturation(found: dict[str, Any]) -> None:
-    """One line about a quantised model, from `account.saturation_of`."""
+    """One line about a quantized model, from `account.saturation_of`."""
     facts = found["saturation"]
     if facts is None:
         return

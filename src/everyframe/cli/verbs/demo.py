@@ -19,7 +19,7 @@ def command(
         "demo"
     ),
 ) -> None:
-    """Recognise the hand motions in the built-in video with the built-in model. Needs nothing else: no network, no
+    """Recognize the hand motions in the built-in video with the built-in model. Needs nothing else: no network, no
     camera.
 
     Example: everyframe demo --output demo

@@ -1,4 +1,4 @@
-"""`everyframe evaluate`: accuracy on labelled videos, of clips and of the stream; or the events of a motion model."""
+"""`everyframe evaluate`: accuracy on labeled videos, of clips and of the stream; or the events of a motion model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def command(
     ] = "builtin",
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled videos: their folder, or a recipe (.toml) that names them. [default: of the training]"),
+        typer.Option(help="Labeled videos: their folder, or a recipe (.toml) that names them. [default: of the training]"),
     ] = None,
     data_format: Annotated[
         str, typer.Option("--format", help="folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d.")
@@ -74,9 +74,9 @@ def command(
     baseline: Annotated[bool, typer.Option(help="With --events: measure the optical-flow rule beside it.")] = True,
     quick: Annotated[bool, typer.Option("--quick", help="With --events: a tenth of the rendered video.")] = False,
 ) -> None:
-    """Measure a model on labelled videos: clips, whole videos, and the stream at every frame. Ctrl-C shows what is done.
+    """Measure a model on labeled videos: clips, whole videos, and the stream at every frame. Ctrl-C shows what is done.
 
-    Without labelled videos a motion model is measured by its events.
+    Without labeled videos a motion model is measured by its events.
 
     Example: everyframe evaluate clip.onnx --data videos --reverse -o report
     """
@@ -131,11 +131,11 @@ def _events(model: str, data: Path | None, baseline: bool, quick: bool, as_json:
             "Evaluation needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
         ) from None
     try:
-        recogniser = evaluate.open_model(evaluate.BUILT_IN if model == "builtin" else Path(model))
+        recognizer = evaluate.open_model(evaluate.BUILT_IN if model == "builtin" else Path(model))
     except ModelError as error:
-        error.hint = "name labelled videos for any other model: --data FOLDER" if data is None else error.hint
+        error.hint = "name labeled videos for any other model: --data FOLDER" if data is None else error.hint
         raise type(error)(error.what, where=error.where, expected=error.expected, got=error.got, hint=error.hint) from None
     note = (lambda text: print(text, file=sys.stderr)) if sys.stderr.isatty() else (lambda text: None)
     sizes = {k: max(4, v // 10) for k, v in evaluate.SIZES.items()} if quick else None
-    found: dict[str, Any] = evaluate.evaluate(recogniser, data, sizes=sizes, baseline=baseline, note=note)
+    found: dict[str, Any] = evaluate.evaluate(recognizer, data, sizes=sizes, baseline=baseline, note=note)
     typer.echo(json.dumps(found) if as_json else "\n\n".join(text(name, one) for name, one in found.items()))

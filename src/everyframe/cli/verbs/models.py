@@ -221,9 +221,9 @@ def _weights(name: str) -> list[tuple[str, str]]:
         where = f"{item.file} from {item.page}" if item.manual else f"--weights {item.tag}"
         top = f", top-1 {item.top1:g}" if item.top1 else ""
         protocol = f" ({item.protocol})" if item.top1 and item.protocol else ""
-        colour = item.preprocess.get("color")
+        color = item.preprocess.get("color")
         lines.append(("weights" if i == 0 else "", f"{where}: {item.num_classes} classes{top}{protocol}"))
-        lines.append(("", f"  licence {item.licence}{f'; frames in {colour.upper()}' if colour else ''}"))
+        lines.append(("", f"  license {item.license}{f'; frames in {color.upper()}' if color else ''}"))
         if item.note:
             lines.append(("", f"  {item.note}"))
     return lines

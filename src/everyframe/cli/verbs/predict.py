@@ -49,7 +49,7 @@ def command(
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
 ) -> None:
-    """Recognise what happens in a video, at every frame.
+    """Recognize what happens in a video, at every frame.
 
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """

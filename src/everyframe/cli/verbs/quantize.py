@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from everyframe.quantization.compare import Row
-    from everyframe.quantization.quantize import Quantised
+    from everyframe.quantization.quantize import Quantized
 
 ROWS = 45  # layers of a table; of larger networks those that add most noise
 
@@ -51,11 +51,11 @@ def command(
     ] = None,
     frames: Annotated[int, typer.Option(min=2, help="Length of the stream in which both models are compared.")] = 1000,
     report: Annotated[
-        Path | None, typer.Option(help="Write all figures (quantised.json) and a picture.", metavar="FOLDER")
+        Path | None, typer.Option(help="Write all figures (quantized.json) and a picture.", metavar="FOLDER")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Quantise a model to INT8 and say what each layer loses.
+    """Quantize a model to INT8 and say what each layer loses.
 
     The float model streams the videos, states carried along; what a state holds gets one scale on both sides of the loop.
 
@@ -64,7 +64,7 @@ def command(
     import json
 
     from everyframe.progress import status
-    from everyframe.quantization.quantize import quantise
+    from everyframe.quantization.quantize import quantize
     from everyframe.quantization.report import prepare, write_report
     from everyframe.runtime.program import BUILTIN
 
@@ -73,7 +73,7 @@ def command(
     if report is not None:
         prepare(report)
     with status("reading") as say:
-        result = quantise(
+        result = quantize(
             path, calibrate, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
             percentile=percentile, most_videos=videos, every=every, keep_float=keep_float or (),
             float_differences=float_differences, min_similarity=min_similarity, compare_with=compare, frames=frames, say=say,
@@ -87,7 +87,7 @@ def command(
         print(f"wrote {file}")
 
 
-def _show(result: Quantised) -> None:
+def _show(result: Quantized) -> None:
     from rich import box
     from rich.table import Table
 
@@ -122,7 +122,7 @@ def _show(result: Quantised) -> None:
     print(verdict(result))
 
 
-def _bits(row: Row, result: Quantised) -> str:
+def _bits(row: Row, result: Quantized) -> str:
     """Of a layer's weights."""
     from everyframe.quantization.structure import WITH_WEIGHTS
 

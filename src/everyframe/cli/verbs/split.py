@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A step model (ONNX), float or quantised, or builtin.", metavar="STEP.onnx")],
+    model: Annotated[Path, typer.Argument(help="A step model (ONNX), float or quantized, or builtin.", metavar="STEP.onnx")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR")],
     at: Annotated[
         list[str] | None, typer.Option("--at", help="Cut behind this node or tensor; may be given several times.", metavar="NAME")
@@ -67,6 +67,6 @@ def command(
         print(json.dumps(found))
         return
     show_split(found)
-    print("\nsays what the whole model says, in every bit; optimised, the largest relative difference is", f"{difference:.1e}")
+    print("\nsays what the whole model says, in every bit; optimized, the largest relative difference is", f"{difference:.1e}")
     if videos:
         print(f"{found['samples']} samples for each stage in {output / 'calibration'}")

@@ -28,7 +28,7 @@ def command(
     recipes: Annotated[bool, typer.Option("--recipes", help="List the built-in recipes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a network on labelled clips, and write it as a model that runs live. Ctrl-C keeps the best so far.
+    """Train a network on labeled clips, and write it as a model that runs live. Ctrl-C keeps the best so far.
 
     Example: everyframe train --data clips -o runs/mine
     """

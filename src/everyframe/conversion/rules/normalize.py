@@ -17,15 +17,15 @@ class BatchNorm:
         if ax.step_axis(fact.axes, 1) != 1:
             raise unsupported(
                 node,
-                "Normalisation needs channels on axis 1.",
+                "Normalization needs channels on axis 1.",
                 got=f"shape {fact.clip_shape}",
                 hint="keep the order (N, C, T, H, W)",
             )
         if node.op == "InstanceNormalization" and time is not None and time >= 2 and fact.frames > 1:
             raise unsupported(
                 node,
-                "Instance normalisation averages over the whole clip.",
-                hint="use batch normalisation, which is constant after training",
+                "Instance normalization averages over the whole clip.",
+                hint="use batch normalization, which is constant after training",
             )
         return fact.plain(nonneg=False)
 

@@ -15,7 +15,7 @@ def padded(node: Node, facts: Facts, source: Fact, left: int, value: float, axes
     frames = next((a.size for axis in axes for a in axis if a.kind == "T"), source.frames)
     if left > 0 and not source.bears(value):
         source = source.plain()
-    made = source.relabelled(Window(pad=left), facts.dense, axes=axes, frames=frames, nonneg=source.nonneg and value >= 0)
+    made = source.relabeled(Window(pad=left), facts.dense, axes=axes, frames=frames, nonneg=source.nonneg and value >= 0)
     return Fact(**(made.__dict__ | {"fill": value if left > 0 else source.fill}))
 
 

@@ -10,7 +10,7 @@ from everyframe.conversion.rules import reduce, register, unsupported
 from everyframe.conversion.rules.spatial import Spatial
 from everyframe.modelfile.graph import Node
 
-LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantisers and inf * 0 cannot bear
+LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantizers and inf * 0 cannot bear
 
 
 def _axes(node: Node, facts: Facts, fact: Fact) -> ax.Axes:

@@ -16,7 +16,7 @@ from everyframe.modelfile.graph import Node
 
 def _time_part(node: Node, facts: Facts, source: Fact, start: int, step: int, axis: int, count: int) -> Fact:
     axes = (*source.axes[:axis], *ax.with_frames((source.axes[axis],), count), *source.axes[axis + 1 :])
-    kind = source.relabelled if step == 1 or facts.dense else source.through  # as _lower_time does it
+    kind = source.relabeled if step == 1 or facts.dense else source.through  # as _lower_time does it
     return kind(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count)
 
 

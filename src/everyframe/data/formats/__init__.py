@@ -1,4 +1,4 @@
-"""The forms in which labelled clips come. `data.format` of a recipe names one; `read` makes a `Collection` of it."""
+"""The forms in which labeled clips come. `data.format` of a recipe names one; `read` makes a `Collection` of it."""
 
 from __future__ import annotations
 

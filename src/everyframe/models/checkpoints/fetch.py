@@ -1,6 +1,6 @@
 """The files of official checkpoints, from the net into a cache.
 
-    item = find("x3d_s", "kinetics400")          URL, size, hash, licence, preprocessing, labels: see published.toml
+    item = find("x3d_s", "kinetics400")          URL, size, hash, license, preprocessing, labels: see published.toml
     path = fetch(item)                           downloaded once, checked, then used without the network
 
 Weights lie in $EVERYFRAME_CACHE/weights, or in everyframe/weights of the platform's folder for caches. A download is
@@ -71,7 +71,7 @@ def fetch(
             "These weights lie behind a page that only a browser can use.",
             where=item.page or item.source,
             expected=item.file,
-            hint=f"{_by_hand(item)}; licence: {item.licence}",
+            hint=f"{_by_hand(item)}; license: {item.license}",
         )
     if _is_whole(path, item):
         return path

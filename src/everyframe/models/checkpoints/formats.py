@@ -1,6 +1,6 @@
 """Which project wrote a checkpoint, told by its keys, and what its keys are called in our networks.
 
-Our networks use the names of one project each (see catalogue/), so most checkpoints need no renaming at all; they are
+Our networks use the names of one project each (see catalog/), so most checkpoints need no renaming at all; they are
 listed here so that a message can say what a file is. The others are renamed by rules, in order, each at most once a key.
 """
 
@@ -145,7 +145,7 @@ FORMATS = (
 )
 
 
-def recognise(keys: Iterable[str]) -> list[Format]:
+def recognize(keys: Iterable[str]) -> list[Format]:
     """The formats whose mark these keys bear; several projects call some layers alike."""
     keys = list(keys)
     return [one for one in FORMATS if any(re.search(one.mark, key) for key in keys)]

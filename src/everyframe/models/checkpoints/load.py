@@ -80,7 +80,7 @@ def assemble(
     path = Path(weights) if published is None else fetch(published)
     given, sha256 = read_checkpoint(path)
     state: Mapping[str, Tensor] = given
-    written = formats.recognise(given)
+    written = formats.recognize(given)
     found = next((one for one in written if one.fits(name)), None)
     if found is not None:
         options = {**formats.build_options(found, given), **options}

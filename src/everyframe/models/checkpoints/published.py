@@ -25,7 +25,7 @@ class Published:
     tag: str
     project: str
     source: str
-    licence: str
+    license: str
     num_classes: int
     url: str | None = None
     sha256: str | None = None

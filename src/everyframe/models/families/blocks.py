@@ -27,7 +27,7 @@ def conv_bn_act(
     groups: int = 1,
     act: type[nn.Module] | None = nn.ReLU,
 ) -> list[nn.Module]:
-    """[conv without bias, batch norm, activation], 2-D or 3-D by the length of `kernel`; odd kernels stay centred."""
+    """[conv without bias, batch norm, activation], 2-D or 3-D by the length of `kernel`; odd kernels stay centered."""
     conv, norm = ((nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d))[len(kernel) - 2]
     padding = tuple(k // 2 for k in kernel)
     stride = tuple(stride) if stride is not None else (1,) * len(kernel)
@@ -39,7 +39,7 @@ def conv_bn_act(
 
 
 class TimeShift(nn.Module):
-    """Temporal shift (TSM, Lin et al. 2019, section 3): channel groups take the value of a neighbouring frame.
+    """Temporal shift (TSM, Lin et al. 2019, section 3): channel groups take the value of a neighboring frame.
 
     Input and output (N*T, C, H, W), the T frames of a clip side by side in the batch; C/8 channels are one fold.
     bidirectional: fold 0 comes from the next frame, fold 1 from the previous one.
@@ -78,7 +78,7 @@ class SqueezeExcite(nn.Module):
         return x * self.block(x.mean((2, 3, 4), keepdim=True))
 
 
-def initialise(net: nn.Module) -> None:
+def initialize(net: nn.Module) -> None:
     """Fresh weights that keep a signal alive: N(0, 1/fan_in), zero biases, batch norm as the identity.
 
     torch's own default shrinks it at every layer: 3D-MobileNetV2's logits then do not depend on the clip in 7 digits,

@@ -12,7 +12,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import initialise
+from everyframe.models.families.blocks import initialize
 
 Triple = tuple[int, int, int]
 # each stage: its convolutions (name, channels), then one max pool (kernel = stride, padding)
@@ -72,7 +72,7 @@ class C3D(nn.Module):
         hidden = round(HIDDEN * width)
         self.backbone = Backbone(in_channels, frames, size, width, hidden)
         self.cls_head = nn.Sequential(OrderedDict(dropout=nn.Dropout(0.5), fc_cls=nn.Linear(hidden, num_classes)))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

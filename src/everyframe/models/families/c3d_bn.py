@@ -12,7 +12,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import initialise
+from everyframe.models.families.blocks import initialize
 from everyframe.models.families.c3d import HIDDEN, Triple, pooled
 
 # each stage: channels of its 3x3x3 convolutions, then one max pool (kernel, stride, padding)
@@ -41,7 +41,7 @@ class C3DBN(nn.Module):
         self.fc1 = nn.Sequential(nn.Linear(channels * prod(shape), HIDDEN), nn.ReLU(), nn.Dropout(0.5))
         self.fc2 = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Dropout(0.5))
         self.fc = nn.Sequential(nn.Linear(HIDDEN, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialize
 
 STEM_CHANNELS = 32
 # channels, spatial stride, frames that the depthwise convolution reads; time is never strided
@@ -51,7 +51,7 @@ class EarlyMobileNet(nn.Module):
             channels = widen(c_out, width)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

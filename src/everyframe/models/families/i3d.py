@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from everyframe.models.families.blocks import half_size, initialise, mean_positions
+from everyframe.models.families.blocks import half_size, initialize, mean_positions
 
 WINDOW = (2, 7, 7)  # positions of the last feature maps that one prediction sees
 FEATURES = 1024  # channels of the last feature maps
@@ -122,7 +122,7 @@ class InceptionI3D(nn.Module):
             channels = layer.c_out
         self.avg_pool = nn.AvgPool3d(tuple(map(min, WINDOW, last)), stride=1)  # type: ignore[arg-type]
         self.dropout = nn.Dropout(0.5)
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

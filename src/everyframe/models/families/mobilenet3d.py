@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from everyframe.models.families.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialize
 
 # channels, blocks, stride of the first block (in T, H and W)
 STAGES = ((64, 1, 2), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 1))
@@ -45,7 +45,7 @@ class MobileNet3D(nn.Module):
                 channels = int(c_out * width)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

@@ -4,7 +4,7 @@ a step network with a prediction at every frame and no delay.
     (N, C, T, H, W) -> frame + two frame differences -> [spatial conv, stride 2; temporal conv, residual] a stage
       -> one spatial conv over what is left of the picture -> temporal convs, residual -> mean over T -> Linear
 
-Legend: N clips, C colours, T frames, H W pixels. Every temporal convolution pads k - 1 on the left only (causal), stride 1: a
+Legend: N clips, C colors, T frames, H W pixels. Every temporal convolution pads k - 1 on the left only (causal), stride 1: a
 prediction is there in the step of its newest frame. Own design; the pieces are those of R(2+1)D (arXiv:1711.11248) and of
 causal temporal convolution networks (arXiv:1803.01271).
 """

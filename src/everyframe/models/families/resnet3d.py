@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from everyframe.models.families.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialize
 
 STEM_CHANNELS = 64
 
@@ -108,7 +108,7 @@ class ResNet3D(nn.Module):
                 channels = inner * layout.expansion
             self.add_module(f"layer{i + 1}", nn.Sequential(*stage))
         self.fc = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialize
 
 WIDTHS = (64, 128, 256, 512)
 # kind of the convolutions in each of the four stages
@@ -73,7 +73,7 @@ class ResNet18(nn.Module):
             self.add_module(f"layer{i}", stage)
             channels = made
         self.fc = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

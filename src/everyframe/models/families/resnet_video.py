@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import half_size, initialise, mean_positions
+from everyframe.models.families.blocks import half_size, initialize, mean_positions
 
 INNER = (64, 128, 256, 512)  # the outer width of a stage is 4 times this
 Stride = tuple[int, int, int]  # over T, H, W
@@ -169,7 +169,7 @@ class VideoResNet(nn.Module):
         height, width = (half_size(pixels, 5) for pixels in size)
         blocks.append(Head(channels, num_classes, (frames, height, width)))
         self.blocks = nn.Sequential(*blocks)
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import half_size, initialise, mean_positions
+from everyframe.models.families.blocks import half_size, initialize, mean_positions
 from everyframe.models.families.i3d import MIXED, WINDOW
 
 
@@ -76,7 +76,7 @@ class S3D(nn.Module):
         last = (half_size(frames, 2) // 2, half_size(size[0], 4) // 2, half_size(size[1], 4) // 2)
         self.avgpool = nn.AvgPool3d(tuple(map(min, WINDOW, last)), stride=1)  # type: ignore[arg-type]
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Conv3d(channels, num_classes, 1))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

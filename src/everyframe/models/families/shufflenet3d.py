@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from everyframe.models.families.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialize
 
 # channels, blocks; the first block of a stage has stride 2 (in T, H and W)
 STAGES = ((240, 4), (480, 8), (960, 4))
@@ -71,7 +71,7 @@ class ShuffleNet3D(nn.Module):
             self.add_module(f"layer{i}", nn.Sequential(Block(channels, c_out, 2), *later))
             channels = c_out
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from everyframe.errors import UsageError
-from everyframe.models.families.blocks import conv_bn_act, initialise
+from everyframe.models.families.blocks import conv_bn_act, initialize
 from everyframe.models.families.shufflenet3d import shuffle
 
 # width: channels of the three stages, of the last convolution
@@ -91,7 +91,7 @@ class ShuffleNet3DV2(nn.Module):
         self.features = nn.Sequential(*blocks)
         self.conv_last = nn.Sequential(*conv_bn_act(channels, last, (1, 1, 1)))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

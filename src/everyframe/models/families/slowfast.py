@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import half_size, initialise, mean_positions
+from everyframe.models.families.blocks import half_size, initialize, mean_positions
 from everyframe.models.families.resnet_video import INNER, Stage, stem
 
 BETA = 8  # channels of the slow pathway for one of the fast
@@ -93,7 +93,7 @@ class SlowFast(nn.Module):
         head = OrderedDict(dropout=nn.Dropout(0.5), proj=nn.Linear(channels + channels // BETA, num_classes))
         blocks.append(nn.Sequential(head))
         self.blocks = nn.ModuleList(blocks)
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor | Sequence[Tensor]) -> Tensor:
         """clip (N, 3, T, H, W), or [slow (N, 3, T / alpha, H, W), fast (N, 3, T, H, W)] -> logits (N, classes)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import initialise
+from everyframe.models.families.blocks import initialize
 
 STEM_CHANNELS = 64
 # squeezed channels, channels of each of the two expansions; every row: one Fire, then one with a bypass
@@ -50,7 +50,7 @@ class SqueezeNet3D(nn.Module):
             layers.append(Fire(channels, squeezed, expanded, bypass=True))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Conv3d(channels, num_classes, 1), nn.ReLU())
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

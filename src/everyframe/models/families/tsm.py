@@ -1,6 +1,6 @@
 """TSM: "TSM: Temporal Shift Module for Efficient Video Understanding", Lin et al., ICCV 2019 (sections 3 and 4).
 
-2-D networks in which every residual block first exchanges an eighth of its channels with the neighbouring frame(s).
+2-D networks in which every residual block first exchanges an eighth of its channels with the neighboring frame(s).
 The T frames of a clip lie side by side in the batch; logits are computed for each frame and averaged.
 
 Offline networks shift both ways; names follow the authors' `TSN` model (`base_model.*`, `new_fc`). The online
@@ -16,7 +16,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from everyframe.errors import UsageError
-from everyframe.models.families.blocks import TimeShift, conv_bn_act, initialise
+from everyframe.models.families.blocks import TimeShift, conv_bn_act, initialize
 
 # expansion, channels, blocks, stride of the first block: MobileNetV2, Sandler et al. 2018, table 2
 MOBILENET_V2 = (
@@ -168,7 +168,7 @@ class TSN(_FrameWise):
         self.base_model = network
         self.dropout = nn.Dropout(0.5)
         self.new_fc = nn.Linear(network.channels, num_classes)
-        initialise(self)
+        initialize(self)
 
     def classify(self, images: Tensor) -> Tensor:
         return self.new_fc(self.dropout(self.base_model(images)))
@@ -182,7 +182,7 @@ class OnlineMobileNetV2(_FrameWise):
         backbone = MobileNetV2(in_channels, frames, causal=True)
         self.features = backbone.features
         self.classifier = nn.Linear(backbone.channels, num_classes)
-        initialise(self)
+        initialize(self)
 
     def classify(self, images: Tensor) -> Tensor:
         return self.classifier(self.features(images).mean((2, 3)))

@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from everyframe.models.families.blocks import SqueezeExcite, half_size, initialise, mean_positions
+from everyframe.models.families.blocks import SqueezeExcite, half_size, initialize, mean_positions
 
 # stage: channels, blocks before the depth factor
 STAGES = ((24, 1), (48, 2), (96, 5), (192, 3))
@@ -133,7 +133,7 @@ class X3D(nn.Module):
         height, width = (half_size(pixels, 5) for pixels in size)
         blocks.append(Head(channels, int(EXPAND * channels), num_classes, (frames, height, width)))
         self.blocks = nn.Sequential(*blocks)
-        initialise(self)
+        initialize(self)
 
     def forward(self, clip: Tensor) -> Tensor:
         """clip (N, 3, T, H, W) -> logits (N, classes)."""

@@ -57,10 +57,10 @@ def capsule(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray, ra: Radi
     return px
 
 
-def over(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray | float, softness: float) -> None:
+def over(canvas: np.ndarray, distance: np.ndarray, color: np.ndarray | float, softness: float) -> None:
     """Paints where distance < 0 onto the canvas, in place; softness: width of the edge."""
     alpha = np.clip(0.5 - distance / np.float32(softness), 0, 1)
-    canvas += alpha * (colour - canvas)
+    canvas += alpha * (color - canvas)
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Look:
 def hand(
     x: np.ndarray, y: np.ndarray, look: Look, at: np.ndarray, forward: np.ndarray, size: np.ndarray, curl: np.ndarray
 ) -> np.ndarray:
-    """(n, H, W) distance to a hand whose palm centre is `at`, pointing `forward` (unit), `size` (n,) frame heights
+    """(n, H, W) distance to a hand whose palm center is `at`, pointing `forward` (unit), `size` (n,) frame heights
     of palm.
     """
     side = np.stack([-forward[:, 1], forward[:, 0]], 1) * (-1 if look.left else 1)
@@ -161,11 +161,11 @@ class Person:
         spot = lambda u, v: at + s * np.stack([np.broadcast_to(u, len(at)), np.broadcast_to(v, len(at))], 1)  # noqa: E731
         trunk = capsule(x, y, spot(0, 0.85), spot(0, 3.2), 0.62 * s, 0.8 * s)
         np.minimum(trunk, capsule(x, y, spot(-0.75, 0.62), spot(0.75, 0.62), 0.26 * s, 0.26 * s), out=trunk)
-        colour: np.ndarray | float = clothes
+        color: np.ndarray | float = clothes
         if self.cloth is not None:
             move = at[:, :, None, None].astype(np.float32)
-            colour = clothes * 0.6 + 0.4 * sample(self.cloth, x - move[:, 0], y - move[:, 1], 4 * s)
-        over(canvas, trunk, colour, softness)
+            color = clothes * 0.6 + 0.4 * sample(self.cloth, x - move[:, 0], y - move[:, 1], 4 * s)
+        over(canvas, trunk, color, softness)
         over(canvas, capsule(x, y, spot(0, -0.2), spot(0, 0.45), 0.22 * s, 0.26 * s), skin * 0.85, softness)
         over(canvas, capsule(x, y, spot(0, -0.66), spot(0, -0.60), 0.47 * s, 0.46 * s), hair, softness)
         face = self.turn * 0.2

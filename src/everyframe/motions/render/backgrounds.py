@@ -1,4 +1,4 @@
-"""Textures: what is behind everybody. Each returns (height, width) float32 grey in 0..1."""
+"""Textures: what is behind everybody. Each returns (height, width) float32 gray in 0..1."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _DCT = {
 
 
 def compress(video: np.ndarray, step: float, size: int = 8) -> np.ndarray:
-    """Coarse quantisation of block DCT coefficients, coarser for high frequencies, as every video codec has it."""
+    """Coarse quantization of block DCT coefficients, coarser for high frequencies, as every video codec has it."""
     n, h, w = video.shape
     if h % size or w % size:
         return video

@@ -1,7 +1,7 @@
 """Many streams with a target for every frame, held in memory as uint8 and renewed while training goes on.
 
 A target is the *set* of labels that are right at that frame, as bits: while a gesture is under way both `none` and its
-label are right; once it can be recognised only its label is; some time after its end either, then only `none`.
+label are right; once it can be recognized only its label is; some time after its end either, then only `none`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ RATE = 60  # samples a second of a script
 
 @dataclass(frozen=True)
 class Interval:
-    """One gesture in time, seconds: begun at `start_s`, recognisable from `ready_s`, over at `end_s`."""
+    """One gesture in time, seconds: begun at `start_s`, recognizable from `ready_s`, over at `end_s`."""
 
     label: str
     start_s: float
@@ -204,9 +204,9 @@ def wave(
 ) -> None:
     """To and fro about a place, sideways, with the wrist or with the whole forearm. here: where the hand is."""
     rng = script.rng
-    centre = script.at.copy() if here else script.inside(0.2) * (0.8, 0.7)
-    distance = float(np.hypot(*(centre - script.at)))
-    script.go(centre, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
+    center = script.at.copy() if here else script.inside(0.2) * (0.8, 0.7)
+    distance = float(np.hypot(*(center - script.at)))
+    script.go(center, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
     if rng.random() < 0.6:
         script.hold(rng.uniform(0.03, 0.4))
     period = period_s or rng.uniform(0.28, 0.8)
@@ -226,7 +226,7 @@ def wave(
 
 
 def circle(script: Script, label: str, turns: float | None = None, period_s: float | None = None, here: bool = False) -> None:
-    """Round a centre, once or several times. here: from where the hand is."""
+    """Round a center, once or several times. here: from where the hand is."""
     rng = script.rng
     sign = TURNS[label]
     radius = rng.uniform(0.08, 0.24)
@@ -235,8 +235,8 @@ def circle(script: Script, label: str, turns: float | None = None, period_s: flo
     period = period_s or rng.uniform(0.45, 1.3)
     turns = turns or rng.uniform(1.1, max(1.3, min(3.5, 3.0 / period)))
     radii = np.array([radius * oval, radius])
-    centre = script.inside(0.25) * (0.8, 0.7)
-    begin = script.at.copy() if here else centre + radii * (np.cos(first), np.sin(first))
+    center = script.inside(0.25) * (0.8, 0.7)
+    begin = script.at.copy() if here else center + radii * (np.cos(first), np.sin(first))
     distance = float(np.hypot(*(begin - script.at)))
     script.go(begin, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
     if rng.random() < 0.6:

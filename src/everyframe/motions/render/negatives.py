@@ -1,4 +1,4 @@
-"""What a hand does that must be recognised as nothing. Each is `act(script)`; it ends where the hand happens to be."""
+"""What a hand does that must be recognized as nothing. Each is `act(script)`; it ends where the hand happens to be."""
 
 from __future__ import annotations
 
@@ -121,10 +121,10 @@ def to_face(script: Script) -> None:
 def signing(script: Script) -> None:
     """Talking hands: one way-point after another without rest, in every direction, changing shape."""
     rng = script.rng
-    centre = script.inside(0.25)
+    center = script.inside(0.25)
     radius = rng.uniform(0.06, 0.28)
     for _ in range(rng.integers(3, 9)):
-        target = centre + rng.normal(0, 1, 2) * radius * (1, 0.8)
+        target = center + rng.normal(0, 1, 2) * radius * (1, 0.8)
         distance = float(np.hypot(*(target - script.at)))
         script.go(
             target,

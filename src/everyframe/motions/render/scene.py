@@ -156,11 +156,11 @@ class Arm:
         if len(x) > 1:
             x, y = np.repeat(x, k, 0), np.repeat(y, k, 0)
         shape = (len(at), x.shape[1], x.shape[2])
-        colour, alpha = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        color, alpha = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
-        def put(distance: np.ndarray, grey: np.ndarray | float) -> None:
+        def put(distance: np.ndarray, gray: np.ndarray | float) -> None:
             a = np.clip(0.5 - distance / np.float32(softness), 0, 1)
-            np.add(colour, a * (grey - colour), out=colour)
+            np.add(color, a * (gray - color), out=color)
             np.add(alpha, a * (1 - alpha), out=alpha)
 
         if look.arm:
@@ -178,11 +178,11 @@ class Arm:
             shade = shade * (1 + look.light * (x - at[:, 0, None, None].astype(np.float32)) / (4 * self.style.size))
         put(distance, shade)
         n = frames.stop - frames.start
-        colour = colour.reshape(n, k, *shape[1:]).mean(1)
+        color = color.reshape(n, k, *shape[1:]).mean(1)
         alpha = alpha.reshape(n, k, *shape[1:]).mean(1)
         present = ~self.gone[frames][:, None, None]
         part = canvas[(frames, *box)]
-        canvas[(frames, *box)] = np.where(present, part * (1 - alpha) + colour, part)
+        canvas[(frames, *box)] = np.where(present, part * (1 - alpha) + color, part)
 
 
 class View:

@@ -1,6 +1,6 @@
 /* -- bytes ------------------------------------------------------------------------------------------------------------------ */
 
-/* Quantised frames: VL channels of a position are VL bytes; byte q stands for the value (q - zero) * scale. */
+/* Quantized frames: VL channels of a position are VL bytes; byte q stands for the value (q - zero) * scale. */
 #if VL > 1
 typedef uint8_t vb __attribute__((vector_size(VL)));
 /* Compilers take these conversions apart, so they are spelt out. narrowed: the lowest byte of each lane. */

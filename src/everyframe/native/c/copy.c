@@ -1,6 +1,6 @@
 /* -- copies ----------------------------------------------------------------------------------------------------------------- */
 
-/* How a frame lies: block channels side by side, row and plane in values, size: bytes of one (4: float, 1: quantised). */
+/* How a frame lies: block channels side by side, row and plane in values, size: bytes of one (4: float, 1: quantized). */
 typedef struct {
     int32_t channels, height, width, block, row, plane, size;
 } form;

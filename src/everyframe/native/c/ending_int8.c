@@ -78,7 +78,7 @@ static inline void *beyond(const void *frame, int64_t values, int32_t packed) {
 /* -- products of bytes ------------------------------------------------------------------------------------------------------- */
 
 /* dot: each of VL lanes holds four bytes without sign (x) and four with (w); their products are added to the lane's sum. dot_wide is
-   exact for all weights, dot where no two neighbours of w sum to more than 128. Both take x - INPUT_BIAS. */
+   exact for all weights, dot where no two neighbors of w sum to more than 128. Both take x - INPUT_BIAS. */
 #if VL == 16 && defined(__AVX512VNNI__)
 #define INPUT_BIAS 0
 static inline vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }

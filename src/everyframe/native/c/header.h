@@ -12,7 +12,7 @@ extern "C" {
 /* Everything else in a library compiled with -fvisibility=hidden is its own affair. */
 #define EF_API __attribute__((visibility("default")))
 
-/* A step takes EF_FRAMES frames of (EF_CHANNELS, EF_HEIGHT, EF_WIDTH), normalised; a clip network (EF_CLIP 1) takes
+/* A step takes EF_FRAMES frames of (EF_CHANNELS, EF_HEIGHT, EF_WIDTH), normalized; a clip network (EF_CLIP 1) takes
    (EF_CHANNELS, EF_FRAMES, EF_HEIGHT, EF_WIDTH). It answers with EF_CLASSES logits. */
 @SIZES@
 

@@ -1,6 +1,6 @@
 /* -- pools of bytes ------------------------------------------------------------------------------------------------------------ */
 
-/* Frames before or behind the pool are quantised. same: both are, in one way, and what is largest is so as a byte. */
+/* Frames before or behind the pool are quantized. same: both are, in one way, and what is largest is so as a byte. */
 typedef struct {
     pool_layer pool;
     int32_t in_packed, out_packed, same;

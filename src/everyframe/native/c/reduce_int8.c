@@ -1,4 +1,4 @@
-/* (C, 1, 1): sum, mean or maximum over the positions of quantised frames. Few values: bytes are made in double precision. */
+/* (C, 1, 1): sum, mean or maximum over the positions of quantized frames. Few values: bytes are made in double precision. */
 typedef struct {
     reduce_layer reduce;
     float in_scale, in_zero, scale, zero;

@@ -1,14 +1,14 @@
-"""What INT8 costs and saves: quantised networks beside their float selves, on every engine, over a stream of real frames.
+"""What INT8 costs and saves: quantized networks beside their float selves, on every engine, over a stream of real frames.
 
-    python benchmarks/quantised.py --videos FOLDER           all of them, half an hour
-    python benchmarks/quantised.py --models x3d_s --quick
+    python benchmarks/quantized.py --videos FOLDER           all of them, half an hour
+    python benchmarks/quantized.py --models x3d_s --quick
 
 Networks have random weights, but BatchNorm statistics measured on the videos, so that their activations are spread like
 those of a trained network. `everyframe quantize` makes the INT8 files, calibrated on the same videos. Each engine's answers
 are compared with those of onnxruntime to the float file, over at least 1,000 frames; no layer is put back to float. How near
 answers can stay at all is said by the float network itself, on pictures with noise. Times are CPU time with one thread.
 Videos should be much longer than a network's delay: X3D-S looks at 5 frames a second and has a delay of 28.
-Writes benchmarks/results/quantised.json.
+Writes benchmarks/results/quantized.json.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from everyframe.errors import EveryframeError
 from everyframe.models.registry import build
 from everyframe.models.registry import describe as entry_of
 from everyframe.models.to_onnx import published_preprocess
-from everyframe.quantization.quantize import Quantised, opened, quantise
+from everyframe.quantization.quantize import Quantized, opened, quantize
 from everyframe.quantization.videos import chosen
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
@@ -69,7 +69,7 @@ def settled(name: str, videos: str) -> Path:
     return path
 
 
-def files(name: str, videos: str, quick: bool) -> tuple[Path, Path, Quantised]:
+def files(name: str, videos: str, quick: bool) -> tuple[Path, Path, Quantized]:
     """(float, INT8) model files, and how the second was made."""
     plain = settled(name, videos)
     if FORMS[name] == "step":
@@ -79,7 +79,7 @@ def files(name: str, videos: str, quick: bool) -> tuple[Path, Path, Quantised]:
         plain = step
     small = plain.with_suffix(".int8.onnx")
     frames = 100 if quick else LAYER_FRAMES[FORMS[name]]
-    made = quantise(
+    made = quantize(
         plain, videos, small, most_videos=VIDEOS[FORMS[name]], frames=frames, min_similarity=0, overflow_fix="none", engines=()
     )
     return plain, small, made
@@ -204,11 +204,11 @@ def main() -> None:
     parser.add_argument("--videos", help="real videos [default: a rendered one]")
     parser.add_argument("--seconds", type=float, default=15.0, help="of timing for each network")
     parser.add_argument("--quick", action="store_true", help="a look: few frames, 3 seconds of timing")
-    parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "quantised.json")
+    parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "quantized.json")
     args = parser.parse_args()
     videos = args.videos or str(networks.video())
     results: dict[str, Any] = {
-        "benchmark": "quantised", "machine": describe("openvino", "torch"),
+        "benchmark": "quantized", "machine": describe("openvino", "torch"),
         "videos": "given" if args.videos else "rendered", "runs": [],
     }  # fmt: skip
     for name in args.models:

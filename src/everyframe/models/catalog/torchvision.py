@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everyframe.models.catalogue.common import KINETICS_400, KINETICS_TORCHVISION, crop
+from everyframe.models.catalog.common import KINETICS_400, KINETICS_TORCHVISION, crop
 from everyframe.models.registry import Entry, register
 
 # --- 18-layer ResNets of "A Closer Look": name, note ---

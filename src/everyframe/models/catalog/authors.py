@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everyframe.models.catalogue.common import IMAGENET, JESTER, KINETICS_400, MINUS_ONE_TO_ONE, UCF_101, crop
+from everyframe.models.catalog.common import IMAGENET, JESTER, KINETICS_400, MINUS_ONE_TO_ONE, UCF_101, crop
 from everyframe.models.registry import Entry, register
 
 register(
@@ -37,7 +37,7 @@ register(
 )
 
 # --- TSM: name, builder, options, classes, classifier key, frames a second, note ---
-BOTH = "Shifts from both neighbours: every shift delays a live prediction by one frame."
+BOTH = "Shifts from both neighbors: every shift delays a live prediction by one frame."
 PAST = "Shifts from the past only: streams without delay."
 TSM: tuple[tuple[str, str, dict[str, str], int, str, float, str], ...] = (
     ("tsm_mobilenet_v2", "TSN", {"backbone": "mobilenet_v2"}, KINETICS_400, "new_fc", 30 / 8, BOTH),

@@ -1,4 +1,4 @@
-"""Numbers that several parts of the catalogue use."""
+"""Numbers that several parts of the catalog use."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def check_width(name: str, width: float, limits: tuple[float, float], published:
 
 
 def crop(size: int, short: int | tuple[int, int], stats: Stats, **more: object) -> Preprocess:
-    """Short side to `short` (or resize to height x width), centre crop of `size`, minus mean, over standard deviation."""
+    """Short side to `short` (or resize to height x width), center crop of `size`, minus mean, over standard deviation."""
     fields = {"resize": short, "crop": (size, size), "mean": stats[0], "std": stats[1], **more}
     return Preprocess.model_validate(fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from everyframe.models.catalogue.common import KINETICS_400, PYTORCHVIDEO, crop
+from everyframe.models.catalog.common import KINETICS_400, PYTORCHVIDEO, crop
 from everyframe.models.registry import Entry, register
 
 EVERY_FRAME = "Time is never strided: streams with a prediction at every frame."

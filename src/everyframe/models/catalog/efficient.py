@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from everyframe.models.catalogue.common import KINETICS_600, check_width, crop
+from everyframe.models.catalog.common import KINETICS_600, check_width, crop
 from everyframe.models.registry import Entry, register, register_pattern
 
 PAPER = "Resource Efficient 3D CNNs, Kopuklu et al., ICCVW 2019"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everyframe.modelfile.schema import Preprocess
-from everyframe.models.catalogue.common import IMAGENET, check_width, crop
+from everyframe.models.catalog.common import IMAGENET, check_width, crop
 from everyframe.models.registry import Entry, register, register_pattern
 
 EARLY_WIDTHS = (0.5, 1.0)
