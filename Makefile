@@ -30,8 +30,9 @@ test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to 
 tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 	@$(RUN) -m pytest tests/tiny $(ARGS)
 
-lint: $(VENV)/.dev ## ruff and mypy.
+lint: $(VENV)/.dev ## ruff (rules and format) and mypy.
 	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m mypy
 
 docs: $(VENV)/.dev ## Write docs/cli.md and the import map in CONTRIBUTING.md again.
