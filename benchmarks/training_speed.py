@@ -61,13 +61,15 @@ class Watched:
 
 
 def trained(recipe: ClipRecipe, watched: Watched) -> float:
-    from everyframe.training import folder, loop, network, teacher  # torch: tables do without
+    from everyframe.training import folder, loop, network, objective, teacher  # torch: tables do without
 
     with tempfile.TemporaryDirectory() as made:
         run = folder.Run(Path(made), recipe, ())
-        loss = teacher.Loss(recipe.training.label_smoothing, None, None)
+        loss = teacher.Loss(recipe.training.label_smoothing)
         classes = max(clip.label for clip in watched.source.job.clips) + 1  # type: ignore[attr-defined]
-        loop.Loop(loop.launch(recipe), run, network.build(recipe, classes), watched, None, loss).fit()  # type: ignore[arg-type]
+        fabric, built = loop.launch(recipe), network.build(recipe, classes)
+        labels = objective.Labels(fabric, built.preprocess, watched, None, loss)  # type: ignore[arg-type]
+        loop.Loop(fabric, run, built, labels, recipe).fit()
     return watched.seconds
 
 

@@ -104,8 +104,9 @@ ROOMS = (
         ("lightning_fabric", "numpy", "onnx", "safetensors", "torch"), "patterns, where to prune, pruning from recipe to model",
     ),
     Room(
-        "motions", ("errors", "version", "modelfile", "conversion", "runtime", "models", "recipes"),
-        ("av", "numpy", "onnx", "rich", "safetensors", "torch"), "the built-in model: rendered video, loop, event rule",
+        "motions", ("errors", "files", "progress", "modelfile", "conversion", "runtime", "models", "recipes", "evaluation",
+         "training"),
+        ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
     ),
     Room(
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",

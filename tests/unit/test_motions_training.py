@@ -1,86 +1,177 @@
-"""Training on a very small recipe: the loss falls, the folder is complete, Ctrl-C keeps the best."""
+"""The built-in model's training on a very small recipe: a data set and an objective of the ordinary loop, seed by seed."""
 
 from __future__ import annotations
 
-import csv
 import json
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from everyframe import conversion, modelfile, recipes  # noqa: E402
-from everyframe.errors import ModelError, OutputError  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from everyframe import modelfile, recipes  # noqa: E402
+from everyframe.cli.main import run as command_line  # noqa: E402
+from everyframe.errors import ModelError, OutputError, UsageError  # noqa: E402
 from everyframe.models.families.motion import MotionNet  # noqa: E402
-from everyframe.motions import evaluate, loop, metrics, objective, pool  # noqa: E402
+from everyframe.motions import evaluate, metrics, objective, run  # noqa: E402
 from everyframe.motions.render import dataset  # noqa: E402
 from everyframe.motions.render.motions import LABELS, Interval  # noqa: E402
+from everyframe.motions.streams import Streams  # noqa: E402
+from everyframe.recipes.motions import Data  # noqa: E402
+from everyframe.training import checkpoint, folder  # noqa: E402
+from everyframe.training.loader import normalize  # noqa: E402
+from everyframe.training.loop import Loop  # noqa: E402
 
-TINY = recipes.parse(
-    'task = "motions"\n'
-    'name = "tiny"\nwindow = 6\nthreads = 1\n[data]\nframes = 20\npool = 8\nfresh = 4\nvalidation = 4\n'
-    "[optimizer]\nepochs = 2\nsteps = 6\nbatch = 4\n"
+TEXT = (
+    'task = "motions"\nname = "tiny"\nwindow = 6\nthreads = 1\n[data]\nframes = 20\npool = 8\nfresh = 4\nvalidation = 4\n'
+    "[optimizer]\nepochs = 2\nsteps = 3\nbatch = 4\n"
 )
 
 
-def test_training_writes_a_complete_folder(tmp_path: Path) -> None:
-    result = loop.run(TINY, tmp_path / "run")
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "best.safetensors",
-        "clip.onnx",
-        "metrics.csv",
-        "metrics.json",
-    }
-    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["seed"] == result["seed"]
-    metadata = modelfile.metadata_of(modelfile.load(tmp_path / "run" / "clip.onnx"))
+def tiny(*changes: str) -> recipes.MotionsRecipe:
+    made = recipes.parse(TEXT, changes=changes)
+    assert isinstance(made, recipes.MotionsRecipe)
+    return made
+
+
+def equal(one: Path, two: Path) -> bool:
+    a, b = load_file(one), load_file(two)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings end with their figures: the export takes most of the time of tiny ones."""
+    monkeypatch.setattr(run, "export_clip", lambda *_: None)
+    monkeypatch.setattr(run, "stream", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds, without models."""
+    path = tmp_path_factory.mktemp("motions") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "export_clip", lambda *_: None)
+        patch.setattr(run, "stream", lambda *_: None)
+        made = run.start(tiny("seeds=2"), path)
+    assert made is not None and made.ended
+    return path
+
+
+def test_a_finished_folder_is_complete_and_its_model_is_the_network(trained: Path) -> None:
+    made = run.resume(trained)  # which only finishes it again
+    assert made is not None and made.ended
+    assert [(row["seed"], row["epoch"]) for row in made.figures["epochs"]] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert json.loads((trained / "metrics.json").read_text())["seed"] == made.figures["seed"]
+    assert f"seed {made.figures['seed']}, epoch {made.figures['epoch']}" in made.text()
+    assert (trained / "report.html").is_file()
+    assert equal(trained / "best.safetensors", trained / f"seed_{made.figures['seed']}" / "best.safetensors")
+    metadata = modelfile.metadata_of(modelfile.load(trained / "clip.onnx"))
     assert metadata is not None and metadata.labels == LABELS and metadata.events is not None and metadata.frames == 6
+    net = run.network(tiny(f"start={trained / 'best.safetensors'}"))
+    video = dataset.streams("test", 0, range(1), frames=16).video
+    streamed = evaluate.open_model(trained / "step.onnx").score(video[0])
+    np.testing.assert_allclose(streamed, objective.every_frame(net.net, video, net.preprocess)[0], atol=1e-5)
 
 
-def test_loss_falls_on_a_small_set() -> None:
-    torch.manual_seed(0)
-    batch = dataset.streams("train", 0, range(6), frames=24)
-    video, bits = pool.normalize(batch.video), torch.from_numpy(batch.bits)
-    net = MotionNet(8, 12, (48, 64))
-    net.dropout.p = 0.0
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
-    losses = []
-    for _ in range(12):
-        loss = objective.set_loss(net.every_frame(video, 8), bits)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]
+@pytest.mark.usefixtures("no_models")
+def test_one_seed_is_a_run_folder_as_any_other(trained: Path) -> None:
+    path = trained
+    one = run.resume(path / "seed_1")  # nothing is left but to finish it
+    assert one is not None and one.figures["seed"] == 1 and (path / "seed_1" / "metrics.json").is_file()
+    assert folder.read(path / "seed_1", recipes.MotionsRecipe).recipe.first_seed == 1
+    with pytest.raises(UsageError, match="another kind"):
+        folder.read(path / "seed_1")
 
 
-def test_interrupt_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.usefixtures("no_models")
+def test_a_killed_training_goes_on_to_the_same_weights(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second epoch of the second seed, whose pool has moved on."""
 
-    monkeypatch.setattr(loop.Pool, "renew", interrupted)  # comes after the first epoch
-    result = loop.run(TINY, tmp_path)
-    assert result["interrupted"] and result["epoch"] == 1
-    assert (tmp_path / "clip.onnx").exists() and "interrupted" in capsys.readouterr().err
+    class Killed(Exception):
+        pass
+
+    def save_or_end(*state: Any) -> None:
+        if next(saved) == 3:
+            raise Killed
+        save(*state)
+
+    save, saved, path = checkpoint.save_checkpoint, count(), tmp_path / "killed"
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_or_end)
+    with pytest.raises(Killed):
+        run.start(tiny("seeds=2"), path)
+    assert not (path / "metrics.json").exists()
+    with pytest.raises(SystemExit) as ended:
+        command_line(["train", "-o", str(path), "--resume"])
+    assert ended.value.code == 0
+    for seed in (0, 1):
+        assert equal(trained / f"seed_{seed}" / "last.safetensors", path / f"seed_{seed}" / "last.safetensors")
 
 
-def test_interrupt_before_anything_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.usefixtures("no_models")
+def test_interrupt_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the seed that is interrupted has nothing yet."""
+    epoch, calls = Loop._epoch, []
 
-    monkeypatch.setattr(loop.dataset, "streams", interrupted)
+    def interrupted(loop: Loop, *rest: Any) -> None:
+        calls.append(loop.run.path.name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        epoch(loop, *rest)
+
+    monkeypatch.setattr(Loop, "_epoch", interrupted)
+    made = run.start(tiny("seeds=2"), tmp_path / "run")
+    assert calls == ["seed_0", "seed_0", "seed_1"]
+    assert made is not None and not made.ended and made.figures["interrupted"] and made.figures["seed"] == 0
+    assert "interrupted after 2 epochs" in made.text() and (tmp_path / "run" / "best.safetensors").exists()
+    calls = [""] * 2
     with pytest.raises(KeyboardInterrupt):
-        loop.run(TINY, tmp_path)
-    assert not list(tmp_path.iterdir())
+        run.start(tiny(), tmp_path / "nothing")
+    assert not (tmp_path / "nothing" / "metrics.json").exists()
 
 
 def test_result_folder_must_be_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        loop.run(TINY, tmp_path / "file" / "run")
+        run.start(tiny(), tmp_path / "file" / "run")
+
+
+# --- the data set ---
+
+
+def test_the_pool_moves_on_and_a_clip_is_its_number_and_epoch() -> None:
+    data = Data(frames=20, pool=4, fresh=3, validation=1)
+    streams, again = Streams(data, 5, 64), Streams(data, 5, 64)
+    assert [list(streams.pool(epoch)) for epoch in range(3)] == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
+    last = [streams(key) for key in ((0, 0), (0, 9), (2, 0), (2, 9))][-1]
+    video, asked = again((2, 9))  # without what came before
+    assert video.shape == (16, 48, 64, 1) and video.dtype == np.uint8 and asked["hand"].shape == (16, 3)
+    assert np.array_equal(video, last[0]) and all(np.array_equal(asked[key], last[1][key]) for key in asked)
+    for number in range(64):
+        streams((1, number))
+    assert set(streams._rendered) == set(streams.pool(1)), "what left the pool is not kept"
+
+
+def test_loss_falls_on_a_small_set() -> None:
+    made = run.network(tiny("window=12"))
+    batch = dataset.streams("train", 0, range(6), frames=24)
+    video, bits = normalize(torch.from_numpy(batch.video[..., None]), made.preprocess), torch.from_numpy(batch.bits)
+    made.net.net.dropout.p = 0.0
+    optimizer = torch.optim.AdamW(made.net.parameters(), 3e-3)
+    losses = []
+    for _ in range(12):
+        logits, told = made.net.train()(video)
+        loss = objective.set_loss(logits, bits)
+        optimizer.zero_grad()
+        (loss + objective.tracking_loss(told, torch.from_numpy(batch.hand))).backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0], losses
 
 
 def test_set_loss_is_zero_for_any_right_label_and_counts_none_of_the_others() -> None:
@@ -96,15 +187,6 @@ def test_every_frame_is_the_clip_network_on_the_video_so_far() -> None:
         dense = net.every_frame(video, 7)
         for t in (0, 3, 6):
             torch.testing.assert_close(dense[:, t], net(video[:, :, : t + 1]), rtol=1e-4, atol=1e-5)
-
-
-def test_streamed_onnx_is_the_network(tmp_path: Path) -> None:
-    loop.run(TINY, tmp_path)
-    net = loop.load_net(tmp_path / "best.safetensors", TINY)
-    conversion.stream(tmp_path / "clip.onnx", tmp_path / "step.onnx")
-    video = dataset.streams("test", 0, range(1), frames=16).video
-    streamed = evaluate.open_model(tmp_path / "step.onnx").score(video[0])
-    np.testing.assert_allclose(streamed, loop.scores(net, video, TINY.window)[0], atol=1e-5)
 
 
 def test_tally_counts_hits_misses_and_false_events() -> None:

@@ -28,10 +28,10 @@ class Record:
     def read(self) -> dict[str, Any]:
         return json.loads(self.path.read_text("utf-8")) if self.path.is_file() else {"accuracy": {}, "done": []}
 
-    def accuracy(self, moment: str, values: Mapping[str, float | None]) -> None:
-        """values: loss, top1, top5 over the middle clips of the validation videos."""
+    def accuracy(self, moment: str, row: Mapping[str, Any]) -> None:
+        """row: of an epoch, or its figures over the middle clips of the validation videos."""
         found = self.read()
-        found["accuracy"][moment] = dict(values)
+        found["accuracy"][moment] = {"loss": row["validation_loss"], "top1": row["top1"], "top5": row["top5"]}
         self._write(found)
 
     def done(self, stage: str) -> None:

@@ -28,6 +28,7 @@ from everyframe.recipes.training import ClipRecipe, Distillation
 from everyframe.training import checkpoint, finish, folder, loop, network
 from everyframe.training import run as training
 from everyframe.training.hook import Hook
+from everyframe.training.objective import rank
 
 DENSE, REGULARIZE, RETRAIN = "dense", "regularize", "retrain"
 
@@ -137,9 +138,9 @@ class Stages:
         begun = (path / "recipe.toml").is_file()
         with training.fitting(fabric, recipe, trained, self.collection, path, begun, hook) as (fit, _):
             if not (fit.at.epoch or fit.at.step):
-                self._measure(fit, trained, begins)
+                self._measure(fit, recipe, trained, begins)
                 fit.hook.after_step(fit.net.module)
-                self._measure(fit, trained, cut)
+                self._measure(fit, recipe, trained, cut)
             try:
                 ended = fit.fit(minutes)
             except KeyboardInterrupt:
@@ -150,19 +151,19 @@ class Stages:
         fabric.barrier()
         return ended
 
-    def _measure(self, fit: loop.Loop, trained: network.Trained, moment: str | None) -> None:
+    def _measure(self, fit: loop.Loop, recipe: ClipRecipe, trained: network.Trained, moment: str | None) -> None:
         """The accuracy at a moment before the first step. Where weights have changed since the dense training, BatchNorm's
         statistics say little about the network, and are taken anew.
         """
         if moment not in (None, DENSE):
-            proxy.recalibrate(fit.net.module.eval(), proxy.sample(fit.recipe, self.collection, trained, "train"))
+            proxy.recalibrate(fit.net.module.eval(), proxy.sample(recipe, self.collection, trained, "train"))
             if fit.average is not None:  # nothing is averaged yet
                 fit.average.load_state_dict(fit.net.module.state_dict())
-        if moment is None or fit.validation is None:
+        if moment is None:
             return
-        values = dict(zip(("loss", "top1", "top5"), fit.validate(), strict=True))
-        if fit.fabric.is_global_zero:
-            self.record.accuracy(moment, {name: round(value, 5) for name, value in values.items()})
+        figures = fit.validate()
+        if fit.fabric.is_global_zero and figures["top1"] is not None:
+            self.record.accuracy(moment, figures)
 
     def _adopt(self, fabric: Fabric, trained: network.Trained) -> None:
         """A file of weights becomes a run folder, which a teacher is read from."""
@@ -199,12 +200,12 @@ class Stages:
             return None
         best, at = self.path / RETRAIN / "best.safetensors", self.at
         if at is None and (state := checkpoint.load_checkpoint(self.path / RETRAIN)):  # retrained in an earlier sitting
-            at = loop.Position(**state["at"])
+            at = loop.Position.of(state["at"])
         if at is None or not at.rows:
             return self._interrupted(fabric)
-        if at.best_top1 >= 0:
-            row = max(at.rows, key=lambda row: (row["top1"], -row["validation_loss"]))
-            self.record.accuracy("retrained", {"loss": row["validation_loss"], "top1": row["top1"], "top5": row["top5"]})
+        best_row = max(at.rows, key=rank)
+        if best_row["top1"] is not None:
+            self.record.accuracy("retrained", best_row)
         self.record.left(planned.report(mask))
         shutil.copyfile(best, self.path / "best.safetensors")
         self._all_epochs()

@@ -7,10 +7,16 @@ from typing import Literal
 from pydantic import Field
 
 from everyframe.modelfile.schema import Strict
+from everyframe.recipes import training
+from everyframe.recipes.training import Schedule, Settings, Training
+
+WARMUP, CLIP = 40, 2.0  # steps; largest norm of the gradient
 
 
 class Data(Strict):
-    """Rendered streams. pool: held in memory; fresh: rendered anew before every epoch; frames, fps: of a stream."""
+    """Rendered streams. pool: those that an epoch draws from, the newest; fresh: rendered anew for every epoch; frames, fps: of a
+    stream.
+    """
 
     frames: int = Field(default=48, ge=16, le=512)
     fps: float = Field(default=12.0, gt=0)
@@ -51,3 +57,17 @@ class MotionsRecipe(Strict):
     threads: int = Field(default=0, ge=0)  # 0: torch's default
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
+
+    def settings(self) -> Settings:
+        """What the training of its first seed is told."""
+        o = self.optimizer
+        return Settings(
+            optimizer=training.Optimizer(
+                kind="adamw", learning_rate=o.learning_rate, weight_decay=o.weight_decay, decay_all=True, clip=CLIP
+            ),
+            schedule=Schedule(kind="cosine", warmup=WARMUP / o.steps),
+            training=Training(
+                epochs=o.epochs, batch=o.batch, precision="bf16" if o.bfloat16 else "f32", average=o.average,
+                seed=self.first_seed, threads=self.threads,
+            ),
+        )  # fmt: skip

@@ -5,7 +5,7 @@ Values that contradict each other are refused here, before any work. `reader.py`
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -185,7 +185,21 @@ class Surrogate(Strict):
     seeds: int = Field(default=200, ge=2)
 
 
-class ClipRecipe(Strict):
+class Settings(Strict):
+    """What every training is told, whatever it learns from: the loop takes nothing else of a recipe."""
+
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.schedule.kind == "steps" and self.schedule.steps[-1] >= self.training.epochs:
+            raise ValueError("schedule.steps must lie before the last epoch")
+        return self
+
+
+class ClipRecipe(Settings):
     """A training on labeled clips. paper, time: where it comes from and what it took, for people.
 
     preprocess: from a decoded frame to the network's input, as in the deployable file; default: the network's own with its
@@ -201,9 +215,6 @@ class ClipRecipe(Strict):
     preprocess: Preprocess | None = None
     sampling: Sampling = Sampling()
     augment: Augment = Augment()
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    training: Training = Training()
     distillation: Distillation | None = None
     surrogate: Surrogate | None = None
 
@@ -211,6 +222,4 @@ class ClipRecipe(Strict):
     def _possible(self) -> ClipRecipe:
         if self.surrogate and (self.distillation or self.model.train == "head"):
             raise ValueError("surrogate classes are for pretraining the whole network, without a teacher")
-        if self.schedule.kind == "steps" and self.schedule.steps[-1] >= self.training.epochs:
-            raise ValueError("schedule.steps must lie before the last epoch")
         return self

@@ -22,6 +22,7 @@ from everyframe.progress import bar, status
 from everyframe.training.folder import Run
 from everyframe.training.loop import Position
 from everyframe.training.network import Trained
+from everyframe.training.objective import rank
 
 #: validation videos that the finished model is evaluated on, evenly spread where there are more
 VIDEOS = 1000
@@ -39,17 +40,21 @@ class Result:
     accuracy: evaluation.Result | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def top1(self) -> float | None:
+        """The share of the validation clips that the best weights get right."""
+        return max(self.at.rows, key=rank)["top1"] if self.at.rows else None
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "run": str(self.path), "ended": self.ended, "epochs": self.at.epoch, "seconds": round(self.at.seconds, 1),
-            "validation_top1": self.at.best_top1 if self.at.best_top1 >= 0 else None,
+            "validation_top1": self.top1,
             "accuracy": self.accuracy.to_dict() if self.accuracy else None, "notes": list(self.notes),
         }  # fmt: skip
 
     def text(self) -> str:
-        a = self.at
-        held = f": {a.best_top1:.1%} of the validation clips right" if a.best_top1 >= 0 else ""
-        lines = [f"{'trained' if self.ended else 'interrupted after'} {a.epoch} epochs in {a.seconds / 60:.1f} min{held}"]
+        held = f": {self.top1:.1%} of the validation clips right" if self.top1 is not None else ""
+        lines = [ran(self.at, self.ended) + held]
         if self.accuracy is not None:
             normal = self.accuracy.conditions["normal"]
             parts = [
@@ -65,6 +70,10 @@ class Result:
                 )
         lines += [*self.notes, f"wrote {self.path}/step.onnx, report.html and the rest of the run"]
         return "\n".join([*lines, f"next: everyframe predict {self.path}/step.onnx SOURCE"])
+
+
+def ran(at: Position, ended: bool) -> str:
+    return f"{'trained' if ended else 'interrupted after'} {at.epoch} epochs in {at.seconds / 60:.1f} min"
 
 
 def deployed(trained: Trained, run: Run, collection: Collection) -> Preprocess:

@@ -18,21 +18,23 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import tomli_w
 
-from everyframe import recipes as recipes
+from everyframe import recipes
 from everyframe.errors import OutputError, UsageError
 from everyframe.files import write_bytes
 from everyframe.recipes.training import ClipRecipe
 from everyframe.version import __version__
 
+Told = TypeVar("Told", bound=recipes.Recipe, covariant=True)
+
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[Told]):
     path: Path
-    recipe: ClipRecipe
+    recipe: Told
     labels: tuple[str, ...]
 
     @property
@@ -49,7 +51,7 @@ class Run:
         write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode(), self.path / "metrics.jsonl")
 
 
-def as_toml(recipe: ClipRecipe) -> str:
+def as_toml(recipe: recipes.Recipe) -> str:
     """What differs from the defaults, as a recipe file."""
     return tomli_w.dumps(recipe.model_dump(exclude_unset=True, exclude_none=True, mode="json"))
 
@@ -70,7 +72,7 @@ def make(path: Path) -> None:
         raise OutputError("The run folder cannot be made.", where=path, got=error.strerror) from None
 
 
-def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> None:
+def create(path: Path, recipe: recipes.Recipe, labels: tuple[str, ...]) -> None:
     """Makes the folder with what every run begins with. Raises UsageError where another training lies in it."""
     check_new(path)
     make(path)
@@ -79,12 +81,16 @@ def create(path: Path, recipe: ClipRecipe, labels: tuple[str, ...]) -> None:
     write_bytes(as_toml(recipe).encode(), path / "recipe.toml")
 
 
-def read(path: Path) -> Run:
-    """A run folder that is there. Raises UsageError."""
+@overload
+def read(path: Path) -> Run[ClipRecipe]: ...
+@overload
+def read(path: Path, kind: type[Told]) -> Run[Told]: ...
+def read(path: Path, kind: type[Any] = ClipRecipe) -> Run[Any]:
+    """A run folder that is there. Raises UsageError, also where its recipe is of another kind."""
     if not (path / "recipe.toml").is_file() or not (path / "labels.txt").is_file():
         raise UsageError("This is no run folder.", where=path, expected="recipe.toml and labels.txt in it")
     recipe = recipes.load(str(path / "recipe.toml"))
-    if not isinstance(recipe, ClipRecipe):
+    if not isinstance(recipe, kind):
         raise UsageError("This is the folder of another kind of training.", where=path, got=f"task {recipe.task}")
     return Run(path, recipe, tuple((path / "labels.txt").read_text("utf-8").splitlines()))
 

@@ -1,6 +1,7 @@
 """Batches of clips for training and evaluation, the same whatever number of worker processes, ranks and parts makes them.
 
-What a clip looks like depends on (seed, epoch, its number) and on nothing else, and the order of an epoch on (seed, epoch).
+What they are of is a job: a list of labeled clips, or another data set. What a clip looks like depends on (seed, epoch, its
+number) and on nothing else, and the order of an epoch on (seed, epoch).
 Workers hand over uint8; `normalize` makes the network's float32 of it, on the device.
 """
 
@@ -8,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from everyframe.data import sampling
 from everyframe.data.cache import Store, choose
@@ -28,17 +31,37 @@ from everyframe.training import augment
 
 @dataclass(frozen=True)
 class Batch:
-    """frames: (N, T, H, W, C) uint8. labels: (N,) int64. clips: their numbers in the split. step: the optimizer's, within
-    the epoch. share: of the clips of that step which are in this part; parts of a step add up to 1 over all ranks.
-    last: this is the step's last part on this rank.
+    """frames: (N, T, H, W, C) uint8. labels: (N,) int64, or what else the job says of a clip, stacked. clips: their numbers.
+    step: the optimizer's, within the epoch. share: of the clips of that step which are in this part; parts of a step add up to
+    1 over all ranks. last: this is the step's last part on this rank.
     """
 
     frames: Tensor
-    labels: Tensor
+    labels: Any
     clips: tuple[int, ...]
     step: int
     share: float
     last: bool
+
+
+class Job(Protocol):
+    """A data set: key -> ((T, H, W, C) uint8, label), or the SourceError of a clip that cannot be read. A label is a number, an
+    array, or a dictionary of them. The key is (epoch, number) in training, where an incomplete last batch is left out, and else
+    the number.
+    """
+
+    training: ClassVar[bool]
+
+    def __len__(self) -> int:
+        """Clips of an epoch."""
+
+    def __call__(self, key: Any, /) -> tuple[np.ndarray, Any] | SourceError: ...
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The numbers of an epoch's clips."""
+
+    def name(self, number: int) -> object:
+        """What a clip is called in messages."""
 
 
 def training_geometry(preprocess: Preprocess, size: tuple[int, int], short_side: int | None) -> Preprocess:
@@ -68,6 +91,8 @@ class Clips:
     cannot be read. store: of `training_geometry`. every: the stride that `preprocess.sample_every_n` asks for.
     """
 
+    training: ClassVar = True
+
     def __init__(
         self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling, change: Augment,
         mirrored: Sequence[int], seed: int, every: int = 1,
@@ -78,6 +103,12 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self))
+
+    def name(self, number: int) -> object:
+        return self.clips[number].path
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
         epoch, number = key
@@ -134,8 +165,19 @@ def workers(recipe: ClipRecipe) -> int:
 class Middles:
     """The middle clip of each video: number -> ((T, h, w, C) uint8, label). store: of `evaluation_geometry`."""
 
+    training: ClassVar = False
+
     def __init__(self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling) -> None:
         self.clips, self.store, self.frames, self.size, self.how = tuple(clips), store, frames, size, how
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def order(self, epoch: int) -> np.ndarray:
+        return np.arange(len(self))
+
+    def name(self, number: int) -> object:
+        return self.clips[number].path
 
     def __call__(self, number: int) -> tuple[np.ndarray, int] | SourceError:
         clip = self.clips[number]
@@ -153,15 +195,13 @@ class Loader:
     """
 
     def __init__(
-        self, job: Clips | Middles, batch: int, *, accumulate: int = 1, workers: int = 0,
+        self, job: Job, batch: int, *, accumulate: int = 1, workers: int = 0,
         broken: Callable[[SourceError], None] | None = None,
     ) -> None:  # fmt: skip
         self.job, self.batch, self.accumulate = job, batch, accumulate
-        self.training = isinstance(job, Clips)
         self._broken, self._said = broken, set[int]()
-        clips = job.clips
         self._pool: Pool = Pool(
-            job, workers, name=lambda key: clips[key[1] if isinstance(key, tuple) else key].path, setup=one_thread
+            job, workers, name=lambda key: job.name(key[1] if isinstance(key, tuple) else key), setup=one_thread
         )
 
     def __enter__(self) -> Loader:
@@ -175,32 +215,27 @@ class Loader:
 
     def steps(self) -> int:
         """Batches in an epoch. An incomplete one is left out of training, unless it is the only one."""
-        count = len(self.job.clips)
-        return max(1, count // self.batch) if self.training else -(-count // self.batch)
-
-    def order(self, epoch: int) -> np.ndarray:
-        count = len(self.job.clips)
-        return (
-            np.random.default_rng([self.job.seed, epoch]).permutation(count) if isinstance(self.job, Clips) else np.arange(count)
-        )
+        count = len(self.job)
+        return max(1, count // self.batch) if self.job.training else -(-count // self.batch)
 
     def batches(self, epoch: int = 0, first_batch: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
         """The parts of this rank, in order, from step `first_batch` on. Raises RecipeError where a step cannot be shared."""
-        if self.training and self.batch % (ranks * self.accumulate):
+        training = self.job.training
+        if training and self.batch % (ranks * self.accumulate):
             raise RecipeError(
                 "The batch cannot be shared evenly.", where="key training.batch", got=self.batch,
                 expected=f"a multiple of {ranks * self.accumulate} ({ranks} processes, {self.accumulate} parts each)",
             )  # fmt: skip
-        order = self.order(epoch)
+        order = self.job.order(epoch)
         parts = []
         for step in range(first_batch, self.steps()):
             whole = order[step * self.batch : (step + 1) * self.batch]
             shared = np.array_split(whole, ranks * self.accumulate)
             own = [part for part in shared[rank::ranks] if len(part)]
-            if not own and self.training:
+            if not own and training:
                 raise RecipeError("There are fewer clips than processes.", where="key training.batch", got=len(whole))
             parts += [(step, part, len(part) / len(whole), i == len(own) - 1) for i, part in enumerate(own)]
-        keys = ((epoch, int(n)) if self.training else int(n) for _, part, _, _ in parts for n in part)
+        keys = ((epoch, int(n)) if training else int(n) for _, part, _, _ in parts for n in part)
         # two parts are on their way while one is used
         results = self._pool.run(keys, ahead=2 * max((len(part) for _, part, _, _ in parts), default=1))
         for step, part, share, last in parts:
@@ -217,11 +252,9 @@ class Loader:
                     raise result
                 self._broken(result)
         if not good:
-            raise SourceError(
-                "No clip of a batch can be read.", where=self.job.clips[int(numbers[0])].path, got=f"{len(made)} clips"
-            )
+            raise SourceError("No clip of a batch can be read.", where=self.job.name(int(numbers[0])), got=f"{len(made)} clips")
         frames, labels, clips = zip(*good, strict=True)
-        return Batch(torch.from_numpy(np.stack(frames)), torch.tensor(labels), clips, step, share, last)
+        return Batch(torch.from_numpy(np.stack(frames)), default_collate(list(labels)), clips, step, share, last)
 
 
 def normalize(

@@ -12,81 +12,80 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from everyframe.errors import TrainingStopped
-from everyframe.recipes.training import ClipRecipe
+from everyframe.recipes.training import Settings
 from everyframe.training import checkpoint
 from everyframe.training.folder import Run
 from everyframe.training.hook import Hook
-from everyframe.training.loader import Batch, Loader, normalize
-from everyframe.training.network import Trained, channels_last, freeze_trunk, train_mode
+from everyframe.training.loader import Batch
+from everyframe.training.network import Trained, channels_last, train_mode
+from everyframe.training.objective import Objective
 from everyframe.training.optimize import Schedule, optimizer
 from everyframe.training.precision import PRECISIONS, resolved, safe
-from everyframe.training.progress import Progress
-from everyframe.training.teacher import Loss
+from everyframe.training.progress import Pace, Progress
 
 
 @dataclass
 class Position:
-    """How far the training is. step: steps done in this epoch; loss: their sum; seconds: of all sittings together."""
+    """How far the training is. step: steps done in this epoch; loss: their sum; seconds: of all sittings together; rows: one an
+    epoch that was validated.
+    """
 
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
     seconds: float = 0.0
-    best_top1: float = -1.0
-    best_loss: float = math.inf
     rows: list[dict[str, Any]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Position:
+        """From a checkpoint; those of 0.1 hold more."""
+        return cls(**{one.name: values[one.name] for one in fields(cls)})
 
-def launch(recipe: ClipRecipe) -> Fabric:
+
+def launch(settings: Settings) -> Fabric:
     """One process, or one of those that `torchrun` started."""
-    if recipe.training.threads:
-        torch.set_num_threads(recipe.training.threads)
+    if settings.training.threads:
+        torch.set_num_threads(settings.training.threads)
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the recipe says already
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(
         accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
-        precision=PRECISIONS[resolved(recipe.training.precision)],  # type: ignore[arg-type]
+        precision=PRECISIONS[resolved(settings.training.precision)],  # type: ignore[arg-type]
     )  # fmt: skip
     fabric.launch()
     return fabric
 
 
 class Loop:
-    """validation: None where nothing is held out; the newest weights are then the best. hook: what takes part beside the loss."""
+    """settings: how. objective: what for. hook: what takes part beside the loss."""
 
     def __init__(
-        self, fabric: Fabric, run: Run, trained: Trained, training: Loader, validation: Loader | None, loss: Loss,
-        hook: Hook | None = None,
-    ) -> None:  # fmt: skip
-        self.fabric, self.run, self.loss, self.hook = fabric, run, loss, hook or Hook()
-        self.training, self.validation, self.preprocess = training, validation, trained.preprocess
-        self.recipe, self.head = run.recipe, trained.head
-        self.frozen = self.recipe.model.train == "head"
+        self, fabric: Fabric, run: Run, trained: Trained, objective: Objective, settings: Settings, hook: Hook | None = None
+    ) -> None:
+        self.fabric, self.run, self.trained, self.objective, self.settings = fabric, run, trained, objective, settings
+        self.hook = hook or Hook()
         net = trained.net
-        if self.frozen:
-            freeze_trunk(net, self.head)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        if self.recipe.training.channels_last is not False:
+        if settings.training.channels_last is not False:
             channels_last(net)
-        if resolved(self.recipe.training.precision) != "f32":
+        if resolved(settings.training.precision) != "f32":
             safe(net)
-        if loss.teacher is not None:
-            loss.teacher = loss.teacher.to(fabric.device)
-        self.average = copy.deepcopy(net).to(fabric.device).requires_grad_(False) if self.recipe.training.average else None
-        self.net, self.optimizer = fabric.setup(net, optimizer(net, self.recipe.optimizer))
-        self.schedule = Schedule(self.recipe.schedule, self.recipe.training.epochs)
+        self.average = copy.deepcopy(net).to(fabric.device).requires_grad_(False) if settings.training.average else None
+        self.net, self.optimizer = fabric.setup(net, optimizer(net, settings.optimizer))
+        self.schedule = Schedule(settings.schedule, settings.training.epochs)
         self.at = Position()
+        self.pace = Pace(settings.training.epochs, objective.steps(), settings.training.batch)
 
     @property
     def kept(self) -> nn.Module:
@@ -106,7 +105,7 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"] if "optimizer" in state else state["optimiser"])  # as 0.1 spelled it
         self.schedule.load_state_dict(state["schedule"])
         self.hook.load_state_dict(state.get("hook", {}))  # older checkpoints have none
-        self.at = Position(**state["at"])
+        self.at = Position.of(state["at"])
 
     def save(self) -> None:
         if self.fabric.is_global_zero:
@@ -130,14 +129,15 @@ class Loop:
         began, before = time.monotonic(), self.at.seconds
         share = (lambda: (self.at.seconds - before) / (minutes * 60)) if minutes else (lambda: 0.0)
         clock: Callable[[], float] = lambda: before + time.monotonic() - began  # noqa: E731
-        epochs = self.recipe.training.epochs
-        with Progress(epochs, self.training.steps(), self.fabric.is_global_zero) as progress, contextlib.ExitStack() as stack:
+        epochs = self.settings.training.epochs
+        self.pace.begin(self.at.epoch, self.at.step, self.at.seconds, minutes)
+        with Progress(self.pace, self.fabric.is_global_zero) as progress, contextlib.ExitStack() as stack:
             events = stack.enter_context(_events(self.run, self.fabric.is_global_zero))
             try:
                 while self.at.epoch < epochs and not self.schedule.over and share() < 1:
                     self._epoch(progress, clock, share)
                     last = self.at.epoch + 1 == epochs or share() >= 1
-                    if (self.at.epoch + 1) % self.recipe.training.validate_every == 0 or last:
+                    if (self.at.epoch + 1) % self.settings.training.validate_every == 0 or last:
                         self._validated(progress, events)
                     self.at.epoch, self.at.step, self.at.loss = self.at.epoch + 1, 0, 0.0
                     self.at.seconds = clock()
@@ -149,13 +149,13 @@ class Loop:
         return True
 
     def _epoch(self, progress: Progress, clock: Callable[[], float], share: Callable[[], float]) -> None:
-        train_mode(self.net.module, self.head, self.frozen)
+        train_mode(self.net.module, self.trained.head, self.trained.frozen)
         at, saved, total = self.at, time.monotonic(), 0.0
         ranks = self.fabric.world_size
         if not at.step:
-            epochs = self.recipe.training.epochs
-            self.hook.begin_epoch(self.net.module, max(share(), at.epoch / epochs), 1 / (epochs * self.training.steps()))
-        for batch in self.training.batches(at.epoch, at.step, self.fabric.global_rank, ranks):
+            epochs = self.settings.training.epochs
+            self.hook.begin_epoch(self.net.module, max(share(), at.epoch / epochs), 1 / (epochs * self.objective.steps()))
+        for batch in self.objective.batches(at.epoch, at.step, self.fabric.global_rank, ranks):
             if not total:
                 self._begin(share())
             total += self._learn(batch, ranks)
@@ -163,26 +163,26 @@ class Loop:
                 continue
             self._end(total)
             at.loss, at.step, at.seconds, total = at.loss + total, at.step + 1, clock(), 0.0
+            self.pace.stepped(at.seconds)
             progress.step(at.epoch, at.step, at.loss / at.step, share())
             if share() >= 1:
                 return
-            if time.monotonic() - saved > self.recipe.training.checkpoint_minutes * 60:
+            if time.monotonic() - saved > self.settings.training.checkpoint_minutes * 60:
                 self.save()
                 saved = time.monotonic()
 
     def _begin(self, done: float) -> None:
-        at = self.at
-        torch.manual_seed(hash((self.recipe.training.seed, at.epoch, at.step, self.fabric.global_rank)) & 0x7FFFFFFF)
-        share = self.schedule.share(at.epoch + at.step / self.training.steps(), done)
+        at, settings = self.at, self.settings
+        torch.manual_seed(hash((settings.training.seed, at.epoch, at.step, self.fabric.global_rank)) & 0x7FFFFFFF)
+        share = self.schedule.share(at.epoch + at.step / self.objective.steps(), done)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optimizer.learning_rate * share
+            group["lr"] = settings.optimizer.learning_rate * share
         self.optimizer.zero_grad()
 
     def _learn(self, batch: Batch, ranks: int) -> float:
         """Gradients of one part of a step; its share of the step's loss."""
-        frames, labels = self._put(batch)
         with self.fabric.no_backward_sync(self.net, enabled=not batch.last):
-            loss = self.loss(self.net(frames), frames, labels, self.recipe.training.epochs - self.at.epoch)
+            loss = self.objective.loss(self.net, batch, self.settings.training.epochs - self.at.epoch)
             whole = loss
             if self.hook.penalizes:
                 whole = loss + self.hook.penalty(self.net.module, self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
@@ -190,18 +190,18 @@ class Loop:
         return loss.item() * batch.share * ranks
 
     def _end(self, loss: float) -> None:
-        at, settings = self.at, self.recipe.optimizer
+        at, settings = self.at, self.settings.optimizer
         self._finite("loss", loss)
         if settings.clip:
             norm = self.fabric.clip_gradients(self.net, self.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
-            if norm is not None and self.recipe.training.precision != "f16":  # f16 tries scales, and skips the step
+            if norm is not None and self.settings.training.precision != "f16":  # f16 tries scales, and skips the step
                 self._finite("norm of the gradients", norm.item())
         self.optimizer.step()
         with torch.no_grad():
             self.hook.after_step(self.net.module)
             if self.average is not None:
-                done = at.epoch * self.training.steps() + at.step
-                _average(self.average, self.net.module, self.recipe.training.average, done)
+                done = at.epoch * self.objective.steps() + at.step
+                _average(self.average, self.net.module, self.settings.training.average, done)
                 self.hook.after_step(self.average)
 
     def _finite(self, what: str, value: float) -> None:
@@ -213,52 +213,36 @@ class Loop:
                 hint="lower optimizer.learning_rate or set optimizer.clip; the last checkpoint is kept",
             )
 
-    def _put(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return normalize(batch.frames, self.preprocess, self.fabric.device), batch.labels.to(self.fabric.device)
-
     # -- validation
 
     @torch.inference_mode()
-    def validate(self) -> tuple[float, float, float]:
-        """(loss, top-1, top-5) of the kept weights over the validation clips; NaN where there are none."""
-        if self.validation is None:
-            return math.nan, math.nan, math.nan
-        net = self.kept.eval()
-        sums = torch.zeros(4, dtype=torch.float64, device=self.fabric.device)
-        for batch in self.validation.batches(0, 0, self.fabric.global_rank, self.fabric.world_size):
-            frames, labels = self._put(batch)
-            with self.fabric.autocast():
-                logits = net(frames).float()
-            rank = (logits > logits.gather(1, labels[:, None])).sum(1)
-            loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss.double(), (rank < 1).sum(), (rank < 5).sum(), torch.tensor(len(labels))])
-        loss_sum, top1, top5, count = self.fabric.all_reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
-        return (loss_sum / count, top1 / count, top5 / count) if count else (math.nan, math.nan, math.nan)
+    def validate(self) -> dict[str, float | None]:
+        """The objective's figures of the kept weights; None where nothing is held out."""
+        return {name: _rounded(value) for name, value in self.objective.validate(self.kept.eval()).items()}
 
     def _validated(self, progress: Progress, events: Callable[[dict[str, Any]], None]) -> None:
-        loss, top1, top5 = self.validate()
-        self.schedule.validated(loss)
+        progress.validating()
+        figures = self.validate()
+        loss = figures.get("validation_loss")
+        self.schedule.validated(math.nan if loss is None else loss)
         row = {
             "epoch": self.at.epoch + 1,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train_loss": round(self.at.loss / max(1, self.at.step), 5),
-            "validation_loss": _rounded(loss),
-            "top1": _rounded(top1),
-            "top5": _rounded(top5),
+            **figures,
             **self.hook.figures(self.kept),
             "seconds": round(self.at.seconds, 1),
         }
+        better = all(self.objective.rank(row) > self.objective.rank(other) for other in self.at.rows)
         self.at.rows.append(row)
-        better = self.validation is None or (top1, -loss) > (self.at.best_top1, -self.at.best_loss)
-        if better:
-            self.at.best_top1, self.at.best_loss = top1, loss
         if self.fabric.is_global_zero:
             progress.line(row, better)
             events(row)
             self.run.write_epochs(self.at.rows)
-            checkpoint.save_weights(self.run.path / "last.safetensors", self.kept.state_dict())
+            weights = self.objective.deployed(self.kept).state_dict()
+            checkpoint.save_weights(self.run.path / "last.safetensors", weights)
             if better:
-                checkpoint.save_weights(self.run.best, self.kept.state_dict())
+                checkpoint.save_weights(self.run.best, weights)
 
 
 def _rounded(value: float) -> float | None:

@@ -16,11 +16,14 @@ from everyframe.recipes.training import ClipRecipe
 
 @dataclass(frozen=True)
 class Trained:
-    """net: (N, C, T, H, W) -> (N, classes), in training mode. preprocess: what its input went through."""
+    """net: (N, C, T, H, W) -> (N, classes), or a network around that one with what only training needs. preprocess: what its
+    input went through. frozen: nothing before the classifier learns.
+    """
 
     net: nn.Module
     made: Assembled
     preprocess: Preprocess
+    frozen: bool = False
 
     @property
     def head(self) -> str:
@@ -49,7 +52,10 @@ def build(recipe: ClipRecipe, classes: int) -> Trained:
         )
     if model.dropout is not None:
         set_dropout(made.net, model.dropout)
-    return Trained(made.net, made, preprocess)
+    frozen = model.train == "head"
+    if frozen:
+        freeze_trunk(made.net, made.entry.head)
+    return Trained(made.net, made, preprocess, frozen)
 
 
 def set_dropout(net: nn.Module, share: float) -> None:

@@ -1,7 +1,8 @@
-"""A training on the terminal: bars with the time left, a line an epoch; nothing when stderr is no terminal."""
+"""A training on the terminal: bars, how fast it is and when it will end, a line an epoch; nothing when stderr is no terminal."""
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Any
 
@@ -9,17 +10,70 @@ from rich import progress
 from rich.console import Console
 
 
+class Pace:
+    """How fast a sitting is, and how far it will come. steps: of an epoch; batch: clips a step."""
+
+    def __init__(self, epochs: int, steps: int, batch: int) -> None:
+        self.epochs, self.steps, self.batch = epochs, steps, batch
+        self.before, self.taken, self.began, self.seconds = 0, 0, 0.0, 0.0
+        self.minutes: float | None = None
+
+    def begin(self, epoch: int, step: int, seconds: float, minutes: float | None) -> None:
+        """Where the sitting begins, and after how long its clock ends it."""
+        self.before, self.taken, self.began, self.seconds = epoch * self.steps + step, 0, seconds, 0.0
+        self.minutes = minutes
+
+    def stepped(self, seconds: float) -> None:
+        """seconds: of all sittings together."""
+        self.taken, self.seconds = self.taken + 1, seconds - self.began
+
+    @property
+    def done(self) -> float:
+        """Epochs, with the fraction of the one under way."""
+        return (self.before + self.taken) / self.steps
+
+    def lasts(self, epochs: float) -> float:
+        """Seconds that so many epochs take at this speed."""
+        return epochs * self.steps * self.seconds / self.taken
+
+    def outlook(self) -> str:
+        if not self.taken:
+            return "waiting for the first step"
+        speed = f"{self.taken * self.batch / max(1e-9, self.seconds):.3g} clips/s"
+        left, clock = self.lasts(self.epochs - self.done), (self.minutes or math.inf) * 60 - self.seconds
+        if left <= clock:
+            return f"{speed}, ends in {duration(left)}"
+        reached = self.done + max(0.0, clock) / self.lasts(1)
+        return f"{speed}, ends in {duration(max(0.0, clock))} with {reached:.2g} of {self.epochs} epochs"
+
+    def shortfall(self, key: str) -> tuple[str, ...]:
+        """What would have been needed, where the clock ended the training long before its epochs. key: of the recipe."""
+        if self.minutes is None or not self.taken or self.done >= self.epochs or self.seconds < self.minutes * 60:
+            return ()
+        whole = self.lasts(self.epochs)
+        return (
+            f"{self.done:.2g} of {self.epochs} epochs: at this speed all of them take {duration(whole)}; "
+            f"give it --minutes {math.ceil(whole / 60)}, or --set {key}={max(1, round(self.done))}",
+        )
+
+
+def duration(seconds: float) -> str:
+    """40 s, 12 min, 7.5 h, 3 days."""
+    units = (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, math.inf))
+    unit, size = next((unit, size) for unit, size, until in units if seconds / size < until)
+    return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
+
+
 class Progress:
-    def __init__(self, epochs: int, steps: int, shown: bool) -> None:
+    def __init__(self, pace: Pace, shown: bool) -> None:
         console = Console(stderr=True)
-        self.epochs, self.steps = epochs, steps
-        self.live = shown and console.is_terminal
+        self.pace, self.live = pace, shown and console.is_terminal
         self.bars = progress.Progress(
-            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[note]}"),
-            progress.TimeRemainingColumn(), console=console, disable=not self.live,
+            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[said]}"),
+            console=console, disable=not self.live,
         )  # fmt: skip
-        self.all = self.bars.add_task("training", total=1.0, note="")
-        self.epoch = self.bars.add_task("epoch", total=steps, note="")
+        self.all = self.bars.add_task("training", total=1.0, said=pace.outlook())
+        self.epoch = self.bars.add_task("epoch", total=pace.steps, said="")
 
     def __enter__(self) -> Progress:
         self.bars.start()
@@ -30,15 +84,18 @@ class Progress:
 
     def step(self, epoch: int, step: int, loss: float, share: float) -> None:
         """share: of the time given, where the clock ends the training."""
-        done = max(share, (epoch + step / self.steps) / self.epochs)
-        self.bars.update(self.all, completed=done, note=f"epoch {epoch + 1} of {self.epochs}")
-        self.bars.update(self.epoch, completed=step, note=f"step {step} of {self.steps}, loss {loss:.3f}")
+        pace = self.pace
+        self.bars.update(self.all, completed=max(share, pace.done / pace.epochs), said=pace.outlook())
+        said = f"{epoch + 1} of {pace.epochs}, step {step} of {pace.steps}, loss {loss:.3f}"
+        self.bars.update(self.epoch, completed=step, said=said)
+
+    def validating(self) -> None:
+        self.bars.update(self.epoch, said="validating")
 
     def line(self, row: dict[str, Any], better: bool) -> None:
+        """An epoch's figures, but for those that are no result."""
         if not self.live:
             return
-        held = ""
-        if row["top1"] is not None:
-            held = f", validation {row['validation_loss']:.3f}  top-1 {row['top1']:.1%}, top-5 {row['top5']:.1%}"
-        best = "  best" if better and held else ""
-        self.bars.console.print(f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f}{held}{best}")
+        figures = {key: value for key, value in row.items() if key not in ("epoch", "learning_rate", "seconds")}
+        told = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in figures.items() if value is not None)
+        self.bars.console.print(f"epoch {row['epoch']:>3}  {told}{'  best' if better else ''}")

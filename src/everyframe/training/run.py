@@ -17,6 +17,7 @@ from everyframe.progress import bar
 from everyframe.recipes.training import ClipRecipe
 from everyframe.training import finish, folder, loader, loop, network, quick, teacher
 from everyframe.training.hook import Hook
+from everyframe.training.objective import Labels
 
 Given = TypeVar("Given", bound=ClipRecipe)
 
@@ -81,7 +82,8 @@ def _train(
         ended = fit.fit(minutes)
     if not fabric.is_global_zero:
         return None
-    return finish.finish(fit.run, trained, collection, fit.at, ended, (*collection.problems[:3], *broken.notes()))
+    notes = (*collection.problems[:3], *broken.notes(), *fit.pace.shortfall("training.epochs"))
+    return finish.finish(fit.run, trained, collection, fit.at, ended, notes)
 
 
 @contextlib.contextmanager
@@ -111,7 +113,7 @@ def fitting(
             folder.create(path, recipe, collection.labels)
         fabric.barrier()
         run = folder.Run(path, recipe, collection.labels)
-        fit = loop.Loop(fabric, run, trained, training, validation, loss, hook)
+        fit = loop.Loop(fabric, run, trained, Labels(fabric, preprocess, training, validation, loss), recipe, hook)
         if resumed:
             fit.resume()
         yield fit, broken

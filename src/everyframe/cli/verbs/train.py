@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from everyframe.data.check import Report
-    from everyframe.recipes.motions import MotionsRecipe
 
 
 def command(
@@ -36,6 +35,7 @@ def command(
 
     try:
         from everyframe import recipes as available
+        from everyframe.motions import run as motions
         from everyframe.recipes.motions import MotionsRecipe
         from everyframe.training import run
     except ImportError as error:
@@ -59,16 +59,22 @@ def command(
                 "--resume goes on with what the run folder says.", expected="-o RUN --resume, and perhaps --minutes",
                 hint="begin a new run for other settings",
             )  # fmt: skip
-        result = run.resume(output, minutes=minutes)
+        result: Any = (motions if _task(output) == "motions" else run).resume(output, minutes=minutes)
     else:
         settings = available.load(recipe or "quick", changes or ())
+        path = output or Path("runs") / settings.name
         if isinstance(settings, MotionsRecipe):
-            _motions(settings, output or Path("runs/motions"), data, minutes, as_json)
-            return
-        if check_data:
+            if data is not None or check_data:
+                raise UsageError(
+                    "The motion model is trained on rendered video alone.", got=f"--data {data}" if data else "--check-data",
+                    hint="leave it out",
+                )  # fmt: skip
+            result = motions.start(settings, path, minutes=minutes)
+        elif check_data:
             _report(run.check(settings, recipe, data), as_json)
             return
-        result = run.start(settings, output or Path("runs") / settings.name, where=recipe, data=data, minutes=minutes)
+        else:
+            result = run.start(settings, path, where=recipe, data=data, minutes=minutes)
     if result is not None:  # of several processes the first one speaks
         typer.echo(json.dumps(result.as_dict()) if as_json else result.text())
 
@@ -85,18 +91,9 @@ def _report(found: Report, as_json: bool) -> None:
         render(found, console())
 
 
-def _motions(settings: MotionsRecipe, output: Path, data: Path | None, minutes: float | None, as_json: bool) -> None:
-    from everyframe.errors import UsageError
-    from everyframe.motions.loop import run
+def _task(output: Path) -> str | None:
+    """What the recipe of a run folder is about, if there is one."""
+    from everyframe import recipes
 
-    if data is not None:
-        raise UsageError("The motion model is trained on rendered video alone.", got=f"--data {data}", hint="leave --data out")
-    result: dict[str, Any] = run(settings, output, minutes=minutes)
-    v = result["validation"]
-    typer.echo(
-        json.dumps(result)
-        if as_json
-        else f"best: seed {result['seed']}, epoch {result['epoch']}; validation recall {v['recall']:.1%}, "
-        f"{v['false_per_minute']:.2f} false events a minute, F1 {v['f1']:.3f}\n"
-        f"wrote {output}/best.safetensors, clip.onnx, metrics.json, metrics.csv in {result['training_seconds']:.0f} s"
-    )
+    file = output / "recipe.toml"
+    return recipes.load(str(file)).task if file.is_file() else None

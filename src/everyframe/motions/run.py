@@ -1,0 +1,160 @@
+"""The training of the built-in model from beginning to end: one ordinary training a seed, and the best of them finished.
+
+recipe.toml, labels.txt, environment.json   of the whole, as in every run folder
+seed_N/             the run folder of each seed, where the recipe has several; else this folder is that
+metrics.json        figures; best.safetensors, clip.onnx, step.onnx, report.html: the finished model
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from everyframe.conversion import stream
+from everyframe.errors import WeightsError
+from everyframe.evaluation import report
+from everyframe.files import write_bytes
+from everyframe.modelfile.schema import Preprocess
+from everyframe.models.checkpoints.load import assemble
+from everyframe.motions.export import export_clip
+from everyframe.motions.objective import Held, Motions, Tracking, every_frame
+from everyframe.motions.render.motions import LABELS
+from everyframe.progress import status
+from everyframe.recipes.motions import MotionsRecipe
+from everyframe.training import folder, loop
+from everyframe.training.finish import ran
+from everyframe.training.network import Trained
+
+NETWORK = "motionnet_1.0x"
+Run = folder.Run[MotionsRecipe]
+
+
+@dataclass(frozen=True)
+class Result:
+    """ended: no seed was interrupted; figures: as in `metrics.json`; at: where the training of the best seed is."""
+
+    path: Path
+    ended: bool
+    at: loop.Position
+    figures: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"run": str(self.path), "ended": self.ended, **self.figures, "notes": list(self.notes)}
+
+    def text(self) -> str:
+        f, v = self.figures, self.figures["validation"]
+        lines = [
+            ran(self.at, self.ended),
+            f"best: seed {f['seed']}, epoch {f['epoch']}; validation recall {v['recall']:.1%}, "
+            f"{v['false_per_minute']:.2f} false events a minute, F1 {v['f1']:.3f}",
+            *self.notes,
+            f"wrote {self.path}/step.onnx, report.html and the rest of the run",
+            f"next: everyframe predict {self.path}/step.onnx SOURCE",
+        ]
+        return "\n".join(lines)
+
+
+def start(recipe: MotionsRecipe, path: Path, *, minutes: float | None = None) -> Result | None:
+    """Trains by a recipe, into a new run folder. minutes: of training, all seeds together. None on all but the first of several
+    processes. Raises an EveryframeError before any work where something does not fit.
+    """
+    if recipe.start is not None:
+        given = Path(recipe.start)
+        if not given.is_file():
+            raise WeightsError("There is no such checkpoint.", where=given, expected="a .safetensors file of an earlier run")
+        recipe = recipe.model_copy(update={"start": str(given.resolve())})
+    folder.check_new(path)
+    return _train(recipe, path, minutes, resumed=False)
+
+
+def resume(path: Path, *, minutes: float | None = None) -> Result | None:
+    """Goes on with the training in a run folder, or finishes it if only that is missing."""
+    return _train(folder.read(path, MotionsRecipe).recipe, path, minutes, resumed=True)
+
+
+def network(recipe: MotionsRecipe) -> Trained:
+    """The network of the recipe's first seed. Raises WeightsError where it does not begin with the weights that it names."""
+    d = recipe.data
+    size = (d.height, d.width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.first_seed)
+        made = assemble(NETWORK, len(LABELS), recipe.start, recipe.window, size, 1)
+        net = Tracking(made.net, recipe.window)  # type: ignore[arg-type]
+    return Trained(net, made, Preprocess(color="gray", resize=size, fps=d.fps, mean=(0.5,), std=(0.25,)))
+
+
+def _train(recipe: MotionsRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
+    fabric, held = loop.launch(recipe.settings()), Held(recipe.data)
+    network(recipe)  # where it cannot be built, nothing is begun
+    if fabric.is_global_zero and not resumed:
+        folder.create(path, recipe, LABELS)
+    fits, ended = _seeds(fabric, recipe, path, held, minutes)
+    if not fabric.is_global_zero:
+        return None
+    return _finish(folder.Run(path, recipe, LABELS), held, fits, ended)
+
+
+def _seeds(fabric: Fabric, recipe: MotionsRecipe, path: Path, held: Held, minutes: float | None) -> tuple[list[loop.Loop], bool]:
+    """The training of each seed that was begun, and whether none was interrupted. They share the minutes that are left."""
+    fits: list[loop.Loop] = []
+    began = time.monotonic()
+    for i in range(recipe.seeds):
+        one = recipe.model_copy(update={"seeds": 1, "first_seed": recipe.first_seed + i})
+        place = path if recipe.seeds == 1 else path / f"seed_{one.first_seed}"
+        if fabric.is_global_zero and not (place / "recipe.toml").is_file():
+            folder.create(place, one, LABELS)
+        fabric.barrier()
+        trained = network(one)
+        objective = Motions(fabric, one, trained.preprocess, held)
+        fits.append(loop.Loop(fabric, folder.Run(place, one, LABELS), trained, objective, one.settings()))
+        fits[-1].resume()
+        share = (minutes - (time.monotonic() - began) / 60) / (recipe.seeds - i) if minutes else None
+        try:
+            ended = fits[-1].fit(share)
+        except KeyboardInterrupt:  # before its first validation
+            if len(fits) == 1:
+                raise
+            return fits[:-1], False
+        if not ended:
+            return fits, False
+    return fits, True
+
+
+def _finish(run: Run, held: Held, fits: Sequence[loop.Loop], ended: bool) -> Result:
+    """The best weights of all seeds as clip and step model, with the event rule that suits them, and the report."""
+    rank = fits[0].objective.rank
+    fit, row = max(((fit, row) for fit in fits for row in fit.at.rows), key=lambda found: rank(found[1]))
+    if fit.run.best != run.best:
+        shutil.copyfile(fit.run.best, run.best)
+        run.write_epochs([{"seed": one.run.recipe.first_seed, **row} for one in fits for row in one.at.rows])
+    with status("tuning the event rule"):
+        trained = network(run.recipe.model_copy(update={"start": str(run.best)}))
+        scores = every_frame(trained.net, held.streams.video, trained.preprocess)
+        rule = held.tune(scores)
+    figures = {
+        "recipe": run.recipe.model_dump(),
+        "seed": fit.run.recipe.first_seed,
+        "epoch": row["epoch"],
+        "training_seconds": round(sum(one.at.seconds for one in fits), 1),
+        "interrupted": not ended,
+        "rule": rule.model_dump(),
+        "validation": held.tally(scores, rule).report(),
+        "epochs": run.epochs,
+    }
+    write_bytes((json.dumps(figures, indent=1) + "\n").encode(), run.path / "metrics.json")
+    with status("writing the clip and the step model"):
+        export_clip(trained, run.best, rule, run.recipe.name, run.path / "clip.onnx")
+        stream(run.path / "clip.onnx", run.path / "step.onnx")
+    text = (run.path / "recipe.toml").read_text("utf-8")
+    environment = json.loads((run.path / "environment.json").read_text("utf-8"))
+    report.write(run.path, title=f"Training {run.recipe.name}", epochs=fit.at.rows, recipe=text, environment=environment)
+    return Result(run.path, ended, fit.at, figures, fit.pace.shortfall("optimizer.epochs"))
