@@ -39,7 +39,7 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "evaluate",
-    "teach", "train", "prune", "export", "import_model",
+    "evaluate_events", "record", "teach", "train", "prune", "export", "import_model",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from everyframe.api import compile as compile
     from everyframe.api import convert as convert
     from everyframe.api import evaluate as evaluate
+    from everyframe.api import evaluate_events as evaluate_events
     from everyframe.api import export as export
     from everyframe.api import fix as fix
     from everyframe.api import import_model as import_model
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from everyframe.api import predict as predict
     from everyframe.api import prune as prune
     from everyframe.api import quantize as quantize
+    from everyframe.api import record as record
     from everyframe.api import split as split
     from everyframe.api import stream as stream
     from everyframe.api import teach as teach

@@ -103,7 +103,7 @@ def test_streamed_onnx_is_the_network(tmp_path: Path) -> None:
     net = loop.load_net(tmp_path / "best.safetensors", TINY)
     conversion.stream(tmp_path / "clip.onnx", tmp_path / "step.onnx")
     video = dataset.streams("test", 0, range(1), frames=16).video
-    streamed = evaluate.open_model(tmp_path / "step.onnx").score(video[0])
+    streamed = evaluate.open_model(tmp_path / "step.onnx").scores(video[0])
     np.testing.assert_allclose(streamed, loop.scores(net, video, TINY.window)[0], atol=1e-5)
 
 

@@ -33,7 +33,7 @@ from everyframe.motions.pool import Pool, normalize
 from everyframe.motions.render import dataset
 from everyframe.motions.render.motions import LABELS
 from everyframe.recipes.motions import MotionsRecipe
-from everyframe.runtime.events import probabilities
+from everyframe.runtime.prediction import softmax
 
 DEFAULT_RULE = EventRule(background="none", threshold=0.6, hold_steps=2)
 
@@ -43,7 +43,7 @@ def scores(net: MotionNet, video: np.ndarray, window: int, batch: int = 16) -> n
     """(N, T, H, W) uint8 -> (N, T, classes) probabilities at every frame."""
     net.eval()
     parts = [net.every_frame(normalize(video[i : i + batch]), window).numpy() for i in range(0, len(video), batch)]
-    return probabilities(np.concatenate(parts))
+    return softmax(np.concatenate(parts))
 
 
 @dataclass

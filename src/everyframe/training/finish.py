@@ -39,7 +39,7 @@ class Result:
     accuracy: evaluation.Result | None = None
     notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "run": str(self.path), "ended": self.ended, "epochs": self.at.epoch, "seconds": round(self.at.seconds, 1),
             "validation_top1": self.at.best_top1 if self.at.best_top1 >= 0 else None,
@@ -103,9 +103,9 @@ def finish(
             notes = (*notes, f"no step model: {error.what}")
     if collection.splits.get("validation") and run.recipe.surrogate is None:
         sampling = run.recipe.sampling.model_copy(update={"stride": 1})  # the finished model's rate has it already
-        with bar("evaluating") as update:
+        with bar("evaluating") as progress:
             accuracy = evaluation.evaluate(
-                run.path, collection, sampling=sampling, limit=VIDEOS, data=run.recipe.data.root, progress=update
+                run.path, collection, sampling=sampling, limit=VIDEOS, data=run.recipe.data.root, progress=progress
             )
     text = (run.path / "recipe.toml").read_text("utf-8")
     environment = json.loads((run.path / "environment.json").read_text("utf-8"))

@@ -1,4 +1,7 @@
-"""A training on the terminal: bars with the time left, a line an epoch; nothing when stderr is no terminal."""
+"""A training on the terminal: bars with the time left, a line an epoch; nothing when stderr is no terminal.
+
+A caller that listens (`everyframe.progress.told`) gets the same as text.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from typing import Any
 from rich import progress
 from rich.console import Console
 
+from everyframe.progress import watcher
+
 
 class Progress:
     def __init__(self, epochs: int, steps: int, shown: bool) -> None:
         console = Console(stderr=True)
         self.epochs, self.steps = epochs, steps
-        self.live = shown and console.is_terminal
+        self.told = watcher() if shown else None
+        self.live = shown and console.is_terminal and self.told is None
         self.bars = progress.Progress(
             progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[note]}"),
             progress.TimeRemainingColumn(), console=console, disable=not self.live,
@@ -30,15 +36,20 @@ class Progress:
 
     def step(self, epoch: int, step: int, loss: float, share: float) -> None:
         """share: of the time given, where the clock ends the training."""
+        note = f"step {step} of {self.steps}, loss {loss:.3f}"
+        if self.told is not None:
+            self.told(f"epoch {epoch + 1} of {self.epochs}, {note}")
         done = max(share, (epoch + step / self.steps) / self.epochs)
         self.bars.update(self.all, completed=done, note=f"epoch {epoch + 1} of {self.epochs}")
-        self.bars.update(self.epoch, completed=step, note=f"step {step} of {self.steps}, loss {loss:.3f}")
+        self.bars.update(self.epoch, completed=step, note=note)
 
     def line(self, row: dict[str, Any], better: bool) -> None:
-        if not self.live:
-            return
         held = ""
         if row["top1"] is not None:
             held = f", validation {row['validation_loss']:.3f}  top-1 {row['top1']:.1%}, top-5 {row['top5']:.1%}"
         best = "  best" if better and held else ""
-        self.bars.console.print(f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f}{held}{best}")
+        text = f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f}{held}{best}"
+        if self.told is not None:
+            self.told(text)
+        elif self.live:
+            self.bars.console.print(text)
