@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SHOWN = 50  # predictions of a table
 
 
-def copied(folder: Path, there: Path, what: str, mark: str = "") -> Path:
+def copied(folder: Path, there: Path, what: str, mark: str | None = None) -> Path:
     """A folder copied into a new one, or over one with `mark`, whole or not at all. Raises OutputError."""
     check_folder(there, mark, what)
     try:
