@@ -29,7 +29,7 @@ ROOMS = (
     Room("privacy", (), (), "installed libraries that report what they are used for do not"),
     Room("errors", (), (), "the exception tree; every message a user can see starts here"),
     Room("plugins", ("errors",), (), "what other packages add by entry points"),
-    Room("version", (), (), "which version this is"),
+    Room("version", (), (), "which version this is, and names of earlier ones"),
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
     Room("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
@@ -48,7 +48,7 @@ ROOMS = (
     ),
     Room("video", ("errors", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     Room(
-        "runtime", ("errors", "plugins", "files", "progress", "modelfile", "conversion", "native", "video"),
+        "runtime", ("errors", "plugins", "version", "files", "progress", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
@@ -63,33 +63,34 @@ ROOMS = (
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(
-        "devices", ("errors", "plugins", "files", "modelfile", "conversion", "native", "video"),
+        "devices", ("errors", "plugins", "files", "progress", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "pydantic"),
         "what devices take, and rewrites that make a model fit, proven to change nothing else",
     ),
     Room(
-        "quantization", ("errors", "version", "files", "canvas", "modelfile", "conversion", "native", "video", "runtime"),
+        "quantization", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video",
+         "runtime"),
         ("numpy", "onnx", "onnxruntime"), "integers, calibrated on videos through the states, and what they cost",
     ),
     Room(
-        "splitting", ("errors", "files", "modelfile", "conversion", "video", "runtime"),
+        "splitting", ("errors", "files", "progress", "modelfile", "conversion", "video", "runtime"),
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
-        "bundles", ("errors", "version", "files", "modelfile", "conversion", "video", "runtime", "devices", "quantization",
-         "splitting"),
+        "bundles", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "devices",
+         "quantization", "splitting"),
         ("numpy", "onnx", "openvino"), "folders for boards' own tools: model, calibration, settings, a program to run there",
     ),
     Room(
-        "data", ("errors", "files", "modelfile", "video", "recipes"),
+        "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
         ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
     ),
     Room(
-        "evaluation", ("errors", "files", "canvas", "modelfile", "conversion", "video", "runtime", "recipes", "data"),
+        "evaluation", ("errors", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime", "recipes", "data"),
         ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
     ),
     Room(
-        "teaching", ("errors", "version", "files", "modelfile", "conversion", "video", "runtime"),
+        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
         ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
     ),
     Room(
@@ -110,7 +111,8 @@ ROOMS = (
     ),
     Room(
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",
-         "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation", "teaching", "training", "pruning"),
+         "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation", "teaching", "training", "pruning",
+         "motions"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
@@ -154,11 +156,6 @@ LEFT = {
     ("everyframe.conversion.verify", "everyframe.conversion.step"): "the type of what is verified",
     ("everyframe.native.trace", "everyframe.native.lower_*"): "the tracer fills its table with the lowerings",
     ("everyframe.native.pack_int8", "everyframe.native.pack"): "types of what is packed",
-    ("everyframe.runtime.play", "everyframe.runtime.program"): "the type of what is played",
-    ("everyframe.runtime.stream", "everyframe.runtime.program"): "the type of the stream's owner",
-    ("everyframe.quantization.report", "everyframe.quantization.draw"): "the picture quotes the report's line",
-    ("everyframe.bundles.convert", "everyframe.bundles.make"): "the type of the job",
-    ("everyframe.bundles.stages", "everyframe.bundles.make"): "the type of the job",
 }
 
 START, END = "<!-- import map: made by `make docs` -->", "<!-- end of import map -->"

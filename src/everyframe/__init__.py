@@ -24,14 +24,22 @@ try:
     # and not where it is first missed, after minutes of work or in another process.
     import fcntl as _fcntl  # noqa: F401
 except ModuleNotFoundError:
+    import re as _re
     import sys as _sys
 
     from everyframe.errors import UnsupportedSystem as _UnsupportedSystem
 
-    raise _UnsupportedSystem(
+    _refusal = _UnsupportedSystem(
         "everyframe does not run on this operating system: its Python has no file locks of POSIX (fcntl).",
         where=_sys.platform, expected="Linux or macOS", hint="use Linux or macOS; on Windows, WSL is a Linux",
-    ) from None  # fmt: skip
+    )  # fmt: skip
+    # The command has nobody who could catch it: the sentence alone, as for any other error. A launcher imports us before it runs.
+    if _re.search(r"(^|[\\/])everyframe(-script\.pyw?|\.exe)?$", _sys.argv[0]) or (
+        _sys.argv[0] == "-m" and _re.search(r"\0-m\0everyframe(\0|$)", "\0".join(_sys.orig_argv))
+    ):
+        print(f"error: {_refusal}", file=_sys.stderr)
+        raise SystemExit(2) from None
+    raise _refusal from None
 
 # At import, because these libraries look only while they are loaded, and any later line may load them.
 privacy.keep()
@@ -39,7 +47,7 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "evaluate",
-    "teach", "train", "prune", "export", "import_model",
+    "evaluate_events", "record", "teach", "train", "prune", "export", "import_model",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -77,6 +85,7 @@ if TYPE_CHECKING:
     from everyframe.api import compile as compile
     from everyframe.api import convert as convert
     from everyframe.api import evaluate as evaluate
+    from everyframe.api import evaluate_events as evaluate_events
     from everyframe.api import export as export
     from everyframe.api import fix as fix
     from everyframe.api import import_model as import_model
@@ -86,6 +95,7 @@ if TYPE_CHECKING:
     from everyframe.api import predict as predict
     from everyframe.api import prune as prune
     from everyframe.api import quantize as quantize
+    from everyframe.api import record as record
     from everyframe.api import split as split
     from everyframe.api import stream as stream
     from everyframe.api import teach as teach

@@ -45,13 +45,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         )
 
 
-def check_folder(folder: Path, mark: str, what: str) -> None:
+def check_folder(folder: Path, mark: str | None, what: str) -> None:
     """Raises OutputError where `what` cannot become this folder: a new or empty one, or one with `mark`, to be replaced."""
     problem = None
     if folder.exists() and not folder.is_dir():
         problem = "it is a file"
-    elif folder.is_dir() and any(folder.iterdir()) and not (folder / mark).exists():
-        problem = f"the folder is not empty and holds no {mark}"
+    elif folder.is_dir() and any(folder.iterdir()) and not (mark and (folder / mark).exists()):
+        problem = "the folder is not empty" + (f" and holds no {mark}" if mark else "")
     elif not folder.parent.is_dir():
         problem = "the folder above it does not exist"
     if problem:

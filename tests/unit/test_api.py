@@ -117,6 +117,7 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "quantize": lambda model: ef.quantize(model, "video.mp4", frames=16).model.SerializeToString(),
     "evaluate": lambda model: {**ef.evaluate(model, "clips", split="all", workers=1).to_dict(), "model": None},
     "teach": lambda model: {**ef.teach(model, "clips").to_dict(), "seconds": None},
+    "split": lambda model: ef.split(ef.convert(model).model).to_dict(),
 }
 
 
@@ -165,6 +166,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "fix": lambda: ef.fix("clip.onnx", "rdk-x5"),
     "quantize": lambda: ef.quantize("step.onnx", "video.mp4", frames=16),
     "split": lambda: ef.split("step.onnx"),
+    "record": lambda: ef.record("video.mp4", gestures=["wave"], count=1, seconds=0.5, countdown=0, pause=0),
     "compile": lambda: ef.compile("step.onnx"),
     "predict": lambda: ef.predict("step.onnx", "video.mp4", engine="ort"),
     "evaluate": lambda: ef.evaluate("clip.onnx", "clips", split="all", workers=1),
@@ -211,13 +213,61 @@ def test_a_bundle_without_a_folder_goes_with_its_result(here: Path, tmp_path: Pa
     assert saved.exists()
 
 
+def test_what_was_recorded_is_taught_from(here: Path, tmp_path: Path) -> None:
+    handmade.write_video(tmp_path / "camera.mp4", frames=60, rate=10)
+    said: list[str] = []
+    made = ef.record(
+        str(tmp_path / "camera.mp4"), gestures=["a", "b"], count=2, seconds=0.5, countdown=0, pause=1, progress=said.append
+    )
+    assert "gesture 'b', example 2 of 2: go" in said
+    assert ef.teach("step.onnx", made.folder).learned.labels == ("none", "a", "b")
+    saved, kept = made.save(tmp_path / "clips"), made.folder
+    assert sorted(p.name for p in saved.iterdir()) == ["a", "b", "none"]
+    with pytest.raises(OutputError, match="not empty"):
+        made.save(tmp_path)
+    del made
+    gc.collect()
+    assert not kept.exists()
+    again = ef.record(str(tmp_path / "camera.mp4"), saved, gestures=["a"], count=1, seconds=0.5, countdown=0, pause=0)
+    assert [str(clip.relative_to(saved)) for clip in again.clips] == ["a/003.mp4"], "numbered on"
+
+
+def test_what_stages_are_given_is_kept(here: Path, tmp_path: Path) -> None:
+    made = ef.split("step.onnx", tmp_path / "parts", dump=["video.mp4"], samples=3)
+    assert made.samples == made.to_dict()["samples"] == 3
+    kept = {path.parent.parent.name for path in (tmp_path / "parts" / "calibration").rglob("*.npy")}
+    assert kept == {Path(part.file).stem for part in made.manifest.stages}
+    with pytest.raises(UsageError, match="beside the parts"):
+        ef.split("step.onnx", dump="video.mp4")
+
+
+def test_events_of_the_built_in_model(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from everyframe.motions import evaluate
+
+    monkeypatch.setattr(evaluate, "SIZES", {"streams": 1, "negatives": 1, "singles": 1})
+    said: list[str] = []
+    found = ef.evaluate_events(output=tmp_path / "events.json", baseline=False, progress=said.append)
+    (figures,) = found.to_dict().values()
+    assert figures["singles"]["count"] == 8
+    assert json.loads((tmp_path / "events.json").read_text()) == found
+    assert "motions.onnx: rendered streams: 0 of 1" in said
+    assert "<td>" in found._repr_html_()
+    (held,) = ef.evaluate_events(Path(evaluate.BUILT_IN).read_bytes(), baseline=False).values()
+    assert held == figures
+
+
 @pytest.mark.slow
 def test_a_network_is_trained_and_pruned(here: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    run = ef.train("moving", tmp_path / "run", recipe="recipe.toml", settings=["training.epochs=1"])
+    said: list[str] = []
+    run = ef.train("moving", tmp_path / "run", recipe="recipe.toml", settings=["training.epochs=1"], progress=said.append)
     assert run is not None
-    less = ef.prune(run.path, rate=1.5, settings=["training.epochs=1"])
+    assert any(text.startswith("epoch 1 of 1, step 1 of") for text in said)
+    assert "writing the clip and the step model" in said
+    said.clear()
+    less = ef.prune(run.path, rate=1.5, settings=["training.epochs=1"], progress=said.append)
     assert less is not None
+    assert any(text.startswith("epoch 1 of 1, step 1 of") for text in said)
     for made in (run, less):
         assert made.ended
         assert made.model.graph.node

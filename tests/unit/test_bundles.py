@@ -18,8 +18,8 @@ import everyframe
 import handmade
 from clips import clip_net
 from everyframe import modelfile
-from everyframe.bundles import KITS, bundle
-from everyframe.bundles.targets import Kit
+from everyframe.bundles import TARGETS, bundle
+from everyframe.bundles.targets import Target
 from everyframe.cli import main
 from everyframe.devices.check import check
 from everyframe.devices.profile import load_profile
@@ -236,10 +236,10 @@ def test_export_for_a_device(tmp_path: Path, video: Path, capsys: pytest.Capture
     assert np.load(tmp_path / "b" / "video0.npy").shape == (1, 3, 4, 32, 32)
 
 
-@pytest.mark.parametrize("target", KITS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_kits_name_what_exists(target: str) -> None:
-    kit: Kit = KITS[target]
+    row: Target = TARGETS[target]
     templates = Path(everyframe.__file__).parent / "bundles" / "templates"
     assert load_profile(target)
-    assert (templates / f"README_{kit.readme}.md").exists()
-    assert kit.stages or (templates / f"device_{kit.device}.py").exists()
+    assert (templates / f"README_{row.readme}.md").exists()
+    assert row.stages or (templates / f"device_{row.device}.py").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import layout
 from command_line import environment, everyframe, parsers, problem
 from everyframe import errors
 from everyframe.cli import main
@@ -170,6 +171,17 @@ def test_works_without_asserts(tmp_path: Path) -> None:
     done = everyframe("info", "text.onnx", cwd=tmp_path, python=["-O"])
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+
+
+#: verbs that call no function of `api` for what they do, and why
+ON_PROGRAM = {"predict": "predictions are shown as they come", "demo": "predictions are shown as they come"}
+
+
+def test_verbs_call_the_python_face() -> None:
+    """So that both do the same: a verb reads arguments, calls, shows."""
+    callers = {found.module for found in layout.imports() if not found.typing and found.target.startswith("everyframe.api")}
+    wanted = {f"everyframe.cli.verbs.{module}" for verb, module in main.VERBS.items() if verb not in ON_PROGRAM}
+    assert {module for module in callers if module.startswith("everyframe.cli.verbs.")} == wanted
 
 
 def test_errors_survive_a_process_border() -> None:

@@ -127,7 +127,7 @@ def test_people_and_programs_are_told_the_same(even: Collection) -> None:
     text = shown.file.getvalue()  # type: ignore[attr-defined]
     for part in ("3 classes", "█", "somewhere: missing", "48x32 (42)", *(finding.what for finding in made.findings)):
         assert part in text
-    assert json.loads(json.dumps(made.as_dict()))["classes"]["a"] == {"train": 11, "validation": 3}
+    assert json.loads(json.dumps(made.to_dict()))["classes"]["a"] == {"train": 11, "validation": 3}
 
 
 def test_the_rate_of_real_clips_gives_their_class_away() -> None:

@@ -25,7 +25,7 @@ from everyframe.data.clips import Clip, Collection, folder_clip
 from everyframe.data.decode import pictures
 from everyframe.errors import ModelError, SourceError, UsageError
 from everyframe.evaluation import Pair, Result, evaluate, open_pair, report
-from everyframe.evaluation.controls import ORDERS
+from everyframe.evaluation.controls import CONDITIONS
 from everyframe.evaluation.match import match, read_map
 from everyframe.evaluation.measure import Outcome, Played, Settings, measure, rank
 from everyframe.evaluation.tally import MISSED, class_rows, condition, confusion, right_from, score, wilson
@@ -137,17 +137,17 @@ class TestOneVideo:
         for number, file in enumerate(reversed(source), 1):
             (tmp_path / f"{number:03d}.png").write_bytes(file.read_bytes())
         there, back = folder_clip(folder / "left1", 0, "there"), folder_clip(tmp_path, 0, "back")
-        one, other = (played(pair, clip, orders=("normal", "reversed")) for clip in (there, back))
+        one, other = (played(pair, clip, conditions=("normal", "reversed")) for clip in (there, back))
         for name, twice in (("normal", "reversed"), ("reversed", "normal")):
             np.testing.assert_array_equal(one[name].last, other[twice].last)
             np.testing.assert_array_equal(one[name].ranks, other[twice].ranks)
 
     @given(st.integers(1, 60), st.integers(0, 5))
     def test_orders(self, n: int, seed: int) -> None:
-        orders = {name: order(n, np.random.default_rng((seed, 3))) for name, order in ORDERS.items()}
+        orders = {name: order(n, np.random.default_rng((seed, 3))) for name, order in CONDITIONS.items()}
         assert (orders["reversed"][orders["reversed"]] == orders["normal"]).all()
         assert (np.sort(orders["shuffled"]) == orders["normal"]).all()
-        assert (orders["shuffled"] == ORDERS["shuffled"](n, np.random.default_rng((seed, 3)))).all()
+        assert (orders["shuffled"] == CONDITIONS["shuffled"](n, np.random.default_rng((seed, 3)))).all()
         assert len(set(orders["frozen"])) == 1
 
     def test_a_video_too_short_is_silent_unless_flushed(self, late: Pair, folder: Path, tmp_path: Path) -> None:

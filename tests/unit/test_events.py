@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from everyframe.errors import UsageError
 from everyframe.modelfile.schema import EventRule
-from everyframe.runtime.events import EventDetector, probabilities
+from everyframe.runtime.events import EventDetector
+from everyframe.runtime.prediction import softmax
 
 LABELS = ("none", "a", "b")
 RULES = st.builds(
@@ -23,7 +24,7 @@ RULES = st.builds(
     rearm=st.sampled_from([0.0, 0.5, 0.9]),
 )
 STREAMS = st.lists(st.lists(st.floats(-6, 6), min_size=3, max_size=3), max_size=80).map(
-    lambda rows: probabilities(np.array(rows).reshape(-1, 3))
+    lambda rows: softmax(np.array(rows).reshape(-1, 3))
 )
 
 

@@ -281,7 +281,7 @@ def test_a_label_file(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="line 2"):
         read_labels(file)
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(errors.UsageError, match="not text"):
+    with pytest.raises(errors.UsageError, match="cannot be read"):
         read_labels(file)
 
 

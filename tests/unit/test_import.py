@@ -16,7 +16,7 @@ import handmade
 from everyframe import modelfile
 from everyframe.cli.main import run
 from everyframe.errors import ModelError
-from everyframe.modelfile.importer import adopt, read_mapping
+from everyframe.modelfile.importer import import_model, read_mapping
 from handmade import tensor
 
 STATES, SIZE, CLASSES = 30, (3, 6, 8), 3
@@ -31,7 +31,7 @@ def names(i: int) -> tuple[str, str]:
     return f"{word}{97 * i % 101}", f"out_{61 * i % 67}_{word[0]}"
 
 
-def foreign(layout: str, seed: int = 0) -> onnx.ModelProto:
+def of_others(layout: str, seed: int = 0) -> onnx.ModelProto:
     """30 leaky means of each channel, each of the one before: s_i' = a_i s_i + (1 - a_i) s_(i-1), s_0 being the frame's mean."""
     rng = np.random.default_rng(seed)
     f32 = TensorProto.FLOAT
@@ -95,9 +95,9 @@ def test_streams_as_by_hand(layout: str, begin: bool, tmp_path: Path) -> None:
     np.save(tmp_path / "start.npy", start)
     given = {"3": ', begin = "start.npy"', "29": ', begin = "start.npy"'} if begin else {}
     (tmp_path / "m.toml").write_text(mapping(layout, **given))
-    onnx.save(foreign(layout), str(tmp_path / "theirs.onnx"))
+    onnx.save(of_others(layout), str(tmp_path / "theirs.onnx"))
     run_cli("import", tmp_path / "theirs.onnx", "--mapping", tmp_path / "m.toml", "-o", tmp_path / "ours.onnx")
-    wanted = by_hand(foreign(layout), layout, frames, {names(int(i))[0]: start for i in given})
+    wanted = by_hand(of_others(layout), layout, frames, {names(int(i))[0]: start for i in given})
     with everyframe.open(tmp_path / "ours.onnx", engine="ort") as program, program.stream() as stream:
         for turn in range(2):  # a stream that is reset begins again
             said = [stream.step(frame) for frame in frames]
@@ -114,7 +114,7 @@ def run_cli(*args: object) -> None:
 
 def test_every_verb_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.toml").write_text(mapping("NTHWC"))
-    onnx.save(foreign("NTHWC"), str(tmp_path / "theirs.onnx"))
+    onnx.save(of_others("NTHWC"), str(tmp_path / "theirs.onnx"))
     video = handmade.write_video(tmp_path / "v.mp4", 20)
     ours = tmp_path / "ours.onnx"
     run_cli("import", tmp_path / "theirs.onnx", "--mapping", tmp_path / "m.toml", "-o", ours)
@@ -132,7 +132,7 @@ def test_clip_networks_too(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(
         'frames = { input = "clip", layout = "NCTHW" }\nlogits = { output = "logits", probabilities = false }\n'
     )
-    made = adopt(theirs, read_mapping(tmp_path / "m.toml"), tmp_path)
+    made = import_model(theirs, read_mapping(tmp_path / "m.toml"), tmp_path)
     metadata = modelfile.metadata_of(made)
     assert metadata is not None
     assert (metadata.kind, metadata.frames, metadata.states) == ("clip", 8, ())
@@ -143,15 +143,15 @@ def test_clip_networks_too(tmp_path: Path) -> None:
 
 
 def test_probabilities_are_kept(tmp_path: Path) -> None:
-    theirs = foreign("NCHW")
+    theirs = of_others("NCHW")
     theirs.graph.output[-1].name = "p"
     theirs.graph.node.append(helper.make_node("Softmax", ["dense_7"], ["p"], axis=1))
     text = mapping("NCHW").replace('output = "dense_7"', 'output = "p", probabilities = true')
     (tmp_path / "m.toml").write_text(text)
-    made = adopt(theirs, read_mapping(tmp_path / "m.toml"), tmp_path)
+    made = import_model(theirs, read_mapping(tmp_path / "m.toml"), tmp_path)
     modelfile.save(made, tmp_path / "ours.onnx")
     frame = np.random.default_rng(1).standard_normal(SIZE).astype(np.float32)
-    wanted = by_hand(foreign("NCHW"), "NCHW", frame[None], {})[0]
+    wanted = by_hand(of_others("NCHW"), "NCHW", frame[None], {})[0]
     with everyframe.open(tmp_path / "ours.onnx", engine="ort") as program, program.stream() as stream:
         said = stream.step(frame)
         assert said is not None
@@ -182,7 +182,7 @@ def test_says_what_is_wrong(case: str, tmp_path: Path) -> None:
     assert old in text
     (tmp_path / "m.toml").write_text(text.replace(old, new, 1))
     with pytest.raises(ModelError) as refused:
-        adopt(foreign("NTCHW"), read_mapping(tmp_path / "m.toml"), tmp_path)
+        import_model(of_others("NTCHW"), read_mapping(tmp_path / "m.toml"), tmp_path)
     message = str(refused.value)
     assert hint in message
     assert case == "a key" or said in message
@@ -190,7 +190,7 @@ def test_says_what_is_wrong(case: str, tmp_path: Path) -> None:
 
 def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
     """Two outputs exchanged with one of another shape: said before anything is written."""
-    theirs = foreign("NTCHW")
+    theirs = of_others("NTCHW")
     text = mapping().replace(names(4)[1], "swap").replace("dense_7", names(4)[1]).replace("swap", "dense_7")
     (tmp_path / "m.toml").write_text(text)
     theirs.graph.node[-1].op_type = "MatMul"
@@ -198,4 +198,4 @@ def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
     theirs.graph.initializer[1].CopyFrom(tensor("head", wide))
     theirs.graph.output[-1].type.tensor_type.shape.dim[1].dim_value = 5
     with pytest.raises(ModelError, match="does not come back as it went in"):
-        adopt(theirs, read_mapping(tmp_path / "m.toml").model_copy(update={"labels": None}), tmp_path)
+        import_model(theirs, read_mapping(tmp_path / "m.toml").model_copy(update={"labels": None}), tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,22 @@ def test_a_system_without_locks_is_refused_by_the_import(statement: str) -> None
     assert "expected: Linux or macOS" in done.stderr
     assert "try:      use Linux or macOS" in done.stderr
     assert "ModuleNotFoundError" not in done.stderr, "the reason hides behind another error"
+
+
+@pytest.mark.parametrize("program", ["everyframe", "everyframe.exe", "everyframe-script.py", "-m"])
+def test_the_command_says_one_sentence(program: str, tmp_path: Path) -> None:
+    """As launchers of different installers are called, and as a module; a program of another name keeps the exception."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    script = tmp_path / program
+    script.write_text("from everyframe.cli.main import run\nrun()\n")
+    arguments = ["-m", "everyframe"] if program == "-m" else [str(script)]
+    done = subprocess.run(
+        [sys.executable, *arguments, "--help"], capture_output=True, text=True, check=False,
+        env=environment(PYTHONPATH=str(tmp_path)),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: everyframe does not run on this operating system")
+    assert "Traceback" not in done.stderr
 
 
 def test_programs_that_can_do_without_catch_it_as_an_import_error() -> None:

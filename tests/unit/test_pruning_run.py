@@ -75,7 +75,7 @@ def pruned(clips: Path, dense: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("pruned") / "run"
     done = pruning.start(pruned_by(dense), path, data=clips)
     assert done is not None and done.ended
-    return path, done.as_dict()
+    return path, done.to_dict()
 
 
 # --- what it leaves ---

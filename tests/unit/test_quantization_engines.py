@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everyframe import progress
 from everyframe.cli import main
 from everyframe.errors import EngineError
 from everyframe.quantization import engines as measured
@@ -50,8 +47,8 @@ def test_an_engine_that_answers_otherwise_is_named(folder: Path, tmp_path: Path,
     whole = engines.load
 
     class Spoilt:
-        def __init__(self, network: Any) -> None:
-            self.run, self.count = network.start(), 0
+        def __init__(self, session: Any) -> None:
+            self.run, self.count = session.start(), 0
 
         def start(self) -> Any:
             return self
@@ -63,7 +60,7 @@ def test_an_engine_that_answers_otherwise_is_named(folder: Path, tmp_path: Path,
 
     def load(name: str, *given: Any) -> engines.Loaded:
         loaded = whole(name, *given)
-        return engines.Loaded(Spoilt(loaded.network), name) if name == "ort" else loaded  # type: ignore[arg-type]
+        return engines.Loaded(Spoilt(loaded.session), name) if name == "ort" else loaded  # type: ignore[arg-type]
 
     monkeypatch.setattr(measured.engines, "load", load)
     found = written(folder, tmp_path, ["ort", "native"])
@@ -87,22 +84,6 @@ def test_an_engine_that_does_not_run_it_is_in_the_figures_only(
 
 def test_nothing_is_run_where_nothing_is_written(folder: Path) -> None:
     assert quantize(folder / "step.onnx", folder / "one", frames=20).engines == ()
-
-
-def test_work_within_work_changes_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that is being made says so where the quantization says what it does."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with progress.status("outer") as outer:
-        with progress.status("inner") as inner:
-            assert inner == outer
-        outer("again")
-    with progress.status("new") as new:
-        assert new != outer
 
 
 def test_the_margins() -> None:
@@ -144,18 +125,18 @@ def test_auto_asks_exact_arithmetic_who_is_right(
     whole = engines.load
 
     class Off:
-        def __init__(self, network: Any) -> None:
-            self.network = network
+        def __init__(self, session: Any) -> None:
+            self.session = session
 
         def start(self) -> Any:
-            run = self.network.start()
+            run = self.session.start()
             step = run.step
             run.step = lambda frames: step(frames) * 1.01
             return run
 
     def load(name: str, *given: Any) -> engines.Loaded:
         loaded = whole(name, *given)
-        return dataclasses.replace(loaded, network=Off(loaded.network)) if name == spoilt else loaded
+        return dataclasses.replace(loaded, session=Off(loaded.session)) if name == spoilt else loaded
 
     monkeypatch.setattr(auto.engines, "load", load)
     monkeypatch.setattr(auto, "WORTH_MS", 0.0)

@@ -26,7 +26,7 @@ from everyframe.conversion import convert
 from everyframe.errors import EngineError, ModelError, OutputError, UsageError
 from everyframe.modelfile import manifest, saturation
 from everyframe.runtime import BUILTIN, Program
-from everyframe.runtime.pipeline import OverlappedRun, PipelineNetwork, SerialRun
+from everyframe.runtime.pipeline import OverlappedRun, PipelineSession, SerialRun
 from everyframe.runtime.states import plan, without_copies
 from everyframe.splitting import balance, cut, label
 from everyframe.splitting.label import Flow
@@ -83,7 +83,7 @@ def agree(flow: Flow, labels: list[label.Label]) -> cut.Cut:
     manifest.check_flow(made.manifest, Path("made.json"))
     frames = noise(flow)
     wanted = whole(flow.model, frames)
-    network = PipelineNetwork(made.manifest, made.models, threads=1, optimize=False)
+    network = PipelineSession(made.manifest, made.models, threads=1, optimize=False)
     run, beside = SerialRun(network), OverlappedRun(network)
     same([run.step(each) for each in frames], wanted)
     same(overlapped(beside, frames), wanted)
@@ -204,8 +204,8 @@ def test_integers_go_from_stage_to_stage(tmp_path: Path) -> None:
         own = {t.name: onnx.numpy_helper.to_array(t) for t in each.graph.initializer}
         assert all(np.array_equal(value, numbers[name]) for name, value in own.items())
     frames = noise(flow, 20)
-    session = PipelineNetwork(*_uncut(flow), threads=1)
-    one, other = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1)), SerialRun(session)
+    session = PipelineSession(*_uncut(flow), threads=1)
+    one, other = SerialRun(PipelineSession(made.manifest, made.models, threads=1)), SerialRun(session)
     same([one.step(each) for each in frames], [other.step(each) for each in frames])
 
 
@@ -335,7 +335,7 @@ def test_what_goes_wrong_in_a_stage_comes_out(folder: Folder) -> None:
     """And ends all threads; a stream that is let go ends them too."""
     before = threading.active_count()
     found = manifest.read(folder.place)
-    network = PipelineNetwork(found, manifest.read_parts(folder.place, found), overlap=True)
+    network = PipelineSession(found, manifest.read_parts(folder.place, found), overlap=True)
     run = OverlappedRun(network)
     run.submit(np.zeros((1, 1, 2, 2), np.float32))
     for _ in range(2):

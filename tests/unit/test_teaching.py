@@ -20,13 +20,13 @@ from everyframe.modelfile.file import attach
 from everyframe.modelfile.schema import Metadata, Preprocess
 from everyframe.motions.render import dataset
 from everyframe.runtime.program import BUILTIN
-from everyframe.teaching import Lesson, teach
+from everyframe.teaching import Taught, teach
 from everyframe.teaching.cut import Backbone, cut, with_head
 from everyframe.teaching.examples import Reader
 from everyframe.teaching.head import Head, Rows, leave_one_out
 from everyframe.teaching.learn import rows_of
 from everyframe.teaching.moments import Span, before, gesture, span
-from everyframe.teaching.record import Plan, encode, record
+from everyframe.teaching.record import RecordingPlan, encode, record
 from everyframe.teaching.rule import Stream, outcome, tune
 from everyframe.teaching.window import shortened
 from everyframe.video.frame import Frame
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lesson(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Lesson:
+def taught(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
     return teach("builtin", folder, tmp_path_factory.mktemp("taught") / "mine.onnx")
 
 
@@ -80,19 +80,19 @@ def head_of(path: Path) -> Head:
 
 class TestTheTaughtModel:
     @pytest.mark.parametrize("engine", ["ort", "native"])
-    def test_streamed_it_says_what_its_head_says_about_the_features(self, lesson: Lesson, folder: Path, engine: str) -> None:
+    def test_streamed_it_says_what_its_head_says_about_the_features(self, taught: Taught, folder: Path, engine: str) -> None:
         path = next((folder / "wave").iterdir())
         reader = Reader(backbone(), "builtin")
         pictures = [np.asarray(frame.data) for frame in everyframe_frames(path)]
         features, seen = reader.features(pictures)
-        with everyframe.open(lesson.path, engine=engine) as program:
+        with everyframe.open(taught.path, engine=engine) as program:
             logits = np.stack([p.logits for p in program.predict(path)])
         assert len(logits) == len(features) == len(seen)
-        np.testing.assert_allclose(logits, lesson.learned.head.logits(features), rtol=1e-3, atol=2e-4)
-        np.testing.assert_allclose(head_of(lesson.path).weight, lesson.learned.head.weight, rtol=1e-5)
+        np.testing.assert_allclose(logits, taught.learned.head.logits(features), rtol=1e-3, atol=2e-4)
+        np.testing.assert_allclose(head_of(taught.path).weight, taught.learned.head.weight, rtol=1e-5)
 
-    def test_is_an_ordinary_step_model(self, lesson: Lesson) -> None:
-        model, source = modelfile.load(lesson.path), modelfile.metadata_of(modelfile.load(BUILTIN))
+    def test_is_an_ordinary_step_model(self, taught: Taught) -> None:
+        model, source = modelfile.load(taught.path), modelfile.metadata_of(modelfile.load(BUILTIN))
         onnx.checker.check_model(model, full_check=True)
         metadata = modelfile.metadata_of(model)
         assert metadata is not None and source is not None
@@ -103,11 +103,11 @@ class TestTheTaughtModel:
         assert metadata.provenance.passes[-1] == "teach" and metadata.provenance.weights_sha256
         assert "head.weight" not in {t.name for t in model.graph.initializer}, "the old classifier is gone"
 
-    def test_can_be_taught_again(self, lesson: Lesson, folder: Path, tmp_path: Path) -> None:
-        again = teach(lesson.path, folder, tmp_path / "again.onnx")
-        np.testing.assert_allclose(again.learned.head.weight, lesson.learned.head.weight, atol=1e-9)
+    def test_can_be_taught_again(self, taught: Taught, folder: Path, tmp_path: Path) -> None:
+        again = teach(taught.path, folder, tmp_path / "again.onnx")
+        np.testing.assert_allclose(again.learned.head.weight, taught.learned.head.weight, atol=1e-9)
 
-    def test_order_and_duplicates_change_nothing(self, lesson: Lesson, folder: Path, tmp_path: Path) -> None:
+    def test_order_and_duplicates_change_nothing(self, taught: Taught, folder: Path, tmp_path: Path) -> None:
         first, second = tmp_path / "b", tmp_path / "a"
         for label in (*LABELS, "none"):
             for i in range(5):
@@ -116,20 +116,20 @@ class TestTheTaughtModel:
                 shutil.copy(folder / label / f"{i}.mp4", target)
         shutil.copy(folder / "wave" / "0.mp4", first / "wave" / "twice.mp4")
         made = [teach("builtin", roots, tmp_path / "mine.onnx") for roots in ([first, second], [second, first])]
-        assert made[0].counts == lesson.counts
+        assert made[0].counts == taught.counts
         assert any("counts once" in note for note in made[0].notes)
         weights = [one.learned.head.weight for one in made]
         assert np.array_equal(*weights), "not even the last bit"
-        np.testing.assert_allclose(weights[0], lesson.learned.head.weight, atol=1e-3)
+        np.testing.assert_allclose(weights[0], taught.learned.head.weight, atol=1e-3)
 
-    def test_tells_rendered_gestures_apart(self, lesson: Lesson, folder: Path) -> None:
+    def test_tells_rendered_gestures_apart(self, taught: Taught, folder: Path) -> None:
         """Twelve of each that it was not taught. Guessing gives a third; a network with shuffled weights no more."""
-        from everyframe.runtime.events import probabilities
+        from everyframe.runtime.prediction import softmax
 
         reader, right, total = Reader(backbone(), "builtin"), 0, 0
         for index, label in enumerate(LABELS, 1):
             for video in rendered(label, 80 + index, 12):
-                scores = probabilities(lesson.learned.head.logits(reader.features(video[..., None])[0]))
+                scores = softmax(taught.learned.head.logits(reader.features(video[..., None])[0]))
                 right += int(scores[:, 1:].max(0).argmax()) + 1 == index
                 total += 1
         assert right / total >= 0.6
@@ -343,7 +343,7 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestRecording:
     def test_clips_are_what_the_plan_says(self, camera: Path, tmp_path: Path) -> None:
         said: list[str] = []
-        plan = Plan(("a", "b"), "none", count=2, seconds=1.0, countdown=1, pause=2.0, short_side=48)
+        plan = RecordingPlan(("a", "b"), "none", count=2, seconds=1.0, countdown=1, pause=2.0, short_side=48)
         made = record(str(camera), tmp_path / "clips", plan, said.append)
         assert [str(p.relative_to(tmp_path / "clips")) for p in made] == [
             "a/001.mp4", "a/002.mp4", "b/001.mp4", "b/002.mp4", "none/001.mp4"
@@ -355,12 +355,14 @@ class TestRecording:
 
             times = [float(frame.pts) for frame in decode(resolve(path)[0])]
             assert times[-1] == pytest.approx(seconds, abs=0.02) and len(times) == seconds * 10 + 1
-        again = record(str(camera), tmp_path / "clips", Plan(("a",), "none", count=1, seconds=1.0, pause=0), said.append)
+        again = record(str(camera), tmp_path / "clips", RecordingPlan(("a",), "none", count=1, seconds=1.0, pause=0), said.append)
         assert again[0].name == "003.mp4", "numbered on"
 
     def test_what_was_recorded_is_kept_when_it_ends(self, camera: Path, tmp_path: Path) -> None:
         said: list[str] = []
-        made = record(str(camera), tmp_path, Plan(("a",), "none", count=9, seconds=2.0, countdown=1, pause=0), said.append)
+        made = record(
+            str(camera), tmp_path, RecordingPlan(("a",), "none", count=9, seconds=2.0, countdown=1, pause=0), said.append
+        )
         assert 0 < len(made) < 9 and "is over" in said[-1]
 
         def interrupted(text: str) -> None:
@@ -368,13 +370,13 @@ class TestRecording:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            record(str(camera), tmp_path / "again", Plan(("a",), "none", count=9, seconds=1.0, countdown=1), interrupted)
+            record(str(camera), tmp_path / "again", RecordingPlan(("a",), "none", count=9, seconds=1.0, countdown=1), interrupted)
         assert len(list((tmp_path / "again" / "a").glob("*.mp4"))) == 2
 
     @pytest.mark.parametrize("names", [(), ("none",), ("a", "a"), ("a/b",), ("",), (".x",)])
     def test_impossible_names_are_refused_before_anything(self, names: tuple[str, ...], camera: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
-            record(str(camera), tmp_path / "clips", Plan(names, "none"), print)
+            record(str(camera), tmp_path / "clips", RecordingPlan(names, "none"), print)
         assert not list(tmp_path.iterdir())
 
 

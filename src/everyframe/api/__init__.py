@@ -3,19 +3,19 @@
 given      what may be given as a model: a path, bytes, a model in memory
 models     open, convert, info, list_models, export, import_model
 fitting    check, fix, quantize, split, compile, bundle
-watching   predict, evaluate
-learning   teach, train, prune
+watching   predict, evaluate, evaluate_events
+learning   record, teach, train, prune
 results, outcomes   what they give
 """
 
 from __future__ import annotations
 
 from everyframe.api.fitting import bundle, check, compile, fix, quantize, split
-from everyframe.api.learning import prune, teach, train
+from everyframe.api.learning import prune, record, teach, train
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
-from everyframe.api.watching import evaluate, predict
+from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
-    "bundle", "check", "compile", "convert", "evaluate", "export", "fix", "import_model", "info", "list_models", "open",
-    "predict", "prune", "quantize", "split", "stream", "teach", "train",
+    "bundle", "check", "compile", "convert", "evaluate", "evaluate_events", "export", "fix", "import_model", "info",
+    "list_models", "open", "predict", "prune", "quantize", "record", "split", "stream", "teach", "train",
 ]  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, Progress, on_disk, silent, source
+from everyframe.api.given import File, Kept, Model, source
+from everyframe.progress import TextProgress, silent
 
 if TYPE_CHECKING:
     from everyframe.api.results import Bundled, Checked, Code, Fit, Quantized, Split
@@ -20,15 +21,25 @@ def check(model: Model, target: str) -> Checked:
     >>> ef.check("clip.onnx", "rdk-x5").verdict
     'needs a fix'
     """
+    return check_each(model, (target,))[0]
+
+
+def check_each(model: Model, targets: Sequence[str]) -> list[Checked]:
+    """The same for several targets; where a clip network must become a step network, that is made once for all of them."""
+    from functools import cache
+
     from everyframe.api.results import Checked
+    from everyframe.conversion.step import convert
     from everyframe.devices import load_profile, plan
     from everyframe.modelfile.file import load
 
-    return Checked(target, plan(load(source(model)), load_profile(target)))
+    found = load(source(model))
+    stream = cache(lambda: convert(found))
+    return [Checked(target, plan(found, load_profile(target), stream=stream)) for target in targets]
 
 
 def fix(
-    model: Model, target: str, output: File | None = None, *, host_state: bool = False, progress: Progress | None = None
+    model: Model, target: str, output: File | None = None, *, host_state: bool = False, progress: TextProgress | None = None
 ) -> Fit:
     """The model with all rewrites that `target` needs and that are possible, once it is shown to give the same answers; a clip
     network becomes a step network where nothing less will do. What is left is in `plan.after.findings`.
@@ -49,7 +60,7 @@ def fix(
     if output is None:
         return Fit(target, *mend(load(file), profile, host_state=host_state, progress=progress))
     made = fix(file, output, profile, host_state=host_state, progress=progress)
-    return Fit(target, made.plan, made.proofs)
+    return Fit(target, made.plan, made.proofs, made.path)
 
 
 def quantize(
@@ -69,7 +80,7 @@ def quantize(
     min_similarity: float = 0.99,
     compare_with: File | None = None,
     frames: int = 1000,
-    progress: Progress | None = None,
+    progress: TextProgress | None = None,
 ) -> Quantized:
     """A float clip or step model in static INT8 (QDQ), calibrated on videos that it streams, states carried along; the shapes
     of inputs and outputs stay. Both models are compared layer by layer over a stream of so many `frames`.
@@ -93,7 +104,7 @@ def quantize(
         source(model), videos, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
         percentile=percentile, most_videos=most_videos, every=every, keep_float=keep_float,
         float_differences=float_differences, min_similarity=min_similarity, compare_with=compare_with, frames=frames,
-        say=progress or silent,
+        progress=progress or silent,
     )  # fmt: skip
     return Quantized(**vars(made))
 
@@ -104,48 +115,71 @@ def split(
     *,
     at: Sequence[str] = (),
     stages: int | None = None,
-    progress: Progress | None = None,
+    dump: File | Sequence[File] | None = None,
+    samples: int = 100,
+    progress: TextProgress | None = None,
 ) -> Split:
     """A step model in several: cut at its states, behind the nodes or tensors `at`, or into so many `stages` of the same
     duration, as measured here. The parts say what the whole says, in every bit, or nothing is given.
 
-    output: the folder to write; None keeps the parts in memory. Raises ModelError, UsageError, OutputError, ConversionMismatch.
+    output: the folder to write; None keeps the parts in memory. dump: videos to run, for vendors' calibration: what each stage
+    is given lies in `calibration` below the output, at most so many `samples` (steps), evenly spread over all.
+    Raises ModelError, SourceError, UsageError, OutputError, ConversionMismatch.
 
     >>> parts = ef.split("step.onnx")
     >>> len(parts.manifest.stages), len(parts.models), parts.difference < 1e-4
     (3, 5, True)
+    >>> ef.split("step.onnx", "parts", dump="video.mp4", samples=4).samples
+    4
     """
+    from dataclasses import replace
     from pathlib import Path
 
     from everyframe.api.results import Split
     from everyframe.errors import UsageError
+    from everyframe.quantization.videos import chosen
     from everyframe.splitting import cut, label
 
+    tell = progress or silent
     if at and stages:
         raise UsageError("Cut at nodes or into stages, not both.", where="at, stages")
     if isinstance(at, str):
         raise UsageError("Several names are expected.", where="at", expected="a list of nodes or tensors", got=at)
+    if dump is not None and output is None:
+        raise UsageError("Samples are files beside the parts.", where="dump", expected="output, the folder to write")
     if output is not None:
         cut.check_output(Path(output))
-    say, file = progress or silent, source(model)
+    videos = [] if dump is None else chosen(dump)
+    file = source(model)
     flow = cut.open_step(file)
     if stages:
         from everyframe.splitting.balance import even
 
-        say("measuring")
+        tell("measuring")
         labels = even(flow, stages, file)
     else:
         labels = label.behind(flow, at) if at else label.at_states(flow)
     made = cut.cut(flow, labels)
-    say("comparing with the whole model")
+    tell("comparing with the whole model")
     found = Split(made.manifest, made.models, cut.check(flow, made, file))
-    if output is not None:
-        found.save(output)
+    if output is None:
+        return found
+    found = replace(found, path=found.save(output))
+    if videos:
+        from everyframe.splitting.dump import dump as keep
+
+        tell("running the videos")
+        found = replace(found, samples=keep(Path(output), videos, samples))
     return found
 
 
 def compile(
-    model: Model, output: File | None = None, *, cpu: str = "native", emit_c: File | None = None, progress: Progress | None = None
+    model: Model,
+    output: File | None = None,
+    *,
+    cpu: str = "native",
+    emit_c: File | None = None,
+    progress: TextProgress | None = None,
 ) -> Code:
     """A step or clip model as C that needs nothing but libc, and the C as a library, which `open` takes. The library is
     compared with the model over a stream of pictures where it can run.
@@ -182,7 +216,7 @@ def bundle(
     output: File | None = None,
     *,
     samples: int = 100,
-    progress: Progress | None = None,
+    progress: TextProgress | None = None,
 ) -> Bundled:
     """All that a board's own tools take: the model made to fit, inputs for calibration from real videos, with states carried
     along and in the shapes of the model's inputs, settings, a program to run there, and the commands.
@@ -198,9 +232,8 @@ def bundle(
     from everyframe.api.results import Bundled
     from everyframe.bundles import bundle
 
-    say = progress or silent
-    with on_disk(model) as path:
-        if output is not None:
-            return Bundled(**vars(bundle(path, output, target, videos, most=samples, say=say)))
-        held = Kept()
-        return Bundled(**vars(bundle(path, held.path / "bundle", target, videos, most=samples, say=say)), held=held)
+    file, tell = source(model), progress or silent
+    if output is not None:
+        return Bundled(**vars(bundle(file, output, target, videos, most=samples, progress=tell)))
+    held = Kept()
+    return Bundled(**vars(bundle(file, held.path / "bundle", target, videos, most=samples, progress=tell)), held=held)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 File: TypeAlias = str | os.PathLike[str]
 Model: TypeAlias = "File | bytes | onnx.ModelProto"
-Progress: TypeAlias = Callable[[str], None]
 
 
 def source(model: Model) -> Path | Held:
@@ -63,19 +60,6 @@ def _path(model: File) -> Path | Held:
     return BUILTIN
 
 
-@contextlib.contextmanager
-def on_disk(model: Model) -> Iterator[Path]:
-    """A file with the model, for rooms that hand it on to other programs; one in memory has a file only meanwhile."""
-    found = source(model)
-    if isinstance(found, Path):
-        yield found
-        return
-    from everyframe.modelfile.file import load, save
-
-    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
-        yield save(load(found), Path(folder) / "model.onnx")
-
-
 class Kept:
     """A temporary folder that is there as long as somebody holds this: for results that are folders and have no name yet."""
 
@@ -83,7 +67,3 @@ class Kept:
         self.path = Path(tempfile.mkdtemp(prefix="everyframe-"))
         # without the warning of TemporaryDirectory: to be dropped with the result is what it is for
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
-def silent(_: str) -> None:
-    """Progress that nobody watches."""

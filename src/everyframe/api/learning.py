@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, Progress, source
+from everyframe.api.given import File, Kept, Model, source
+from everyframe.progress import TextProgress, silent, told
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Run, Taught
+    from everyframe.api.outcomes import Recorded, Run, Taught
     from everyframe.errors import UsageError
+    from everyframe.motions import run as motions
     from everyframe.pruning import result as pruning
+    from everyframe.pruning import search as searching
+    from everyframe.recipes.pruning import PruneRecipe
     from everyframe.training import finish as training
+
+
+def record(
+    camera: str | int,
+    output: File | None = None,
+    *,
+    gestures: Sequence[str],
+    count: int = 5,
+    seconds: float = 2.5,
+    countdown: int = 3,
+    pause: float = 10.0,
+    progress: TextProgress | None = None,
+) -> Recorded:
+    """Examples for `teach` from a camera, guided: for each gesture `count` times a countdown and a clip. A function of its own
+    and no option of `teach`, since what was recorded is kept, looked at, and taught from again.
+
+    camera: its number, or whatever else `predict` takes. gestures: their names. seconds: length of a clip. countdown: whole
+    seconds before each. pause: seconds of background at the end, without any gesture; 0: none. progress: told what to do now,
+    `print` will do. output: the folder, where clips are numbered on from what is there; None keeps it as long as the result
+    lives. Ctrl-C keeps what is there. Raises SourceError, UsageError, OutputError.
+
+    >>> made = ef.record("video.mp4", gestures=["wave"], count=1, seconds=0.5, countdown=0, pause=0)
+    >>> [f"{clip.parent.name}/{clip.name}" for clip in made.clips]
+    ['wave/001.mp4']
+    """
+    from everyframe.api.outcomes import Recorded
+    from everyframe.teaching.learn import BACKGROUND
+    from everyframe.teaching.record import RecordingPlan, record
+
+    plan = RecordingPlan(tuple(gestures), BACKGROUND, count, seconds, countdown, pause)
+    path, held = _folder(output, "examples")
+    return Recorded(path, tuple(record(camera, path, plan, progress or silent)), held)
 
 
 def teach(
@@ -22,7 +59,7 @@ def teach(
     *,
     background: Iterable[File] = (),
     window: int | None = None,
-    progress: Progress | None = None,
+    progress: TextProgress | None = None,
 ) -> Taught:
     """A model with new gestures from about five examples of each, in seconds and without torch: the classifier is replaced by
     one on its features (width,), and an event rule is tuned. The result is a step model.
@@ -39,7 +76,7 @@ def teach(
     from everyframe.teaching import teach
 
     given = model if isinstance(model, str) else source(model)
-    return Taught(**vars(teach(given, examples, output, background=background, window=window, progress=progress)))
+    return Taught(**vars(teach(given, examples, output, background=background, window=window, progress=progress or silent)))
 
 
 def train(
@@ -50,39 +87,47 @@ def train(
     settings: Sequence[str] = (),
     minutes: float | None = None,
     resume: bool = False,
+    progress: TextProgress | None = None,
 ) -> Run | None:
-    """A network trained on labeled clips, as clip and step model, evaluated; on a terminal with a bar. Needs
+    """A network trained on labeled clips, as clip and step model, evaluated. Needs
     `pip install 'everyframe[train]'`. Clips become batches (N, C, T, H, W) by the recipe.
 
     data: a folder with a folder of clips for each class (default: what the recipe names). recipe: a built-in recipe or a .toml
     file; without one a small network is chosen for the clips. settings: changes to it, `key=value`. minutes: end after so many.
-    resume: go on with the run in `output`. output: the run folder; None keeps it as long as the result lives. The first of
-    several processes gets the result, the others None. Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
+    resume: go on with the run in `output`. progress: told what is done, instead of a bar on the terminal. output: the run
+    folder; None keeps it as long as the result lives. The first of several processes gets the result, the others None.
+    Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
 
     >>> run = ef.train("moving", recipe="recipe.toml", settings=["training.epochs=1"])
     >>> run.ended, ef.open(run.model, engine="ort").metadata.kind
     (True, 'step')
     """
+    from everyframe import recipes
     from everyframe.errors import UsageError
+    from everyframe.recipes.motions import MotionsRecipe
 
-    try:
-        from everyframe import recipes
-        from everyframe.recipes.training import ClipRecipe
+    with extra("Training"):
+        from everyframe.motions import run as motions
         from everyframe.training import run
-    except ImportError as error:
-        raise _missing("Training", error) from None
     if resume:
         if recipe or data or settings or output is None:
             raise _alone()
-        return _run(run.resume(Path(output), minutes=minutes))
+        way = motions if _task(Path(output)) == "motions" else run
+        with told(progress):
+            return _run(way.resume(Path(output), minutes=minutes))
     if recipe is None and data is None:
-        raise UsageError("There is nothing to train on.", expected="a recipe, or a folder of clips with one folder a class")
+        raise UsageError("There is nothing to train on.", expected="a recipe, or data: a folder of clips",
+                         hint="`everyframe train --data FOLDER` with one folder of clips a class")  # fmt: skip
     found = recipes.load(recipe or "quick", settings)
-    if not isinstance(found, ClipRecipe):
-        raise UsageError("This recipe is not about labeled clips.", where=recipe, hint=f"everyframe train {recipe}")
     path, held = _folder(output)
     root = None if data is None else Path(data)
-    return _run(run.start(found, path, where=recipe, data=root, minutes=minutes), held)
+    if isinstance(found, MotionsRecipe):
+        if data is not None:
+            raise UsageError("The motion model is trained on rendered video alone.", got=f"--data {data}", hint="leave it out")
+        with told(progress):
+            return _run(motions.start(found, path, minutes=minutes), held)
+    with told(progress):
+        return _run(run.start(found, path, where=recipe, data=root, minutes=minutes), held)
 
 
 def prune(
@@ -95,6 +140,7 @@ def prune(
     settings: Sequence[str] = (),
     minutes: float | None = None,
     resume: bool = False,
+    progress: TextProgress | None = None,
 ) -> Run | None:
     """A trained network that computes less, in patterns that compiled models run fast: regularized, cut and retrained. Needs
     `pip install 'everyframe[train]'`. The shapes of inputs and outputs stay.
@@ -102,9 +148,9 @@ def prune(
     run: the run folder of a training, a built-in recipe for pruning or a .toml file; with `resume` the folder to go on with.
     data: the folder of clips (default: the training's). rate: so many times fewer multiply-adds (default: 3, or as the recipe
     says). speedup: so many times faster when compiled, for which layers are measured here. settings: changes to the recipe,
-    `key=value`. minutes: end after so many, all stages together. output: the new run folder; None keeps it as long as the
-    result lives. The first of several processes gets the result, the others None.
-    Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
+    `key=value`. minutes: end after so many, all stages together. progress: told what is done, instead of a bar on the
+    terminal. output: the new run folder; None keeps it as long as the result lives. The first of several processes gets the
+    result, the others None. Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
 
     >>> ef.prune("nowhere.toml")
     Traceback (most recent call last):
@@ -112,45 +158,79 @@ def prune(
     """
     from everyframe.errors import UsageError
 
-    try:
+    with extra("Pruning"):
         from everyframe.pruning import run as stages
-        from everyframe.pruning import search
-    except ImportError as error:
-        raise _missing("Pruning", error) from None
     if resume:
         if data or settings or rate or speedup or output is not None:
             raise _alone()
-        return _run(stages.resume(Path(run), minutes=minutes))
+        with told(progress):
+            return _run(stages.resume(Path(run), minutes=minutes))
     if rate is not None and speedup is not None:
         raise UsageError("Either the speed-up is searched for or the rate is given.", expected="rate or speedup")
     changes = [*settings, *([f"prune.rate={rate}"] if rate is not None else [])]
-    found, where = stages.settings(str(run), changes)
-    root = None if data is None else Path(data)
     path, held = _folder(output)
     if speedup is not None:
-        search.into(found, path, where=where, data=root, speedup=speedup)
-        found, where = stages.settings(str(path / search.FILE))
-    return _run(stages.start(found, path, where=where, data=root, minutes=minutes), held)
+        _, run = search_rates(run, path, speedup, data=data, settings=changes, progress=progress)
+        changes = []
+    found, where = pruning_recipe(run, changes)
+    root = None if data is None else Path(data)
+    with told(progress):
+        return _run(stages.start(found, path, where=where, data=root, minutes=minutes), held)
 
 
-def _folder(output: File | None) -> tuple[Path, Kept | None]:
-    """The run folder, and what keeps it where none is named."""
+def pruning_recipe(run: File, settings: Sequence[str] = ()) -> tuple[PruneRecipe, str]:
+    """What `prune` goes by, and what its paths are relative to."""
+    with extra("Pruning"):
+        from everyframe.pruning import run as stages
+    return stages.settings(str(run), settings)
+
+
+def search_rates(
+    run: File, path: Path, speedup: float, *, data: File | None = None, settings: Sequence[str] = (),
+    progress: TextProgress | None = None,
+) -> tuple[searching.Found, Path]:  # fmt: skip
+    """The first half of `prune` with a speed-up: the rates that were found, and the recipe with them, in the run folder to be."""
+    with extra("Pruning"):
+        from everyframe.pruning import search
+    found, where = pruning_recipe(run, settings)
+    with told(progress):
+        rates = search.into(found, path, where=where, data=None if data is None else Path(data), speedup=speedup)
+    return rates, path / search.FILE
+
+
+def _task(run: Path) -> str | None:
+    """What the recipe of a run folder is about, if there is one."""
+    from everyframe import recipes
+
+    file = run / "recipe.toml"
+    return recipes.load(str(file)).task if file.is_file() else None
+
+
+def _folder(output: File | None, name: str = "run") -> tuple[Path, Kept | None]:
+    """The folder, and what keeps it where none is named."""
     if output is not None:
         return Path(output), None
     held = Kept()
-    return held.path / "run", held
+    return held.path / name, held
 
 
-def _run(result: training.Result | pruning.Result | None, held: Kept | None = None) -> Run | None:
+def _run(result: training.Result | pruning.Result | motions.Result | None, held: Kept | None = None) -> Run | None:
     from everyframe.api.outcomes import Run
 
     return None if result is None else Run(result.path, result, held)
 
 
-def _missing(what: str, error: ImportError) -> UsageError:
+@contextlib.contextmanager
+def extra(what: str) -> Iterator[None]:
+    """Around imports that need the train extra. Raises UsageError where it is not installed."""
     from everyframe.errors import UsageError
 
-    return UsageError(f"{what} needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'")
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"{what} needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
+        ) from None
 
 
 def _alone() -> UsageError:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everyframe.api.given import File, Model, Progress, source
+from everyframe.api.given import File, Model, source
+from everyframe.progress import TextProgress
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Networks
+    from everyframe.api.outcomes import ModelList
     from everyframe.api.results import ClipModel, Converted, Imported, Info
     from everyframe.modelfile.schema import Preprocess, Pruned
     from everyframe.runtime.program import Program
@@ -51,7 +52,7 @@ def convert(
     taps: str = "trained",
     layout: str = "NCTHW",
     labels: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: TextProgress | None = None,
 ) -> Converted:
     """A clip network, (1, C, T, H, W) -> logits (1, classes), becomes a step network: N new frames (N, C, H, W) and states
     in, logits and states out. It is compared with the clip network over a stream before it is given or written.
@@ -141,9 +142,10 @@ def _compiled(file: File) -> dict[str, Any]:
         return {"refused": " ".join(str(part) for part in (error.what, error.where) if part)}
 
 
-def list_models(pattern: str = "*") -> Networks:
+def list_models(pattern: str = "*") -> ModelList:
     """The networks of the zoo whose name fits the pattern, with what they cost: (1, C, T, H, W), multiply-adds (MACs),
-    parameters, and as streams frames and floats of state. Needs no torch. Raises UsageError where no name fits.
+    parameters, and as streams frames and floats of state. Needs no torch. What a broken package hides is in `broken`.
+    Raises UsageError where no name fits, PluginError where all that do are broken.
 
     >>> ef.list_models("x3d_*").names
     ['x3d_l', 'x3d_m', 'x3d_s', 'x3d_xs']
@@ -152,13 +154,21 @@ def list_models(pattern: str = "*") -> Networks:
     """
     from fnmatch import fnmatchcase
 
-    from everyframe.api.outcomes import Networks
+    from everyframe.api.outcomes import ModelList
+    from everyframe.errors import PluginError
     from everyframe.models.cards.card import card
     from everyframe.models.registry import describe, names
 
-    found = [name for name in names() if fnmatchcase(name, pattern)]
+    found, broken = [], []
     # widths between those of the list have a card too, and a name that is none is told the closest ones
-    return Networks([card(name) for name in found or [describe(pattern).name]])
+    for name in [name for name in names() if fnmatchcase(name, pattern)] or [describe(pattern).name]:
+        try:
+            found.append(card(name))
+        except PluginError as error:
+            broken.append(error)
+    if broken and not found:
+        raise broken[0]
+    return ModelList(found, broken)
 
 
 def export(
@@ -215,18 +225,16 @@ def import_model(model: Model, mapping: File | Mapping[str, Any], output: File |
 
     from everyframe.api.results import Imported
     from everyframe.files import check_writable
-    from everyframe.modelfile.file import load
-    from everyframe.modelfile.importer import adopt, parse_mapping, read_mapping
+    from everyframe.modelfile import importer
+    from everyframe.modelfile.file import load, save
     from everyframe.modelfile.interface import metadata_or_raise
 
     if output is not None:
         check_writable(output)
     if isinstance(mapping, Mapping):
-        found, folder = parse_mapping(dict(mapping)), Path()
+        found, folder = importer.parse_mapping(dict(mapping)), Path()
     else:
-        found, folder = read_mapping(Path(mapping)), Path(mapping).parent
-    made = adopt(load(source(model)), found, folder)
-    result = Imported(made, metadata_or_raise(made, output or "model"))
-    if output is not None:
-        result.save(output)
-    return result
+        found, folder = importer.read_mapping(Path(mapping)), Path(mapping).parent
+    made = importer.import_model(load(source(model)), found, folder)
+    metadata = metadata_or_raise(made, output or "model")
+    return Imported(made, metadata, None if output is None else save(made, output))

@@ -5,29 +5,45 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
-from everyframe.errors import OutputError
+from everyframe.errors import OutputError, PluginError
 from everyframe.evaluation import report
-from everyframe.files import check_folder, write_bytes
+from everyframe.files import check_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
-from everyframe.models.cards.record import record
-from everyframe.teaching import Lesson
+from everyframe.teaching import run as teaching
 
 if TYPE_CHECKING:
     import onnx
 
     from everyframe.api.given import File, Kept
+    from everyframe.motions import run as motions
     from everyframe.pruning import result as pruning
     from everyframe.runtime import Prediction
     from everyframe.training import finish as training
 
 SHOWN = 50  # predictions of a table
+
+
+def copied(folder: Path, there: Path, what: str, mark: str | None = None) -> Path:
+    """A folder copied into a new one, or over one with `mark`, whole or not at all. Raises OutputError."""
+    check_folder(there, mark, what)
+    try:
+        with tempfile.TemporaryDirectory(dir=there.parent, prefix=f".{there.name}.") as beside:
+            fresh = Path(shutil.copytree(folder, Path(beside) / what))
+            make_ordinary(fresh)
+            if there.exists():
+                there.rename(fresh.with_name("old"))
+            fresh.rename(there)
+    except OSError as error:
+        raise OutputError(f"The {what} cannot be written.", where=there, got=error.strerror or str(error)) from None
+    return there
 
 
 class Predictions(Sequence["Prediction"]):
@@ -63,9 +79,11 @@ class Predictions(Sequence["Prediction"]):
 class Evaluation(evaluation.Result):
     """Accuracy of a model on labeled videos (docs/evaluate.md explains every figure); shares are between 0 and 1."""
 
-    def save(self, folder: File) -> Path:
-        """Writes tables, pictures and a page (report.html) into a folder. Raises OutputError."""
-        report.write(Path(folder), self)
+    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
+        """Writes tables, pictures and a page (report.html) into a folder. environment: what the page says of the machine and the
+        command. Raises OutputError.
+        """
+        report.write(Path(folder), self, environment=environment)
         return Path(folder)
 
     def _repr_html_(self) -> str:
@@ -77,7 +95,49 @@ class Evaluation(evaluation.Result):
         return table(f"{self.model} on {self.videos} videos", rows, ("frames", "of", "top-1", "top-5", "count"))
 
 
-class Taught(Lesson):
+class EventReport(dict[str, Any]):
+    """How well motions are recognized as events: a part for each recognizer, by name (docs/evaluate.md explains the figures);
+    shares are between 0 and 1.
+    """
+
+    def save(self, path: File) -> Path:
+        """Writes it as JSON. Raises OutputError."""
+        return save_json(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, f"{one['streams']['recall']:.1%}", one["streams"]["false_per_minute"], f"{one['singles']['accuracy']:.1%}")
+            for name, one in self.items()
+        ]
+        return table("events", rows, ("recognizer", "recall in streams", "false a minute", "single gestures right"))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Examples that were recorded: `folder` has a folder of clips for each gesture. held: keeps it while this lives, where none
+    was named.
+    """
+
+    folder: Path
+    clips: tuple[Path, ...]
+    held: Kept | None = field(default=None, repr=False)
+
+    def save(self, folder: File) -> Path:
+        """Copies all clips of the folder into a new one, whole or not at all. Raises OutputError."""
+        return copied(self.folder, Path(folder), "clips")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"folder": str(self.folder), "clips": [str(clip) for clip in self.clips]}
+
+    def _repr_html_(self) -> str:
+        return table(str(self.folder), [(clip.parent.name, clip.name) for clip in self.clips], ("gesture", "clip"))
+
+
+class Taught(teaching.Taught):
     """A model with new gestures, and how well each left-out example was told."""
 
     def save(self, path: File) -> Path:
@@ -109,7 +169,7 @@ class Run:
     """
 
     path: Path
-    result: training.Result | pruning.Result
+    result: training.Result | pruning.Result | motions.Result
     held: Kept | None = field(default=None, repr=False)
 
     @property
@@ -125,31 +185,27 @@ class Run:
 
     def save(self, folder: File) -> Path:
         """Copies the run folder into a new one, whole or not at all. Raises OutputError."""
-        there = Path(folder)
-        check_folder(there, "recipe.toml", "run")
-        try:
-            with tempfile.TemporaryDirectory(dir=there.parent, prefix=f".{there.name}.") as beside:
-                fresh = Path(shutil.copytree(self.path, Path(beside) / "run"))
-                if there.exists():
-                    there.rename(fresh.with_name("old"))
-                fresh.rename(there)
-        except OSError as error:
-            raise OutputError("The run cannot be written.", where=there, got=error.strerror or str(error)) from None
-        return there
+        return copied(self.path, Path(folder), "run", "recipe.toml")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return self.result.as_dict()
+        return self.result.to_dict()
+
+    def text(self) -> str:
+        """A few lines for people."""
+        return self.result.text()
 
     def _repr_html_(self) -> str:
-        return table(self.path.name, [(line,) for line in self.result.text().splitlines()])
+        return table(self.path.name, [(line,) for line in self.text().splitlines()])
 
 
-class Networks(Sequence[Card]):
-    """Networks of the zoo, by name: `entry` is what is needed to build one, `measured` what it costs."""
+class ModelList(Sequence[Card]):
+    """Networks of the zoo, by name: `entry` is what is needed to build one, `measured` what it costs. broken: what could not be
+    read of other packages.
+    """
 
-    def __init__(self, found: Sequence[Card]) -> None:
-        self._found = tuple(found)
+    def __init__(self, found: Sequence[Card], broken: Sequence[PluginError] = ()) -> None:
+        self._found, self.broken = tuple(found), tuple(broken)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -157,9 +213,9 @@ class Networks(Sequence[Card]):
     @overload
     def __getitem__(self, at: int) -> Card: ...
     @overload
-    def __getitem__(self, at: slice) -> Networks: ...
-    def __getitem__(self, at: int | slice) -> Card | Networks:
-        return Networks(self._found[at]) if isinstance(at, slice) else self._found[at]
+    def __getitem__(self, at: slice) -> ModelList: ...
+    def __getitem__(self, at: int | slice) -> Card | ModelList:
+        return ModelList(self._found[at]) if isinstance(at, slice) else self._found[at]
 
     def __iter__(self) -> Iterator[Card]:
         return iter(self._found)
@@ -174,7 +230,7 @@ class Networks(Sequence[Card]):
 
     def to_dict(self) -> dict[str, Any]:
         """name -> all that is known, as plain values for JSON."""
-        return {card.entry.name: record(card) for card in self._found}
+        return {card.entry.name: card.to_dict() for card in self._found}
 
     def _repr_html_(self) -> str:
         rows = [(n, r["input"], r["parameters"], r["macs_per_clip"]) for n, r in self.to_dict().items()]

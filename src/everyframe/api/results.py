@@ -117,18 +117,23 @@ class ClipModel(Exported):
 
 @dataclass(frozen=True)
 class Imported:
-    """A network of others with our metadata."""
+    """A network of others with our metadata. path: where it was written, if it was."""
 
     model: onnx.ModelProto
     metadata: Metadata
+    path: Path | None = None
 
     def save(self, path: File) -> Path:
         """Writes the model. Raises OutputError."""
         return modelfile.save(self.model, path)
 
     def to_dict(self) -> dict[str, Any]:
-        """The metadata as plain values for JSON."""
-        return self.metadata.model_dump(mode="json")
+        """Plain values for JSON: where it is, what it is, how many states and labels; all else is in `metadata`."""
+        metadata = self.metadata
+        return {
+            "output": str(self.path) if self.path else None, "kind": metadata.kind, "states": len(metadata.states),
+            "labels": len(metadata.labels or ()),
+        }  # fmt: skip
 
     def _repr_html_(self) -> str:
         return table(f"{self.metadata.kind} network", self.to_dict().items())
@@ -173,10 +178,11 @@ class Checked:
 @dataclass(frozen=True)
 class Fit(Checked):
     """A model that was made to fit. proofs: on what it gives the answers of the model before, and the largest relative
-    difference. fits: nothing remains.
+    difference. fits: nothing remains. path: where it was written, if it was.
     """
 
     proofs: tuple[Proof, ...] = ()
+    path: Path | None = None
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -191,8 +197,12 @@ class Fit(Checked):
         return modelfile.save(self.model, path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**super().to_dict(), "proofs": [vars(proof) for proof in self.proofs]}
+        """Plain values for JSON: what was found, and in `fixed` what became of it."""
+        fixed = {
+            "file": str(self.path) if self.path else None, "host": self.plan.after.host,
+            "proofs": [vars(proof) for proof in self.proofs],
+        }  # fmt: skip
+        return {**super().to_dict(), "fixed": fixed}
 
 
 class Quantized(quantize.Quantized):
@@ -209,18 +219,21 @@ class Quantized(quantize.Quantized):
 
     def _repr_html_(self) -> str:
         rows = [(row.name, row.op, row.precision, f"{row.cosine:.5f}", f"{row.sqnr_db:.1f}") for row in self.comparison.layers]
-        return table(report.verdict(self), rows, ("layer", "operator", "in", "cosine", "SQNR dB"))
+        return table(self.verdict, rows, ("layer", "operator", "in", "cosine", "SQNR dB"))
 
 
 @dataclass(frozen=True)
 class Split:
     """A step model in parts: the manifest says how tensors and states flow between them. difference: the largest relative one
-    (L2) to the whole model, as they are run.
+    (L2) to the whole model, as they are run. path: the folder that was written, if one was. samples: steps that were kept there
+    for calibration, if any were asked for.
     """
 
     manifest: Manifest
     models: list[onnx.ModelProto]
     difference: float
+    path: Path | None = None
+    samples: int | None = None
 
     def save(self, folder: File) -> Path:
         """Writes one ONNX file a part and the manifest; `open` takes the folder. Raises OutputError."""
@@ -229,7 +242,9 @@ class Split:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: what `info` says of the folder."""
-        return {**split_facts(self.manifest, self.models), "difference": self.difference}
+        found = split_facts(self.manifest, self.models)
+        kept = {} if self.samples is None else {"samples": self.samples}
+        return {"folder": str(self.path) if self.path else None, **found, "difference": self.difference, **kept}
 
     def _repr_html_(self) -> str:
         rows = [(part["file"], part["place"], part["macs"], part["params"]) for part in self.to_dict()["parts"]]
@@ -276,14 +291,6 @@ class Bundled(Bundle):
         except OSError as error:
             raise OutputError("The bundle cannot be written.", where=there, got=error.strerror or str(error)) from None
         return there
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "target": self.target, "path": str(self.path), "files": list(self.files), "rewrites": list(self.rewrites),
-            "findings": list(self.findings), "samples": self.samples, "command": self.command, "similarity": self.similarity,
-            "notes": list(self.notes),
-        }  # fmt: skip
 
     def _repr_html_(self) -> str:
         return table(f"bundle for {self.target}", self.to_dict().items())

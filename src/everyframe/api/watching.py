@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from everyframe.api.given import File, Model, Progress, on_disk, silent
+from everyframe.api.given import File, Model, source
+from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Evaluation, Predictions
+    from everyframe.api.outcomes import Evaluation, EventReport, Predictions
     from everyframe.data.views import Views
 
 
@@ -27,7 +28,7 @@ def predict(
     top_k: int = 5,
     max_frames: int | None = None,
     seconds: float | None = None,
-    progress: Progress | None = None,
+    progress: TextProgress | None = None,
 ) -> Predictions:
     """All predictions of a file, a folder or a glob; several videos go one after another, each from a fresh state. For a camera
     name `max_frames` or `seconds`, or watch it as it goes: `open(model).predict(0)`.
@@ -49,7 +50,7 @@ def predict(
 
     if output is not None:
         check_writable(output)
-    say = progress or silent
+    tell = progress or silent
     if max_frames is None and seconds is None and any(video.live for video in resolve(videos)):
         raise UsageError(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
@@ -59,7 +60,7 @@ def predict(
     with open(model, engine, threads, labels, steady=steady) as program:
         for each in program.predict(videos, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds):
             found.append(each)
-            say(f"frame {each.frame}")
+            tell(f"frame {each.frame}")
     made = Predictions(found)
     if output is not None:
         made.save(output)
@@ -88,7 +89,7 @@ def evaluate(
     engine: str = "auto",
     threads: int = 1,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Evaluation:
     """Accuracy on labeled videos: of clips, of whole videos, and of the stream at every frame. Ctrl-C gives what is done.
 
@@ -99,7 +100,8 @@ def evaluate(
     parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. flush: hold the last frame
     until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so many
     videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables, pictures
-    and a page. Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
+    and a page. progress: told how many videos are done, and of how many.
+    Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
 
     >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
     >>> found.videos, 0 <= found.conditions["normal"].streaming.end.top1 <= 1
@@ -114,17 +116,55 @@ def evaluate(
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
         report.prepare(Path(output))
-    say, names = progress or silent, None if labels is None else tuple(labels)
     found, sampling = collection(Path(data), form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
-    with on_disk(model) as path:
-        pair = open_pair(path, engine=engine, threads=threads, labels=names, rate=rate)
-        result = evaluate(
-            pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
-            seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
-            progress=lambda done, of: say(f"video {done} of {of}"),
-        )  # fmt: skip
+    names = None if labels is None else tuple(labels)
+    given = model if isinstance(model, str) else source(model)
+    pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate)
+    result = evaluate(
+        pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
+        seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data), progress=progress or silent,
+    )  # fmt: skip
     made = Evaluation(**vars(result))
+    if output is not None:
+        made.save(output)
+    return made
+
+
+def evaluate_events(
+    model: Model = "builtin",
+    data: File | None = None,
+    output: File | None = None,
+    *,
+    baseline: bool = True,
+    quick: bool = False,
+    progress: TextProgress | None = None,
+) -> EventReport:
+    """How well a motion model tells its gestures as single events: recall, false events a minute, and single gestures also with
+    the frames reversed and shuffled, all on rendered video. Beside `evaluate`, since labels of clips say nothing of when.
+
+    model: one with the labels and the event rule of the built-in model. data: a folder of recorded video to measure on as well.
+    baseline: measure the optical-flow rule beside it. quick: a tenth of the rendered video. output: a file for the figures
+    (JSON). Raises ModelError, SourceError, UsageError, OutputError.
+
+    >>> ef.evaluate_events("step.onnx")
+    Traceback (most recent call last):
+    everyframe.errors.ModelError: This model does not recognize the motions...
+    """
+    from everyframe.api.outcomes import EventReport
+    from everyframe.errors import SourceError
+    from everyframe.files import check_writable
+    from everyframe.motions import evaluate as events
+
+    if data is not None and not Path(data).exists():
+        raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
+    if output is not None:
+        check_writable(output)
+    recognizer = events.open_model(source(model))
+    sizes = {name: max(4, count // 10) for name, count in events.SIZES.items()} if quick else None
+    folder = None if data is None else Path(data)
+    found = events.evaluate(recognizer, folder, sizes=sizes, baseline=baseline, progress=progress or silent)
+    made = EventReport(found)
     if output is not None:
         made.save(output)
     return made

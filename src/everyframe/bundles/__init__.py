@@ -1,6 +1,7 @@
 """A folder that a board's own tools take: model, calibration, settings, a program to run there, and the commands. No torch.
 
-In the order in which data passes through: `targets` (what each target gets, one row each) -> `samples` (inputs from real videos,
+In the order in which data passes through: `targets` (what each target gets, one row each) -> `job` (what is made
+of what) -> `samples` (inputs from real videos,
 states carried along) -> `convert` (formats of runtimes, by their own converters) -> `stages` (for devices that keep no
 state) -> `make` (all of it, whole or not at all). `templates/` holds what is copied or filled in; no code of ours runs it.
 """
@@ -8,6 +9,6 @@ state) -> `make` (all of it, whole or not at all). `templates/` holds what is co
 from __future__ import annotations
 
 from everyframe.bundles.make import Bundle, bundle
-from everyframe.bundles.targets import KITS
+from everyframe.bundles.targets import TARGETS
 
-__all__ = ["KITS", "Bundle", "bundle"]
+__all__ = ["TARGETS", "Bundle", "bundle"]

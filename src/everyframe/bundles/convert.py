@@ -9,22 +9,19 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
+from everyframe.bundles.job import Job
 from everyframe.modelfile.file import save
-
-if TYPE_CHECKING:
-    from everyframe.bundles.make import Job
 
 LIMIT_S = 1800
 
 
 def run(job: Job, model: onnx.ModelProto, compiled: str, command: str) -> list[str]:
     """Makes `compiled` in the job's folder if that is possible here. Returns what was not, and why."""
-    if job.target == "openvino":
+    if job.target_name == "openvino":
         return _openvino(job.fresh, model, compiled)
     if not command:
         return []
@@ -44,7 +41,7 @@ def run(job: Job, model: onnx.ModelProto, compiled: str, command: str) -> list[s
         if not (Path(beside) / compiled).exists():
             lines = (done.stderr + done.stdout).strip().splitlines() or ["it said nothing"]
             return [f"{tool} could not convert the model: {lines[-1].strip()}"]
-        for file in Path(beside).glob(job.kit.keeps.format(name=job.name)):
+        for file in Path(beside).glob(job.target.keeps.format(name=job.name)):
             shutil.move(file, job.fresh / file.name)
     return []
 

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
+from typing import Any
 
 import numpy as np
 import onnx
 
 from everyframe.bundles import convert, samples, stages
-from everyframe.bundles.targets import KITS, Kit
+from everyframe.bundles.job import TEMPLATES, Job
+from everyframe.bundles.targets import TARGETS
 from everyframe.devices.profile import load_profile, targets
 from everyframe.devices.repair import Fixed, fix
 from everyframe.errors import OutputError, UsageError
 from everyframe.files import check_folder, make_ordinary
 from everyframe.modelfile.file import load
+from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model, chosen
 from everyframe.runtime.prediction import best, softmax
 from everyframe.version import __version__
 
-TEMPLATES = Path(__file__).with_name("templates")
 MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
 SAMPLES = 100
 ALIKE = 0.99  # cosine below which a converted model is said to be another
 _SHORT = {"float32": "f32", "int64": "i64", "uint8": "u8"}
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,14 @@ class Bundle:
     similarity: float | None
     notes: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "target": self.target, "path": str(self.path), "files": list(self.files), "rewrites": list(self.rewrites),
+            "findings": list(self.findings), "samples": self.samples, "command": self.command, "similarity": self.similarity,
+            "notes": list(self.notes),
+        }  # fmt: skip
+
 
 def bundle(
     model: str | os.PathLike[str],
@@ -60,7 +66,7 @@ def bundle(
     videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     most: int = SAMPLES,
-    say: Say = lambda text: None,
+    progress: TextProgress = silent,
 ) -> Bundle:
     """Writes what `target` needs of a clip or step model: made to fit, with inputs from `videos`, at most so many.
 
@@ -73,8 +79,8 @@ def bundle(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
             fresh = Path(beside) / "bundle"
             fresh.mkdir()
-            job = Job(Path(model), fresh, target, KITS[target], most, say)
-            made = stages.fill(job, sources) if job.kit.stages else fill(job, sources)
+            job = Job(model, fresh, target, TARGETS[target], most, progress)
+            made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
             replace(fresh, folder)
     except OSError as error:
         raise OutputError(
@@ -86,11 +92,11 @@ def bundle(
 
 
 def check(folder: Path, target: str) -> None:
-    """Raises UsageError for a target without a kit, OutputError for a folder that holds something else."""
-    if target not in KITS:
+    """Raises UsageError for a target that is no row of TARGETS, OutputError for a folder that holds something else."""
+    if target not in TARGETS:
         known = target in targets()
         raise UsageError(
-            "There is no bundle for this target.", where="target", expected=", ".join(KITS), got=target,
+            "There is no bundle for this target.", where="target", expected=", ".join(TARGETS), got=target,
             hint="`everyframe check --fix` makes a model that fits" if known else None,
         )  # fmt: skip
     check_folder(folder, MARK, "bundle")
@@ -104,61 +110,40 @@ def replace(fresh: Path, folder: Path) -> None:
     fresh.rename(folder)
 
 
-@dataclass(frozen=True)
-class Job:
-    """source: the model as it was given. fresh: the folder to fill."""
-
-    source: Path
-    fresh: Path
-    target: str
-    kit: Kit
-    most: int
-    say: Say
-
-    @property
-    def name(self) -> str:
-        """Of the compiled file: letters, digits and underscores."""
-        return re.sub(r"\W+", "_", self.source.stem)
-
-    def write(self, file: str, template: str, **words: object) -> None:
-        text = Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
-        (self.fresh / file).write_text(text, encoding="utf-8")
-
-
 def fill(job: Job, sources: Sequence) -> dict:
     """One model that runs as a whole, with its states as inputs and outputs."""
-    kit, fresh = job.kit, job.fresh
-    fixed = fix(job.source, fresh / "model.onnx", load_profile(job.target), progress=job.say)
+    target, fresh = job.target, job.fresh
+    fixed = fix(job.source, fresh / "model.onnx", load_profile(job.target_name), progress=job.progress)
     model = samples.opened(load(fixed.path), fixed.path)
-    job.say("running the videos")
+    job.progress("running the videos")
     found = samples.example(model, sources)
     np.save(fresh / "video0.npy", found.frames)
-    kept = samples.keep(model, sources, fresh / "calibration", job.most, kit.calibration == "raw") if kit.calibration else 0
+    kept = samples.keep(model, sources, fresh / "calibration", job.most, target.calibration == "raw") if target.calibration else 0
     words = {"name": job.name, "shapes": _shapes(model.model), "names": " ".join(samples.input_names(model.model))}
-    compiled, command = kit.compiled.format(**words), kit.command.format(**words)
+    compiled, command = target.compiled.format(**words), target.command.format(**words)
     labels = model.metadata.labels or tuple(f"class {i}" for i in range(len(found.logits)))
     (fresh / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     (fresh / MARK).write_text(json.dumps(_info(model, compiled, labels), indent=1), encoding="utf-8")
     shutil.copy(TEMPLATES / "main.py", fresh / "main.py")
-    shutil.copy(TEMPLATES / f"device_{kit.device}.py", fresh / "device.py")
-    if kit.settings:
+    shutil.copy(TEMPLATES / f"device_{target.device}.py", fresh / "device.py")
+    if target.settings:
         job.write("compile.yaml", "hb.yaml", **_settings(job, model.model, command))
-    job.say("converting")
-    notes = [] if kit.settings else convert.run(job, model.model, compiled, command)
+    job.progress("converting")
+    notes = [] if target.settings else convert.run(job, model.model, compiled, command)
     similarity, note = convert.compare(fresh, found.logits) if (fresh / compiled).exists() else (None, None)
     if similarity is not None and similarity < ALIKE:
         note = f"the converted model does not say what the float network says (cosine {similarity:.3f}): do not use it"
     done = (fresh / compiled).exists()
     top = "\n".join(f"{top.score:8.4f}  {top.label}" for top in best(softmax(found.logits), labels, 5))
     job.write(
-        "README.md", f"README_{kit.readme}.md", name=job.name, title=kit.title, version=__version__, source=job.source.name,
-        rewrites=_changes(fixed), opset=_opset(model.model), tool=kit.command.split(" ")[0], samples=kept,
+        "README.md", f"README_{target.readme}.md", name=job.name, title=target.title, version=__version__, source=job.file,
+        rewrites=_changes(fixed), opset=_opset(model.model), tool=target.command.split(" ")[0], samples=kept,
         through=", states carried along" if model.metadata.states else "", shape="x".join(map(str, found.frames.shape)),
         command="# nothing to convert" if done and not command else command, compiled=compiled, expected=top,
-        caution=kit.caution, needs=kit.needs, converted="" if done else ", once it is made",
+        caution=target.caution, needs=target.needs, converted="" if done else ", once it is made",
     )  # fmt: skip
     return {
-        "target": job.target, "rewrites": tuple(applied.rewrite for applied in fixed.plan.applied),
+        "target": job.target_name, "rewrites": tuple(applied.rewrite for applied in fixed.plan.applied),
         "findings": tuple(f"{left.op} {left.node}: {left.why}".strip() for left in fixed.plan.after.findings),
         "samples": kept, "command": "" if done else command, "similarity": similarity,
         "notes": tuple(filter(None, (*notes, note))),
@@ -197,7 +182,7 @@ def _settings(job: Job, model: onnx.ModelProto, command: str) -> dict[str, str]:
         "shapes": ";".join("x".join(map(str, shapes[name])) for name in names),
         "featuremaps": each("featuremap"), "layouts": each("NCHW"), "norms": each("no_preprocess"),
         "folders": ";".join(f"./calibration/{places[name]}" for name in names), "types": ";".join(types[name] for name in names),
-        **job.kit.settings,
+        **job.target.settings,
     }  # fmt: skip
 
 
@@ -224,7 +209,3 @@ def _changes(fixed: Fixed) -> str:
     left = len(fixed.plan.after.findings)
     said = f"Changed to fit: {applied}; the answers are the same." if applied else "It fitted as it was."
     return said + (f" {left} findings remain: see `everyframe check model.onnx`." if left else "")
-
-
-def record(made: Bundle) -> dict:
-    return {**asdict(made), "path": str(made.path)}

@@ -6,55 +6,48 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from everyframe.bundles.job import TEMPLATES, Job
 from everyframe.conversion.step import convert
 from everyframe.devices.check import check
 from everyframe.devices.profile import load_profile
 from everyframe.devices.prove import prove, prove_step
 from everyframe.devices.repair import plan
 from everyframe.errors import UsageError
-from everyframe.modelfile.file import load, save
+from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import metadata_or_raise
 from everyframe.modelfile.manifest import read
 from everyframe.splitting import cut, label
 from everyframe.splitting.dump import dump
 from everyframe.version import __version__
 
-if TYPE_CHECKING:
-    from everyframe.bundles.make import Job
-
-TEMPLATES = Path(__file__).with_name("templates")
 SCRIPTS = ("quantize_stages.py", "compile_stages.sh", "calib_input.py")
 
 
 def fill(job: Job, sources: Sequence) -> dict:
     """The stages lie in the folder itself, so `everyframe predict` takes it. Raises UsageError for a network without states."""
-    profile = load_profile(job.target)
+    profile = load_profile(job.target_name)
     free = profile.model_copy(update={"states": None})  # the split leaves states to the host: no need to move them before
     source = load(job.source)
     metadata = metadata_or_raise(source, job.source)
     if metadata.kind == "clip":
-        job.say("converting to a step network")
+        job.progress("converting to a step network")
         conversion = convert(source)
         prove_step(conversion)
         source = conversion.step
-    job.say("trying rewrites")
+    job.progress("trying rewrites")
     made = plan(source, free)
     if made.model is not source:
-        job.say("comparing the model before and after")
+        job.progress("comparing the model before and after")
         prove(source, made.model)
-    whole = job.fresh / "whole.onnx"
-    save(made.model, whole)
-    flow = cut.open_step(whole)
+    flow = cut.open_step(Held(made.model, job.file))
     if not flow.metadata.states:
         raise UsageError("This network has no states, so there is nothing to split at.", where=job.source)
     parts = cut.cut(flow, label.at_states(flow))
-    job.say("comparing with the whole model")
+    job.progress("comparing with the whole model")
     cut.check(flow, parts, job.source)
-    whole.unlink()
     cut.write(parts, job.fresh)
-    job.say("running the videos")
+    job.progress("running the videos")
     kept = dump(job.fresh, sources, job.most)
     manifest = read(job.fresh)
     left = [
@@ -69,10 +62,10 @@ def fill(job: Job, sources: Sequence) -> dict:
     rewrites = (*(["step"] if metadata.kind == "clip" else []), *(applied.rewrite for applied in made.applied))
     command = "python quantize_stages.py && bash compile_stages.sh"
     job.write(
-        "README.md", "README_vitis.md", name=job.name, title=job.kit.title, version=__version__, source=job.source.name,
+        "README.md", "README_vitis.md", name=job.name, title=job.target.title, version=__version__, source=job.file,
         rewrites=", ".join(rewrites) or "none", stages=len(manifest.stages), samples=kept, command=command,
     )  # fmt: skip
     return {
-        "target": job.target, "rewrites": rewrites, "findings": tuple(left), "samples": kept, "command": command,
+        "target": job.target_name, "rewrites": rewrites, "findings": tuple(left), "samples": kept, "command": command,
         "similarity": None, "notes": (),
     }  # fmt: skip

@@ -11,7 +11,7 @@ _RDK = "The compiler and the board were not at hand: the files keep to what the 
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
+class Target:
     """compiled: the file that the device runs, {name} being the model's. device: the runtime in templates/device_*.py.
     command: what makes `compiled` (words that a shell takes). calibration: format of the samples, if there are any.
     keeps: what of the converter's files is needed. needs: packages of the program. settings: fill templates/hb.yaml.
@@ -31,24 +31,24 @@ class Kit:
     stages: bool = False
 
 
-KITS: Mapping[str, Kit] = MappingProxyType({
-    "rdk-s100": Kit(
+TARGETS: Mapping[str, Target] = MappingProxyType({
+    "rdk-s100": Target(
         "D-Robotics RDK S100", "rdk", "{name}.hbm", "hbm", "hb_compile -c compile.yaml", "npy", caution=_RDK,
         settings={"march": "nash-e", "march_note": "  # RDK S100; S100P: nash-m", "optimize": "O2"},
     ),
-    "rdk-x5": Kit(
+    "rdk-x5": Target(
         "D-Robotics RDK X5", "rdk", "{name}.bin", "hbm", "hb_mapper makertbin --model-type onnx --config compile.yaml", "raw",
         caution=_RDK + " `hb_mapper checker --model-type onnx --march bayes-e --model model.onnx` asks the compiler first.",
         settings={"march": "bayes-e", "march_note": "", "optimize": "O3"},
     ),
-    "vitis-dpu": Kit("AMD Vitis AI DPU", "vitis", stages=True),
-    "openvino": Kit("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),
-    "onnxruntime": Kit("ONNX Runtime", "runtime", "model.onnx", "onnxruntime", needs="onnxruntime"),
-    "ncnn": Kit(
+    "vitis-dpu": Target("AMD Vitis AI DPU", "vitis", stages=True),
+    "openvino": Target("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),
+    "onnxruntime": Target("ONNX Runtime", "runtime", "model.onnx", "onnxruntime", needs="onnxruntime"),
+    "ncnn": Target(
         "ncnn", "runtime", "{name}.ncnn.param", "ncnn", "pnnx {name}.onnx inputshape={shapes}", keeps="{name}.ncnn.*",
         needs="ncnn pnnx",
     ),
-    "litert": Kit(
+    "litert": Target(
         "LiteRT", "runtime", "{name}_float32.tflite", "litert", "onnx2tf -i {name}.onnx -o . -kat {names}",
         keeps="{name}_*.tflite",
         needs="ai-edge-litert onnx2tf",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ from rich.text import Text
 from everyframe.data import mirrored_labels
 from everyframe.data.clips import Clip, Collection
 from everyframe.data.workers import Pool
+from everyframe.progress import CountProgress
 
 TINY = 10  # training clips of a class
 UNEVEN = 10  # times as many clips in the largest class as in the smallest
@@ -86,7 +87,7 @@ class Report:
     broken: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -132,7 +133,7 @@ def _digest(files: Iterable[str], clip: Clip) -> str:
     return digest.hexdigest()
 
 
-def report(collection: Collection, workers: int = 0, progress: Callable[[int, int], None] | None = None) -> Report:
+def report(collection: Collection, workers: int = 0, progress: CountProgress | None = None) -> Report:
     """Opens every clip and says what it found. progress(done, of)."""
     placed = [(split, clip) for split, clips in collection.splits.items() for clip in clips]
     headers = []

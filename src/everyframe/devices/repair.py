@@ -18,6 +18,7 @@ from everyframe.devices.rewrites import REWRITES, STEP, host_state
 from everyframe.errors import EveryframeError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.without_weights import with_weights, without_weights
+from everyframe.progress import TextProgress, silent
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def fix(
     profile: Profile,
     *,
     host_state: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: TextProgress | None = None,
 ) -> Fixed:
     """Writes the model with all rewrites that are needed and possible, once it gives the same answers.
 
@@ -155,22 +156,22 @@ def fix(
 
 
 def mend(
-    model: onnx.ModelProto, profile: Profile, *, host_state: bool = False, progress: Callable[[str], None] | None = None
+    model: onnx.ModelProto, profile: Profile, *, host_state: bool = False, progress: TextProgress | None = None
 ) -> tuple[Plan, tuple[Proof, ...]]:
     """What `fix` writes, in memory. Raises ModelError, UsageError, and ConversionMismatch if the answers differ."""
-    say = progress or (lambda _: None)
-    say("trying rewrites")
+    progress = progress or silent
+    progress("trying rewrites")
     made = plan(model, profile)
     if host_state:
         made = with_host_state(made, profile)
     proofs: list[Proof] = []
     source = model
     if made.step is not None:
-        say("comparing the step network with the clip network over a stream")
+        progress("comparing the step network with the clip network over a stream")
         proofs += prove_step(made.step)
         source = made.step.step
     if made.model is not source:
         onnx.checker.check_model(made.model, full_check=True)
-        say("comparing with the model before")
+        progress("comparing with the model before")
         proofs += prove(source, made.model)
     return made, tuple(proofs)

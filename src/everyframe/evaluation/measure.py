@@ -11,7 +11,7 @@ from everyframe.data.clips import Clip
 from everyframe.data.decode import pictures
 from everyframe.data.views import Views, cut, views
 from everyframe.errors import SourceError
-from everyframe.evaluation.controls import ORDERS
+from everyframe.evaluation.controls import CONDITIONS
 from everyframe.evaluation.models import Pair
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.program import Program
@@ -28,13 +28,13 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Settings:
     """view: see `data.views`. sampling: which frames make a clip. flush: hold the last frame until the step network has fully
-    seen it. orders: how each video is played. seed: of the shuffled order.
+    seen it. conditions: how each video is played. seed: of the shuffled order.
     """
 
     view: Views = "non-overlapping"
     sampling: Sampling = field(default_factory=Sampling)
     flush: bool = False
-    orders: tuple[str, ...] = ("normal",)
+    conditions: tuple[str, ...] = ("normal",)
     seed: int = 0
 
 
@@ -83,8 +83,8 @@ def measure(number: int, clip: Clip, truth: int, pair: Pair, settings: Settings,
     except SourceError as error:
         return Outcome(clip, truth, error=" ".join(str(error).split()))
     played = {}
-    for name in settings.orders:
-        order = ORDERS[name](len(frames), np.random.default_rng((settings.seed, number)))
+    for name in settings.conditions:
+        order = CONDITIONS[name](len(frames), np.random.default_rng((settings.seed, number)))
         said = Played()
         if pair.step is not None:
             said = _stream(pair.step, middle[order], truth, settings.flush, stopped)

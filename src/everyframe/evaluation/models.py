@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from everyframe.conversion import stream
 from everyframe.errors import ModelError
+from everyframe.modelfile.file import Held
 from everyframe.modelfile.schema import Preprocess
 from everyframe.runtime.program import Program
 
@@ -39,13 +40,18 @@ class Pair:
 
 
 def open_pair(
-    path: str | Path, *, engine: str = "auto", threads: int = 1, labels: tuple[str, ...] | None = None, rate: str = "native"
+    path: str | os.PathLike[str],
+    *,
+    engine: str = "auto",
+    threads: int = 1,
+    labels: tuple[str, ...] | None = None,
+    rate: str = "native",
 ) -> Pair:
     """path: a clip or step model (.onnx or compiled), `builtin`, or a run folder. A clip model is converted at this
     rate (see `conversion.stream`), so that it can be streamed. Raises ModelError.
     """
 
-    def program(file: str | Path) -> Program:
+    def program(file: str | os.PathLike[str]) -> Program:
         # figures must not depend on which engine wins a race
         chosen = "ort" if engine == "auto" and Path(file).suffix != ".so" else engine
         return Program(file, engine=chosen, threads=threads, labels=labels)
@@ -66,13 +72,12 @@ def open_pair(
         return Pair(given.name, None, given, ("a step model alone: there is no clip network to compare with",))
     if given.compiled:
         return Pair(given.name, given, None, ("a compiled clip model cannot be converted: give its .onnx to stream it",))
-    with tempfile.TemporaryDirectory() as temporary:
-        step = Path(temporary) / "step.onnx"
-        try:
-            stream(given.path, step, rate=rate)
-        except ModelError as error:
-            return Pair(given.name, given, None, (f"not streamed: {error.what}",))
-        return Pair(given.name, given, program(step), (f"streamed as `everyframe stream --rate {rate}` converts it",))
+    try:
+        made = stream(path, None, rate=rate)
+    except ModelError as error:
+        return Pair(given.name, given, None, (f"not streamed: {error.what}",))
+    step = program(Held(made.step, f"the step network of {given.name}"))
+    return Pair(given.name, given, step, (f"streamed as `everyframe stream --rate {rate}` converts it",))
 
 
 def _alike(clip: Program, step: Program) -> tuple[Program, Program]:

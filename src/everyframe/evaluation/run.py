@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import get_args
@@ -14,12 +14,13 @@ import numpy as np
 from everyframe.data.clips import Clip, Collection
 from everyframe.data.views import Views
 from everyframe.errors import SourceError, UsageError
-from everyframe.evaluation.controls import CONTROLS, ORDERS
+from everyframe.evaluation.controls import CONDITIONS, CONTROLS
 from everyframe.evaluation.match import Matched, match
 from everyframe.evaluation.measure import SEVERAL_CROPS, Outcome, Settings, measure
 from everyframe.evaluation.models import Pair, open_pair
 from everyframe.evaluation.result import Result, Timing
 from everyframe.evaluation.tally import class_rows, condition, confusion, video_row
+from everyframe.progress import CountProgress, silent
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.engine import cores
 
@@ -43,7 +44,7 @@ def evaluate(
     labels: tuple[str, ...] | None = None,
     label_map: Mapping[str, str] | None = None,
     data: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: CountProgress = silent,
 ) -> Result:
     """Accuracy of the clip network, and of its step network at every frame.
 
@@ -80,8 +81,8 @@ def evaluate(
 def _check(settings: Settings) -> None:
     if settings.view not in get_args(Views):
         raise UsageError("There is no such view.", where="--views", expected=", ".join(get_args(Views)), got=settings.view)
-    for name in settings.orders:
-        if name not in ORDERS:
+    for name in settings.conditions:
+        if name not in CONDITIONS:
             raise UsageError("There is no such control.", expected=", ".join(CONTROLS), got=name)
 
 
@@ -97,7 +98,7 @@ def _chosen(collection: Collection, split: str) -> tuple[Clip, ...]:
 
 
 def _run(
-    todo: Sequence[tuple[Clip, int]], pair: Pair, settings: Settings, workers: int, progress: Callable[[int, int], None]
+    todo: Sequence[tuple[Clip, int]], pair: Pair, settings: Settings, workers: int, progress: CountProgress
 ) -> list[Outcome]:
     """In the order of `todo`, whatever the order they were finished in; shorter if ended early."""
     stop = threading.Event()
@@ -157,7 +158,7 @@ def _result(
         seed=settings.seed,
         flush=settings.flush,
         timing=_timing(pair),
-        conditions={name: condition(read, name, rate, streamed=pair.step is not None) for name in settings.orders},
+        conditions={name: condition(read, name, rate, streamed=pair.step is not None) for name in settings.conditions},
         classes=class_rows(read, labels, video, streaming),
         confusion=_rows(video),
         confusion_streaming=_rows(streaming),

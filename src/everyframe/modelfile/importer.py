@@ -91,7 +91,7 @@ def parse_mapping(found: object, where: object = "the mapping") -> Mapping:
         raise ModelError("The mapping is not valid.", where=f"{where}, {'.'.join(place)}", got=first["msg"], hint=hint) from None
 
 
-def adopt(model: onnx.ModelProto, mapping: Mapping, folder: Path) -> onnx.ModelProto:
+def import_model(model: onnx.ModelProto, mapping: Mapping, folder: Path) -> onnx.ModelProto:
     """A copy with frames, states and logits as the file format wants them, and metadata; tried on noise for a few steps.
 
     folder: where files that the mapping names lie. Raises ModelError.

@@ -78,7 +78,7 @@ INTEGER = frozenset(op for op, form in _FORMS.items() if form.x_zero is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class SaturatingLayer:
     """A layer that can saturate. engines: those that let it. pair: the largest sum of two of its weights, None where they are
     computed.
     """
@@ -89,7 +89,7 @@ class Layer:
     pair: int | None
 
 
-def layers(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
+def layers(model: onnx.ModelProto, engine: str | None = None) -> list[SaturatingLayer]:
     """Those of a quantized model that can saturate, on a given engine or on any; none of a float model."""
     graph = _Graph(model)
     found = (graph.layer(node) for node in model.graph.node if node.op_type in _FORMS)
@@ -162,12 +162,12 @@ AS_UNSIGNED = "weights as uint8, since int8 would saturate on this processor (x8
 AS_FLOATS = "in float32, since integers would saturate on this processor (x86 without VNNI)"
 
 
-def hits(model: onnx.ModelProto, engine: str | None = None) -> list[Layer]:
+def hits(model: onnx.ModelProto, engine: str | None = None) -> list[SaturatingLayer]:
     """The layers that do saturate on this processor."""
     return layers(model, engine) if quantized(model) and here() else []
 
 
-def warning(found: list[Layer], engine: str) -> str:
+def warning(found: list[SaturatingLayer], engine: str) -> str:
     """One line about layers that saturate here, for who runs the model on `engine`."""
     names = [layer.name for layer in found]
     some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
@@ -195,7 +195,7 @@ class _Graph:
                 found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
         return found
 
-    def layer(self, node: onnx.NodeProto) -> Layer | None:
+    def layer(self, node: onnx.NodeProto) -> SaturatingLayer | None:
         form = _FORMS[node.op_type]
         if len(node.input) <= form.w:
             return None
@@ -220,7 +220,7 @@ class _Graph:
         largest = None if integers is None else pair(integers, axis)
         if largest is not None and largest <= (PAIR if w_kind == "int8" else UNSIGNED_PAIR):
             return None
-        return Layer(node.name or node.output[0], node.op_type, engines, largest)
+        return SaturatingLayer(node.name or node.output[0], node.op_type, engines, largest)
 
     def _dequantized(self, name: str) -> tuple[str, np.ndarray | None, bool] | None:
         """(kind of the integers, themselves where they are constant, were they moved since) of what a DequantizeLinear gives."""

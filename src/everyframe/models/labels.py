@@ -19,10 +19,11 @@ def read_labels(source: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ..
         where = Path(source)
         try:
             lines = where.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise UsageError("The label file cannot be read.", where=where, got=error.strerror) from None
-        except UnicodeDecodeError:
-            raise UsageError("The label file is not text.", where=where, expected="UTF-8, one label a line") from None
+        except (OSError, UnicodeDecodeError) as error:
+            got = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UsageError(
+                "The label file cannot be read.", where=where, got=got, hint="give a text file, one label a line"
+            ) from None
         while lines and not lines[-1].strip():
             lines.pop()
     else:
@@ -33,7 +34,7 @@ def read_labels(source: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ..
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name:
-            raise UsageError("A label is empty.", where=f"{where}, line {number}", hint="give every class a name")
+            raise UsageError("A label is an empty line.", where=f"{where}, line {number}", hint="give every class a name")
         if name in seen:
             raise UsageError(
                 "Two classes have the same label.",

@@ -11,33 +11,40 @@ An optical-flow rule is measured on exactly the same, its event rule tuned on th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
 from everyframe import modelfile
+from everyframe.conversion import stream
 from everyframe.errors import ModelError, UsageError
+from everyframe.modelfile.file import Held
 from everyframe.modelfile.interface import interface
 from everyframe.modelfile.schema import EventRule, Metadata, Preprocess
 from everyframe.modelfile.walk import Walk
 from everyframe.motions import clips, flow_rule, metrics
 from everyframe.motions.render import dataset
-from everyframe.motions.render.motions import LABELS, REVERSED
-from everyframe.runtime.events import probabilities
+from everyframe.motions.render.motions import LABELS, REVERSED, Interval
+from everyframe.progress import TextProgress, silent
+from everyframe.runtime.prediction import softmax
 
 BUILT_IN = Path(__file__).parents[1] / "assets" / "motions.onnx"
 SIZES = {"streams": 600, "negatives": 300, "singles": 60}  # singles: of each label
+TUNING = 250  # streams that the flow rule's event rule is tuned on
+AT_ONCE = 10  # streams rendered between two words of progress
 
 
 @dataclass
 class Recognizer:
-    """score: (T, H, W) uint8 -> (T, 8) probabilities; with the rule that makes events of them."""
+    """scores: (T, H, W) uint8 -> (T, 8) probabilities; with the rule that makes events of them."""
 
     name: str
-    score: Callable[[np.ndarray], np.ndarray]
+    scores: Callable[[np.ndarray], np.ndarray]
     rule: EventRule
     preprocess: Preprocess
 
@@ -59,12 +66,12 @@ class StepScorer:
         self.walk.reset()
         rows = [self.walk.step(frame)[self.interface.logits][0] for frame in frames]  # one frame: (1, C, H, W), gray
         lag = m.feature_delay  # rows before it saw nothing yet
-        result = probabilities(np.stack(rows))
+        result = softmax(np.stack(rows))
         result[:lag] = np.eye(len(LABELS))[0]
         return result
 
 
-def open_model(path: Path) -> Recognizer:
+def open_model(path: str | os.PathLike[str]) -> Recognizer:
     """A step model, or a clip model which is converted first. Raises ModelError if it does not recognize the
     motions.
     """
@@ -79,14 +86,7 @@ def open_model(path: Path) -> Recognizer:
             hint="use the built-in model or one trained by `everyframe train motions`",
         )
     if metadata.kind == "clip":
-        import tempfile
-
-        from everyframe import conversion
-
-        with tempfile.TemporaryDirectory() as folder:
-            step = Path(folder) / "step.onnx"
-            conversion.stream(path, step)  # type: ignore[attr-defined]
-            return open_model(step)
+        return open_model(Held(stream(path, None).step, Path(path).name))
     return Recognizer(Path(path).name, StepScorer(model, metadata, path), metadata.events, metadata.preprocess)
 
 
@@ -96,7 +96,7 @@ def evaluate(
     *,
     sizes: dict[str, int] | None = None,
     baseline: bool = True,
-    note: Callable[[str], None] = lambda _: None,
+    progress: TextProgress = silent,
 ) -> dict:
     """Everything, for the model and for the optical-flow rule beside it."""
     sizes = {**SIZES, **(sizes or {})}
@@ -105,22 +105,17 @@ def evaluate(
     report: dict = {}
     rivals = [model]
     if baseline:
-        note("tuning the flow rule")
         fps = model.preprocess.fps
-        known = dataset.streams("validation", 0, range(250), fps=fps)
-        flow = lambda video: flow_rule.scores(video, fps)  # noqa: E731
-        rivals.append(
-            Recognizer(
-                "optical_flow_rule",
-                flow,
-                metrics.tune([flow(v) for v in known.video], known.intervals, fps),
-                model.preprocess,
-            )
+        flow = Recognizer(
+            "optical_flow_rule", lambda video: flow_rule.scores(video, fps), EventRule(background=LABELS[0]), model.preprocess
         )
+        videos, intervals = _rendered("tuning the flow rule", progress, "validation", 0, TUNING, fps=fps)
+        flow.rule = metrics.tune(_scored(flow, videos, "tuning the flow rule", progress), intervals, fps)
+        rivals.append(flow)
     for rival in rivals:
-        report[rival.name] = {"rule": rival.rule.model_dump(), **procedural(rival, sizes, note)}
+        report[rival.name] = {"rule": rival.rule.model_dump(), **procedural(rival, sizes, progress)}
         if data is not None:
-            report[rival.name]["real"] = real(rival, data, note)
+            report[rival.name]["real"] = real(rival, data, progress)
     return report
 
 
@@ -130,32 +125,55 @@ def _first(model: Recognizer, scores: np.ndarray) -> str:
     return events[0].label if events else model.rule.background
 
 
-def procedural(model: Recognizer, sizes: dict[str, int], note: Callable[[str], None]) -> dict:
+def _rendered(
+    what: str, progress: TextProgress, split: str, seed: int, count: int, **options: Any
+) -> tuple[list[np.ndarray], list[list[Interval]]]:
+    """Video and truth of so many streams, a few at a time."""
+    videos: list[np.ndarray] = []
+    intervals: list[list[Interval]] = []
+    for begin in range(0, count, AT_ONCE):
+        progress(f"{what}: rendering {begin} of {count}")
+        made = dataset.streams(split, seed, range(begin, min(begin + AT_ONCE, count)), **options)
+        videos += list(made.video)
+        intervals += made.intervals
+    return videos, intervals
+
+
+def _scored(model: Recognizer, videos: Sequence[np.ndarray], what: str, progress: TextProgress) -> list[np.ndarray]:
+    found = []
+    for number, video in enumerate(videos):
+        progress(f"{what}: {number} of {len(videos)}")
+        found.append(model.scores(video))
+    return found
+
+
+def procedural(model: Recognizer, sizes: dict[str, int], progress: TextProgress) -> dict:
     """Held-out rendered video: mixed streams, negatives only, single gestures with controls."""
     fps = model.preprocess.fps or 1
-    note(f"{model.name}: rendered streams")
-    mixed = dataset.streams("test", 0, range(sizes["streams"]), fps=fps)
-    empty = dataset.streams("test", 1, range(sizes["negatives"]), fps=fps, negative=True)
-    result = {
-        "streams": metrics.tally([model.score(v) for v in mixed.video], mixed.intervals, model.rule, fps).report(),
-        "negatives": metrics.tally([model.score(v) for v in empty.video], empty.intervals, model.rule, fps).report(),
-    }
-    note(f"{model.name}: single gestures")
+    result = {}
+    for seed, (kind, negative) in enumerate((("streams", None), ("negatives", True))):
+        what = f"{model.name}: rendered {kind}"
+        videos, intervals = _rendered(what, progress, "test", seed, sizes[kind], fps=fps, negative=negative)
+        result[kind] = metrics.tally(_scored(model, videos, what, progress), intervals, model.rule, fps).report()
+    what = f"{model.name}: single gestures"
     truth: list[str] = []
-    videos: list[np.ndarray] = []
+    singles: list[np.ndarray] = []
     for i, label in enumerate(LABELS):
-        own = dataset.streams(
-            "test", 10 + i, range(sizes["singles"]), frames=60, fps=fps, label=label, negative=i == 0, single=True
+        own, _ = _rendered(
+            what, progress, "test", 10 + i, sizes["singles"], frames=60, fps=fps, label=label, negative=i == 0, single=True
         )
-        truth += [label] * len(own.video)
-        videos += list(own.video)
+        truth += [label] * len(own)
+        singles += own
     rng = np.random.default_rng(0)
     played = {
-        "normal": videos,
-        "reversed": [v[::-1] for v in videos],
-        "shuffled": [v[rng.permutation(len(v))] for v in videos],
+        "normal": singles,
+        "reversed": [v[::-1] for v in singles],
+        "shuffled": [v[rng.permutation(len(v))] for v in singles],
     }
-    got = {how: [_first(model, model.score(v)) for v in shown] for how, shown in played.items()}
+    got = {
+        how: [_first(model, scores) for scores in _scored(model, shown, f"{what}, {how}", progress)]
+        for how, shown in played.items()
+    }
     right = lambda how, table: float(np.mean([g == table[t] for g, t in zip(got[how], truth, strict=True)]))  # noqa: E731
     same = {label: label for label in LABELS}
     confusion = {t: dict.fromkeys(LABELS, 0) for t in LABELS}
@@ -173,24 +191,22 @@ def procedural(model: Recognizer, sizes: dict[str, int], note: Callable[[str], N
     return result
 
 
-def real(model: Recognizer, data: Path, note: Callable[[str], None]) -> dict:
+def real(model: Recognizer, data: Path, progress: TextProgress) -> dict:
     """Real clips: class-per-folder hand gestures (each split for itself), false events a minute on everything else."""
     result: dict = {}
     for split in sorted(p for p in (data / "hand_gestures").glob("*") if p.is_dir()):
-        note(f"{model.name}: {split}")
-        result[f"hand_gestures/{split.name}"] = _labeled(model, split, clips.HAND_GESTURES)
+        result[f"hand_gestures/{split.name}"] = _labeled(model, split, clips.HAND_GESTURES, progress)
     if not result and any(p.name in clips.HAND_GESTURES for p in data.rglob("*") if p.is_dir()):
-        result[data.name] = _labeled(model, data, clips.HAND_GESTURES)
+        result[data.name] = _labeled(model, data, clips.HAND_GESTURES, progress)
     for folder in (data / "clips", data / "ut_interaction"):
         if folder.is_dir():
-            note(f"{model.name}: {folder}")
-            result[folder.name] = _unlabeled(model, clips.videos(folder))
+            result[folder.name] = _unlabeled(model, clips.videos(folder), progress)
     if not result:
-        result[data.name] = _unlabeled(model, clips.videos(data))
+        result[data.name] = _unlabeled(model, clips.videos(data), progress)
     return result
 
 
-def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]]) -> dict:
+def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]], progress: TextProgress) -> dict:
     """first: the first event's label is right. any: some event is. peak: the highest score among gestures is
     (knowing there is one).
     """
@@ -198,8 +214,9 @@ def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]])
     false, seconds = 0, 0.0
     fps = model.preprocess.fps or 1
     for path, name, labels in clips.labeled(folder, table):
+        progress(f"{model.name}: {path}")
         video = clips.read(path, model.preprocess)
-        scores = model.score(video)
+        scores = model.scores(video)
         events = metrics.detect(scores, model.rule, fps)
         row = rows.setdefault(
             name, {"label": "|".join(labels), "clips": 0, "first": 0, "any": 0, "peak": 0, "silent": 0, "said": {}}
@@ -229,14 +246,15 @@ def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]])
     }
 
 
-def _unlabeled(model: Recognizer, paths: list[Path]) -> dict:
+def _unlabeled(model: Recognizer, paths: list[Path], progress: TextProgress) -> dict:
     """Nobody makes a gesture for the machine here, so every event is false."""
     events: dict[str, int] = {}
     seconds = 0.0
     for path in paths:
+        progress(f"{model.name}: {path}")
         video = clips.read(path, model.preprocess)
         seconds += len(video) / (model.preprocess.fps or 1)
-        for event in metrics.detect(model.score(video), model.rule, model.preprocess.fps or 1):
+        for event in metrics.detect(model.scores(video), model.rule, model.preprocess.fps or 1):
             events[event.label] = events.get(event.label, 0) + 1
     return {
         "clips": len(paths),

@@ -18,7 +18,7 @@ from everyframe.motions.render import dataset
 from everyframe.motions.render.motions import LABELS, SWIPES
 from everyframe.motions.streams import Streams
 from everyframe.recipes.motions import Data, MotionsRecipe
-from everyframe.runtime.events import probabilities
+from everyframe.runtime.prediction import softmax
 from everyframe.training.loader import Batch, Loader, normalize
 from everyframe.training.objective import Row
 
@@ -103,7 +103,7 @@ def every_frame(
     """What a `Tracking` network says: (N, T, H, W) uint8 -> (N, T, classes) probabilities."""
     net.eval()
     parts = [torch.from_numpy(video[i : i + batch, ..., None]) for i in range(0, len(video), batch)]
-    return probabilities(np.concatenate([net(normalize(part, preprocess, device))[0].cpu().numpy() for part in parts]))
+    return softmax(np.concatenate([net(normalize(part, preprocess, device))[0].cpu().numpy() for part in parts]))
 
 
 def set_loss(logits: Tensor, bits: Tensor) -> Tensor:

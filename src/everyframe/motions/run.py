@@ -47,7 +47,7 @@ class Result:
     figures: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"run": str(self.path), "ended": self.ended, **self.figures, "notes": list(self.notes)}
 
     def text(self) -> str:

@@ -59,9 +59,9 @@ class Table:
             known = self.ms.get(key(cost), {})
             if new := {name: variant for name, variant in wanted.items() if name not in known}:
                 missing[key(cost)] = (cost, new)
-        with bar(f"measuring layers on {self.engine}") as update:
+        with bar(f"measuring layers on {self.engine}") as progress:
             for done, (layer, (cost, variants)) in enumerate(missing.items()):
-                update(done, len(missing))
+                progress(done, len(missing))
                 models = {name: network(cost, variant) for name, variant in variants.items()}
                 self.ms.setdefault(layer, {}).update(milliseconds(models, self.engine, seconds))
                 self._write()

@@ -54,10 +54,10 @@ class Result:
     figures: Mapping[str, Any]
     finished: finish.Result | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "run": str(self.path), "ended": self.ended, **self.figures,
-            "finished": self.finished.as_dict() if self.finished else None,
+            "finished": self.finished.to_dict() if self.finished else None,
         }  # fmt: skip
 
     def text(self) -> str:

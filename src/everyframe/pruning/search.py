@@ -19,7 +19,7 @@ from torch import nn
 
 from everyframe.errors import RecipeError, UsageError
 from everyframe.files import check_writable, write_bytes
-from everyframe.progress import bar
+from everyframe.progress import CountProgress, bar, silent
 from everyframe.pruning import cost, latency, proxy
 from everyframe.pruning.bayes import expected_improvement
 from everyframe.pruning.greedy import CAP
@@ -65,7 +65,7 @@ class Found:
     def best(self) -> Trial:
         return min(self.trials, key=lambda trial: trial.loss)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         best = self.best
         return {
             "dense_ms": self.dense_ms, "target_ms": self.target_ms, "ms": best.ms, "loss": best.loss, "rates": best.rates,
@@ -186,8 +186,8 @@ def find(
     layers, table = latency.worthwhile(costs, patterns, dense / wanted), latency.Table.open(engine)
     table.measure(layers, patterns)
     space = Space(latency.Latency(table, costs, layers, dense), patterns, wanted, cap)
-    with bar("searching rates") as update:
-        trials = search(space, guess, evaluations, seed, update)
+    with bar("searching rates") as progress:
+        trials = search(space, guess, evaluations, seed, progress)
     return Found(tuple(trials), dense, wanted)
 
 
@@ -200,9 +200,7 @@ def _check(target_ms: float | None, speedup: float | None, evaluations: int) -> 
         raise UsageError("Targets and evaluations are positive.", got=f"target {target_ms or speedup}, {evaluations} evaluations")
 
 
-def search(
-    space: Space, guess: Guess, evaluations: int, seed: int, update: Callable[[int, int], None] = lambda done, of: None
-) -> list[Trial]:
+def search(space: Space, guess: Guess, evaluations: int, seed: int, progress: CountProgress = silent) -> list[Trial]:
     """Evaluates starts, then points at random, then those that the model of the loss promises most of. No point twice."""
     rng = np.random.default_rng(seed)
     points: list[tuple[int, np.ndarray]] = []
@@ -210,7 +208,7 @@ def search(
     queue = space.starts()
     try:
         while len(trials) < evaluations:
-            update(len(trials), evaluations)
+            progress(len(trials), evaluations)
             if len(trials) < len(queue):
                 how, number, position = queue[len(trials)]
             elif len(trials) < max(len(queue), round(FIRST * evaluations)):

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from everyframe.errors import UsageError
+from everyframe.progress import CountProgress, silent
 from everyframe.quantization.structure import Structure
 from everyframe.quantization.videos import Model
 from everyframe.video.sources import Source
@@ -159,7 +160,7 @@ def calibrate(
     method: str = "minmax",
     percentile: float = PERCENTILE,
     every: int = 1,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: CountProgress = silent,
 ) -> Calibration:
     """Streams every video from its first frame with fresh states. every: measures each so manieth step; all of them are run.
     Raises UsageError, SourceError.

@@ -7,7 +7,7 @@ long and its second half shows the same videos as its first: a larger error ther
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 
 from everyframe.errors import EngineError
+from everyframe.progress import CountProgress, silent
 from everyframe.quantization.calibrate import HUGE
-from everyframe.quantization.structure import MOVES, Layer
+from everyframe.quantization.structure import MOVES, LayerNode
 from everyframe.quantization.videos import Model
 from everyframe.quantization.write import counterpart
 from everyframe.runtime.prediction import softmax
@@ -125,10 +126,10 @@ def compare(
     quantized: onnx.ModelProto,
     sources: Sequence[Source],
     *,
-    layers: Sequence[Layer] = (),
+    layers: Sequence[LayerNode] = (),
     ranges: dict[str, tuple[float, float]] | None = None,
     frames: int = 1000,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: CountProgress = silent,
 ) -> Comparison:
     """layers: those to be compared beside the answers. ranges: of tensors, as calibrated. frames: length of the stream,
     up to whole steps, an even number of them. Raises SourceError, EngineError.
@@ -212,5 +213,5 @@ def _rounded(quantized: onnx.ModelProto, tensor: str) -> bool:
     return tensor in made and made[tensor].op_type == "DequantizeLinear"
 
 
-def _added(layer: Layer, noise: dict[str, float]) -> float:
+def _added(layer: LayerNode, noise: dict[str, float]) -> float:
     return max(0.0, noise.get(layer.output, 0.0) - max((noise.get(x, 0.0) for x in layer.made_of), default=0.0))

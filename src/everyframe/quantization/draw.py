@@ -9,7 +9,6 @@ import numpy as np
 from everyframe.canvas import FAINT, HUES, INK, QUIET, SOFT, Canvas
 from everyframe.quantization.compare import PARTS, Row
 from everyframe.quantization.quantize import Quantized
-from everyframe.quantization.report import verdict
 
 WIDTH, HEIGHT = 1280, 860
 LEFT, RIGHT = 64, 1256
@@ -24,7 +23,7 @@ def picture(result: Quantized, title: str) -> bytes:
     """A PNG."""
     canvas = Canvas(WIDTH, HEIGHT)
     canvas.text(24, 26, title, 19)
-    words = verdict(result).split("; ")
+    words = result.verdict.split("; ")
     for i, part in enumerate((words[:2], words[2:])):
         canvas.text(24, 50 + 19 * i, canvas.fit("; ".join(part), 13, WIDTH - 48), 13, SOFT)
     _layers(canvas, result)

@@ -7,7 +7,7 @@ multiply before they round, or leave rounding out. So each engine that can run t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import onnx
 
 from everyframe.conversion.account import layers
 from everyframe.errors import EveryframeError
+from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
@@ -51,15 +52,15 @@ def measure(
     sources: Sequence[Source],
     frames: int,
     names: Sequence[str] = ENGINES,
-    say: Callable[[str], None] = lambda text: None,
+    progress: TextProgress = silent,
 ) -> tuple[Ran, ...]:
     """model: the float one. frames: at most so many. Raises EngineError where the file itself cannot be computed, SourceError."""
     inputs = list(_inputs(model, sources, _count(model, frames)))
-    say(f"exact arithmetic: {len(inputs)} {model.runs}")
+    progress(f"exact arithmetic: {len(inputs)} {model.runs}")
     exact = _exact(model, finished, inputs)
     found = []
     for name in names:
-        say(f"running it on {name}")
+        progress(f"running it on {name}")
         found.append(_ran(name, model, finished, inputs, exact))
     return tuple(found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from everyframe.modelfile.fold import fold
 from everyframe.modelfile.interface import interface, metadata_or_raise
 from everyframe.modelfile.schema import Metadata
 from everyframe.native import artifact
+from everyframe.progress import TextProgress, silent
 from everyframe.quantization import calibrate as calibration
 from everyframe.quantization import mixed
 from everyframe.quantization.compare import Comparison, compare
@@ -36,8 +37,6 @@ TRIAL_FRAMES = 300  # of the one that each mixture of precisions is tried on
 MIN_SIMILARITY = 0.99
 BEYOND = 0.01  # share of the values outside the calibrated range that is worth a warning
 DRIFT_DB = 1.0  # loss between two showings of the same videos that counts as growing
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,22 @@ class Quantized:
         drifts = (self.comparison.answers.drift_db, *(row.drift_db for row in self.comparison.states))
         return max(drifts) > DRIFT_DB
 
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        found, layers = self.comparison.answers, [row for row in self.comparison.layers if row.op != "input"]
+        held = "holds" if found.cosine >= self.wanted else "misses"
+        integers = sum(row.precision == "int" for row in layers)
+        growth = "the error grows along the stream" if self.grows else "the error does not grow along the stream"
+        worst = min(layers, key=lambda row: row.cosine)
+        runs = f"{self.comparison.steps} {self.runs}"
+        return (
+            f"similarity {found.cosine:.4f} {held} {self.wanted:g} (worst of {runs} {found.worst:.4f}); "
+            f"worst layer {worst.cosine:.4f} ({worst.name}); "
+            f"top-1 agrees in {found.agreement:.1%}, KL {found.kl:.2g}; {growth if self.comparison.states else 'no states'}; "
+            f"{integers} of {len(layers)} layers in integers"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         found = self.calibration
         return {
@@ -99,7 +114,7 @@ def quantize(
     compare_with: str | os.PathLike[str] | None = None,
     frames: int = FRAMES,
     engines: Sequence[str] | None = None,
-    say: Say = lambda text: None,
+    progress: TextProgress = silent,
 ) -> Quantized:
     """A clip or step model in static INT8 (QDQ), calibrated on real videos through its states; written to `output` if given.
 
@@ -125,7 +140,7 @@ def quantize(
     parts = structure(model.model, model.metadata, model.interface.frames, patterns)
     found = calibration.calibrate(
         model, parts, sources, method=method, percentile=percentile, every=every,
-        progress=lambda done, of: say(f"calibrating: video {done} of {of}"),
+        progress=lambda done, of: progress(f"calibrating: video {done} of {of}"),
     )  # fmt: skip
     scales = {group: scale_for(*limits, to) for group, limits in found.ranges.items()}
     ranges = {x: found.ranges[group] for x, group in parts.share.items() if group in found.ranges}
@@ -133,7 +148,7 @@ def quantize(
     def made(put_back: Sequence[str]) -> onnx.ModelProto:
         return write(parts, model.metadata, scales, to, model.interface.logits, put_back)
 
-    say("looking for differences of large values")
+    progress("looking for differences of large values")
     coarse = differences(model, parts, scales, made, sources, max(4, min(STEPS, frames // model.frames_a_step // 4)))
     coarse = [replace(each, kept=float_differences) for each in coarse]
     kept = tuple(dict.fromkeys(name for each in coarse if each.kept for name in each.nodes))
@@ -143,7 +158,7 @@ def quantize(
         rows = [replace(row, quantized=row.quantized and row.name not in floats) for row in parts.layers if layers]
         return compare(
             model, made(floats), others, layers=rows, ranges=ranges, frames=length,
-            progress=lambda done, of: say(f"{what}: step {done} of {of}"),
+            progress=lambda done, of: progress(f"{what}: step {done} of {of}"),
         )  # fmt: skip
 
     comparison = first = compared((), "comparing")
@@ -184,7 +199,7 @@ def quantize(
     if output is None:
         return result
     save(finished, output)
-    ran = measure(model, finished, others, frames, ENGINES if engines is None else engines, say)
+    ran = measure(model, finished, others, frames, ENGINES if engines is None else engines, progress)
     noise = 10 ** (-comparison.answers.sqnr_db / 20)
     return replace(result, engines=ran, warnings=(*result.warnings, *off_warnings(ran, noise, model.runs)))
 

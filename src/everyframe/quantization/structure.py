@@ -38,7 +38,7 @@ MIN_OPSET = 13  # scales for each channel
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerNode:
     """A node that makes new values, with the ReLU or Clip behind it. output: the tensor it makes. made_of: outputs of other
     layers that it reads, however they were moved in between. quantized: it computes in integers.
     """
@@ -60,7 +60,7 @@ class Structure:
     nodes: tuple[str, ...]
     share: dict[str, str]
     measured: tuple[str, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerNode, ...]
 
 
 def prepared(model: onnx.ModelProto, where: object) -> onnx.ModelProto:
@@ -172,12 +172,12 @@ def arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 def _layers(
     model: onnx.ModelProto, metadata: Metadata, frames: str, timed: set[str], cuts: dict[str, onnx.NodeProto], chosen: set[str]
-) -> Iterator[Layer]:
+) -> Iterator[LayerNode]:
     sources: dict[str, tuple[str, ...]] = {frames: (frames,)}  # tensor -> the outputs of layers that it holds
     sources |= {spec.input: (spec.output,) for spec in metadata.states}
     by_cut = {node.name for node in cuts.values()}
     if frames in timed:  # a model that takes bytes has nothing to round there
-        yield Layer(frames, "input", frames, (), True)
+        yield LayerNode(frames, "input", frames, (), True)
     for node in model.graph.node:
         made_of = tuple(dict.fromkeys(x for name in node.input for x in sources.get(name, ())))
         if node.op_type in MOVES or node.name in by_cut:
@@ -187,7 +187,7 @@ def _layers(
             output = cut.output[0] if cut is not None else node.output[0]
             sources[node.output[0]] = (output,)
             op = node.op_type if cut is None else f"{node.op_type}+{cut.op_type}"
-            yield Layer(node.name, op, output, made_of, node.name in chosen)
+            yield LayerNode(node.name, op, output, made_of, node.name in chosen)
 
 
 def _in_integers(node: onnx.NodeProto, floats: set[str], timed: set[str], constants: set[str]) -> bool:

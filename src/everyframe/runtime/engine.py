@@ -1,7 +1,7 @@
 """What an engine is, and which there are.
 
-An engine turns an ONNX model into a `Network` (weights, shared by all streams); a network starts a `Run` for each
-stream (its state). The tests in tests/engines hold every engine to the same behavior.
+An engine turns an ONNX model into a `Session` (weights, shared by all streams), which starts a `Run` for each stream (its
+state). The tests in tests/engines hold every engine to the same behavior.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import onnx
 from everyframe import plugins
 from everyframe.errors import EngineError
 from everyframe.runtime.states import StatePlan
+from everyframe.version import former
 
 
 class AccuracyWarning(UserWarning):
@@ -48,24 +49,24 @@ class Run(Protocol):
         """The state before the first step."""
 
 
-class Network(Protocol):
+class Session(Protocol):
     def start(self) -> Run:
         """A new stream. Safe to call from any thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A network with the name of its engine, and why it is that one or computes in another way than usual. warning: what is
+    """A session with the name of its engine, and why it is that one or computes in another way than usual. warning: what is
     wrong with its answers.
     """
 
-    network: Network
+    session: Session
     engine: str
     reason: str = ""
     warning: str = ""
 
     def start(self) -> Run:
-        return self.network.start()
+        return self.session.start()
 
 
 #: name -> module, function that loads a job. `auto` chooses one of them.
@@ -76,6 +77,8 @@ ENGINES: dict[str, tuple[str, str]] = {
     "openvino": ("everyframe.runtime.openvino", "load"),
 }
 AUTO = ("everyframe.runtime.auto", "load")
+
+__getattr__ = former(__name__, {"Network": "Session"})
 
 
 def names() -> tuple[str, ...]:
@@ -110,7 +113,7 @@ def _plugged(name: str) -> Callable[[Job], Any]:
     if plugin is None:
         raise EngineError("There is no such engine.", expected=f"auto, {', '.join(names())}", got=name)
     if not callable(plugin.value):
-        raise plugin.error("An engine of a plugin is no function.", expected="load(job) -> Network", got=repr(plugin.value))
+        raise plugin.error("An engine of a plugin is no function.", expected="load(job) -> Session", got=repr(plugin.value))
     made: Callable[[Job], Any] = plugin.value
     return made
 

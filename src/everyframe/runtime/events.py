@@ -27,13 +27,6 @@ class Event:
     pts_s: float
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    raised = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
-    made: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
-    return made
-
-
 class EventDetector:
     """Fires when a label other than the background leads with at least `threshold` for `hold_steps` steps in a row.
 

@@ -15,11 +15,11 @@ from everyframe.progress import status
 from everyframe.runtime.engine import Job, cores
 
 
-def load(job: Job) -> NativeNetwork:
-    return NativeNetwork(job)
+def load(job: Job) -> NativeSession:
+    return NativeSession(job)
 
 
-class NativeNetwork:
+class NativeSession:
     def __init__(self, job: Job) -> None:
         self.threads = job.threads or cores()
         if artifact.is_library(job.where):
@@ -27,8 +27,8 @@ class NativeNetwork:
             return
         name = os.path.basename(job.where)  # noqa: PTH119
         try:
-            with status() as say:
-                self.library = library(job.model, job.states.specs, target("native"), name, say)
+            with status() as progress:
+                self.library = library(job.model, job.states.specs, target("native"), name, progress)
         except ModelError as error:
             raise EngineError(
                 "The native engine cannot load the model.", where=error.where or job.where, expected=error.expected,

@@ -18,11 +18,11 @@ _VIEWS = {"Identity", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "T
 _AS_FLOATS = {"LP_TRANSFORMS_MODE": False}
 
 
-def load(job: Job) -> OpenVinoNetwork:
-    return OpenVinoNetwork(job)
+def load(job: Job) -> OpenVinoSession:
+    return OpenVinoSession(job)
 
 
-class OpenVinoNetwork:
+class OpenVinoSession:
     """reason: how it computes, where that is not the usual way. warning: what is wrong with its answers."""
 
     def __init__(self, job: Job) -> None:
@@ -92,21 +92,21 @@ class OpenVinoNetwork:
 
 
 class OpenVinoRun:
-    def __init__(self, network: OpenVinoNetwork) -> None:
-        self.network = network
-        self.request = network.compiled.create_infer_request()
+    def __init__(self, session: OpenVinoSession) -> None:
+        self.session = session
+        self.request = session.compiled.create_infer_request()
 
     def reset(self) -> None:
         self.request.reset_state()
 
     def step(self, frames: np.ndarray) -> np.ndarray:
-        network = self.network
+        session = self.session
         try:
-            self.request.set_tensor(network.frames, network.tensor(np.ascontiguousarray(frames), shared_memory=True))
+            self.request.set_tensor(session.frames, session.tensor(np.ascontiguousarray(frames), shared_memory=True))
             self.request.infer()
         except RuntimeError as error:
-            raise EngineError("OpenVINO failed to run the model.", where=network.where, got=_short(error)) from None
-        return np.array(self.request.get_tensor(network.logits).data)
+            raise EngineError("OpenVINO failed to run the model.", where=session.where, got=_short(error)) from None
+        return np.array(self.request.get_tensor(session.logits).data)
 
 
 def _signed(model: onnx.ModelProto) -> bool:

@@ -24,28 +24,28 @@ _AS_UNSIGNED: Mapping[str, str] = MappingProxyType({"session.x64quantprecision":
 _NEAR = 0.1
 
 
-def load(job: Job) -> OrtNetwork:
-    return OrtNetwork(job)
+def load(job: Job) -> OrtSession:
+    return OrtSession(job)
 
 
-class OrtNetwork:
+class OrtSession:
     """reason: how it computes, where that is not the usual way. warning: what is wrong with its answers."""
 
     def __init__(self, job: Job) -> None:
-        self.job = replace(job, model=onnx.ModelProto())  # the session has its own copy of the weights
+        self.job = replace(job, model=onnx.ModelProto())  # the inference session has its own copy of the weights
         self.reason = self.warning = ""
         model = without_copies(job.model, job.states)
         cut_off = saturation.hits(model, saturation.ORT)
         if not cut_off:
-            self.session = _session(model, job)
+            self.inference = _session(model, job)
             return
         floats = None if _has_integer_operators(model) else _session(model, job, AS_FLOATS)
         if (unsigned := _unsigned(model, job, floats, cut_off)) is not None:
-            self.session, self.reason = unsigned, saturation.AS_UNSIGNED
+            self.inference, self.reason = unsigned, saturation.AS_UNSIGNED
         elif floats is not None:
-            self.session, self.reason = floats, saturation.AS_FLOATS
+            self.inference, self.reason = floats, saturation.AS_FLOATS
         else:
-            self.session, self.warning = _session(model, job), saturation.warning(cut_off, saturation.ORT)
+            self.inference, self.warning = _session(model, job), saturation.warning(cut_off, saturation.ORT)
 
     def start(self) -> OrtRun:
         return OrtRun(self)
@@ -54,14 +54,14 @@ class OrtNetwork:
 class OrtRun:
     """Ping-pong: the buffer that a state's output is written to becomes its input in the next step (see `states`)."""
 
-    def __init__(self, network: OrtNetwork) -> None:
-        self.network = network
-        self.rotation = Rotation(network.job.states)
-        self.binding = network.session.io_binding()
+    def __init__(self, session: OrtSession) -> None:
+        self.session = session
+        self.rotation = Rotation(session.job.states)
+        self.binding = session.inference.io_binding()
         self._values: dict[int, onnxruntime.OrtValue] = {}  # buffer id -> its OrtValue; the buffers live in the rotation
         self._frames: np.ndarray | None = None
         self._frames_value: onnxruntime.OrtValue | None = None
-        self.binding.bind_output(network.job.logits, "cpu")
+        self.binding.bind_output(session.job.logits, "cpu")
         self._bind()
 
     def reset(self) -> None:
@@ -70,13 +70,13 @@ class OrtRun:
         self._bind()
 
     def step(self, frames: np.ndarray) -> np.ndarray:
-        job = self.network.job
+        job = self.session.job
         if frames is not self._frames:  # a caller that fills the same array again is bound only once
             self._frames = frames = np.ascontiguousarray(frames)
             self._frames_value = onnxruntime.OrtValue.ortvalue_from_numpy(frames)
             self.binding.bind_ortvalue_input(job.frames, self._frames_value)
         try:
-            self.network.session.run_with_iobinding(self.binding)
+            self.session.inference.run_with_iobinding(self.binding)
         except Exception as error:
             raise EngineError("ONNX Runtime failed to run the model.", where=job.where, got=first_line(error)) from None
         logits = np.array(self.binding.get_outputs()[0].numpy())  # the first output bound; its memory is used again
@@ -113,7 +113,7 @@ def _has_integer_operators(model: onnx.ModelProto) -> bool:
 
 
 def _unsigned(
-    model: onnx.ModelProto, job: Job, floats: onnxruntime.InferenceSession | None, cut_off: list[saturation.Layer]
+    model: onnx.ModelProto, job: Job, floats: onnxruntime.InferenceSession | None, cut_off: list[saturation.SaturatingLayer]
 ) -> onnxruntime.InferenceSession | None:
     """A session with unsigned weights, where onnxruntime can make one and its first step is that of floats or, where floats
     are not to be had, of exact arithmetic.

@@ -29,12 +29,12 @@ from everyframe.runtime.engine import cores
 Values = dict[str, np.ndarray]
 
 
-def load(path: str | os.PathLike[str], manifest: Manifest, threads: int | None, overlap: bool) -> PipelineNetwork:
+def load(path: str | os.PathLike[str], manifest: Manifest, threads: int | None, overlap: bool) -> PipelineSession:
     """Raises ModelError for a folder whose files are missing or not those of the manifest, EngineError."""
-    return PipelineNetwork(manifest, read_parts(path, manifest), threads, overlap)
+    return PipelineSession(manifest, read_parts(path, manifest), threads, overlap)
 
 
-class PipelineNetwork:
+class PipelineSession:
     """Sessions, shared by all streams. threads: of each part. overlap: stages work at the same time, one thread each.
     reason, warning: as an engine has them.
     """
@@ -87,19 +87,19 @@ class _Runner:
 class SerialRun:
     """One part after another. values: all tensors of the last step; spent: seconds that each part took in it, by file."""
 
-    def __init__(self, network: PipelineNetwork) -> None:
-        self.network = network
+    def __init__(self, session: PipelineSession) -> None:
+        self.session = session
         self.spent: dict[str, float] = {}
         self.values: Values = {}
         self.reset()
 
     def reset(self) -> None:
-        self.state = first_states(self.network.manifest.metadata.states)
+        self.state = first_states(self.session.manifest.metadata.states)
 
     def step(self, frames: np.ndarray) -> np.ndarray:
-        manifest = self.network.manifest
+        manifest = self.session.manifest
         self.values = values = {manifest.frames.name: np.ascontiguousarray(frames), **self.state}
-        for runner in self.network.parts:
+        for runner in self.session.parts:
             begun = time.perf_counter()
             values |= runner.run(values)
             self.spent[runner.part.file] = time.perf_counter() - begun
@@ -119,9 +119,9 @@ class _Worker:
 class OverlappedRun:
     """`submit` starts a step, `result` waits for the oldest. No more than `depth` steps are under way."""
 
-    def __init__(self, network: PipelineNetwork) -> None:
-        self.network = network
-        self.workers = _workers(network)
+    def __init__(self, session: PipelineSession) -> None:
+        self.session = session
+        self.workers = _workers(session)
         self.depth = len(self.workers)
         self._begin()
 
@@ -130,7 +130,7 @@ class OverlappedRun:
         self._inboxes: list[queue.SimpleQueue[tuple[int, str, np.ndarray] | None]] = [queue.SimpleQueue() for _ in self.workers]
         self._answers: queue.SimpleQueue[np.ndarray | BaseException] = queue.SimpleQueue()
         self._stop = weakref.finalize(self, _send_all, self._inboxes)
-        first = first_states(self.network.manifest.metadata.states)
+        first = first_states(self.session.manifest.metadata.states)
         for worker, inbox in zip(self.workers, self._inboxes, strict=True):
             for name in worker.needs & first.keys():
                 inbox.put((0, name, first[name]))
@@ -142,7 +142,7 @@ class OverlappedRun:
         self._begin()
 
     def submit(self, frames: np.ndarray) -> None:
-        name, frames = self.network.manifest.frames.name, np.array(frames)  # the caller may fill its array again
+        name, frames = self.session.manifest.frames.name, np.array(frames)  # the caller may fill its array again
         for worker, inbox in zip(self.workers, self._inboxes, strict=True):
             if name in worker.needs:
                 inbox.put((self._step, name, frames))
@@ -164,9 +164,9 @@ class OverlappedRun:
         return self.result()
 
 
-def _workers(network: PipelineNetwork) -> list[_Worker]:
+def _workers(session: PipelineSession) -> list[_Worker]:
     groups: list[list[_Runner]] = [[]]
-    for runner in network.parts:
+    for runner in session.parts:
         groups[-1].append(runner)
         if runner.part.place == "stage":
             groups.append([])
@@ -175,7 +175,7 @@ def _workers(network: PipelineNetwork) -> list[_Worker]:
         groups[-1] += tail  # what the host does behind the last stage
     made = [{name for runner in group for name in runner.outputs} for group in groups]
     reads = [frozenset(name for runner in group for name in runner.inputs) - own for group, own in zip(groups, made, strict=True)]
-    states, logits = network.manifest.metadata.states, network.manifest.logits.name
+    states, logits = session.manifest.metadata.states, session.manifest.logits.name
     workers: list[_Worker] = []
     for group, own in zip(groups, made, strict=True):
         serves: dict[str, list[tuple[int, str, int]]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from everyframe.modelfile.interface import check_picture
 from everyframe.runtime.prediction import Prediction
@@ -14,24 +13,20 @@ from everyframe.video.frame import Frame
 from everyframe.video.reader import Reader
 from everyframe.video.sources import Source
 
-if TYPE_CHECKING:
-    from everyframe.runtime.program import Program
-
 
 class Playback:
     """Iterator of predictions. frames, dropped: as the reader counts them; wait_s: time spent waiting for frames."""
 
     def __init__(
         self,
-        program: Program,
-        source: Source,
         stream: Stream,
+        source: Source,
         max_frames: int | None,
         seconds: float | None,
         realtime: bool,
         thumbnails: int,
     ) -> None:
-        self.source, self.stream, self._program = source, stream, program
+        self.source, self.stream = source, stream
         self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
         self.max_frames, self.seconds = max_frames, seconds
         self.last_pts_s = 0.0
@@ -39,7 +34,9 @@ class Playback:
         self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
-        self._reader = Reader(source, program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
+        self._reader = Reader(
+            source, stream.program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails
+        )
 
     @property
     def frames(self) -> int:
@@ -92,7 +89,7 @@ class Playback:
             if self.seconds is not None and frame.pts_s >= self.seconds:
                 raise StopIteration
             if self.frames == 1:
-                check_picture(frame.data, self._program.interface, self._name)
+                check_picture(frame.data, self.stream.program.interface, self._name)
             prediction = self.stream.push_frame(frame)
             self.last_pts_s = frame.pts_s
             if prediction is not None:

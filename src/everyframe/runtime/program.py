@@ -109,9 +109,9 @@ class Program:
         self.steady_label()  # a rule that does not fit is said now
         states = plan(self.metadata.states, self.path)
         if split is not None:
-            network = pipeline.load(self.path, split, threads, overlap)
-            reason = "; ".join(filter(None, (f"{len(split.stages)} stages", network.reason)))
-            loaded = engines.Loaded(network, "ort", reason, network.warning)
+            session = pipeline.load(self.path, split, threads, overlap)
+            reason = "; ".join(filter(None, (f"{len(split.stages)} stages", session.reason)))
+            loaded = engines.Loaded(session, "ort", reason, session.warning)
         else:
             check_finite(model, self.path)
             job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
@@ -120,7 +120,7 @@ class Program:
         self.engine, self.engine_reason = loaded.engine, loaded.reason
         if loaded.warning:
             warnings.warn(f"{self.name}: {loaded.warning}", engines.AccuracyWarning, stacklevel=_levels_up())
-        self._network: engines.Network | None = loaded.network
+        self._session: engines.Session | None = loaded.session
 
     def __enter__(self) -> Program:
         return self
@@ -130,11 +130,11 @@ class Program:
 
     @property
     def closed(self) -> bool:
-        return self._network is None
+        return self._session is None
 
     def close(self) -> None:
         """Frees the weights. Its streams raise StateError from then on."""
-        self._network = None
+        self._session = None
 
     def stream(self, *, stride: int | None = None, top_k: int = 5) -> Stream:
         """A new stream at its beginning. stride: for clip models only, frames between two predictions (default half a
@@ -166,7 +166,7 @@ class Program:
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
             if value is not None and value <= 0:
                 raise UsageError("A limit must be positive.", where=name, expected="more than 0", got=value)
-        return Playback(self, source, self.stream(stride=stride, top_k=top_k), max_frames, seconds, realtime, thumbnails)
+        return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails)
 
     def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
         """`play` for one video after another. While one runs, the decode process of the next file is already starting."""
@@ -210,9 +210,9 @@ class Program:
     # for streams
 
     def start(self) -> engines.Run:
-        if self._network is None:
+        if self._session is None:
             raise StateError("The program is closed.", where=self.path, hint="open it again")
-        return self._network.start()
+        return self._session.start()
 
     def labels_for(self, classes: int) -> tuple[str, ...]:
         if self.labels is None or len(self.labels) != classes:

@@ -15,11 +15,11 @@ from everyframe.modelfile.states import next_states
 from everyframe.runtime.engine import Job
 
 
-def load(job: Job) -> ReferenceNetwork:
-    return ReferenceNetwork(job)
+def load(job: Job) -> ReferenceSession:
+    return ReferenceSession(job)
 
 
-class ReferenceNetwork:
+class ReferenceSession:
     def __init__(self, job: Job) -> None:
         self.job = job
         try:
@@ -32,18 +32,18 @@ class ReferenceNetwork:
 
 
 class ReferenceRun:
-    def __init__(self, network: ReferenceNetwork) -> None:
-        self.network = network
+    def __init__(self, session: ReferenceSession) -> None:
+        self.session = session
         self.reset()
 
     def reset(self) -> None:
-        self.state = {s.input: np.full(s.shape, s.fill, s.dtype) for s in self.network.job.states.specs}
+        self.state = {s.input: np.full(s.shape, s.fill, s.dtype) for s in self.session.job.states.specs}
 
     def step(self, frames: np.ndarray) -> np.ndarray:
-        job = self.network.job
+        job = self.session.job
         names = [job.logits, *(spec.output for spec in job.states.heads)]
         try:
-            found: Any = self.network.evaluator.run(names, {job.frames: frames, **self.state})
+            found: Any = self.session.evaluator.run(names, {job.frames: frames, **self.state})
         except Exception as error:
             raise EngineError("The reference evaluator failed to run the model.", where=job.where, got=str(error)) from None
         self.state = next_states(job.states.specs, self.state, dict(zip(names, found, strict=True)))

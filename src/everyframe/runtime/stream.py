@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,8 +17,31 @@ from everyframe.video.frame import Frame
 from everyframe.video.preprocess import normalize, prepare
 
 if TYPE_CHECKING:
+    from everyframe.modelfile.interface import Interface
+    from everyframe.modelfile.schema import Metadata
+    from everyframe.runtime.engine import Run
+    from everyframe.runtime.events import EventDetector
     from everyframe.runtime.pipeline import OverlappedRun
-    from everyframe.runtime.program import Program
+    from everyframe.runtime.steady import Steady
+
+
+class Owner(Protocol):
+    """What a stream needs of the program that made it (see `program.Program`). size: (H, W), where fixed. rate: sampled frames
+    per second.
+    """
+
+    path: str
+    metadata: Metadata
+    interface: Interface
+    size: tuple[int, int] | None
+    rate: float
+
+    @property
+    def closed(self) -> bool: ...
+    def start(self) -> Run: ...
+    def labels_for(self, classes: int) -> tuple[str, ...]: ...
+    def steady_label(self) -> Steady | None: ...
+    def event_detector(self) -> EventDetector | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +68,7 @@ class Stream:
     reset()       forgets everything: the next frame is the first.
     """
 
-    def __init__(self, program: Program, *, top_k: int = 5) -> None:
+    def __init__(self, program: Owner, *, top_k: int = 5) -> None:
         if top_k < 1:
             raise UsageError("At least one label must be shown.", where="top_k", expected="1 or more", got=top_k)
         self.program = program
@@ -212,7 +235,7 @@ class ClipStream(Stream):
     if any.
     """
 
-    def __init__(self, program: Program, *, stride: int | None = None, top_k: int = 5) -> None:
+    def __init__(self, program: Owner, *, stride: int | None = None, top_k: int = 5) -> None:
         length = program.metadata.frames
         self.stride = max(1, length // 2) if stride is None else stride
         if self.stride < 1:

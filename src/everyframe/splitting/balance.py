@@ -17,7 +17,7 @@ import numpy as np
 
 from everyframe.errors import UsageError
 from everyframe.modelfile.ort import create
-from everyframe.runtime.pipeline import PipelineNetwork, SerialRun
+from everyframe.runtime.pipeline import PipelineSession, SerialRun
 from everyframe.splitting.cut import cut, noise
 from everyframe.splitting.label import Flow, Label, in_order
 
@@ -75,7 +75,7 @@ def _node_times(flow: Flow) -> list[float]:
 def _stage_times(flow: Flow, ends: list[int]) -> list[float]:
     """Seconds of each stage, with one thread."""
     made = cut(flow, in_order(flow, ends))
-    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1))
+    run = SerialRun(PipelineSession(made.manifest, made.models, threads=1))
     frames = noise(made.manifest.frames, np.random.default_rng(0))
     times: list[list[float]] = [[] for _ in made.manifest.parts]
     for _ in range(STEPS + 1):

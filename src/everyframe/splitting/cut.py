@@ -22,7 +22,7 @@ from everyframe.modelfile.manifest import NAME, Manifest, Part, Port, read
 from everyframe.modelfile.schema import Metadata, Provenance
 from everyframe.modelfile.session import run_all
 from everyframe.modelfile.walk import Walk
-from everyframe.runtime.pipeline import PipelineNetwork, SerialRun
+from everyframe.runtime.pipeline import PipelineSession, SerialRun
 from everyframe.splitting.label import Flow, Label
 
 #: largest relative distance (L2) between the pipeline and the whole, as they are run
@@ -94,7 +94,7 @@ def check(flow: Flow, made: Cut, where: object) -> float:
 def _distance(flow: Flow, made: Cut, optimize: bool) -> float:
     states = flow.metadata.states
     walk = Walk(flow.model, states=states, how="fast" if optimize else "plain", threads=1)
-    run = SerialRun(PipelineNetwork(made.manifest, made.models, threads=1, optimize=optimize))
+    run = SerialRun(PipelineSession(made.manifest, made.models, threads=1, optimize=optimize))
     worst, rng = 0.0, np.random.default_rng(0)
     for _ in range(STEPS):
         frames = noise(made.manifest.frames, rng)

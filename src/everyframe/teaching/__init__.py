@@ -5,6 +5,6 @@ frames teach what) -> `learn` (`head`: logistic regression, leave-one-out; `rule
 without its classifier, and with the new one) -> `run` (the whole road).
 """
 
-from everyframe.teaching.run import Lesson, teach
+from everyframe.teaching.run import Taught, teach
 
-__all__ = ["Lesson", "teach"]
+__all__ = ["Taught", "teach"]

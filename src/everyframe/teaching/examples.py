@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from everyframe.errors import EveryframeError, SourceError
 from everyframe.modelfile.schema import Preprocess
+from everyframe.progress import TextProgress
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
 from everyframe.teaching.cut import Backbone
@@ -157,12 +158,12 @@ def _pictures(source: Source, preprocess: Preprocess) -> Iterator[np.ndarray]:
         yield picture
 
 
-def read_all(reader: Reader, clips: Sequence[Clip], say: Callable[[str], None]) -> tuple[list[Example], list[EveryframeError]]:
+def read_all(reader: Reader, clips: Sequence[Clip], progress: TextProgress) -> tuple[list[Example], list[EveryframeError]]:
     """The examples of all clips; what is broken is left out and returned."""
     examples: list[Example] = []
     broken: list[EveryframeError] = []
     for i, clip in enumerate(clips, 1):
-        say(f"looking at clip {i} of {len(clips)}")
+        progress(f"looking at clip {i} of {len(clips)}")
         try:
             examples += reader.read(clip)
         except SourceError as error:

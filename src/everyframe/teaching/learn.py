@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.modelfile.schema import EventRule
-from everyframe.runtime.events import probabilities
+from everyframe.runtime.prediction import softmax
 from everyframe.teaching import moments
 from everyframe.teaching.examples import Example
 from everyframe.teaching.head import Head, Rows, leave_one_out
@@ -46,7 +46,7 @@ def learn(taken: Sequence[Example], window: int, step_s: float) -> Learned:
     rows = rows_of(taken, labels, window)
     penalty, unseen = leave_one_out(rows, range(len(taken)))
     streams = [
-        Stream(probabilities(unseen[number].logits(example.features)), labels.index(example.label or BACKGROUND))
+        Stream(softmax(unseen[number].logits(example.features)), labels.index(example.label or BACKGROUND))
         for number, example in enumerate(taken)
     ]
     rule, outcome = tune(streams, labels, BACKGROUND, step_s)

@@ -7,7 +7,7 @@ soon as it is over: whatever ends the recording, what was recorded is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from everyframe.errors import OutputError, SourceError, UsageError
 from everyframe.files import write_bytes
 from everyframe.modelfile.schema import Preprocess
+from everyframe.progress import TextProgress
 from everyframe.video.frame import Frame
 from everyframe.video.reader import Reader
 from everyframe.video.sources import resolve
@@ -27,7 +28,7 @@ _HALF_MILLI_S = 5e-4  # files' times are not more exact
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecordingPlan:
     """gestures: their names. count: examples of each. seconds: length of an example. countdown: whole seconds before each.
     pause: seconds of background at the end, none if 0. short_side: of the recorded pictures, pixels.
     """
@@ -66,7 +67,7 @@ class Plan:
             yield self.background, f"now anything but a gesture, for {self.pause:g} s", self.pause
 
 
-def record(source: str | int, folder: Path, plan: Plan, say: Callable[[str], None]) -> Sequence[Path]:
+def record(source: str | int, folder: Path, plan: RecordingPlan, progress: TextProgress) -> Sequence[Path]:
     """Writes folder/GESTURE/NNN.mp4 for each example, numbered on from what is there. Returns the files.
 
     A source that ends early ends the recording: what was over is kept. Raises SourceError, UsageError, OutputError.
@@ -78,9 +79,9 @@ def record(source: str | int, folder: Path, plan: Plan, say: Callable[[str], Non
     made: list[Path] = []
     with Reader(sources[0], Preprocess(resize=plan.short_side)) as reader:
         for name, text, seconds in plan.takes():
-            frames = _take(reader, text, seconds, plan.countdown, say)
+            frames = _take(reader, text, seconds, plan.countdown, progress)
             if not frames:
-                say(f"{sources[0].name} is over; {len(made)} clips were recorded")
+                progress(f"{sources[0].name} is over; {len(made)} clips were recorded")
                 break
             target = _next(folder / name)
             write_bytes(encode(frames), target)
@@ -88,7 +89,7 @@ def record(source: str | int, folder: Path, plan: Plan, say: Callable[[str], Non
     return made
 
 
-def _take(reader: Reader, text: str, seconds: float, countdown: int, say: Callable[[str], None]) -> list[Frame]:
+def _take(reader: Reader, text: str, seconds: float, countdown: int, progress: TextProgress) -> list[Frame]:
     """The frames of one clip, those of the countdown passed by; empty where the source ends before."""
     begun: float | None = None
     said = countdown + 1
@@ -99,10 +100,10 @@ def _take(reader: Reader, text: str, seconds: float, countdown: int, say: Callab
         if left > 0:
             if math.ceil(left) < said:
                 said = math.ceil(left)
-                say(f"{text}: in {said}")
+                progress(f"{text}: in {said}")
             continue
         if not frames:
-            say(f"{text}: go")
+            progress(f"{text}: go")
         frames.append(frame)
         if frame.pts_s - frames[0].pts_s >= seconds - _HALF_MILLI_S:
             return frames

@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from everyframe.conversion.verify import verify
 from everyframe.errors import EveryframeError, ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.schema import Metadata, Provenance
+from everyframe.progress import TextProgress, silent
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching.cut import Backbone, check, cut, with_head
 from everyframe.teaching.examples import Clip, Example, Reader, distinct, folders, read_all
@@ -36,7 +37,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class Taught:
     """What was learned, and from what. counts: examples of each gesture. layer: the classifier whose place the new head takes,
     behind `width` features. difference: the largest relative one between the file's logits and the head on the features.
     """
@@ -62,8 +63,8 @@ def teach(
     *,
     background: Iterable[str | os.PathLike[str]] = (),
     window: int | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Lesson:
+    progress: TextProgress = silent,
+) -> Taught:
     """Teaches a step or clip model new gestures from a few examples of each and writes the step model `output`, where given.
 
     examples: a folder (or several) with a folder of clips for each gesture; one called `none` is background. background: more
@@ -71,25 +72,24 @@ def teach(
     OutputError.
     """
     begun = time.perf_counter()
-    say = progress or (lambda _: None)
     if output is not None:
         check_writable(output)
     roots = [examples] if isinstance(examples, str | os.PathLike) else list(examples)
     clips, notes = distinct([clip for root in roots for clip in folders(root, BACKGROUND)] + _footage(background))
     _check_enough([clip.label for clip in clips])
-    say("taking the classifier off")
+    progress("taking the classifier off")
     backbone, notes_of_model, source = _backbone(model, window)
     reader = Reader(backbone, str(model))
-    taken, broken = read_all(reader, clips, say)
+    taken, broken = read_all(reader, clips, progress)
     _check_enough([example.label for example in taken], broken)
-    say("learning, and leaving each example out in turn")
+    progress("learning, and leaving each example out in turn")
     step_s = reader.hop / reader.rate
     learned = learn(taken, backbone.metadata.window, step_s)
     metadata = _metadata(source, backbone.metadata, learned, str(model), len(taken))
     taught = with_head(backbone, learned.head, metadata)
     difference = check(taught, backbone, learned.head)
     path = modelfile.save(taught, output) if output is not None else None
-    return Lesson(
+    return Taught(
         path, learned, Counter(example.label for example in taken if example.label is not None),
         sum(len(example.seen) for example in taken if example.label is None) * step_s, backbone.width, backbone.layer,
         backbone.metadata.window, difference, time.perf_counter() - begun,

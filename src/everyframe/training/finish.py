@@ -45,7 +45,7 @@ class Result:
         """The share of the validation clips that the best weights get right."""
         return max(self.at.rows, key=rank)["top1"] if self.at.rows else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "run": str(self.path), "ended": self.ended, "epochs": self.at.epoch, "seconds": round(self.at.seconds, 1),
             "validation_top1": self.top1,

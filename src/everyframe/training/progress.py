@@ -1,4 +1,7 @@
-"""A training on the terminal: bars, how fast it is and when it will end, a line an epoch; nothing when stderr is no terminal."""
+"""A training on the terminal: bars, how fast it is and when it will end, a line an epoch; nothing when stderr is no terminal.
+
+A caller that listens (`everyframe.progress.told`) gets the same as text.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 from rich import progress
 from rich.console import Console
+
+from everyframe.progress import watcher
 
 
 class Pace:
@@ -67,7 +72,9 @@ def duration(seconds: float) -> str:
 class Progress:
     def __init__(self, pace: Pace, shown: bool) -> None:
         console = Console(stderr=True)
-        self.pace, self.live = pace, shown and console.is_terminal
+        self.pace = pace
+        self.told = watcher() if shown else None
+        self.live = shown and console.is_terminal and self.told is None
         self.bars = progress.Progress(
             progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[said]}"),
             console=console, disable=not self.live,
@@ -88,14 +95,18 @@ class Progress:
         self.bars.update(self.all, completed=max(share, pace.done / pace.epochs), said=pace.outlook())
         said = f"{epoch + 1} of {pace.epochs}, step {step} of {pace.steps}, loss {loss:.3f}"
         self.bars.update(self.epoch, completed=step, said=said)
+        if self.told is not None:
+            self.told(f"epoch {said}; {pace.outlook()}")
 
     def validating(self) -> None:
         self.bars.update(self.epoch, said="validating")
 
     def line(self, row: dict[str, Any], better: bool) -> None:
         """An epoch's figures, but for those that are no result."""
-        if not self.live:
-            return
         figures = {key: value for key, value in row.items() if key not in ("epoch", "learning_rate", "seconds")}
         told = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in figures.items() if value is not None)
-        self.bars.console.print(f"epoch {row['epoch']:>3}  {told}{'  best' if better else ''}")
+        text = f"epoch {row['epoch']:>3}  {told}{'  best' if better else ''}"
+        if self.told is not None:
+            self.told(text)
+        elif self.live:
+            self.bars.console.print(text)

@@ -53,8 +53,8 @@ def _check_task(recipe: ClipRecipe) -> None:
 def check(recipe: ClipRecipe, where: str | None, data: Path | None) -> data_check.Report:
     """What the clips are, without training."""
     recipe, collection = read(recipe, where, data)
-    with bar("reading clips") as update:
-        return data_check.report(collection, loader.workers(recipe), update)
+    with bar("reading clips") as progress:
+        return data_check.report(collection, loader.workers(recipe), progress)
 
 
 def read(recipe: Given, where: str | None, data: Path | None) -> tuple[Given, clips.Collection]:

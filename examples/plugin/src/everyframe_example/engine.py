@@ -9,16 +9,16 @@ from everyframe.modelfile.states import first_states, next_states
 from everyframe.runtime.engine import Job
 
 
-def load(job: Job) -> PlainNetwork:
-    return PlainNetwork(job)
+def load(job: Job) -> PlainSession:
+    return PlainSession(job)
 
 
-class PlainNetwork:
+class PlainSession:
     """The weights, shared by all streams."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.session = onnxruntime.InferenceSession(job.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        self.inference = onnxruntime.InferenceSession(job.model.SerializeToString(), providers=["CPUExecutionProvider"])
         self.outputs = [job.logits, *(spec.output for spec in job.states.heads)]
 
     def start(self) -> PlainRun:
@@ -28,15 +28,15 @@ class PlainNetwork:
 class PlainRun:
     """One stream: it owns its states."""
 
-    def __init__(self, network: PlainNetwork) -> None:
-        self.network = network
+    def __init__(self, session: PlainSession) -> None:
+        self.session = session
         self.reset()
 
     def reset(self) -> None:
-        self.states = first_states(self.network.job.states.specs)
+        self.states = first_states(self.session.job.states.specs)
 
     def step(self, frames: np.ndarray) -> np.ndarray:
-        network, job = self.network, self.network.job
-        found = network.session.run(network.outputs, {job.frames: frames, **self.states})
-        self.states = next_states(job.states.specs, self.states, dict(zip(network.outputs, found, strict=True)))
+        session, job = self.session, self.session.job
+        found = session.inference.run(session.outputs, {job.frames: frames, **self.states})
+        self.states = next_states(job.states.specs, self.states, dict(zip(session.outputs, found, strict=True)))
         return found[0]

@@ -1,12 +1,10 @@
-"""Standard output, and what all verbs write alike: labels, counts, durations."""
+"""Standard output, and what all verbs write alike: names, counts, durations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rich.console import Console
-
-from everyframe.errors import UsageError
 
 
 def console() -> Console:
@@ -15,20 +13,11 @@ def console() -> Console:
     return made if made.is_terminal else Console(highlight=False, width=140)
 
 
-def read_labels(path: Path | None) -> tuple[str, ...] | None:
-    """One label a line; empty lines at the end are ignored. Raises UsageError."""
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "The label file cannot be read.",
-            where=path,
-            got=str(error),
-            hint="give a UTF-8 text file with one label a line",
-        ) from None
-    return tuple(line.strip() for line in text.rstrip().splitlines())
+def named(model: str | Path) -> Path:
+    """What results are called after: the file, also of the model that comes with the package."""
+    from everyframe.runtime.program import BUILTIN
+
+    return Path(BUILTIN.name) if str(model) == "builtin" else Path(model)
 
 
 def count(n: float) -> str:

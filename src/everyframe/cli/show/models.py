@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from everyframe.api.results import Converted
 from everyframe.cli.show.console import console, count, duration
-from everyframe.conversion.account import layers
-from everyframe.conversion.step import Conversion
 
 
-@dataclass
-class Summary:
-    data: dict[str, Any]
-    lines: list[str]
-
-    def show(self) -> None:
-        out = console()
-        for line in self.lines:
-            out.print(line, markup=False, soft_wrap=True)
-
-
-def stream_summary(made: Conversion, output: Path) -> Summary:
-    meta = made.metadata
-    clip_macs = sum(row.macs for row in layers(made.clip, None))
-    step_macs = sum(row.macs for row in layers(made.step, meta))
-    state = sum(prod(s.shape) for s in meta.states if s.dtype == "float32")
+def stream_lines(made: Converted, output: Path) -> list[str]:
+    """What a conversion is said to be."""
+    meta, found = made.metadata, made.to_dict()
+    state, per_hop, per_prediction = found["state_floats"], found["saving_per_hop"], found["saving_per_frame"]
     fps = meta.preprocess.fps
 
     def span(frames: int) -> str:
         return duration(frames, None if fps is None else frames * 1000 / fps)
 
-    per_hop = clip_macs / max(step_macs, 1)  # a network without convolutions has nothing to save
-    per_prediction = per_hop * meta.hop
-    data = {
-        "file": str(output),
-        "hop": meta.hop,
-        "frames": meta.frames,
-        "feature_delay_frames": meta.feature_delay,
-        "delay_frames": meta.delay,
-        "receptive_field_frames": meta.receptive_field,
-        "window_frames": meta.window,
-        "state_floats": state,
-        "macs_per_clip": clip_macs,
-        "macs_per_step": step_macs,
-        "macs_per_frame": step_macs / meta.hop,
-        "saving_per_frame": per_prediction,
-        "saving_per_hop": per_hop,
-        "difference": made.difference,
-        "notes": made.notes,
-    }
     lines = [
         f"wrote {output}",
         f"  a step takes {span(meta.hop)}; compared with the clip network over a stream: "
@@ -63,7 +29,7 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
         f"the window of {meta.window} is full after {span(meta.delay)}",
         f"  receptive field {span(meta.receptive_field)}, state {count(state)} floats "
         f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
-        f"  {count(step_macs / meta.hop)} MACs a frame; a clip takes {count(clip_macs)}",
+        f"  {count(found['macs_per_frame'])} MACs a frame; a clip takes {count(found['macs_per_clip'])}",
     ]
     if meta.hop == 1:
         lines.append(f"  a prediction at every frame costs {per_prediction:.1f}x less than running a clip at every frame")
@@ -76,8 +42,7 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
-    lines += [f"  {note}; --taps all keeps them" for note in made.notes]
-    return Summary(data, lines)
+    return [*lines, *(f"  {note}; --taps all keeps them" for note in made.notes)]
 
 
 def show_info(found: dict[str, Any]) -> None:

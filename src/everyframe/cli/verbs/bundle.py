@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from everyframe.bundles import Bundle
+    from everyframe.api.results import Bundled
 
 
 def command(
@@ -27,30 +27,19 @@ def command(
 
     Example: everyframe bundle clip.onnx --target rdk-s100 --calibrate videos -o s100
     """
-    from everyframe.bundles import bundle
+    from everyframe import api
     from everyframe.progress import status
-    from everyframe.runtime.program import BUILTIN
 
-    path = BUILTIN if str(model) == "builtin" else model
-    with status("reading") as say:
-        made = bundle(path, output, target, calibrate, most=samples, say=say)
+    with status("reading") as progress:
+        made = api.bundle(model, target, calibrate, output, samples=samples, progress=progress)
     show(made, as_json)
 
 
-def check(folder: Path, target: str) -> None:
-    """Raises UsageError or OutputError before the long work."""
-    from everyframe.bundles.make import check as check_first
-
-    check_first(folder, target)
-
-
-def show(made: Bundle, as_json: bool) -> None:
+def show(made: Bundled, as_json: bool) -> None:
     import json
 
-    from everyframe.bundles.make import record
-
     if as_json:
-        print(json.dumps(record(made)))
+        print(json.dumps(made.to_dict()))
         return
     print(f"{made.path} for {made.target}: {', '.join(made.files)}")
     if made.rewrites:

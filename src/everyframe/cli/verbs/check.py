@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from everyframe.devices import Fixed, Plan
+    from collections.abc import Sequence
+
+    from everyframe.api.results import Checked, Fit
 
 
 def command(
@@ -31,35 +33,33 @@ def command(
     """
     import json
 
+    from everyframe.api.fitting import check_each
+    from everyframe.api.fitting import fix as write
     from everyframe.cli.show.console import console
-    from everyframe.devices import fix as write
-    from everyframe.devices import load_profile
     from everyframe.devices.profile import resolve
     from everyframe.progress import status
-    from everyframe.runtime.program import BUILTIN
 
     _agree(target, fix, output, host_state)
-    path, names = BUILTIN if str(model) == "builtin" else model, resolve(target)
-    fixed = None
-    with status("reading") as say:
-        if fix and output is not None:
-            fixed = write(path, output, load_profile(names[0]), host_state=host_state, progress=say)
-            plans = [fixed.plan]
+    names = resolve(target)
+    fixed: Fit | None = None
+    found: Sequence[Checked]
+    with status("reading") as progress:
+        if fix:
+            found = [fixed := write(model, names[0], output, host_state=host_state, progress=progress)]
         else:
-            plans = _plans(path, names)
+            found = check_each(model, names)
     if as_json:
-        found = [_record(name, plan) for name, plan in zip(names, plans, strict=True)]
-        print(json.dumps({"file": str(model), "targets": found, **({"fixed": _written(fixed)} if fixed else {})}))
+        rows = [each.to_dict() for each in found]
+        print(json.dumps({"file": str(model), "targets": rows, **({"fixed": rows[0].pop("fixed")} if fixed else {})}))
     else:
         out = console()
-        for name, plan in zip(names, plans, strict=True):
-            _show(out, name, plan)
-        if len(names) > 1:
-            _summary(out, names, plans)
+        for each in found:
+            _show(out, each)
+        if len(found) > 1:
+            _summary(out, found)
         if fixed:
             _show_fixed(out, fixed)
-    remain = [plan.after if fixed else plan.before for plan in plans]
-    raise typer.Exit(0 if all(report.fits for report in remain) else 1)
+    raise typer.Exit(0 if all(each.fits for each in found) else 1)
 
 
 def _agree(target: list[str], fix: bool, output: Path | None, host_state: bool) -> None:
@@ -75,40 +75,11 @@ def _agree(target: list[str], fix: bool, output: Path | None, host_state: bool) 
         raise UsageError("A model is fixed for one target at a time.", got=", ".join(target), expected="one --target")
 
 
-def _plans(path: Path, names: tuple[str, ...]) -> list[Plan]:
-    """One plan a target; the step network is made once for all of them."""
-    from functools import cache
-
-    from everyframe.conversion.step import convert
-    from everyframe.devices import load_profile, plan
-    from everyframe.modelfile.file import load
-
-    model = load(path)
-    stream = cache(lambda: convert(model))
-    return [plan(model, load_profile(name), stream=stream) for name in names]
-
-
-def _record(name: str, plan: Plan) -> dict[str, Any]:
-    return {
-        "target": name,
-        "verdict": plan.verdict,
-        "nodes": plan.before.nodes,
-        "host": plan.before.host,
-        "findings": [vars(finding) for finding in plan.before.findings],
-        "rewrites": [vars(applied) for applied in plan.applied],
-        "remains": [vars(finding) for finding in plan.after.findings],
-        "notes": plan.notes,
-    }
-
-
-def _written(fixed: Fixed) -> dict[str, Any]:
-    return {"file": str(fixed.path), "host": fixed.plan.after.host, "proofs": [vars(proof) for proof in fixed.proofs]}
-
-
-def _show(out: Any, name: str, plan: Plan) -> None:
+def _show(out: Any, found: Checked) -> None:
     from everyframe.devices import load_profile
 
-    out.print(f"{load_profile(name).title}: {plan.verdict}", markup=False)
+    plan = found.plan
+    out.print(f"{load_profile(found.target).title}: {plan.verdict}", markup=False)
     if plan.before.host:
         out.print(f"  left to the host's processor: {_counts(plan.before.host)}", markup=False, soft_wrap=True)
     if plan.before.findings:
@@ -143,20 +114,21 @@ def _table(out: Any, findings: Any) -> None:
         out.print(f"  [{number}] {origin}", markup=False, soft_wrap=True)
 
 
-def _summary(out: Any, names: tuple[str, ...], plans: list[Plan]) -> None:
+def _summary(out: Any, found: Sequence[Checked]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="\nsummary", title_justify="left")
     for title in ("target", "verdict", "findings", "remain", "on the host", "rewrites"):
         table.add_column(title, justify="right" if title in ("findings", "remain", "on the host") else "left")
-    for name, plan in zip(names, plans, strict=True):
+    for each in found:
+        plan = each.plan
         rewrites = ", ".join(applied.rewrite for applied in plan.applied)
         numbers = len(plan.before.findings), len(plan.after.findings), sum(plan.after.host.values())
-        table.add_row(name, plan.verdict, *map(str, numbers), rewrites)
+        table.add_row(each.target, plan.verdict, *map(str, numbers), rewrites)
     out.print(table)
 
 
-def _show_fixed(out: Any, fixed: Fixed) -> None:
+def _show_fixed(out: Any, fixed: Fit) -> None:
     for applied in fixed.plan.applied:
         out.print(f"  {applied.rewrite}: {applied.detail}", markup=False, soft_wrap=True)
     for proof in fixed.proofs:

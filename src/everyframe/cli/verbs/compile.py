@@ -35,22 +35,17 @@ def command(
     """
     import json
 
+    from everyframe import api
+    from everyframe.cli.show.console import named
     from everyframe.cli.show.models import memory_lines
-    from everyframe.native.compile import compile_model
     from everyframe.progress import status
 
-    path, name = _model(model)
     if output is None and emit_c is None:
-        output = Path(name).with_suffix(".so")
-    with status("reading") as say:
-        made = compile_model(path, output, cpu=cpu, emit_c=emit_c, progress=say)
+        output = named(model).with_suffix(".so")
+    with status("reading") as progress:
+        made = api.compile(model, output, cpu=cpu, emit_c=emit_c, progress=progress)
     if as_json:
-        print(json.dumps({
-            "files": [str(file) for file in made.files], "cpu": made.target.name, "difference": made.difference,
-            "macs": made.macs,
-            "weights_kept": round(made.weights, 4), "memory_bytes": made.memory_bytes, "weight_bytes": made.weight_bytes,
-            "memory": made.memory,
-        }))  # fmt: skip
+        print(json.dumps(made.to_dict()))
         return
     for file in made.files:
         print(file)
@@ -59,12 +54,3 @@ def command(
     print(f"{made.macs / 1e6:,.1f} million multiply-adds a step, {made.weights:.0%} of the weights are not zero")
     for line in memory_lines(made.memory, made.memory_bytes, made.weight_bytes):
         print(line)
-
-
-def _model(model: Path) -> tuple[Path, str]:
-    """The file, and the name that results are called after."""
-    if str(model) != "builtin":
-        return model, str(model)
-    from everyframe.runtime.program import BUILTIN
-
-    return BUILTIN, BUILTIN.name

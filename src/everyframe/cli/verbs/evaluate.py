@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,62 +80,49 @@ def command(
 
     Example: everyframe evaluate clip.onnx --data videos --reverse -o report
     """
-    from everyframe.errors import SourceError
-
-    if data is not None and not data.exists():
-        raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if data is None and not events and (Path(model) / "recipe.toml").is_file():
         data = Path(model) / "recipe.toml"
     if events or data is None:
         _events(model, data, baseline, quick, as_json)
         return
+    from everyframe import api
     from everyframe.benchmarking.machine import describe
     from everyframe.cli.show import accuracy
-    from everyframe.cli.show.console import read_labels
-    from everyframe.evaluation import evaluate, open_pair, report
+    from everyframe.evaluation import report
     from everyframe.evaluation.match import read_map
-    from everyframe.evaluation.source import collection
+    from everyframe.models.labels import read_labels
     from everyframe.progress import bar
 
     if output is not None:
         report.prepare(output)
-    renamed = read_map(label_map) if label_map is not None else None
-    names = read_labels(labels)
-    found, sampling = collection(data, data_format, split, clip_list, classes)
-    changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
-    pair = open_pair(model, engine=engine, threads=threads, labels=names, rate=rate)
     controls = [name for name, wanted in (("reversed", reverse), ("shuffled", shuffle), ("frozen", freeze_frame)) if wanted]
-    with bar("videos") as update:
-        result = evaluate(
-            pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
-            seed=seed, limit=limit, workers=workers, label_map=renamed, data=str(data), progress=update,
+    with bar("videos") as progress:
+        found = api.evaluate(
+            model, data, form=data_format, split=split, clip_list=clip_list, classes=classes,
+            labels=None if labels is None else read_labels(labels), label_map=None if label_map is None else read_map(label_map),
+            views=views, segments=segments, short=short, rate=rate, flush=flush, controls=controls, seed=seed, limit=limit,
+            engine=engine, threads=threads, workers=workers, progress=progress,
         )  # fmt: skip
     if output is not None:
-        report.write(output, result, environment={"command": " ".join(sys.argv), **describe()})
+        found.save(output, environment={"command": " ".join(sys.argv), **describe()})
     if as_json:
-        typer.echo(json.dumps(result.to_dict()))
+        typer.echo(json.dumps(found.to_dict()))
     else:
-        accuracy.show(result, output)
-    if result.partial:
+        accuracy.show(found, output)
+    if found.partial:
         raise typer.Exit(INTERRUPTED)
 
 
 def _events(model: str, data: Path | None, baseline: bool, quick: bool, as_json: bool) -> None:
+    from everyframe import api
     from everyframe.cli.show.events_report import text
-    from everyframe.errors import ModelError, UsageError
+    from everyframe.errors import ModelError
+    from everyframe.progress import status
 
     try:
-        from everyframe.motions import evaluate
-    except ImportError as error:
-        raise UsageError(
-            "Evaluation needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
-        ) from None
-    try:
-        recognizer = evaluate.open_model(evaluate.BUILT_IN if model == "builtin" else Path(model))
+        with status("reading") as progress:
+            found = api.evaluate_events(model, data, baseline=baseline, quick=quick, progress=progress)
     except ModelError as error:
         error.hint = "name labeled videos for any other model: --data FOLDER" if data is None else error.hint
         raise type(error)(error.what, where=error.where, expected=error.expected, got=error.got, hint=error.hint) from None
-    note = (lambda text: print(text, file=sys.stderr)) if sys.stderr.isatty() else (lambda text: None)
-    sizes = {k: max(4, v // 10) for k, v in evaluate.SIZES.items()} if quick else None
-    found: dict[str, Any] = evaluate.evaluate(recognizer, data, sizes=sizes, baseline=baseline, note=note)
-    typer.echo(json.dumps(found) if as_json else "\n\n".join(text(name, one) for name, one in found.items()))
+    typer.echo(json.dumps(found.to_dict()) if as_json else "\n\n".join(text(name, one) for name, one in found.items()))

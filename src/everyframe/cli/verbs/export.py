@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from everyframe.models import Exported
+    from collections.abc import Callable
+
+    from everyframe.api.results import ClipModel
 
 
 def command(
@@ -43,60 +44,49 @@ def command(
 
     Example: everyframe export x3d_s -o clip.onnx --weights x3d_s.safetensors --labels kinetics400.txt
     """
+    from everyframe import api
     from everyframe.errors import UsageError
-    from everyframe.models import export
 
     if (target is None) != (calibrate is None):
         raise UsageError("A folder for a device needs a target and videos.", where="--target, --calibrate", hint="give both")
     write = functools.partial(
-        export,
-        name,
-        frames=frames,
-        size=_size(size),
-        labels=labels,
-        weights=weights,
-        num_classes=num_classes,
-        options=_options(options or []),
-        seed=seed,
-    )
+        api.export, name, frames=frames, size=_size(size), labels=labels, weights=weights, num_classes=num_classes,
+        options=_options(options or []), seed=seed,
+    )  # fmt: skip
     if target is not None and calibrate is not None:
-        from everyframe.cli.verbs import bundle
-
-        folder = output or Path(f"{name}_{target}")
-        bundle.check(folder, target)
-        with tempfile.TemporaryDirectory() as beside:
-            path = Path(beside) / f"{name}.onnx"
-            write(path)
-            bundle.command(path, target, folder, calibrate, as_json=as_json)
+        _bundle(name, write, output or Path(f"{name}_{target}"), target, calibrate, as_json)
         return
-    path = output or Path(f"{name}.onnx")
-    _show(write(path), name, path, as_json)
-
-
-def _show(result: Exported, name: str, path: Path, as_json: bool) -> None:
+    made = write(output or Path(f"{name}.onnx"))
     if as_json:
-        provenance = result.metadata.provenance
-        record = {
-            "path": str(path),
-            "model": name,
-            "input": result.input_shape,
-            "classes": result.classes,
-            "nodes": result.nodes,
-            "difference": result.difference,
-            "weights_sha256": provenance.weights_sha256,
-            "notes": result.notes,
-        }
-        typer.echo(json.dumps(record))
-        return
+        typer.echo(json.dumps(made.to_dict()))
+    else:
+        _show(made, name)
+
+
+def _bundle(name: str, write: Callable[[], ClipModel], folder: Path, target: str, calibrate: str, as_json: bool) -> None:
+    from everyframe import api
+    from everyframe.bundles.make import check
+    from everyframe.cli.verbs.bundle import show
+    from everyframe.modelfile.file import Held
+    from everyframe.progress import status
+
+    check(folder, target)  # before the long work
+    model = write().model
+    with status("reading") as progress:
+        made = api.bundle(Held(model, f"{name}.onnx"), target, calibrate, folder, progress=progress)
+    show(made, as_json)
+
+
+def _show(result: ClipModel, name: str) -> None:
     operators = ", ".join(f"{op} {n}" for op, n in result.nodes.items())
-    typer.echo(f"{name} -> {path}")
+    typer.echo(f"{name} -> {result.path}")
     typer.echo(f"  input   clip {result.input_shape} float32")
     typer.echo(f"  output  logits (1, {result.classes})" + (" with labels" if result.metadata.labels else ""))
     typer.echo(f"  nodes   {sum(result.nodes.values())}: {operators}")
     typer.echo(f"  check   torch and onnxruntime differ by {result.difference:.1e} (relative, on 2 random clips)")
     for note in result.notes:
         typer.echo(f"  note    {note}")
-    typer.echo(f"next: everyframe stream {path}")
+    typer.echo(f"next: everyframe stream {result.path}")
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

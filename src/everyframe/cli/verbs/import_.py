@@ -19,18 +19,12 @@ def command(
 
     Example: everyframe import movinet.onnx --mapping movinet.toml -o step.onnx
     """
-    from everyframe import modelfile
-    from everyframe.files import check_writable
-    from everyframe.modelfile.importer import adopt, read_mapping
-    from everyframe.modelfile.interface import metadata_or_raise
+    from everyframe import api
 
-    check_writable(output)
-    made = adopt(modelfile.load(model), read_mapping(mapping), mapping.parent)
-    modelfile.save(made, output)
-    metadata = metadata_or_raise(made, output)
-    kind, states, labels = metadata.kind, len(metadata.states), len(metadata.labels or ())
+    made = api.import_model(model, mapping, output)
+    found = made.to_dict()
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "kind": kind, "states": states, "labels": labels}))
+        typer.echo(json.dumps(found))
         return
-    print(f"{model} -> {output}: a {kind} model, {states or 'no'} states, {labels} labels")
+    print(f"{model} -> {output}: a {found['kind']} model, {found['states'] or 'no'} states, {found['labels']} labels")
     print(f"next: everyframe info {output}")

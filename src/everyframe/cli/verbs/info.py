@@ -33,6 +33,6 @@ def command(
     found = api.info(file, rate=rate, layout=layout)
     show = show_split if found["kind"] == "split" else show_library if "cpu" in found else show_info
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(found.to_dict()))
     else:
         show(found)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from everyframe.modelfile.schema import Preprocess
@@ -22,30 +24,18 @@ def command(
 
     Example: everyframe models x3d_s
     """
-    from everyframe import models
-    from everyframe.models.cards.card import card
-    from everyframe.models.cards.record import record
+    from everyframe import api
 
-    if name is not None:
-        found = card(name)
-        typer.echo(json.dumps(record(found), indent=2)) if as_json else _show(found)
-        return
-    cards = _cards_of(models.list())
-    typer.echo(json.dumps([record(each) for each in cards], indent=2)) if as_json else _list(cards)
-
-
-def _cards_of(names: list[str]) -> list[Card]:
-    """All that can be read: a broken package is named, and hides nothing else."""
-    from everyframe.errors import PluginError
-    from everyframe.models.cards.card import card
-
-    found = []
-    for name in names:
-        try:
-            found.append(card(name))
-        except PluginError as error:
-            typer.echo(f"warning: {error}", err=True)
-    return found
+    found = api.list_models("*" if name is None else name)
+    for error in found.broken:
+        typer.echo(f"warning: {error}", err=True)
+    records = list(found.to_dict().values())
+    if as_json:
+        typer.echo(json.dumps(records if name is None else records[0], indent=2))
+    elif name is None:
+        _list(found)
+    else:
+        _show(found[0])
 
 
 # --- the list ---
@@ -67,7 +57,7 @@ COLUMNS = (
 )
 
 
-def _list(cards: list[Card]) -> None:
+def _list(cards: Sequence[Card]) -> None:
     from rich import box
     from rich.table import Table
 

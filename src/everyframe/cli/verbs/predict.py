@@ -1,4 +1,8 @@
-"""everyframe predict: a model over a video, a folder or a camera."""
+"""everyframe predict: a model over a video, a folder or a camera.
+
+On `Program` and its playbacks rather than on `api.predict`, which gives all predictions when the videos are over: here they are
+shown as they come, with dropped frames and times, and a camera has no end.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +65,7 @@ def command(
     import everyframe
     from everyframe.cli.show.live import choose
     from everyframe.cli.show.watch import exit_code, summary, watch
+    from everyframe.models.labels import read_labels
     from everyframe.video import resolve
 
     sources = resolve(source)
@@ -89,24 +94,3 @@ def print_profile(program: Program, source: Source, max_frames: int | None, as_j
         print(json.dumps(found.to_dict()))
     else:
         show_profile(found.to_dict())
-
-
-def read_labels(path: Path) -> list[str]:
-    """One label a line; empty lines at the end do not count. Raises ModelError."""
-    from everyframe.errors import ModelError
-
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ModelError(
-            "The label file cannot be read.", where=path, got=reason, hint="give a text file, one label a line"
-        ) from None
-    names = [line.strip() for line in lines]
-    if "" in names:
-        raise ModelError(
-            "The label file has an empty line.",
-            where=f"{path}, line {names.index('') + 1}",
-            expected="one label a line",
-        )
-    return names

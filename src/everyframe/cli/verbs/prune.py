@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from everyframe.api.outcomes import Run
 
 
 def command(
@@ -36,38 +39,34 @@ def command(
 
     Example: everyframe prune runs/mine -o runs/faster --speedup 1.5
     """
+    from everyframe.api.learning import prune, pruning_recipe, search_rates
     from everyframe.errors import UsageError
 
-    try:
-        from everyframe.pruning import run, search
-    except ImportError as error:
-        raise UsageError(
-            "Pruning needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
-        ) from None
     if resume:
         if recipe or data or changes or rate or speedup or search_only or output is None:
             raise UsageError(
                 "--resume goes on with what the run folder says.", expected="-o RUN --resume, and perhaps --minutes",
                 hint="begin a new run for other settings",
             )  # fmt: skip
-        result = run.resume(output, minutes=minutes)
-    elif recipe is None:
+        _show(prune(output, resume=True, minutes=minutes), as_json)
+        return
+    if recipe is None:
         raise UsageError(
             "There is nothing to prune.", expected="the run folder of a training, or a recipe", hint="everyframe prune RUN -o OUT"
         )
-    elif (rate is not None and speedup is not None) or (search_only and speedup is None):
+    if (rate is not None and speedup is not None) or (search_only and speedup is None):
         raise UsageError(
             "Either the speed-up is searched for or the rate is given.", expected="--rate, or --speedup and perhaps --search-only"
         )
-    else:
-        found, where = run.settings(recipe, [*(changes or ()), *([f"prune.rate={rate}"] if rate is not None else [])])
-        path = output or Path("runs") / f"{found.name}-pruned"
-        if speedup is not None:
-            rates = search.into(found, path, where=where, data=data, speedup=speedup)
-            if search_only:
-                typer.echo(json.dumps({"recipe": str(path / search.FILE), **rates.as_dict()}) if as_json else rates.text())
-                return
-            found, where = run.settings(str(path / search.FILE))
-        result = run.start(found, path, where=where, data=data, minutes=minutes)
-    if result is not None:  # of several processes the first one speaks
-        typer.echo(json.dumps(result.as_dict()) if as_json else result.text())
+    path = output or Path("runs") / f"{pruning_recipe(recipe, changes or ())[0].name}-pruned"
+    if speedup is not None and search_only:
+        rates, file = search_rates(recipe, path, speedup, data=data, settings=changes or ())
+        typer.echo(json.dumps({"recipe": str(file), **rates.to_dict()}) if as_json else rates.text())
+        return
+    made = prune(recipe, path, data=data, rate=rate, speedup=speedup, settings=changes or (), minutes=minutes)
+    _show(made, as_json)
+
+
+def _show(made: Run | None, as_json: bool) -> None:
+    if made is not None:  # of several processes the first one speaks
+        typer.echo(json.dumps(made.to_dict()) if as_json else made.text())

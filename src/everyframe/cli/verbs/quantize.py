@@ -63,22 +63,23 @@ def command(
     """
     import json
 
+    from everyframe import api
+    from everyframe.cli.show.console import named
     from everyframe.progress import status
-    from everyframe.quantization.quantize import quantize
-    from everyframe.quantization.report import prepare, write_report
-    from everyframe.runtime.program import BUILTIN
+    from everyframe.quantization.report import prepare
 
-    path = BUILTIN if model == "builtin" else Path(model)
-    output = Path(f"{path.stem}.int8.onnx") if output is None else output
+    name = named(model)
+    output = Path(f"{name.stem}.int8.onnx") if output is None else output
     if report is not None:
         prepare(report)
-    with status("reading") as say:
-        result = quantize(
-            path, calibrate, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
+    with status("reading") as progress:
+        result = api.quantize(
+            model, calibrate, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
             percentile=percentile, most_videos=videos, every=every, keep_float=keep_float or (),
-            float_differences=float_differences, min_similarity=min_similarity, compare_with=compare, frames=frames, say=say,
+            float_differences=float_differences, min_similarity=min_similarity, compare_with=compare, frames=frames,
+            progress=progress,
         )  # fmt: skip
-    files = [output, *(write_report(report, result, path.name) if report is not None else ())]
+    files = [output, *(result.save_report(report, name.name) if report is not None else ())]
     if as_json:
         print(json.dumps({"files": [str(file) for file in files], **result.to_dict()}))
         return
@@ -93,7 +94,6 @@ def _show(result: Quantized) -> None:
 
     from everyframe.cli.show.console import console
     from everyframe.quantization.engines import line
-    from everyframe.quantization.report import verdict
 
     found, out = result.calibration, console()
     print(f"calibrated by {found.method} on {found.steps} {result.runs}, {found.material}")
@@ -119,7 +119,7 @@ def _show(result: Quantized) -> None:
         print(f"warning: {warning}")
     if said := line(result.engines, result.runs):
         print(said)
-    print(verdict(result))
+    print(result.verdict)
 
 
 def _bits(row: Row, result: Quantized) -> str:

@@ -32,41 +32,18 @@ def command(
     """
     import json
 
+    from everyframe import api
     from everyframe.cli.show.models import show_split
-    from everyframe.conversion.account import info_split
-    from everyframe.errors import UsageError
     from everyframe.progress import status
-    from everyframe.runtime.program import BUILTIN
-    from everyframe.splitting import cut, label
-    from everyframe.video import resolve
 
-    if at and stages:
-        raise UsageError("Cut at nodes or into stages, not both.", where="--at, --stages")
-    cut.check_output(output)
-    videos = resolve(dump) if dump is not None else []
-    with status("reading") as say:
-        flow = cut.open_step(BUILTIN if str(model) == "builtin" else model)
-        if stages:
-            from everyframe.splitting.balance import even
-
-            say("measuring")
-            labels = even(flow, stages, model)
-        else:
-            labels = label.behind(flow, at) if at else label.at_states(flow)
-        made = cut.cut(flow, labels)
-        say("comparing with the whole model")
-        difference = cut.check(flow, made, model)
-        cut.write(made, output)
-        found = {**info_split(output), "difference": difference}
-        if videos:
-            from everyframe.splitting.dump import dump as keep
-
-            say("running the videos")
-            found["samples"] = keep(output, videos, samples)
+    with status("reading") as progress:
+        made = api.split(model, output, at=at or (), stages=stages, dump=dump, samples=samples, progress=progress)
+    found = made.to_dict()
     if as_json:
         print(json.dumps(found))
         return
     show_split(found)
-    print("\nsays what the whole model says, in every bit; optimized, the largest relative difference is", f"{difference:.1e}")
-    if videos:
-        print(f"{found['samples']} samples for each stage in {output / 'calibration'}")
+    said = f"\nsays what the whole model says, in every bit; optimized, the largest relative difference is {made.difference:.1e}"
+    print(said)
+    if made.samples is not None:
+        print(f"{made.samples} samples for each stage in {output / 'calibration'}")

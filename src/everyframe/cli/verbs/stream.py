@@ -42,39 +42,19 @@ def command(
     """
     import json
 
-    from rich.console import Console
-
-    from everyframe.cli.show.console import read_labels
-    from everyframe.cli.show.models import stream_summary
-    from everyframe.conversion import stream
+    from everyframe import api
+    from everyframe.cli.show.models import stream_lines
+    from everyframe.models.labels import read_labels
+    from everyframe.progress import status
 
     output = output or clip.with_suffix(".step.onnx")
-    console = Console(stderr=True)
-    with console.status("reading") if console.is_terminal else _silent() as status:
-        made = stream(
-            clip,
-            output,
-            rate=rate,
-            window=window,
-            se=se,
-            taps=taps,
-            layout=layout,
-            labels=read_labels(labels),
-            progress=(lambda text: status.update(text)) if console.is_terminal else None,
-        )
-    summary = stream_summary(made, output)
+    names = None if labels is None else read_labels(labels)
+    with status("reading") as progress:
+        made = api.convert(
+            clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, labels=names, progress=progress
+        )  # fmt: skip
     if as_json:
-        print(json.dumps(summary.data))
-    else:
-        summary.show()
-
-
-class _silent:
-    def __enter__(self) -> _silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, _: str) -> None:
-        pass
+        print(json.dumps({"file": str(output), **made.to_dict()}))
+        return
+    for line in stream_lines(made, output):
+        print(line)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Sequence
 
-    from everyframe.teaching import Lesson
+    from everyframe.api.outcomes import Taught
 
 BAR = 20
 
@@ -59,18 +59,17 @@ def command(
     """
     import json
 
-    from rich.console import Console
-
     from everyframe.api import teach
     from everyframe.errors import UsageError
     from everyframe.files import check_writable
+    from everyframe.progress import status
 
     check_writable(output)
     folders = list(examples or [])
     if camera is not None:
         folders.append(record_to or output.with_name(f"{output.stem}-examples"))
-        plan = {"count": count, "seconds": seconds, "countdown": countdown, "pause": pause}
-        _record(camera, folders[-1], tuple(gesture or ()), plan)
+        how = {"count": count, "seconds": seconds, "countdown": countdown, "pause": pause}
+        _record(camera, folders[-1], gesture or (), how)
     elif gesture or record_to:
         raise UsageError("There is nothing to record from.", expected="--camera SOURCE beside --gesture and --record-to",
                          hint="--camera 0")  # fmt: skip
@@ -79,70 +78,65 @@ def command(
             "There are no examples.", expected="--examples FOLDER, or --camera SOURCE to record them",
             hint="everyframe teach --camera 0 --gesture thumbs_up --gesture point",
         )  # fmt: skip
-    errors = Console(stderr=True)
-    if errors.is_terminal:
-        with errors.status("reading") as status:
-            lesson = teach(model, folders, output, background=background or (), window=window, progress=status.update)
-    else:
-        lesson = teach(model, folders, output, background=background or (), window=window)
-    for problem in lesson.broken:
+    with status("reading") as progress:
+        taught = teach(model, folders, output, background=background or (), window=window, progress=progress)
+    for problem in taught.broken:
         print(f"left out: {problem}", file=sys.stderr)
     if as_json:
-        typer.echo(json.dumps(lesson.to_dict()))
+        typer.echo(json.dumps(taught.to_dict()))
     else:
-        _show(lesson)
+        _show(taught)
 
 
-def _record(camera: str, folder: Path, gestures: tuple[str, ...], plan: dict[str, Any]) -> None:
+def _record(camera: str, folder: Path, gestures: Sequence[str], how: dict[str, Any]) -> None:
     """Guided recording; Ctrl-C keeps what is there and says how to go on."""
-    from everyframe.teaching.learn import BACKGROUND
-    from everyframe.teaching.record import Plan, record
+    from everyframe.api import record
 
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    progress = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     try:
-        made = record(camera, folder, Plan(gestures, BACKGROUND, **plan), say)
+        made = record(camera, folder, gestures=gestures, **how, progress=progress)
     except KeyboardInterrupt:
-        say(f"kept in {folder}: {len(list(folder.glob('*/*.mp4')))} clips; next: everyframe teach --examples {folder}")
+        progress(f"kept in {folder}: {len(list(folder.glob('*/*.mp4')))} clips; next: everyframe teach --examples {folder}")
         raise
-    say(f"recorded {len(made)} clips in {folder}")
+    progress(f"recorded {len(made.clips)} clips in {folder}")
 
 
-def _show(lesson: Lesson) -> None:
+def _show(taught: Taught) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from everyframe.cli.show.console import console
 
-    out: Console = console()
-    learned = lesson.learned
+    out = console()
+    learned = taught.learned
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (("gesture", "left"), ("examples", "right"), ("told right when left out", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for label, row in learned.told.items():
-        right, count = row[label], lesson.counts[label]
+        right, count = row[label], taught.counts[label]
         bar = "█" * round(BAR * right / count)
         table.add_row(Text(label), str(count), Text(f"{bar:<{BAR}} {right} of {count}"))
     out.print(table)
     outcome, rule = learned.outcome, learned.rule
-    quiet = f", {outcome.quiet_false} of them in {lesson.background_s:.0f} s of background" if lesson.background_s else ""
+    quiet = f", {outcome.quiet_false} of them in {taught.background_s:.0f} s of background" if taught.background_s else ""
     lines = [
-        *(f"{label} is taken for {other} {times} of {lesson.counts[label]} times" for label, other, times in _mistakes(lesson)),
-        f"accuracy     {learned.accuracy:.0%} of {sum(lesson.counts.values())} examples, each left out in turn; "
+        *(f"{label} is taken for {other} {times} of {taught.counts[label]} times" for label, other, times in _mistakes(taught)),
+        f"accuracy     {learned.accuracy:.0%} of {sum(taught.counts.values())} examples, each left out in turn; "
         f"chance {1 / len(learned.labels):.0%}",
         f"events       {outcome.hits} of {outcome.examples} left-out examples raise the right event first; "
         f"{outcome.false} false events{quiet}",
         f"event rule   threshold {rule.threshold:g} for {rule.hold_steps} steps, silent for {rule.refractory_s:g} s, "
         f"until {rule.background} is back at {rule.rearm:g}",
-        f"features     {lesson.width} in front of {lesson.layer}, mean of {lesson.window} frames",
-        *(f"note         {note}" for note in lesson.notes),
-        f"wrote {lesson.path} in {lesson.seconds:.1f} s",
-        f"next         everyframe predict {lesson.path} 0        (your own camera; or a video file)",
+        f"features     {taught.width} in front of {taught.layer}, mean of {taught.window} frames",
+        *(f"note         {note}" for note in taught.notes),
+        f"wrote {taught.path} in {taught.seconds:.1f} s",
+        f"next         everyframe predict {taught.path} 0        (your own camera; or a video file)",
     ]
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
 
 
-def _mistakes(lesson: Lesson) -> list[tuple[str, str, int]]:
+def _mistakes(taught: Taught) -> list[tuple[str, str, int]]:
     """(gesture, what it is taken for, how often), what happens more than once, most frequent first."""
-    found = [(a, b, n) for a, row in lesson.learned.told.items() for b, n in row.items() if a != b and n > 1]
+    found = [(a, b, n) for a, row in taught.learned.told.items() for b, n in row.items() if a != b and n > 1]
     return sorted(found, key=lambda mistake: -mistake[2])

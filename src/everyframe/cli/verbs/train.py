@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from everyframe.data.check import Report
+    from everyframe.recipes.pruning import PruneRecipe
+    from everyframe.recipes.training import ClipRecipe
 
 
 def command(
@@ -31,69 +32,39 @@ def command(
 
     Example: everyframe train --data clips -o runs/mine
     """
+    from everyframe import api
+    from everyframe import recipes as available
     from everyframe.errors import UsageError
+    from everyframe.recipes.motions import MotionsRecipe
 
-    try:
-        from everyframe import recipes as available
-        from everyframe.motions import run as motions
-        from everyframe.recipes.motions import MotionsRecipe
-        from everyframe.training import run
-    except ImportError as error:
-        raise UsageError(
-            "Training needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
-        ) from None
     if recipes:
         rows = [(name, available.load(name)) for name in available.built_in()]
         width = max(len(name) for name, _ in rows)
         for name, one in rows:
             typer.echo(f"{name:<{width}}  {getattr(one, 'paper', '') or 'the built-in motion model, from rendered video'}")
         return
-    if recipe is None and data is None and not resume:
-        raise UsageError(
-            "There is nothing to train on.", expected="a recipe, or --data FOLDER",
-            hint="`everyframe train --data FOLDER` with one folder of clips a class",
-        )  # fmt: skip
-    if resume:
-        if recipe or data or changes or output is None:
-            raise UsageError(
-                "--resume goes on with what the run folder says.", expected="-o RUN --resume, and perhaps --minutes",
-                hint="begin a new run for other settings",
-            )  # fmt: skip
-        result: Any = (motions if _task(output) == "motions" else run).resume(output, minutes=minutes)
-    else:
+    if not resume and (recipe is not None or data is not None):
         settings = available.load(recipe or "quick", changes or ())
-        path = output or Path("runs") / settings.name
-        if isinstance(settings, MotionsRecipe):
-            if data is not None or check_data:
-                raise UsageError(
-                    "The motion model is trained on rendered video alone.", got=f"--data {data}" if data else "--check-data",
-                    hint="leave it out",
-                )  # fmt: skip
-            result = motions.start(settings, path, minutes=minutes)
-        elif check_data:
-            _report(run.check(settings, recipe, data), as_json)
+        if check_data:
+            if isinstance(settings, MotionsRecipe):
+                raise UsageError("The motion model is trained on rendered video alone.", got="--check-data", hint="leave it out")
+            _report(settings, recipe, data, as_json)
             return
-        else:
-            result = run.start(settings, path, where=recipe, data=data, minutes=minutes)
+        output = output or Path("runs") / settings.name
+    result = api.train(data, output, recipe=recipe, settings=changes or (), minutes=minutes, resume=resume)
     if result is not None:  # of several processes the first one speaks
-        typer.echo(json.dumps(result.as_dict()) if as_json else result.text())
+        typer.echo(json.dumps(result.to_dict()) if as_json else result.text())
 
 
-def _report(found: Report, as_json: bool) -> None:
-    from dataclasses import asdict
-
+def _report(settings: ClipRecipe | PruneRecipe, recipe: str | None, data: Path | None, as_json: bool) -> None:
+    from everyframe.api.learning import extra
     from everyframe.cli.show.console import console
     from everyframe.data.check import render
 
+    with extra("Training"):
+        from everyframe.training import run
+    found = run.check(settings, recipe, data)
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(found.to_dict()))
     else:
         render(found, console())
-
-
-def _task(output: Path) -> str | None:
-    """What the recipe of a run folder is about, if there is one."""
-    from everyframe import recipes
-
-    file = output / "recipe.toml"
-    return recipes.load(str(file)).task if file.is_file() else None

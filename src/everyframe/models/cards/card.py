@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from everyframe.models.checkpoints.published import published
 from everyframe.models.registry import Entry, describe
 
 FILE = "measured.json"
@@ -64,6 +65,14 @@ class Measured:
         """A clip run at every frame, over a step of the network that predicts at every frame."""
         return self.macs / self.dense.macs_per_step if self.dense else None
 
+    def rates(self) -> dict[str, dict[str, Any] | None]:
+        """What streaming costs at each rate, as plain data."""
+        pairs = {"native": (self.native, self.saving_per_hop), "dense": (self.dense, self.saving_per_frame)}
+        return {
+            rate: {**asdict(streamed), "macs_per_frame": streamed.macs_per_frame, "saving": saving} if streamed else None
+            for rate, (streamed, saving) in pairs.items()
+        }
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -81,6 +90,30 @@ class Card:
     entry: Entry
     measured: Measured | None  # None for widths that are not in the table
     figures: tuple[Figure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        entry, measured = self.entry, self.measured
+        height, width = entry.size
+        return {
+            "name": entry.name,
+            "input": f"{entry.preprocess.channels}x{entry.frames}x{height}x{width}",
+            "classes": entry.num_classes,
+            "parameters": measured.params if measured else None,
+            "macs_per_clip": measured.macs if measured else None,
+            "paper_flops": measured.paper_flops if measured else None,
+            "streamed": measured.rates() if measured else None,
+            "golden": dict(zip(("case", "difference"), measured.golden, strict=True)) if measured and measured.golden else None,
+            "published": [asdict(figure) for figure in self.figures],
+            "weights": [asdict(item) for item in published(entry.name)],
+            "paper": entry.paper,
+            "checkpoints": entry.source,
+            "preprocess": entry.preprocess.model_dump(),
+            "options": {key: {"default": entry.options[key], "choices": values} for key, values in entry.choices.items()},
+            "least_frames": entry.min_frames,
+            "least_size": entry.min_size,
+            "note": entry.note,
+        }
 
 
 def card(name: str) -> Card:
