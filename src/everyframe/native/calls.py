@@ -11,10 +11,11 @@ import numpy as np
 from everyframe.errors import UnsupportedOperator
 from everyframe.native import ir, maps, tables
 from everyframe.native.blob import Blob
-from everyframe.native.ir import Conv, Frame, Network, Op
+from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
 from everyframe.native.lower_elementwise import c_float
-from everyframe.native.pack import Layer, Packer
+from everyframe.native.pack import Packer
+from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
@@ -72,27 +73,27 @@ def value_text(value: object) -> str:
 class Calls:
     """Turns operators into lines of C, in order. text: what was written so far. macs: multiply-adds of a step."""
 
-    def __init__(self, network: Network, layout: Layout, target: Target) -> None:
-        self.network, self.layout, self.target = network, layout, target
+    def __init__(self, graph: Graph, layout: Layout, target: Target) -> None:
+        self.graph, self.layout, self.target = graph, layout, target
         self.blob = Blob()
-        self.packer = Packer(network, layout, target, self.blob)
+        self.packer = Packer(graph, layout, target, self.blob)
         self.text = Text()
         self.fresh = {frame.number: i for i, frame in enumerate(layout.fresh)}
-        self.slots = {frame.number: i for i, frame in enumerate(network.slots)}
+        self.slots = {frame.number: i for i, frame in enumerate(graph.slots)}
         self.macs = 0
 
     def all(self) -> list[tuple[Op, list[str]]]:
         """Every operator with its lines."""
         self.packer.pack()
         made = []
-        for op in self.network.ops:
+        for op in self.graph.ops:
             before = len(self.text.calls)
             self._operator(op)
             made.append((op, self.text.calls[before:]))
         return made
 
     def _operator(self, op: Op) -> None:
-        frame = self.network.out(op)
+        frame = self.graph.out(op)
         if isinstance(op, ir.StateIn | ir.Fill | ir.Constant):
             if isinstance(op, ir.StateIn):
                 self.text.calls.append(f"const float *{self._name(frame)} = s->slot[{self.slots[frame.number]}];")
@@ -180,15 +181,15 @@ class Calls:
         self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
-        if (table := tables.table_of(self.network, op)) is not None:
+        if (table := tables.table_of(self.graph, op)) is not None:
             listed = f"(const uint8_t[]){{{', '.join(map(str, table.tolist()))}}}"
-            fields: dict[str, object] = {"map": maps.layer_fields(self.network, self.layout, op, []), "table": listed}
+            fields: dict[str, object] = {"map": maps.layer_fields(self.graph, self.layout, op, []), "table": listed}
             name = self.text.structure("map_table_layer", fields)
             self._call("map_table", name, frame, [self.pointer(f) for f in op.inputs], frame.floats)
             return
-        form, texts, parameters = maps.form_of(self.network, op)
+        form, texts, parameters = maps.form_of(self.graph, op)
         number = self.text.maps.setdefault(form, len(self.text.maps))
-        name = self.text.structure("map_layer", maps.layer_fields(self.network, self.layout, op, parameters))
+        name = self.text.structure("map_layer", maps.layer_fields(self.graph, self.layout, op, parameters))
         self._call(f"map_{number}", name, frame, [self.pointer(f) for f in op.inputs],
                    frame.floats * (1 + len(op.steps)), numbers=[f"(float)({t})" for t in texts])  # fmt: skip
 
@@ -227,9 +228,9 @@ class Calls:
         return forms.pop()
 
     def _input(self, op: ir.Input, frame: Frame) -> None:
-        c, h, w = self.network.input_shape
-        count = self.network.input_count
-        start, stride = (op.index * h * w, count * h * w) if self.network.clip else (op.index * c * h * w, h * w)
+        c, h, w = self.graph.input_shape
+        count = self.graph.input_count
+        start, stride = (op.index * h * w, count * h * w) if self.graph.clip else (op.index * c * h * w, h * w)
         name = self.text.structure(
             "import_layer",
             {
@@ -275,7 +276,7 @@ def _stored(frame: Frame) -> dict[str, object]:
     return {"scale": quant.scale, "zero": float(quant.zero)} if quant else {"scale": 1.0, "zero": 0.0}
 
 
-def _describe(layer: Layer) -> str:
+def _describe(layer: PackedLayer) -> str:
     op, out = layer.op, layer.out
     kernel = op.taps[0].weight.shape
     what = ("int8 " if op.quant else "") + ("depthwise" if op.depthwise else "convolution")

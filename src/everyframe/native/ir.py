@@ -336,7 +336,7 @@ def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:
 
 
 @dataclass
-class Network:
+class Graph:
     """A traced network. ops: in order of execution. made: the frame each op makes. slots: the StateIn frames, with what each
     holds after the step; counters: integer states as (name, C expression of the next value). logits: the answer's frames."""
 

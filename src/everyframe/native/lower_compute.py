@@ -14,7 +14,7 @@ from everyframe.native.ir import Frame, Planes, Value
 from everyframe.native.lower_elementwise import channel_axis
 from everyframe.native.lower_quantized import exact, in_integers, rows_of
 from everyframe.native.lower_structure import ints, reshaped
-from everyframe.native.trace import Tracer, lowers, rows, stack, unsupported
+from everyframe.native.tracer import Tracer, lowers, rows, stack, unsupported
 
 # N batch or frames, C channels, T frames of a clip, H height, W width, k taps
 

@@ -7,7 +7,7 @@ import numpy as np
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Planes, Scalars, Value
-from everyframe.native.trace import Tracer, lowers, unsupported
+from everyframe.native.tracer import Tracer, lowers, unsupported
 
 #: ONNX operator -> function of `maps`, both arguments frames or numbers
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Pow": "pow", "PRelu": "prelu"}

@@ -9,7 +9,7 @@ import numpy as np
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Planes, Scalars, Value
-from everyframe.native.trace import Tracer, lowers, unsupported
+from everyframe.native.tracer import Tracer, lowers, unsupported
 
 
 def ints(node: Node, values: list, index: int, attr: str) -> list[int] | None:

@@ -1,12 +1,13 @@
-"""ONNX -> `Network`: every node is evaluated on references instead of numbers (see `ir`).
+"""ONNX -> `Graph`: every node is evaluated on references instead of numbers (see `ir`).
 
-A table maps each ONNX operator to a function that takes the tracer, the node and its input values and returns the output's
-value. What is not in the table, or cannot be expressed with frames, raises UnsupportedOperator before anything is written.
+The table that the `lower_*` modules fill maps each ONNX operator to a function that takes the tracer, the node and its input
+values and returns the output's value. What is not in the table, or cannot be expressed with frames, raises UnsupportedOperator
+before anything is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -15,162 +16,46 @@ import onnx
 import onnx.reference
 from onnx import TensorProto, numpy_helper
 
-from everyframe.errors import ModelError, UnsupportedOperator
+from everyframe.errors import ModelError
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
-from everyframe.native import ir
-from everyframe.native.ir import Frame, Op, Planes, Scalars, Value
+from everyframe.native import ir, lower_compute, lower_elementwise, lower_structure  # noqa: F401  (they fill the table)
+from everyframe.native.ir import Frame, Planes, Scalars, Value
+from everyframe.native.lower_quantized import check_integers, levels, quantized, state_quants
+from everyframe.native.lower_structure import flattened
+from everyframe.native.tracer import LOWER, Tracer, stack, unsupported
 
-Lower = Callable[["Tracer", Node, list], Value]
-LOWER: dict[str, Lower] = {}
 #: operators that take pictures whose height and width are one axis
 _TAKE_MERGED = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 #: int and bool states hold this many values at most
 _SMALL = 64
 
 
-def lowers(*ops: str) -> Callable[[Lower], Lower]:
-    def add(function: Lower) -> Lower:
-        for op in ops:
-            if op in LOWER:
-                raise ValueError(f"{op} is lowered twice")
-            LOWER[op] = function
-        return function
-
-    return add
+def operators() -> tuple[str, ...]:
+    """ONNX operators that can be compiled."""
+    return tuple(LOWER)
 
 
-def unsupported(node: Node, what: str, *, got: object = None, hint: str | None = None) -> UnsupportedOperator:
-    return UnsupportedOperator(
-        what, where=f"node {node.place}, {node.op} {node.name!r}", got=got, hint=hint or "run this model with `--engine ort`"
-    )
-
-
-class Tracer:
-    """Makes frames and operators; remembers which frame each makes."""
-
-    def __init__(self) -> None:
-        self.ops: list[Op] = []
-        self.frames: dict[int, Frame] = {}
-        self.made: dict[int, Frame] = {}
-        self.tables: list[np.ndarray] = []
-        self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantized
-        self.exact: dict[str, np.ndarray] = {}  # the same of one axis, their values as float64
-        self.node: Node | None = None
-        self.order = 0
-        self._known: dict[tuple, Frame] = {}
-
-    def add(self, op: Op, shape: tuple[int, int, int], quant: ir.Quant | None = None) -> Frame:
-        """The frame that `op` makes."""
-        frame = Frame(len(self.frames), *shape, op, op.label, quant or ir.carried_quant(op))
-        self.frames[frame.number] = frame
-        self.ops.append(op)
-        self.made[id(op)] = frame
-        return frame
-
-    def place(self) -> tuple[int, str]:
-        """Order and label for a new operator."""
-        return self.order, self.node.label if self.node else ""
-
-    def once(self, key: tuple, make: Callable[[], Frame]) -> Frame:
-        if key not in self._known:
-            self._known[key] = make()
-        return self._known[key]
-
-    def fill(self, value: float, shape: tuple[int, int, int]) -> Frame:
-        return self.once(("fill", float(value), shape), lambda: self.add(ir.Fill(*self.place(), float(value)), shape))
-
-    def constant(self, data: np.ndarray) -> Frame:
-        data = np.ascontiguousarray(data, np.float32)
-        key = ("constant", data.shape, data.tobytes())
-        return self.once(key, lambda: self.add(ir.Constant(*self.place(), data), data.shape))
-
-    def of(self, plane: int) -> Frame:
-        return self.frames[ir.split_plane(plane)[0]]
-
-    def plain(self, frame: Frame) -> Frame:
-        """The same values as float32."""
-        if frame.quant is None:
-            return frame
-        copy: list[ir.Step] = [("keep", (("in", 0),))]
-        return self.once(("plain", frame.number), lambda: self.add(ir.Map(*self.place(), [frame], copy), frame.shape))
-
-    def alike(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The frames, as float32 unless all are quantized alike."""
-        fills = any(isinstance(frame.op, ir.Fill) for frame in frames)
-        return list(frames) if ir.common_quant(frames) and not fills else [self.plain(frame) for frame in frames]
-
-    def used(self, planes: np.ndarray) -> dict[int, Frame]:
-        return {n: self.frames[n] for n in ir.frame_numbers(planes)}
-
-    def frame(self, row: np.ndarray, space: tuple[int, int] | None) -> Frame:
-        """The frame that holds exactly these planes, copied together if there is none yet. row: (C,) references."""
-        first = self.of(row[0])
-        if first.channels == len(row) and np.array_equal(first.planes(), row):
-            return first
-        shape = (len(row), *(space or (1, 1)))
-        if all(isinstance(self.of(p).op, ir.Fill) for p in row):
-            values = {self.of(p).op.value for p in row}  # type: ignore[attr-defined]
-            if len(values) == 1:
-                return self.fill(values.pop(), shape)
-        used = list(self.used(row).values())
-        planes = ir.retarget(row, {old.number: new for old, new in zip(used, self.alike(used), strict=True)})
-        return self.once(
-            ("gather", planes.tobytes()), lambda: self.add(ir.Gather(*self.place(), planes, self.used(planes)), shape)
-        )
-
-    def select(self, condition: str, yes: Frame, no: Frame) -> Frame:
-        if not ir.common_quant((yes, no)):
-            yes, no = self.plain(yes), self.plain(no)
-        key = ("select", condition, yes.number, no.number)
-        return self.once(key, lambda: self.add(ir.Select(*self.place(), condition, yes, no), yes.shape))
-
-    def table(self, values: np.ndarray) -> int:
-        """Number of a constant float table that expressions may index."""
-        values = np.ascontiguousarray(values, np.float32)
-        for i, known in enumerate(self.tables):
-            if known.shape == values.shape and np.array_equal(known, values):
-                return i
-        self.tables.append(values)
-        return len(self.tables) - 1
-
-
-def rows(planes: Planes, axis: int = 1) -> np.ndarray:
-    """The references with axis `axis` (the channels) last: (..., C)."""
-    return np.moveaxis(planes.array, axis, -1)
-
-
-def stack(made: np.ndarray, space: tuple[int, int] | None, axis: int = 1) -> Planes:
-    """Frames in an object array (...) -> their planes with the channels on `axis`."""
-    flat = np.stack([frame.planes() for frame in made.ravel()])
-    return Planes(np.moveaxis(flat.reshape(*made.shape, -1), -1, axis), space)
-
-
-def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: object = "model") -> ir.Network:
+def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: object = "model") -> ir.Graph:
     """`model` takes frames (N, C, H, W) and the states, or a clip (1, C, T, H, W); it must be folded.
 
     A state that is read only to be quantized is kept quantized: that is known after a first pass.
     Raises ModelError for open shapes, UnsupportedOperator for what has no form in frames.
     """
-    from everyframe.native.lower_quantized import state_quants
-
-    network = _traced(model, states, where, {})
-    quants = state_quants(network)
-    return _traced(model, states, where, quants) if quants else network
+    graph = _traced(model, states, where, {})
+    quants = state_quants(graph)
+    return _traced(model, states, where, quants) if quants else graph
 
 
-def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, quants: dict[int, ir.Quant]) -> ir.Network:
+def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, quants: dict[int, ir.Quant]) -> ir.Graph:
     """quants: of states, by their slot."""
-    from everyframe.native import lower_compute, lower_elementwise, lower_structure  # noqa: F401  (they fill the table)
-    from everyframe.native.lower_quantized import check_integers, levels, quantized
-
-    graph, tracer = model.graph, Tracer()
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    nodes = _nodes(graph, constants)
+    tracer = Tracer()
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    nodes = _nodes(model.graph, constants)
     _check_operators(nodes)
     check_integers(nodes)
     values: dict[str, Value] = dict(constants)
-    inputs = {value.name: value for value in graph.input if value.name not in constants}
+    inputs = {value.name: value for value in model.graph.input if value.name not in constants}
     slots: list[Frame] = []
     counters: list[str] = []
     for spec in states:
@@ -219,20 +104,18 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
         for name, value in zip(node.outputs, result if isinstance(result, list) else [result], strict=False):
             values[name] = value
     tracer.node, tracer.order = None, len(nodes)
-    network = _finish(tracer, states, graph, values, slots, counters, frame_shape, count, clip)
-    network.slot_next = [
+    graph = _finish(tracer, states, model, values, slots, counters, frame_shape, count, clip)
+    graph.slot_next = [
         quantized(tracer, after, slot.quant) if slot.quant else tracer.plain(after)
-        for slot, after in zip(slots, network.slot_next, strict=True)
+        for slot, after in zip(slots, graph.slot_next, strict=True)
     ]
-    return network
+    return graph
 
 
 def _finish(
-    tracer: Tracer, states: Sequence[StateSpec], graph: onnx.GraphProto, values: dict[str, Value], slots: list[Frame],
+    tracer: Tracer, states: Sequence[StateSpec], model: onnx.ModelProto, values: dict[str, Value], slots: list[Frame],
     counters: list[str], frame_shape: tuple[int, int, int], count: int, clip: bool,
-) -> ir.Network:  # fmt: skip
-    from everyframe.native.lower_structure import flattened
-
+) -> ir.Graph:  # fmt: skip
     slot_next: list[Frame] = []
     counter_next: list[str] = []
     for spec in states:
@@ -245,7 +128,7 @@ def _finish(
         if not isinstance(value, Planes) or value.merged or value.shape != spec.shape:
             raise ModelError("A state's new value has another shape.", where=spec.output, expected=spec.shape)
         slot_next += [tracer.frame(row.ravel(), value.space) for row in value.array]
-    outputs = [o.name for o in graph.output if o.name not in {spec.output for spec in states}]
+    outputs = [o.name for o in model.graph.output if o.name not in {spec.output for spec in states}]
     name = "logits" if "logits" in outputs else outputs[0]
     logits = values[name]
     if not isinstance(logits, Planes):
@@ -254,7 +137,7 @@ def _finish(
     if logits.space not in (None, (1, 1)):  # an answer that is a picture
         logits = flattened(tracer, logits, (1, prod(shape)))
     made = [tracer.plain(tracer.frame(row, None)) for row in logits.array.reshape(-1, logits.array.shape[-1])]
-    return ir.Network(
+    return ir.Graph(
         tracer.ops, tracer.made, tracer.frames, slots, slot_next, counters, counter_next, tracer.tables, made,
         frame_shape, count, clip, shape,
     )  # fmt: skip

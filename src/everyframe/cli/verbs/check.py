@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from everyframe.devices import Fixed, Plan
+    from everyframe.devices import Fixed, RepairPlan
 
 
 def command(
@@ -75,7 +75,7 @@ def _agree(target: list[str], fix: bool, output: Path | None, host_state: bool) 
         raise UsageError("A model is fixed for one target at a time.", got=", ".join(target), expected="one --target")
 
 
-def _plans(path: Path, names: tuple[str, ...]) -> list[Plan]:
+def _plans(path: Path, names: tuple[str, ...]) -> list[RepairPlan]:
     """One plan a target; the step network is made once for all of them."""
     from functools import cache
 
@@ -88,7 +88,7 @@ def _plans(path: Path, names: tuple[str, ...]) -> list[Plan]:
     return [plan(model, load_profile(name), stream=stream) for name in names]
 
 
-def _record(name: str, plan: Plan) -> dict[str, Any]:
+def _record(name: str, plan: RepairPlan) -> dict[str, Any]:
     return {
         "target": name,
         "verdict": plan.verdict,
@@ -105,7 +105,7 @@ def _written(fixed: Fixed) -> dict[str, Any]:
     return {"file": str(fixed.path), "host": fixed.plan.after.host, "proofs": [vars(proof) for proof in fixed.proofs]}
 
 
-def _show(out: Any, name: str, plan: Plan) -> None:
+def _show(out: Any, name: str, plan: RepairPlan) -> None:
     from everyframe.devices import load_profile
 
     out.print(f"{load_profile(name).title}: {plan.verdict}", markup=False)
@@ -143,7 +143,7 @@ def _table(out: Any, findings: Any) -> None:
         out.print(f"  [{number}] {origin}", markup=False, soft_wrap=True)
 
 
-def _summary(out: Any, names: tuple[str, ...], plans: list[Plan]) -> None:
+def _summary(out: Any, names: tuple[str, ...], plans: list[RepairPlan]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="\nsummary", title_justify="left")
