@@ -40,7 +40,7 @@ def refusal(model: onnx.ModelProto, profile: Profile) -> Refusal | None:
 
 @cache
 def _native_operators() -> tuple[str, ...]:
-    from everyframe.native.trace import operators
+    from everyframe.native.evaluate import operators
 
     return operators()
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, maps, tables
+from everyframe.native import ir, maps
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer
 from everyframe.native.packed import PackedLayer
+from everyframe.native.tables import table_of
 from everyframe.native.target import Target
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
@@ -108,7 +109,8 @@ class Calls:
         self.text.work.append(Work(op.label, kernel, call.layer.macs, call.layer.bytes) if call else Work(op.label, kernel))
         handler: Any = {
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
-            ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window,
+            ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
+            ir.Product: self._product,
         }[type(op)]  # fmt: skip
         handler(op, frame)
 
@@ -181,7 +183,7 @@ class Calls:
         self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
-        if (table := tables.table_of(self.graph, op)) is not None:
+        if (table := table_of(self.graph, op)) is not None:
             listed = f"(const uint8_t[]){{{', '.join(map(str, table.tolist()))}}}"
             fields: dict[str, object] = {"map": maps.layer_fields(self.graph, self.layout, op, []), "table": listed}
             name = self.text.structure("map_table_layer", fields)
@@ -250,6 +252,39 @@ class Calls:
             "table": self.blob.add(np.array(table, np.int32)),
         }  # fmt: skip
         self._call("gather", self.text.structure("gather_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+
+    def _move(self, op: ir.Move, frame: Frame) -> None:
+        """As planes and places in them where all planes are read alike, else value by value."""
+        sources = op.reads()
+        index = {f.number: i for i, f in enumerate(sources)}
+        forms = [self.layout.forms[f.number] for f in sources]
+        planes, places = (part.reshape(len(op.cells), -1) for part in ir.split_cells(op.cells))  # (C, H * W)
+        inside = places >= 0
+        numbers = np.vectorize(lambda plane: index.get(ir.split_plane(plane)[0], 0), otypes=[np.int32])(planes)
+        channels = np.where(inside, ir.channels_of(planes), 0)
+        widths, blocks, strides, rows = (
+            np.array([getattr(form, name) for form in forms])[numbers] for name in ("width", "block", "plane", "row")
+        )
+        base = channels // blocks * strides + channels % blocks
+        at = np.where(inside, places // widths * rows + places % widths * blocks, -1)
+        first = np.maximum.reduce(np.where(inside, planes, -1), axis=1, keepdims=True)
+        alike = bool(((planes == first) | ~inside).all() and (at == at[:1]).all())
+        if alike:
+            pick = inside.argmax(1)[:, None]
+            heads = np.concatenate([np.take_along_axis(part, pick, 1) for part in (numbers, base)], 1)
+            tables = heads, at[0]
+        else:
+            tables = np.zeros(1), np.stack([numbers, np.where(inside, base + at, -1)], -1)
+        fields = {
+            "out": self.layout.forms[frame.number], "planes": self.blob.add(tables[0].astype(np.int32)),
+            "places": self.blob.add(tables[1].astype(np.int32)), "apart": int(not alike), "zero": stored(0.0, frame),
+        }  # fmt: skip
+        self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+
+    def _product(self, op: ir.Product, frame: Frame) -> None:
+        fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
+        work = frame.floats * op.a.width
+        self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
 
     def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
         name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})

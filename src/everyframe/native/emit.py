@@ -99,6 +99,8 @@ class Emitter:
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),
             (ir.Window, "window"),
+            (ir.Move, "move"),
+            (ir.Product, "product"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):

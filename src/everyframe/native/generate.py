@@ -93,7 +93,8 @@ _NARROW_COSTS = 1.08
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """A clip network as exporters leave it, without the nodes that only compute shapes. A step network has none of them."""
-    return fold(model) if len(model.graph.input[0].type.tensor_type.shape.dim) == 5 else model
+    clip = any(len(value.type.tensor_type.shape.dim) == 5 for value in model.graph.input[:1])
+    return fold(model) if clip else model
 
 
 #: besides the target's: sums may be contracted to fused multiply-adds, tables of integers lie among the floats

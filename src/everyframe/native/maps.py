@@ -23,40 +23,12 @@ EXACT_FORMS = {
     "max": "d_max({1}, {0})", "min": "d_min({1}, {0})", "pow": "pow({0}, {1})", "prelu": "d_prelu({0}, {1})",
 }  # fmt: skip
 #: functions with one to three operands, called v_NAME
-CALLED = frozenset(
-    [
-        "sigmoid",
-        "silu",
-        "tanh",
-        "exp",
-        "abs",
-        "neg",
-        "sqrt",
-        "reciprocal",
-        "log",
-        "erf",
-        "hardswish",
-        "softplus",
-        "softsign",
-        "mish",
-        "floor",
-        "ceil",
-        "sin",
-        "cos",
-        "round",
-        "gelu",
-        "gelutanh",
-        "leakyrelu",
-        "elu",
-        "celu",
-        "selu",
-        "hardsigmoid",
-        "swish",
-        "thresholdedrelu",
-        "relu6",
-        "grid",
-    ]
-)
+CALLED = frozenset({
+    "sigmoid", "silu", "tanh", "exp", "abs", "neg", "sqrt", "reciprocal", "log", "erf", "hardswish", "softplus", "softsign",
+    "mish", "floor", "ceil", "sin", "cos", "round", "gelu", "gelutanh", "leakyrelu", "elu", "celu", "selu", "hardsigmoid",
+    "swish", "thresholdedrelu", "relu6", "grid", "less", "lessequal", "equal", "where", "mod", "trunc", "tan", "asin", "acos",
+    "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
+})  # fmt: skip
 IN_VECTOR_C = frozenset(
     [
         "keep", "grid", "add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish",

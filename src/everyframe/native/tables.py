@@ -42,6 +42,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "prelu": lambda x, a: np.where(x < 0, a * x, x), "leakyrelu": lambda x, a: np.where(x < 0, a * x, x), "elu": _elu,
     "celu": lambda x, a: np.where(x < 0, a * np.expm1(np.minimum(x, 0) / a), x), "selu": lambda x, a, g: g * _elu(x, a),
     "thresholdedrelu": lambda x, a: np.where(x > a, x, 0),
+    "less": lambda x, y: np.where(x < y, 1.0, 0.0), "lessequal": lambda x, y: np.where(x <= y, 1.0, 0.0),
+    "equal": lambda x, y: np.where(x == y, 1.0, 0.0), "where": lambda c, x, y: np.where(c != 0, x, y), "mod": np.fmod,
+    "trunc": np.trunc, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
 }  # fmt: skip
 
 

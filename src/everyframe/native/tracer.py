@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,24 +13,46 @@ from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Value
 
 Lower = Callable[["Tracer", Node, list], Value]
-LOWER: dict[str, Lower] = {}
 
 
-def lowers(*ops: str) -> Callable[[Lower], Lower]:
+@dataclass(frozen=True)
+class Row:
+    """lower: the function. reads: the attributes that it reads. takes: how many inputs (None: all). kinds: what its inputs may
+    stand for, beside floats; keeps: so does its result."""
+
+    lower: Lower
+    reads: frozenset[str]
+    takes: int | None
+    kinds: frozenset[str]
+    keeps: bool
+
+
+LOWER: dict[str, Row] = {}
+
+
+def lowers(
+    *ops: str, reads: str = "", takes: int | None = None, kinds: str = "", keeps: bool = False
+) -> Callable[[Lower], Lower]:
+    """Enters a lowering into the table. reads, kinds: words, see Row. keeps: for what only moves values; it takes all kinds."""
+
     def add(function: Lower) -> Lower:
         for op in ops:
             if op in LOWER:
                 raise ValueError(f"{op} is lowered twice")
-            LOWER[op] = function
+            taken = "bool int" if keeps else kinds
+            LOWER[op] = Row(function, frozenset(reads.split()), takes, frozenset(taken.split()), keeps)
         return function
 
     return add
 
 
-def unsupported(node: Node, what: str, *, got: object = None, hint: str | None = None) -> UnsupportedOperator:
+def unsupported(
+    node: Node, what: str, *, expected: object = None, got: object = None, hint: str | None = None
+) -> UnsupportedOperator:
     return UnsupportedOperator(
-        what, where=f"node {node.place}, {node.op} {node.name!r}", got=got, hint=hint or "run this model with `--engine ort`"
-    )
+        what, where=f"node {node.place}, {node.op} {node.name!r}", expected=expected, got=got,
+        hint=hint or "run this model with `--engine ort`",
+    )  # fmt: skip
 
 
 class Tracer:
@@ -43,7 +66,7 @@ class Tracer:
         self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantized
         self.exact: dict[str, np.ndarray] = {}  # the same of one axis, their values as float64
         self.node: Node | None = None
-        self.order = 0
+        self.order, self.opset = 0, 0  # of the node
         self._known: dict[tuple, Frame] = {}
 
     def add(self, op: Op, shape: tuple[int, int, int], quant: ir.Quant | None = None) -> Frame:
@@ -110,6 +133,32 @@ class Tracer:
             yes, no = self.plain(yes), self.plain(no)
         key = ("select", condition, yes.number, no.number)
         return self.once(key, lambda: self.add(ir.Select(*self.place(), condition, yes, no), yes.shape))
+
+    def move(self, cells: np.ndarray) -> Frame:
+        """The frame (C, H, W) of these cells."""
+        planes, _ = ir.split_cells(cells)
+        used = list(self.used(planes[planes >= 0]).values())
+        if all(isinstance(frame.op, ir.Constant | ir.Fill) for frame in used):
+            return self._constant_of(cells)
+        fit = {old.number: new for old, new in zip(used, self.alike(used), strict=True)}
+        if any(number != frame.number for number, frame in fit.items()):
+            places = ir.split_cells(cells)[1]
+            new = ir.retarget(np.where(planes >= 0, planes, used[0].planes()[0]), fit)
+            cells = np.where(planes >= 0, ir.cell(new, places), 0)
+        frames = {frame.number: frame for frame in fit.values()}
+        key = ("move", cells.shape, cells.tobytes())
+        return self.once(key, lambda: self.add(ir.Move(*self.place(), cells, frames), cells.shape))
+
+    def _constant_of(self, cells: np.ndarray) -> Frame:
+        """The same of constants alone: read now."""
+        planes, places = (part.ravel() for part in ir.split_cells(cells))
+        data = np.zeros(planes.size, np.float32)
+        for number, frame in self.used(planes[planes >= 0]).items():
+            here = (planes >= 0) & (planes >> 24 == number)
+            whole = np.full(frame.shape, frame.op.value) if isinstance(frame.op, ir.Fill) else frame.op.data  # type: ignore[attr-defined]
+            data[here] = whole.reshape(frame.channels, -1)[ir.channels_of(planes[here]), places[here]]
+        flat = data.reshape(cells.shape)
+        return self.fill(float(data[0]), cells.shape) if (data == data[0]).all() else self.constant(flat)
 
     def table(self, values: np.ndarray) -> int:
         """Number of a constant float table that expressions may index."""
