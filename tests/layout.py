@@ -154,8 +154,6 @@ LEFT = {
     ("everyframe.conversion.facts", "everyframe.conversion.rules"): "propagation calls the rules, and they read facts",
     ("everyframe.conversion.rules", "everyframe.conversion.rules.pointwise"): "a check of all rules reads one rule's table",
     ("everyframe.conversion.verify", "everyframe.conversion.step"): "the type of what is verified",
-    ("everyframe.native.trace", "everyframe.native.lower_*"): "the tracer fills its table with the lowerings",
-    ("everyframe.native.pack_int8", "everyframe.native.pack"): "types of what is packed",
 }
 
 START, END = "<!-- import map: made by `make docs` -->", "<!-- end of import map -->"

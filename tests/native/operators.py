@@ -34,8 +34,8 @@ QUICK = ("-O1",)
 class Sketch:
     """Collects the nodes and weights of a network that reads `frames`."""
 
-    def __init__(self, shape: Sequence[int], seed: int = 0) -> None:
-        self.shape, self.rng = tuple(shape), np.random.default_rng(seed)
+    def __init__(self, shape: Sequence[int], seed: int = 0, opset: int = 20) -> None:
+        self.shape, self.rng, self.opset = tuple(shape), np.random.default_rng(seed), opset
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.answers: list[str] = []
@@ -63,7 +63,7 @@ class Sketch:
             [*self.nodes, joined], "sketch", [helper.make_tensor_value_info("frames", TensorProto.FLOAT, self.shape)],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)], self.weights,
         )  # fmt: skip
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
 
 
 def reference(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:

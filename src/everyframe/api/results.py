@@ -21,7 +21,7 @@ from everyframe.conversion.account import layers, split_facts
 from everyframe.conversion.step import Conversion
 from everyframe.devices.profile import load_profile
 from everyframe.devices.prove import Proof
-from everyframe.devices.repair import Plan
+from everyframe.devices.repair import RepairPlan
 from everyframe.errors import OutputError, UsageError
 from everyframe.files import write_bytes
 from everyframe.modelfile.manifest import Manifest
@@ -144,7 +144,7 @@ class Checked:
     """A model beside a device. plan: the findings, the rewrites that mend them, and what then remains."""
 
     target: str
-    plan: Plan
+    plan: RepairPlan
 
     @property
     def fits(self) -> bool:

@@ -10,6 +10,6 @@ from __future__ import annotations
 
 from everyframe.devices.check import Finding, Report, check
 from everyframe.devices.profile import Profile, load_profile, targets
-from everyframe.devices.repair import Fixed, Plan, fix, plan
+from everyframe.devices.repair import Fixed, RepairPlan, fix, plan
 
-__all__ = ["Finding", "Fixed", "Plan", "Profile", "Report", "check", "fix", "load_profile", "plan", "targets"]
+__all__ = ["Finding", "Fixed", "Profile", "RepairPlan", "Report", "check", "fix", "load_profile", "plan", "targets"]

@@ -40,10 +40,9 @@ def refusal(model: onnx.ModelProto, profile: Profile) -> Refusal | None:
 
 @cache
 def _native_operators() -> tuple[str, ...]:
-    from everyframe.native import lower_compute, lower_elementwise, lower_quantized, lower_structure  # noqa: F401  (fill it)
-    from everyframe.native.trace import LOWER
+    from everyframe.native.evaluate import operators
 
-    return tuple(LOWER)
+    return operators()
 
 
 def _native(model: onnx.ModelProto) -> None:

@@ -28,7 +28,7 @@ class Applied:
 
 
 @dataclass
-class Plan:
+class RepairPlan:
     """before: the findings, each with the rewrite that mends it. after: what remains. step: the conversion, where a clip network
     had to become a step network. notes: rewrites that could not be done, and why.
     """
@@ -49,12 +49,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fixed:
-    plan: Plan
+    plan: RepairPlan
     proofs: tuple[Proof, ...]
     path: Path
 
 
-def plan(model: onnx.ModelProto, profile: Profile, *, stream: Callable[[], Conversion] | None = None) -> Plan:
+def plan(model: onnx.ModelProto, profile: Profile, *, stream: Callable[[], Conversion] | None = None) -> RepairPlan:
     """Tries rewrites node by node, and if that is not enough the step network in place of the clip network.
 
     stream: makes the step network of `model`; given where several profiles can share it. Nothing is compared yet.
@@ -65,7 +65,7 @@ def plan(model: onnx.ModelProto, profile: Profile, *, stream: Callable[[], Conve
     return made
 
 
-def _as_step(local: Plan, model: onnx.ModelProto, profile: Profile, stream: Callable[[], Conversion]) -> Plan:
+def _as_step(local: RepairPlan, model: onnx.ModelProto, profile: Profile, stream: Callable[[], Conversion]) -> RepairPlan:
     try:
         conversion = stream()
     except EveryframeError as error:
@@ -81,10 +81,10 @@ def _as_step(local: Plan, model: onnx.ModelProto, profile: Profile, stream: Call
     return through if _size(through.after) < _size(local.after) else local
 
 
-def _by_nodes(model: onnx.ModelProto, profile: Profile) -> Plan:
+def _by_nodes(model: onnx.ModelProto, profile: Profile) -> RepairPlan:
     """The rewrites of the table, each where the findings that are left ask for it."""
     before = check(model, profile)
-    made = Plan(model if before.fits or profile.engine else without_weights(model), before, before)
+    made = RepairPlan(model if before.fits or profile.engine else without_weights(model), before, before)
     for rewrite in REWRITES:
         findings = [finding for finding in made.after.findings if rewrite.mends(finding)]
         outcome = rewrite.apply(made.model, profile, findings) if findings else None
@@ -121,7 +121,7 @@ def _is_clip(model: onnx.ModelProto) -> bool:
     return metadata.kind == "clip" if metadata else five
 
 
-def with_host_state(made: Plan, profile: Profile) -> Plan:
+def with_host_state(made: RepairPlan, profile: Profile) -> RepairPlan:
     """The plan with all states moved by the host, whatever the profile says. Raises UsageError for a clip network."""
     if _is_clip(made.model):
         raise UsageError(
@@ -157,7 +157,7 @@ def fix(
 
 def mend(
     model: onnx.ModelProto, profile: Profile, *, host_state: bool = False, progress: TextProgress | None = None
-) -> tuple[Plan, tuple[Proof, ...]]:
+) -> tuple[RepairPlan, tuple[Proof, ...]]:
     """What `fix` writes, in memory. Raises ModelError, UsageError, and ConversionMismatch if the answers differ."""
     progress = progress or silent
     progress("trying rewrites")

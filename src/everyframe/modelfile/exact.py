@@ -74,7 +74,7 @@ class Exact:
 
     def _prepared(self, node: onnx.NodeProto) -> Callable[..., Any]:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type in _OPERATORS:
+        if node.op_type in _OPERATORS and len(node.output) == 1:
             return partial(_OPERATORS[node.op_type], attributes)
         if node.op_type == "Cast" and attributes["to"] in _FLOATS:
             return lambda x: x.astype(np.float64)
@@ -111,8 +111,8 @@ def _wide(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) if x.dtype.kind == "f" or x.dtype.name == "bfloat16" else x
 
 
-def _plain(x: Any) -> np.ndarray:
-    return x.value if isinstance(x, _Levels) else np.asarray(x)
+def _plain(x: Any) -> Any:
+    return x.value if isinstance(x, _Levels) else x if isinstance(x, list) else np.asarray(x)
 
 
 # -- integers ----------------------------------------------------------------------------------------------------------------

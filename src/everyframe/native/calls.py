@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, maps, tables
+from everyframe.native import ir, maps
 from everyframe.native.blob import Blob
-from everyframe.native.ir import Conv, Frame, Network, Op
+from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
 from everyframe.native.lower_elementwise import c_float
-from everyframe.native.pack import Layer, Packer
+from everyframe.native.pack import Packer
+from everyframe.native.packed import PackedLayer
+from everyframe.native.tables import table_of
 from everyframe.native.target import Target
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
@@ -72,27 +74,27 @@ def value_text(value: object) -> str:
 class Calls:
     """Turns operators into lines of C, in order. text: what was written so far. macs: multiply-adds of a step."""
 
-    def __init__(self, network: Network, layout: Layout, target: Target) -> None:
-        self.network, self.layout, self.target = network, layout, target
+    def __init__(self, graph: Graph, layout: Layout, target: Target) -> None:
+        self.graph, self.layout, self.target = graph, layout, target
         self.blob = Blob()
-        self.packer = Packer(network, layout, target, self.blob)
+        self.packer = Packer(graph, layout, target, self.blob)
         self.text = Text()
         self.fresh = {frame.number: i for i, frame in enumerate(layout.fresh)}
-        self.slots = {frame.number: i for i, frame in enumerate(network.slots)}
+        self.slots = {frame.number: i for i, frame in enumerate(graph.slots)}
         self.macs = 0
 
     def all(self) -> list[tuple[Op, list[str]]]:
         """Every operator with its lines."""
         self.packer.pack()
         made = []
-        for op in self.network.ops:
+        for op in self.graph.ops:
             before = len(self.text.calls)
             self._operator(op)
             made.append((op, self.text.calls[before:]))
         return made
 
     def _operator(self, op: Op) -> None:
-        frame = self.network.out(op)
+        frame = self.graph.out(op)
         if isinstance(op, ir.StateIn | ir.Fill | ir.Constant):
             if isinstance(op, ir.StateIn):
                 self.text.calls.append(f"const float *{self._name(frame)} = s->slot[{self.slots[frame.number]}];")
@@ -107,7 +109,8 @@ class Calls:
         self.text.work.append(Work(op.label, kernel, call.layer.macs, call.layer.bytes) if call else Work(op.label, kernel))
         handler: Any = {
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
-            ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window,
+            ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
+            ir.Product: self._product,
         }[type(op)]  # fmt: skip
         handler(op, frame)
 
@@ -180,15 +183,15 @@ class Calls:
         self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
-        if (table := tables.table_of(self.network, op)) is not None:
+        if (table := table_of(self.graph, op)) is not None:
             listed = f"(const uint8_t[]){{{', '.join(map(str, table.tolist()))}}}"
-            fields: dict[str, object] = {"map": maps.layer_fields(self.network, self.layout, op, []), "table": listed}
+            fields: dict[str, object] = {"map": maps.layer_fields(self.graph, self.layout, op, []), "table": listed}
             name = self.text.structure("map_table_layer", fields)
             self._call("map_table", name, frame, [self.pointer(f) for f in op.inputs], frame.floats)
             return
-        form, texts, parameters = maps.form_of(self.network, op)
+        form, texts, parameters = maps.form_of(self.graph, op)
         number = self.text.maps.setdefault(form, len(self.text.maps))
-        name = self.text.structure("map_layer", maps.layer_fields(self.network, self.layout, op, parameters))
+        name = self.text.structure("map_layer", maps.layer_fields(self.graph, self.layout, op, parameters))
         self._call(f"map_{number}", name, frame, [self.pointer(f) for f in op.inputs],
                    frame.floats * (1 + len(op.steps)), numbers=[f"(float)({t})" for t in texts])  # fmt: skip
 
@@ -227,9 +230,9 @@ class Calls:
         return forms.pop()
 
     def _input(self, op: ir.Input, frame: Frame) -> None:
-        c, h, w = self.network.input_shape
-        count = self.network.input_count
-        start, stride = (op.index * h * w, count * h * w) if self.network.clip else (op.index * c * h * w, h * w)
+        c, h, w = self.graph.input_shape
+        count = self.graph.input_count
+        start, stride = (op.index * h * w, count * h * w) if self.graph.clip else (op.index * c * h * w, h * w)
         name = self.text.structure(
             "import_layer",
             {
@@ -249,6 +252,39 @@ class Calls:
             "table": self.blob.add(np.array(table, np.int32)),
         }  # fmt: skip
         self._call("gather", self.text.structure("gather_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+
+    def _move(self, op: ir.Move, frame: Frame) -> None:
+        """As planes and places in them where all planes are read alike, else value by value."""
+        sources = op.reads()
+        index = {f.number: i for i, f in enumerate(sources)}
+        forms = [self.layout.forms[f.number] for f in sources]
+        planes, places = (part.reshape(len(op.cells), -1) for part in ir.split_cells(op.cells))  # (C, H * W)
+        inside = places >= 0
+        numbers = np.vectorize(lambda plane: index.get(ir.split_plane(plane)[0], 0), otypes=[np.int32])(planes)
+        channels = np.where(inside, ir.channels_of(planes), 0)
+        widths, blocks, strides, rows = (
+            np.array([getattr(form, name) for form in forms])[numbers] for name in ("width", "block", "plane", "row")
+        )
+        base = channels // blocks * strides + channels % blocks
+        at = np.where(inside, places // widths * rows + places % widths * blocks, -1)
+        first = np.maximum.reduce(np.where(inside, planes, -1), axis=1, keepdims=True)
+        alike = bool(((planes == first) | ~inside).all() and (at == at[:1]).all())
+        if alike:
+            pick = inside.argmax(1)[:, None]
+            heads = np.concatenate([np.take_along_axis(part, pick, 1) for part in (numbers, base)], 1)
+            tables = heads, at[0]
+        else:
+            tables = np.zeros(1), np.stack([numbers, np.where(inside, base + at, -1)], -1)
+        fields = {
+            "out": self.layout.forms[frame.number], "planes": self.blob.add(tables[0].astype(np.int32)),
+            "places": self.blob.add(tables[1].astype(np.int32)), "apart": int(not alike), "zero": stored(0.0, frame),
+        }  # fmt: skip
+        self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+
+    def _product(self, op: ir.Product, frame: Frame) -> None:
+        fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
+        work = frame.floats * op.a.width
+        self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
 
     def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
         name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})
@@ -275,7 +311,7 @@ def _stored(frame: Frame) -> dict[str, object]:
     return {"scale": quant.scale, "zero": float(quant.zero)} if quant else {"scale": 1.0, "zero": 0.0}
 
 
-def _describe(layer: Layer) -> str:
+def _describe(layer: PackedLayer) -> str:
     op, out = layer.op, layer.out
     kernel = op.taps[0].weight.shape
     what = ("int8 " if op.quant else "") + ("depthwise" if op.depthwise else "convolution")

@@ -52,7 +52,7 @@ def compile_model(
     At least one of both should be given. The library is compared with a reference before it is written, where it can run.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
-    say = progress or (lambda _: None)
+    progress = progress or (lambda _: None)
     chosen, given = target(cpu), path
     path = Path("model.onnx") if isinstance(given, Held) else Path(given)
     if output is not None:
@@ -66,17 +66,17 @@ def compile_model(
             expected="a file written by `everyframe export` or `everyframe stream`",
             hint="run `everyframe stream CLIP.onnx` on it",
         )  # fmt: skip
-    say("generating C")
+    progress("generating C")
     stem = _stem(path)
     command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"
     source, _, chosen = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
-            say(f"compiling for {chosen.name}")
+            progress(f"compiling for {chosen.name}")
             made = link(source, chosen, model, Path(folder) / "model.so")
             if runs_here(chosen.name):
-                say("comparing with the model over a stream of pictures")
+                progress("comparing with the model over a stream of pictures")
                 difference = check(model, metadata, Library(made))
             library = write_bytes(made.read_bytes(), output)
         written = write_sources(source, emit_c) if emit_c is not None else []

@@ -14,10 +14,10 @@ from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
 from everyframe.native import ir, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
-from everyframe.native.ir import Network, Op
+from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
-from everyframe.native.pack import Layer
+from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
 
 _C = Path(__file__).resolve().parent / "c"
@@ -33,15 +33,15 @@ class Source:
     header: str
     weights: bytes
     facts: dict[str, Any]
-    layers: list[Layer]
+    layers: list[PackedLayer]
     work: list[Work]  # the step's calls of kernels, in order
     macs: int
 
 
 class Emitter:
-    def __init__(self, network: Network, layout: Layout, target: Target, model_hash: int) -> None:
-        self.network, self.layout, self.target, self.model_hash = network, layout, target, model_hash
-        self.calls = Calls(network, layout, target)
+    def __init__(self, graph: Graph, layout: Layout, target: Target, model_hash: int) -> None:
+        self.graph, self.layout, self.target, self.model_hash = graph, layout, target, model_hash
+        self.calls = Calls(graph, layout, target)
 
     def emit(self, notes: list[str], stem: str, metadata: Metadata | None = None) -> Source:
         """notes: lines of the comment on top. stem: the files' name. metadata: adds labels and preprocessing to the header."""
@@ -72,11 +72,11 @@ class Emitter:
         return (_C / f"{name}.c").read_text(encoding="utf-8")
 
     def _kernels(self) -> list[str]:
-        ops = self.network.ops
+        ops = self.graph.ops
         names = ["vector"]
         if maps.needs_functions(list(self.calls.text.maps)):
             names.append("functions")
-        quantized = any(frame.quant for frame in self.network.frames.values())
+        quantized = any(frame.quant for frame in self.graph.frames.values())
         names += [*(["bytes", "exact"] if quantized else []), "threads", "copy"]
         parts = [self._c(name) for name in names]
         kinds = {layer.kind for layer in self.calls.packer.layers}
@@ -99,6 +99,8 @@ class Emitter:
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),
             (ir.Window, "window"),
+            (ir.Move, "move"),
+            (ir.Product, "product"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):
@@ -106,7 +108,7 @@ class Emitter:
                 parts.append(self._c(name))
         for kind, name in ((ir.Pool, "pool_int8"), (ir.Reduce, "reduce_int8")):
             made = [op for op in ops if isinstance(op, kind)]
-            if any(frame.quant for op in made for frame in (self.network.out(op), *op.reads())):
+            if any(frame.quant for op in made for frame in (self.graph.out(op), *op.reads())):
                 parts.append(self._c(name))
         if self.calls.text.maps or "map_table_layer" in self.calls.text.counts:
             parts.append(self._c("map"))
@@ -144,21 +146,21 @@ class Emitter:
         return "\n".join([*made, "", table, *names, "};", wide, ""])
 
     def _sizes(self) -> dict[str, object]:
-        network, layout = self.network, self.layout
-        channels, height, width = network.input_shape
-        head = -(-(2048 + 8 * (len(network.slots) + len(layout.fresh) + len(network.counters))) // 64) * 64
+        graph, layout = self.graph, self.layout
+        channels, height, width = graph.input_shape
+        head = -(-(2048 + 8 * (len(graph.slots) + len(layout.fresh) + len(graph.counters))) // 64) * 64
         return {
-            "frames": network.input_count, "channels": channels, "height": height, "width": width,
-            "classes": prod(network.output_shape), "clip": int(network.clip), "head_bytes": head,
+            "frames": graph.input_count, "channels": channels, "height": height, "width": width,
+            "classes": prod(graph.output_shape), "clip": int(graph.clip), "head_bytes": head,
             "memory_bytes": head + 4 * layout.floats, "weight_bytes": 64 + 4 * (self.calls.blob.words + 16),
             "model_hash": f"{self.model_hash:016x}", "cpu": self.target.name,
         }  # fmt: skip
 
     def _defines(self) -> str:
-        layout, network = self.layout, self.network
+        layout, graph = self.layout, self.graph
         values = {
-            "VL": self.target.block, "EF_HEAD_BYTES": self._sizes()["head_bytes"], "EF_COUNTERS": len(network.counters),
-            "EF_SLOTS": len(network.slots), "EF_FRESH": len(layout.fresh), "EF_BUFFERS": sum(p.count for p in layout.pools),
+            "VL": self.target.block, "EF_HEAD_BYTES": self._sizes()["head_bytes"], "EF_COUNTERS": len(graph.counters),
+            "EF_SLOTS": len(graph.slots), "EF_FRESH": len(layout.fresh), "EF_BUFFERS": sum(p.count for p in layout.pools),
             "EF_CALLS": len(self.calls.text.work), "EF_STATE_FLOATS": layout.state_floats, "EF_MAX_THREADS": MAX_THREADS,
             "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer in self.calls.packer.layers)]),
             "EF_WEIGHT_FORMAT": blobs.FORMAT, "EF_WEIGHT_WORDS": f"{self.calls.blob.words + 16}u",
@@ -173,13 +175,13 @@ class Emitter:
     def _float_tables(self) -> str:
         return "".join(
             f"static const float table_{i}[] = {{{', '.join(c_float(float(v)) for v in table.ravel())}}};\n"
-            for i, table in enumerate(self.network.tables)
+            for i, table in enumerate(self.graph.tables)
         )
 
     # -- states and the step -----------------------------------------------------------------------------------------------------
 
     def _states(self) -> str:
-        layout, network = self.layout, self.network
+        layout, graph = self.layout, self.graph
         first = np.cumsum([0, *(pool.count for pool in layout.pools)])
 
         def table(name: str, values: list[int]) -> str:
@@ -192,13 +194,13 @@ class Emitter:
         ]
         starts = [
             f"        {self.calls.fill_pointer(stored(getattr(slot.op, 'fill', 0.0), slot), layout.forms[slot.number])},"
-            for slot in network.slots  # type: ignore[attr-defined]
+            for slot in graph.slots  # type: ignore[attr-defined]
         ]
         lines = [
             table("buffers_start", [p.start + p.form.origin for p in layout.pools]),
             table("buffers_floats", [p.form.floats for p in layout.pools]),
             table("buffers_first", [int(n) for n in first[:-1]]),
-            table("slot_buffers", [layout.pool_of[f.number] for f in network.slots]),
+            table("slot_buffers", [layout.pool_of[f.number] for f in graph.slots]),
             table("fresh_buffers", [layout.pool_of[f.number] for f in layout.fresh]),
             self._c("states"),
             "static void fill_constants(ef_stream *s) {", "    float *const a = s->arena;", "    (void)a;", "    (void)fill;",
@@ -209,29 +211,28 @@ class Emitter:
         return "\n".join(lines)
 
     def _step(self, calls_by_op: list[tuple[Op, list[str]]]) -> str:
-        network = self.network
+        graph = self.graph
         lines = [self._c("call"), "int ef_step(ef_stream *s, const float *frames, float *logits) {",
                  "    if (!s || !frames || !logits) return EF_BAD_ARGUMENT;", "    float *const a = s->arena;",
                  "    (void)a;"]  # fmt: skip
-        lines += [f"    const int64_t {name} = s->counter[{i}];" for i, name in enumerate(network.counters)]
-        lines += [f"    (void){name};" for name in network.counters]
+        lines += [f"    const int64_t {name} = s->counter[{i}];" for i, name in enumerate(graph.counters)]
+        lines += [f"    (void){name};" for name in graph.counters]
         label = None
         for op, calls in calls_by_op:
             if op.label != label and calls:
                 label = op.label
                 lines.append(f"    /* {safe(label)} */")
             lines += [f"    {call}" for call in calls]
-        size = network.logits[0].channels
+        size = graph.logits[0].channels
         lines += [
             f"    memcpy(logits + {i * size}, {self.calls.pointer(frame)}, {size} * sizeof(float));"
-            for i, frame in enumerate(network.logits)
+            for i, frame in enumerate(graph.logits)
         ]
         following = [
-            f"        {self.calls.pointer(after, like=slot)},"
-            for slot, after in zip(network.slots, network.slot_next, strict=True)
+            f"        {self.calls.pointer(after, like=slot)}," for slot, after in zip(graph.slots, graph.slot_next, strict=True)
         ]
         lines += ["    const float *const next[EF_SLOTS + 1] = {", *following, "        NULL,", "    };", "    keep(s, next);"]
-        lines += [f"    s->counter[{i}] = {text};" for i, text in enumerate(network.counter_next)]
+        lines += [f"    s->counter[{i}] = {text};" for i, text in enumerate(graph.counter_next)]
         lines += ["    return EF_OK;", "}", ""]
         return "\n".join(lines)
 

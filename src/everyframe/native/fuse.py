@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.native import ir
-from everyframe.native.ir import Activation, Conv, Frame, Map, Network, Op
+from everyframe.native.ir import Activation, Conv, Frame, Graph, Map, Op
 from everyframe.native.tables import dear_function_of_a_byte
 
 #: activations that a convolution can apply to what it has in registers; others become a Map
@@ -22,11 +22,11 @@ _MAX_INPUTS = 16
 class _Uses:
     """Who reads each frame."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.readers: dict[int, list[Op]] = {}
-        self.pinned = {frame.number for frame in (*network.slot_next, *network.logits)}
-        for op in network.ops:
+        self.pinned = {frame.number for frame in (*graph.slot_next, *graph.logits)}
+        for op in graph.ops:
             for frame in op.reads():
                 self.readers.setdefault(frame.number, []).append(op)
 
@@ -35,8 +35,8 @@ class _Uses:
 
     def merge(self, old: Op, new: Op) -> None:
         """`new` takes over what `old` made and read."""
-        frame = self.network.made.pop(id(old))
-        self.network.made[id(new)] = frame
+        frame = self.graph.made.pop(id(old))
+        self.graph.made[id(new)] = frame
         frame.op, new.order, new.label = new, old.order, old.label
         for read in {f.number: f for f in old.reads()}.values():
             readers = [r for r in self.readers.get(read.number, ()) if r is not old and r is not new]
@@ -46,34 +46,34 @@ class _Uses:
                 self.readers[read.number].append(new)
 
 
-def fuse(network: Network) -> Network:
+def fuse(graph: Graph) -> Graph:
     """Changes `network` in place and returns it."""
-    drop_unread(network)
-    uses = _Uses(network)
-    for op in list(network.ops):
-        if isinstance(op, Map) and id(op) in network.made:
-            _fuse_into_convolution(network, uses, op) or _as_silu(network, uses, op)
-    for op in list(network.ops):
-        if isinstance(op, Map) and id(op) in network.made:
-            _fuse_maps(network, uses, op)
-    network.ops = sorted((op for op in network.ops if id(op) in network.made), key=lambda op: op.order)
-    drop_unread(network)
-    _in_order(network)
-    return network
+    drop_unread(graph)
+    uses = _Uses(graph)
+    for op in list(graph.ops):
+        if isinstance(op, Map) and id(op) in graph.made:
+            _fuse_into_convolution(graph, uses, op) or _as_silu(graph, uses, op)
+    for op in list(graph.ops):
+        if isinstance(op, Map) and id(op) in graph.made:
+            _fuse_maps(graph, uses, op)
+    graph.ops = sorted((op for op in graph.ops if id(op) in graph.made), key=lambda op: op.order)
+    drop_unread(graph)
+    _in_order(graph)
+    return graph
 
 
-def drop_unread(network: Network) -> None:
-    wanted = {frame.number for frame in (*network.slot_next, *network.logits, *network.slots)}
+def drop_unread(graph: Graph) -> None:
+    wanted = {frame.number for frame in (*graph.slot_next, *graph.logits, *graph.slots)}
     kept: list[Op] = []
-    for op in sorted(network.ops, key=lambda op: op.order)[::-1]:
-        if network.out(op).number in wanted:
+    for op in sorted(graph.ops, key=lambda op: op.order)[::-1]:
+        if graph.out(op).number in wanted:
             kept.append(op)
             wanted |= {frame.number for frame in op.reads()}
-    network.ops = kept[::-1]
-    network.made = {id(op): network.made[id(op)] for op in network.ops}
+    graph.ops = kept[::-1]
+    graph.made = {id(op): graph.made[id(op)] for op in graph.ops}
 
 
-def _in_order(network: Network) -> None:
+def _in_order(graph: Graph) -> None:
     """Producers before readers, otherwise in the order of the ONNX nodes."""
     done: set[int] = set()
     ordered: list[Op] = []
@@ -86,31 +86,31 @@ def _in_order(network: Network) -> None:
             visit(frame.op)
         ordered.append(op)
 
-    for op in network.ops:
+    for op in graph.ops:
         visit(op)
-    network.ops = [op for op in ordered if id(op) in network.made]
+    graph.ops = [op for op in ordered if id(op) in graph.made]
 
 
-def _conv(network: Network, uses: _Uses, frame: Frame, *readers: Op) -> Conv | None:
+def _conv(graph: Graph, uses: _Uses, frame: Frame, *readers: Op) -> Conv | None:
     """The convolution that makes a frame which nobody else reads."""
     return frame.op if isinstance(frame.op, Conv) and frame.quant is None and uses.only_by(frame, *readers) else None
 
 
-def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
+def _fuse_into_convolution(graph: Graph, uses: _Uses, op: Map) -> bool:
     if len(op.steps) != 1:
         return False
     function, operands = op.steps[0]
-    out = network.out(op)
+    out = graph.out(op)
     frames = [op.inputs[a[1]] for a in operands if a[0] == "in"]
     if any(frame.shape != out.shape for frame in frames):
         return False
     if function == "add" and len(frames) == 2 and frames[0] is not frames[1]:
-        return _fuse_sum(network, uses, op, frames) or _fuse_residual(network, uses, op, frames)
+        return _fuse_sum(graph, uses, op, frames) or _fuse_residual(graph, uses, op, frames)
     if function == "mul" and len(frames) == 2:
-        return _fuse_silu(network, uses, op, frames)
+        return _fuse_silu(graph, uses, op, frames)
     if function == "grid":
-        return _fuse_quantization(network, uses, op, frames[0])
-    if len(frames) == 1 and operands[0][0] == "in" and (conv := _conv(network, uses, frames[0], op)) and not conv.residual_last:
+        return _fuse_quantization(graph, uses, op, frames[0])
+    if len(frames) == 1 and operands[0][0] == "in" and (conv := _conv(graph, uses, frames[0], op)) and not conv.residual_last:
         activation = _activation(conv.activation, function, operands)
         if activation is not None:
             conv.activation = activation
@@ -119,12 +119,12 @@ def _fuse_into_convolution(network: Network, uses: _Uses, op: Map) -> bool:
     return False
 
 
-def _fuse_quantization(network: Network, uses: _Uses, op: Map, frame: Frame) -> bool:
+def _fuse_quantization(graph: Graph, uses: _Uses, op: Map, frame: Frame) -> bool:
     """What is read only to be quantized is stored as bytes at once."""
     maker = frame.op
     stores = isinstance(maker, ir.Input | ir.Pool) or (isinstance(maker, Conv) and maker.quant is not None)
     stores |= isinstance(maker, ir.Reduce) and maker.parts[0].quant is not None
-    if not stores or frame.quant or network.out(op).quant is None or not uses.only_by(frame, op):
+    if not stores or frame.quant or graph.out(op).quant is None or not uses.only_by(frame, op):
         return False
     uses.merge(op, maker)
     return True
@@ -141,9 +141,9 @@ def _activation(before: Activation, function: str, operands: tuple) -> Activatio
     return None
 
 
-def _fuse_sum(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
+def _fuse_sum(graph: Graph, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
     """Two convolutions of one geometry, added: one with the taps of both."""
-    one, two = (_conv(network, uses, frame, op) for frame in frames)
+    one, two = (_conv(graph, uses, frame, op) for frame in frames)
     if one is None or two is None or not all(c.activation.idle and not c.residual_last for c in (one, two)):
         return False
     if (one.strides, one.pads, one.dilations, one.depthwise) != (two.strides, two.pads, two.dilations, two.depthwise):
@@ -159,15 +159,15 @@ def _fuse_sum(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bo
     if first.bias is not None:
         last.bias = first.bias if last.bias is None else first.bias + last.bias
         last.bias_key = (*first.bias_key, *last.bias_key)
-    network.made.pop(id(first))
+    graph.made.pop(id(first))
     for frame in first.reads():
         uses.readers[frame.number] = [r for r in uses.readers[frame.number] if r is not first]
     uses.merge(op, last)
     return True
 
 
-def _fuse_residual(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
-    candidates = [(c, other) for frame, other in (frames, frames[::-1]) if (c := _conv(network, uses, frame, op))]
+def _fuse_residual(graph: Graph, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
+    candidates = [(c, other) for frame, other in (frames, frames[::-1]) if (c := _conv(graph, uses, frame, op))]
     candidates = [(c, other) for c, other in candidates if c.residual is None and (c.quant or not other.quant)]
     if not candidates:
         return False
@@ -177,7 +177,7 @@ def _fuse_residual(network: Network, uses: _Uses, op: Map, frames: list[Frame]) 
     return True
 
 
-def _silu_of(network: Network, frames: list[Frame]) -> tuple[Frame, Map] | None:
+def _silu_of(graph: Graph, frames: list[Frame]) -> tuple[Frame, Map] | None:
     """x and the sigmoid in x * sigmoid(x)."""
     for x, gate in (frames, frames[::-1]):
         if isinstance(gate.op, Map) and gate.op.inputs == [x] and gate.op.steps == [("sigmoid", (("in", 0),))]:
@@ -185,38 +185,38 @@ def _silu_of(network: Network, frames: list[Frame]) -> tuple[Frame, Map] | None:
     return None
 
 
-def _fuse_silu(network: Network, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
-    found = _silu_of(network, frames)
-    if found is None or not uses.only_by(network.out(found[1]), op):
+def _fuse_silu(graph: Graph, uses: _Uses, op: Map, frames: list[Frame]) -> bool:
+    found = _silu_of(graph, frames)
+    if found is None or not uses.only_by(graph.out(found[1]), op):
         return False
     x, gate = found
-    conv = _conv(network, uses, x, op, gate)
+    conv = _conv(graph, uses, x, op, gate)
     if conv is None or not conv.activation.idle or conv.residual_last:
         return False
     conv.activation = Activation("silu")
-    network.made.pop(id(gate))
+    graph.made.pop(id(gate))
     uses.merge(op, conv)
     return True
 
 
-def _as_silu(network: Network, uses: _Uses, op: Map) -> bool:
+def _as_silu(graph: Graph, uses: _Uses, op: Map) -> bool:
     """x * sigmoid(x) as one step, so that x has one reader less."""
     if len(op.steps) != 1 or op.steps[0][0] != "mul" or len(op.inputs) != 2:
         return False
-    found = _silu_of(network, op.inputs)
-    if found is None or not uses.only_by(network.out(found[1]), op) or found[0].shape != network.out(op).shape:
+    found = _silu_of(graph, op.inputs)
+    if found is None or not uses.only_by(graph.out(found[1]), op) or found[0].shape != graph.out(op).shape:
         return False
     x, gate = found
-    network.made.pop(id(gate))
+    graph.made.pop(id(gate))
     op.inputs, op.steps = [x], [("silu", (("in", 0),))]
     uses.readers[x.number] = [r for r in uses.readers[x.number] if r is not gate and r is not op] + [op]
     return True
 
 
-def _fuse_maps(network: Network, uses: _Uses, op: Map) -> None:
+def _fuse_maps(graph: Graph, uses: _Uses, op: Map) -> None:
     """Element-wise operators that only this one reads are computed inside it."""
-    out = network.out(op)
-    while not dear_function_of_a_byte(network, op):  # which becomes a table, cheaper than anything
+    out = graph.out(op)
+    while not dear_function_of_a_byte(graph, op):  # which becomes a table, cheaper than anything
         inner = next(
             (
                 f.op for f in op.inputs
@@ -227,7 +227,7 @@ def _fuse_maps(network: Network, uses: _Uses, op: Map) -> None:
         )  # fmt: skip
         if inner is None:
             return
-        frame = network.out(inner)
+        frame = graph.out(inner)
         inputs = [f for f in dict.fromkeys([*inner.inputs, *op.inputs]) if f is not frame]
         shift = len(inner.steps)
 
@@ -239,7 +239,7 @@ def _fuse_maps(network: Network, uses: _Uses, op: Map) -> None:
 
         steps = [(f, tuple(moved(a, inner.inputs, 0) for a in args)) for f, args in inner.steps]
         steps += [(f, tuple(moved(a, op.inputs, shift) for a in args)) for f, args in op.steps]
-        network.made.pop(id(inner))
+        graph.made.pop(id(inner))
         for read in inner.inputs:
             uses.readers[read.number] = [r for r in uses.readers[read.number] if r is not inner] + [op]
         op.inputs, op.steps = inputs, steps

@@ -14,7 +14,7 @@ from everyframe.modelfile.schema import StateSpec
 from everyframe.native.blob import Blob
 from everyframe.native.emit import Emitter, Source
 from everyframe.native.fuse import fuse
-from everyframe.native.ir import Conv, Network
+from everyframe.native.ir import Conv, Graph
 from everyframe.native.layout import Layout, plan
 from everyframe.native.memory import account
 from everyframe.native.pack import Packer
@@ -44,8 +44,8 @@ def generate(
     from everyframe.version import __version__
 
     key = digest(model)
-    network, layout, target = planned(model, states, target, where)
-    memory = account(network, layout, target)
+    graph, layout, target = planned(model, states, target, where)
+    memory = account(graph, layout, target)
     notes = [
         f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
         f"Make it again with:  {command or 'everyframe compile MODEL.onnx --emit-c DIR'}",
@@ -59,27 +59,27 @@ def generate(
         "Arena, in bytes:",
         *(f"    {size:>12,}  {what}" for what, size in memory["bytes"].items()),
     ]
-    source = Emitter(network, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
+    source = Emitter(graph, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
     source.facts["memory"] = memory
     return source, layout, target
 
 
-def planned(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> tuple[Network, Layout, Target]:
+def planned(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> tuple[Graph, Layout, Target]:
     """What code would be made of, and for what target. Raises ModelError and UnsupportedOperator."""
-    network = fuse(trace(model if states else _folded(model), states, where))
-    target = _fitting(network, target)
-    return network, plan(network, target.block, borders=not target.scalar), target
+    graph = fuse(trace(model if states else _folded(model), states, where))
+    target = _fitting(graph, target)
+    return graph, plan(graph, target.block, borders=not target.scalar), target
 
 
-def _fitting(network: Network, target: Target) -> Target:
+def _fitting(graph: Graph, target: Target) -> Target:
     """The target, or its narrow form if zeros in the weights save clearly more there."""
-    weights = [tap.weight for op in network.ops if isinstance(op, Conv) and not op.depthwise for tap in op.taps]
+    weights = [tap.weight for op in graph.ops if isinstance(op, Conv) and not op.depthwise for tap in op.taps]
     zeros = sum(w.size - np.count_nonzero(w) for w in weights)
     if target.narrow is None or zeros < _SPARSE * sum(w.size for w in weights):
         return target
     saved = []
     for candidate in (target, target.narrow):
-        packer = Packer(network, plan(network, candidate.block, borders=True), candidate, Blob())
+        packer = Packer(graph, plan(graph, candidate.block, borders=True), candidate, Blob())
         packer.pack()
         saved.append(packer.cycles / max(packer.dense_cycles, 1))
     return target.narrow if saved[1] * _NARROW_COSTS < saved[0] else target
@@ -93,7 +93,8 @@ _NARROW_COSTS = 1.08
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """A clip network as exporters leave it, without the nodes that only compute shapes. A step network has none of them."""
-    return fold(model) if len(model.graph.input[0].type.tensor_type.shape.dim) == 5 else model
+    clip = any(len(value.type.tensor_type.shape.dim) == 5 for value in model.graph.input[:1])
+    return fold(model) if clip else model
 
 
 #: besides the target's: sums may be contracted to fused multiply-adds, tables of integers lie among the floats

@@ -71,6 +71,20 @@ class Frame:
         return (self.number << _SHIFT) + np.arange(self.channels, dtype=np.int64)
 
 
+#: a cell is one value of a plane: (plane << _PLACE | y * W + x) + 1, and 0 is the number 0 from nowhere
+_PLACE = 22
+MOST_FRAMES, MOST_PLACES = 1 << (62 - _SHIFT - _PLACE), 1 << _PLACE
+
+
+def cell(planes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return (planes << _PLACE) + places + 1
+
+
+def split_cells(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(plane references, places in them); -1 and -1 for what comes from nowhere."""
+    return (cells - 1) >> _PLACE, np.where(cells > 0, (cells - 1) & (MOST_PLACES - 1), -1)
+
+
 def split_plane(plane: int) -> tuple[int, int]:
     """(frame number, channel) of a reference."""
     return int(plane) >> _SHIFT, int(plane) & ((1 << _SHIFT) - 1)
@@ -80,12 +94,14 @@ def split_plane(plane: int) -> tuple[int, int]:
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
     axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
-    four axes; such a tensor can only be reshaped and transposed.
+    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1) or
+    'int' (whole numbers).
     """
 
     array: np.ndarray
     space: tuple[int, int] | None
     merged: bool = False
+    kind: str = "float"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -240,7 +256,7 @@ class Pool(Op):
 
 @dataclass(eq=False)
 class Reduce(Op):
-    """(C, 1, 1): mean, sum or max over space and over `parts`."""
+    """(C, 1, 1): mean, sum, product, max or min over space and over `parts`."""
 
     kind: str = "mean"
     parts: list[Frame] = field(default_factory=list)
@@ -271,6 +287,28 @@ class Window(Op):
 
     def reads(self) -> list[Frame]:
         return [self.source]
+
+
+@dataclass(eq=False)
+class Move(Op):
+    """Every value from any place: cells, (C, H, W), see `cell`; what comes from nowhere is 0."""
+
+    cells: np.ndarray = field(default_factory=lambda: np.zeros((1, 1, 1), np.int64))
+    frames: dict[int, Frame] = field(default_factory=dict)
+
+    def reads(self) -> list[Frame]:
+        return list(self.frames.values())
+
+
+@dataclass(eq=False)
+class Product(Op):
+    """(M, 1, N) of frames (M, 1, K) and (N, 1, K): out[m, n] = sum over k of a[m, k] * b[n, k]."""
+
+    a: Frame = None  # type: ignore[assignment]
+    b: Frame = None  # type: ignore[assignment]
+
+    def reads(self) -> list[Frame]:
+        return [self.a, self.b]
 
 
 @dataclass(eq=False)
@@ -320,10 +358,11 @@ def common_quant(frames: Iterable[Frame]) -> Quant | None:
 
 def carried_quant(op: Op) -> Quant | None:
     """The quantization of what an operator makes that computes no new values."""
-    if not isinstance(op, Select | Gather | Window | Flatten) and not (isinstance(op, Pool) and op.kind == "max"):
+    if not isinstance(op, Select | Gather | Window | Move | Flatten) and not (isinstance(op, Pool) and op.kind == "max"):
         return None
     quant = common_quant(op.reads())
-    if isinstance(op, Window) and quant and quant.nearest(op.value) != op.value:
+    fill = op.value if isinstance(op, Window) else 0.0
+    if quant and quant.nearest(fill) != fill:
         return None
     return quant
 
@@ -336,7 +375,7 @@ def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:
 
 
 @dataclass
-class Network:
+class Graph:
     """A traced network. ops: in order of execution. made: the frame each op makes. slots: the StateIn frames, with what each
     holds after the step; counters: integer states as (name, C expression of the next value). logits: the answer's frames."""
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from everyframe.native import ir
-from everyframe.native.ir import Conv, Frame, Network
+from everyframe.native.ir import Conv, Frame, Graph
 
 _ALIGN = 16  # floats: 64 bytes
 
@@ -134,25 +134,25 @@ def sources(frame: Frame) -> list[Frame]:
     return [frame]
 
 
-def plan(network: Network, block: int, borders: bool) -> Layout:
+def plan(graph: Graph, block: int, borders: bool) -> Layout:
     """block: channels side by side, 1 for planes. borders: whether convolutions want zeros around their input."""
     layout = Layout(block)
-    _forms(network, layout, borders)
-    _pools(network, layout)
-    _fixed(network, layout)
-    _shared(network, layout)
+    _forms(graph, layout, borders)
+    _pools(graph, layout)
+    _fixed(graph, layout)
+    _shared(graph, layout)
     return layout
 
 
-def _forms(network: Network, layout: Layout, borders: bool) -> None:
+def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
     groups = _Groups()
-    pairs = [(op, network.out(op)) for op in network.ops]
+    pairs = [(op, graph.out(op)) for op in graph.ops]
     for op, out in pairs:
         if isinstance(op, ir.Select):
             for other in (op.yes, op.no):
                 if not isinstance(other.op, ir.Fill):
                     groups.join(out.number, other.number)
-    for slot, after in zip(network.slots, network.slot_next, strict=True):
+    for slot, after in zip(graph.slots, graph.slot_next, strict=True):
         if not isinstance(after.op, ir.Fill):
             groups.join(slot.number, after.number)
     border: dict[int, tuple[int, int, int, int]] = {}
@@ -198,14 +198,14 @@ def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple
         border[root] = tuple(map(max, old, (*op.pads, *ends)))  # type: ignore[assignment]
 
 
-def _pools(network: Network, layout: Layout) -> None:
-    kept = {f.number: f for after in network.slot_next for f in sources(after)}
+def _pools(graph: Graph, layout: Layout) -> None:
+    kept = {f.number: f for after in graph.slot_next for f in sources(after)}
     layout.fresh = [
-        network.out(op) for op in network.ops
-        if network.out(op).number in kept and not isinstance(op, ir.StateIn | ir.Fill | ir.Constant | ir.Select)
+        graph.out(op) for op in graph.ops
+        if graph.out(op).number in kept and not isinstance(op, ir.StateIn | ir.Fill | ir.Constant | ir.Select)
     ]  # fmt: skip
     index: dict[Form, int] = {}
-    for frame in (*network.slots, *layout.fresh):
+    for frame in (*graph.slots, *layout.fresh):
         form = layout.forms[frame.number]
         if form not in index:
             index[form] = len(layout.pools)
@@ -219,15 +219,15 @@ def _pools(network: Network, layout: Layout) -> None:
     layout.floats = layout.state_floats = place
 
 
-def _fixed(network: Network, layout: Layout) -> None:
+def _fixed(graph: Graph, layout: Layout) -> None:
     """Regions that are written once: zeros, and frames full of another value. A fill takes the form of what it stands in for."""
     wanted: dict[tuple[float, Form], None] = {}
-    for op in network.ops:
+    for op in graph.ops:
         for frame in op.reads():
             if isinstance(frame.op, ir.Fill):
-                like = network.out(op) if isinstance(op, ir.Select) else frame
+                like = graph.out(op) if isinstance(op, ir.Select) else frame
                 wanted[stored(frame.op.value, like), layout.forms[like.number]] = None
-    for slot, after in zip(network.slots, network.slot_next, strict=True):
+    for slot, after in zip(graph.slots, graph.slot_next, strict=True):
         form = layout.forms[slot.number]
         wanted[stored(slot.op.fill, slot), form] = None  # type: ignore[attr-defined]
         if isinstance(after.op, ir.Fill):
@@ -249,22 +249,22 @@ def is_zeros(value: float, form: Form) -> bool:
     return value == 0 and not form.zero
 
 
-def _shared(network: Network, layout: Layout) -> None:
+def _shared(graph: Graph, layout: Layout) -> None:
     """Places for what lives within one step: first fit by lifetime; frames with borders share only with their like."""
     last: dict[int, int] = {}
-    for i, op in enumerate(network.ops):
+    for i, op in enumerate(graph.ops):
         for read in op.reads():
             for frame in sources(read):
                 last[frame.number] = i
-    ends = {**last, **{f.number: len(network.ops) for frame in network.logits for f in sources(frame)}}
-    for i, op in enumerate(network.ops):  # a choice is read later than what it chooses from
+    ends = {**last, **{f.number: len(graph.ops) for frame in graph.logits for f in sources(frame)}}
+    for i, op in enumerate(graph.ops):  # a choice is read later than what it chooses from
         if isinstance(op, ir.Select):
-            end = ends.get(network.out(op).number, i)
-            for frame in sources(network.out(op)):
+            end = ends.get(graph.out(op).number, i)
+            for frame in sources(graph.out(op)):
                 ends[frame.number] = max(ends.get(frame.number, 0), end)
     own = [
-        (i, network.out(op)) for i, op in enumerate(network.ops)
-        if ir_is_computed(op) and network.out(op).number not in layout.pool_of
+        (i, graph.out(op)) for i, op in enumerate(graph.ops)
+        if ir_is_computed(op) and graph.out(op).number not in layout.pool_of
     ]  # fmt: skip
     base = layout.floats
     plain = [(i, ends.get(f.number, i), f) for i, f in own if not layout.forms[f.number].bordered]

@@ -1,20 +1,20 @@
-"""Convolutions, matrix products, pools and means: one frame operator for each frame of the output."""
+"""Convolutions and pools: one frame operator for each frame of the output."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
+from everyframe.native.cells import as_pictures, cells_of, gathered
 from everyframe.native.ir import Frame, Planes, Value
-from everyframe.native.lower_elementwise import channel_axis
-from everyframe.native.lower_quantized import exact, in_integers, rows_of
-from everyframe.native.lower_structure import ints, reshaped
-from everyframe.native.trace import Tracer, lowers, rows, stack, unsupported
+from everyframe.native.lower_quantized import exact, in_integers
+from everyframe.native.lower_structure import reshaped
+from everyframe.native.tracer import Tracer, lowers, rows, stack, unsupported
 
 # N batch or frames, C channels, T frames of a clip, H height, W width, k taps
 
@@ -39,7 +39,12 @@ def _window(node: Node, value: Planes, kernel: list[int]) -> dict[str, Any]:
     """strides, dilations, pads and output sizes over the spatial axes, time first in three dimensions."""
     dims = len(kernel)
     sizes = value.shape[2:]
-    if len(sizes) != dims or value.space is None:
+    if (
+        len(sizes) != dims
+        or value.space is None
+        or len(node.attr("strides") or kernel) != dims
+        or min(node.attr("strides") or [1]) < 1
+    ):
         raise unsupported(node, "Its input does not have the axes that its kernel needs.", got=f"shape {value.shape}")
     strides, dilations = list(node.attr("strides") or [1] * dims), list(node.attr("dilations") or [1] * dims)
     pads = _padding(node, kernel, strides, dilations, sizes)
@@ -52,6 +57,8 @@ def _window(node: Node, value: Planes, kernel: list[int]) -> dict[str, Any]:
             if (count - 1) * strides[i] >= n + pads[i]:  # the last window may not begin in the padding
                 count -= 1
         out.append(count)
+    if min(out) < 1:
+        raise unsupported(node, "Its kernel is larger than its input.", got=f"shape {value.shape}, kernel {kernel}")
     return {"strides": strides, "dilations": dilations, "pads": pads, "out": out, "kernel": kernel}
 
 
@@ -62,15 +69,46 @@ def _times(window: dict[str, Any], frames: int, t: int) -> list[int | None]:
     return [i if 0 <= i < frames else None for i in taps]
 
 
-@lowers("Conv")
-def conv(tracer: Tracer, node: Node, values: list) -> Value:
-    x, weight = values[0], values[1]
-    bias = values[2] if len(values) > 2 else None
+def _with_height(tracer: Tracer, node: Node, values: list, lower: Any) -> Value:
+    """An operator over one axis (N, C, W) as one over two, (N, C, 1, W)."""
+    attrs = dict(node.attrs)
+    for name, none in (("kernel_shape", [1]), ("strides", [1]), ("dilations", [1]), ("output_padding", [0])):
+        if name in attrs:
+            attrs[name] = none + list(attrs[name])
+    if "pads" in attrs:
+        attrs["pads"] = [0, attrs["pads"][0], 0, attrs["pads"][1]]
+    if "output_shape" in attrs:
+        attrs["output_shape"] = [1, *attrs["output_shape"]]
+    x, *rest = values
+    tall = gathered(tracer, np.expand_dims(cells_of(node, x), 2))
+    made = lower(
+        tracer,
+        replace(node, attrs=attrs),
+        [tall, *(v[:, :, None] if i == 0 and v is not None else v for i, v in enumerate(rest))],
+    )
+    return reshaped(tracer, node, made, (*made.shape[:2], made.shape[3]))
+
+
+def _checked(node: Node, values: list) -> tuple[Planes, np.ndarray, np.ndarray | None]:
+    """Picture, kernel and bias of a convolution."""
+    x, weight, bias = values[0], values[1], values[2] if len(values) > 2 else None
     if not isinstance(x, Planes) or not isinstance(weight, np.ndarray) or not (bias is None or isinstance(bias, np.ndarray)):
         raise unsupported(node, "A convolution needs constant weights.")
+    kernel = list(weight.shape[2:])
+    if weight.ndim not in (3, 4, 5) or len(x.shape) != weight.ndim or node.attr("kernel_shape", kernel) != kernel:
+        raise unsupported(node, "Convolutions over one to three axes can be compiled.", got=f"a kernel of shape {weight.shape}")
+    return x, weight, bias
+
+
+@lowers("Conv", reads="auto_pad dilations group kernel_shape pads strides")
+def conv(tracer: Tracer, node: Node, values: list) -> Value:
+    x, weight, bias = _checked(node, values)
     dims = weight.ndim - 2
-    if dims not in (2, 3):
-        raise unsupported(node, "Convolutions over two or three axes can be compiled.", got=f"a kernel of shape {weight.shape}")
+    if dims == 1:
+        return _with_height(tracer, node, [x, weight, bias], conv)
+    x = as_pictures(tracer, node, x)
+    if x.shape[1] != weight.shape[1] * node.attr("group", 1):
+        raise unsupported(node, "The kernel is for another number of channels.", got=f"{x.shape} and {weight.shape}")
     window = _window(node, x, list(weight.shape[2:]))
     group, (cout, cin) = node.attr("group", 1), weight.shape[:2]
     depthwise = group > 1 and cin == 1 and cout == group
@@ -142,104 +180,59 @@ def _conv_frame(
     return tracer.add(op, (taps[0].weight.shape[0], *window["out"][-2:]))
 
 
-# -- matrix products ------------------------------------------------------------------------------------------------------
-
-
-def linear(
-    tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, key: tuple,
-    levels: ir.Levels | None = None,
-) -> Frame:  # fmt: skip
-    """A fully connected layer of one row; over a flattened picture a convolution of that size. weight: (Cout, Cin)."""
-    frame, shape = tracer.of(row[0]), (1, 1)
-    if isinstance(frame.op, ir.Flatten) and np.array_equal(frame.planes(), row):
-        source = frame.op.source
-        row, shape = source.planes(), (source.height, source.width)
-    kernel = np.ascontiguousarray(weight.reshape(len(weight), len(row), *shape), np.float32)
-    tap = ir.Tap(kernel, key, row)
-    if levels is not None:
-        tap.integers, tap.scale = levels.integers.reshape(kernel.shape), np.broadcast_to(levels.scale, len(weight))
-    quant = in_integers(tracer, [tap])
-    op = ir.Conv(*tracer.place(), [tap], exact(tracer, node.input(2), bias, quant), (node.input(2), *key), quant=quant)
-    op.frames = tracer.used(tap.planes)
-    return tracer.add(op, (len(weight), 1, 1))
-
-
-@lowers("Gemm")
-def gemm(tracer: Tracer, node: Node, values: list) -> Value:
-    a, b = values[0], values[1]
-    c = values[2] if len(values) > 2 else None
-    if (
-        not isinstance(a, Planes)
-        or not isinstance(b, np.ndarray)
-        or a.array.ndim != 2
-        or not (c is None or isinstance(c, np.ndarray))
-    ):
-        raise unsupported(node, "A matrix product needs rows of features and constant weights.", got=f"shape {values[0].shape}")
-    weight = (b if node.attr("transB", 0) else b.T) * np.float32(node.attr("alpha", 1.0))  # (Cout, Cin)
-    array = a.array.T if node.attr("transA", 0) else a.array
-    levels = rows_of(tracer.levels.get(node.inputs[1]), bool(node.attr("transB", 0))) if node.attr("alpha", 1.0) == 1 else None
-    bias = None
-    if c is not None:
-        full = np.broadcast_to(c, (len(array), len(weight))) * np.float32(node.attr("beta", 1.0))
-        if not (full == full[0]).all():
-            raise unsupported(node, "The added matrix differs from row to row.")
-        bias = np.ascontiguousarray(full[0], np.float32)
-    made = np.empty(len(array), object)
-    for i, row in enumerate(array):
-        made[i] = linear(tracer, node, row, weight, bias, (node.inputs[1], "gemm"), levels)
-    return stack(made, None)
-
-
-@lowers("MatMul")
-def matmul(tracer: Tracer, node: Node, values: list) -> Value:
-    a, b = values
-    if isinstance(a, Planes) and isinstance(b, np.ndarray) and b.ndim == 2 and (a.space is None or a.space == (1, 1)):
-        array = a.array if a.space is None else a.array.reshape(a.shape)
-        if array.ndim >= 2 and array.shape[-1] == b.shape[0]:
-            flat = array.reshape(-1, array.shape[-1])
-            levels = rows_of(tracer.levels.get(node.inputs[1]), False)
-            made = [linear(tracer, node, row, b.T, None, (node.inputs[1], "matmul"), levels).planes() for row in flat]
-            return Planes(np.stack(made).reshape(*array.shape[:-1], -1), None)
-    if isinstance(b, Planes) and isinstance(a, np.ndarray) and a.ndim == 2 and b.array.ndim == 2 and b.space is None:
-        made = [_weighted(tracer, row, [tracer.frame(r, None) for r in b.array]).planes() for row in a]
-        return Planes(np.stack(made), None)
-    raise unsupported(node, "Only products with one constant matrix, over the last axis or the frames, can be compiled.",
-                      got=f"shapes {values[0].shape} and {values[1].shape}")  # fmt: skip
-
-
-def _weighted(tracer: Tracer, weights: np.ndarray, frames: list[Frame]) -> Frame:
-    """sum of weights[i] * frames[i], zeros left out."""
-    used = [(float(w), f) for w, f in zip(weights, frames, strict=True) if w != 0]
-    if not used:
-        return tracer.fill(0.0, frames[0].shape)
-    steps: list[ir.Step] = []
-    total: tuple | None = None
-    for i, (w, _) in enumerate(used):
-        term: tuple = ("in", i)
-        if w != 1:
-            steps.append(("mul", (term, ("num", w))))
-            term = ("tmp", len(steps) - 1)
-        if total is not None:
-            steps.append(("add", (total, term)))
-            term = ("tmp", len(steps) - 1)
-        total = term
-    if not steps:
-        return used[0][1]
-    return tracer.add(ir.Map(*tracer.place(), [f for _, f in used], steps), used[0][1].shape)
+@lowers("ConvTranspose", reads="auto_pad dilations group kernel_shape output_padding output_shape pads strides")
+def transposed(tracer: Tracer, node: Node, values: list) -> Value:
+    """A convolution with the kernel turned round, over a picture with zeros between its values and around them."""
+    x, weight, bias = _checked(node, values)
+    dims = weight.ndim - 2
+    if dims == 1:
+        return _with_height(tracer, node, [x, weight, bias], transposed)
+    kernel, group = weight.shape[2:], node.attr("group", 1)
+    strides, dilations = list(node.attr("strides") or [1] * dims), list(node.attr("dilations") or [1] * dims)
+    extra, sizes = list(node.attr("output_padding") or [0] * dims), x.shape[2:]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    full = [(n - 1) * s + e + r for n, s, e, r in zip(sizes, strides, extra, reach, strict=True)]
+    auto, wanted = node.attr("auto_pad", b"NOTSET"), list(node.attr("output_shape") or [])[-dims:]
+    if wanted or auto.startswith(b"SAME"):
+        out = wanted or [n * s for n, s in zip(sizes, strides, strict=True)]
+        total = [max(0, f - o) for f, o in zip(full, out, strict=True)]
+        first = [t - t // 2 if auto == b"SAME_LOWER" else t // 2 for t in total]
+    else:
+        pads = list(node.attr("pads") or [0] * 2 * dims) if auto != b"VALID" else [0] * 2 * dims
+        first, out = pads[:dims], [f - a - b for f, a, b in zip(full, pads[:dims], pads[dims:], strict=True)]
+    if min(out) < 1 or x.shape[1] != len(weight):
+        raise unsupported(node, "Its result is empty, or the kernel is for another number of channels.", got=f"shape {x.shape}")
+    apart = np.zeros((*x.shape[:2], *(o + r - 1 for o, r in zip(out, reach, strict=True))), np.int64)
+    places = []
+    for n, s, r, p, size in zip(sizes, strides, reach, first, apart.shape[2:], strict=True):
+        at = np.arange(n) * s + r - 1 - p
+        inside = (at >= 0) & (at < size)
+        places.append((np.flatnonzero(inside), at[inside]))
+    apart[np.ix_(*map(np.arange, x.shape[:2]), *(to for _, to in places))] = cells_of(node, x)[
+        np.ix_(*map(np.arange, x.shape[:2]), *(taken for taken, _ in places))
+    ]
+    each, made = weight.shape[1], np.flip(weight, tuple(range(2, weight.ndim))).reshape(group, -1, *weight.shape[1:])
+    turned = made.swapaxes(1, 2).reshape(group * each, -1, *kernel)  # (Cout, Cin / group, ...)
+    attrs = {"group": group, "dilations": dilations}
+    name = f"{node.inputs[1]}/turned by {node.outputs[0]}"
+    return conv(
+        tracer, replace(node, attrs=attrs, inputs=("", name, *node.inputs[2:])), [gathered(tracer, apart), turned, bias]
+    )  # fmt: skip
 
 
 # -- pools and means --------------------------------------------------------------------------------------------------------
 
 
-@lowers("MaxPool", "AveragePool")
+@lowers("MaxPool", "AveragePool", reads="auto_pad ceil_mode count_include_pad dilations kernel_shape pads storage_order strides")
 def pool(tracer: Tracer, node: Node, values: list) -> Value:
     x, kind = values[0], "max" if node.op == "MaxPool" else "avg"
-    if not isinstance(x, Planes) or (len(node.outputs) > 1 and node.outputs[1]):
-        raise unsupported(node, "A pool over pictures with one output is expected.")
     kernel = list(node.attr("kernel_shape"))
+    if not isinstance(x, Planes) or len(kernel) not in (1, 2, 3) or len(x.shape) != len(kernel) + 2:
+        raise unsupported(node, "Pools over one to three axes can be compiled.", got=f"kernel {kernel}")
+    if len(kernel) == 1:
+        return _with_height(tracer, node, [x], pool)
+    x = as_pictures(tracer, node, x)
     window = _window(node, x, kernel)
-    if len(kernel) not in (2, 3):
-        raise unsupported(node, "Pools over two or three axes can be compiled.", got=f"kernel {kernel}")
     whole = rows(x).reshape(x.array.shape[0], -1, x.array.shape[1])  # (N, T, C)
     deep = len(kernel) == 3
     frames_out = window["out"][0] if deep else 1
@@ -250,7 +243,9 @@ def pool(tracer: Tracer, node: Node, values: list) -> Value:
     for n, t in product(range(len(whole)), range(frames_out)):
         times = [i for i in _times(window, whole.shape[1], t) if i is not None] if deep else [0]
         parts = tracer.alike([tracer.frame(whole[n, i], x.space) for i in times])
-        depth = kernel[0] if deep and counted else len(parts)
+        if not parts:
+            raise unsupported(node, "A window lies in the padding altogether.")
+        depth = _counted(window, whole.shape[1], t) if deep and counted else len(parts)
         op = ir.Pool(
             *tracer.place(), kind, parts, (kernel[-2], kernel[-1]), tuple(window["strides"][-2:]), pads,
             tuple(window["dilations"][-2:]), counted, depth,
@@ -260,74 +255,8 @@ def pool(tracer: Tracer, node: Node, values: list) -> Value:
     return stack(made if deep else made[:, 0], space)  # type: ignore[arg-type]
 
 
-@lowers("GlobalAveragePool", "GlobalMaxPool")
-def global_pool(tracer: Tracer, node: Node, values: list) -> Value:
-    rank = len(values[0].shape)
-    kind = "mean" if node.op == "GlobalAveragePool" else "max"
-    return _reduced(tracer, node, values[0], list(range(2, rank)), True, kind)
-
-
-@lowers("ReduceMean", "ReduceSum", "ReduceMax")
-def reduce(tracer: Tracer, node: Node, values: list) -> Value:
-    rank = len(values[0].shape)
-    axes = ints(node, values, 1, "axes")
-    kind = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max"}[node.op]
-    return _reduced(tracer, node, values[0], [a % rank for a in (axes or range(rank))], bool(node.attr("keepdims", 1)), kind)
-
-
-def _reduced(tracer: Tracer, node: Node, x: Value, axes: list[int], keep: bool, kind: str) -> Value:
-    if not isinstance(x, Planes):
-        raise unsupported(node, "A mean over counters cannot be compiled.")
-    rank, outer = len(x.shape), x.array.ndim
-    space = [a for a in axes if a >= outer]
-    others = [a for a in axes if a < outer]
-    pictures = x.space is not None
-    channel = channel_axis(x.array)
-    if channel in others:
-        return _over_channels(tracer, node, x, axes, channel, keep, kind)
-    if pictures and prod(x.space or ()) > 1 and len(space) != 2:
-        raise unsupported(node, "Pictures are reduced over height and width together.", got=f"axes {axes}")
-    moved = np.moveaxis(x.array, [*others, channel], [*range(-1 - len(others), -1), -1])
-    lead = moved.shape[: outer - 1 - len(others)]
-    grouped = moved.reshape(*lead, -1, x.array.shape[channel])  # (..., parts, C)
-    made = np.empty(lead, object)
-    for index in np.ndindex(*lead):
-        parts = tracer.alike([tracer.frame(row, x.space) for row in grouped[index]])
-        if len(parts) == 1 and parts[0].height * parts[0].width == 1:
-            made[index] = parts[0]
-        else:
-            made[index] = tracer.add(ir.Reduce(*tracer.place(), kind, parts), (parts[0].channels, 1, 1))
-    flat = np.stack([f.planes() for f in made.ravel()]).reshape(*lead, -1)  # (..., C)
-    kept = [a for a in range(outer) if a not in others]
-    array = np.moveaxis(flat, -1, kept.index(channel))
-    if keep:
-        for axis in sorted(others):
-            array = np.expand_dims(array, axis)
-    both = keep or not space
-    trailing = (1, 1) if pictures and both and (space or x.space == (1, 1)) else None
-    if pictures and both and trailing is None:
-        raise unsupported(node, "Only frames are reduced, not their pictures.", got=f"axes {axes} of {rank}")
-    return Planes(array, trailing)
-
-
-def _over_channels(
-    tracer: Tracer, node: Node, x: Planes, axes: list[int], channel: int, keep: bool, kind: str
-) -> Value:  # fmt: skip
-    """A mean or sum that goes over the channels too: a convolution with equal weights, after the other axes."""
-    if kind == "max":
-        raise unsupported(node, "A maximum over channels cannot be compiled.", got=f"axes {axes}")
-    rest = [axis for axis in axes if axis != channel]
-    inner = _reduced(tracer, node, x, rest, True, kind) if rest else x
-    if not isinstance(inner, Planes):
-        raise unsupported(node, "A mean over counters cannot be compiled.")
-    moved = np.moveaxis(inner.array, channel, -1)
-    count = moved.shape[-1]
-    weight = np.full((1, count, 1, 1), 1 / count if kind == "mean" else 1.0, np.float32)
-    made = np.empty(moved.shape[:-1], object)
-    for index in np.ndindex(*made.shape):
-        op = ir.Conv(*tracer.place(), [ir.Tap(weight, (node.name, kind), moved[index])])
-        op.frames = tracer.used(moved[index])
-        made[index] = tracer.add(op, (1, *(inner.space or (1, 1))))
-    total = stack(made, inner.space, channel)
-    shape = tuple(n for axis, n in enumerate(total.shape) if keep or axis not in axes)
-    return reshaped(tracer, node, total, shape)
+def _counted(window: dict[str, Any], frames: int, t: int) -> int:
+    """Frames of output t's window that count: padding does, what ceil_mode looks at beyond it does not."""
+    start = t * window["strides"][0] - window["pads"][0]
+    end = frames + window["pads"][len(window["kernel"])]
+    return sum(start + i * window["dilations"][0] < end for i in range(window["kernel"][0]))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
+from onnx import helper
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
-from everyframe.native.ir import Frame, Planes, Scalars, Value
-from everyframe.native.trace import Tracer, lowers, unsupported
+from everyframe.native.broadcast import apply, channel_axis
+from everyframe.native.ir import Planes, Scalars, Value
+from everyframe.native.tracer import Tracer, lowers, unsupported
 
 #: ONNX operator -> function of `maps`, both arguments frames or numbers
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Pow": "pow", "PRelu": "prelu"}
@@ -15,7 +20,8 @@ NARY = {"Sum": "add", "Max": "max", "Min": "min", "Mean": "add"}
 UNARY = {
     "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Reciprocal": "reciprocal",
     "Log": "log", "Erf": "erf", "HardSwish": "hardswish", "Softplus": "softplus", "Softsign": "softsign", "Mish": "mish",
-    "Floor": "floor", "Ceil": "ceil", "Sin": "sin", "Cos": "cos", "Round": "round",
+    "Floor": "floor", "Ceil": "ceil", "Sin": "sin", "Cos": "cos", "Round": "round", "Tan": "tan", "Asin": "asin", "Acos": "acos",
+    "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
 }  # fmt: skip
 #: ONNX operator -> function with parameters, and their (attribute, default)
 WITH_PARAMETERS = {
@@ -31,6 +37,20 @@ SCALAR = {
     "LessOrEqual": ("(({}) <= ({}))", "bool"), "Less": ("(({}) < ({}))", "bool"), "Equal": ("(({}) == ({}))", "bool"),
     "And": ("(({}) && ({}))", "bool"), "Or": ("(({}) || ({}))", "bool"),
 }  # fmt: skip
+_PAIR = (("in", 0), ("in", 1))
+#: what makes 0 or 1 of floats: the steps of a map
+COMPARED: dict[str, list[ir.Step]] = {
+    "Less": [("less", _PAIR)],
+    "LessOrEqual": [("lessequal", _PAIR)],
+    "Equal": [("equal", _PAIR)],
+    "Greater": [("less", _PAIR[::-1])],
+    "GreaterOrEqual": [("lessequal", _PAIR[::-1])],
+    "And": [("mul", _PAIR)],
+    "Or": [("max", _PAIR)],
+    "Xor": [("sub", _PAIR), ("mul", (("tmp", 0), ("tmp", 0)))],
+    "Not": [("equal", (("in", 0), ("num", 0.0)))],
+    "IsNaN": [("equal", (("in", 0), ("in", 0))), ("equal", (("tmp", 0), ("num", 0.0)))],
+}
 
 
 def text_of(number: object, kind: str = "int") -> str:
@@ -66,20 +86,93 @@ def scalar_operation(node: Node, values: list) -> Scalars:
     return Scalars(made, result or kind)
 
 
-@lowers("GreaterOrEqual", "Greater", "LessOrEqual", "Less", "Equal", "And", "Or")
+@lowers(*COMPARED, kinds="bool int")
 def compare(tracer: Tracer, node: Node, values: list) -> Value:
     if any(isinstance(v, Planes) for v in values):
-        raise unsupported(node, "Pictures are compared; only counters can be.")
+        made = apply(tracer, node, COMPARED[node.op], values)
+        made.kind = "bool"
+        return made
+    if node.op == "Not":
+        return negated(values[0])
+    if node.op not in SCALAR:
+        raise unsupported(node, "This comparison of counters cannot be compiled.")
     return scalar_operation(node, values)
 
 
-@lowers("Not")
-def negate(tracer: Tracer, node: Node, values: list) -> Value:
-    if not isinstance(values[0], Scalars):
-        raise unsupported(node, "Only conditions on counters can be negated.")
-    made = np.empty(values[0].array.shape, object)
-    made.ravel()[:] = [f"(!({x}))" for x in values[0].array.ravel()]
-    return Scalars(made, "bool")
+@lowers("IsInf", reads="detect_negative detect_positive")
+def infinite(tracer: Tracer, node: Node, values: list) -> Value:
+    ends = [end for end, name in ((np.inf, "detect_positive"), (-np.inf, "detect_negative")) if node.attr(name, 1)]
+    steps: list[ir.Step] = [("equal", (("in", 0), ("num", end))) for end in ends]
+    steps += [("max", (("tmp", 0), ("tmp", 1)))] if len(ends) > 1 else []
+    if not ends or not isinstance(values[0], Planes):
+        raise unsupported(node, "It looks for nothing, or at counters.")
+    made = apply(tracer, node, steps, values)
+    made.kind = "bool"
+    return made
+
+
+@lowers("Sign")
+def sign(tracer: Tracer, node: Node, values: list) -> Value:
+    zero = ("num", 0.0)
+    steps: list[ir.Step] = [("less", (zero, ("in", 0))), ("less", (("in", 0), zero)), ("sub", (("tmp", 0), ("tmp", 1)))]
+    return apply(tracer, node, steps, _frames(node, values))
+
+
+@lowers("Mod", reads="fmod")
+def modulo(tracer: Tracer, node: Node, values: list) -> Value:
+    """With the sign of the first (fmod), or else of the second."""
+    steps: list[ir.Step] = [("mod", _PAIR)]
+    if not node.attr("fmod", 0):
+        steps += [
+            ("mul", (("tmp", 0), ("in", 1))), ("less", (("tmp", 1), ("num", 0.0))), ("add", (("tmp", 0), ("in", 1))),
+            ("where", (("tmp", 2), ("tmp", 3), ("tmp", 0))),
+        ]  # fmt: skip
+    return apply(tracer, node, steps, _frames(node, values))
+
+
+@lowers("Cast", reads="to saturate round_mode", kinds="bool int")
+def cast(tracer: Tracer, node: Node, values: list) -> Value:
+    kind = {1: "float", 6: "int", 7: "int", 9: "bool"}.get(node.attr("to"))
+    if kind is None:
+        raise unsupported(node, "What is known only at run time can be cast to float32, int64, int32 or bool.",
+                          got=f"ONNX type {node.attr('to')}")  # fmt: skip
+    x = values[0]
+    if isinstance(x, Planes):
+        steps: list[ir.Step] = []
+        if kind == "int" and x.kind == "float":
+            steps = [("trunc", (("in", 0),))]
+        elif kind == "bool" and x.kind != "bool":
+            steps = [("equal", (("in", 0), ("num", 0.0))), ("equal", (("tmp", 0), ("num", 0.0)))]
+        return replace(apply(tracer, node, steps, [x]) if steps else x, kind=kind)
+    text = {"float": "(float)({})", "int": "(int64_t)({})", "bool": "(({}) != 0)"}[kind]
+    return Scalars(_each(lambda each: text.format(each), x.array), kind)
+
+
+@lowers("CastLike", reads="saturate round_mode", kinds="bool int")
+def cast_like(tracer: Tracer, node: Node, values: list) -> Value:
+    like = values[1]
+    types = {"float": 1, "int": 7, "bool": 9}
+    to = int(helper.np_dtype_to_tensor_dtype(like.dtype)) if isinstance(like, np.ndarray) else types[like.kind]
+    x = values[0]
+    if isinstance(x, np.ndarray):
+        return x.astype(helper.tensor_dtype_to_np_dtype(to))
+    return cast(tracer, replace(node, attrs={"to": to}), [x])
+
+
+def _each(function: Callable[[str], str], array: np.ndarray) -> np.ndarray:
+    made = np.empty(array.shape, object)
+    made.ravel()[:] = [function(x) for x in array.ravel()]
+    return made
+
+
+def _frames(node: Node, values: list) -> list:
+    if not any(isinstance(value, Planes) for value in values):
+        raise unsupported(node, "This arithmetic on counters cannot be compiled.")
+    return values
+
+
+def negated(value: Scalars) -> Scalars:
+    return Scalars(_each(lambda x: f"(!({x}))", value.array), "bool")
 
 
 @lowers(*BINARY, "Sum", "Mean")
@@ -101,44 +194,41 @@ def arithmetic(tracer: Tracer, node: Node, values: list) -> Value:
 
 @lowers(*UNARY)
 def unary(tracer: Tracer, node: Node, values: list) -> Value:
-    return apply(tracer, node, [(UNARY[node.op], (("in", 0),))], values[:1])
+    return apply(tracer, node, [(UNARY[node.op], (("in", 0),))], _frames(node, values[:1]))
 
 
-@lowers(*WITH_PARAMETERS)
+@lowers(*WITH_PARAMETERS, reads="alpha beta gamma")
 def with_parameters(tracer: Tracer, node: Node, values: list) -> Value:
     function, parameters = WITH_PARAMETERS[node.op]
     numbers = tuple(("num", float(node.attr(name, default))) for name, default in parameters)
-    return apply(tracer, node, [(function, (("in", 0), *numbers))], values[:1])
+    return apply(tracer, node, [(function, (("in", 0), *numbers))], _frames(node, values[:1]))
 
 
-@lowers("Gelu")
+@lowers("Gelu", reads="approximate")
 def gelu(tracer: Tracer, node: Node, values: list) -> Value:
     form = node.attr("approximate", b"none")
     exact = (form.decode() if isinstance(form, bytes) else form) == "none"
-    return apply(tracer, node, [("gelu" if exact else "gelutanh", (("in", 0),))], values[:1])
+    return apply(tracer, node, [("gelu" if exact else "gelutanh", (("in", 0),))], _frames(node, values[:1]))
 
 
 @lowers("Relu")
 def relu(tracer: Tracer, node: Node, values: list) -> Value:
-    return apply(tracer, node, [("max", (("in", 0), ("num", 0.0)))], values[:1])
+    return apply(tracer, node, [("max", (("in", 0), ("num", 0.0)))], _frames(node, values[:1]))
 
 
-@lowers("Clip")
+@lowers("Clip", reads="max min")
 def clip(tracer: Tracer, node: Node, values: list) -> Value:
-    bounds = []
-    for i, name in ((1, "min"), (2, "max")):
-        value = values[i] if len(values) > i and values[i] is not None else node.attr(name)
-        if isinstance(value, Planes | Scalars):
-            raise unsupported(node, "The bounds of Clip are computed at run time.")
-        bounds.append(None if value is None else float(np.asarray(value).ravel()[0]))
-    result = values[0]
-    for function, bound in zip(("max", "min"), bounds, strict=True):
-        if bound is not None:
-            result = apply(tracer, node, [(function, (("in", 0), ("num", bound)))], [result])
+    result = _frames(node, values[:1])[0]
+    for i, name, function in ((1, "min", "max"), (2, "max", "min")):
+        bound = values[i] if len(values) > i and values[i] is not None else node.attr(name)
+        if isinstance(bound, Planes | Scalars):
+            result = apply(tracer, node, [(function, _PAIR)], [result, bound])
+        elif bound is not None:
+            result = apply(tracer, node, [(function, (("in", 0), ("num", float(np.asarray(bound).ravel()[0]))))], [result])
     return result
 
 
-@lowers("BatchNormalization")
+@lowers("BatchNormalization", reads="epsilon momentum")  # momentum: of training only
 def batch_normalization(tracer: Tracer, node: Node, values: list) -> Value:
     x, scale, shift, mean, variance = values[:5]
     if not all(isinstance(v, np.ndarray) for v in values[1:5]):
@@ -149,11 +239,17 @@ def batch_normalization(tracer: Tracer, node: Node, values: list) -> Value:
     return apply(tracer, node, [("mul", (("in", 0), ("in", 1))), ("add", (("tmp", 0), ("in", 2)))], [x, gain, offset])
 
 
-@lowers("Where")
+@lowers("Where", kinds="bool int")
 def where(tracer: Tracer, node: Node, values: list) -> Value:
     condition, yes, no = values
+    kinds = {_kind(value) for value in (yes, no)}
+    if any(isinstance(v, Planes) for v in values) and len(kinds) > 1:
+        raise unsupported(node, "The branches of Where have different types.", got=" and ".join(sorted(kinds)))
     if not isinstance(condition, Scalars):
-        raise unsupported(node, "A condition that is computed from pictures cannot be compiled.")
+        if any(isinstance(v, Scalars) for v in values):
+            raise unsupported(node, "A condition on pictures chooses between counters.")
+        chosen = apply(tracer, node, [("where", (("in", 0), ("in", 1), ("in", 2)))], values)
+        return replace(chosen, kind=kinds.pop())
     if not any(isinstance(v, Planes) for v in (yes, no)):
         parts = [v.array if isinstance(v, Scalars) else np.asarray(v) for v in (yes, no)]
         kind = next((v.kind for v in (yes, no) if isinstance(v, Scalars)), "float" if parts[0].dtype.kind == "f" else "int")
@@ -182,6 +278,10 @@ def where(tracer: Tracer, node: Node, values: list) -> Value:
     return Planes(np.moveaxis(np.stack(made_rows).reshape(*lead, outer[axis]), -1, axis), planes.space)
 
 
+def _kind(value: Value) -> str:
+    return {"b": "bool", "f": "float"}.get(value.dtype.kind, "int") if isinstance(value, np.ndarray) else value.kind
+
+
 def _picked(tracer: Tracer, node: Node, value: Value, like: Planes, axis: int) -> np.ndarray:
     """References of one branch, channels last; a number becomes a fill."""
     if isinstance(value, Planes):
@@ -204,86 +304,3 @@ def _selected(tracer: Tracer, condition: str, yes: np.ndarray, no: np.ndarray, s
         }
         return ir.retarget(yes, chosen)
     return tracer.select(condition, tracer.frame(yes, space), tracer.frame(no, space)).planes()
-
-
-# -- maps -------------------------------------------------------------------------------------------------------------------
-
-
-def channel_axis(array: np.ndarray) -> int:
-    """The axis along which references run through the channels of a frame; 1 if none does."""
-    for axis in dict.fromkeys((min(1, array.ndim - 1), *range(array.ndim))):
-        if array.shape[axis] > 1:
-            steps = np.diff(array, axis=axis)
-            if steps.size and (steps == 1).all():
-                return axis
-    return min(1, array.ndim - 1)
-
-
-def apply(tracer: Tracer, node: Node, steps: list[ir.Step], values: list) -> Planes:
-    """One Map a frame of the (broadcast) result; `steps` refer to values by ('in', i)."""
-    shape = np.broadcast_shapes(*(v.shape for v in values))
-    pictures = any(isinstance(v, Planes) and v.space is not None for v in values)
-    outer, space = (shape[:-2], (shape[-2], shape[-1])) if pictures else (shape, None)
-    arrays = [_aligned(node, v, outer, space) if isinstance(v, Planes) else v for v in values]
-    first = next(a for a in arrays if isinstance(a, Planes) and a.array.shape == outer) if any(
-        isinstance(a, Planes) and a.array.shape == outer for a in arrays
-    ) else next(a for a in arrays if isinstance(a, Planes))  # fmt: skip
-    axis = channel_axis(np.broadcast_to(first.array, outer)) if first.array.shape == outer else min(1, len(outer) - 1)
-    lead = tuple(n for i, n in enumerate(outer) if i != axis)
-    full = [_broadcast(a, outer, space, axis) for a in arrays]
-    made = np.empty(lead, object)
-    for index in np.ndindex(*lead):
-        inputs: list[Frame] = []
-        operands = [_operand(tracer, node, part, index, inputs, outer[axis], space) for part in full]
-        bound = [
-            (function, tuple(operands[a[1]] if a[0] == "in" else a for a in args)) for function, args in steps
-        ]  # fmt: skip
-        made[index] = tracer.add(ir.Map(*tracer.place(), inputs, bound), (outer[axis], *(space or (1, 1))))
-    planes = np.stack([frame.planes() for frame in made.ravel()]).reshape(*lead, -1)
-    return Planes(np.moveaxis(planes, -1, axis), space)
-
-
-def _aligned(node: Node, value: Planes, outer: tuple[int, ...], space: tuple[int, int] | None) -> Planes:
-    """The value with its axes aligned to the result's from the right."""
-    array, own = value.array, value.space
-    if space is not None and own is None:
-        if array.ndim < 2 or array.shape[-2:] != (1, 1):
-            raise unsupported(node, "Vectors meet the height or width of pictures.", got=f"shape {value.shape}")
-        array, own = array[..., 0, 0], (1, 1)
-    if own not in (None, (1, 1), space):
-        raise unsupported(node, "Pictures of different sizes meet.", got=f"{own} and {space}")
-    return Planes(array.reshape((1,) * (len(outer) - array.ndim) + array.shape), own)
-
-
-def _broadcast(value: Value, outer: tuple[int, ...], space: tuple[int, int] | None, axis: int) -> tuple:
-    """(kind, array with the channels last, own space)."""
-    if isinstance(value, Planes):
-        return "planes", np.moveaxis(np.broadcast_to(value.array, outer), axis, -1), value.space
-    array = value.array if isinstance(value, Scalars) else np.asarray(value, np.float32)
-    whole = np.broadcast_to(array, (*outer, *(space or ())))
-    kind = "scalars" if isinstance(value, Scalars) else "numbers"
-    return kind, np.moveaxis(whole, axis, len(outer) - 1), None
-
-
-def _operand(tracer: Tracer, node: Node, part: tuple, index: tuple, inputs: list[Frame], channels: int, space) -> tuple:  # type: ignore[no-untyped-def]
-    """The operand of one row; frames are added to `inputs`."""
-    kind, array, own = part
-    row = array[index]
-    if kind == "scalars":
-        texts = set(np.asarray(row, object).ravel().tolist())
-        if len(texts) != 1:
-            raise unsupported(node, "A counter's value differs from channel to channel.")
-        return "expr", texts.pop()
-    if kind == "numbers":
-        data = row.reshape(channels, *(space or (1, 1)))
-        if (data == data.flat[0]).all():
-            return "num", float(data.flat[0])
-        same = (data == data[:, :1, :1]).all()
-        frame = tracer.constant(data[:, :1, :1] if same else data)
-    else:
-        frame = tracer.frame(row, own)
-        if isinstance(frame.op, ir.Fill):
-            return "num", frame.op.value
-    if frame not in inputs:
-        inputs.append(frame)
-    return "in", inputs.index(frame)

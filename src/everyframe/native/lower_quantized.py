@@ -12,9 +12,10 @@ import numpy as np
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
+from everyframe.native.fuse import drop_unread
 from everyframe.native.ir import Frame, Planes, Quant, Scalars, Value
 from everyframe.native.lower_elementwise import c_float
-from everyframe.native.trace import Tracer, lowers, unsupported
+from everyframe.native.tracer import Tracer, lowers, unsupported
 
 #: what may stand between QuantizeLinear and DequantizeLinear
 _MOVES_INTEGERS = (
@@ -129,28 +130,26 @@ def in_integers(tracer: Tracer, taps: list[ir.Tap]) -> Quant | None:
     return None
 
 
-def state_quants(network: ir.Network) -> dict[int, Quant]:
+def state_quants(graph: ir.Graph) -> dict[int, Quant]:
     """States that are read only to be quantized, all in one way, by slot. What moves from slot to slot must agree."""
-    from everyframe.native.fuse import drop_unread
-
-    drop_unread(network)
-    slots = {slot.number: i for i, slot in enumerate(network.slots)}
+    drop_unread(graph)
+    slots = {slot.number: i for i, slot in enumerate(graph.slots)}
     found: dict[int, set[Quant | None]] = {i: set() for i in slots.values()}
-    for op in network.ops:
+    for op in graph.ops:
         for frame in op.reads():
             if frame.number in slots:
                 alone = isinstance(op, ir.Map) and len(op.steps) == 1 and op.steps[0][0] == "grid"
-                found[slots[frame.number]].add(network.out(op).quant if alone else None)
-    moves = [(i, slots[after.number]) for i, after in enumerate(network.slot_next) if after.number in slots]
-    for _ in network.slots:  # until nothing changes: a chain is at most that long
+                found[slots[frame.number]].add(graph.out(op).quant if alone else None)
+    moves = [(i, slots[after.number]) for i, after in enumerate(graph.slot_next) if after.number in slots]
+    for _ in graph.slots:  # until nothing changes: a chain is at most that long
         before = sum(map(len, found.values()))
         for one, two in moves:
             found[one] |= found[two]
             found[two] |= found[one]
         if sum(map(len, found.values())) == before:
             break
-    read = {f.number for f in network.logits}
+    read = {f.number for f in graph.logits}
     return {
         i: quants.copy().pop() for i, quants in found.items()  # type: ignore[misc]
-        if len(quants) == 1 and None not in quants and network.slots[i].number not in read
+        if len(quants) == 1 and None not in quants and graph.slots[i].number not in read
     }  # fmt: skip

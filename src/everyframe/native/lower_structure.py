@@ -8,8 +8,10 @@ import numpy as np
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
+from everyframe.native.cells import cells_of, gathered
+from everyframe.native.constants import computed
 from everyframe.native.ir import Planes, Scalars, Value
-from everyframe.native.trace import Tracer, lowers, unsupported
+from everyframe.native.tracer import Tracer, lowers, unsupported
 
 
 def ints(node: Node, values: list, index: int, attr: str) -> list[int] | None:
@@ -26,6 +28,8 @@ def ints(node: Node, values: list, index: int, attr: str) -> list[int] | None:
 
 def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -> Value:
     """The tensor in another shape. Pictures may be flattened as a whole, but not cut."""
+    if prod(shape) != prod(value.shape) or min(shape, default=1) < 0:
+        raise unsupported(node, "The new shape does not fit.", got=f"{value.shape} -> {shape}")
     if isinstance(value, Scalars):
         return Scalars(value.array.reshape(shape), value.kind)
     if not isinstance(value, Planes):
@@ -39,10 +43,10 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
             return flattened(tracer, value, shape)
         if shape and shape[-1] == h * w:
             return Planes(value.array.reshape(shape[:-1]), (h, w), merged=True)
-        raise unsupported(node, "A reshape cuts pictures apart.", got=f"{value.shape} -> {shape}")
+        return gathered(tracer, cells_of(node, value).reshape(shape))
     if len(shape) >= 3 and shape[-2:] == (1, 1):
         return Planes(value.array.reshape(shape[:-2]), (1, 1))
-    return Planes(value.array.reshape(shape), None)  # a picture made of vectors is refused by what reads pictures
+    return Planes(value.array.reshape(shape), None)  # what reads pictures makes them of it
 
 
 def flattened(tracer: Tracer, value: Planes, shape: tuple[int, ...]) -> Planes:
@@ -61,7 +65,7 @@ def flattened(tracer: Tracer, value: Planes, shape: tuple[int, ...]) -> Planes:
     return Planes(np.stack(made).reshape(shape), None)
 
 
-@lowers("Reshape")
+@lowers("Reshape", reads="allowzero shape", keeps=True)
 def reshape(tracer: Tracer, node: Node, values: list) -> Value:
     wanted = ints(node, values, 1, "shape") or []
     source = values[0].shape
@@ -71,14 +75,14 @@ def reshape(tracer: Tracer, node: Node, values: list) -> Value:
     return reshaped(tracer, node, values[0], tuple(shape))
 
 
-@lowers("Flatten")
+@lowers("Flatten", reads="axis", keeps=True)
 def flatten(tracer: Tracer, node: Node, values: list) -> Value:
-    axis = node.attr("axis", 1) % (len(values[0].shape) + 1)
-    shape = values[0].shape
+    shape, axis = values[0].shape, node.attr("axis", 1)
+    axis += len(shape) if axis < 0 else 0
     return reshaped(tracer, node, values[0], (prod(shape[:axis]), prod(shape[axis:])))
 
 
-@lowers("Squeeze", "Unsqueeze")
+@lowers("Squeeze", "Unsqueeze", reads="axes", keeps=True)
 def squeeze(tracer: Tracer, node: Node, values: list) -> Value:
     shape, axes = values[0].shape, ints(node, values, 1, "axes")
     if node.op == "Squeeze":
@@ -89,7 +93,7 @@ def squeeze(tracer: Tracer, node: Node, values: list) -> Value:
     return reshaped(tracer, node, values[0], tuple(1 if i in put else next(old) for i in range(rank)))
 
 
-@lowers("Transpose")
+@lowers("Transpose", reads="perm", keeps=True)
 def transpose(tracer: Tracer, node: Node, values: list) -> Value:
     value, rank = values[0], len(values[0].shape)
     perm = tuple(node.attr("perm") or reversed(range(rank)))
@@ -104,34 +108,29 @@ def transpose(tracer: Tracer, node: Node, values: list) -> Value:
     if value.space == (1, 1):
         whole = value.array.reshape(value.shape).transpose(perm)
         return reshaped(tracer, node, Planes(whole, None), whole.shape)
-    raise unsupported(node, "A transpose moves the height or width of pictures.", got=f"perm {perm}")
+    return gathered(tracer, cells_of(node, value).transpose(perm))
 
 
-@lowers("Identity", "Dropout")
+@lowers("Identity", keeps=True)
 def identity(tracer: Tracer, node: Node, values: list) -> Value:
     return values[0]
 
 
-@lowers("Cast")
-def cast(tracer: Tracer, node: Node, values: list) -> Value:
-    kind = {1: "float", 6: "int", 7: "int", 9: "bool"}.get(node.attr("to"))
-    if isinstance(values[0], Planes):
-        if kind != "float":
-            raise unsupported(node, "Only float32 tensors can be compiled.", got=f"a cast to ONNX type {node.attr('to')}")
-        return values[0]
-    if kind is None:
-        raise unsupported(node, "A counter is cast to a type that is not known here.", got=f"ONNX type {node.attr('to')}")
-    text = {"float": "(float)({})", "int": "(int64_t)({})", "bool": "(({}) != 0)"}[kind]
-    return Scalars(_each(lambda x: text.format(x), values[0].array), kind)
+@lowers("Dropout", reads="ratio seed")
+def dropout(tracer: Tracer, node: Node, values: list) -> Value:
+    training = values[2] if len(values) > 2 and values[2] is not None else np.array(False)
+    if not isinstance(training, np.ndarray) or training.any():
+        raise unsupported(node, "It is in training mode.")
+    return values[0]
 
 
-def _each(function, array: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    made = np.empty(array.shape, object)
-    made.ravel()[:] = [function(x) for x in array.ravel()]
-    return made
+@lowers("Shape", "Size", reads="start end", keeps=True)
+def shape(tracer: Tracer, node: Node, values: list) -> Value:
+    whole = np.array(values[0].shape, np.int64)
+    return whole.prod() if node.op == "Size" else whole[slice(node.attr("start", 0), node.attr("end"))]
 
 
-@lowers("Slice")
+@lowers("Slice", reads="starts ends axes", keeps=True)
 def slicing(tracer: Tracer, node: Node, values: list) -> Value:
     value = values[0]
     starts, ends = ints(node, values, 1, "starts") or [], ints(node, values, 2, "ends") or []
@@ -156,8 +155,8 @@ def _windowed(tracer: Tracer, node: Node, value: Planes, rows: slice, columns: s
     ranges = [range(size)[cut] for size, cut in zip(value.space or (1, 1), (rows, columns), strict=True)]
     if all(len(r) == n and r.step == 1 for r, n in zip(ranges, value.space or (1, 1), strict=True)):
         return value
-    if any(r.step < 0 or not len(r) for r in ranges):
-        raise unsupported(node, "A slice of pictures is empty or runs backwards.")
+    if any(r.step < 0 for r in ranges):
+        return gathered(tracer, cells_of(node, value)[..., rows, columns], pictures=True)
     return windows(tracer, value, tuple(r.start for r in ranges), tuple(r.step for r in ranges), tuple(map(len, ranges)), 0.0)
 
 
@@ -175,20 +174,20 @@ def windows(tracer: Tracer, value: Planes, origin, strides, size, fill: float) -
     return Planes(ir.retarget(value.array, made), size)
 
 
-@lowers("Pad")
+@lowers("Pad", reads="mode pads value", keeps=True)
 def pad(tracer: Tracer, node: Node, values: list) -> Value:
     value, mode = values[0], node.attr("mode", b"constant")
-    if not isinstance(value, Planes) or (mode.decode() if isinstance(mode, bytes) else mode) != "constant":
-        raise unsupported(node, "Only padding with a constant can be compiled.", got=f"mode {mode!r}")
-    pads, rank = ints(node, values, 1, "pads") or [], len(value.shape)
     fill = values[2] if len(values) > 2 and values[2] is not None else node.attr("value", 0.0)
+    if not isinstance(value, Planes) or mode != b"constant" or isinstance(fill, Planes | Scalars):
+        return moved(tracer, node, values)
+    pads, rank = ints(node, values, 1, "pads") or [], len(value.shape)
     axes = [a % rank for a in ints(node, values, 3, "axes") or range(rank)]
     before, after = [0] * rank, [0] * rank
     for i, axis in enumerate(axes):
         before[axis], after[axis] = pads[i], pads[i + len(axes)]
     number = float(np.asarray(fill).ravel()[0])
     outer = len(value.array.shape)
-    if any(before[outer:] + after[outer:]):
+    if value.space is not None and any(before[outer:] + after[outer:]):
         h, w = value.space or (1, 1)
         top, left, bottom, right = before[outer], before[outer + 1], after[outer], after[outer + 1]
         value = windows(tracer, value, (-top, -left), (1, 1), (h + top + bottom, w + left + right), number)
@@ -198,23 +197,26 @@ def pad(tracer: Tracer, node: Node, values: list) -> Value:
     return Planes(np.pad(value.array[cut], widths, constant_values=edge), value.space)
 
 
-@lowers("Concat")
+@lowers("Concat", reads="axis", keeps=True)
 def concat(tracer: Tracer, node: Node, values: list) -> Value:
-    rank = len(values[0].shape)
+    rank, values = len(values[0].shape), [v for v in values if 0 not in v.shape]
     axis = node.attr("axis", 0) % rank
-    if any(isinstance(v, Scalars) for v in values):
+    if any(isinstance(v, Scalars) for v in values) and not any(isinstance(v, Planes) for v in values):
         kind = next(v.kind for v in values if isinstance(v, Scalars))
         arrays = [v.array if isinstance(v, Scalars) else np.asarray(v).astype(object) for v in values]
-        return Scalars(np.concatenate([_each(str, a) for a in arrays], axis), kind)
-    space = next(v.space for v in values if isinstance(v, Planes))
+        return Scalars(np.concatenate([np.vectorize(str, otypes=[object])(a) for a in arrays], axis), kind)
+    spaces = {v.space for v in values if isinstance(v, Planes)}
+    if len(spaces) > 1 or (None not in spaces and axis >= rank - 2) or any(isinstance(v, Scalars) for v in values):
+        return moved(tracer, node, values)
+    space = spaces.pop()
     parts = [v if isinstance(v, Planes) else constant_planes(tracer, v, space is not None) for v in values]
-    if space is not None and axis >= rank - 2:
-        raise unsupported(node, "Pictures are joined along height or width.", got=f"axis {axis}")
     return Planes(np.concatenate([part.array for part in parts], axis), space)
 
 
 def constant_planes(tracer: Tracer, array: np.ndarray, pictures: bool) -> Planes:
     """A constant tensor as constant frames, channels on axis 1."""
+    if array.ndim == 0:
+        return Planes(tracer.constant(array.reshape(1, 1, 1)).planes().reshape(()), None)
     outer = array.shape[:-2] if pictures else array.shape
     space = array.shape[-2:] if pictures else (1, 1)
     if len(outer) < 2:
@@ -226,7 +228,7 @@ def constant_planes(tracer: Tracer, array: np.ndarray, pictures: bool) -> Planes
     return Planes(np.moveaxis(planes, -1, 1), space if pictures else None)
 
 
-@lowers("Split")
+@lowers("Split", reads="axis split num_outputs", keeps=True)
 def split(tracer: Tracer, node: Node, values: list) -> Value:
     value = values[0]
     axis = node.attr("axis", 0) % len(value.shape)
@@ -236,13 +238,13 @@ def split(tracer: Tracer, node: Node, values: list) -> Value:
         each = -(-value.shape[axis] // count)
         sizes = [min(each, value.shape[axis] - i * each) for i in range(count)]
     if not isinstance(value, Planes) or axis >= len(value.array.shape):
-        raise unsupported(node, "Only frames and channels can be split.", got=f"axis {axis}")
+        return moved(tracer, node, values)
     ends = np.cumsum(sizes)
     parts = [value.array.take(range(end - size, end), axis) for size, end in zip(sizes, ends, strict=True)]
     return [Planes(part, value.space) for part in parts]  # type: ignore[return-value]
 
 
-@lowers("Gather")
+@lowers("Gather", reads="axis", keeps=True)
 def gather(tracer: Tracer, node: Node, values: list) -> Value:
     source, index = values[0], values[1]
     axis = node.attr("axis", 0)
@@ -258,10 +260,57 @@ def gather(tracer: Tracer, node: Node, values: list) -> Value:
             for j in range(width):
                 made[i, j] = f"table_{number}[{width} * clamp_index({text}, {count}) + {j}]"
         return Scalars(made.reshape(*index.array.shape, *source.shape[1:]), "float")
+    if not isinstance(index, np.ndarray):
+        raise unsupported(node, "The indices are computed at run time.")
     wanted = np.asarray(index)
     if isinstance(source, Scalars):
         return Scalars(source.array.take(wanted, axis), source.kind)
     axis %= len(source.shape)
     if axis >= source.array.ndim:
-        raise unsupported(node, "Rows or columns of pictures are gathered.", got=f"axis {axis}")
+        return moved(tracer, node, values)
     return Planes(source.array.take(wanted, axis), source.space)
+
+
+def moved(tracer: Tracer, node: Node, values: list) -> Value:
+    """What an operator makes that only moves values: done by ONNX's reference with the numbers of the values instead of them."""
+    data = [i for i in DATA.get(node.op, range(len(values))) if i < len(values) and values[i] is not None]
+    for i in set(range(len(values))) - set(data):
+        if not isinstance(values[i], np.ndarray | None):
+            raise unsupported(node, "Where values go is computed at run time.", got=node.inputs[i])
+    scalars = any(isinstance(values[i], Scalars) for i in data)
+    if scalars and any(isinstance(values[i], Planes) for i in data):
+        raise unsupported(node, "Counters and pictures meet.")
+    given, known, first = list(values), [np.zeros(1, object if scalars else np.int64)], 1
+    for i in data:
+        own = values[i].array if scalars else cells_of(node, _planes(tracer, values[i]))
+        given[i] = np.arange(first, first + own.size).reshape(own.shape)
+        known.append(own.ravel())
+        first += own.size
+    table, pictures = np.concatenate(known), any(isinstance(values[i], Planes) and values[i].space for i in data)
+    made: list[Value] = []
+    for found in computed(node, given, tracer.opset):
+        if not found.size or (scalars and not found.all()):
+            raise unsupported(node, "Its result is empty or padded.", got=f"shape {found.shape}")
+        if scalars:
+            made.append(Scalars(table[found], next(values[i].kind for i in data if isinstance(values[i], Scalars))))
+        else:
+            made.append(gathered(tracer, table[found], pictures=found.ndim >= 4 or (found.ndim == 3 and pictures)))
+    return made if len(made) > 1 else made[0]  # type: ignore[return-value]
+
+
+def _planes(tracer: Tracer, value: Value) -> Planes:
+    return value if isinstance(value, Planes) else constant_planes(tracer, np.asarray(value, np.float32), len(value.shape) >= 4)
+
+
+#: which inputs of an operator are moved; the others say where to (all of them where it is not listed)
+DATA = {
+    "Expand": (0,), "Tile": (0,), "Pad": (0, 2), "Gather": (0,), "GatherElements": (0,), "GatherND": (0,), "ScatterND": (0, 2),
+    "ScatterElements": (0, 2), "Scatter": (0, 2), "DepthToSpace": (0,), "SpaceToDepth": (0,), "ReverseSequence": (0,),
+    "Compress": (0,), "Trilu": (0,), "Split": (0,), "CenterCropPad": (0,),
+}  # fmt: skip
+lowers(
+    "Expand", "Tile", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Compress", "Trilu",
+    "CenterCropPad", "Scatter",
+    reads="axis axes batch_dims blocksize mode batch_axis time_axis upper", keeps=True,
+)(moved)  # fmt: skip
+lowers("ScatterND", "ScatterElements", reads="axis", keeps=True)(moved)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native.ir import Frame, Map, Network
+from everyframe.native.ir import Frame, Graph, Map
 from everyframe.native.layout import Layout
 from everyframe.native.lower_elementwise import c_float
 
@@ -23,40 +23,12 @@ EXACT_FORMS = {
     "max": "d_max({1}, {0})", "min": "d_min({1}, {0})", "pow": "pow({0}, {1})", "prelu": "d_prelu({0}, {1})",
 }  # fmt: skip
 #: functions with one to three operands, called v_NAME
-CALLED = frozenset(
-    [
-        "sigmoid",
-        "silu",
-        "tanh",
-        "exp",
-        "abs",
-        "neg",
-        "sqrt",
-        "reciprocal",
-        "log",
-        "erf",
-        "hardswish",
-        "softplus",
-        "softsign",
-        "mish",
-        "floor",
-        "ceil",
-        "sin",
-        "cos",
-        "round",
-        "gelu",
-        "gelutanh",
-        "leakyrelu",
-        "elu",
-        "celu",
-        "selu",
-        "hardsigmoid",
-        "swish",
-        "thresholdedrelu",
-        "relu6",
-        "grid",
-    ]
-)
+CALLED = frozenset({
+    "sigmoid", "silu", "tanh", "exp", "abs", "neg", "sqrt", "reciprocal", "log", "erf", "hardswish", "softplus", "softsign",
+    "mish", "floor", "ceil", "sin", "cos", "round", "gelu", "gelutanh", "leakyrelu", "elu", "celu", "selu", "hardsigmoid",
+    "swish", "thresholdedrelu", "relu6", "grid", "less", "lessequal", "equal", "where", "mod", "trunc", "tan", "asin", "acos",
+    "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
+})  # fmt: skip
 IN_VECTOR_C = frozenset(
     [
         "keep", "grid", "add", "sub", "mul", "div", "max", "min", "prelu", "sigmoid", "silu", "tanh", "exp", "hardswish",
@@ -89,11 +61,11 @@ class MapForm:
         return self.bytes[-1] or any(function == "grid" for function, _ in self.steps)
 
 
-def form_of(network: Network, op: Map) -> tuple[MapForm, list[str], list[float]]:
+def form_of(graph: Graph, op: Map) -> tuple[MapForm, list[str], list[float]]:
     """The form, the C expressions of the numbers that are known only at run time, and its parameters: those of the steps, then
     scale and zero of each input, inverse scale, zero and scale of the result where those are quantized, and how near to the
     middle between two steps floats cannot decide."""
-    out = network.out(op)
+    out = graph.out(op)
     channel = tuple(f.shape != out.shape for f in op.inputs)
     texts: list[str] = []
     parameters: list[float] = []
@@ -294,9 +266,9 @@ def needs_functions(forms: list[MapForm]) -> bool:
     return any(function not in IN_VECTOR_C for form in forms for function, _ in form.steps)
 
 
-def layer_fields(network: Network, layout: Layout, op: Map, parameters: list[float]) -> dict[str, object]:
+def layer_fields(graph: Graph, layout: Layout, op: Map, parameters: list[float]) -> dict[str, object]:
     """What the C structure holds."""
-    frame = network.out(op)
+    frame = graph.out(op)
     out = layout.forms[frame.number]
     forms = [layout.forms[f.number] for f in op.inputs]
     whole = [f.shape == frame.shape for f in op.inputs]

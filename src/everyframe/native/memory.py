@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from everyframe.native.ir import Network
+from everyframe.native.ir import Graph
 from everyframe.native.layout import Layout, ir_is_computed
 from everyframe.native.target import Target
 
 
-def account(network: Network, layout: Layout, target: Target) -> dict[str, Any]:
+def account(graph: Graph, layout: Layout, target: Target) -> dict[str, Any]:
     """Plain values, in bytes.
 
     bytes: the three parts of the arena. states: buffers of one form, as many as states hold plus those a step fills. step: frames
@@ -17,7 +17,7 @@ def account(network: Network, layout: Layout, target: Target) -> dict[str, Any]:
     """
     passing = [
         layout.forms[frame.number].floats
-        for frame in (network.out(op) for op in network.ops if ir_is_computed(op))
+        for frame in (graph.out(op) for op in graph.ops if ir_is_computed(op))
         if frame.number not in layout.pool_of
     ]
     return {

@@ -11,8 +11,6 @@ A *source* is one frame that the convolution reads; a null pointer stands for ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -20,67 +18,28 @@ import numpy as np
 from everyframe.native import ir, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame
-from everyframe.native.layout import Form, Layout
+from everyframe.native.layout import Layout
+from everyframe.native.packed import Call, PackedLayer, Packing, Shape
 from everyframe.native.target import Target
 
 _WORDS = 4  # of a group's row in the table
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
-    position's input to the next; spans, paired: see `c/conv.c`; heights: blocks of its groups."""
-
-    columns: int
-    step: int
-    spans: int
-    paired: bool
-    heights: tuple[int, ...]
-
-
-@dataclass
-class Layer:
-    """A convolution that several frames may share. cells: per tap (source (Cin,), channel (Cin,)), source -1 for none.
-    forms: of each source. fields: what the C structure holds."""
-
-    number: int
-    key: tuple
-    op: Conv
-    out: Form
-    residual: Form | None
-    cells: list[tuple[np.ndarray, np.ndarray]]
-    forms: list[Form]
-    fields: dict[str, object] = field(default_factory=dict)
-    shape: Shape | None = None
-    macs: int = 0  # of a frame; zeros that cannot be skipped count too
-    bytes: int = 0  # of the weights
-    kept: float = 1.0  # share of the weights that are there
-
-    @property
-    def kind(self) -> str:
-        return ("depthwise" if self.op.depthwise else "conv") + ("_int8" if self.op.quant else "")
-
-
-@dataclass
-class Call:
-    layer: Layer
-    frames: list[Frame | None]  # of each source
-
-
-class Packer:
-    def __init__(self, network: ir.Network, layout: Layout, target: Target, blob: Blob) -> None:
-        self.network, self.layout, self.target, self.blob = network, layout, target, blob
+class Packer(Packing):
+    def __init__(self, graph: ir.Graph, layout: Layout, target: Target, blob: Blob) -> None:
+        super().__init__(target, blob)
+        self.graph, self.layout = graph, layout
         self.cycles = self.dense_cycles = 0.0  # estimated for all table convolutions: as they are, and without zeros
-        self.layers: list[Layer] = []
+        self.layers: list[PackedLayer] = []
         self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
         self.calls: dict[int, Call] = {}
 
     def pack(self) -> None:
         """Fills `layers` and `calls` (by id of the operator)."""
-        ops = [op for op in self.network.ops if isinstance(op, Conv)]
+        ops = [op for op in self.graph.ops if isinstance(op, Conv)]
         cells = {id(op): [self._cells(op, tap) for tap in op.taps] for op in ops}
         holes = {key: sum(int((numbers < 0).sum()) for numbers, _ in each) for key, each in cells.items()}
-        known: dict[tuple, list[Layer]] = {}
+        known: dict[tuple, list[PackedLayer]] = {}
         for op in sorted(ops, key=lambda op: (holes[id(op)], op.order)):
             key = self._key(op)
             for layer in known.get(key, ()):
@@ -94,7 +53,7 @@ class Packer:
                 self.calls[id(op)] = Call(layer, frames)
         for layer in self.layers:
             if layer.op.quant:
-                pack_int8.pack(self, layer, self.network.out(layer.op))
+                pack_int8.pack(self, layer, self.graph.out(layer.op))
             elif self.target.scalar:
                 self._pack_scalar(layer)
             elif layer.op.depthwise:
@@ -105,7 +64,7 @@ class Packer:
     # -- which frames are one layer -------------------------------------------------------------------------------------------
 
     def _key(self, op: Conv) -> tuple:
-        out = self.network.out(op)
+        out = self.graph.out(op)
         residual = self.layout.forms[op.residual.number] if op.residual else None
         return (
             tuple(tap.key for tap in op.taps), op.bias_key, op.strides, op.pads, op.dilations, op.depthwise, op.activation,
@@ -117,7 +76,7 @@ class Packer:
         zero = [n for n in set(numbers.tolist()) if ir.is_zero(op.frames[n])]
         return np.where(np.isin(numbers, zero), -1, numbers), ir.channels_of(tap.planes)
 
-    def _new(self, op: Conv, key: tuple, cells: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Layer, list[Frame | None]]:
+    def _new(self, op: Conv, key: tuple, cells: list[tuple[np.ndarray, np.ndarray]]) -> tuple[PackedLayer, list[Frame | None]]:
         made: list[tuple[np.ndarray, np.ndarray]] = []
         frames: list[Frame] = []
         for numbers, channels in cells:
@@ -129,11 +88,11 @@ class Packer:
             made.append((source, channels))
         residual = self.layout.forms[op.residual.number] if op.residual else None
         forms = [self.layout.forms[f.number] for f in frames]
-        layer = Layer(len(self.layers), key, op, self.layout.forms[self.network.out(op).number], residual, made, forms)
+        layer = PackedLayer(len(self.layers), key, op, self.layout.forms[self.graph.out(op).number], residual, made, forms)
         self.layers.append(layer)
         return layer, list(frames)
 
-    def _matched(self, layer: Layer, cells: list[tuple[np.ndarray, np.ndarray]]) -> list[Frame | None] | None:
+    def _matched(self, layer: PackedLayer, cells: list[tuple[np.ndarray, np.ndarray]]) -> list[Frame | None] | None:
         """The frames of the layer's sources if this convolution is the layer, perhaps with frames missing."""
         frames: list[Frame | None] = [None] * len(layer.forms)
         for (numbers, channels), (source, wanted) in zip(cells, layer.cells, strict=True):
@@ -145,7 +104,7 @@ class Packer:
                 (number,) = own
                 if number < 0:
                     continue
-                frame = self.network.frames[number]
+                frame = self.graph.frames[number]
                 if s < 0 or self.layout.forms[number] != layer.forms[s] or not np.array_equal(channels[here], wanted[here]):
                     return None
                 frames[s] = frame
@@ -153,7 +112,7 @@ class Packer:
 
     # -- scalar: kernels as ONNX has them ---------------------------------------------------------------------------------------
 
-    def _pack_scalar(self, layer: Layer) -> None:
+    def _pack_scalar(self, layer: PackedLayer) -> None:
         op = layer.op
         taps, (cout, _, kh, kw) = op.taps, op.taps[0].weight.shape
         cin = max(tap.weight.shape[1] for tap in taps)  # summed convolutions may read different numbers of channels
@@ -177,7 +136,7 @@ class Packer:
 
     # -- depthwise ---------------------------------------------------------------------------------------------------------------
 
-    def _pack_depthwise(self, layer: Layer) -> None:
+    def _pack_depthwise(self, layer: PackedLayer) -> None:
         op, block = layer.op, self.target.block
         (channels, _, kh, kw), blocks = op.taps[0].weight.shape, layer.out.blocks
         order = [int(source[0]) for source, _ in layer.cells]
@@ -202,7 +161,7 @@ class Packer:
 
     # -- everything else ---------------------------------------------------------------------------------------------------------
 
-    def _pack_table(self, layer: Layer) -> None:
+    def _pack_table(self, layer: PackedLayer) -> None:
         op, block, out = layer.op, self.target.block, layer.out
         cout, flat = op.taps[0].weight.shape[0], _is_flat(layer)
         columns = out.height * out.width if flat else out.width
@@ -261,7 +220,7 @@ class Packer:
             "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
 
-    def _entries(self, layer: Layer, edges: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _entries(self, layer: PackedLayer, edges: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
         op, width = layer.op, layer.out.width
         kh, kw = op.taps[0].weight.shape[2:]
@@ -296,7 +255,7 @@ class Packer:
             return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), none
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
-    def _plan(self, layer: Layer, columns: int) -> list[tuple[int, int]]:
+    def _plan(self, layer: PackedLayer, columns: int) -> list[tuple[int, int]]:
         """Groups of blocks (first, count) that one kernel computes: the cheapest for the layer's zeros."""
         block, out = self.target.block, layer.out
         read = [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
@@ -315,20 +274,6 @@ class Packer:
         self.dense_cycles += dense * filled.shape[1] * out.height * out.width
         return plans[int(np.argmin(cost))]
 
-    def splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
-        """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
-        heights = [h for h, _ in self.target.runs]
-        for tallest in heights[::-1]:
-            plan, first = [], 0
-            while first < blocks:
-                left = blocks - first
-                count = max(h for h in heights if h <= min(left, tallest))
-                if left - count == 1 and left % 2 == 0 and left // 2 in heights:
-                    count = left // 2
-                plan.append((first, count))
-                first += count
-            yield plan
-
     def _cycles(self, op: Conv, columns: int, plan: list[tuple[int, int]]) -> dict[int, float]:
         """Of an entry and position by height: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
         runs = {height: dict(self.target.runs)[height] for _, height in plan}
@@ -339,16 +284,8 @@ class Packer:
             made[height] = max(height * run, height + run + 1) / run * (1 - skipped) / (1 if self.target.block == 16 else 2)
         return made
 
-    def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
-        """Table of the offsets at which the kernel stands for each output position."""
-        if form is None:
-            return 0
-        y, x = np.mgrid[: out.height, : out.width]
-        table = (y * strides[0] - pads[0]) * form.row + (x * strides[1] - pads[1]) * form.block
-        return self.blob.add(table.astype(np.int32))
 
-
-def _is_flat(layer: Layer) -> bool:
+def _is_flat(layer: PackedLayer) -> bool:
     """Can a small picture be one row of positions? Its convolution has no kernel, and no frame has borders."""
     op, forms = layer.op, [layer.out, *layer.forms, *([layer.residual] if layer.residual else [])]
     point = op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
@@ -364,7 +301,7 @@ def _has_edges(op: Conv, columns: int, longest: int) -> bool:
 _WIDE = 14
 
 
-def _reach(layer: Layer) -> np.ndarray:
+def _reach(layer: PackedLayer) -> np.ndarray:
     """Per output row: the first row of the kernel that does not lie in the padding, and the one behind the last, (H, 2) int32."""
     op, kh = layer.op, layer.op.taps[0].weight.shape[2]
     height = max((form.height for form in layer.forms), default=1)

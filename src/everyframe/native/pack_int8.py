@@ -8,16 +8,13 @@ the borders: what it adds to each sum is known beforehand and taken off where su
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from everyframe.native import ir
 from everyframe.native.ir import Conv, Frame, Quant
 from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING, middle
-
-if TYPE_CHECKING:
-    from everyframe.native.pack import Layer, Packer
+from everyframe.native.packed import PackedLayer, Packing
 
 _LANES = 4
 #: the sum of two products that 16 bits hold for every byte: 128 * 255 < 2**15
@@ -30,18 +27,18 @@ def quant_of(op: Conv) -> Quant:
     return op.quant
 
 
-def pack(packer: Packer, layer: Layer, out: Frame) -> None:
+def pack(packing: Packing, layer: PackedLayer, out: Frame) -> None:
     """Fills the layer's fields. out: a frame that it makes."""
-    if packer.target.scalar:
-        _pack_scalar(packer, layer)
+    if packing.target.scalar:
+        _pack_scalar(packing, layer)
     elif layer.op.depthwise:
-        _pack_depthwise(packer, layer)
+        _pack_depthwise(packing, layer)
     else:
-        _pack_table(packer, layer)
-    layer.fields["ending"] = _ending(packer, layer, out)
+        _pack_table(packing, layer)
+    layer.fields["ending"] = _ending(packing, layer, out)
 
 
-def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
+def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, object]:
     """From sums to what is stored: value = sum * scale + bias, residual, activation, limits, and bytes if `packed`.
 
     All in steps of the result where nothing but scaling stands between, else in values with a last multiplication. Once more as
@@ -54,7 +51,7 @@ def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
     step = float(out.quant.scale) if out.quant else 1.0
     unit = np.float32(step if direct else 1)
     channels = op.taps[0].weight.shape[0]
-    exact = np.zeros((2, -(-channels // packer.target.block) * packer.target.block), np.float64)  # scale, bias
+    exact = np.zeros((2, -(-channels // packing.target.block) * packing.target.block), np.float64)  # scale, bias
     exact[0, :channels] = np.float64(source.scale) * np.asarray(op.taps[0].scale, np.float64)
     exact[1, :channels] = 0 if op.bias is None else op.bias
     low, high = float(act.low / unit), float(act.high / unit)
@@ -63,8 +60,8 @@ def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
         low, high = max(low, -zero), min(high, 255 - zero)
     rest_step = rest.quant.scale if rest and rest.quant else 1.0
     made: dict[str, object] = {
-        "zero": source.zero, "scale": packer.blob.add((exact[0] / unit).astype(np.float32)),
-        "bias": packer.blob.add((exact[1] / unit).astype(np.float32)),
+        "zero": source.zero, "scale": packing.blob.add((exact[0] / unit).astype(np.float32)),
+        "bias": packing.blob.add((exact[1] / unit).astype(np.float32)),
         "low": low, "high": high, "packed": int(out.quant is not None), "direct": int(direct or not out.quant),
         "out_zero": zero, "inverse": out.quant.inverse if out.quant else 1.0,
         "rest_packed": int(bool(rest and rest.quant)), "rest_scale": float(rest_step / unit),
@@ -72,7 +69,7 @@ def _ending(packer: Packer, layer: Layer, out: Frame) -> dict[str, object]:
     }  # fmt: skip
     if out.quant:
         made |= {
-            "exact_scale": _doubles(packer, exact[0]), "exact_bias": _doubles(packer, exact[1]), "step": step,
+            "exact_scale": _doubles(packing, exact[0]), "exact_bias": _doubles(packing, exact[1]), "step": step,
             "least": float(act.low), "most": float(act.high), "rest_step": float(rest_step),
             "middle": middle(_near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)),
         }  # fmt: skip
@@ -87,15 +84,15 @@ def _near(bias: float, rest: Frame | None, curved: bool, step: float) -> float:
     return float(np.clip(2 * found, 0 if known and not curved else FUNCTIONS_NEAR, 0.25))
 
 
-def _doubles(packer: Packer, array: np.ndarray) -> int:
-    return packer.blob.add(np.ascontiguousarray(array, np.float64).view(np.int32))
+def _doubles(packing: Packing, array: np.ndarray) -> int:
+    return packing.blob.add(np.ascontiguousarray(array, np.float64).view(np.int32))
 
 
-def _bytes(packer: Packer, array: np.ndarray) -> int:
+def _bytes(packing: Packing, array: np.ndarray) -> int:
     """Puts int8 values into the weights; returns the offset in words."""
     flat = np.zeros(-(-max(array.size, 1) // 4) * 4, np.int8)
     flat[: array.size] = array.ravel()
-    return packer.blob.add(flat.view(np.int32))
+    return packing.blob.add(flat.view(np.int32))
 
 
 def _integers(tap: ir.Tap) -> np.ndarray:
@@ -104,7 +101,7 @@ def _integers(tap: ir.Tap) -> np.ndarray:
     return tap.integers
 
 
-def _pack_scalar(packer: Packer, layer: Layer) -> None:
+def _pack_scalar(packing: Packing, layer: PackedLayer) -> None:
     """Kernels as ONNX has them."""
     op = layer.op
     taps, (cout, _, kh, kw) = op.taps, op.taps[0].weight.shape
@@ -121,12 +118,12 @@ def _pack_scalar(packer: Packer, layer: Layer) -> None:
         "stride_h": op.strides[0], "stride_w": op.strides[1], "pad_h": op.pads[0], "pad_w": op.pads[1],
         "dilation_h": op.dilations[0], "dilation_w": op.dilations[1], "out_h": layer.out.height, "out_w": layer.out.width,
         "in_h": layer.forms[0].height if layer.forms else 1, "in_w": layer.forms[0].width if layer.forms else 1,
-        "weights": _bytes(packer, weights), "source": packer.blob.add(cells[0]), "channel": packer.blob.add(cells[1]),
+        "weights": _bytes(packing, weights), "source": packing.blob.add(cells[0]), "channel": packing.blob.add(cells[1]),
     }  # fmt: skip
 
 
-def _pack_depthwise(packer: Packer, layer: Layer) -> None:
-    op, block = layer.op, packer.target.block
+def _pack_depthwise(packing: Packing, layer: PackedLayer) -> None:
+    op, block = layer.op, packing.target.block
     (channels, _, kh, kw), blocks = op.taps[0].weight.shape, layer.out.blocks
     used = [tap for tap, (source, _) in zip(op.taps, layer.cells, strict=True) if int(source[0]) >= 0]
     padded = np.zeros((len(used), blocks * block, kh * kw), np.int32)
@@ -141,26 +138,26 @@ def _pack_depthwise(packer: Packer, layer: Layer) -> None:
         weights = np.zeros((blocks, len(used), kh, 2, block, 4), np.int8)
         for shift in range(2):
             weights[:, :, :, shift, :, shift : shift + 3] = rows.transpose(1, 0, 3, 2, 4)
-        place = _bytes(packer, weights)
+        place = _bytes(packing, weights)
         offsets = [row[::3] for row in offsets]
     else:
-        place = packer.blob.add(padded.reshape(len(used), blocks, block, kh * kw).transpose(1, 0, 3, 2))
+        place = packing.blob.add(padded.reshape(len(used), blocks, block, kh * kw).transpose(1, 0, 3, 2))
     layer.macs = channels * kh * kw * len(used) * layer.out.height * layer.out.width
     layer.fields = {
         "sources": len(used), "taps": kh if square else kh * kw, "blocks": blocks, "rows": layer.out.height,
         "columns": layer.out.width, "step": op.strides[1] * block, "rows_of_three": int(square), "weights": place,
-        "sums": packer.blob.add(padded.sum(2, dtype=np.int32)), "offsets": packer.blob.add(np.array(offsets, np.int32)),
-        "strides": packer.blob.add(np.array(strides, np.int32)),
+        "sums": packing.blob.add(padded.sum(2, dtype=np.int32)), "offsets": packing.blob.add(np.array(offsets, np.int32)),
+        "strides": packing.blob.add(np.array(strides, np.int32)),
     }  # fmt: skip
 
 
-def _pack_table(packer: Packer, layer: Layer) -> None:
-    op, block, out = layer.op, packer.target.block, layer.out
+def _pack_table(packing: Packing, layer: PackedLayer) -> None:
+    op, block, out = layer.op, packing.target.block, layer.out
     cout = op.taps[0].weight.shape[0]
     offsets, entries, starts = _entries(layer)
     padded = np.zeros((len(offsets), out.blocks * block, _LANES), np.int8)
     padded[:, :cout] = entries
-    groups, kept = _groups(packer, padded, out.blocks)
+    groups, kept = _groups(packing, padded, out.blocks)
     positions = out.height * out.width
     channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
     layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * _LANES * positions
@@ -175,7 +172,7 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
     for (first, count), keep in zip(groups, kept, strict=True):
         here = np.flatnonzero(keep)
         source = np.searchsorted(starts, here, "right") - 1
-        risky = _risky(padded[here, first * block : (first + count) * block]) & packer.target.saturates
+        risky = _risky(padded[here, first * block : (first + count) * block]) & packing.target.saturates
         shared &= not risky.any()
         here, key = (part[np.lexsort((risky, source))] for part in (here, 2 * source + risky))
         bounds.append(np.searchsorted(key, np.arange(2 * len(layer.forms) + 1)))
@@ -189,13 +186,13 @@ def _pack_table(packer: Packer, layer: Layer) -> None:
     layer.fields = {
         "sources": len(layer.forms), "groups": len(groups), "positions": positions,
         "out_block": out.plane, "residual_block": layer.residual.plane if layer.residual else 0,
-        "group_rows": packer.blob.add(np.array(rows, np.int32)), "bounds": packer.blob.add(np.array(bounds, np.int32)),
-        "offsets": packer.blob.add(np.concatenate(tables).astype(np.int32) if tables else np.zeros(1, np.int32)),
-        "weights": packer.blob.once(("weights", layer.number), lambda: _words(packed)),
-        "sums": packer.blob.add(np.array(sums, np.int32).reshape(len(layer.forms), -1)),
-        "at": packer.positions(out, out, (1, 1), (0, 0)),
-        "residual_at": packer.positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
-        "in_at": tuple(packer.positions(form, out, op.strides, op.pads) for form in layer.forms) or (0,),
+        "group_rows": packing.blob.add(np.array(rows, np.int32)), "bounds": packing.blob.add(np.array(bounds, np.int32)),
+        "offsets": packing.blob.add(np.concatenate(tables).astype(np.int32) if tables else np.zeros(1, np.int32)),
+        "weights": packing.blob.once(("weights", layer.number), lambda: _words(packed)),
+        "sums": packing.blob.add(np.array(sums, np.int32).reshape(len(layer.forms), -1)),
+        "at": packing.positions(out, out, (1, 1), (0, 0)),
+        "residual_at": packing.positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
+        "in_at": tuple(packing.positions(form, out, op.strides, op.pads) for form in layer.forms) or (0,),
     }  # fmt: skip
 
 
@@ -211,7 +208,7 @@ def _words(packed: list[np.ndarray]) -> np.ndarray:
     return np.pad(made, (0, -made.size % 4 or 4 * (not made.size))).view(np.int32)
 
 
-def _entries(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _entries(layer: PackedLayer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Offsets, weights (entries, Cout, 4) and where each source begins, with the end."""
     op = layer.op
     cout, _, kh, kw = op.taps[0].weight.shape
@@ -245,12 +242,12 @@ def _cells(here: np.ndarray, channel: np.ndarray) -> list[tuple[int, list[int]]]
     return [(group * _LANES, lanes) for (group, _), lanes in sorted(cells.items())]
 
 
-def _groups(packer: Packer, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
+def _groups(packing: Packing, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
     """Groups of blocks (first, count) that one kernel computes, and which entries each has. Arithmetic bounds the kernels of any
     height, so the cheapest are those that skip most; taller ones, which read fewer tables, where they skip as much."""
     filled = (weights != 0).reshape(len(weights), blocks, -1).max(2, initial=False)  # (entries, blocks)
     best: tuple[float, list, list] | None = None
-    for plan in packer.splits(blocks):
+    for plan in packing.splits(blocks):
         kept = [filled[:, first : first + count].any(1) for first, count in plan]
         cost = sum(float(keep.sum()) * (count + 0.05) for (_, count), keep in zip(plan, kept, strict=True))
         if best is None or cost < best[0]:

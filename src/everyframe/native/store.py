@@ -36,20 +36,21 @@ def place(model: onnx.ModelProto, target: Target) -> Path:
 
 
 def library(
-    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, say: Callable[[str], None]
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, progress: Callable[[str], None]
 ) -> Library:
     """The model's library, compiled on first use; processes that want the same one at the same time compile it once.
 
-    say: called with a line before long work. Raises what compiling raises, and OutputError for a cache that cannot be written.
+    progress: called with a line before long work. Raises what compiling raises, and OutputError for a cache that cannot be
+    written.
     """
     path = place(model, target)
     if (found := _found(path)) is not None:
         return found
     compiler(target)  # what is missing is said before the long work
-    with _alone(path.with_suffix(".lock"), say):
+    with _alone(path.with_suffix(".lock"), progress):
         if (found := _found(path)) is not None:
             return found
-        say(f"compiling {where} for {target.name} (only the first time)")
+        progress(f"compiling {where} for {target.name} (only the first time)")
         source, _, fitting = generate(model, states, target, where=where)
         made = Library(link(source, fitting, model, path))
     trim(path.parent, keep=path)
@@ -66,7 +67,7 @@ def _found(path: Path) -> Library | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Only one process at a time is inside. The system frees the lock of a process that dies; the file goes with the lock."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    say("waiting for another process that compiles this model")
+                    progress("waiting for another process that compiles this model")
                     fcntl.flock(file, fcntl.LOCK_EX)
                 if not _is(file.fileno(), path):  # the one before has removed it
                     continue

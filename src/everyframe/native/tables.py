@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from everyframe.native.ir import Map, Network
+from everyframe.native.ir import Graph, Map
 
 _ERF = np.vectorize(erf, otypes=[np.float64])
 
@@ -42,6 +42,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "prelu": lambda x, a: np.where(x < 0, a * x, x), "leakyrelu": lambda x, a: np.where(x < 0, a * x, x), "elu": _elu,
     "celu": lambda x, a: np.where(x < 0, a * np.expm1(np.minimum(x, 0) / a), x), "selu": lambda x, a, g: g * _elu(x, a),
     "thresholdedrelu": lambda x, a: np.where(x > a, x, 0),
+    "less": lambda x, y: np.where(x < y, 1.0, 0.0), "lessequal": lambda x, y: np.where(x <= y, 1.0, 0.0),
+    "equal": lambda x, y: np.where(x == y, 1.0, 0.0), "where": lambda c, x, y: np.where(c != 0, x, y), "mod": np.fmod,
+    "trunc": np.trunc, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
 }  # fmt: skip
 
 
@@ -49,22 +53,22 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 _CHEAP = frozenset({"add", "sub", "mul", "keep", "max", "min", "abs", "neg", "grid"})
 
 
-def dear_function_of_a_byte(network: Network, op: Map) -> bool:
+def dear_function_of_a_byte(graph: Graph, op: Map) -> bool:
     """Is it a function of one byte and not a cheap one?"""
-    return _of_one_byte(network, op) and any(function not in _CHEAP for function, _ in op.steps)
+    return _of_one_byte(graph, op) and any(function not in _CHEAP for function, _ in op.steps)
 
 
-def _of_one_byte(network: Network, op: Map) -> bool:
-    if len(op.inputs) != 1 or op.inputs[0].quant is None or op.inputs[0].shape != network.out(op).shape:
+def _of_one_byte(graph: Graph, op: Map) -> bool:
+    if len(op.inputs) != 1 or op.inputs[0].quant is None or op.inputs[0].shape != graph.out(op).shape:
         return False
     kinds = {operand[0] for _, operands in op.steps for operand in operands}
     return kinds <= {"in", "tmp", "num", "par"} and all(f == "grid" or f in _FUNCTIONS for f, _ in op.steps)
 
 
-def table_of(network: Network, op: Map) -> np.ndarray | None:
+def table_of(graph: Graph, op: Map) -> np.ndarray | None:
     """The results of all bytes; None if the operator is no function of one byte whose result is one."""
-    out, given = network.out(op), op.inputs[0].quant
-    if given is None or out.quant is None or not _of_one_byte(network, op):
+    out, given = graph.out(op), op.inputs[0].quant
+    if given is None or out.quant is None or not _of_one_byte(graph, op):
         return None
     values: list[np.ndarray] = []
     byte = (np.arange(256) - given.zero) * np.float64(given.scale)

@@ -68,24 +68,8 @@ typedef struct {
                 for (; i < j->bounds[2 * s + 2]; i++, w += H * VL * 4) CONV_INT8_ENTRY(H, P, dot_wide)             \
             }                                                                                                      \
             if (e->packed && e->direct && !j->residual && !e->activation) {                                        \
-                const vf low = splat(e->low), high = splat(e->high);                                               \
-                const vi out_zero = isplat(e->out_zero);                                                           \
-                const doubt middle = doubt_at(e->middle);                                                          \
-                doubts found = {0};                                                                                \
-                for (int p = 0; p < P; p++)                                                                        \
-                    for (int h = 0; h < H; h++) {                                                                  \
-                        const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));          \
-                        found |= doubts_of(made, middle);                                                          \
-                        store_bytes((uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block, made, out_zero);\
-                    }                                                                                              \
-                if (UNLIKELY(lanes_of(found)))                                                                     \
-                    for (int p = 0; p < P; p++)                                                                    \
-                        for (int h = 0; h < H; h++) {                                                              \
-                            const vf made = vmin(high, vmax(low, values_of(sum[p][h]) * scale[h] + bias[h]));      \
-                            const uint32_t lanes = lanes_of(doubts_of(made, middle));                              \
-                            uint8_t *out = (uint8_t *)j->out + at[position + p] + (int64_t)h * k->out_block;       \
-                            if (lanes) put_exactly(j->stream, e, j->channel + h * VL, sum[p][h], NULL, out, lanes);\
-                        }                                                                                          \
+                PUT_BYTES(P, H, j->stream, j->channel, sum[p][h], scale[h], bias[h], j->out,                       \
+                          at[position + p] + (int64_t)h * k->out_block)                                            \
                 continue;                                                                                          \
             }                                                                                                      \
             for (int p = 0; p < P; p++)                                                                            \

@@ -70,21 +70,7 @@ static inline vi across(const uint8_t *p) {
         }                                                                                                          \
         const ending *e = &k->ending;                                                                              \
         if (e->packed && e->direct && !residual && !e->activation) {                                               \
-            const vf low = splat(e->low), high = splat(e->high);                                                   \
-            const vi out_zero = isplat(e->out_zero);                                                               \
-            const doubt middle = doubt_at(e->middle);                                                              \
-            doubts found = {0};                                                                                    \
-            for (int p = 0; p < P; p++) {                                                                          \
-                const vf made = vmin(high, vmax(low, values_of(sum[p]) * scale + bias));                           \
-                found |= doubts_of(made, middle);                                                                  \
-                store_bytes((uint8_t *)out + p * VL, made, out_zero);                                              \
-            }                                                                                                      \
-            if (UNLIKELY(lanes_of(found)))                                                                         \
-                for (int p = 0; p < P; p++) {                                                                      \
-                    const vf made = vmin(high, vmax(low, values_of(sum[p]) * scale + bias));                       \
-                    const uint32_t lanes = lanes_of(doubts_of(made, middle));                                      \
-                    if (lanes) put_exactly(stream, e, channel, sum[p], NULL, (uint8_t *)out + p * VL, lanes);      \
-                }                                                                                                  \
+            PUT_BYTES(P, 1, stream, channel, sum[p], scale, bias, out, p * VL)                                     \
             return;                                                                                                \
         }                                                                                                          \
         for (int p = 0; p < P; p++) {                                                                              \

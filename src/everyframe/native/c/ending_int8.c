@@ -69,6 +69,29 @@ static inline void put(const ef_stream *s, const ending *e, int32_t channel, vi 
     if (UNLIKELY(lanes)) put_exactly(s, e, channel, sums, rest, (uint8_t *)out + at, lanes);
 }
 
+/* The bytes of P positions and H vectors of channels where nothing but scaling and limits stand between sums and steps. SUM, SCALE,
+   BIAS, AT (values from the beginning of `out`): expressions of p and h. A macro: sums stay in registers. */
+#define PUT_BYTES(P, H, STREAM, CHANNEL, SUM, SCALE, BIAS, OUT, AT)                                                \
+    {                                                                                                              \
+        const vf low = splat(e->low), high = splat(e->high);                                                       \
+        const vi out_zero = isplat(e->out_zero);                                                                   \
+        const doubt middle = doubt_at(e->middle);                                                                  \
+        doubts found = {0};                                                                                        \
+        for (int p = 0; p < P; p++)                                                                                \
+            for (int h = 0; h < H; h++) {                                                                          \
+                const vf made = vmin(high, vmax(low, values_of(SUM) * SCALE + BIAS));                              \
+                found |= doubts_of(made, middle);                                                                  \
+                store_bytes((uint8_t *)(OUT) + (AT), made, out_zero);                                              \
+            }                                                                                                      \
+        if (UNLIKELY(lanes_of(found)))                                                                             \
+            for (int p = 0; p < P; p++)                                                                            \
+                for (int h = 0; h < H; h++) {                                                                      \
+                    const vf made = vmin(high, vmax(low, values_of(SUM) * SCALE + BIAS));                          \
+                    const uint32_t lanes = lanes_of(doubts_of(made, middle));                                      \
+                    if (lanes) put_exactly(STREAM, e, (CHANNEL) + h * VL, SUM, NULL, (uint8_t *)(OUT) + (AT), lanes);\
+                }                                                                                                  \
+    }
+
 /* A place in a frame of bytes or floats. */
 static inline void *beyond(const void *frame, int64_t values, int32_t packed) {
     return (uint8_t *)frame + (packed ? values : 4 * values);

@@ -17,6 +17,21 @@ static inline double d_ceil(double x) { return ceil(x); }
 static inline double d_round(double x) { return rint(x); }
 static inline double d_sin(double x) { return sin(x); }
 static inline double d_cos(double x) { return cos(x); }
+static inline double d_trunc(double x) { return trunc(x); }
+static inline double d_tan(double x) { return tan(x); }
+static inline double d_asin(double x) { return asin(x); }
+static inline double d_acos(double x) { return acos(x); }
+static inline double d_atan(double x) { return atan(x); }
+static inline double d_sinh(double x) { return sinh(x); }
+static inline double d_cosh(double x) { return cosh(x); }
+static inline double d_asinh(double x) { return asinh(x); }
+static inline double d_acosh(double x) { return acosh(x); }
+static inline double d_atanh(double x) { return atanh(x); }
+static inline double d_mod(double x, double y) { return fmod(x, y); }
+static inline double d_less(double x, double y) { return x < y; }
+static inline double d_lessequal(double x, double y) { return x <= y; }
+static inline double d_equal(double x, double y) { return x == y; }
+static inline double d_where(double c, double yes, double no) { return c != 0 ? yes : no; }
 static inline double d_tanh(double x) { return tanh(x); }
 static inline double d_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static inline double d_silu(double x) { return x / (1 + exp(-x)); }

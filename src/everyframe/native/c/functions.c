@@ -9,6 +9,16 @@ LANES(v_ceil, ceilf(x))
 LANES(v_round, rintf(x))
 LANES(v_sin, sinf(x))
 LANES(v_cos, cosf(x))
+LANES(v_trunc, truncf(x))
+LANES(v_tan, tanf(x))
+LANES(v_asin, asinf(x))
+LANES(v_acos, acosf(x))
+LANES(v_atan, atanf(x))
+LANES(v_sinh, sinhf(x))
+LANES(v_cosh, coshf(x))
+LANES(v_asinh, asinhf(x))
+LANES(v_acosh, acoshf(x))
+LANES(v_atanh, atanhf(x))
 LANES(v_softplus, x > 20 ? x : log1pf(expf(x)))
 LANES(v_mish, x * tanhf(x > 20 ? x : log1pf(expf(x))))
 LANES(v_softsign, x / (1 + fabsf(x)))
@@ -28,7 +38,24 @@ static inline vf v_pow(vf x, vf y) {
     for (int i = 0; i < VL; i++) x[i] = powf(x[i], y[i]);
     return x;
 }
+static inline vf v_mod(vf x, vf y) {
+    for (int i = 0; i < VL; i++) x[i] = fmodf(x[i], y[i]);
+    return x;
+}
+/* 1 or 0; a vector's condition is all bits or none */
+static inline vf v_less(vf x, vf y) { return (vf)((x < y) & (vi)splat(1.0f)); }
+static inline vf v_lessequal(vf x, vf y) { return (vf)((x <= y) & (vi)splat(1.0f)); }
+static inline vf v_equal(vf x, vf y) { return (vf)((x == y) & (vi)splat(1.0f)); }
+static inline vf v_where(vf c, vf yes, vf no) {
+    const vi mask = c != splat(0.0f);
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
 #else
+static inline vf v_mod(vf x, vf y) { return fmodf(x, y); }
+static inline vf v_less(vf x, vf y) { return x < y ? 1 : 0; }
+static inline vf v_lessequal(vf x, vf y) { return x <= y ? 1 : 0; }
+static inline vf v_equal(vf x, vf y) { return x == y ? 1 : 0; }
+static inline vf v_where(vf c, vf yes, vf no) { return c != 0 ? yes : no; }
 static inline vf v_thresholdedrelu(vf x, vf a) { return x > a ? x : 0; }
 static inline vf v_pow(vf x, vf y) { return powf(x, y); }
 #endif

@@ -1,0 +1,145 @@
+"""Operators that are made of others: ONNX's own definitions, and a few of ours, for what has no lowering of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from everyframe.modelfile.graph import Node
+from everyframe.native.ir import Planes, Value
+
+_TYPES = {"float": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int": TensorProto.INT64}
+#: of operators that ONNX does not define by others
+_OWN = {
+    "InstanceNormalization": """
+        <opset_import: ["" : 18], domain: "everyframe">
+        InstanceNormalization <epsilon: float = 0.00001> (x, scale, shift) => (y) {
+            shape = Shape (x)
+            flat = Constant <value_ints = [0, 0, -1]> ()
+            side = Constant <value_ints = [1, -1, 1]> ()
+            last = Constant <value_ints = [2]> ()
+            small = Constant <value_float: float = @epsilon> ()
+            rows = Reshape (x, flat)
+            mean = ReduceMean <keepdims = 1> (rows, last)
+            centered = Sub (rows, mean)
+            squares = Mul (centered, centered)
+            variance = ReduceMean <keepdims = 1> (squares, last)
+            raised = Add (variance, small)
+            deviation = Sqrt (raised)
+            normal = Div (centered, deviation)
+            gain = Reshape (scale, side)
+            offset = Reshape (shift, side)
+            scaled = Mul (normal, gain)
+            moved = Add (scaled, offset)
+            y = Reshape (moved, shape)
+        }""",
+    "LpNormalization": """
+        <opset_import: ["" : 18], domain: "everyframe">
+        LpNormalization <axis: int = -1, p: int = 2> (x) => (y) {
+            axes = Constant <value_ints = @axis_list> ()
+            zero = Constant <value = float {0.0}> ()
+            one = Constant <value = float {1.0}> ()
+            size = ReduceL@p <keepdims = 1> (x, axes)
+            nothing = Equal (size, zero)
+            divisor = Where (nothing, one, size)
+            y = Div (x, divisor)
+        }""",
+}
+
+
+@dataclass(frozen=True)
+class Body:
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opset: int
+
+
+def known(op: str, opset: int) -> bool:
+    """Is the operator made of others?"""
+    if op in _OWN:
+        return True
+    try:
+        schema: Any = onnx.defs.get_schema(op, opset)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def body(node: Node, opset: int, given: Sequence[Value | None]) -> Body | None:
+    """What the node is made of; None if nobody says so. opset: the node's."""
+    schema = onnx.defs.get_schema(node.op, opset)
+    found = _own(node) if node.op in _OWN else _defined(schema, node, opset, given)
+    if found is None:
+        return None
+    prefix = f"{node.outputs[0]}/"
+    defaults = {a.name: helper.get_attribute_value(a.default_value) for a in schema.attributes.values() if a.default_value.name}
+    given_attrs = {**defaults, **node.attrs}
+
+    def named(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(prefix + name if name else "" for name in names)
+
+    nodes = tuple(
+        Node(
+            part.op_type, f"{node.name}/{part.op_type}", named(part.input), named(part.output), _attributes(part, given_attrs),
+            node.place, node.label,
+        )
+        for part in found.node
+    )  # fmt: skip
+    version = next((o.version for o in found.opset_import if o.domain in ("", "ai.onnx")), opset)
+    return Body(nodes, named(found.input), named(found.output), version)
+
+
+def _attributes(part: onnx.NodeProto, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of a node in a body; what refers to the operator's own is looked up there."""
+    made = {}
+    for attribute in part.attribute:
+        if not attribute.ref_attr_name:
+            made[attribute.name] = helper.get_attribute_value(attribute)
+        elif attribute.ref_attr_name in given:
+            made[attribute.name] = given[attribute.ref_attr_name]
+    return made
+
+
+def _defined(schema: Any, node: Node, opset: int, given: Sequence[Value | None]) -> onnx.FunctionProto | None:
+    """ONNX's definition, in the operators of the node's opset or those of the next one that has it."""
+    if versions := schema.function_opset_versions:
+        return onnx.FunctionProto.FromString(schema.get_function_with_opset_version(_nearest(versions, opset)))
+    if versions := schema.context_dependent_function_opset_versions:
+        attributes = {name: value for name, value in node.attrs.items() if value is not None}
+        proto = helper.make_node(node.op, node.inputs, node.outputs, **attributes)
+        types = [_type(value).SerializeToString() for value in given if value is not None]
+        made = schema.get_context_dependent_function_with_opset_version(
+            _nearest(versions, opset), proto.SerializeToString(), types
+        )
+        return onnx.FunctionProto.FromString(made) if made else None
+    return None
+
+
+def _nearest(versions: Sequence[int], opset: int) -> int:
+    return max((v for v in versions if v <= opset), default=min(versions))
+
+
+def _type(value: Value) -> onnx.TypeProto:
+    if isinstance(value, np.ndarray):
+        return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+    return helper.make_tensor_type_proto(_TYPES[value.kind], value.shape)
+
+
+@cache
+def _parsed(text: str) -> onnx.FunctionProto:
+    return onnx.parser.parse_function(text)
+
+
+def _own(node: Node) -> onnx.FunctionProto:
+    text = _OWN[node.op]
+    return _parsed(text.replace("@axis_list", f"[{node.attr('axis', -1)}]").replace("@p", str(node.attr("p", 2))))
+
+
+__all__ = ["Body", "Planes", "body", "known"]

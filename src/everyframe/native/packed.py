@@ -1,0 +1,83 @@
+"""What packed convolutions are made of, and what packing floats and bytes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from everyframe.native.blob import Blob
+from everyframe.native.ir import Conv, Frame
+from everyframe.native.layout import Form
+from everyframe.native.target import Target
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
+    position's input to the next; spans, paired: see `c/conv.c`; heights: blocks of its groups."""
+
+    columns: int
+    step: int
+    spans: int
+    paired: bool
+    heights: tuple[int, ...]
+
+
+@dataclass
+class PackedLayer:
+    """A convolution that several frames may share. cells: per tap (source (Cin,), channel (Cin,)), source -1 for none.
+    forms: of each source. fields: what the C structure holds."""
+
+    number: int
+    key: tuple
+    op: Conv
+    out: Form
+    residual: Form | None
+    cells: list[tuple[np.ndarray, np.ndarray]]
+    forms: list[Form]
+    fields: dict[str, object] = field(default_factory=dict)
+    shape: Shape | None = None
+    macs: int = 0  # of a frame; zeros that cannot be skipped count too
+    bytes: int = 0  # of the weights
+    kept: float = 1.0  # share of the weights that are there
+
+    @property
+    def kind(self) -> str:
+        return ("depthwise" if self.op.depthwise else "conv") + ("_int8" if self.op.quant else "")
+
+
+@dataclass
+class Call:
+    layer: PackedLayer
+    frames: list[Frame | None]  # of each source
+
+
+class Packing:
+    """For a processor, into a block of weights."""
+
+    def __init__(self, target: Target, blob: Blob) -> None:
+        self.target, self.blob = target, blob
+
+    def splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
+        """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
+        heights = [h for h, _ in self.target.runs]
+        for tallest in heights[::-1]:
+            plan, first = [], 0
+            while first < blocks:
+                left = blocks - first
+                count = max(h for h in heights if h <= min(left, tallest))
+                if left - count == 1 and left % 2 == 0 and left // 2 in heights:
+                    count = left // 2
+                plan.append((first, count))
+                first += count
+            yield plan
+
+    def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
+        """Table of the offsets at which the kernel stands for each output position."""
+        if form is None:
+            return 0
+        y, x = np.mgrid[: out.height, : out.width]
+        table = (y * strides[0] - pads[0]) * form.row + (x * strides[1] - pads[1]) * form.block
+        return self.blob.add(table.astype(np.int32))
