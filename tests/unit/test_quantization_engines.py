@@ -48,7 +48,7 @@ def test_an_engine_that_answers_otherwise_is_named(folder: Path, tmp_path: Path,
 
     class Spoilt:
         def __init__(self, session: Any) -> None:
-            self.run, self.count = network.start(), 0
+            self.run, self.count = session.start(), 0
 
         def start(self) -> Any:
             return self

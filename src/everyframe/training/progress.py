@@ -1,4 +1,4 @@
-"""A training on the terminal: bars with the time left, a line an epoch; nothing when stderr is no terminal.
+"""A training on the terminal: bars with the time left, a line an epoch; in a log a line now and then.
 
 A caller that listens (`everyframe.progress.told`) gets the same as text.
 """
@@ -11,15 +11,15 @@ from typing import Any
 from rich import progress
 from rich.console import Console
 
-from everyframe.progress import watcher
+from everyframe.progress import Log, watcher
 
 
 class Progress:
     def __init__(self, epochs: int, steps: int, shown: bool) -> None:
         console = Console(stderr=True)
         self.epochs, self.steps = epochs, steps
-        self.told = watcher() if shown else None
-        self.live = shown and console.is_terminal and self.told is None
+        self.live = shown and console.is_terminal and watcher() is None
+        self.told = watcher() or Log() if shown and not self.live else None
         self.bars = progress.Progress(
             progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[note]}"),
             progress.TimeRemainingColumn(), console=console, disable=not self.live,
