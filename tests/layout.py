@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "everyframe"
@@ -73,7 +74,7 @@ ROOMS = (
         ("numpy", "onnx", "onnxruntime"), "integers, calibrated on videos through the states, and what they cost",
     ),
     Room(
-        "splitting", ("errors", "files", "progress", "modelfile", "conversion", "video", "runtime"),
+        "splitting", ("errors", "files", "modelfile", "conversion", "video", "runtime"),
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
@@ -116,10 +117,9 @@ ROOMS = (
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
-        "cli", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video", "runtime",
-         "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
-         "teaching", "training", "pruning", "motions", "api"),
-        ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call the package, print",
+        "cli", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime", "benchmarking",
+         "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training", "motions", "api"),
+        ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),
     Room("assets", (), (), "the built-in model, its labels and its sample video; no code"),
@@ -191,6 +191,7 @@ def modules(source: Path = SOURCE) -> dict[str, Path]:
     return found
 
 
+@cache
 def imports(source: Path = SOURCE) -> list[Import]:
     known = modules(source)
     return [found for name, path in known.items() for found in _imports(name, path, known)]

@@ -1,91 +1,33 @@
-"""Evaluation on labeled videos: what clips, videos and streams say, counted; controls; the files it writes."""
+"""Evaluation on labeled videos: what clips, videos and streams say, counted; views; controls."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import numpy_helper
-from PIL import Image
 
 import everyframe
-from clips import change, clip_net
-from everyframe.cli.main import run
+from clips import clip_net
+from evaluating import LABELS, T, causal, collected, write_folder
 from everyframe.data.clips import Clip, Collection, folder_clip
 from everyframe.data.decode import pictures
 from everyframe.errors import ModelError, SourceError, UsageError
-from everyframe.evaluation import Pair, Result, evaluate, open_pair, report
+from everyframe.evaluation import Pair, Result, evaluate, open_pair
 from everyframe.evaluation.controls import CONDITIONS
-from everyframe.evaluation.match import match, read_map
-from everyframe.evaluation.measure import Outcome, Played, Settings, measure, rank
-from everyframe.evaluation.tally import MISSED, class_rows, condition, confusion, right_from, score, wilson
+from everyframe.evaluation.measure import Played, Settings, measure, rank
 from everyframe.modelfile.file import attach, save
 from everyframe.modelfile.schema import Metadata, Preprocess
-from handmade import write_video
 from helpers import quick_export, randomise
-
-LABELS = ("down", "left", "right", "up")
-T = 8
-
-
-def picture(rng: np.random.Generator, label: int, *shape: int) -> np.ndarray:
-    """Noise, the brighter the higher the label, uint8."""
-    return rng.integers(0, 150, shape, dtype=np.uint8) + np.uint8(30 * label)
-
-
-def causal(path: Path, **meta: object) -> Path:
-    """The clip network of `clips.clip_net` with all padding of time on the left, so that its streams see what its clips
-    see, and a classifier fitted to `picture`; not a good one.
-    """
-
-    def shift(model: onnx.ModelProto) -> None:
-        for node in model.graph.node:
-            for attribute in node.attribute:
-                if attribute.name == "pads":
-                    before, *space, after, third, fourth = list(attribute.ints)
-                    attribute.ints[:] = [before + after, *space, 0, third, fourth]
-
-    def fit(model: onnx.ModelProto) -> None:
-        rng = np.random.default_rng(1)
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        clips = [picture(rng, i % 4, 1, 3, T, 12, 16).astype(np.float32) / 255 for i in range(24)]
-        logits = np.concatenate([session.run(None, {"clip": clip})[0] for clip in clips])
-        known = np.c_[logits, np.ones(len(logits))]
-        by = np.linalg.lstsq(known, 10 * np.eye(4)[np.arange(24) % 4], rcond=None)[0].T  # (4, 5)
-        for tensor in model.graph.initializer:
-            if tensor.name.startswith("fc."):
-                value = by[:, :4] @ numpy_helper.to_array(tensor) + (by[:, 4] if "bias" in tensor.name else 0)
-                tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float32), tensor.name))
-
-    return change(change(clip_net(path, frames=T, labels=LABELS, **meta), shift), fit)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of pictures, one a video, three of each label, of 5 to 24 frames; `down0` has exactly a clip's."""
-    root = tmp_path_factory.mktemp("videos")
-    rng = np.random.default_rng(0)
-    for number, count in enumerate((T, 17, 24, 11, 5, 16, 20, 9, 13, 24, 8, 12)):
-        where = root / f"{LABELS[number // 3]}{number % 3}"
-        where.mkdir()
-        for frame in range(1, count + 1):
-            Image.fromarray(picture(rng, (number // 3 + (frame > 8)) % 4, 18, 20, 3)).save(where / f"{frame:03d}.png")
-    return root
-
-
-def collected(root: Path, labels: tuple[str, ...] = LABELS) -> Collection:
-    found = [folder_clip(path, labels.index(path.name[:-1]), path.name) for path in sorted(root.iterdir())]
-    return Collection(labels, {"validation": tuple(found)})
+    return write_folder(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
@@ -284,233 +226,3 @@ class TestResult:
     def test_a_folder_without_models(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="no model in this folder"):
             open_pair(tmp_path)
-
-
-@st.composite
-def outcomes(draw: st.DrawFn) -> list[Outcome]:
-    """Videos of 7 classes with random scores; some streams are silent."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    made = []
-    for _ in range(draw(st.integers(1, 12))):
-        truth, frames = int(rng.integers(7)), int(rng.integers(1, 30))
-        at = np.arange(int(rng.integers(1, 35)), frames + 1, int(rng.integers(1, 4)))
-        ranks = rng.integers(0, 7, len(at))
-        last = rng.random(7) if len(at) else None
-        one = Played(tuple(rng.integers(0, 7, 3)), rng.random(7), at, ranks, last, last)
-        made.append(Outcome(Clip(Path("x"), truth, "x"), truth, frames, {"normal": one}))
-    return made
-
-
-class TestFigures:
-    @given(outcomes())
-    def test_laws(self, made: list[Outcome]) -> None:
-        found = condition(made, "normal", 10.0, streamed=True)
-        assert found.clip and found.video and found.streaming
-        frames = found.streaming.frames
-        assert (frames.count if frames else 0) == sum(len(one.played["normal"].at) for one in made)
-        streaming = found.streaming
-        for one in (found.clip, found.video, streaming.end, frames or streaming.end, streaming.average, *streaming.curve):
-            assert 0 <= one.top1 <= one.top5 <= 1
-        answered = [point.answered for point in streaming.curve]
-        assert answered == sorted(answered)
-        assert round(answered[-1] * len(made)) == len(made) - streaming.silent
-        assert found.video.low is not None and found.video.high is not None
-        assert found.video.low <= found.video.top1 <= found.video.high
-        counts = [confusion(made, 7, streaming=which) for which in (False, True)]
-        assert counts[0] is not None and counts[0].sum() == len(made)
-        assert (0 if counts[1] is None else counts[1].sum()) == len(made) - streaming.silent
-        rows = class_rows(made, "abcdefg", *counts)
-        assert sum(row.count for row in rows) == len(made)
-        recalled = sum(row.video.recall * row.count for row in rows if row.video)
-        assert recalled / len(made) == pytest.approx(found.video.top1)
-
-    @pytest.mark.parametrize(
-        ("ranks", "expected"), [([0, 0], 3), ([1, 0], 5), ([0, 1, 0, 0], 7), ([0, 1], None), ([], None)], ids=str
-    )
-    def test_right_from(self, ranks: list[int], expected: int | None) -> None:
-        assert right_from(Played(at=3 + 2 * np.arange(len(ranks)), ranks=np.array(ranks, int))) == expected
-
-    def test_equal_scores_go_to_the_lower_index(self) -> None:
-        assert [rank(np.array([0.4, 0.2, 0.4]), i) for i in range(3)] == [0, 2, 1]
-
-    def test_the_interval_is_wilsons(self) -> None:
-        """Wilson's formula for 8 of 10, worked out by hand."""
-        np.testing.assert_allclose(wilson(8, 10), (0.4902, 0.9433), atol=1e-4)
-        assert wilson(0, 5)[0] == 0 and wilson(5, 5)[1] == 1
-
-    def test_what_was_not_said_is_wrong(self) -> None:
-        found = score([0, MISSED, 3, 5])
-        assert found and (found.top1, found.top5) == (0.25, 0.5)
-
-
-class TestLabels:
-    def test_by_name_then_by_letters(self) -> None:
-        found = match(("Air Drumming", "swim", "run"), ("run", "air_drumming", "sleep"), 3)
-        assert found.index == (1, -1, 0)
-        assert (found.data_only, found.model_only) == (("swim",), ("sleep",))
-
-    def test_alike_labels_are_not_guessed(self) -> None:
-        assert match(("A B", "c"), ("a_b", "a-b", "c"), 3).index == (-1, 2)
-
-    def test_a_map(self, tmp_path: Path) -> None:
-        (tmp_path / "map.toml").write_text('"swiping up" = "up"\n"lifting" = "up"\n')
-        found = match(("swiping up", "lifting"), ("down", "up"), 2, read_map(tmp_path / "map.toml"))
-        assert found.index == (1, 1)
-
-    @pytest.mark.parametrize(
-        ("text", "said"), [("a = 1", "one name for each"), ("a = ", "cannot be read"), ('z = "up"', "data does not have")]
-    )
-    def test_a_wrong_map(self, tmp_path: Path, text: str, said: str) -> None:
-        (tmp_path / "map.toml").write_text(text)
-        with pytest.raises(UsageError, match=said):
-            match(("a", "up"), ("up", "down"), 2, read_map(tmp_path / "map.toml"))
-
-    def test_a_model_without_labels(self) -> None:
-        found = match(("x", "y"), None, 2)
-        assert found.assumed and found.index == (0, 1)
-        with pytest.raises(UsageError, match="another number"):
-            match(("x", "y"), None, 3)
-
-
-class Page(HTMLParser):
-    """What a page loads, and whether its tags are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.loads: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.loads += [value or "" for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-class TestFiles:
-    EPOCHS = tuple(
-        {"epoch": i, "train": {"loss": 2 / (i + 1)}, "validation": {"loss": 2.1 / (i + 1), "top1": i / 9}, "learning_rate": 0.1}
-        for i in range(9)
-    )
-
-    def test_everything_is_written(self, result: Result, tmp_path: Path) -> None:
-        made = report.write(
-            tmp_path / "new" / "report", result, epochs=self.EPOCHS, recipe="name = '<b>'", environment={"cpu": {"cores": 2}}
-        )
-        assert {path.name for path in made} == {
-            "report.html", "metrics.json", "predictions.csv", "classes.csv", "confusion.png", "confusion_stream.png",
-            "accuracy_over_time.png", "curves.png",
-        }  # fmt: skip
-        by_name = {path.name: path for path in made}
-        assert len(list(by_name["report.html"].parent.iterdir())) == len(made), "nothing else is left"
-        for name in ("confusion.png", "curves.png", "accuracy_over_time.png"):
-            with Image.open(by_name[name]) as image:
-                colors = image.convert("RGB").getcolors(1 << 24)
-                assert image.width > 300 and colors and len(colors) > 50
-        rows = list(csv.DictReader(by_name["predictions.csv"].read_text().splitlines()))
-        assert len(rows) == result.videos
-        assert sum(row["prediction"] == row["truth"] for row in rows) == np.trace(np.array(result.confusion))
-        assert json.loads(by_name["metrics.json"].read_text()) == json.loads(json.dumps(result.to_dict()))
-
-    def test_the_page_holds_everything(self, result: Result, tmp_path: Path) -> None:
-        odd = replace(result, labels=("<script>alert(1)</script>", *result.labels[1:]), partial=True)
-        report.write(tmp_path, odd, recipe="a = '</pre>'")
-        text = (tmp_path / "report.html").read_text()
-        page = Page()
-        page.feed(text)
-        assert page.open == []
-        assert page.loads and all(where.startswith("data:image/png;base64,") for where in page.loads)
-        assert "<script" not in text and "http" not in text.replace("http-equiv", "")
-        assert "Partial" in text and "viewport" in text
-
-    def test_a_training_alone(self, tmp_path: Path) -> None:
-        made = report.write(tmp_path, epochs=self.EPOCHS, recipe="x")
-        assert {path.name for path in made} == {"report.html", "curves.png"}
-
-    @pytest.mark.parametrize("classes", [2, 60, 400])
-    def test_matrices_of_any_size(self, classes: int) -> None:
-        counts = np.random.default_rng(0).poisson(4 / classes, (classes, classes)).tolist()
-        names = [f"a rather long label with number {i}" for i in range(classes)]
-        assert report.draw.confusion(counts, names, "title")[:4] == b"\x89PNG"
-
-
-class TestCommand:
-    @pytest.fixture
-    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """clip.onnx and a folder of two classes of videos."""
-        monkeypatch.chdir(tmp_path)
-        causal(tmp_path / "clip.onnx")
-        for label in ("up", "down"):
-            (tmp_path / "videos" / label).mkdir(parents=True)
-            for number in range(2):
-                write_video(tmp_path / "videos" / label / f"{number}.mp4", 10 + number)
-        return tmp_path
-
-    def said(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            run(["evaluate", *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    def test_tables_and_files(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        code, out, err = self.said(
-            capsys, "clip.onnx", "--data", "videos", "--split", "all", "--reverse", "--freeze-frame", "-o", "report"
-        )
-        assert (code, err) == (0, "")
-        for word in ("normal", "reversed", "frozen", "4 videos", "100 %", "left, right"):
-            assert word in out
-        assert (here / "report" / "report.html").is_file()
-
-    def test_json(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        code, out, _ = self.said(capsys, "clip.onnx", "--data", "videos", "--json")
-        found = json.loads(out)
-        assert code == 0
-        assert (found["videos"], found["available"]) == (2, {"train": 2, "validation": 2})
-
-    def test_a_run_folder_knows_its_data(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (here / "recipe.toml").write_text('name = "x"\n[model]\nname = "x3d_s"\n[data]\nroot = "videos"\nholdout = 0.5\n')
-        code, out, _ = self.said(capsys, ".", "--json")
-        assert code == 0
-        assert json.loads(out)["videos"] == 2
-
-    @pytest.mark.parametrize(
-        ("arguments", "said"),
-        [
-            (("clip.onnx",), "--data FOLDER"),
-            (("clip.onnx", "--data", "nowhere"), "no such folder"),
-            (("clip.onnx", "--data", "videos", "--split", "test"), "no videos in this split"),
-            (("clip.onnx", "--data", "videos", "--label-map", "no.toml"), "cannot be read"),
-            (("missing.onnx", "--data", "videos"), "missing.onnx"),
-            (("clip.onnx", "--data", "videos", "-o", "clip.onnx"), "cannot be made"),
-            (("builtin", "--data", "videos"), "--label-map"),
-        ],
-    )
-    def test_what_is_wrong(self, here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:
-        before = sorted(here.iterdir())
-        code, out, err = self.said(capsys, *arguments)
-        assert (code, out) == (2, "")
-        assert said in err
-        assert sorted(here.iterdir()) == before
-
-    def test_ctrl_c_shows_what_there_is(
-        self, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        measured: Callable[..., Outcome] = measure
-
-        done: list[int] = []
-
-        def slow(number: int, *rest: object) -> Outcome:
-            if done:
-                raise KeyboardInterrupt
-            done.append(number)
-            return measured(number, *rest)
-
-        monkeypatch.setattr("everyframe.evaluation.run.measure", slow)
-        code, out, _ = self.said(capsys, "clip.onnx", "--data", "videos", "--workers", "1")
-        assert code == 130
-        assert "PARTIAL: ended after 1 of 2" in out

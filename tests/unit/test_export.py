@@ -360,6 +360,8 @@ def test_the_models_verb(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "3x13x160x160" in out
     assert "PyTorchVideo" in out
+    assert cli("models", "x3d_?", "--json") == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["x3d_l", "x3d_m", "x3d_s"]
     assert cli("models", "x3d_s", "--json") == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == 3_794_274
     assert cli("models", "absent") == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import everyframe
 import handmade
 from clips import clip_net
 from command_line import environment
@@ -22,6 +23,7 @@ from everyframe.errors import EngineError, ModelError, PluginError, UnsupportedO
 from everyframe.modelfile.file import load
 from everyframe.runtime import engine as engines
 from everyframe.runtime import open as open_program
+from everyframe.version import RenamedWarning
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "plugin"
@@ -177,6 +179,10 @@ class TestBroken:
         captured = capsys.readouterr()
         assert "x3d_s" in [row["name"] for row in json.loads(captured.out)]
         assert "warning: A plugin cannot be loaded" in captured.err and "other-package" in captured.err
+        found = everyframe.list_models()
+        assert len(found) > 10 and ["other-package" in str(error) for error in found.broken] == [True]
+        with pytest.raises(PluginError, match="other-package"):
+            everyframe.list_models("od*")
 
     def test_built_in_names_need_no_search(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def search(**_: str) -> None:
@@ -243,6 +249,13 @@ class TestProfileFile:
             load_profile(path)
         with pytest.raises(UsageError, match="no target"):
             resolve(["./board"])
+
+
+def test_the_former_name_of_a_session_warns_and_works() -> None:
+    with pytest.warns(RenamedWarning, match="now called Session"):
+        assert engines.Network is engines.Session
+    with pytest.raises(AttributeError, match="Nothing"):
+        engines.Nothing  # noqa: B018
 
 
 def test_pip_installs_the_example(tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ def compile(
     if output is not None or emit_c is not None:
         made = compile_model(file, output, cpu=cpu, emit_c=emit_c, progress=progress)
         return Code(**vars(made), code=made.library.read_bytes() if made.library else None)
+    # a compiler writes a file, and the system loads the library from one to compare it
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         made = compile_model(file, Path(folder) / "model.so", cpu=cpu, progress=progress)
         code = (Path(folder) / "model.so").read_bytes()

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """A training on the terminal: bars, how fast it is and when it will end, a line an epoch; nothing when stderr is no terminal.
+=======
+"""A training on the terminal: bars with the time left, a line an epoch; in a log a line now and then.
+>>>>>>> face
 
 A caller that listens (`everyframe.progress.told`) gets the same as text.
 """
@@ -12,7 +16,7 @@ from typing import Any
 from rich import progress
 from rich.console import Console
 
-from everyframe.progress import watcher
+from everyframe.progress import Log, watcher
 
 
 class Pace:
@@ -72,9 +76,15 @@ def duration(seconds: float) -> str:
 class Progress:
     def __init__(self, pace: Pace, shown: bool) -> None:
         console = Console(stderr=True)
+<<<<<<< HEAD
         self.pace = pace
         self.told = watcher() if shown else None
         self.live = shown and console.is_terminal and self.told is None
+=======
+        self.epochs, self.steps = epochs, steps
+        self.live = shown and console.is_terminal and watcher() is None
+        self.told = watcher() or Log() if shown and not self.live else None
+>>>>>>> face
         self.bars = progress.Progress(
             progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[said]}"),
             console=console, disable=not self.live,

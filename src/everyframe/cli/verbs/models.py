@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Show this network's card: all that is known about it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show this network's card: all that is known about it. A pattern in quotes: list those.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the networks that `export` and `train` know, what they cost, and what streaming makes of them.
@@ -29,13 +31,14 @@ def command(
     found = api.list_models("*" if name is None else name)
     for error in found.broken:
         typer.echo(f"warning: {error}", err=True)
-    records = list(found.to_dict().values())
+    one = name is not None and len(found) == 1
     if as_json:
-        typer.echo(json.dumps(records if name is None else records[0], indent=2))
-    elif name is None:
-        _list(found)
-    else:
+        records = list(found.to_dict().values())
+        typer.echo(json.dumps(records[0] if one else records, indent=2))
+    elif one:
         _show(found[0])
+    else:
+        _list(found)
 
 
 # --- the list ---

@@ -1,0 +1,102 @@
+"""The figures of an evaluation: laws of what is counted; labels of the data and of the model, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everyframe.data.clips import Clip
+from everyframe.errors import UsageError
+from everyframe.evaluation.match import match, read_map
+from everyframe.evaluation.measure import Outcome, Played, rank
+from everyframe.evaluation.tally import MISSED, class_rows, condition, confusion, right_from, score, wilson
+
+
+@st.composite
+def outcomes(draw: st.DrawFn) -> list[Outcome]:
+    """Videos of 7 classes with random scores; some streams are silent."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    made = []
+    for _ in range(draw(st.integers(1, 12))):
+        truth, frames = int(rng.integers(7)), int(rng.integers(1, 30))
+        at = np.arange(int(rng.integers(1, 35)), frames + 1, int(rng.integers(1, 4)))
+        ranks = rng.integers(0, 7, len(at))
+        last = rng.random(7) if len(at) else None
+        one = Played(tuple(rng.integers(0, 7, 3)), rng.random(7), at, ranks, last, last)
+        made.append(Outcome(Clip(Path("x"), truth, "x"), truth, frames, {"normal": one}))
+    return made
+
+
+class TestFigures:
+    @given(outcomes())
+    def test_laws(self, made: list[Outcome]) -> None:
+        found = condition(made, "normal", 10.0, streamed=True)
+        assert found.clip and found.video and found.streaming
+        frames = found.streaming.frames
+        assert (frames.count if frames else 0) == sum(len(one.played["normal"].at) for one in made)
+        streaming = found.streaming
+        for one in (found.clip, found.video, streaming.end, frames or streaming.end, streaming.average, *streaming.curve):
+            assert 0 <= one.top1 <= one.top5 <= 1
+        answered = [point.answered for point in streaming.curve]
+        assert answered == sorted(answered)
+        assert round(answered[-1] * len(made)) == len(made) - streaming.silent
+        assert found.video.low is not None and found.video.high is not None
+        assert found.video.low <= found.video.top1 <= found.video.high
+        counts = [confusion(made, 7, streaming=which) for which in (False, True)]
+        assert counts[0] is not None and counts[0].sum() == len(made)
+        assert (0 if counts[1] is None else counts[1].sum()) == len(made) - streaming.silent
+        rows = class_rows(made, "abcdefg", *counts)
+        assert sum(row.count for row in rows) == len(made)
+        recalled = sum(row.video.recall * row.count for row in rows if row.video)
+        assert recalled / len(made) == pytest.approx(found.video.top1)
+
+    @pytest.mark.parametrize(
+        ("ranks", "expected"), [([0, 0], 3), ([1, 0], 5), ([0, 1, 0, 0], 7), ([0, 1], None), ([], None)], ids=str
+    )
+    def test_right_from(self, ranks: list[int], expected: int | None) -> None:
+        assert right_from(Played(at=3 + 2 * np.arange(len(ranks)), ranks=np.array(ranks, int))) == expected
+
+    def test_equal_scores_go_to_the_lower_index(self) -> None:
+        assert [rank(np.array([0.4, 0.2, 0.4]), i) for i in range(3)] == [0, 2, 1]
+
+    def test_the_interval_is_wilsons(self) -> None:
+        """Wilson's formula for 8 of 10, worked out by hand."""
+        np.testing.assert_allclose(wilson(8, 10), (0.4902, 0.9433), atol=1e-4)
+        assert wilson(0, 5)[0] == 0 and wilson(5, 5)[1] == 1
+
+    def test_what_was_not_said_is_wrong(self) -> None:
+        found = score([0, MISSED, 3, 5])
+        assert found and (found.top1, found.top5) == (0.25, 0.5)
+
+
+class TestLabels:
+    def test_by_name_then_by_letters(self) -> None:
+        found = match(("Air Drumming", "swim", "run"), ("run", "air_drumming", "sleep"), 3)
+        assert found.index == (1, -1, 0)
+        assert (found.data_only, found.model_only) == (("swim",), ("sleep",))
+
+    def test_alike_labels_are_not_guessed(self) -> None:
+        assert match(("A B", "c"), ("a_b", "a-b", "c"), 3).index == (-1, 2)
+
+    def test_a_map(self, tmp_path: Path) -> None:
+        (tmp_path / "map.toml").write_text('"swiping up" = "up"\n"lifting" = "up"\n')
+        found = match(("swiping up", "lifting"), ("down", "up"), 2, read_map(tmp_path / "map.toml"))
+        assert found.index == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("text", "said"), [("a = 1", "one name for each"), ("a = ", "cannot be read"), ('z = "up"', "data does not have")]
+    )
+    def test_a_wrong_map(self, tmp_path: Path, text: str, said: str) -> None:
+        (tmp_path / "map.toml").write_text(text)
+        with pytest.raises(UsageError, match=said):
+            match(("a", "up"), ("up", "down"), 2, read_map(tmp_path / "map.toml"))
+
+    def test_a_model_without_labels(self) -> None:
+        found = match(("x", "y"), None, 2)
+        assert found.assumed and found.index == (0, 1)
+        with pytest.raises(UsageError, match="another number"):
+            match(("x", "y"), None, 3)
