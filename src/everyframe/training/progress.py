@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""A training on the terminal: bars, how fast it is and when it will end, a line an epoch; nothing when stderr is no terminal.
-=======
-"""A training on the terminal: bars with the time left, a line an epoch; in a log a line now and then.
->>>>>>> face
+"""A training on the terminal: bars, how fast it is and when it will end, a line an epoch; in a log a line now and then.
 
 A caller that listens (`everyframe.progress.told`) gets the same as text.
 """
@@ -76,15 +72,9 @@ def duration(seconds: float) -> str:
 class Progress:
     def __init__(self, pace: Pace, shown: bool) -> None:
         console = Console(stderr=True)
-<<<<<<< HEAD
         self.pace = pace
-        self.told = watcher() if shown else None
-        self.live = shown and console.is_terminal and self.told is None
-=======
-        self.epochs, self.steps = epochs, steps
         self.live = shown and console.is_terminal and watcher() is None
         self.told = watcher() or Log() if shown and not self.live else None
->>>>>>> face
         self.bars = progress.Progress(
             progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TextColumn("{task.fields[said]}"),
             console=console, disable=not self.live,
