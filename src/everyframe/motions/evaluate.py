@@ -96,7 +96,7 @@ def evaluate(
     *,
     sizes: dict[str, int] | None = None,
     baseline: bool = True,
-    note: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict:
     """Everything, for the model and for the optical-flow rule beside it."""
     sizes = {**SIZES, **(sizes or {})}
@@ -105,7 +105,7 @@ def evaluate(
     report: dict = {}
     rivals = [model]
     if baseline:
-        note("tuning the flow rule")
+        progress("tuning the flow rule")
         fps = model.preprocess.fps
         known = dataset.streams("validation", 0, range(250), fps=fps)
         flow = lambda video: flow_rule.scores(video, fps)  # noqa: E731
@@ -118,9 +118,9 @@ def evaluate(
             )
         )
     for rival in rivals:
-        report[rival.name] = {"rule": rival.rule.model_dump(), **procedural(rival, sizes, note)}
+        report[rival.name] = {"rule": rival.rule.model_dump(), **procedural(rival, sizes, progress)}
         if data is not None:
-            report[rival.name]["real"] = real(rival, data, note)
+            report[rival.name]["real"] = real(rival, data, progress)
     return report
 
 
@@ -130,17 +130,17 @@ def _first(model: Recognizer, scores: np.ndarray) -> str:
     return events[0].label if events else model.rule.background
 
 
-def procedural(model: Recognizer, sizes: dict[str, int], note: Callable[[str], None]) -> dict:
+def procedural(model: Recognizer, sizes: dict[str, int], progress: Callable[[str], None]) -> dict:
     """Held-out rendered video: mixed streams, negatives only, single gestures with controls."""
     fps = model.preprocess.fps or 1
-    note(f"{model.name}: rendered streams")
+    progress(f"{model.name}: rendered streams")
     mixed = dataset.streams("test", 0, range(sizes["streams"]), fps=fps)
     empty = dataset.streams("test", 1, range(sizes["negatives"]), fps=fps, negative=True)
     result = {
         "streams": metrics.tally([model.score(v) for v in mixed.video], mixed.intervals, model.rule, fps).report(),
         "negatives": metrics.tally([model.score(v) for v in empty.video], empty.intervals, model.rule, fps).report(),
     }
-    note(f"{model.name}: single gestures")
+    progress(f"{model.name}: single gestures")
     truth: list[str] = []
     videos: list[np.ndarray] = []
     for i, label in enumerate(LABELS):
@@ -173,17 +173,17 @@ def procedural(model: Recognizer, sizes: dict[str, int], note: Callable[[str], N
     return result
 
 
-def real(model: Recognizer, data: Path, note: Callable[[str], None]) -> dict:
+def real(model: Recognizer, data: Path, progress: Callable[[str], None]) -> dict:
     """Real clips: class-per-folder hand gestures (each split for itself), false events a minute on everything else."""
     result: dict = {}
     for split in sorted(p for p in (data / "hand_gestures").glob("*") if p.is_dir()):
-        note(f"{model.name}: {split}")
+        progress(f"{model.name}: {split}")
         result[f"hand_gestures/{split.name}"] = _labeled(model, split, clips.HAND_GESTURES)
     if not result and any(p.name in clips.HAND_GESTURES for p in data.rglob("*") if p.is_dir()):
         result[data.name] = _labeled(model, data, clips.HAND_GESTURES)
     for folder in (data / "clips", data / "ut_interaction"):
         if folder.is_dir():
-            note(f"{model.name}: {folder}")
+            progress(f"{model.name}: {folder}")
             result[folder.name] = _unlabeled(model, clips.videos(folder))
     if not result:
         result[data.name] = _unlabeled(model, clips.videos(data))

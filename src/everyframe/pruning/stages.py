@@ -20,7 +20,7 @@ from everyframe.modelfile.schema import Pruned
 from everyframe.models.checkpoints.load import assemble
 from everyframe.pruning import draw, proxy
 from everyframe.pruning.mask import Mask
-from everyframe.pruning.plan import Plan
+from everyframe.pruning.plan import PruningPlan
 from everyframe.pruning.regularize import Admm, Masked, Regularizer, Reweighted
 from everyframe.pruning.result import Record, Result, section
 from everyframe.recipes.pruning import PruneRecipe
@@ -90,7 +90,7 @@ class Stages:
         taught = Distillation(**{**soft.model_dump(), "teacher": soft.teacher or str(self.dense.resolve())})
         return self.plain(weights).model_copy(update={"distillation": taught})
 
-    def regularizer(self, planned: Plan) -> Regularizer:
+    def regularizer(self, planned: PruningPlan) -> Regularizer:
         s = self.recipe.regularize
         if self.recipe.prune.method == "admm":
             return Admm(planned.choice, s.refreshes, s.rounds)
@@ -98,7 +98,7 @@ class Stages:
 
     # -- running
 
-    def run(self, fabric: Fabric, trained: network.Trained, planned: Plan) -> Result | None:
+    def run(self, fabric: Fabric, trained: network.Trained, planned: PruningPlan) -> Result | None:
         """trained: the network with the dense weights, where they are given. None on all but the first of several processes."""
         chosen = planned.mask is not None or self.recipe.prune.method == "magnitude"
         epochs = {DENSE: 0 if self.named else self.recipe.training.epochs, REGULARIZE: 0, RETRAIN: self.recipe.training.epochs}
@@ -173,7 +173,7 @@ class Stages:
             checkpoint.save_weights(self.dense / "best.safetensors", trained.net.state_dict())
         fabric.barrier()
 
-    def _cut(self, fabric: Fabric, planned: Plan, weights: Path) -> Mask:
+    def _cut(self, fabric: Fabric, planned: PruningPlan, weights: Path) -> Mask:
         """mask.npz, made once from these weights."""
         path = self.path / "mask.npz"
         if fabric.is_global_zero and not path.is_file():
@@ -195,7 +195,7 @@ class Stages:
     def _interrupted(self, fabric: Fabric) -> Result | None:
         return Result(self.path, False, self.record.read()) if fabric.is_global_zero else None
 
-    def _finish(self, fabric: Fabric, planned: Plan, mask: Mask, weights: Path, ended: bool) -> Result | None:
+    def _finish(self, fabric: Fabric, planned: PruningPlan, mask: Mask, weights: Path, ended: bool) -> Result | None:
         if not fabric.is_global_zero:
             return None
         best, at = self.path / RETRAIN / "best.safetensors", self.at

@@ -137,5 +137,5 @@ def _events(model: str, data: Path | None, baseline: bool, quick: bool, as_json:
         raise type(error)(error.what, where=error.where, expected=error.expected, got=error.got, hint=error.hint) from None
     note = (lambda text: print(text, file=sys.stderr)) if sys.stderr.isatty() else (lambda text: None)
     sizes = {k: max(4, v // 10) for k, v in evaluate.SIZES.items()} if quick else None
-    found: dict[str, Any] = evaluate.evaluate(recognizer, data, sizes=sizes, baseline=baseline, note=note)
+    found: dict[str, Any] = evaluate.evaluate(recognizer, data, sizes=sizes, baseline=baseline, progress=note)
     typer.echo(json.dumps(found) if as_json else "\n\n".join(text(name, one) for name, one in found.items()))
