@@ -42,6 +42,7 @@ class Stages:
         self.dense = named if named is not None and self.file is None else path / DENSE
         self.named = named
         self.at: loop.Position | None = None  # where the newest stage is
+        self.early: list[str] = []  # what the clock cut off
 
     @property
     def given(self) -> Path | None:
@@ -146,6 +147,7 @@ class Stages:
             except KeyboardInterrupt:
                 ended = False
             self.at = fit.at
+            self.early += [f"{name}: {said}" for said in fit.pace.shortfall()]
             if ended and fabric.is_global_zero:
                 self.record.done(name)
         fabric.barrier()
@@ -219,9 +221,9 @@ class Stages:
         norms = draw.norms({moment: _norms(mask, path) for moment, path in moments.items()})
         trained = network.build(self.plain(best), len(self.collection.labels))
         run = folder.Run(self.path, self.recipe, self.collection.labels)
-        sections = (section(figures, mask, norms),)
+        sections, notes = (section(figures, mask, norms),), (*self.collection.problems[:3], *self.early)
         return Result(self.path, ended, figures, finish.finish(
-            run, trained, self.collection, at, ended, self.collection.problems[:3], pruned=told, sections=sections,
+            run, trained, self.collection, at, ended, notes, pruned=told, sections=sections,
         ))  # fmt: skip
 
     def _all_epochs(self) -> None:
