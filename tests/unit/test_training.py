@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -250,7 +251,7 @@ def test_a_pace_says_when_it_ends_and_what_the_clock_cuts_off() -> None:
 @pytest.mark.usefixtures("only_weights")
 def test_a_training_that_the_clock_ends_says_what_it_needed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = count(0, 10)  # every look at the clock takes as long
-    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     done = run.start(tiny("training.epochs=120"), tmp_path / "run", data=clips, minutes=2)
     assert done is not None and done.ended and done.at.epoch < 5
     assert "of 120 epochs: at this speed all of them take" in done.text() and "--set training.epochs=" in done.text()
