@@ -68,8 +68,8 @@ def only_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings end with their last epoch: no export, evaluation and report, which take most of the time of tiny ones."""
     from everyframe.training import finish
 
-    def end(run: Any, trained: Any, collection: Any, at: Any, ended: bool, *rest: Any, **more: Any) -> finish.Result:
-        return finish.Result(run.path, at, ended)
+    def end(run: Any, trained: Any, collection: Any, at: Any, ended: bool, notes: Any = (), **more: Any) -> finish.Result:
+        return finish.Result(run.path, at, ended, notes=notes)
 
     monkeypatch.setattr(finish, "finish", end)
 

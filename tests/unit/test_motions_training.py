@@ -75,7 +75,7 @@ def test_a_finished_folder_is_complete_and_its_model_is_the_network(trained: Pat
     assert metadata is not None and metadata.labels == LABELS and metadata.events is not None and metadata.frames == 6
     net = run.network(tiny(f"start={trained / 'best.safetensors'}"))
     video = dataset.streams("test", 0, range(1), frames=16).video
-    streamed = evaluate.open_model(trained / "step.onnx").scores(video[0])
+    streamed = evaluate.open_model(trained / "step.onnx").score(video[0])
     np.testing.assert_allclose(streamed, objective.every_frame(net.net, video, net.preprocess)[0], atol=1e-5)
 
 

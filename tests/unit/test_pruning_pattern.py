@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everyframe.errors import RecipeError, WeightsError
-from everyframe.pruning.mask import Layer, Mask
+from everyframe.pruning.mask import LayerMask, Mask
 from everyframe.pruning.pattern import Pattern
 from everyframe.recipes.pruning import SCHEMES
 
@@ -84,7 +84,7 @@ def test_kernels_of_a_group_share_their_locations(shape: tuple[int, ...], group:
 @given(patterns, shapes, st.tuples(rates, rates))
 def test_a_mask_is_a_value(pattern: Pattern, shape: tuple[int, ...], two: tuple[float, float]) -> None:
     one, other = (
-        Mask(pattern, {"conv": Layer(shape, pattern.keep(pattern.scores(drawn(shape, seed)), rate))})
+        Mask(pattern, {"conv": LayerMask(shape, pattern.keep(pattern.scores(drawn(shape, seed)), rate))})
         for seed, rate in enumerate(two)
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -41,10 +41,10 @@ AT_ONCE = 10  # streams rendered between two words of progress
 
 @dataclass
 class Recognizer:
-    """scores: (T, H, W) uint8 -> (T, 8) probabilities; with the rule that makes events of them."""
+    """score: (T, H, W) uint8 -> (T, 8) probabilities; with the rule that makes events of them."""
 
     name: str
-    scores: Callable[[np.ndarray], np.ndarray]
+    score: Callable[[np.ndarray], np.ndarray]
     rule: EventRule
     preprocess: Preprocess
 
@@ -143,7 +143,7 @@ def _scored(model: Recognizer, videos: Sequence[np.ndarray], what: str, progress
     found = []
     for number, video in enumerate(videos):
         progress(f"{what}: {number} of {len(videos)}")
-        found.append(model.scores(video))
+        found.append(model.score(video))
     return found
 
 
@@ -216,7 +216,7 @@ def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]],
     for path, name, labels in clips.labeled(folder, table):
         progress(f"{model.name}: {path}")
         video = clips.read(path, model.preprocess)
-        scores = model.scores(video)
+        scores = model.score(video)
         events = metrics.detect(scores, model.rule, fps)
         row = rows.setdefault(
             name, {"label": "|".join(labels), "clips": 0, "first": 0, "any": 0, "peak": 0, "silent": 0, "said": {}}
@@ -254,7 +254,7 @@ def _unlabeled(model: Recognizer, paths: list[Path], progress: TextProgress) -> 
         progress(f"{model.name}: {path}")
         video = clips.read(path, model.preprocess)
         seconds += len(video) / (model.preprocess.fps or 1)
-        for event in metrics.detect(model.scores(video), model.rule, model.preprocess.fps or 1):
+        for event in metrics.detect(model.score(video), model.rule, model.preprocess.fps or 1):
             events[event.label] = events.get(event.label, 0) + 1
     return {
         "clips": len(paths),

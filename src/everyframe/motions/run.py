@@ -157,4 +157,4 @@ def _finish(run: Run, held: Held, fits: Sequence[loop.Loop], ended: bool) -> Res
     text = (run.path / "recipe.toml").read_text("utf-8")
     environment = json.loads((run.path / "environment.json").read_text("utf-8"))
     report.write(run.path, title=f"Training {run.recipe.name}", epochs=fit.at.rows, recipe=text, environment=environment)
-    return Result(run.path, ended, fit.at, figures, fit.pace.shortfall("optimizer.epochs"))
+    return Result(run.path, ended, fit.at, figures, fit.pace.shortfall("optimizer.epochs", run.recipe.seeds))

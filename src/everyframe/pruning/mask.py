@@ -19,7 +19,7 @@ ABOUT, KEPT = "about", "kept "  # the entries of the file: one about all, and on
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerMask:
     """shape: of the weight. kept: (P, Q, R), True for units that are left."""
 
     shape: Shape
@@ -31,13 +31,13 @@ class Mask:
     """layers: by module path, as in `named_modules()`. Layers that are not there are dense."""
 
     pattern: Pattern
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, LayerMask]
 
     @classmethod
     def choose(cls, pattern: Pattern, weights: Mapping[str, np.ndarray], rates: Mapping[str, float]) -> Mask:
         """Prunes the share rates[layer] of its units, those with the lowest scores."""
         return cls(pattern, {
-            name: Layer(weights[name].shape, pattern.keep(pattern.scores(weights[name]), rate))
+            name: LayerMask(weights[name].shape, pattern.keep(pattern.scores(weights[name]), rate))
             for name, rate in rates.items() if rate != 0
         })  # fmt: skip
 
@@ -100,7 +100,7 @@ class Mask:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file[ABOUT]))
                 pattern = Pattern(about["scheme"], (int(about["group"][0]), int(about["group"][1])))
-                layers = {name: Layer(tuple(shape), file[KEPT + name]) for name, shape in about["shapes"].items()}
+                layers = {name: LayerMask(tuple(shape), file[KEPT + name]) for name, shape in about["shapes"].items()}
             if any(layer.kept.shape != pattern.units(layer.shape) for layer in layers.values()):
                 raise ValueError("units and shapes disagree")
         except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, zipfile.BadZipFile) as error:
@@ -120,5 +120,5 @@ class Mask:
         layers = {}
         for name in sorted(names):
             one, two = self.layers.get(name), other.layers.get(name)
-            layers[name] = Layer(one.shape, merge(one.kept, two.kept)) if one and two else one or two
+            layers[name] = LayerMask(one.shape, merge(one.kept, two.kept)) if one and two else one or two
         return Mask(self.pattern, layers)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from everyframe.training.network import Trained
 
 
 @dataclass(frozen=True)
-class Plan:
+class PruningPlan:
     """costs: of all layers, for one clip. mask: where it is given already."""
 
     costs: Sequence[LayerCost]
@@ -47,7 +47,7 @@ class Plan:
         }  # fmt: skip
 
 
-def make(settings: Prune, trained: Trained) -> Plan:
+def make(settings: Prune, trained: Trained) -> PruningPlan:
     """Raises RecipeError or UsageError where the settings do not fit the network."""
     net, made = trained.net, trained.made
     pattern = Pattern(settings.scheme, settings.group)
@@ -56,7 +56,7 @@ def make(settings: Prune, trained: Trained) -> Plan:
     if settings.mask is not None:
         mask = Mask.load(Path(settings.mask))
         mask.check(shapes, settings.mask)
-        return Plan(costs, Choice(mask.pattern, mask.rates()), mask)
+        return PruningPlan(costs, Choice(mask.pattern, mask.rates()), mask)
     if settings.rates is not None:
         rates = {name: rate for name, rate in settings.rates.items() if rate}
         cost.check(costs, rates)
@@ -76,7 +76,7 @@ def make(settings: Prune, trained: Trained) -> Plan:
             rates = greedy(costs, target, only=names)
     for name in rates:
         pattern.check(shapes[name], name)
-    return Plan(costs, Choice(pattern, rates, settings.threshold))
+    return PruningPlan(costs, Choice(pattern, rates, settings.threshold))
 
 
 def candidates(costs: Sequence[LayerCost], pattern: Pattern, target: float = RATE) -> list[str]:

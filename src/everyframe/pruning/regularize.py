@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from everyframe.pruning.mask import Layer, Mask
+from everyframe.pruning.mask import LayerMask, Mask
 from everyframe.pruning.pattern import Pattern
 from everyframe.pruning.units import Applied, arrays, sizes, spread, squares, weight_of
 from everyframe.training.hook import Hook
@@ -54,7 +54,7 @@ class Choice:
             norms = scores / math.sqrt(float((weight**2).mean()) or 1.0)
             kept = norms >= min(self.threshold, norms.max())
             if not kept.all():
-                layers[name] = Layer(weight.shape, kept)
+                layers[name] = LayerMask(weight.shape, kept)
         return Mask(self.pattern, layers)
 
     def removed(self, net: nn.Module) -> float:

@@ -20,7 +20,7 @@ from everyframe.modelfile.schema import Pruned
 from everyframe.models.checkpoints.load import assemble
 from everyframe.pruning import draw, proxy
 from everyframe.pruning.mask import Mask
-from everyframe.pruning.plan import Plan
+from everyframe.pruning.plan import PruningPlan
 from everyframe.pruning.regularize import Admm, Masked, Regularizer, Reweighted
 from everyframe.pruning.result import Record, Result, section
 from everyframe.recipes.pruning import PruneRecipe
@@ -42,6 +42,7 @@ class Stages:
         self.dense = named if named is not None and self.file is None else path / DENSE
         self.named = named
         self.at: loop.Position | None = None  # where the newest stage is
+        self.early: list[str] = []  # what the clock cut off
 
     @property
     def given(self) -> Path | None:
@@ -90,7 +91,7 @@ class Stages:
         taught = Distillation(**{**soft.model_dump(), "teacher": soft.teacher or str(self.dense.resolve())})
         return self.plain(weights).model_copy(update={"distillation": taught})
 
-    def regularizer(self, planned: Plan) -> Regularizer:
+    def regularizer(self, planned: PruningPlan) -> Regularizer:
         s = self.recipe.regularize
         if self.recipe.prune.method == "admm":
             return Admm(planned.choice, s.refreshes, s.rounds)
@@ -98,7 +99,7 @@ class Stages:
 
     # -- running
 
-    def run(self, fabric: Fabric, trained: network.Trained, planned: Plan) -> Result | None:
+    def run(self, fabric: Fabric, trained: network.Trained, planned: PruningPlan) -> Result | None:
         """trained: the network with the dense weights, where they are given. None on all but the first of several processes."""
         chosen = planned.mask is not None or self.recipe.prune.method == "magnitude"
         epochs = {DENSE: 0 if self.named else self.recipe.training.epochs, REGULARIZE: 0, RETRAIN: self.recipe.training.epochs}
@@ -146,6 +147,7 @@ class Stages:
             except KeyboardInterrupt:
                 ended = False
             self.at = fit.at
+            self.early += [f"{name}: {said}" for said in fit.pace.shortfall()]
             if ended and fabric.is_global_zero:
                 self.record.done(name)
         fabric.barrier()
@@ -173,7 +175,7 @@ class Stages:
             checkpoint.save_weights(self.dense / "best.safetensors", trained.net.state_dict())
         fabric.barrier()
 
-    def _cut(self, fabric: Fabric, planned: Plan, weights: Path) -> Mask:
+    def _cut(self, fabric: Fabric, planned: PruningPlan, weights: Path) -> Mask:
         """mask.npz, made once from these weights."""
         path = self.path / "mask.npz"
         if fabric.is_global_zero and not path.is_file():
@@ -195,7 +197,7 @@ class Stages:
     def _interrupted(self, fabric: Fabric) -> Result | None:
         return Result(self.path, False, self.record.read()) if fabric.is_global_zero else None
 
-    def _finish(self, fabric: Fabric, planned: Plan, mask: Mask, weights: Path, ended: bool) -> Result | None:
+    def _finish(self, fabric: Fabric, planned: PruningPlan, mask: Mask, weights: Path, ended: bool) -> Result | None:
         if not fabric.is_global_zero:
             return None
         best, at = self.path / RETRAIN / "best.safetensors", self.at
@@ -219,9 +221,9 @@ class Stages:
         norms = draw.norms({moment: _norms(mask, path) for moment, path in moments.items()})
         trained = network.build(self.plain(best), len(self.collection.labels))
         run = folder.Run(self.path, self.recipe, self.collection.labels)
-        sections = (section(figures, mask, norms),)
+        sections, notes = (section(figures, mask, norms),), (*self.collection.problems[:3], *self.early)
         return Result(self.path, ended, figures, finish.finish(
-            run, trained, self.collection, at, ended, self.collection.problems[:3], pruned=told, sections=sections,
+            run, trained, self.collection, at, ended, notes, pruned=told, sections=sections,
         ))  # fmt: skip
 
     def _all_epochs(self) -> None:

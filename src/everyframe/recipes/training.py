@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from everyframe.modelfile.schema import Preprocess, Strict
 
 
-class Network(Strict):
-    """The network to train, by its name in the zoo.
+class ModelSection(Strict):
+    """[model]: the network to train, by its name in the zoo.
 
     frames, size (height, width), in_channels, options: as `everyframe.models.create` takes them; default: the published
     ones, with as many channels as `preprocess.color` has. weights: a published tag or a file to begin with; its classifier
@@ -210,7 +210,7 @@ class ClipRecipe(Settings):
     task: Literal["clips"] = "clips"
     paper: str = ""
     time: str = ""
-    model: Network
+    model: ModelSection
     data: Data = Data()
     preprocess: Preprocess | None = None
     sampling: Sampling = Sampling()

@@ -51,15 +51,15 @@ class Pace:
         reached = self.done + max(0.0, clock) / self.lasts(1)
         return f"{speed}, ends in {duration(max(0.0, clock))} with {reached:.2g} of {self.epochs} epochs"
 
-    def shortfall(self, key: str) -> tuple[str, ...]:
-        """What would have been needed, where the clock ended the training long before its epochs. key: of the recipe."""
+    def shortfall(self, key: str | None = None, trainings: int = 1) -> tuple[str, ...]:
+        """What would have been needed, where the clock ended the training before its epochs. key: of the recipe, which sets
+        them; trainings: that share the minutes.
+        """
         if self.minutes is None or not self.taken or self.done >= self.epochs or self.seconds < self.minutes * 60:
             return ()
-        whole = self.lasts(self.epochs)
-        return (
-            f"{self.done:.2g} of {self.epochs} epochs: at this speed all of them take {duration(whole)}; "
-            f"give it --minutes {math.ceil(whole / 60)}, or --set {key}={max(1, round(self.done))}",
-        )
+        whole = trainings * self.lasts(self.epochs)
+        advice = f"; give it --minutes {math.ceil(whole / 60)}, or --set {key}={max(1, round(self.done))}" if key else ""
+        return (f"{self.done:.2g} of {self.epochs} epochs: at this speed all of them take {duration(whole)}{advice}",)
 
 
 def duration(seconds: float) -> str:

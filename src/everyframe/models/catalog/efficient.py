@@ -73,10 +73,10 @@ for family in FAMILIES:
 HARA = "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?, Hara et al., CVPR 2018"
 SHORTCUTS = "Shortcut A pads channels with zeros, B has a convolution; a checkpoint's keys decide."
 RESNETS: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("resnet3d_18", {"plan": "resnet18"}, "A"),
-    ("resnet3d_50", {"plan": "resnet50"}, "B"),
-    ("resnet3d_101", {"plan": "resnet101"}, "B"),
-    ("resnext3d_101", {"plan": "resnext101"}, "B"),
+    ("resnet3d_18", {"variant": "resnet18"}, "A"),
+    ("resnet3d_50", {"variant": "resnet50"}, "B"),
+    ("resnet3d_101", {"variant": "resnet101"}, "B"),
+    ("resnext3d_101", {"variant": "resnext101"}, "B"),
 )
 for name, options, shortcut in RESNETS:
     register(

@@ -40,11 +40,11 @@ NON_LOCAL = "on ResNet-50 as in Wang et al., CVPR 2018"
 
 # --- ResNet-50 and -101 over time: name, class, options, T, every n-th frame, classifier key, least T, paper, note ---
 RESNETS: tuple[tuple[str, str, dict[str, Any], int, int, str, int, str, str], ...] = (
-    ("slow_r50", "resnet_video:VideoResNet", {"plan": "slow_r50"}, 8, 8, "blocks.5.proj", 1, SLOW_FAST, EVERY_FRAME),
+    ("slow_r50", "resnet_video:VideoResNet", {"variant": "slow_r50"}, 8, 8, "blocks.5.proj", 1, SLOW_FAST, EVERY_FRAME),
     (
         "i3d_r50",
         "resnet_video:VideoResNet",
-        {"plan": "i3d_r50"},
+        {"variant": "i3d_r50"},
         8,
         8,
         "blocks.6.proj",
@@ -55,7 +55,7 @@ RESNETS: tuple[tuple[str, str, dict[str, Any], int, int, str, int, str, str], ..
     (
         "c2d_r50",
         "resnet_video:VideoResNet",
-        {"plan": "c2d_r50"},
+        {"variant": "c2d_r50"},
         8,
         8,
         "blocks.6.proj",
@@ -66,7 +66,7 @@ RESNETS: tuple[tuple[str, str, dict[str, Any], int, int, str, int, str, str], ..
     (
         "r2plus1d_r50",
         "resnet_video:VideoResNet",
-        {"plan": "r2plus1d_r50"},
+        {"variant": "r2plus1d_r50"},
         16,
         4,
         "blocks.5.proj",
@@ -77,7 +77,7 @@ RESNETS: tuple[tuple[str, str, dict[str, Any], int, int, str, int, str, str], ..
     (
         "csn_r101",
         "resnet_video:VideoResNet",
-        {"plan": "csn_r101"},
+        {"variant": "csn_r101"},
         32,
         2,
         "blocks.5.proj",
@@ -88,7 +88,7 @@ RESNETS: tuple[tuple[str, str, dict[str, Any], int, int, str, int, str, str], ..
     (
         "slowfast_r50",
         "slowfast:SlowFast",
-        {"plan": "8x8"},
+        {"variant": "8x8"},
         32,
         2,
         "blocks.6.proj",
@@ -101,7 +101,7 @@ RESNETS: tuple[tuple[str, str, dict[str, Any], int, int, str, int, str, str], ..
     (
         "slowfast_r50_4x16",
         "slowfast:SlowFast",
-        {"plan": "4x16"},
+        {"variant": "4x16"},
         32,
         2,
         "blocks.6.proj",

@@ -18,7 +18,7 @@ from everyframe.models.families.blocks import conv_bn_act, initialize
 STEM_CHANNELS = 64
 
 
-class Plan(NamedTuple):
+class Variant(NamedTuple):
     """blocks of each stage; a block's kernels, its output channels as a multiple of its inner ones; inner channels of the
     first stage (doubled at each next one); groups of the 3x3x3 convolution in the middle."""
 
@@ -29,14 +29,14 @@ class Plan(NamedTuple):
     groups: int = 1
 
 
-PLANS = {
-    "resnet18": Plan((2, 2, 2, 2), (3, 3), 1),
-    "resnet34": Plan((3, 4, 6, 3), (3, 3), 1),
-    "resnet50": Plan((3, 4, 6, 3)),
-    "resnet101": Plan((3, 4, 23, 3)),
-    "resnet152": Plan((3, 8, 36, 3)),
-    "resnet200": Plan((3, 24, 36, 3)),
-    "resnext101": Plan((3, 4, 23, 3), expansion=2, inner=128, groups=32),
+VARIANTS = {
+    "resnet18": Variant((2, 2, 2, 2), (3, 3), 1),
+    "resnet34": Variant((3, 4, 6, 3), (3, 3), 1),
+    "resnet50": Variant((3, 4, 6, 3)),
+    "resnet101": Variant((3, 4, 23, 3)),
+    "resnet152": Variant((3, 8, 36, 3)),
+    "resnet200": Variant((3, 24, 36, 3)),
+    "resnext101": Variant((3, 4, 23, 3), expansion=2, inner=128, groups=32),
 }
 
 
@@ -56,13 +56,13 @@ class ZeroShortcut(nn.Module):
 class Block(nn.Module):
     """Convolutions conv1, conv2, ... with batch norm, + shortcut. The first 3x3x3 one has the stride."""
 
-    def __init__(self, c_in: int, inner: int, stride: int, plan: Plan, shortcut: str) -> None:
+    def __init__(self, c_in: int, inner: int, stride: int, variant: Variant, shortcut: str) -> None:
         super().__init__()
-        c_out = inner * plan.expansion
-        self.depth, channels, strided = len(plan.kernels), c_in, plan.kernels.index(3)
-        for i, kernel in enumerate(plan.kernels):
+        c_out = inner * variant.expansion
+        self.depth, channels, strided = len(variant.kernels), c_in, variant.kernels.index(3)
+        for i, kernel in enumerate(variant.kernels):
             last = i == self.depth - 1
-            width, groups = c_out if last else inner, plan.groups if kernel == 3 else 1
+            width, groups = c_out if last else inner, variant.groups if kernel == 3 else 1
             steps = stride if i == strided else 1
             conv = nn.Conv3d(channels, width, kernel, steps, kernel // 2, groups=groups, bias=False)
             self.add_module(f"conv{i + 1}", conv)
@@ -83,7 +83,7 @@ class Block(nn.Module):
 
 
 class ResNet3D(nn.Module):
-    """plan: a name in PLANS. shortcut where the shape changes: "A" (strided, zeros for new channels) or "B" (strided 1x1x1
+    """variant: a name in VARIANTS. shortcut where the shape changes: "A" (strided, zeros for new channels) or "B" (strided 1x1x1
     convolution). Works at any T, H and W."""
 
     def __init__(
@@ -93,11 +93,11 @@ class ResNet3D(nn.Module):
         size: tuple[int, int],
         *,
         in_channels: int = 3,
-        plan: str,
+        variant: str,
         shortcut: str,
     ) -> None:
         super().__init__()
-        layout, channels = PLANS[plan], STEM_CHANNELS
+        layout, channels = VARIANTS[variant], STEM_CHANNELS
         self.conv1 = nn.Conv3d(in_channels, channels, 7, (1, 2, 2), 3, bias=False)
         self.bn1, self.relu = nn.BatchNorm3d(channels), nn.ReLU()
         self.maxpool = nn.MaxPool3d((3, 3, 3), 2, 1)

@@ -1,4 +1,4 @@
-"""ResNet-50 and -101 over time, one plan each: Slow, I3D, C2D, R(2+1)D and CSN.
+"""ResNet-50 and -101 over time, one variant each: Slow, I3D, C2D, R(2+1)D and CSN.
 
 Slow: "SlowFast Networks", Feichtenhofer et al., ICCV 2019 (table 1, slow pathway). I3D: "Quo Vadis", Carreira and
 Zisserman, CVPR 2017, inflated on ResNet-50 as in "Non-local Neural Networks", Wang et al., CVPR 2018 (table 1); C2D is
@@ -25,7 +25,7 @@ Stride = tuple[int, int, int]  # over T, H, W
 
 
 @dataclass(frozen=True)
-class Plan:
+class Variant:
     """What makes a variant.
 
     taps: temporal kernel of conv_a, one a block, four stages; their lengths are the depth of the network.
@@ -47,12 +47,12 @@ def depth(*blocks: int) -> tuple[tuple[int, ...], ...]:
     return tuple((1,) * n for n in blocks)
 
 
-PLANS = {
-    "slow_r50": Plan(((1, 1, 1), (1, 1, 1, 1), (3, 3, 3, 3, 3, 3), (3, 3, 3))),
-    "i3d_r50": Plan(((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1)), stem_taps=5, pool_after_first=True),
-    "c2d_r50": Plan(depth(3, 4, 6, 3), pool_after_first=True),
-    "r2plus1d_r50": Plan(depth(3, 4, 6, 3), "time then space", stem_pool=False, time=(1, 1, 2, 2), space=(2, 2, 2, 2)),
-    "csn_r101": Plan(depth(3, 4, 23, 3), "depthwise", stem_taps=3, time=(1, 2, 2, 2)),
+VARIANTS = {
+    "slow_r50": Variant(((1, 1, 1), (1, 1, 1, 1), (3, 3, 3, 3, 3, 3), (3, 3, 3))),
+    "i3d_r50": Variant(((3, 3, 3), (3, 1, 3, 1), (3, 1, 3, 1, 3, 1), (1, 3, 1)), stem_taps=5, pool_after_first=True),
+    "c2d_r50": Variant(depth(3, 4, 6, 3), pool_after_first=True),
+    "r2plus1d_r50": Variant(depth(3, 4, 6, 3), "time then space", stem_pool=False, time=(1, 1, 2, 2), space=(2, 2, 2, 2)),
+    "csn_r101": Variant(depth(3, 4, 23, 3), "depthwise", stem_taps=3, time=(1, 2, 2, 2)),
 }
 
 
@@ -152,11 +152,11 @@ class Head(nn.Module):
 
 
 class VideoResNet(nn.Module):
-    """plan: a name in PLANS."""
+    """variant: a name in VARIANTS."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, plan: str) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str) -> None:
         super().__init__()
-        chosen = PLANS[plan]
+        chosen = VARIANTS[variant]
         blocks: list[nn.Module] = [stem(in_channels, INNER[0], chosen.stem_taps, chosen.stem_pool)]
         channels = INNER[0]
         for inner, taps, time, space in zip(INNER, chosen.taps, chosen.time, chosen.space, strict=True):

@@ -28,7 +28,7 @@ FAST_TAPS = ((3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3, 3, 3), (3, 3, 3))
 
 
 @dataclass(frozen=True)
-class Plan:
+class Variant:
     """alpha: frames of the fast pathway for one of the slow. fusion_taps: temporal kernel of the fusion."""
 
     alpha: int
@@ -36,13 +36,13 @@ class Plan:
 
 
 # frames of the slow pathway x their distance at 30 frames a second
-PLANS = {"8x8": Plan(alpha=4, fusion_taps=7), "4x16": Plan(alpha=8, fusion_taps=5)}
+VARIANTS = {"8x8": Variant(alpha=4, fusion_taps=7), "4x16": Variant(alpha=8, fusion_taps=5)}
 
 
-def fusion(c_fast: int, plan: Plan) -> nn.Module:
+def fusion(c_fast: int, variant: Variant) -> nn.Module:
     """alpha frames of the fast pathway -> one frame for the slow one."""
-    k = plan.fusion_taps
-    conv = nn.Conv3d(c_fast, FUSED * c_fast, (k, 1, 1), (plan.alpha, 1, 1), (k // 2, 0, 0), bias=False)
+    k = variant.fusion_taps
+    conv = nn.Conv3d(c_fast, FUSED * c_fast, (k, 1, 1), (variant.alpha, 1, 1), (k // 2, 0, 0), bias=False)
     return nn.Sequential(OrderedDict(conv_fast_to_slow=conv, norm=nn.BatchNorm3d(FUSED * c_fast), activation=nn.ReLU()))
 
 
@@ -73,11 +73,11 @@ class PooledPathways(nn.Module):
 
 
 class SlowFast(nn.Module):
-    """plan: a name in PLANS. frames: those of the fast pathway."""
+    """variant: a name in VARIANTS. frames: those of the fast pathway."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, plan: str) -> None:
+    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, variant: str) -> None:
         super().__init__()
-        chosen = PLANS[plan]
+        chosen = VARIANTS[variant]
         self.alpha = chosen.alpha
         channels = INNER[0]
         stems = (stem(in_channels, channels, 1), stem(in_channels, channels // BETA, 5))
