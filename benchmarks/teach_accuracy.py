@@ -24,7 +24,7 @@ import onnx
 from onnx import numpy_helper
 
 from everyframe import modelfile
-from everyframe.runtime.events import probabilities
+from everyframe.runtime.prediction import softmax
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching.cut import cut
 from everyframe.teaching.examples import Clip, Example, Reader, folders
@@ -98,11 +98,11 @@ class Bench:
         truth = np.array([learned.labels.index(e.label or "") for e in tested])
 
         def accuracy(head: Head) -> float:
-            said = [told(probabilities(head.logits(e.features)), e, self.window) for e in tested]
+            said = [told(softmax(head.logits(e.features)), e, self.window) for e in tested]
             return float(np.mean(np.array(said) == truth))
 
         def found(example: Example) -> list[int]:
-            scores = probabilities(learned.head.logits(example.features))
+            scores = softmax(learned.head.logits(example.features))
             return [event.index for event in events(Stream(scores, 0), learned.rule, learned.labels, self.step_s)]
 
         def a_minute(examples: Sequence[Example]) -> float:

@@ -140,7 +140,7 @@ def split(
     from everyframe.quantization.videos import chosen
     from everyframe.splitting import cut, label
 
-    tell = progress or silent
+    progress = progress or silent
     if at and stages:
         raise UsageError("Cut at nodes or into stages, not both.", where="at, stages")
     if isinstance(at, str):
@@ -155,12 +155,12 @@ def split(
     if stages:
         from everyframe.splitting.balance import even
 
-        tell("measuring")
+        progress("measuring")
         labels = even(flow, stages, file)
     else:
         labels = label.behind(flow, at) if at else label.at_states(flow)
     made = cut.cut(flow, labels)
-    tell("comparing with the whole model")
+    progress("comparing with the whole model")
     found = Split(made.manifest, made.models, cut.check(flow, made, file))
     if output is None:
         return found
@@ -168,7 +168,7 @@ def split(
     if videos:
         from everyframe.splitting.dump import dump as keep
 
-        tell("running the videos")
+        progress("running the videos")
         found = replace(found, samples=keep(Path(output), videos, samples))
     return found
 
@@ -233,8 +233,8 @@ def bundle(
     from everyframe.api.results import Bundled
     from everyframe.bundles import bundle
 
-    file, tell = source(model), progress or silent
+    file, progress = source(model), progress or silent
     if output is not None:
-        return Bundled(**vars(bundle(file, output, target, videos, most=samples, progress=tell)))
+        return Bundled(**vars(bundle(file, output, target, videos, most=samples, progress=progress)))
     held = Kept()
-    return Bundled(**vars(bundle(file, held.path / "bundle", target, videos, most=samples, progress=tell)), held=held)
+    return Bundled(**vars(bundle(file, held.path / "bundle", target, videos, most=samples, progress=progress)), held=held)

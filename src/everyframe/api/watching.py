@@ -50,7 +50,7 @@ def predict(
 
     if output is not None:
         check_writable(output)
-    tell = progress or silent
+    progress = progress or silent
     if max_frames is None and seconds is None and any(video.live for video in resolve(videos)):
         raise UsageError(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
@@ -60,7 +60,7 @@ def predict(
     with open(model, engine, threads, labels, steady=steady) as program:
         for each in program.predict(videos, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds):
             found.append(each)
-            tell(f"frame {each.frame}")
+            progress(f"frame {each.frame}")
     made = Predictions(found)
     if output is not None:
         made.save(output)
