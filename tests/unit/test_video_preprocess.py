@@ -126,21 +126,7 @@ def test_floats_are_refused() -> None:
         prepare(np.zeros((4, 4, 3)), Preprocess())
 
 
-class Turned:
-    """A decoded frame with the display matrix of a phone held upright."""
-
-    def __init__(self, frame: av.VideoFrame, rotation: int) -> None:
-        self._frame, self.rotation = frame, rotation
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._frame, name)
-
-
-@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (-90, 3), (180, 2), (-180, 2), (0, 0)])
-def test_rotation_of_phones_is_applied(rotation: int, turns: int) -> None:
-    array = smooth(30, 40)
-    frame = Turned(av.VideoFrame.from_ndarray(array, format="rgb24"), rotation)
-    np.testing.assert_array_equal(prepare(frame, Preprocess()), np.rot90(array, turns))  # type: ignore[arg-type]
+def test_the_size_of_a_picture_held_upright() -> None:
     assert output_size(40, 30, Preprocess(resize=15)) == (20, 15)
 
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import av
 import av.container
@@ -16,6 +15,7 @@ import av.error
 import av.video.stream
 
 from everyframe.errors import SourceError
+from everyframe.video.clock import Clock
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
 
@@ -57,15 +57,15 @@ def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
         stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
-        clock = _Clock(stream)
+        clock = Clock(container, stream, live=source.live)
         frame = None
         damage: str | None = None
-        for picture in _decoded(container, stream, strict=not source.live):
-            if isinstance(picture, str):
-                damage = picture
+        for frames in _decoded(container, stream, clock, strict=not source.live):
+            if isinstance(frames, str):
+                damage = frames
                 break
-            frame = clock.stamp(picture)
-            yield frame
+            for frame in frames:
+                yield frame
         if source.live:
             raise SourceError(
                 "The live source has ended.",
@@ -74,7 +74,7 @@ def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
                 hint="check that it is still connected",
             )
         if damage is None and frame is not None:
-            damage = _cut_short(container, stream, frame, clock.origin)
+            damage = _cut_short(container, stream, frame, clock)
         if frame is None and damage is None:
             return
         if damage is not None:
@@ -88,7 +88,9 @@ def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
             )  # fmt: skip
 
 
-def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, strict: bool) -> Iterator[Any]:
+def _decoded(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, clock: Clock, *, strict: bool
+) -> Iterator[Iterator[Decoded] | str]:
     """Frames; then, if the stream could not be read to its end, one string that says why.
 
     Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
@@ -98,6 +100,7 @@ def _decoded(container: av.container.InputContainer, stream: av.video.stream.Vid
     while True:
         try:
             packet = next(packets)
+            clock.enter(packet)
             pictures = packet.decode()
         except (StopIteration, EOFError):
             break
@@ -107,40 +110,18 @@ def _decoded(container: av.container.InputContainer, stream: av.video.stream.Vid
                 continue
             if any_frame or not isinstance(error, av.error.InvalidDataError):
                 with contextlib.suppress(av.error.FFmpegError, EOFError):  # what the decoder still holds is good
-                    yield from stream.codec_context.decode(None)
+                    for picture in stream.codec_context.decode(None):
+                        yield clock.stamp(picture)
+                yield clock.rest()
                 yield trouble
                 return
             continue
         for picture in pictures:
             any_frame = True
-            yield picture
+            yield clock.stamp(picture)
+    yield clock.rest()
     if trouble and not any_frame:
         yield trouble
-
-
-class _Clock:
-    """Times from the container, counted from the first frame, never running backwards."""
-
-    def __init__(self, stream: av.video.stream.VideoStream) -> None:
-        self.gap = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
-        self.origin = Fraction(0)  # the container's time of the first frame
-        self.last = Fraction(0)
-        self.count = 0
-
-    def stamp(self, picture: av.VideoFrame) -> Decoded:
-        base = picture.time_base or Fraction(0)
-        time = None if picture.pts is None or not base else picture.pts * base
-        if self.count == 0:
-            self.origin = time or Fraction(0)
-        pts = time - self.origin if time is not None else self.last + self.gap * bool(self.count)
-        if pts < self.last:  # a concatenated or wrapped recording: go on from here
-            pts = self.last + self.gap
-            if time is not None:
-                self.origin = time - pts
-        self.last = pts
-        frame = Decoded(picture, pts, (picture.duration or 0) * base, self.count)
-        self.count += 1
-        return frame
 
 
 def _stated_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Fraction | None:
@@ -165,18 +146,19 @@ def _seconds(text: str) -> Fraction | None:
 
 
 def _cut_short(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, last: Decoded, origin: Fraction
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, last: Decoded, clock: Clock
 ) -> str | None:
-    gap = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
     if last.picture.is_corrupt and last.index:
         return "a broken last frame"
+    if clock.jumps:  # the container's end is not that of the clock
+        return None
     end = _stated_end(container, stream)
     if "avi" in container.format.name and stream.frames:  # its duration is guessed from the file's size
-        end = max(end or Fraction(0), origin + stream.frames * gap)
+        end = max(end or Fraction(0), clock.origin + stream.frames * clock.gap)
     if end is None:
         return None
-    reached = origin + last.pts + max(last.duration, gap)
-    return "end of file" if end - reached > max(Fraction(1, 10) + 2 * gap, (end - origin) / 50) else None
+    missing = end - clock.reached - max(last.duration, clock.gap)
+    return "end of file" if missing > max(Fraction(1, 10) + 2 * clock.gap, (end - clock.origin) / 50) else None
 
 
 def _expected(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from everyframe.errors import SourceError, StateError
+from everyframe.video.tags import orientation, scalable, transposed
 
 if TYPE_CHECKING:
     import av
@@ -66,13 +67,12 @@ def prepare(picture: np.ndarray | av.VideoFrame, geometry: Geometry) -> np.ndarr
     is the BT.601 luma of that RGB, 0..255, so files and camera arrays of the same picture give the same values.
     """
     frame = _as_av(picture)
-    turn = int(getattr(frame, "rotation", 0) or 0) % 360 // 90  # what phones write instead of turning the pixels
-    height, width = (frame.width, frame.height) if turn % 2 else (frame.height, frame.width)
+    turned = transposed(frame)
+    height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
     h, w = resized_size(height, width, geometry.resize)
     crop_h, crop_w = output_size(height, width, geometry)
-    rgb = _scaled_rgb(frame, *((w, h) if turn % 2 else (h, w)))  # (h, w, 3), not yet turned
-    if turn:
-        rgb = np.rot90(rgb, turn)
+    scaled = _scaled(frame, *((w, h) if turned else (h, w)))
+    rgb = orientation(scaled).apply(scaled.to_ndarray())  # (h, w, 3)
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     rgb = rgb[top : top + crop_h, left : left + crop_w]
     if geometry.color == "gray":
@@ -114,12 +114,13 @@ class _Scaler(threading.local):
 _scaler: _Scaler | None = None
 
 
-def _scaled_rgb(frame: av.VideoFrame, h: int, w: int) -> np.ndarray:
+def _scaled(frame: av.VideoFrame, h: int, w: int) -> av.VideoFrame:
+    """In rgb24, not turned yet."""
     global _scaler
     if frame.format.name != "rgb24" or (frame.height, frame.width) != (h, w):
         _scaler = _scaler or _Scaler()
-        frame = _scaler.reformatter.reformat(frame, w, h, format="rgb24", interpolation=_scaler.how, threads=1)
-    return frame.to_ndarray()
+        frame = _scaler.reformatter.reformat(scalable(frame), w, h, format="rgb24", interpolation=_scaler.how, threads=1)
+    return frame
 
 
 def _as_av(picture: np.ndarray | av.VideoFrame) -> av.VideoFrame:

@@ -1,0 +1,143 @@
+"""When a decoded frame is shown: exact times from packets and frames, counted from the first frame of the source.
+
+Timestamps go wrong in few ways, and each has one place here. A clock that is set back is seen in the packets, whose decode
+times only grow (`_Packets`); each packet carries what is to be added to its times, and its frame inherits that. Containers
+without presentation times (AVI, Matroska made from AVI) number frames in the order in which they are decoded; decoders give
+them in the order in which they are shown, so that sorting the numbers mends it (`_Order`). A clock that leaps ahead is seen in
+that order, and what has no time at all follows its predecessor by one frame (`Clock`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from heapq import heappop, heappush
+
+import av
+import av.video.stream
+
+from everyframe.video.frame import Decoded
+
+#: a step of the clock that is longer than this, and than SLOW usual gaps, is a new recording glued on: it follows at once.
+#: FFmpeg takes the first for containers whose clock may jump (`dts_delta_threshold` in fftools/ffmpeg_demux.c)
+JUMP = {True: Fraction(10), False: Fraction(60)}
+SLOW = 20
+_JUMPY = 0x200  # AVFMT_TS_DISCONT
+#: and so is a step back beyond this; a smaller one is a clock that trembles
+BACK = Fraction(1, 10)
+#: frames that a decoder may take out of order: the most that H.264 and H.265 allow
+REORDER = 16
+
+
+def usual_gap(stream: av.video.stream.VideoStream) -> Fraction:
+    """Seconds between two frames, as far as the container knows."""
+    return 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+class Clock:
+    """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end.
+
+    jumps: how often the container's clock was set anew. reached: the container's time of the newest frame, in seconds.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool) -> None:
+        self.gap = usual_gap(stream)
+        self.count = 0
+        self.last = Fraction(0)
+        self.reached = self.origin = Fraction(0)
+        self._base, self._shift = stream.time_base or Fraction(0), 0
+        self._jump = max(JUMP[bool(int(container.format.flags) & _JUMPY)], SLOW * self.gap)  # type: ignore[call-overload]
+        self._leaps, self._live = 0, live  # a camera that stalls is late, not elsewhere
+        self._packets = _Packets(self._base, self.gap)
+        # a live picture must not wait for others, and what sends it numbers it rightly
+        self._order = _Order(REORDER if stream.codec_context.has_b_frames and not live else 0)
+        stream.codec_context.copy_opaque = True
+
+    @property
+    def jumps(self) -> int:
+        return self._leaps + self._packets.jumps
+
+    def enter(self, packet: av.Packet) -> None:
+        packet.opaque = [self._packets.shift(packet)]  # an object of its own: PyAV finds it by its address
+
+    def stamp(self, picture: av.VideoFrame) -> Iterator[Decoded]:
+        """The frames that are ready now."""
+        if picture.pts is not None:
+            self.reached = max(self.reached, picture.pts * self._base)
+        if isinstance(picture.opaque, list):
+            self._shift = picture.opaque[0]
+        ready = self._order.put(picture, None if picture.pts is None else picture.pts + self._shift, self._packets.orders)
+        yield from map(self._counted, ready)
+
+    def rest(self) -> Iterator[Decoded]:
+        yield from map(self._counted, self._order.rest())
+
+    def _counted(self, item: tuple[av.VideoFrame, int | None]) -> Decoded:
+        picture, ticks = item
+        time = ticks * self._base if ticks is not None and self._base else None
+        if self.count == 0:
+            self.origin = time or Fraction(0)
+        pts = time - self.origin if time is not None else self.last + self.gap * bool(self.count)
+        if pts - self.last > self._jump and not self._live:
+            self.origin += pts - self.last - self.gap
+            self._leaps += 1
+            pts = self.last + self.gap
+        self.last = max(self.last, pts)
+        self.count += 1
+        return Decoded(picture, self.last, (picture.duration or 0) * self._base, self.count - 1)
+
+
+class _Packets:
+    """What is to be added to the times of packets, so that decode times only grow.
+
+    orders: whether the container tells presentation times apart from decode times.
+    """
+
+    def __init__(self, base: Fraction, gap: Fraction) -> None:
+        self.jumps, self.orders = 0, False
+        self._shift = 0
+        self._last: int | None = None  # decode time of the newest packet
+        self._highest: int | None = None  # its presentation time, or a higher one before it
+        ticks = 1 / base if base else Fraction(1)
+        self._gap = max(1, round(gap * ticks))
+        self._back = BACK * ticks
+
+    def shift(self, packet: av.Packet) -> int:
+        now, last = packet.dts, self._last
+        if now is not None:
+            if last is not None and last - now > self._back:
+                self._shift += last + self._gap - now
+                self._highest = None
+                self.jumps += 1
+            self._last = now
+        if packet.pts is not None:
+            self.orders = self.orders or (self._highest is not None and packet.pts < self._highest)
+            self._highest = max(packet.pts, self._highest if self._highest is not None else packet.pts)
+        return self._shift
+
+
+class _Order:
+    """Pictures as the decoder gives them, times sorted. depth: pictures that wait for an earlier time, 0 for none."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self._waiting: deque[tuple[av.VideoFrame, bool]] = deque()
+        self._times: list[int] = []
+
+    def put(self, picture: av.VideoFrame, ticks: int | None, known: bool) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """known: the container tells the order, so that nothing need wait."""
+        self.depth = 0 if known else self.depth
+        self._waiting.append((picture, ticks is not None))
+        if ticks is not None:
+            heappush(self._times, ticks)
+        while len(self._waiting) > self.depth:
+            yield self._first()
+
+    def rest(self) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        while self._waiting:
+            yield self._first()
+
+    def _first(self) -> tuple[av.VideoFrame, int | None]:
+        picture, timed = self._waiting.popleft()
+        return picture, heappop(self._times) if timed else None

@@ -1,0 +1,108 @@
+"""What decoded frames say of themselves beside their pixels: how they are held, their fields, their colors.
+
+`orientation` reads the display matrix that phones and cameras write instead of turning pixels; `scalable` takes away what
+makes swscale do something else than convert the picture.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import av
+    from av.filter.graph import Graph
+
+#: AVCOL_SPC_* that swscale converts; others become the nearest of them (constant luminance: BT.2020's matrix) or `unspecified`
+_MATRICES = {number: number for number in (0, 1, 2, 4, 5, 6, 7, 9)} | {10: 9, 13: 9, 14: 9}
+_UNSPECIFIED, _RANGES = 2, (0, 1, 2)
+_UNKNOWN = re.compile(r"(\d+) is not a valid Type")
+
+
+class Orientation(NamedTuple):
+    """How a stored picture becomes the one to be shown: transposed first, then mirrored up-down and left-right."""
+
+    transposed: bool = False
+    up_down: bool = False
+    left_right: bool = False
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """(H, W, C), or (W, H, C) where it was transposed."""
+        picture = picture.swapaxes(0, 1) if self.transposed else picture
+        return picture[:: -1 if self.up_down else 1, :: -1 if self.left_right else 1]
+
+
+def transposed(frame: av.VideoFrame) -> bool:
+    """Whether height and width are exchanged when it is shown."""
+    return round(frame.rotation / 90) % 2 == 1
+
+
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """The display matrix, rounded to one of the eight ways in which a rectangle covers itself: x' = a x + c y, y' = b x + d y.
+
+    Ask it of a small frame (scaling keeps the matrix): PyAV holds a frame whose side data was read until garbage is collected.
+    """
+    turned, matrix = transposed(frame), _matrix(frame)
+    if matrix is None:
+        return Orientation(turned)
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    return Orientation(turned, b < 0, c < 0) if turned else Orientation(turned, d < 0, a < 0)
+
+
+def _matrix(frame: Any) -> np.ndarray | None:
+    """(3, 3) in 16.16 fixed point, or None."""
+    for _ in range(8):
+        try:
+            found = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        except ValueError as error:  # PyAV reads none of it where FFmpeg knows more kinds than itself
+            unknown = _UNKNOWN.search(str(error))
+            if unknown is None:
+                return None
+            frame = _filtered(frame, "sidedata", f"mode=delete:type={unknown[1]}")
+        else:
+            return None if found is None else np.frombuffer(found, np.int32).reshape(3, 3)
+    return None
+
+
+def scalable(frame: av.VideoFrame) -> av.VideoFrame:
+    """The same picture without what makes swscale scale field by field, or refuse."""
+    if frame.interlaced_frame:
+        frame = _filtered(frame, "setfield", "mode=prog")
+    if frame.colorspace not in _MATRICES or _MATRICES[frame.colorspace] != frame.colorspace:
+        frame.colorspace = _MATRICES.get(frame.colorspace, _UNSPECIFIED)
+    if frame.color_range not in _RANGES:
+        frame.color_range = 0
+    return frame
+
+
+class _Graphs(threading.local):
+    """One filter graph a thread for each kind of picture; those of a stream change rarely."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[object, ...], Graph] = {}
+
+
+_graphs: _Graphs | None = None
+
+
+def _filtered(frame: av.VideoFrame, name: str, arguments: str) -> av.VideoFrame:
+    """The frame through one filter that leaves its pixels alone."""
+    global _graphs
+    _graphs = _graphs or _Graphs()
+    from av.filter import Graph
+
+    key = (name, arguments, frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range)
+    graph = _graphs.made.get(key)
+    if graph is None:
+        if len(_graphs.made) > 8:
+            _graphs.made.clear()
+        graph = _graphs.made[key] = Graph()
+        base = Fraction(1, 1000)  # any; times are not looked at
+        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
+        graph.link_nodes(source, graph.add(name, arguments), graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    return graph.vpull()

@@ -1,0 +1,121 @@
+"""What files say beside their pixels: orientation, fields, colors; each against numpy."""
+
+from __future__ import annotations
+
+import gc
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import handmade
+from everyframe.modelfile.schema import Preprocess
+from everyframe.video import prepare, resolve
+from everyframe.video.decode import decode
+
+CORNERS = np.zeros((48, 64, 3), np.uint8)
+CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32], CORNERS[24:, 32:] = (200, 30, 30), (30, 200, 30), (30, 30, 200), 220
+#: EXIF orientation -> the stored picture as it is shown
+SHOWN = {
+    1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud, 5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, -1), 7: lambda p: np.rot90(p, 2).swapaxes(0, 1), 8: np.rot90,
+}  # fmt: skip
+#: the same as a display matrix: a, b, c, d of x' = a x + c y, y' = b x + d y
+MATRICES = {
+    1: (1, 0, 0, 1), 2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0), 8: (0, -1, 1, 0),
+}  # fmt: skip
+
+
+def first(path: Path) -> av.VideoFrame:
+    return next(iter(decode(resolve(path)[0]))).picture
+
+
+def with_matrix(path: Path, abcd: tuple[float, ...]) -> Path:
+    """The matrix is written into the track header, which PyAV's writer leaves alone."""
+    handmade.write_video(path, [CORNERS] * 3)
+    data = path.read_bytes()
+    start = data.index(b"tkhd") + 44
+    a, b, c, d = (round(value * 0x10000) for value in abcd)
+    rows = b"".join(value.to_bytes(4, "big", signed=True) for value in (a, b, 0, c, d, 0, 0, 0, 0x40000000))
+    path.write_bytes(data[:start] + rows + data[start + 36 :])
+    return path
+
+
+def close(got: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for what coding does at the borders of colors."""
+    assert got.shape == expected.shape
+    assert np.median(np.abs(got.astype(int) - expected)) <= 6
+    assert np.abs(got.astype(int) - expected)[4:-4, 4:-4].mean() < 12
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+def test_every_orientation_of_a_video(tmp_path: Path, orientation: int) -> None:
+    frame = first(with_matrix(tmp_path / "v.mp4", MATRICES[orientation]))
+    shown = SHOWN[orientation](CORNERS)
+    close(prepare(frame, Preprocess()), shown)
+    close(prepare(frame, Preprocess(resize=24)), shown[::2, ::2])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", SHOWN)
+def test_every_orientation_of_a_picture(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"p{suffix}"
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    Image.fromarray(CORNERS).save(path, exif=tags)
+    close(prepare(first(path), Preprocess()), SHOWN[orientation](CORNERS))
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(91, 1), (89, 1), (1, 0), (-1, 0), (179, 2), (181, 2), (-91, 3), (268, 3)])
+def test_angles_go_to_the_nearest_quarter(tmp_path: Path, degrees: int, turns: int) -> None:
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    close(prepare(first(with_matrix(tmp_path / "v.mp4", (cos, -sin, sin, cos))), Preprocess()), np.rot90(CORNERS, turns))
+
+
+def test_frames_are_not_held_for_their_matrix(tmp_path: Path) -> None:
+    frame = first(with_matrix(tmp_path / "v.mp4", MATRICES[6]))
+    gc.collect()
+    gc.disable()
+    try:
+        prepare(frame, Preprocess(resize=8))
+        held = [each for each in gc.get_objects() if type(each).__name__ == "SideDataContainer"]
+        assert all(each[0].buffer_size == 36 for each in held if len(each))
+        assert not any(each is frame for owner in held for each in gc.get_referents(owner))
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4", "libx264"])
+def test_fields_are_not_scaled_apart(tmp_path: Path, codec: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    frames = []
+    for flags in ("", "+ildct+ilme"):
+        options = {"x264-params": "interlaced=1:qp=1"} if codec == "libx264" and flags else {"b": "8M", "crf": "2"}
+        options |= {"flags": flags} if flags else {}
+        path = tmp_path / f"v{len(frames)}.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for i in range(3):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        frames.append(first(path))
+    assert [frame.interlaced_frame for frame in frames] == [False, True]
+    for size in ((20, 30), (40, 60)):
+        plain, woven = (prepare(frame, Preprocess(resize=size)).astype(int) for frame in frames)
+        assert np.abs(plain - woven).mean() < 5
+
+
+@pytest.mark.parametrize("matrix", [*range(15), 200])
+@pytest.mark.parametrize("color_range", [0, 1, 2, 3])
+def test_every_color_tag_gives_a_picture(matrix: int, color_range: int) -> None:
+    frame = av.VideoFrame.from_ndarray(CORNERS, format="rgb24").reformat(format="yuv420p")
+    frame.colorspace, frame.color_range = matrix, color_range
+    frame.color_primaries = frame.color_trc = 3
+    assert np.abs(prepare(frame, Preprocess()).astype(int) - CORNERS)[8:16, 8:16].max() < 60
