@@ -148,9 +148,6 @@ DELIBERATE = {
 }
 #: and those that are left, inside functions or for the type checker: no new ones; what is undone leaves the list
 LEFT = {
-    ("everyframe.conversion.facts", "everyframe.conversion.rules"): "propagation calls the rules, and they read facts",
-    ("everyframe.conversion.rules", "everyframe.conversion.rules.pointwise"): "a check of all rules reads one rule's table",
-    ("everyframe.conversion.verify", "everyframe.conversion.step"): "the type of what is verified",
     ("everyframe.native.trace", "everyframe.native.lower_*"): "the tracer fills its table with the lowerings",
     ("everyframe.native.pack_int8", "everyframe.native.pack"): "types of what is packed",
     ("everyframe.runtime.play", "everyframe.runtime.program"): "the type of what is played",

@@ -10,12 +10,10 @@ from onnx import TensorProto, helper
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Fact
-from everyframe.conversion.memory import COUNTER, Memory, Plan
-from everyframe.conversion.rules import unsupported
+from everyframe.conversion.memory import COUNTER, Memory
+from everyframe.conversion.refusals import unsupported
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
-
-__all__ = ["Builder", "Plan"]
 
 
 class Builder(Memory):
@@ -24,6 +22,10 @@ class Builder(Memory):
     def constant(self, name: str) -> np.ndarray | None:
         """A constant of the clip graph as an array."""
         return self.facts.graph.constant(name) if name else None
+
+    def weight(self, name: str) -> np.ndarray:
+        """A constant that the rule's fact has made sure of."""
+        return self.facts.graph.constants[name]
 
     def same(self, name: str) -> str:
         """A constant of the clip graph, unchanged."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from math import lcm
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.refusals import where
 from everyframe.errors import ModelError
 from everyframe.modelfile.graph import Graph, Node
 
@@ -235,54 +236,3 @@ class Facts:
         common = -(-max(reach.values()) // grid) * grid
         windows = {n: HeadWindow(frames[n], (common - reach[n]) // wires[n].every) for n in wires}
         return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))
-
-
-def _home(fact: Fact) -> int | None:
-    axis = ax.time_axis(fact.axes)
-    return fact.home if axis is None else axis
-
-
-def where(node: Node) -> str:
-    return f"node {node.name!r} ({node.op}, {node.place})"
-
-
-def propagate(graph: Graph, options: Options) -> Facts:
-    """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
-    hop, heads = 1, Heads({})
-    while True:  # again: heads need the hop and each other, which the wires before them decide
-        facts = _propagate_once(graph, options, hop, heads)
-        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
-        if found == (hop, heads):
-            return facts
-        hop, heads = found
-
-
-def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
-    from everyframe.conversion import rules
-
-    shape = graph.shapes[graph.input]
-    if (
-        len(shape) != len(options.layout)
-        or "T" not in options.layout
-        or ("N" in options.layout and shape[options.layout.index("N")] != 1)
-    ):
-        raise ModelError(
-            "The network's input is not one clip.",
-            where=f"input {graph.input!r}",
-            expected=f"{len(options.layout)} axes {options.layout} with N = 1",
-            got=str(shape),
-            hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
-        )
-    facts = Facts(graph, options, hop, heads)
-    facts.table[graph.input] = Fact(ax.of_layout(options.layout, shape), shape[options.layout.index("T")])
-    for node in graph.averages_last():
-        if facts.timed(node):
-            made = rules.of(node).fact(node, facts)
-            rules.check_time(node, facts)
-            home = _home(facts[facts.timed(node)[0]])
-            outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
-            facts.table.update(zip(node.outputs, outputs, strict=False))
-    for name in graph.outputs:
-        if name not in facts.table:
-            raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
-    return facts

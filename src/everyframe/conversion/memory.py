@@ -29,7 +29,7 @@ _SLOT_FLOATS = 512  # smaller frames are cheaper to copy than to bind one by one
 
 
 @dataclass
-class Plan:
+class MemoryPlan:
     """What the layout passes decide: how many past frames each history holds, and which convolutions keep sums."""
 
     depths: dict[tuple[str, float | None], int]
@@ -64,7 +64,7 @@ class Slots:
 class Memory(Emitter):
     """Wires of the clip network as tensors of the step network, with their past."""
 
-    def __init__(self, facts: Facts, plan: Plan) -> None:
+    def __init__(self, facts: Facts, plan: MemoryPlan) -> None:
         super().__init__(reserved=("frames", "logits", f"{COUNTER}.in", f"{COUNTER}.out"))
         self.facts, self.plan, self.hop = facts, plan, facts.hop
         self.states: list[StateSpec] = []

@@ -8,16 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 
 import onnx
 
 from everyframe import modelfile
 from everyframe.conversion import rules
-from everyframe.conversion.builder import Builder, Plan
-from everyframe.conversion.facts import Facts, Options, propagate
+from everyframe.conversion.builder import Builder
+from everyframe.conversion.facts import Facts, Options
+from everyframe.conversion.memory import MemoryPlan
+from everyframe.conversion.propagate import propagate
+from everyframe.conversion.result import Conversion
 from everyframe.conversion.taps import cut_dead_taps
+from everyframe.conversion.verify import verify
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.fold import fold
@@ -25,20 +28,6 @@ from everyframe.modelfile.graph import Graph
 from everyframe.modelfile.schema import Metadata, Preprocess
 
 RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
-
-
-@dataclass
-class Conversion:
-    """A step network and what was decided on the way. source: the clip network as given; clip: folded, dead taps cut."""
-
-    step: onnx.ModelProto
-    source: onnx.ModelProto
-    clip: onnx.ModelProto
-    facts: Facts
-    metadata: Metadata
-    tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
-    notes: list[str] = field(default_factory=list)
-    difference: float | None = None  # largest relative difference found by verify
 
 
 def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, Facts, list[str]]:
@@ -54,7 +43,7 @@ def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, 
 
 def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
     """Lowers every node. The first pass finds out who needs which history, the second what sums would save, the third builds."""
-    plan = Plan(depths={}, sums={})
+    plan = MemoryPlan(depths={}, sums={})
     for _ in range(2):
         trial = _lower(facts, plan)
         # a convolution keeps sums where they are smaller than what its ring would add to histories that exist anyway
@@ -62,13 +51,13 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
             name: past * floats < max(0, past - _deepest(trial, wire)) * prod(trial.frame_shape(wire))
             for name, (wire, past, floats) in trial.eligible.items()
         }
-        plan = Plan(depths=_merged(trial.wanted), sums=sums)
-    plan = Plan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
+        plan = MemoryPlan(depths=_merged(trial.wanted), sums=sums)
+    plan = MemoryPlan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
     builder = _lower(facts, plan)
     return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
 
 
-def _lower(facts: Facts, plan: Plan) -> Builder:
+def _lower(facts: Facts, plan: MemoryPlan) -> Builder:
     builder = Builder(facts, plan)
     builder.put(facts.graph.input, "frames")
     for node in facts.graph.nodes:
@@ -169,8 +158,6 @@ def stream(
     "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
-    from everyframe.conversion.verify import verify
-
     say = progress or (lambda _: None)
     if output is not None:
         check_writable(output)  # before the long work

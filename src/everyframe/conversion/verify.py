@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -17,12 +16,10 @@ import onnx
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Fact, Facts, HeadWindow
 from everyframe.conversion.lengthen import Reference, lengthen
+from everyframe.conversion.result import Conversion
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.session import run, session
 from everyframe.modelfile.walk import Walk
-
-if TYPE_CHECKING:
-    from everyframe.conversion.step import Conversion
 
 TOLERANCE = 1e-5
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import pad, register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import pad, register
 from everyframe.modelfile.graph import Node
 
 
@@ -44,7 +46,7 @@ class Concat:
         return replace(joined, axes=axes, nonneg=nonneg)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         facts: Facts = step.facts
         first = facts[facts.timed(node)[0]]
         axis = node.attr("axis") % len(first.axes)

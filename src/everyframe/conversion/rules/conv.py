@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts, Window
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.conversion.rules.spatial import Spatial
 from everyframe.modelfile.graph import Node
 
@@ -28,10 +32,10 @@ class Conv:
         )
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         wire = node.inputs[0]
         space = Spatial.of(node, step.facts)
-        weight, bias = step.constant(node.inputs[1]), step.constant(node.input(2))
+        weight, bias = step.weight(node.inputs[1]), step.constant(node.input(2))
         groups = node.attr("group", 1)
         taps = np.moveaxis(weight, space.time, 0) if space.time is not None else weight[None]  # (k, O, I/g, h, w)
         attrs = space.step_attrs() | {"group": groups}
@@ -64,7 +68,10 @@ class Conv:
         step.put(node.outputs[0], space.leave(step, made))
 
 
-def _partial_sums(node: Node, step, wire: str, window: Window, tap, space: Spatial) -> str:  # type: ignore[no-untyped-def]
+_Tap = Callable[[int, str, bool], str]  # which tap, a frame, with the bias? -> the product
+
+
+def _partial_sums(node: Node, step: Builder, wire: str, window: Window, tap: _Tap, space: Spatial) -> str:
     """The other exact form of a window: instead of past inputs, keep the outputs that still miss later frames.
 
     sums[j] is due in j+1 steps. Smaller than a ring where the convolution strides in space or narrows.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -41,6 +43,6 @@ class Linear:
         return source.plain(axes=(*source.axes[:last], (ax.Atom(size),)), nonneg=False)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         inputs = [step.wire(node.inputs[0]), *(step.same(name) for name in node.inputs[1:] if name)]
         step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **node.attrs))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -30,7 +32,7 @@ class BatchNorm:
         return fact.plain(nonneg=False)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         inputs = [step.wire(node.inputs[0]), *(step.same(name) for name in node.inputs[1:])]
         attrs = {key: value for key, value in node.attrs.items() if key == "epsilon"}
         step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **attrs))
@@ -52,7 +54,7 @@ class Softmax:
         return fact.plain(nonneg=node.op == "Softmax")
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         fact = step.facts[node.inputs[0]]
         axis = ax.step_axis(fact.axes, node.attr("axis", -1) % len(fact.axes))
         step.put(node.outputs[0], step.emit(node.op, [step.wire(node.inputs[0])], node.label, axis=axis))

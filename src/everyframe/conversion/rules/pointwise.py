@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -83,7 +85,7 @@ class Pointwise:
         return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts)}))
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         if node.op in ("Identity", "Dropout", "Cast"):
             step.put(node.outputs[0], step.wire(node.inputs[0]))
             return

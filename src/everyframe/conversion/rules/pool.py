@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import reduce, register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import reduce, register
 from everyframe.conversion.rules.spatial import Spatial
 from everyframe.modelfile.graph import Node
 
@@ -53,19 +57,20 @@ def needs_ceil(node: Node, facts: Facts, time: int | None = None) -> bool:
     )
 
 
-def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # type: ignore[no-untyped-def]
+def _spatial_pool(node: Node, step: Builder, space: Spatial, x: str, op: str) -> str:
     """The pool without its time axis; x itself if nothing is left to do."""
     identity = all(k == 1 for k in space.kernel) and all(s == 1 for s in space.strides) and not any(space.pads)
     if identity:
         return x
-    attrs = space.step_attrs()
+    attrs: dict[str, Any] = space.step_attrs()
     if op == "MaxPool" and step.made_by(x) == "Pad":  # onnxruntime would take it for the pool's own padding: see execute.py
         x = step.emit("Max", [x, step.scalar(LOWEST)], f"{node.label}::apart")
     if op == "AveragePool":
         attrs["count_include_pad"] = node.attr("count_include_pad", 0)
         if all(d == 1 for d in space.dilations):
             del attrs["dilations"]  # opset 19 added it to AveragePool
-    return step.emit(op, [x], node.label, ceil_mode=int(needs_ceil(node, step.facts, space.time)), **attrs)
+    made: str = step.emit(op, [x], node.label, ceil_mode=int(needs_ceil(node, step.facts, space.time)), **attrs)
+    return made
 
 
 @register("MaxPool")
@@ -77,7 +82,7 @@ class MaxPool:
         return _fact(node, facts, Spatial.of(node, facts), _lowest(facts[node.inputs[0]]))
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         space, fact = Spatial.of(node, step.facts), step.facts[node.inputs[0]]
         pooled = step.derive(
             node.inputs[0],
@@ -106,7 +111,7 @@ class AveragePool:
         return _fact(node, facts, space, 0.0)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         space, wire = Spatial.of(node, step.facts), node.inputs[0]
         x = step.derive(
             step.bearing(node, wire, 0.0) if any(space.pads) else wire,

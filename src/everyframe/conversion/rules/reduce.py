@@ -10,8 +10,10 @@ from __future__ import annotations
 from math import prod
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Graph, Node
 
 
@@ -103,7 +105,7 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
     return facts.pool(node, axes=ax.with_frames(axes, 1))
 
 
-def finish(node: Node, step, x: str) -> None:  # type: ignore[no-untyped-def]
+def finish(node: Node, step: Builder, x: str) -> None:
     """Lowers the temporal part of a mean; wire x is already reduced in space."""
     facts: Facts = step.facts
     if not is_gate(node, facts):
@@ -133,7 +135,7 @@ class Mean:
         return source.plain(axes=axes)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         source: Fact = step.facts[node.inputs[0]]
         reduced = reduced_axes_of(node, step.facts)
         space = [i for i in reduced if not ax.is_frame_axis(source.axes[i])]

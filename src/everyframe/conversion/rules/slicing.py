@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts, Window
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -20,7 +22,7 @@ def _time_part(node: Node, facts: Facts, source: Fact, start: int, step: int, ax
     return kind(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count)
 
 
-def _lower_time(node: Node, step, output: str, wire: str, start: int, stride: int) -> None:  # type: ignore[no-untyped-def]
+def _lower_time(node: Node, step: Builder, output: str, wire: str, start: int, stride: int) -> None:
     if stride == 1 or step.facts.dense:
         step.put(output, step.raw(wire))
     else:
@@ -59,7 +61,7 @@ class Slice:
         return fact if in_time or fact.axes == source.axes else fact.plain()
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         source: Fact = step.facts[node.inputs[0]]
         parts = ranges(node, step.facts, source)
         inside = [
@@ -116,7 +118,7 @@ class Split:
         return tuple(source.plain(axes=_space_part(node, source, axis, size)) for size in sizes)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         source, (axis, sizes) = step.facts[node.inputs[0]], split(node, step.facts)
         if _moves(source, axis):
             for output in node.outputs:
@@ -163,7 +165,7 @@ class Gather:
         return fact.plain(axes=axes)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         source: Fact = step.facts[node.inputs[0]]
         axis, picked = indices(node, step.facts, source)
         if _moves(source, axis):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Facts, Window
-from everyframe.conversion.rules import unsupported
+from everyframe.conversion.refusals import unsupported
 from everyframe.modelfile.graph import Node
 
 
@@ -68,8 +69,8 @@ class Spatial:
         """Shape of a frame between `enter` and `leave`."""
         return shape if self.kernel else (*shape, 1)
 
-    def enter(self, step, tensor: str) -> str:  # type: ignore[no-untyped-def]
+    def enter(self, step: Builder, tensor: str) -> str:
         return tensor if self.kernel else step.emit("Unsqueeze", [tensor, step.ints([2])], "unsqueeze")
 
-    def leave(self, step, tensor: str) -> str:  # type: ignore[no-untyped-def]
+    def leave(self, step: Builder, tensor: str) -> str:
         return tensor if self.kernel else step.emit("Squeeze", [tensor, step.ints([2])], "squeeze")
