@@ -199,7 +199,8 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
     from everyframe.conversion.step import convert, prepare
 
     metadata = modelfile.metadata_of(model)
-    clip, facts, notes = prepare(model, options)
+    prepared = prepare(model, options)
+    clip, facts, notes = prepared.clip, prepared.facts, prepared.notes
     made = convert(model, options)  # delay and receptive field as the step network will have them
     macs, params, _ = _totals(layers(clip, None))
     wires = [

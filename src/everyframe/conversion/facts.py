@@ -108,13 +108,18 @@ class Fact:
 
 @dataclass(frozen=True)
 class Options:
-    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own)."""
+    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own).
+
+    layout: axes of the clip network's input (None: NCTHW). frames, size: T and (H, W) of an input that leaves them open.
+    """
 
     rate: str = "native"
     window: int | None = None
     se: str = "frame"
     taps: str = "trained"
-    layout: str = "NCTHW"
+    layout: str | None = None
+    frames: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class Facts:
     def __init__(self, graph: Graph, options: Options, hop: int, aligned: Heads) -> None:
         self.graph, self.options, self.hop, self.aligned = graph, options, hop, aligned
         self.table: dict[str, Fact] = {}
+        self.notes: list[str] = []  # what a stream does otherwise than the clip, for the user to know
         self.heads: list[Node] = []  # nodes that take the temporal window
         self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
         self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?

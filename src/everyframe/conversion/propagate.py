@@ -7,11 +7,10 @@ from math import lcm
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion import rules
+from everyframe.conversion.bind import LAYOUT
 from everyframe.conversion.facts import Fact, Facts, Heads, Options
-from everyframe.conversion.refusals import unsupported
-from everyframe.conversion.rules.pointwise import NONNEGATIVE
 from everyframe.errors import ModelError
-from everyframe.modelfile.graph import Graph, Node
+from everyframe.modelfile.graph import Graph
 
 
 def propagate(graph: Graph, options: Options) -> Facts:
@@ -26,25 +25,20 @@ def propagate(graph: Graph, options: Options) -> Facts:
 
 
 def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
-    shape = graph.shapes[graph.input]
-    if (
-        len(shape) != len(options.layout)
-        or "T" not in options.layout
-        or ("N" in options.layout and shape[options.layout.index("N")] != 1)
-    ):
+    shape, layout = graph.shapes[graph.input], options.layout or LAYOUT
+    if len(shape) != len(layout) or "T" not in layout or ("N" in layout and shape[layout.index("N")] != 1):
         raise ModelError(
             "The network's input is not one clip.",
             where=f"input {graph.input!r}",
-            expected=f"{len(options.layout)} axes {options.layout} with N = 1",
+            expected=f"{len(layout)} axes {layout} with N = 1",
             got=str(shape),
             hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
         )
     facts = Facts(graph, options, hop, heads)
-    facts.table[graph.input] = Fact(ax.of_layout(options.layout, shape), shape[options.layout.index("T")])
+    facts.table[graph.input] = Fact(ax.of_layout(layout, shape), shape[layout.index("T")])
     for node in graph.averages_last():
         if facts.timed(node):
             made = rules.of(node).fact(node, facts)
-            _check_time(node, facts)
             home = _home(facts[facts.timed(node)[0]])
             outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
             facts.table.update(zip(node.outputs, outputs, strict=False))
@@ -57,22 +51,3 @@ def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> F
 def _home(fact: Fact) -> int | None:
     axis = ax.time_axis(fact.axes)
     return fact.home if axis is None else axis
-
-
-# operators that only carry on an axis in which several frames are merged with something else
-_CARRIERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
-
-
-def _check_time(node: Node, facts: Facts) -> None:
-    """Refuses operators on an axis that holds several frames together with something else."""
-    timed = facts.timed(node)
-    others = [facts.graph.constant(name) for name in node.inputs if name and name not in facts.table]
-    alone = node.op in NONNEGATIVE and len(timed) == 1 and all(array is not None and array.size == 1 for array in others)
-    for name in timed:
-        if ax.time_is_mixed(facts[name].axes) and node.op not in _CARRIERS and not alone:
-            raise unsupported(
-                node,
-                f"{node.op} works on an axis that holds several frames together with something else.",
-                got=f"{name!r} of shape {facts[name].clip_shape}, {facts[name].frames} frames",
-                hint="keep time on an axis of its own, or fold it into the batch",
-            )

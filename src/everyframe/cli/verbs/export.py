@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +42,7 @@ def command(
 
     Example: everyframe export x3d_s -o clip.onnx --weights x3d_s.safetensors --labels kinetics400.txt
     """
+    from everyframe.cli.show.console import read_size
     from everyframe.errors import UsageError
     from everyframe.models import export
 
@@ -52,7 +52,7 @@ def command(
         export,
         name,
         frames=frames,
-        size=_size(size),
+        size=read_size(size),
         labels=labels,
         weights=weights,
         num_classes=num_classes,
@@ -97,18 +97,6 @@ def _show(result: Exported, name: str, path: Path, as_json: bool) -> None:
     for note in result.notes:
         typer.echo(f"  note    {note}")
     typer.echo(f"next: everyframe stream {path}")
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    """S or HxW: 160 from "160", (96, 160) from "96x160". Raises UsageError."""
-    from everyframe.errors import UsageError
-
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if not match:
-        raise UsageError("The frame size cannot be read.", got=text, expected="S or HxW, such as 160 or 96x160")
-    return (int(match[1]), int(match[2])) if match[2] else int(match[1])
 
 
 def _options(texts: list[str]) -> dict[str, str]:

@@ -31,7 +31,9 @@ def command(
         str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")
     ] = "trained",
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line, stored in the model.")] = None,
-    layout: Annotated[str, typer.Option(help="Axis order of the clip network's input.")] = "NCTHW",
+    layout: Annotated[str | None, typer.Option(help="Axis order of the clip network's input (default: NCTHW).")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a clip, where the network's input leaves them open.")] = None,
+    size: Annotated[str | None, typer.Option(help="Picture size, S or HxW, where the network's input leaves it open.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Convert a clip network to a step network that takes frames as they come and keeps its state.
@@ -44,10 +46,11 @@ def command(
 
     from rich.console import Console
 
-    from everyframe.cli.show.console import read_labels
+    from everyframe.cli.show.console import read_labels, read_size
     from everyframe.cli.show.models import stream_summary
     from everyframe.conversion import stream
 
+    pictures = read_size(size)
     output = output or clip.with_suffix(".step.onnx")
     console = Console(stderr=True)
     with console.status("reading") if console.is_terminal else _silent() as status:
@@ -59,6 +62,8 @@ def command(
             se=se,
             taps=taps,
             layout=layout,
+            frames=frames,
+            size=(pictures, pictures) if isinstance(pictures, int) else pictures,
             labels=read_labels(labels),
             progress=(lambda text: status.update(text)) if console.is_terminal else None,
         )

@@ -24,16 +24,18 @@ from everyframe.modelfile.graph import Node
 
 _FILES = (
     "conv",
+    "transposed",
     "pool",
     "reduce",
     "pointwise",
-    "normalize",
+    "perframe",
+    "products",
+    "softmax",
     "concat",
     "slicing",
     "pad",
     "reshape",
     "transpose",
-    "matmul",
 )
 
 
@@ -49,9 +51,8 @@ _RULES: dict[str, type[Rule]] = {}
 
 # operators that people meet in exported clip networks, and what to do about them
 _ADVICE = {
-    "ScatterND": "an in-place assignment on a slice of time was exported; write it as slice + pad + concat and export again",
+    "ScatterND": "an in-place assignment of single values was exported; write it as slices and a concatenation and export again",
     "ScatterElements": "an in-place assignment was exported; write it as slice + pad + concat and export again",
-    "Resize": "interpolation is not supported; take it out of the network, or do it before the clip",
     "LSTM": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
     "GRU": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
     "Attention": "attention over time is not a window of fixed length; use a convolutional network",

@@ -18,7 +18,9 @@ class Reshape:
         if node.op in ("Squeeze", "Unsqueeze"):
             return source.plain(axes=_by_identity(node, facts, source, max(len(shape), len(source.axes))))
         try:
-            return source.plain(axes=ax.reshape(source.axes, shape, source.home))
+            axes = ax.with_frames(source.axes, 1) if source.gate else source.axes  # a gate: one value, whatever its time is
+            made = ax.reshape(axes, shape, source.home)
+            return source.plain(axes=made if axes == source.axes else ax.with_frames(made, source.frames))
         except ax.AxesError as error:
             raise unsupported(
                 node,
