@@ -149,12 +149,6 @@ DELIBERATE = {
     ("everyframe.models.registry", "everyframe.models.catalog"): "the zoo is entered when a name is first asked for",
     ("everyframe.runtime.engine", "everyframe.runtime.*"): "engines are loaded by name, when asked for",
 }
-#: and those that are left, inside functions or for the type checker: no new ones; what is undone leaves the list
-LEFT = {
-    ("everyframe.conversion.facts", "everyframe.conversion.rules"): "propagation calls the rules, and they read facts",
-    ("everyframe.conversion.rules", "everyframe.conversion.rules.pointwise"): "a check of all rules reads one rule's table",
-    ("everyframe.conversion.verify", "everyframe.conversion.step"): "the type of what is verified",
-}
 
 START, END = "<!-- import map: made by `make docs` -->", "<!-- end of import map -->"
 
@@ -256,7 +250,7 @@ def _refused(room: str, target: str, allowed: tuple[str, ...]) -> str:
 def cycles(source: Path = SOURCE, *, everywhere: bool = False) -> list[list[str]]:
     """Groups of modules that need each other while they are being imported (Tarjan's strongly connected components).
 
-    everywhere: imports inside functions, for the type checker and by name count too, but for those in DELIBERATE and LEFT.
+    everywhere: imports inside functions, for the type checker and by name count too, but for those in DELIBERATE.
     """
     known = modules(source)
     needs: dict[str, set[str]] = {name: set() for name in known}
@@ -293,7 +287,7 @@ def cycles(source: Path = SOURCE, *, everywhere: bool = False) -> list[list[str]
 def listed(found: Import) -> bool:
     """Whether an import that closes a circle is one of those that are known."""
     return not found.eager and any(
-        found.module == importer and fnmatchcase(found.target, target) for importer, target in (*DELIBERATE, *LEFT)
+        found.module == importer and fnmatchcase(found.target, target) for importer, target in DELIBERATE
     )
 
 

@@ -50,7 +50,9 @@ def convert(
     window: int | None = None,
     se: str = "frame",
     taps: str = "trained",
-    layout: str = "NCTHW",
+    layout: str | None = None,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
     progress: TextProgress | None = None,
 ) -> Converted:
@@ -60,7 +62,8 @@ def convert(
     rate: `native` steps take as many frames as the temporal strides multiply to; `dense` predicts at every frame. window:
     feature frames that the head averages (default: the clip's own). se: squeeze-and-excite sees one `frame` or the `window`
     of the clip. taps: `trained` removes kernel taps that never met a frame in the clip, `all` keeps them. layout: the axes of
-    the clip network's input. labels: one per logit. output: the file to write; None keeps the result in memory.
+    the clip network's input (None: NCTHW, and a question where the shape contradicts it). frames, size: T and (H, W) of an
+    input that leaves them open. labels: one per logit. output: the file to write; None keeps the result in memory.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
 
     >>> step = ef.convert("clip.onnx")
@@ -73,7 +76,7 @@ def convert(
     from everyframe.api.results import Converted
 
     made = conversion.stream(
-        source(model), output, rate=rate, window=window, se=se, taps=taps, layout=layout,
+        source(model), output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames, size=size,
         labels=None if labels is None else tuple(labels), progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
@@ -89,7 +92,7 @@ def stream(model: Model, output: File | None = None, **options: Any) -> Converte
     return convert(model, output, **options)
 
 
-def info(model: Model, *, rate: str = "native", layout: str = "NCTHW") -> Info:
+def info(model: Model, *, rate: str = "native", layout: str | None = None) -> Info:
     """What a model is and what it costs: frames, delay, multiply-adds, parameters, state and memory, layer by layer.
 
     model: a clip or step model, a compiled one, or the folder of a split one. rate, layout: of a clip network, as for

@@ -29,7 +29,7 @@ _AUXILIARY = (".band", ".share", "mask.from", "scalar.")  # constants of the ste
 
 
 @dataclass
-class Layer:
+class LayerAccount:
     """Costs of one layer of the network, all nodes it was written as taken together."""
 
     name: str
@@ -40,18 +40,18 @@ class Layer:
     state_floats: int = 0
 
 
-def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[Layer]:
+def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[LayerAccount]:
     """Layers in graph order; those with neither work, weights nor state are left out."""
     shapes = static_shapes(model)
     weights = {
         t.name: prod(t.dims) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and not is_auxiliary(t.name)
     }
     dims = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    table: dict[str, Layer] = {}
+    table: dict[str, LayerAccount] = {}
     counted: set[str] = set()
     for node in model.graph.node:
         name = layer_of(node.name or node.output[0])
-        row = table.setdefault(name, Layer(name, node.op_type, shapes.get(node.output[0], ())))
+        row = table.setdefault(name, LayerAccount(name, node.op_type, shapes.get(node.output[0], ())))
         macs = _macs(node, shapes, dims)
         if macs:
             row.op, row.output = node.op_type, shapes.get(node.output[0], ())
@@ -62,7 +62,7 @@ def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[Layer]:
     for state in metadata.states if metadata else ():
         if state.dtype == "float32":
             name = state_layer(state)
-            row = table.setdefault(name, Layer(name, "", state.shape))
+            row = table.setdefault(name, LayerAccount(name, "", state.shape))
             row.state_floats += prod(state.shape)
     return [row for row in table.values() if row.macs or row.params or row.state_floats]
 
@@ -162,7 +162,7 @@ def split_facts(found: manifest.Manifest, models: Sequence[onnx.ModelProto]) -> 
     }  # fmt: skip
 
 
-def _totals(rows: Iterable[Layer]) -> tuple[int, int, int]:
+def _totals(rows: Iterable[LayerAccount]) -> tuple[int, int, int]:
     rows = list(rows)
     return sum(r.macs for r in rows), sum(r.params for r in rows), sum(r.state_floats for r in rows)
 
@@ -199,7 +199,8 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
     from everyframe.conversion.step import convert, prepare
 
     metadata = modelfile.metadata_of(model)
-    clip, facts, notes = prepare(model, options)
+    prepared = prepare(model, options)
+    clip, facts, notes = prepared.clip, prepared.facts, prepared.notes
     made = convert(model, options)  # delay and receptive field as the step network will have them
     macs, params, _ = _totals(layers(clip, None))
     wires = [

@@ -60,6 +60,23 @@ def time_is_mixed(axes: Axes) -> bool:
     return any(any(a.kind == "T" and a.size > 1 for a in axis) and not is_frame_axis(axis) for axis in axes)
 
 
+def rest(axis: Axis) -> int:
+    """What a frame has of an axis: its size without batch and time."""
+    return prod(atom.size for atom in axis if not atom.kind)
+
+
+def changed(axis: Axis, size: int) -> Axis:
+    """The axis that an operator leaves behind which made `size` of it: batch and time stay what they are."""
+    kept = tuple(atom for atom in axis if atom.kind)
+    return axis if rest(axis) == size else kept + ((Atom(size),) if size > 1 or not kept else ())
+
+
+def without(axes: Axes, removed: set[int]) -> Axes:
+    """The axes that are left when some are taken away; the first is the batch again where that has gone."""
+    left = tuple(axis for i, axis in enumerate(axes) if i not in removed)
+    return ((Atom(1, "N"),), *left[1:]) if left and not left[0] else left
+
+
 def with_frames(axes: Axes, frames: int) -> Axes:
     return tuple(tuple(Atom(frames, "T") if atom.kind == "T" else atom for atom in axis) for axis in axes)
 
@@ -103,7 +120,7 @@ def reshape(axes: Axes, shape: tuple[int, ...], home: int | None = None) -> Axes
 
 
 def squeeze(axes: Axes, removed: set[int]) -> Axes:
-    return tuple(axis for i, axis in enumerate(axes) if i not in removed)
+    return without(axes, removed)
 
 
 def unsqueeze(axes: Axes, inserted: set[int], home: int | None = None) -> Axes:
@@ -140,7 +157,7 @@ def step_groups(axes: Axes) -> list[list[int]]:
 
 def step_shape(axes: Axes) -> tuple[int, ...]:
     """Shape of one frame in the step network (axis 0, the frames of a step, left out)."""
-    sizes = [prod(atom.size for atom in axis if not atom.kind) for axis in axes]
+    sizes = [rest(axis) for axis in axes]
     return tuple(prod(sizes[i] for i in group) for group in step_groups(axes))
 
 

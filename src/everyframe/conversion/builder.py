@@ -10,12 +10,11 @@ from onnx import TensorProto, helper
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Fact
-from everyframe.conversion.memory import COUNTER, Memory, Plan
-from everyframe.conversion.rules import unsupported
+from everyframe.conversion.memory import COUNTER, Memory
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
-
-__all__ = ["Builder", "Plan"]
 
 
 class Builder(Memory):
@@ -24,6 +23,10 @@ class Builder(Memory):
     def constant(self, name: str) -> np.ndarray | None:
         """A constant of the clip graph as an array."""
         return self.facts.graph.constant(name) if name else None
+
+    def weight(self, name: str) -> np.ndarray:
+        """A constant that the rule's fact has made sure of."""
+        return self.facts.graph.constants[name]
 
     def same(self, name: str) -> str:
         """A constant of the clip graph, unchanged."""
@@ -41,34 +44,62 @@ class Builder(Memory):
             )
         return made
 
+    # -- the clip's own axes -------------------------------------------------------------------------------------------
+
+    def enter(self, view: View, tensor: str, name: str) -> str:
+        """Frames of a wire as the view has them."""
+        return tensor if view.plain else self.emit("Reshape", [tensor, self.ints([-1, *view.sizes])], f"{name}::enter")
+
+    def leave(self, view: View, tensor: str, name: str) -> str:
+        """Frames back from a view of the result's axes."""
+        if view.plain:
+            return tensor
+        return self.emit("Reshape", [tensor, self.ints([-1, *ax.step_shape(view.axes)])], f"{name}::leave")
+
     # -- operands of different shape -----------------------------------------------------------------------------------
 
-    def operand(self, node: Node, name: str, out: Fact) -> str:
+    def groups(self, node: Node, out: Fact) -> list[list[int]]:
+        """Clip axes that are one in the step tensors of an element-wise operator: those that are merged in its output, or each
+        by itself where an operand has only some of them."""
+        merged = ax.step_groups(out.axes)
+        for name in filter(None, node.inputs):
+            sizes = self._sizes(name, len(out.axes))
+            for group in merged:
+                part = [sizes[i] for i in group]
+                if len(group) > 1 and part not in ([1] * len(group), [ax.rest(out.axes[i]) for i in group]):
+                    return [[i] for i, axis in enumerate(out.axes) if not ax.is_frame_axis(axis)]
+        return merged
+
+    def _sizes(self, name: str, rank: int) -> list[int]:
+        """What a frame of an operand has on each axis of the result."""
+        if name in self.facts.table:
+            axes = self.facts[name].axes
+            return [1] * (rank - len(axes)) + [ax.rest(axis) for axis in axes]
+        shape = self.facts.graph.shapes.get(name, ())
+        return [1] * (rank - len(shape)) + list(shape)
+
+    def regrouped(self, tensor: str, out: Fact, groups: list[list[int]], name: str) -> str:
+        """The result of an element-wise operator as the step network keeps it."""
+        if len(groups) == len(ax.step_groups(out.axes)):
+            return tensor
+        return self.emit("Reshape", [tensor, self.ints([-1, *ax.step_shape(out.axes)])], f"{name}::leave")
+
+    def operand(self, node: Node, name: str, out: Fact, groups: list[list[int]]) -> str:
         """An input of an element-wise operator in the output's frame and layout: delayed and reshaped where needed."""
         if not name:
             return ""
         if name not in self.facts.table:
-            return self.constant_operand(node, name, out)
+            return self.constant_operand(node, name, out, groups)
         fact = self.facts[name]
         tensor = self.delayed(node, name, out.lag - fact.lag)
-        axes = ((),) * (len(out.axes) - len(fact.axes)) + fact.axes
-        sizes = [prod(atom.size for atom in axis if not atom.kind) for axis in axes]
-        wanted = self._grouped(node, sizes, out)
+        wanted = self._grouped(node, self._sizes(name, len(out.axes)), groups)
         if wanted == ax.step_shape(fact.axes):
             return tensor
         return self.emit("Reshape", [tensor, self.ints([self.m(fact), *wanted])], f"{node.label}::align")
 
-    def _grouped(self, node: Node, sizes: list[int], out: Fact) -> tuple[int, ...]:
-        """Sizes per clip axis -> sizes per step axis of `out`; frame axes must be 1."""
-        full = [prod(atom.size for atom in axis if not atom.kind) for axis in out.axes]
-        made = []
-        for group in ax.step_groups(out.axes):
-            part = [sizes[i] for i in group]
-            uneven = any(size != 1 for size in part) and part != [full[i] for i in group]
-            if uneven and len(group) > 1:
-                hint = "avoid element-wise operators inside a channel shuffle"
-                raise unsupported(node, "A broadcast over merged axes.", hint=hint)
-            made.append(prod(part))
+    def _grouped(self, node: Node, sizes: list[int], groups: list[list[int]]) -> tuple[int, ...]:
+        """Sizes per clip axis -> sizes per step axis; frame axes must be 1."""
+        made = tuple(prod(sizes[i] for i in group) for group in groups)
         if prod(made) != prod(sizes):
             raise unsupported(
                 node,
@@ -76,9 +107,9 @@ class Builder(Memory):
                 got=f"shape {tuple(sizes)}",
                 hint="time-dependent constants cannot be streamed",
             )
-        return tuple(made)
+        return made
 
-    def constant_operand(self, node: Node, name: str, out: Fact) -> str:
+    def constant_operand(self, node: Node, name: str, out: Fact, groups: list[list[int]]) -> str:
         array = self.constant(name)
         if array is None:
             raise unsupported(node, f"Input {name!r} is computed at run time.", hint="export with static shapes")
@@ -86,7 +117,7 @@ class Builder(Memory):
             scalar = array.reshape(())
             return self._once(("same", name), lambda: self.const(scalar, name))
         array = _without_time(node, array.reshape((1,) * (len(out.axes) - array.ndim) + array.shape), out.axes)
-        shape = (1, *self._grouped(node, list(array.shape), out))
+        shape = (1, *self._grouped(node, list(array.shape), groups))
         framed = array.reshape(shape)
         return self._once(("operand", name, shape), lambda: self.const(framed, name))
 
@@ -99,6 +130,8 @@ class Builder(Memory):
                 f"Input {name!r} of Concat is neither a wire nor a constant frame.",
                 hint="export with static shapes",
             )
+        if ax.time_is_mixed(axes):
+            raise unsupported(node, "A constant beside frames that share an axis.", hint="keep time on an axis of its own")
         array = _without_time(node, array, axes)
         groups = [prod(array.shape[i] for i in group) for group in ax.step_groups(axes)]
         m = self.m(self.facts[node.outputs[0]])
@@ -118,6 +151,8 @@ class Builder(Memory):
         ]
         m = self.m(self.fact(output))
         newest = self._frames(self.raw(output), m - 1, 1, 1, m, "logits.newest")  # without a head: the last of m predictions
+        if output in self.facts.graph.types:
+            newest = self.emit("Cast", [newest], "logits.float", to=TensorProto.FLOAT)
         outputs = {"logits": newest} | {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
         renamed = self.publish(outputs)
         self.tensors = {wire: renamed.get(tensor, tensor) for wire, tensor in self.tensors.items()}
@@ -142,7 +177,7 @@ class Builder(Memory):
 def _without_time(node: Node, array: np.ndarray, axes: ax.Axes) -> np.ndarray:
     """Keeps one frame of a constant; refuses one that changes along time."""
     for i, axis in enumerate(axes):
-        if ax.is_frame_axis(axis) and array.shape[i] > 1:
+        if any(atom.kind == "T" for atom in axis) and array.shape[i] > 1:
             first = array.take([0], axis=i)
             if not np.array_equal(np.broadcast_to(first, array.shape), array):
                 raise unsupported(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from math import lcm
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.refusals import where
 from everyframe.errors import ModelError
 from everyframe.modelfile.graph import Graph, Node
 
@@ -107,13 +108,18 @@ class Fact:
 
 @dataclass(frozen=True)
 class Options:
-    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own)."""
+    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own).
+
+    layout: axes of the clip network's input (None: NCTHW). frames, size: T and (H, W) of an input that leaves them open.
+    """
 
     rate: str = "native"
     window: int | None = None
     se: str = "frame"
     taps: str = "trained"
-    layout: str = "NCTHW"
+    layout: str | None = None
+    frames: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,7 @@ class Facts:
     def __init__(self, graph: Graph, options: Options, hop: int, aligned: Heads) -> None:
         self.graph, self.options, self.hop, self.aligned = graph, options, hop, aligned
         self.table: dict[str, Fact] = {}
+        self.notes: list[str] = []  # what a stream does otherwise than the clip, for the user to know
         self.heads: list[Node] = []  # nodes that take the temporal window
         self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
         self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
@@ -235,54 +242,3 @@ class Facts:
         common = -(-max(reach.values()) // grid) * grid
         windows = {n: HeadWindow(frames[n], (common - reach[n]) // wires[n].every) for n in wires}
         return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))
-
-
-def _home(fact: Fact) -> int | None:
-    axis = ax.time_axis(fact.axes)
-    return fact.home if axis is None else axis
-
-
-def where(node: Node) -> str:
-    return f"node {node.name!r} ({node.op}, {node.place})"
-
-
-def propagate(graph: Graph, options: Options) -> Facts:
-    """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
-    hop, heads = 1, Heads({})
-    while True:  # again: heads need the hop and each other, which the wires before them decide
-        facts = _propagate_once(graph, options, hop, heads)
-        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
-        if found == (hop, heads):
-            return facts
-        hop, heads = found
-
-
-def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
-    from everyframe.conversion import rules
-
-    shape = graph.shapes[graph.input]
-    if (
-        len(shape) != len(options.layout)
-        or "T" not in options.layout
-        or ("N" in options.layout and shape[options.layout.index("N")] != 1)
-    ):
-        raise ModelError(
-            "The network's input is not one clip.",
-            where=f"input {graph.input!r}",
-            expected=f"{len(options.layout)} axes {options.layout} with N = 1",
-            got=str(shape),
-            hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
-        )
-    facts = Facts(graph, options, hop, heads)
-    facts.table[graph.input] = Fact(ax.of_layout(options.layout, shape), shape[options.layout.index("T")])
-    for node in graph.averages_last():
-        if facts.timed(node):
-            made = rules.of(node).fact(node, facts)
-            rules.check_time(node, facts)
-            home = _home(facts[facts.timed(node)[0]])
-            outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
-            facts.table.update(zip(node.outputs, outputs, strict=False))
-    for name in graph.outputs:
-        if name not in facts.table:
-            raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
-    return facts

@@ -7,6 +7,7 @@ gates). The network is cut where time ends (heads, flattens): those wires are th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,10 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Facts
-from everyframe.conversion.rules import pointwise, pool, reduce, slicing
+from everyframe.conversion.memory import SMALLEST, Extreme
+from everyframe.conversion.rules import concat, pointwise, pool, reduce, slicing, stacked
 from everyframe.modelfile.graph import Node
 
 _END = np.iinfo(np.int64).max
+_SIZED = {"Expand": 1, "Tile": 1, "Resize": 3}  # operators with sizes or repeats, and which of their inputs says them
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,11 @@ def _ends_time(node: Node, facts: Facts) -> list[str]:
     if node in facts.heads:
         return [node.inputs[0]]
     timed = facts.timed(node)
-    if not timed or facts[timed[0]].pooled or (node.op in ("ReduceMean", "GlobalAveragePool") and reduce.is_gate(node, facts)):
+    if (
+        not timed
+        or facts[timed[0]].pooled
+        or (node.op in reduce.KINDS and node.op != "AveragePool" and reduce.is_gate(node, facts))
+    ):
         return []
     before, after = facts[timed[0]], facts[node.outputs[0]]
     had = (i := ax.time_axis(before.axes)) is not None and ax.is_frame_axis(before.axes[i])
@@ -96,14 +103,18 @@ class _Rewriter:
         facts = self.facts
         if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
             return self._reshape(node)
-        if (
-            reduce.is_gate(node, facts)
-            if node.op in ("ReduceMean", "GlobalAveragePool", "AveragePool") and reduce.collapses_time(node, facts)
-            else False
-        ):
+        if node.op in reduce.KINDS and reduce.collapses_time(node, facts) and reduce.is_gate(node, facts):
             return self._gate(node)
         if node.op in ("Slice", "Split", "Gather"):
             return self._slice(proto, node)
+        if node.op in _SIZED:
+            return self._sized(proto, node)
+        if node.op in ("Conv", "Gemm", "MatMul") and (found := stacked.stack(node, facts)) is not None:
+            return self._windowed(node, found)
+        if node.op == "Concat" and node.attr("axis") % len(facts[node.outputs[0]].axes) == ax.time_axis(
+            facts[node.outputs[0]].axes
+        ):
+            return self._joined(proto, node)
         copy, before = onnx.NodeProto(), []
         copy.CopyFrom(proto)
         axes = facts[node.outputs[0]].axes
@@ -126,6 +137,82 @@ class _Rewriter:
                 before += nodes
         return [*before, copy]
 
+    def _joined(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
+        """A Concat over time: as many frames before and behind the wire that goes on as in the clip."""
+        found, out, nodes = concat.pieces(node, self.facts), node.outputs[0], []
+        copy = onnx.NodeProto()
+        copy.CopyFrom(proto)
+        time = node.attr("axis") % len(self.facts[out].axes)
+        behind = len(node.inputs) - len(found.behind)
+        for i, piece in enumerate((*found.before, found.main, *found.behind)):
+            if piece.name not in self.facts.table or piece == found.main:
+                continue
+            copy.input[i] = f"{out}.piece{i}"
+            start, end = (0, piece.frames) if i < behind else (-piece.frames, _END)
+            nodes.append(self._sliced(piece.name, f"{copy.input[i]}.cut", [start], [end], [time], [1]))
+            zeros = [f"{copy.input[i]}.cut"] * 2
+            kept = helper.make_node("Identity", zeros[:1], [copy.input[i]])
+            nodes.append(kept if piece.value is None else helper.make_node("Sub", zeros, [copy.input[i]]))
+        return [*nodes, copy]
+
+    def _windowed(self, node: Node, found: stacked.Stack) -> list[onnx.NodeProto]:
+        """A layer over all frames of the clip: a convolution over time, whose frames lie in front, (1, ...) -> (T, ...)."""
+        self.count += 1
+        source, out = self.facts[node.inputs[0]], node.outputs[0]
+        name, shape, conv = f"{out}.windowed{self.count}", list(source.clip_shape), node.op == "Conv"
+        inner = shape[2:] if conv else []  # (1, C * T, H, W), or (1, ..., C * T): what stands between is a batch
+        rows = [1] if conv else [int(np.prod(shape[:-1]))]
+        taps = np.moveaxis(stacked.weights(node, self.facts, found), 0, 2)  # (O, C, T, kernel...)
+        attrs = {key: value for key, value in node.attrs.items() if conv and key in ("strides", "pads", "dilations")}
+        dims = len(inner)
+        pads = attrs.get("pads", [0] * 2 * dims)
+        full: dict[str, Any] = {key: [1, *attrs.get(key, [1] * dims)] for key in ("strides", "dilations")}
+        full["pads"] = [0, *pads[:dims], 0, *pads[dims:]]
+        weight = self.const(taps * np.float32(node.attr("alpha", 1.0)), np.float32)
+        bias = self.facts.graph.constant(node.input(2)) if node.input(2) else None
+        made = self.facts.graph.shapes[out]
+        after = [-1, *made[1:]]
+        nodes = [
+            helper.make_node(
+                "Reshape", [node.inputs[0], self.const([*rows, found.before, -1, found.behind, *inner])], [f"{name}.apart"]
+            ),
+            helper.make_node("Transpose", [f"{name}.apart"], [f"{name}.last"], perm=[0, 1, 3, 2, *range(4, 4 + dims)]),
+            helper.make_node(
+                "Reshape", [f"{name}.last", self.const([*rows, found.before * found.behind, -1, *inner])], [f"{name}.clip"]
+            ),
+            helper.make_node("Conv", [f"{name}.clip", weight], [f"{name}.conv"], **full),
+            helper.make_node("Transpose", [f"{name}.conv"], [f"{name}.front"], perm=[2, 0, 1, *range(3, 3 + dims)]),
+        ]
+        if bias is None:
+            return [*nodes, helper.make_node("Reshape", [f"{name}.front", self.const(after)], [out])]
+        shaped = (bias * np.float32(node.attr("beta", 1.0))).reshape((-1, *[1] * dims) if conv else (-1,))
+        nodes.append(helper.make_node("Reshape", [f"{name}.front", self.const(after)], [f"{name}.bare"]))
+        return [*nodes, helper.make_node("Add", [f"{name}.bare", self.const(shaped, np.float32)], [out])]
+
+    def _sized(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
+        """Operators whose sizes or repeats are constants: along time they leave the frames as they are."""
+        copy, i = onnx.NodeProto(), _SIZED[node.op]
+        copy.CopyFrom(proto)
+        given, time = self.facts.graph.constant(node.input(i)), ax.time_axis(self.facts[node.outputs[0]].axes)
+        if given is None or time is None or node.attr("axes"):
+            return [copy]
+        sizes = np.array(given)
+        if node.op != "Resize":  # 1 leaves it alone
+            sizes[time - len(self.facts[node.outputs[0]].axes)] = 1
+            copy.input[i] = self.const(sizes, sizes.dtype.type)
+            return [copy]
+        self.count += 1
+        name = f"{node.outputs[0]}.sizes{self.count}"
+        copy.input[i] = f"{name}.full"
+        return [
+            helper.make_node("Shape", [node.inputs[0]], [f"{name}.shape"]),
+            self._sliced(f"{name}.shape", f"{name}.frames", [time], [time + 1], [0], [1]),
+            helper.make_node(
+                "Concat", [self.const(sizes[:time]), f"{name}.frames", self.const(sizes[time + 1 :])], [f"{name}.full"], axis=0
+            ),
+            copy,
+        ]
+
     def _as_long(self, array: np.ndarray, like: str, time: int) -> tuple[str, list[onnx.NodeProto]]:
         """A constant frame, repeated as often as tensor `like` has frames."""
         self.count += 1
@@ -133,7 +220,7 @@ class _Rewriter:
         shape = [self.const(array.shape[:time]), f"{name}.frames", self.const(array.shape[time + 1 :])]
         return name, [
             helper.make_node("Shape", [like], [f"{name}.shape"]),
-            helper.make_node("Slice", [f"{name}.shape", self.const([time]), self.const([time + 1])], [f"{name}.frames"]),
+            self._sliced(f"{name}.shape", f"{name}.frames", [time], [time + 1], [0], [1]),
             helper.make_node("Concat", shape, [f"{name}.full"], axis=0),
             helper.make_node("Expand", [self.const(array, array.dtype.type), f"{name}.full"], [name]),
         ]
@@ -142,9 +229,17 @@ class _Rewriter:
         before, after = self.facts[node.inputs[0]].axes, self.facts[node.outputs[0]].axes
         old, new = ax.time_axis(before), ax.time_axis(after)
         shape = list(ax.shape_of(after))
+        if new is None and old is not None:  # a gate: its time goes to the front, (1, ..., T, ...) -> (T, rest)
+            self.count += 1
+            front = f"{node.outputs[0]}.front{self.count}"
+            order = [old, *(i for i in range(len(before)) if i != old)]
+            shape[0] = -1
+            return [
+                helper.make_node("Transpose", [node.inputs[0]], [front], perm=order),
+                helper.make_node("Reshape", [front, self.const(shape)], [node.outputs[0]]),
+            ]
         if new is None:
-            if old is None:
-                shape[0] = -1  # (T, ...) instead of (1, ...)
+            shape[0] = -1  # (T, ...) instead of (1, ...)
             return [helper.make_node("Reshape", [node.inputs[0], self.const(shape)], [node.outputs[0]])]
         if old is not None:
             shape[new] = -1
@@ -165,16 +260,20 @@ class _Rewriter:
         time = ax.time_axis(source.axes) or 0
         reduced = sorted(reduce.reduced_axes_of(node, self.facts))
         space = [i for i in reduced if i != time]
+        kind = reduce.KINDS[node.op]
         if not space:
             nodes = [helper.make_node("Identity", [x], [f"{out}.space"])]
-        elif self.facts.graph.opset < 18:  # axes became an input in opset 18
-            nodes = [helper.make_node("ReduceMean", [x], [f"{out}.space"], axes=space, keepdims=1)]
+        elif self.facts.graph.opset < (13 if kind.space == "ReduceSum" else 18):  # axes became an input then
+            nodes = [helper.make_node(kind.space, [x], [f"{out}.space"], axes=space, keepdims=1)]
         else:
-            nodes = [helper.make_node("ReduceMean", [x, self.const(space)], [f"{out}.space"], keepdims=1)]
+            nodes = [helper.make_node(kind.space, [x, self.const(space)], [f"{out}.space"], keepdims=1)]
         mean = f"{out}.space"
         if self.facts.options.se == "window":
-            nodes += self._causal_mean(mean, f"{out}.window", source.frames, time, len(source.axes))
+            nodes += self._causal(kind, mean, f"{out}.window", source.frames, time, len(source.axes))
             mean = f"{out}.window"
+        if kind.time == "sum":
+            nodes.append(helper.make_node("Mul", [mean, self.const(source.frames, np.float32)], [f"{out}.times"]))
+            mean = f"{out}.times"
         if ax.time_axis(self.facts[out].axes) is not None:
             nodes.append(helper.make_node("Identity", [mean], [out]))
         else:
@@ -186,21 +285,31 @@ class _Rewriter:
             ]
         return nodes
 
-    def _causal_mean(self, x: str, out: str, n: int, time: int, rank: int) -> list[onnx.NodeProto]:
-        """The mean of the last n frames that exist: an average pool on (1, everything else, T) that counts no padding."""
+    def _causal(self, kind: reduce.Kind, x: str, out: str, n: int, time: int, rank: int) -> list[onnx.NodeProto]:
+        """The mean (or extreme) of the last n frames that exist: a pool on (1, everything else, T) that counts no padding."""
         last = [i for i in range(rank) if i != time] + [time]
+        smallest = kind.time == SMALLEST
+        flip = "Neg" if smallest else "Identity"
+        attrs: dict[str, Any] = {} if isinstance(kind.time, Extreme) else {"count_include_pad": 0}
+        pool = "MaxPool" if isinstance(kind.time, Extreme) else "AveragePool"
         return [
-            helper.make_node("Transpose", [x], [f"{out}.last"], perm=last),
+            helper.make_node(flip, [x], [f"{out}.flipped"]),
+            helper.make_node("Transpose", [f"{out}.flipped"], [f"{out}.last"], perm=last),
             helper.make_node("Shape", [f"{out}.last"], [f"{out}.shape"]),
-            helper.make_node("Slice", [f"{out}.shape", self.const([-1]), self.const([_END])], [f"{out}.frames"]),
+            self._sliced(f"{out}.shape", f"{out}.frames", [-1], [_END], [0], [1]),
             helper.make_node("Concat", [self.const([1, -1]), f"{out}.frames"], [f"{out}.flat_shape"], axis=0),
             helper.make_node("Reshape", [f"{out}.last", f"{out}.flat_shape"], [f"{out}.flat"]),
-            helper.make_node(
-                "AveragePool", [f"{out}.flat"], [f"{out}.mean"], kernel_shape=[n], pads=[n - 1, 0], count_include_pad=0
-            ),
-            helper.make_node("Reshape", [f"{out}.mean", f"{out}.shape"], [f"{out}.apart"]),
-            helper.make_node("Transpose", [f"{out}.apart"], [out], perm=[last.index(i) for i in range(rank)]),
+            helper.make_node(pool, [f"{out}.flat"], [f"{out}.pooled"], kernel_shape=[n], pads=[n - 1, 0], **attrs),
+            helper.make_node("Reshape", [f"{out}.pooled", f"{out}.shape"], [f"{out}.apart"]),
+            helper.make_node("Transpose", [f"{out}.apart"], [f"{out}.back"], perm=[last.index(i) for i in range(rank)]),
+            helper.make_node(flip, [f"{out}.back"], [out]),
         ]
+
+    def _sliced(self, x: str, out: str, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> onnx.NodeProto:
+        """A Slice in the model's own opset: its ranges became inputs in opset 10."""
+        if self.facts.graph.opset >= 10:
+            return helper.make_node("Slice", [x, *map(self.const, (starts, ends, axes, steps))], [out])
+        return helper.make_node("Slice", [x], [out], starts=starts, ends=ends, axes=axes)
 
     def _slice(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
         """Slices of time keep their distance to the end; other axes stay as they are."""
@@ -229,5 +338,5 @@ class _Rewriter:
 
     def _cut(self, x: str, out: str, ranges: list[tuple[int, int, int, int]], frames: int, time: int | None) -> onnx.NodeProto:
         ends = [(_END if end >= frames else end - frames) if axis == time else end for axis, _, end, _ in ranges]
-        columns = ([a for _, a, _, _ in ranges], ends, [a for a, _, _, _ in ranges], [s for _, _, _, s in ranges])
-        return helper.make_node("Slice", [x, *map(self.const, columns)], [out])
+        starts, axes, steps = [a for _, a, _, _ in ranges], [a for a, _, _, _ in ranges], [s for _, _, _, s in ranges]
+        return self._sliced(x, out, starts, ends, axes, steps)

@@ -29,11 +29,23 @@ _SLOT_FLOATS = 512  # smaller frames are cheaper to copy than to bind one by one
 
 
 @dataclass
-class Plan:
+class MemoryPlan:
     """What the layout passes decide: how many past frames each history holds, and which convolutions keep sums."""
 
     depths: dict[tuple[str, float | None], int]
     sums: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """An operator over frames, and what may stand in place of frames that do not exist."""
+
+    op: str
+    fill: float
+
+
+LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantizers and inf * 0 cannot bear
+LARGEST, SMALLEST = Extreme("Max", LOWEST), Extreme("Min", -LOWEST)
 
 
 class Slots:
@@ -64,7 +76,7 @@ class Slots:
 class Memory(Emitter):
     """Wires of the clip network as tensors of the step network, with their past."""
 
-    def __init__(self, facts: Facts, plan: Plan) -> None:
+    def __init__(self, facts: Facts, plan: MemoryPlan) -> None:
         super().__init__(reserved=("frames", "logits", f"{COUNTER}.in", f"{COUNTER}.out"))
         self.facts, self.plan, self.hop = facts, plan, facts.hop
         self.states: list[StateSpec] = []
@@ -167,9 +179,9 @@ class Memory(Emitter):
         counter = self.t(last)
         return self._once(("row", last), lambda: self.emit("Min", [counter, self.ints([last])], f"t.up_to_{last}"))
 
-    def _mask(self, fact: Fact, rank: int) -> str:
-        """Which of the m frames of a wire have an index >= 0: bool (m, 1, ...)."""
-        m, lag = self.m(fact), fact.lag
+    def mask(self, fact: Fact, rank: int, index: int = 0) -> str:
+        """Which of the m frames of a wire have at least this index in the clip: bool (m, 1, ...)."""
+        m, lag = self.m(fact), fact.lag + index * fact.unit
         first = [max(0, -(-(lag - q) // m)) for q in range(m)]  # frame q exists from step ceil((lag - q) / m)
         shape = (m,) + (1,) * (rank - 1) if m > 1 else (1,)
 
@@ -181,12 +193,21 @@ class Memory(Emitter):
 
         return self._once(("mask", shape, tuple(first)), make)
 
+    def by_index(self, node: Node, fact: Fact, values: list[float], rank: int) -> str:
+        """A factor (m, 1, ...) for the frames of a step, by their index in the clip; the last value goes on for ever."""
+        m, lag, unit = self.m(fact), fact.lag, fact.unit
+        last = max(0, -(-((len(values) - 1) * unit + lag) // m))
+        rows = [[values[min(max(0, t * m - lag + q) // unit, len(values) - 1)] for q in range(m)] for t in range(last + 1)]
+        table = self.const(np.array(rows, np.float32), f"{node.label}.share")  # (t, m)
+        share = self.emit("Gather", [table, self._row(last)], f"{node.label}::share", axis=0)  # (1, m)
+        return self.emit("Reshape", [share, self.ints([m] + [1] * (rank - 1))], f"{node.label}::shares")
+
     def masked(self, wire: str, fill: float) -> str:
         """The wire's tensor with `fill` in place of frames before the beginning."""
         fact, tensor = self.fact(wire), self.raw(wire)
         if fact.lag <= 0:
             return tensor
-        mask = self._mask(fact, len(self.frame_shape(wire)) + 1)
+        mask = self.mask(fact, len(self.frame_shape(wire)) + 1)
         return self._once(
             ("where", tensor, fact.lag, fill), lambda: self.emit("Where", [mask, tensor, self.scalar(fill)], "started")
         )
@@ -263,6 +284,9 @@ class Memory(Emitter):
         """The wire as it was `frames` of its own frames ago."""
         if frames <= 0:
             return self.raw(wire)
+        if (kind := self.facts.graph.types.get(wire)) is not None:  # states are floats
+            past = self.delayed(node, self._as_float(wire), frames)
+            return self._once(("as", past, kind), lambda: self.emit("Cast", [past], f"{wire}::again", to=kind))
         whole, cut = self._origin.get(self.raw(wire), (wire, None))
         if whole != wire and min(self.fact(wire).lag, self.fact(whole).lag) >= 0:
             if cut is None:  # the same tensor under another name
@@ -270,12 +294,25 @@ class Memory(Emitter):
             if self._planned(whole) >= frames:  # kept anyway: cutting a part again is cheaper than keeping it too
                 past_of_whole = self.delayed(node, whole, frames)
                 return self._once(("part", self.raw(wire), past_of_whole), lambda: cut(past_of_whole))
-        past = self._past(node, wire, None, frames)
-        if isinstance(past, Slots):
-            return past.old(frames - 1)
-        buffer, depth = past
+        kept = self._past(node, wire, None, frames)
+        if isinstance(kept, Slots):
+            return kept.old(frames - 1)
+        buffer, depth = kept
         m = self.m(self.fact(wire))
         return self._frames(buffer, depth - frames, m, 1, depth + m, f"{wire}::delayed{frames}")
+
+    def _as_float(self, wire: str) -> str:
+        name = f"{wire}::float"
+        if name not in self._derived:
+            self._derived[name] = self.fact(wire)
+            self.tensors[name] = self.emit("Cast", [self.raw(wire)], name, to=1)
+        return name
+
+    def renumbered(self, node: Node, wire: str, fact: Fact, out: Fact) -> str:
+        """Frames of a wire in other numbers, as late as an output that is made of them."""
+        name = self._unique(f"{node.name}::renumbered")
+        self._derived[name], self.tensors[name] = fact, self.raw(wire)
+        return self.delayed(node, name, out.lag - fact.lag)
 
     def partial_sums(self, node: Node, wire: str, window: Window) -> bool:
         """True if this convolution keeps partial sums: possible at one frame a step, chosen by the plan where smaller."""
@@ -286,19 +323,33 @@ class Memory(Emitter):
         self.eligible[node.name] = (wire, (window.taps - 1) * window.dilation, prod(self.frame_shape(node.outputs[0])))
         return self.plan.sums.get(node.name, True)
 
-    def window_mean(self, node: Node, wire: str, window: HeadWindow) -> str:
-        """A head: the mean of the newest frames of its window, of those that exist in the first steps. One value a step."""
-        return self._means(node, wire, window.frames, window.wait, newest_only=True)
+    def window_extremes(self, node: Node, wire: str, window: HeadWindow, which: Extreme, *, newest_only: bool) -> str:
+        """The largest (or smallest) of the newest frames of a window, of those that exist in the first steps: for the newest
+        frame of the step, or for each."""
+        wire = self.settled(node, wire)
+        fact = self.fact(wire)
+        m, u, fill = self.m(fact), fact.unit, 0.0 if which is LARGEST and fact.nonneg else which.fill
+        first, count = (m - 1, 1) if newest_only else (0, m)
+        ages = [window.wait + i * u for i in range(window.frames)]
+        if ages[-1] == 0:
+            return self._frames(self.raw(wire), first, count, 1, m, f"{node.label}::newest")
+        past = self._past(node, wire, fill, ages[-1])
+        if isinstance(past, Slots):
+            frames = [past.old(age - 1) if age else self.masked(wire, fill) for age in ages]
+        else:
+            buffer, depth = past
+            starts = [depth + first - age for age in ages]
+            frames = [self._frames(buffer, at, count, 1, depth + m, f"{node.label}::frames{i}") for i, at in enumerate(starts)]
+        return self.emit(which.op, frames, f"{node.label}::{which.op.lower()}") if len(frames) > 1 else frames[0]
 
-    def window_means(self, node: Node, wire: str, frames: int) -> str:
-        """The mean of this frame and those before it, for each frame of the step."""
-        return self._means(node, wire, frames, 0, newest_only=False)
+    def window_means(self, node: Node, wire: str, window: HeadWindow, *, newest_only: bool) -> str:
+        """The mean of the newest frames of a window, of those that exist in the first steps: for the newest frame of the step
+        (a head: one value a step), or for each.
 
-    def _means(self, node: Node, wire: str, n: int, wait: int, newest_only: bool) -> str:
-        """A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
+        A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
         0/1 band matrix, and the counts come from a table indexed by the step counter.
         """
-        wire = self.settled(node, wire)
+        wire, n, wait = self.settled(node, wire), window.frames, window.wait
         fact = self.fact(wire)
         m, lag, u, shape = self.m(fact), fact.lag, fact.unit, self.frame_shape(wire)
         rows = [m - 1] if newest_only else list(range(m))

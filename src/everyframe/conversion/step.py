@@ -1,6 +1,6 @@
 """clip ONNX -> step ONNX: the road from file to file, and the three layout passes.
 
-load -> fold -> cut dead taps -> facts -> plan (twice) -> build -> attach metadata -> check -> verify -> save
+load -> bind -> fold -> canonical -> cut dead taps -> facts -> plan (twice) -> build -> attach metadata -> check -> verify -> save
 """
 
 from __future__ import annotations
@@ -8,16 +8,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 import onnx
 
 from everyframe import modelfile
 from everyframe.conversion import rules
-from everyframe.conversion.builder import Builder, Plan
-from everyframe.conversion.facts import Facts, Options, propagate
+from everyframe.conversion.bind import LAYOUT, bind, check_layout
+from everyframe.conversion.builder import Builder
+from everyframe.conversion.canonical import canonical
+from everyframe.conversion.facts import Facts, Options
+from everyframe.conversion.memory import MemoryPlan
+from everyframe.conversion.propagate import propagate
+from everyframe.conversion.result import Conversion
 from everyframe.conversion.taps import cut_dead_taps
+from everyframe.conversion.verify import verify
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.fold import fold
@@ -27,34 +33,36 @@ from everyframe.modelfile.schema import Metadata, Preprocess
 RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
 
 
-@dataclass
-class Conversion:
-    """A step network and what was decided on the way. source: the clip network as given; clip: folded, dead taps cut."""
+@dataclass(frozen=True)
+class Prepared:
+    """source: the network, bound. clip: folded, dead taps cut. notes: for the user. cut: there were dead taps."""
 
-    step: onnx.ModelProto
     source: onnx.ModelProto
     clip: onnx.ModelProto
     facts: Facts
-    metadata: Metadata
-    tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
-    notes: list[str] = field(default_factory=list)
-    difference: float | None = None  # largest relative difference found by verify
+    notes: list[str]
+    cut: bool
 
 
-def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, Facts, list[str]]:
-    """Folds a clip network, removes taps that never saw a frame, and propagates facts. Returns (clip, facts, notes)."""
-    clip, notes = fold(model), []
+def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
+    """Binds (see bind.py) and folds a clip network, removes taps that never saw a frame, and propagates facts."""
+    if options.layout is None and modelfile.metadata_of(model) is None:
+        _check_order(model)
+    source, changed = bind(model, options)
+    clip, notes = fold(source), []
+    if canonical(clip):
+        clip = fold(clip)
     facts = propagate(Graph.of(clip), options)
     if options.taps == "trained":
         notes = cut_dead_taps(clip, facts)
         if notes:
             facts = propagate(Graph.of(clip), options)
-    return clip, facts, notes
+    return Prepared(source, clip, facts, [*changed, *notes, *facts.notes], cut=bool(notes))
 
 
 def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
     """Lowers every node. The first pass finds out who needs which history, the second what sums would save, the third builds."""
-    plan = Plan(depths={}, sums={})
+    plan = MemoryPlan(depths={}, sums={})
     for _ in range(2):
         trial = _lower(facts, plan)
         # a convolution keeps sums where they are smaller than what its ring would add to histories that exist anyway
@@ -62,13 +70,13 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
             name: past * floats < max(0, past - _deepest(trial, wire)) * prod(trial.frame_shape(wire))
             for name, (wire, past, floats) in trial.eligible.items()
         }
-        plan = Plan(depths=_merged(trial.wanted), sums=sums)
-    plan = Plan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
+        plan = MemoryPlan(depths=_merged(trial.wanted), sums=sums)
+    plan = MemoryPlan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
     builder = _lower(facts, plan)
     return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
 
 
-def _lower(facts: Facts, plan: Plan) -> Builder:
+def _lower(facts: Facts, plan: MemoryPlan) -> Builder:
     builder = Builder(facts, plan)
     builder.put(facts.graph.input, "frames")
     for node in facts.graph.nodes:
@@ -101,7 +109,8 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
             expected="a clip network",
             hint="`everyframe info FILE` shows it",
         )
-    clip, facts, notes = prepare(model, options)
+    made = prepare(model, options)
+    clip, facts, notes = made.clip, made.facts, made.notes
     if len(facts.graph.outputs) != 1:
         raise ModelError(
             "A clip network has one output, the logits.",
@@ -114,7 +123,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
     source = given or Metadata(
         kind="clip",
         frames=facts[facts.graph.input].frames,
-        preprocess=_default_preprocess(builder.frame_shape(facts.graph.input)),
+        preprocess=_default_preprocess(builder.frame_shape(facts.graph.input), _takes_bytes(model)),
     )
     if options.window and not facts.heads:
         raise UsageError(
@@ -139,14 +148,14 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
                 update={
                     "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
                     "tool": f"everyframe {_version()}",
-                    "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if notes else []), "step"),
+                    "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if made.cut else []), "step"),
                     "notes": (*source.provenance.notes, *notes),
                 }
             ),
         }
     )
     modelfile.attach(step, metadata)
-    return Conversion(step, model, clip, facts, metadata, builder.tensors, notes)
+    return Conversion(step, made.source, clip, facts, metadata, builder.tensors, notes)
 
 
 def stream(
@@ -157,7 +166,9 @@ def stream(
     window: int | None = None,
     se: str = "frame",
     taps: str = "trained",
-    layout: str = "NCTHW",
+    layout: str | None = None,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
     labels: tuple[str, ...] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
@@ -167,15 +178,15 @@ def stream(
     rate: "native" steps take as many frames as the temporal strides multiply to; "dense" gives a prediction at every frame.
     window: feature frames averaged by the head (default: the clip's own; may be longer). se: squeeze-and-excite sees one
     "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
+    layout: axes of the clip network's input; None is NCTHW, and a question where the shape contradicts it. frames, size: T and
+    (H, W) of an input that leaves them open.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
-    from everyframe.conversion.verify import verify
-
     say = progress or (lambda _: None)
     if output is not None:
         check_writable(output)  # before the long work
     say("converting")
-    made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout), labels=labels)
+    made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout, frames, size), labels=labels)
     onnx.checker.check_model(made.step, full_check=True)
     say("comparing with the clip network over a stream")
     made.difference = verify(made)
@@ -194,8 +205,12 @@ def _check(options: Options) -> None:
             raise UsageError(f"Unknown --{name} {value!r}.", expected=" or ".join(allowed))
     if options.window is not None and not 1 <= options.window <= 4096:
         raise UsageError("--window is out of range.", expected="1 to 4096 frames", got=options.window)
-    if sorted(set(options.layout) & set("NT")) not in (["N", "T"], ["T"]) or len(set(options.layout)) != len(options.layout):
-        raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=options.layout)
+    layout = options.layout or LAYOUT
+    if sorted(set(layout) & set("NT")) not in (["N", "T"], ["T"]) or len(set(layout)) != len(layout):
+        raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=layout)
+    for name, number in [("frames", options.frames), *(("size", n) for n in options.size or ())]:
+        if number is not None and not 1 <= number <= 8192:
+            raise UsageError(f"--{name} is out of range.", expected="1 to 8192", got=number)
 
 
 def _window(facts: Facts) -> int:
@@ -210,13 +225,25 @@ def _weights_digest(model: onnx.ModelProto) -> str:
     return digest.hexdigest()
 
 
-def _default_preprocess(shape: tuple[int, ...]) -> Preprocess:
-    """For a network without metadata: resize to its input, scale to 0..1; one channel means gray."""
+def _default_preprocess(shape: tuple[int, ...], takes_bytes: bool) -> Preprocess:
+    """For a network without metadata: resize to its input, scale to 0..1 (bytes stay 0..255); one channel means gray."""
     channels, *size = shape
     resize = (size[0], size[1]) if len(size) == 2 else None
+    scale = 1.0 if takes_bytes else 1 / 255
     if channels == 1:
-        return Preprocess(color="gray", resize=resize)
-    return Preprocess(resize=resize)
+        return Preprocess(color="gray", resize=resize, scale=scale)
+    return Preprocess(resize=resize, scale=scale)
+
+
+def _takes_bytes(model: onnx.ModelProto) -> bool:
+    return any(value.type.tensor_type.elem_type == onnx.TensorProto.UINT8 for value in model.graph.input)
+
+
+def _check_order(model: onnx.ModelProto) -> None:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name not in weights:
+            check_layout(tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim), f"input {value.name!r}")
 
 
 def _version() -> str:

@@ -38,7 +38,8 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
         shapes = facts.graph.shapes[node.inputs[0]], facts.graph.shapes[node.outputs[0]]
         frames = shapes[0][space.time], shapes[1][space.time]
         live = live_taps(space.window, *frames)
-        first, last, pads = _trim(node, space.window, live, frames, space.time - 2)
+        dims = len(shapes[0]) - 2
+        first, last, pads = _trim(node, space.window, live, frames, space.time - 2, dims)
         removed, proto = taps - (last - first + 1), protos[node.outputs[0]]
         silenced = [i for i in range(first, last + 1) if i not in live] if node.op == "Conv" else []
         if removed or silenced:
@@ -51,10 +52,9 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
     return notes
 
 
-def _trim(node: Node, window: Window, live: list[int], frames: tuple[int, int], t: int) -> tuple[int, int, list[int]]:
+def _trim(node: Node, window: Window, live: list[int], frames: tuple[int, int], t: int, dims: int) -> tuple[int, int, list[int]]:
     """(first tap, last tap, new pads). Pads cannot become negative: then a dead tap at the end is kept (and set to zero)."""
-    pads = list(node.attr("pads") or [0] * 6)
-    dims = len(pads) // 2
+    pads = list(node.attr("pads") or [0] * 2 * dims)
     first, last = live[0] if live else 0, live[-1] if live else window.taps - 1
     while first and pads[t] - first * window.dilation < 0:
         first -= 1

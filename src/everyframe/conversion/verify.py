@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -17,12 +16,11 @@ import onnx
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Fact, Facts, HeadWindow
 from everyframe.conversion.lengthen import Reference, lengthen
+from everyframe.conversion.result import Conversion
+from everyframe.conversion.rules import reduce
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.session import run, session
 from everyframe.modelfile.walk import Walk
-
-if TYPE_CHECKING:
-    from everyframe.conversion.step import Conversion
 
 TOLERANCE = 1e-5
 
@@ -182,7 +180,8 @@ def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.n
             if newest % fact.unit or newest // fact.unit >= len(features[wire]):
                 break
             window = features[wire][max(0, newest // fact.unit - head.frames + 1) : newest // fact.unit + 1]
-            feeds[wire] = _tile(window.mean(axis=0, dtype=np.float64).astype(np.float32), fact)
+            kind = reduce.KINDS[heads[wire].op if wire in heads else "ReduceMean"]
+            feeds[wire] = _tile(kind.over_frames(window), fact)
         else:
             made[t] = tail.run(None, feeds)[0]
     return made

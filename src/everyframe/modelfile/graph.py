@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import TensorProto, numpy_helper, shape_inference
 
 from everyframe.errors import ModelError
 from everyframe.modelfile.without_weights import without_weights
@@ -38,7 +38,8 @@ class Node:
         return self.inputs[i] if i < len(self.inputs) else ""
 
 
-_AVERAGES = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"})
+#: operators that leave one value of many frames, perhaps
+_AVERAGES = frozenset(["AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"])
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Graph:
     input: str
     outputs: tuple[str, ...]
     opset: int
+    types: dict[str, int] = field(default_factory=dict)  # ONNX element types of tensors that are not float32
     consumers: dict[str, list[Node]] = field(default_factory=dict)
 
     @classmethod
@@ -99,6 +101,7 @@ class Graph:
             inputs[0],
             tuple(o.name for o in proto.output),
             next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
+            _types(nodes, constants),
         )
         for node in nodes:
             for name in dict.fromkeys(filter(None, node.inputs)):
@@ -126,6 +129,10 @@ class Graph:
                     (late if reader.op in _AVERAGES else ready).append(reader)
         return order
 
+    def made_by(self, name: str) -> Node | None:
+        """The node that makes a tensor; None for inputs and constants."""
+        return self._made_by.get(name)
+
     @cached_property
     def _made_by(self) -> dict[str, Node]:
         return {name: node for node in self.nodes for name in node.outputs if name}
@@ -140,6 +147,30 @@ class Graph:
                     seen.add(node.outputs[0])
                     queue += node.outputs
                     yield node
+
+
+_TRUTHS = frozenset(["Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf"])
+_INDICES = frozenset({"ArgMax", "ArgMin", "NonZero", "Shape", "Size"})
+
+
+def _types(nodes: list[Node], constants: dict[str, np.ndarray]) -> dict[str, int]:
+    """Element types of tensors that are not float32."""
+    types = {name: onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in constants.items()}
+    for node in nodes:
+        first = node.inputs[1 if node.op == "Where" else 0] if node.inputs else ""
+        kind = (
+            TensorProto.BOOL
+            if node.op in _TRUTHS
+            else TensorProto.INT64
+            if node.op in _INDICES
+            else node.attr("to")
+            if node.op == "Cast"
+            else types.get(first, TensorProto.FLOAT)
+        )
+        types |= dict.fromkeys(node.outputs, kind)
+        if node.op == "TopK" and len(node.outputs) > 1:
+            types[node.outputs[1]] = TensorProto.INT64
+    return {name: kind for name, kind in types.items() if kind != TensorProto.FLOAT}
 
 
 def _label(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> str:

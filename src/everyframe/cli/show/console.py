@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rich.console import Console
+
+from everyframe.errors import UsageError
 
 
 def console() -> Console:
@@ -30,3 +33,13 @@ def count(n: float) -> str:
 
 def duration(frames: int, ms: float | None) -> str:
     return f"{frames} frame{'s' if frames != 1 else ''}" + (f" ({ms:.0f} ms)" if ms is not None else "")
+
+
+def read_size(text: str | None) -> int | tuple[int, int] | None:
+    """S or HxW: 160 from "160", (96, 160) from "96x160". Raises UsageError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match:
+        raise UsageError("The frame size cannot be read.", got=text, expected="S or HxW, such as 160 or 96x160")
+    return (int(match[1]), int(match[2])) if match[2] else int(match[1])

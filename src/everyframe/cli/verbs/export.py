@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,12 +44,13 @@ def command(
     Example: everyframe export x3d_s -o clip.onnx --weights x3d_s.safetensors --labels kinetics400.txt
     """
     from everyframe import api
+    from everyframe.cli.show.console import read_size
     from everyframe.errors import UsageError
 
     if (target is None) != (calibrate is None):
         raise UsageError("A folder for a device needs a target and videos.", where="--target, --calibrate", hint="give both")
     write = functools.partial(
-        api.export, name, frames=frames, size=_size(size), labels=labels, weights=weights, num_classes=num_classes,
+        api.export, name, frames=frames, size=read_size(size), labels=labels, weights=weights, num_classes=num_classes,
         options=_options(options or []), seed=seed,
     )  # fmt: skip
     if target is not None and calibrate is not None:
@@ -87,18 +87,6 @@ def _show(result: ClipModel, name: str) -> None:
     for note in result.notes:
         typer.echo(f"  note    {note}")
     typer.echo(f"next: everyframe stream {result.path}")
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    """S or HxW: 160 from "160", (96, 160) from "96x160". Raises UsageError."""
-    from everyframe.errors import UsageError
-
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if not match:
-        raise UsageError("The frame size cannot be read.", got=text, expected="S or HxW, such as 160 or 96x160")
-    return (int(match[1]), int(match[2])) if match[2] else int(match[1])
 
 
 def _options(texts: list[str]) -> dict[str, str]:

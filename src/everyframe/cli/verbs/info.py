@@ -15,7 +15,7 @@ def command(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     rate: Annotated[str, typer.Option(help="For a clip network: facts at the native rate or dense.")] = "native",
-    layout: Annotated[str, typer.Option(help="For a clip network: axis order of its input.")] = "NCTHW",
+    layout: Annotated[str | None, typer.Option(help="For a clip network: axis order of its input (default: NCTHW).")] = None,
 ) -> None:
     """Show a network's temporal facts, delay, work, parameters, state and transient memory, layer by layer.
 

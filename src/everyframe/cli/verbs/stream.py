@@ -31,7 +31,9 @@ def command(
         str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")
     ] = "trained",
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line, stored in the model.")] = None,
-    layout: Annotated[str, typer.Option(help="Axis order of the clip network's input.")] = "NCTHW",
+    layout: Annotated[str | None, typer.Option(help="Axis order of the clip network's input (default: NCTHW).")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a clip, where the network's input leaves them open.")] = None,
+    size: Annotated[str | None, typer.Option(help="Picture size, S or HxW, where the network's input leaves it open.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Convert a clip network to a step network that takes frames as they come and keeps its state.
@@ -43,15 +45,18 @@ def command(
     import json
 
     from everyframe import api
+    from everyframe.cli.show.console import read_size
     from everyframe.cli.show.models import stream_lines
     from everyframe.models.labels import read_labels
     from everyframe.progress import status
 
+    pictures = read_size(size)
     output = output or clip.with_suffix(".step.onnx")
     names = None if labels is None else read_labels(labels)
     with status("reading") as progress:
         made = api.convert(
-            clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, labels=names, progress=progress
+            clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames,
+            size=(pictures, pictures) if isinstance(pictures, int) else pictures, labels=names, progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps({"file": str(output), **made.to_dict()}))

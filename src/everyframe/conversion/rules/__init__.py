@@ -16,23 +16,26 @@ import importlib
 from typing import Protocol
 
 from everyframe import plugins
-from everyframe.conversion import axes as ax
-from everyframe.conversion.facts import Fact, Facts, where
+from everyframe.conversion.builder import Builder
+from everyframe.conversion.facts import Fact, Facts
+from everyframe.conversion.refusals import where
 from everyframe.errors import UnsupportedOperator
 from everyframe.modelfile.graph import Node
 
 _FILES = (
     "conv",
+    "transposed",
     "pool",
     "reduce",
     "pointwise",
-    "normalize",
+    "perframe",
+    "products",
+    "softmax",
     "concat",
     "slicing",
     "pad",
     "reshape",
     "transpose",
-    "matmul",
 )
 
 
@@ -41,16 +44,15 @@ class Rule(Protocol):
     def fact(node: Node, facts: Facts) -> Fact | tuple[Fact, ...]: ...
 
     @staticmethod
-    def lower(node: Node, step) -> None: ...  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None: ...
 
 
 _RULES: dict[str, type[Rule]] = {}
 
 # operators that people meet in exported clip networks, and what to do about them
 _ADVICE = {
-    "ScatterND": "an in-place assignment on a slice of time was exported; write it as slice + pad + concat and export again",
+    "ScatterND": "an in-place assignment of single values was exported; write it as slices and a concatenation and export again",
     "ScatterElements": "an in-place assignment was exported; write it as slice + pad + concat and export again",
-    "Resize": "interpolation is not supported; take it out of the network, or do it before the clip",
     "LSTM": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
     "GRU": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
     "Attention": "attention over time is not a window of fixed length; use a convolutional network",
@@ -100,36 +102,10 @@ def _plugged(operator: str) -> type[Rule] | None:
     plugin = plugins.load("rules", operator, _is_ours)
     if plugin is None:
         return None
-    rule = plugin.value
+    rule: type[Rule] = plugin.value
     if not all(callable(getattr(rule, name, None)) for name in ("fact", "lower")):
         raise plugin.error(
             "A rule of a plugin is no rule.", expected="a class with fact(node, facts) and lower(node, step)", got=repr(rule)
         )
     _RULES[operator] = rule
     return rule
-
-
-# operators that only carry on an axis in which several frames are merged with something else
-_CARRIERS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
-
-
-def check_time(node: Node, facts: Facts) -> None:
-    """Refuses operators on an axis that holds several frames together with something else."""
-    from everyframe.conversion.rules.pointwise import NONNEGATIVE
-
-    timed = facts.timed(node)
-    others = [facts.graph.constant(name) for name in node.inputs if name and name not in facts.table]
-    alone = node.op in NONNEGATIVE and len(timed) == 1 and all(array is not None and array.size == 1 for array in others)
-    for name in timed:
-        if ax.time_is_mixed(facts[name].axes) and node.op not in _CARRIERS and not alone:
-            raise unsupported(
-                node,
-                f"{node.op} works on an axis that holds several frames together with something else.",
-                got=f"{name!r} of shape {facts[name].clip_shape}, {facts[name].frames} frames",
-                hint="keep time on an axis of its own, or fold it into the batch",
-            )
-
-
-def unsupported(node: Node, what: str, *, hint: str, got: object = None, expected: object = None) -> UnsupportedOperator:
-    """An error for a use of a known operator that cannot be streamed."""
-    return UnsupportedOperator(what, where=where(node), expected=expected, got=got, hint=hint)

@@ -1,14 +1,22 @@
-"""Concat: over channels a join of wires; over time only constant frames may be put in front or behind (that is a Pad)."""
+"""Concat: over channels (or a new axis) a join of wires; over time, frames of other wires in front of one that goes on.
+
+What stands behind the longest piece is the clip's right edge, which a stream has not. What stands before it are the first
+frames: constants (that is a Pad), or frames of other wires, chosen by their number. A roll (`x[-1:]` in front of `x[:-1]`) puts
+the clip's end there; a stream has no end, so these frames are zeros.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from everyframe.conversion import axes as ax
-from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import pad, register, unsupported
+from everyframe.conversion.builder import Builder
+from everyframe.conversion.facts import Fact, Facts, Window
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import pad, register, slicing
+from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 
 
@@ -20,12 +28,10 @@ class Concat:
         first = facts[timed[0]]
         axis = node.attr("axis") % len(first.axes)
         if ax.is_time_axis(first.axes[axis]):
-            left, value = _padding(node, facts)
-            axes = ax.with_frames(first.axes, facts.graph.shapes[node.outputs[0]][axis])
-            return pad.padded(node, facts, first, left, value, axes)
+            return _fact_in_time(node, facts, pieces(node, facts))
         joined = facts.join(node, timed)
         size = facts.graph.shapes[node.outputs[0]][axis]
-        if ax.step_axis(first.axes, axis) is None:
+        if ax.time_is_mixed(tuple(facts[name].axes[axis] for name in timed)):
             raise unsupported(
                 node,
                 "Concat along an axis that holds time and something else.",
@@ -39,44 +45,146 @@ class Concat:
                 got=", ".join(f"{name!r}: axis {ax.time_axis(facts[name].axes)}" for name in timed),
                 hint="keep the axes in one order, e.g. (N, C, T, H, W)",
             )
-        axes = (*first.axes[:axis], (ax.Atom(size),), *first.axes[axis + 1 :])
+        axes = (*first.axes[:axis], ax.changed(first.axes[axis], size), *first.axes[axis + 1 :])
         nonneg = len(timed) == len(node.inputs) and all(facts[name].nonneg for name in timed)
         return replace(joined, axes=axes, nonneg=nonneg)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         facts: Facts = step.facts
-        first = facts[facts.timed(node)[0]]
+        first, out = facts[facts.timed(node)[0]], facts[node.outputs[0]]
         axis = node.attr("axis") % len(first.axes)
         if ax.is_time_axis(first.axes[axis]):
-            left, value = _padding(node, facts)
-            name = facts.timed(node)[0]
-            tensor = step.masked(step.bearing(node, name, value), value) if left > 0 else step.raw(name)
-            step.put(node.outputs[0], tensor)
+            _lower_in_time(node, step, pieces(node, facts))
             return
-        out = facts[node.outputs[0]]
-        inputs = [
-            step.delayed(node, name, out.lag - facts[name].lag)
-            if name in facts.table
-            else step.constant_frame(node, name, first.axes)
-            for name in node.inputs
-        ]
-        step.put(node.outputs[0], step.emit("Concat", inputs, node.label, axis=ax.step_axis(first.axes, axis)))
+        apart, whole = axis == 0, ax.is_frame_axis(first.axes[axis]) and axis > 0
+        inputs = []
+        for name in node.inputs:
+            if name in facts.table:
+                axes, tensor = facts[name].axes, step.delayed(node, name, out.lag - facts[name].lag)
+            else:
+                shape = facts.graph.shapes[name]
+                axes = (*first.axes[:axis], ax.changed(first.axes[axis], shape[axis]), *first.axes[axis + 1 :])
+                tensor = step.constant_frame(node, name, first.axes)
+            inputs.append(step.enter(View(axes, apart, whole), tensor, node.label))
+        view = View(out.axes, apart, whole)
+        made = step.emit("Concat", inputs, node.label, axis=view.place(axis))
+        step.put(node.outputs[0], step.leave(view, made, node.label))
 
 
-def _padding(node: Node, facts: Facts) -> tuple[int, float]:
-    """(constant frames in front of the one timed input, their value). Raises for anything else along time."""
-    timed = facts.timed(node)
-    constants = [facts.graph.constant(name) for name in node.inputs if name not in facts.table]
-    values = {float(v) for array in constants if array is not None for v in np.unique(array)}
-    axis = node.attr("axis") % len(facts[timed[0]].axes)
-    if len(timed) != 1 or len(values) > 1:
+@dataclass(frozen=True)
+class Piece:
+    """frames of a wire (or constant) from frame `start` of the result on. value: they are this constant."""
+
+    name: str
+    start: int
+    frames: int
+    value: float | None = None
+
+    def numbered(self, facts: Facts) -> Fact:
+        """The piece's fact in the result's numbers of frames."""
+        return facts[self.name].relabeled(Window(pad=self.start), facts.dense)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """before: the first frames. main: the wire that goes on. behind: names of what a stream never reaches."""
+
+    before: tuple[Piece, ...]
+    main: Piece
+    behind: tuple[Piece, ...]
+
+
+def pieces(node: Node, facts: Facts) -> Pieces:
+    """The pieces of a Concat over time. Raises UnsupportedOperator where no wire goes on."""
+    axis = node.attr("axis") % len(facts[facts.timed(node)[0]].axes)
+    sizes = [facts.graph.shapes[name][axis] for name in node.inputs]
+    starts = np.cumsum([0, *sizes]).tolist()
+    timed = [i for i, name in enumerate(node.inputs) if name in facts.table]
+    main = max(timed, key=lambda i: sizes[i])
+    made = [
+        Piece(name, start, size, _value(node, facts, name)) for name, start, size in zip(node.inputs, starts, sizes, strict=False)
+    ]
+    rest = [i for i in timed if i != main]
+    if sum(sizes[i] for i in rest) >= sizes[main]:
         raise unsupported(
             node,
-            "Wires are joined along time.",
-            expected="one wire, with constant frames of one value before or behind it",
-            got=f"{len(timed)} wires depend on the clip",
+            "Wires are joined along time, and none of them goes on.",
+            expected="one wire with most of the frames, and others or constants before or behind it",
+            got=", ".join(f"{node.inputs[i]!r}: {sizes[i]} frames" for i in timed),
             hint="a temporal shift is a slice, constant padding and a concatenation over channels",
         )
-    before = node.inputs[: node.inputs.index(timed[0])]
-    return sum(facts.graph.shapes[name][axis] for name in before), values.pop() if values else 0.0
+    if len({(facts[node.inputs[i]].every, facts[node.inputs[i]].spacing, facts[node.inputs[i]].pooled) for i in timed}) > 1:
+        raise unsupported(
+            node, "Wires of different frame rates meet in a Concat over time.", hint="give both the same temporal stride"
+        )
+    before = tuple(replace(p, value=0.0) if _wraps(p, made[main], facts) else p for p in made[:main])
+    return Pieces(before, made[main], tuple(made[main + 1 :]))
+
+
+def _value(node: Node, facts: Facts, name: str) -> float | None:
+    """The one value of a constant piece; None for a wire."""
+    if name in facts.table:
+        return None
+    array = facts.graph.constant(name)
+    values = np.unique(array).tolist() if array is not None else []
+    if len(values) != 1:
+        raise unsupported(
+            node, "Wires are joined along time with constant frames of several values.",
+            expected="constant frames of one value before or behind the wire", got=f"{len(values)} values in {name!r}",
+            hint="a temporal shift is a slice, constant padding and a concatenation over channels",
+        )  # fmt: skip
+    return float(values[0])
+
+
+def _wraps(piece: Piece, main: Piece, facts: Facts) -> bool:
+    """True for the end of the clip in front of the frames that come before it."""
+    end, rest = slicing.cut_from(piece.name, facts), slicing.cut_from(main.name, facts)
+    if end is None or rest is None or end.source != rest.source:
+        return False
+    return end.end == facts[end.source].frames and end.start == rest.end
+
+
+def _constant(found: Pieces) -> float | None:
+    """The value of all frames in front, where they are of one value; None if they are not."""
+    values = {piece.value for piece in found.before}
+    return (values.pop() if values else 0.0) if len(values) <= 1 else None
+
+
+def _fact_in_time(node: Node, facts: Facts, found: Pieces) -> Fact:
+    main, first = facts[found.main.name], facts.timed(node)[0]
+    length = facts.graph.shapes[node.outputs[0]][node.attr("axis") % len(main.axes)]
+    axes = ax.with_frames(facts[first].axes, length)
+    if any(piece.value is not None and piece.name in facts.table for piece in found.before):
+        facts.notes.append(f"{node.label}: frames that the clip takes from its end are zeros in a stream")
+    value = _constant(found)
+    if value is not None:
+        return pad.padded(node, facts, main, found.main.start, value, axes)
+    parts = [piece.numbered(facts) for piece in (*found.before, found.main) if piece.value is None]
+    return replace(
+        found.main.numbered(facts),
+        axes=axes,
+        frames=length,
+        delay=max(0, *(part.delay for part in parts)),
+        left=max(part.left for part in parts),
+        right=max(part.right for part in parts),
+        fill=None,
+        nonneg=False,
+    )
+
+
+def _lower_in_time(node: Node, step: Builder, found: Pieces) -> None:
+    out, value, name = step.facts[node.outputs[0]], _constant(found), found.main.name
+    if value is not None:
+        tensor = step.masked(step.bearing(node, name, value), value) if found.main.start > 0 else step.raw(name)
+        step.put(node.outputs[0], tensor)
+        return
+    made = step.renumbered(node, name, found.main.numbered(step.facts), out)
+    for piece in reversed(found.before):
+        if piece.value is None:
+            first = step.renumbered(node, piece.name, piece.numbered(step.facts), out)
+        else:
+            first = step.scalar(piece.value)
+        mask = step.mask(out, len(step.frame_shape(node.outputs[0])) + 1, piece.start + piece.frames)
+        made = step.emit("Where", [mask, made, first], f"{node.label}::from{piece.start}")
+    step.put(node.outputs[0], made)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts, Window
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register, stacked
 from everyframe.conversion.rules.spatial import Spatial
 from everyframe.modelfile.graph import Node
 
@@ -15,12 +19,14 @@ from everyframe.modelfile.graph import Node
 class Conv:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
-        fact, space = facts[node.inputs[0]], Spatial.of(node, facts)
         weight = facts.graph.constant(node.inputs[1])
-        if weight is None or facts.get(node.input(2)):
+        if node.inputs[0] not in facts.table or weight is None or facts.get(node.input(2)):
             raise unsupported(node, "A convolution's weights depend on the clip.", hint="only constant weights can be streamed")
+        if (found := stacked.stack(node, facts)) is not None:
+            return stacked.fact(node, facts, found)
+        fact, space = facts[node.inputs[0]], Spatial.of(node, facts)
         shape = facts.graph.shapes[node.outputs[0]]
-        axes = tuple(_new(axis, size) for axis, size in zip(fact.axes, shape, strict=True))
+        axes = made_by_kernel(fact.axes, shape)
         if space.time is None:
             return fact.plain(axes=axes, nonneg=False)
         return fact.through(
@@ -28,10 +34,16 @@ class Conv:
         )
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         wire = node.inputs[0]
+        if (found := stacked.stack(node, step.facts)) is not None:
+            kernel = np.concatenate(stacked.weights(node, step.facts, found), axis=1)  # (O, T * C, h, w)
+            inputs = [stacked.side_by_side(node, step, found), step.const(kernel, f"{node.label}.weight")]
+            inputs += [step.same(name) for name in node.inputs[2:] if name]
+            step.put(node.outputs[0], step.emit("Conv", inputs, node.label, **node.attrs))
+            return
         space = Spatial.of(node, step.facts)
-        weight, bias = step.constant(node.inputs[1]), step.constant(node.input(2))
+        weight, bias = step.weight(node.inputs[1]), step.constant(node.input(2))
         groups = node.attr("group", 1)
         taps = np.moveaxis(weight, space.time, 0) if space.time is not None else weight[None]  # (k, O, I/g, h, w)
         attrs = space.step_attrs() | {"group": groups}
@@ -45,31 +57,34 @@ class Conv:
         def tap(i: int, x: str, with_bias: bool) -> str:
             return conv(x, space.widen(taps[i]), with_bias, node.label if len(taps) == 1 else f"{node.label}::tap{i}")
 
-        window = space.window
+        before, after, window = step.facts[wire].axes, step.facts[node.outputs[0]].axes, space.window
         if space.time is None or window.trivial:
-            made = tap(0, space.enter(step, step.wire(wire)), True)
-        elif step.partial_sums(node, wire, window):
+            made = tap(0, space.enter(step, step.wire(wire), before), True)
+        elif not space.folded and step.partial_sums(node, wire, window):
             made = _partial_sums(node, step, wire, window, tap, space)
         else:
-            frames = [space.enter(step, x) for x in step.taps(node, wire, window, fill=0.0)]
+            frames = [space.enter(step, x, before) for x in step.taps(node, wire, window, fill=0.0)]
             if groups == 1 and len(frames) > 1 and step.m(step.facts[wire]) == 1:
-                stacked = step.emit("Concat", frames, f"{node.label}::stack", axis=1)
+                beside = step.emit("Concat", frames, f"{node.label}::stack", axis=1)
                 kernel = np.concatenate([space.widen(tap) for tap in taps], axis=1)  # (O, k*I, h, w)
-                made = conv(stacked, kernel, True, node.label)
+                made = conv(beside, kernel, True, node.label)
             else:
                 made = ""
                 for i, frame in enumerate(frames):
                     part = tap(i, frame, i == len(frames) - 1)
                     made = step.emit("Add", [part, made], f"{node.label}::add{i}") if made else part
-        step.put(node.outputs[0], space.leave(step, made))
+        step.put(node.outputs[0], space.leave(step, made, after))
 
 
-def _partial_sums(node: Node, step, wire: str, window: Window, tap, space: Spatial) -> str:  # type: ignore[no-untyped-def]
+_Tap = Callable[[int, str, bool], str]  # which tap, a frame, with the bias? -> the product
+
+
+def _partial_sums(node: Node, step: Builder, wire: str, window: Window, tap: _Tap, space: Spatial) -> str:
     """The other exact form of a window: instead of past inputs, keep the outputs that still miss later frames.
 
     sums[j] is due in j+1 steps. Smaller than a ring where the convolution strides in space or narrows.
     """
-    x = space.enter(step, step.masked(wire, 0.0))
+    x = space.enter(step, step.masked(wire, 0.0), step.facts[wire].axes)
     length = (window.taps - 1) * window.dilation
     sums = step.sums(node, node.outputs[0], space.inside(step.frame_shape(node.outputs[0])))
     last = window.taps - 1
@@ -87,6 +102,7 @@ def _partial_sums(node: Node, step, wire: str, window: Window, tap, space: Spati
     return made
 
 
-def _new(axis: ax.Axis, size: int) -> ax.Axis:
-    """The axis a kernel leaves behind: batch and time stay what they are, everything else is new."""
-    return axis if ax.is_frame_axis(axis) else (ax.Atom(size),)
+def made_by_kernel(axes: ax.Axes, shape: tuple[int, ...]) -> ax.Axes:
+    """The axes a kernel leaves behind: batch and time stay what they are, everything else is new."""
+    new = (axis if ax.is_frame_axis(axis) else (ax.Atom(size),) for axis, size in zip(axes[1:], shape[1:], strict=True))
+    return (axes[0], *new)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts, Window
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -50,7 +52,7 @@ class Pad:
         return padded(node, facts, source, left, value, tuple(axes))
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         wire = node.inputs[0]
         source: Fact = step.facts[wire]
         begin, end, value = _pads(node, step.facts)
@@ -72,7 +74,7 @@ class Pad:
 
 
 def _mode(node: Node) -> str:
-    return node.attr("mode", b"constant").decode()
+    return bytes(node.attr("mode", b"constant")).decode()
 
 
 def _left(source: Fact, begin: list[int]) -> int:

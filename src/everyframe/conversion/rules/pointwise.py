@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
+from onnx import TensorProto
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -37,12 +41,16 @@ def _clip(node: Node, facts: Facts) -> bool:
     return low is not None and float(np.asarray(low).reshape(-1)[0]) >= 0
 
 
+def _branches(node: Node, facts: Facts) -> bool:
+    return all(_input_nonneg(name, facts) for name in node.inputs[1:])
+
+
 def _input_nonneg(name: str, facts: Facts) -> bool:
     fact = facts.get(name)
     if fact is not None:
         return fact.nonneg
     array = facts.graph.constant(name)
-    return array is not None and bool((array >= 0).all())
+    return array is not None and array.dtype.kind in "fiu" and bool((array >= 0).all())
 
 
 # operator -> is its output known to hold no negative value? (max pools over such wires can be padded with 0)
@@ -54,15 +62,23 @@ NONNEGATIVE: dict[str, Callable[[Node, Facts], bool]] = {
     "Max": _any_input,
     "Sub": _never, "Pow": _never, "PRelu": _never, "HardSwish": _never, "Swish": _never, "Tanh": _never, "Elu": _never,
     "Selu": _never, "Celu": _never, "Gelu": _never, "Mish": _never, "LeakyRelu": _never, "Erf": _never, "Neg": _never,
-    "Log": _never, "Sin": _never, "Cos": _never, "Softsign": _never, "ThresholdedRelu": _never,
+    "Log": _never, "Softsign": _never, "ThresholdedRelu": _never, "Sign": _first_input, "Round": _first_input,
+    "Ceil": _first_input, "Mod": _never, "Where": _branches,
+    **dict.fromkeys(("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Asinh", "Acosh", "Atanh"), _never), "Cosh": _always,
+    **dict.fromkeys(("Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor"), _always),
+    **dict.fromkeys(("IsNaN", "IsInf"), _always),
 }  # fmt: skip
+
+
+#: what values are not computed in: states are float32
+_OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
 @register(*NONNEGATIVE)
 class Pointwise:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
-        if node.op == "Cast" and node.attr("to") != 1:
+        if node.op == "Cast" and node.attr("to") in _OTHER_FLOATS:
             raise unsupported(
                 node,
                 "Only float32 can be streamed.",
@@ -83,18 +99,51 @@ class Pointwise:
         return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts)}))
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
-        if node.op in ("Identity", "Dropout", "Cast"):
+    def lower(node: Node, step: Builder) -> None:
+        facts, out = step.facts, step.facts[node.outputs[0]]
+        types = facts.graph.types
+        same = types.get(node.inputs[0]) == types.get(node.outputs[0])
+        if node.op in ("Identity", "Dropout") or (node.op == "Cast" and same):
             step.put(node.outputs[0], step.wire(node.inputs[0]))
             return
+        if len(node.inputs) == 1 or node.op == "Clip":  # parameters (Clip's bounds, say) stay as they are
+            inputs = [step.wire(node.inputs[0]), *_bounds(node, step)]
+            attrs = {key: value for key, value in node.attrs.items() if key not in ("min", "max")}
+            step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **attrs))
+            return
+        groups = step.groups(node, out)
+        made = step.emit(node.op, [step.operand(node, name, out, groups) for name in node.inputs], node.label, **node.attrs)
+        step.put(node.outputs[0], step.regrouped(made, out, groups, node.label))
+
+
+def _bounds(node: Node, step: Builder) -> list[str]:
+    """The bounds of a Clip, which were attributes before opset 11."""
+    if len(node.inputs) > 1 or node.op != "Clip":
+        return [step.same(name) for name in node.inputs[1:]]
+    given = (node.attr("min"), node.attr("max"))
+    return ["" if value is None else step.scalar(value) for value in given]
+
+
+@register("Expand")
+class Expand:
+    """Repeats what a frame has; along time, only a gate, which has a value for each frame."""
+
+    @staticmethod
+    def fact(node: Node, facts: Facts) -> Fact:
+        source = facts.get(node.inputs[0])
+        if source is None or facts.graph.constant(node.inputs[1]) is None:
+            raise unsupported(node, "How far is expanded is computed at run time.", hint="export with static shapes")
+        return source.plain(axes=broadcast([source.axes], facts.graph.shapes[node.outputs[0]]), nonneg=source.nonneg)
+
+    @staticmethod
+    def lower(node: Node, step: Builder) -> None:
         out = step.facts[node.outputs[0]]
-        # operators with one data input keep their parameters (Clip's bounds, say) as they are
-        many = len(node.inputs) > 1 and node.op != "Clip"
-        inputs = [
-            step.operand(node, name, out) if many else (step.wire(name) if name in step.facts.table else step.same(name))
-            for name in node.inputs
-        ]
-        step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **node.attrs))
+        groups = step.groups(node, out)
+        x = step.operand(node, node.inputs[0], out, groups)
+        shape = [1, *(prod(ax.rest(out.axes[i]) for i in group) for group in groups)]
+        if prod(shape) != prod(ax.step_shape(step.facts[node.inputs[0]].axes)):
+            x = step.emit("Expand", [x, step.ints(shape)], node.label)
+        step.put(node.outputs[0], step.regrouped(x, out, groups, node.label))
 
 
 def broadcast(operands: list[ax.Axes], shape: tuple[int, ...]) -> ax.Axes:
@@ -103,6 +152,9 @@ def broadcast(operands: list[ax.Axes], shape: tuple[int, ...]) -> ax.Axes:
     result: list[ax.Axis] = []
     for i, size in enumerate(shape):
         # the axis of an operand that really has this size, one with batch or time first
+        mixed = {axes[i] for axes in padded if ax.time_is_mixed((axes[i],))}
+        if len(mixed | {axes[i] for axes in padded if mixed and ax.shape_of((axes[i],))[0] > 1}) > 1:
+            raise ax.AxesError(f"axis {i} of {shape} holds frames together with something else, in another order or only once")
         fitting = [axes[i] for axes in padded if ax.shape_of((axes[i],))[0] == size] or [(ax.Atom(size),)]
         result.append(max(fitting, key=lambda axis: (any(a.kind for a in axis) and ax.is_frame_axis(axis), len(axis))))
     times = [i for i, axis in enumerate(result) if any(atom.kind == "T" for atom in axis)]

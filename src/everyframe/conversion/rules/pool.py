@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from everyframe.conversion import axes as ax
-from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import reduce, register, unsupported
+from everyframe.conversion.builder import Builder
+from everyframe.conversion.facts import Fact, Facts, Window
+from everyframe.conversion.memory import LOWEST
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import reduce, register
+from everyframe.conversion.rules.conv import made_by_kernel
 from everyframe.conversion.rules.spatial import Spatial
 from everyframe.modelfile.graph import Node
-
-LOWEST = float(np.finfo(np.float32).min)  # not -inf, which quantizers and inf * 0 cannot bear
 
 
 def _axes(node: Node, facts: Facts, fact: Fact) -> ax.Axes:
     shape = facts.graph.shapes[node.outputs[0]]
-    kept = [
-        axis if i < 2 or ax.is_frame_axis(axis) else (ax.Atom(size),)
-        for i, (axis, size) in enumerate(zip(fact.axes, shape, strict=True))
-    ]
+    kept = (*fact.axes[:2], *made_by_kernel(fact.axes, shape)[2:])
     time = ax.time_axis(fact.axes)
-    return ax.with_frames(tuple(kept), shape[time] if time else fact.frames)
+    return ax.with_frames(kept, shape[time] if time else fact.frames)
 
 
 def _fact(node: Node, facts: Facts, space: Spatial, fill: float) -> Fact:
@@ -53,19 +54,22 @@ def needs_ceil(node: Node, facts: Facts, time: int | None = None) -> bool:
     )
 
 
-def _spatial_pool(node: Node, step, space: Spatial, x: str, op: str) -> str:  # type: ignore[no-untyped-def]
+def _spatial_pool(node: Node, step: Builder, space: Spatial, x: str, op: str) -> str:
     """The pool without its time axis; x itself if nothing is left to do."""
     identity = all(k == 1 for k in space.kernel) and all(s == 1 for s in space.strides) and not any(space.pads)
     if identity:
         return x
-    attrs = space.step_attrs()
+    attrs: dict[str, Any] = space.step_attrs()
     if op == "MaxPool" and step.made_by(x) == "Pad":  # onnxruntime would take it for the pool's own padding: see execute.py
         x = step.emit("Max", [x, step.scalar(LOWEST)], f"{node.label}::apart")
     if op == "AveragePool":
         attrs["count_include_pad"] = node.attr("count_include_pad", 0)
         if all(d == 1 for d in space.dilations):
             del attrs["dilations"]  # opset 19 added it to AveragePool
-    return step.emit(op, [x], node.label, ceil_mode=int(needs_ceil(node, step.facts, space.time)), **attrs)
+    before = step.facts[node.inputs[0]].axes
+    x = space.enter(step, x, before) if space.folded else x
+    x = step.emit(op, [x], node.label, ceil_mode=int(needs_ceil(node, step.facts, space.time)), **attrs)
+    return space.leave(step, x, _axes(node, step.facts, step.facts[node.inputs[0]])) if space.folded else x
 
 
 @register("MaxPool")
@@ -77,7 +81,7 @@ class MaxPool:
         return _fact(node, facts, Spatial.of(node, facts), _lowest(facts[node.inputs[0]]))
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         space, fact = Spatial.of(node, step.facts), step.facts[node.inputs[0]]
         pooled = step.derive(
             node.inputs[0],
@@ -96,17 +100,10 @@ class AveragePool:
         space = Spatial.of(node, facts)
         if reduce.collapses_time(node, facts):
             return reduce.fact(node, facts, _axes(node, facts, facts[node.inputs[0]]))
-        if space.window.pad and not node.attr("count_include_pad", 0):
-            raise unsupported(
-                node,
-                "An average pool pads time without counting the padding.",
-                got="count_include_pad=0",
-                hint="use count_include_pad=True (torch's default) or no temporal padding",
-            )
         return _fact(node, facts, space, 0.0)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         space, wire = Spatial.of(node, step.facts), node.inputs[0]
         x = step.derive(
             step.bearing(node, wire, 0.0) if any(space.pads) else wire,
@@ -122,5 +119,19 @@ class AveragePool:
             return
         frames = step.taps(node, x, space.window, fill=0.0)
         total = step.emit("Sum", frames, f"{node.label}::sum") if len(frames) > 1 else frames[0]
-        share = step.const(np.float32(1 / space.window.taps), f"{node.label}.share")
+        if space.window.pad > 0 and not node.attr("count_include_pad", 0):
+            share = _counted(node, step, space.window)
+        else:
+            share = step.const(np.float32(1 / space.window.taps), f"{node.label}.share")
         step.put(node.outputs[0], step.emit("Mul", [total, share], f"{node.label}::mean"))
+
+
+def _counted(node: Node, step: Builder, window: Window) -> str:
+    """One by the number of frames that the window meets, without those before the beginning."""
+
+    def met(j: int) -> int:
+        return sum(j * window.stride - window.pad + i * window.dilation >= 0 for i in range(window.taps))
+
+    full = -(-window.pad // window.stride)  # the first output whose window is whole
+    rank = len(step.frame_shape(node.outputs[0])) + 1
+    return step.by_index(node, step.facts[node.outputs[0]], [1 / max(1, met(j)) for j in range(full + 1)], rank)

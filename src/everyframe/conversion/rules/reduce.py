@@ -1,18 +1,52 @@
-"""Means over axes. Over time, a mean is either the head (a window of frames) or a squeeze-and-excite gate.
+"""Means, sums and extremes over axes. Over time, one is either the head (a window of frames) or a squeeze-and-excite gate.
 
 A gate is a mean whose result meets frames again further down (x * gate(mean(x))); a head's result goes only to the classifier.
 An average pool that happens to span the clip is neither where its result meets a wire that was strided just as much: it is
 one branch of two, like the shortcut of 3D-ShuffleNet's last stage, and pools in the stream as it does in the clip.
+
+A sum over the clip is its mean times the clip's number of frames, so that longer windows do not change its scale.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from everyframe.conversion import axes as ax
-from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.builder import Builder
+from everyframe.conversion.facts import Fact, Facts, HeadWindow
+from everyframe.conversion.memory import LARGEST, SMALLEST, Extreme
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
+from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Kind:
+    """space: the operator inside a frame. time: what it is over frames, None if that cannot be streamed."""
+
+    space: str
+    time: Extreme | str | None = None
+
+    def over_frames(self, frames: np.ndarray) -> np.ndarray:
+        """One frame of several (n, ...), such that the clip's operator makes the same of a clip of that frame alone."""
+        if isinstance(self.time, Extreme):
+            return np.asarray(frames.max(axis=0) if self.time.op == "Max" else frames.min(axis=0))
+        return np.asarray(frames.mean(axis=0, dtype=np.float64), np.float32)
+
+
+KINDS = {
+    "ReduceMean": Kind("ReduceMean", "mean"), "GlobalAveragePool": Kind("ReduceMean", "mean"),
+    "AveragePool": Kind("ReduceMean", "mean"), "ReduceSum": Kind("ReduceSum", "sum"),
+    "ReduceMax": Kind("ReduceMax", LARGEST), "GlobalMaxPool": Kind("ReduceMax", LARGEST),
+    "ReduceMin": Kind("ReduceMin", SMALLEST),
+    **{op: Kind(op) for op in ("ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")},
+}  # fmt: skip
+REDUCTIONS = tuple(op for op in KINDS if op != "AveragePool")
+_GLOBAL = ("GlobalAveragePool", "GlobalMaxPool")
 
 
 def is_gate(node: Node, facts: Facts) -> bool:
@@ -28,7 +62,11 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
     time = ax.time_axis(source.axes) or 0
     for name in _met(node, graph):
         shape = graph.shapes[name]
-        if graph.constant(name) is not None or prod(shape[2:]) == 1 or (name in facts.table and facts[name].pooled):
+        if graph.constant(name) is not None or (name in facts.table and facts[name].pooled):
+            continue
+        if prod(shape[2:]) == 1:  # one position: a gate only if it goes back to where it came from
+            if name in facts.table and (facts[name].frames, facts[name].spacing) == (source.frames, source.spacing):
+                return len(shape) == len(source.axes)
             continue
         # a wire that is computed further down has no fact yet: has it the frames that were averaged here?
         if name in facts.table or source.frames == 1 or (len(shape) == len(source.axes) and shape[time] == source.frames):
@@ -62,10 +100,8 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     time = ax.time_axis(fact.axes)
     if time is None:
         return False
-    if node.op == "ReduceMean":
-        return time in _axes(node, facts)
-    if node.op in ("GlobalAveragePool", "GlobalMaxPool"):
-        return time >= 2
+    if node.op != "AveragePool":
+        return time in reduced_axes_of(node, facts)
     shape = facts.graph.shapes[node.outputs[0]]  # AveragePool
     if time < 2 or shape[time] != 1:
         return False
@@ -74,13 +110,26 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     strides = node.attr("strides") or [1] * (len(shape) - 2)
     # a clip that has shrunk to one frame: a head only if space goes with it, otherwise an ordinary spatial pool
     whole = kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
-    return whole and not _is_branch(node, facts, strides[time - 2])
+    return whole and not _is_branch(node, facts, strides[time - 2]) and not _is_read_in_time(node, facts, time)
+
+
+def _is_read_in_time(node: Node, facts: Facts, time: int) -> bool:
+    """True if a kernel with several taps in time follows: then this is a pool like any other."""
+    for reader in facts.graph.downstream(node.outputs[0]):
+        kernel = reader.attr("kernel_shape") or facts.graph.shapes.get(reader.input(1), ())[2:]
+        if reader.op in ("Conv", "MaxPool", "AveragePool") and len(kernel) > time - 2 and kernel[time - 2] > 1:
+            return True
+    return False
 
 
 def _axes(node: Node, facts: Facts) -> set[int]:
     rank = len(facts[node.inputs[0]].axes)
     given = facts.graph.constant(node.input(1)) if node.input(1) else node.attr("axes")
-    return {int(a) % rank for a in (range(rank) if given is None else given)}
+    if node.input(1) and given is None:
+        raise unsupported(node, "Which axes are reduced is computed at run time.", hint="export with static shapes")
+    if given is None or len(given) == 0:
+        return set() if node.attr("noop_with_empty_axes", 0) else set(range(rank))
+    return {int(a) % rank for a in given}
 
 
 def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
@@ -103,73 +152,86 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
     return facts.pool(node, axes=ax.with_frames(axes, 1))
 
 
-def finish(node: Node, step, x: str) -> None:  # type: ignore[no-untyped-def]
+def finish(node: Node, step: Builder, x: str) -> None:
     """Lowers the temporal part of a mean; wire x is already reduced in space."""
     facts: Facts = step.facts
-    if not is_gate(node, facts):
-        step.put(node.outputs[0], step.window_mean(node, x, facts.head(node)))
-    elif facts.options.se == "window":
-        step.put(node.outputs[0], step.window_means(node, x, facts[node.inputs[0]].frames))
+    source, gate, kind = facts[node.inputs[0]], is_gate(node, facts), KINDS[node.op]
+    window = HeadWindow(source.frames) if gate else facts.head(node)
+    if gate and facts.options.se == "frame":
+        made = step.wire(x)
+    elif isinstance(kind.time, Extreme):
+        made = step.window_extremes(node, x, window, kind.time, newest_only=not gate)
     else:
-        step.put(node.outputs[0], step.wire(x))
+        made = step.window_means(node, x, window, newest_only=not gate)
+    if kind.time == "sum" and source.frames > 1:
+        frames = step.const(np.float32(source.frames), f"{node.label}.share")
+        made = step.emit("Mul", [made, frames], f"{node.label}::times")
+    step.put(node.outputs[0], made)
 
 
-@register("ReduceMean", "GlobalAveragePool")
-class Mean:
+@register(*REDUCTIONS)
+class Reduce:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
-        source = facts[node.inputs[0]]
-        reduced = reduced_axes_of(node, facts)
-        axes = _reduced_axes(source.axes, reduced, keep=_keeps(node))
-        if ax.time_is_mixed(source.axes):
+        source, reduced = facts[node.inputs[0]], reduced_axes_of(node, facts)
+        if ax.time_is_mixed(tuple(source.axes[i] for i in reduced)):
             raise unsupported(
                 node,
                 "Time is mixed with another axis here.",
                 got=f"shape {source.clip_shape}",
                 hint="reduce over time on an axis of its own",
             )
-        if collapses_time(node, facts):
-            return fact(node, facts, axes)
-        return source.plain(axes=axes)
+        axes = _reduced_axes(source.axes, reduced, keep=_keeps(node))
+        if not collapses_time(node, facts):
+            return source.plain(axes=axes, nonneg=source.nonneg and node.op != "ReduceLogSum")
+        if KINDS[node.op].time is None:
+            raise unsupported(
+                node, f"{node.op} runs over all frames of the clip.", hint="use a mean over time, or a sum or maximum"
+            )
+        return fact(node, facts, axes)
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
-        source: Fact = step.facts[node.inputs[0]]
-        reduced = reduced_axes_of(node, step.facts)
-        space = [i for i in reduced if not ax.is_frame_axis(source.axes[i])]
-        keep = _keeps(node)
-        inside = [step.axis_of(node, source, i) for i in sorted(space)]
+    def lower(node: Node, step: Builder) -> None:
+        source, reduced = step.facts[node.inputs[0]], reduced_axes_of(node, step.facts)
+        space = sorted(i for i in reduced if not ax.is_frame_axis(source.axes[i]))
+        view = View(source.axes, apart=0 in space)
+        inside, keep, op = [view.place(i) for i in space], _keeps(node), KINDS[node.op].space
+        kept = _reduced_axes(source.axes, reduced, keep)
 
-        def mean(x: str) -> str:
+        def reduce(x: str) -> str:
             if not inside:
                 return x
-            if keep and inside == [2, 3]:
-                return step.emit("GlobalAveragePool", [x], node.label)
-            return step.emit("ReduceMean", [x, step.ints(inside)], node.label, keepdims=int(keep))
+            x = step.enter(view, x, node.label)
+            if keep and inside == [2, 3] and len(view.sizes) == 3 and op in _POOLS:
+                x = step.emit(_POOLS[op], [x], node.label)
+            else:
+                x = step.emit(op, [x, step.ints(inside)], node.label, keepdims=int(keep))
+            sizes = [1 if p in inside else n for p, n in enumerate(view.sizes, 1) if keep or p not in inside]
+            shape = ax.step_shape(kept)
+            plain = tuple(sizes) == shape and (view.apart or ax.rest(view.axes[0]) == 1)
+            return x if plain else step.emit("Reshape", [x, step.ints([-1, *shape])], f"{node.label}::leave")
 
-        kept = _reduced_axes(source.axes, reduced, keep)
-        x = step.derive(node.inputs[0], mean, node, axes=kept)
+        x = step.derive(node.inputs[0], reduce, node, axes=kept)
         if collapses_time(node, step.facts):
             finish(node, step, x)
         else:
             step.put(node.outputs[0], step.wire(x))
 
 
+_POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
+
+
 def _keeps(node: Node) -> bool:
-    return node.op != "ReduceMean" or bool(node.attr("keepdims", 1))
+    return node.op in _GLOBAL or bool(node.attr("keepdims", 1))
 
 
 def reduced_axes_of(node: Node, facts: Facts) -> set[int]:
-    """Clip axes that a mean runs over."""
-    return _axes(node, facts) if node.op == "ReduceMean" else set(range(2, len(facts[node.inputs[0]].axes)))
+    """Clip axes that a reduction runs over."""
+    return set(range(2, len(facts[node.inputs[0]].axes))) if node.op in (*_GLOBAL, "AveragePool") else _axes(node, facts)
 
 
 def _reduced_axes(axes: ax.Axes, reduced: set[int], keep: bool) -> ax.Axes:
     """Axes after the reduction. A kept time axis still says where time is, so that a gate meets its frames again."""
-    made = []
-    for i, axis in enumerate(axes):
-        if i not in reduced:
-            made.append(axis)
-        elif keep:
-            made.append(tuple(atom for atom in axis if atom.kind))
-    return tuple(made)
+    if not keep:
+        return ax.without(axes, reduced)
+    return tuple(tuple(atom for atom in axis if atom.kind) if i in reduced else axis for i, axis in enumerate(axes))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -16,7 +18,9 @@ class Reshape:
         if node.op in ("Squeeze", "Unsqueeze"):
             return source.plain(axes=_by_identity(node, facts, source, max(len(shape), len(source.axes))))
         try:
-            return source.plain(axes=ax.reshape(source.axes, shape, source.home))
+            axes = ax.with_frames(source.axes, 1) if source.gate else source.axes  # a gate: one value, whatever its time is
+            made = ax.reshape(axes, shape, source.home)
+            return source.plain(axes=made if axes == source.axes else ax.with_frames(made, source.frames))
         except ax.AxesError as error:
             raise unsupported(
                 node,
@@ -26,7 +30,7 @@ class Reshape:
             ) from None
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         before, after = step.facts[node.inputs[0]], step.facts[node.outputs[0]]
         x = step.wire(node.inputs[0])
         shape = ax.step_shape(after.axes)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.rules import register, unsupported
+from everyframe.conversion.refusals import unsupported
+from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
 
@@ -16,7 +18,7 @@ class Transpose:
         return source.plain(axes=tuple(source.axes[i] for i in _perm(node, source)))
 
     @staticmethod
-    def lower(node: Node, step) -> None:  # type: ignore[no-untyped-def]
+    def lower(node: Node, step: Builder) -> None:
         before, after = step.facts[node.inputs[0]], step.facts[node.outputs[0]]
         perm = _perm(node, before)
         groups = ax.step_groups(before.axes)

@@ -1,0 +1,143 @@
+"""A network as it was exported -> one for one clip of known size, in float32. What has to be settled before all else:
+
+a symbolic batch               one clip
+symbolic T, H, W               what `frames` and `size` say
+an input of bytes              floats of the same values
+float16 inside or at its ends  float32, with the same weights
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from everyframe.conversion.facts import Options
+from everyframe.errors import ModelError
+
+LAYOUT = "NCTHW"
+
+
+def bind(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, list[str]]:
+    """(the network, a note for what was changed). The model is copied where anything is. Raises ModelError."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        return model, []  # said where graphs are read
+    layout = options.layout or LAYOUT
+    dims = inputs[0].type.tensor_type.shape.dim
+    symbolic = any(not dim.HasField("dim_value") for dim in dims)
+    kinds = {tensor.data_type for tensor in model.graph.initializer} | {inputs[0].type.tensor_type.elem_type}
+    half = TensorProto.FLOAT16 in kinds or any(_casts_to_half(node) for node in model.graph.node)
+    bytes_in = inputs[0].type.tensor_type.elem_type == TensorProto.UINT8
+    if not (symbolic or half or bytes_in or options.frames or options.size):
+        return model, []
+    made, notes = onnx.ModelProto(), []
+    made.CopyFrom(model)
+    value = next(value for value in made.graph.input if value.name == inputs[0].name)
+    if symbolic or options.frames or options.size:
+        _sizes(value, layout, options)
+        _forget_sizes(made)
+    if bytes_in:
+        _only_cast(made, value)
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    if half:
+        _widen(made)
+        notes.append("the network's float16 is computed in float32, with the same weights")
+    return made, notes
+
+
+def _sizes(value: onnx.ValueInfoProto, layout: str, options: Options) -> None:
+    dims = value.type.tensor_type.shape.dim
+    shape = "(" + ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims) + ")"
+    if len(dims) != len(layout):
+        return  # said where the layout is compared with the input
+    height, width = options.size or (None, None)
+    given = {"N": 1, "T": options.frames, "H": height, "W": width}
+    for letter, dim in zip(layout, dims, strict=True):
+        fixed = dim.dim_value if dim.HasField("dim_value") else None
+        size = given.get(letter) if letter != "N" else (fixed or 1)
+        if fixed and size and size != fixed:
+            raise ModelError(
+                "The clip network's input has another size than the one asked for.", where=f"input {value.name!r}",
+                expected=f"{letter} = {fixed}", got=f"{letter} = {size}",
+                hint="leave --frames and --size away, or export the network for this size",
+            )  # fmt: skip
+        if not fixed and not size:
+            raise ModelError(
+                "The clip network's input has a dynamic shape.",
+                where=f"input {value.name!r}",
+                expected="static (1, C, T, H, W)",
+                got=shape,
+                hint="say what it was trained on, --frames T --size HxW, or export it with that; it is part of what was learned",
+            )
+        dim.Clear()
+        dim.dim_value = fixed or size
+
+
+def _forget_sizes(model: onnx.ModelProto) -> None:
+    """Sizes of inner tensors and outputs follow from the input's."""
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+
+
+def _casts_to_half(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.FLOAT16 for a in node.attribute)
+
+
+def _only_cast(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:
+    """Bytes that are cast to floats at once can as well come as floats."""
+    readers = [node for node in model.graph.node if value.name in node.input]
+    if any(node.op_type != "Cast" for node in readers):
+        ops = sorted({node.op_type for node in readers} - {"Cast"})
+        raise ModelError(
+            "The network computes with bytes before it makes floats of them.", where=f"input {value.name!r}, {', '.join(ops)}",
+            expected="a Cast to float32 behind the input", got="uint8", hint="export the network with a float32 input",
+        )  # fmt: skip
+
+
+def _widen(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    for tensor in graph.initializer:
+        _widen_tensor(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                _widen_tensor(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+            if attribute.name == "dtype" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == TensorProto.FLOAT16:
+        wide = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+        tensor.CopyFrom(wide)
+
+
+def check_layout(shape: tuple[int, ...], where: str) -> None:
+    """Without --layout, (1, C, T, H, W) is assumed; a shape that looks like another order is a question.
+
+    Channels are 1, 3 or 4 where they come from pictures, and pictures lie in the last two axes of (1, C, T, H, W).
+    """
+    colors = (1, 3, 4)
+    if len(shape) != 5 or shape[1] in colors or 0 in shape:
+        return
+    other = None
+    if shape[4] in colors and shape[3] != shape[4]:
+        other = "NTHWC"
+    elif shape[2] == 3 and shape[1] > 4 and shape[3] > 4:
+        other = "NTCHW"
+    if other is not None:
+        raise ModelError(
+            "The order of the input's axes is not clear.", where=where,
+            expected=f"{LAYOUT}, channels before frames, unless --layout says otherwise",
+            got=f"{shape}, which reads like {other}: {dict(zip(other, shape, strict=True))}",
+            hint=f"say it with --layout {other}, or with --layout {LAYOUT} if that is right",
+        )  # fmt: skip

@@ -1,0 +1,53 @@
+"""Facts for every tensor of a clip network, node by node; again until the heads know each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import lcm
+
+from everyframe.conversion import axes as ax
+from everyframe.conversion import rules
+from everyframe.conversion.bind import LAYOUT
+from everyframe.conversion.facts import Fact, Facts, Heads, Options
+from everyframe.errors import ModelError
+from everyframe.modelfile.graph import Graph
+
+
+def propagate(graph: Graph, options: Options) -> Facts:
+    """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
+    hop, heads = 1, Heads({})
+    while True:  # again: heads need the hop and each other, which the wires before them decide
+        facts = _propagate_once(graph, options, hop, heads)
+        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
+        if found == (hop, heads):
+            return facts
+        hop, heads = found
+
+
+def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
+    shape, layout = graph.shapes[graph.input], options.layout or LAYOUT
+    if len(shape) != len(layout) or "T" not in layout or ("N" in layout and shape[layout.index("N")] != 1):
+        raise ModelError(
+            "The network's input is not one clip.",
+            where=f"input {graph.input!r}",
+            expected=f"{len(layout)} axes {layout} with N = 1",
+            got=str(shape),
+            hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
+        )
+    facts = Facts(graph, options, hop, heads)
+    facts.table[graph.input] = Fact(ax.of_layout(layout, shape), shape[layout.index("T")])
+    for node in graph.averages_last():
+        if facts.timed(node):
+            made = rules.of(node).fact(node, facts)
+            home = _home(facts[facts.timed(node)[0]])
+            outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
+            facts.table.update(zip(node.outputs, outputs, strict=False))
+    for name in graph.outputs:
+        if name not in facts.table:
+            raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
+    return facts
+
+
+def _home(fact: Fact) -> int | None:
+    axis = ax.time_axis(fact.axes)
+    return fact.home if axis is None else axis
