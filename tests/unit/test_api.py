@@ -280,6 +280,25 @@ def test_a_network_is_trained_and_pruned(here: Path, tmp_path: Path) -> None:
         ef.train("moving", tmp_path / "run", resume=True)
 
 
+#: arguments that take several texts
+SEVERAL: dict[str, Callable[[str], Any]] = {
+    "labels": lambda text: ef.open("step.onnx", labels=text),
+    "at": lambda text: ef.split("step.onnx", at=text),
+    "keep_float": lambda text: ef.quantize("step.onnx", "video.mp4", keep_float=text),
+    "controls": lambda text: ef.evaluate("step.onnx", "clips", split="all", controls=text),
+    "gestures": lambda text: ef.record("video.mp4", gestures=text),
+    "settings": lambda text: ef.train("moving", recipe="recipe.toml", settings=text),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_text_is_not_several(name: str, here: Path) -> None:
+    if name == "settings":
+        pytest.importorskip("torch")
+    with pytest.raises(UsageError, match=rf"Several texts[^$]*{name}[^$]*\['abc'\]"):
+        SEVERAL[name]("abc")
+
+
 def test_a_camera_needs_an_end(here: Path) -> None:
     with pytest.raises(UsageError, match="has no end"):
         ef.predict("step.onnx", "rtsp://nowhere/live")

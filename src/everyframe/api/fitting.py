@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, source
+from everyframe.api.given import File, Kept, Model, several, source
 from everyframe.progress import TextProgress, silent
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def quantize(
 
     made = quantize(
         source(model), videos, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
-        percentile=percentile, most_videos=most_videos, every=every, keep_float=keep_float,
+        percentile=percentile, most_videos=most_videos, every=every, keep_float=several("keep_float", keep_float),
         float_differences=float_differences, min_similarity=min_similarity, compare_with=compare_with, frames=frames,
         progress=progress or silent,
     )  # fmt: skip
@@ -140,11 +140,9 @@ def split(
     from everyframe.quantization.videos import chosen
     from everyframe.splitting import cut, label
 
-    progress = progress or silent
+    progress, at = progress or silent, several("at", at)
     if at and stages:
         raise UsageError("Cut at nodes or into stages, not both.", where="at, stages")
-    if isinstance(at, str):
-        raise UsageError("Several names are expected.", where="at", expected="a list of nodes or tensors", got=at)
     if dump is not None and output is None:
         raise UsageError("Samples are files beside the parts.", where="dump", expected="output, the folder to write")
     if output is not None:

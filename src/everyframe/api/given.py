@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -58,6 +59,15 @@ def _path(model: File) -> Path | Held:
     from everyframe.runtime.program import BUILTIN
 
     return BUILTIN
+
+
+def several(where: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Names or settings. Raises UsageError for a text alone, which Python would take letter by letter."""
+    if isinstance(given, str):
+        from everyframe.errors import UsageError
+
+        raise UsageError("Several texts are expected.", where=where, expected="a list", got=repr(given), hint=f"[{given!r}]")
+    return tuple(given)
 
 
 class Kept:

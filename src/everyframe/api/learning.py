@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, source
+from everyframe.api.given import File, Kept, Model, several, source
 from everyframe.progress import TextProgress, silent, told
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def record(
 
     camera: its number, or whatever else `predict` takes. gestures: their names. seconds: length of a clip. countdown: whole
     seconds before each. pause: seconds of background at the end, without any gesture; 0: none. progress: told what to do now,
-    `print` will do. output: the folder, where clips are numbered on from what is there; None keeps it as long as the result
-    lives. Ctrl-C keeps what is there. Raises SourceError, UsageError, OutputError.
+    `print` will do. output: the folder, where clips are numbered on from what is there and stay whatever ends the recording;
+    None keeps it as long as the result lives. Raises SourceError, UsageError, OutputError.
 
     >>> made = ef.record("video.mp4", gestures=["wave"], count=1, seconds=0.5, countdown=0, pause=0)
     >>> [f"{clip.parent.name}/{clip.name}" for clip in made.clips]
@@ -47,7 +47,7 @@ def record(
     from everyframe.teaching.learn import BACKGROUND
     from everyframe.teaching.record import RecordingPlan, record
 
-    plan = RecordingPlan(tuple(gestures), BACKGROUND, count, seconds, countdown, pause)
+    plan = RecordingPlan(several("gestures", gestures), BACKGROUND, count, seconds, countdown, pause)
     path, held = _folder(output, "examples")
     return Recorded(path, tuple(record(camera, path, plan, progress or silent)), held)
 
@@ -118,7 +118,7 @@ def train(
     if recipe is None and data is None:
         raise UsageError("There is nothing to train on.", expected="a recipe, or data: a folder of clips",
                          hint="`everyframe train --data FOLDER` with one folder of clips a class")  # fmt: skip
-    found = recipes.load(recipe or "quick", settings)
+    found = recipes.load(recipe or "quick", several("settings", settings))
     path, held = _folder(output)
     root = None if data is None else Path(data)
     if isinstance(found, MotionsRecipe):
@@ -167,7 +167,7 @@ def prune(
             return _run(stages.resume(Path(run), minutes=minutes))
     if rate is not None and speedup is not None:
         raise UsageError("Either the speed-up is searched for or the rate is given.", expected="rate or speedup")
-    changes = [*settings, *([f"prune.rate={rate}"] if rate is not None else [])]
+    changes = [*several("settings", settings), *([f"prune.rate={rate}"] if rate is not None else [])]
     path, held = _folder(output)
     if speedup is not None:
         _, run = search_rates(run, path, speedup, data=data, settings=changes, progress=progress)

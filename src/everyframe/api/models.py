@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everyframe.api.given import File, Model, source
+from everyframe.api.given import File, Model, several, source
 from everyframe.progress import TextProgress
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def open(
     from everyframe.runtime.program import open
 
     given = model if isinstance(model, str) else source(model)
-    return open(given, engine, threads, None if labels is None else tuple(labels), overlap, steady)
+    return open(given, engine, threads, None if labels is None else several("labels", labels), overlap, steady)
 
 
 def convert(
@@ -77,7 +77,7 @@ def convert(
 
     made = conversion.stream(
         source(model), output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames, size=size,
-        labels=None if labels is None else tuple(labels), progress=progress,
+        labels=None if labels is None else several("labels", labels), progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from everyframe.api.given import File, Model, source
+from everyframe.api.given import File, Model, several, source
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
@@ -118,12 +118,13 @@ def evaluate(
         report.prepare(Path(output))
     found, sampling = collection(Path(data), form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
-    names = None if labels is None else tuple(labels)
+    names = None if labels is None else several("labels", labels)
     given = model if isinstance(model, str) else source(model)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate)
     result = evaluate(
-        pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush, controls=controls,
-        seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data), progress=progress or silent,
+        pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,
+        controls=several("controls", controls), seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
+        progress=progress or silent,
     )  # fmt: skip
     made = Evaluation(**vars(result))
     if output is not None:
