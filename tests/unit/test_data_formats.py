@@ -175,6 +175,47 @@ def test_line_ends_and_byte_order_marks_change_nothing(tmp_path: Path, layout: s
     assert get(tmp_path, form, **data) == before
 
 
+class TestFolders:
+    @pytest.mark.parametrize("train", ["train", "Train", "training"])
+    @pytest.mark.parametrize(
+        ("name", "split"), [("validate", "validation"), ("Val", "validation"), ("Test", "test"), ("dev", "validation")]
+    )
+    def test_splits_have_many_names(self, tmp_path: Path, train: str, name: str, split: str) -> None:
+        put(tmp_path, *(f"{train}/wave/{i}.mp4" for i in range(5)), f"{name}/wave/a.mp4")
+        found = get(tmp_path, "folders")
+        assert [clip.name for clip in found.splits[split]] == [f"{name}/wave/a.mp4"]
+        assert split != "validation" or len(found.splits["train"]) == 5
+        assert not found.problems
+
+    def test_a_folder_beside_the_splits_is_named(self, tmp_path: Path) -> None:
+        put(tmp_path, "train/wave/1.mp4", "train/wave/2.mp4", "extra/wave/a.mp4")
+        assert any("extra" in problem for problem in get(tmp_path, "folders").problems)
+
+    def test_what_systems_leave_is_no_class_and_no_clip(self, tmp_path: Path) -> None:
+        put(
+            tmp_path, "wave/1.mp4", "wave/2.mp4", "wave/._1.mp4", "__MACOSX/1.mp4", "@eaDir/1.mp4", ".git/1.mp4", "wave/Thumbs.db"
+        )
+        found = get(tmp_path, "folders")
+        assert found.labels == ("wave",)
+        assert sorted(clip.name for clips in found.splits.values() for clip in clips) == ["wave/1.mp4", "wave/2.mp4"]
+        assert not found.problems
+
+    def test_one_class_may_be_spelled_in_two_ways(self, tmp_path: Path) -> None:
+        put(tmp_path, "other/1.mp4", "other/2.mp4", "Other/3.mp4", "wave/1.mp4", "wave/2.mp4")
+        found = get(tmp_path, "folders")
+        assert found.labels == ("other", "wave")
+        assert sum(clip.label == 0 for clips in found.splits.values() for clip in clips) == 3
+        assert found.problems == ("Other and other are taken for one class",)
+
+    def test_every_suffix_is_read_or_named(self, tmp_path: Path) -> None:
+        known = ("asf", "divx", "h265", "264", "vob", "f4v", "mxf", "m2v", "mjpeg", "MP4")
+        put(tmp_path, *(f"wave/{i}.{suffix}" for i, suffix in enumerate(known)), "wave/x.braw", "wave/y.braw", "wave/notes.txt")
+        found = get(tmp_path, "folders")
+        assert sum(map(len, found.splits.values())) == len(known)
+        (problem,) = found.problems
+        assert "2 of suffix .braw" in problem
+
+
 class TestLists:
     @pytest.mark.parametrize(
         ("text", "labels"),
@@ -195,6 +236,33 @@ class TestLists:
         named = [(clip.name, labels[clip.label]) for clip in found.splits["train"]]
         assert [name for name, _ in named] == ["a b 1.mp4", "c.mp4"]
         assert sorted(label for _, label in named) == sorted(labels)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "video_name,tag\na b 1.mp4,clap\nc.mp4,wave\n",
+            "label,path\nclap,a b 1.mp4\nwave,c.mp4\n",
+            ",path,label\n0,a b 1.mp4,clap\n1,c.mp4,wave\n",
+            "index,label_id,class,filename,split\n0,0,clap,a b 1.mp4,train\n1,1,wave,c.mp4,train\n",
+            "path label\na b 1.mp4 clap\nc.mp4 wave\n",
+            "Unnamed: 0;category;Video_Path\n7;clap;a b 1.mp4\n8;wave;c.mp4\n",
+        ],
+    )
+    def test_columns_are_found_by_their_names(self, tmp_path: Path, text: str) -> None:
+        put(tmp_path, "a b 1.mp4", "c.mp4")
+        put(tmp_path, "l.csv", content=text)
+        found = get(tmp_path, "list", train="l.csv", validation="l.csv")
+        assert found.labels == ("clap", "wave")
+        assert [(clip.name, clip.label) for clip in found.splits["train"]] == [("a b 1.mp4", 0), ("c.mp4", 1)]
+
+    @pytest.mark.parametrize("header", ["", "path offset count label\n"])
+    def test_a_part_of_a_folder(self, tmp_path: Path, header: str) -> None:
+        pictures(tmp_path, "f", 20)
+        put(tmp_path, "l.txt", content=header + "f 0 8 0\nf 8 12 1\n")
+        found = get(tmp_path, "list", train="l.txt", validation="l.txt")
+        assert [(clip.first, clip.count, clip.label) for clip in found.splits["train"]] == [(1, 8, 0), (9, 12, 1)]
+        put(tmp_path, "l.txt", content=header + "f 10 12 0\nf 8 12 1\n")
+        assert any("20 pictures" in problem for problem in get(tmp_path, "list", train="l.txt", validation="l.txt").problems)
 
     def test_a_video_whose_name_ends_in_a_number_is_no_count(self, tmp_path: Path) -> None:
         put(tmp_path, "my clip 7")

@@ -24,7 +24,7 @@ from everyframe.teaching.moments import Span, span
 from everyframe.video.decode import decode
 from everyframe.video.preprocess import normalize, prepare
 from everyframe.video.sampling import sample
-from everyframe.video.sources import Source, resolve
+from everyframe.video.sources import Source, is_litter, resolve
 
 #: frames of an example at the least
 SHORTEST = 4
@@ -65,7 +65,7 @@ def folders(folder: str | os.PathLike[str], background: str) -> list[Clip]:
             "There is no such folder of examples.", where=root, expected="one folder a gesture, with a few short clips in each",
             hint="check the path, or record examples with --camera 0",
         )  # fmt: skip
-    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = sorted(p for p in root.iterdir() if p.is_dir() and not is_litter(p))
     if not classes:
         raise SourceError(
             "There are no gestures in this folder.", where=root, expected="one folder a gesture, with a few short clips in each",

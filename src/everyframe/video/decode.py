@@ -16,10 +16,10 @@ import av.video.stream
 
 from everyframe.errors import SourceError
 from everyframe.video.clock import Clock
+from everyframe.video.container import no_frames, open_container, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
 
-_NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
 _MICRO = 1_000_000
 
 
@@ -34,13 +34,13 @@ def decode(source: Source, *, picture_rate: Fraction = Fraction(25), threads: in
         found = True
         yield frame
     if not found:
-        raise _no_frames(source.paths[0])
+        raise no_frames(source.paths[0])
 
 
 def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
     for index, path in enumerate(source.paths):
-        with _open(path, {}) as container:
-            stream = _video_stream(container, path)
+        with open_container(source, path) as container:
+            stream = video_stream(container, path)
             try:
                 picture = next(container.decode(stream), None)
             except (av.error.FFmpegError, EOFError):
@@ -52,15 +52,15 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
 
 def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
     path = source.paths[0]
-    with _open(path, _options(source), live=source.live) as container:
-        stream = _video_stream(container, path)
+    with open_container(source, path) as container:
+        stream = video_stream(container, path)
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
         stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
         clock = Clock(container, stream, live=source.live)
         frame = None
         damage: str | None = None
-        for frames in _decoded(container, stream, clock, strict=not source.live):
+        for frames in _decoded(container, stream, clock, source):
             if isinstance(frames, str):
                 damage = frames
                 break
@@ -89,24 +89,30 @@ def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
 
 
 def _decoded(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, clock: Clock, *, strict: bool
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, clock: Clock, source: Source
 ) -> Iterator[Iterator[Decoded] | str]:
-    """Frames; then, if the stream could not be read to its end, one string that says why.
+    """Frames; then, if the stream could not be read to its end, one string that says why. Raises SourceError for what is
+    whole, but not to be decoded.
 
     Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
     """
     any_frame, trouble = False, ""
+    packet: av.Packet | None = None
     packets = container.demux(stream)
     while True:
         try:
-            packet = next(packets)
+            first, packet = packet is None, next(packets)
+            if first and (why := refused(container, source.paths[0], packet)):
+                raise why
             clock.enter(packet)
             pictures = packet.decode()
         except (StopIteration, EOFError):
             break
         except av.error.FFmpegError as error:
             trouble = error.strerror or str(error)
-            if not strict and isinstance(error, av.error.InvalidDataError):
+            if why := refused(container, source.paths[0], packet):
+                raise why from None
+            if source.live and isinstance(error, av.error.InvalidDataError):
                 continue
             if any_frame or not isinstance(error, av.error.InvalidDataError):
                 with contextlib.suppress(av.error.FFmpegError, EOFError):  # what the decoder still holds is good
@@ -167,56 +173,3 @@ def _expected(container: av.container.InputContainer, stream: av.video.stream.Vi
     start = Fraction(container.start_time or 0, _MICRO)
     seconds = f"{float(end - start):.2f} s" if end and "avi" not in container.format.name else ""
     return ", ".join(filter(None, (frames, seconds))) or None
-
-
-def _options(source: Source) -> dict[str, str]:
-    if source.kind == "address":
-        return {"rtsp_transport": "tcp"}
-    return {}
-
-
-def _open(path: str, options: dict[str, str], *, live: bool = False) -> av.container.InputContainer:
-    camera = path.startswith("/dev/video")
-    try:
-        container = av.open(path, format="video4linux2" if camera else None, options=options, timeout=15.0 if live else None)
-    except av.error.InvalidDataError:
-        raise _no_video(path) from None
-    except av.error.EOFError:
-        raise _no_frames(path) from None
-    except (av.error.FFmpegError, OSError) as error:
-        busy = getattr(error, "errno", None) == 16
-        raise SourceError(
-            "The camera cannot be opened." if camera else "The video cannot be opened.",
-            where=path,
-            got=getattr(error, "strerror", None) or str(error),
-            hint="close the program that uses it" if busy else "check the path and its permissions",
-        ) from None
-    if container.format.name in _NO_VIDEO:
-        container.close()
-        raise SourceError("This is not a video.", where=path, got="a text file", expected="a file such as .mp4 or .mkv")
-    return container
-
-
-def _no_frames(path: str) -> SourceError:
-    return SourceError("The video has no frames.", where=path, hint="check that it plays; record or download it again")
-
-
-def _no_video(path: str) -> SourceError:
-    return SourceError(
-        "This is not a video, or its beginning is missing.",
-        where=path,
-        expected="a file that FFmpeg can open, such as .mp4 or .mkv",
-        hint="an .mp4 that was cut short cannot be opened at all: record or download it again",
-    )
-
-
-def _video_stream(container: av.container.InputContainer, path: str) -> av.video.stream.VideoStream:
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not streams:
-        kinds = sorted({str(s.type) for s in container.streams})
-        container.close()
-        if not kinds:
-            raise _no_video(path)
-        raise SourceError("There is no video stream in this file.", where=path, got=f"only {', '.join(kinds)}")
-    best = container.streams.best("video")
-    return next((s for s in streams if s is best or (best is not None and s.index == best.index)), streams[0])

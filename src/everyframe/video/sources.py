@@ -13,9 +13,14 @@ from everyframe.errors import SourceError
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 VIDEOS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
-    | {".ogv", ".gif", ".y4m", ".h264", ".hevc"}
-)
+    {".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avi", ".divx", ".drc", ".dv", ".f4v", ".flv", ".gif", ".gxf"}
+    | {".h261", ".h263", ".h264", ".264", ".h265", ".265", ".hevc", ".h26l", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts"}
+    | {".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg"}
+    | {".mpv", ".mts", ".mxf", ".nsv", ".nut", ".obu", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".roq", ".tod"}
+    | {".trp", ".ts", ".vc1", ".vob", ".vro", ".webm", ".wmv", ".wtv", ".xvid", ".y4m"}
+)  # fmt: skip
+#: what systems leave in folders and archives: never a video, never a class
+LITTER = frozenset({"__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
 _ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -64,7 +69,13 @@ def resolve(source: str | int | os.PathLike[str]) -> list[Source]:
     )
 
 
+def is_litter(path: Path) -> bool:
+    """Hidden, such as the `._clip.mp4` that macOS puts beside `clip.mp4`, or left by a system."""
+    return path.name.startswith(".") or path.name.casefold() in LITTER
+
+
 def _many(found: list[Path], where: Path, what: str) -> list[Source]:
+    found = [path for path in found if not is_litter(path)]
     folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
     videos = [p for p in found if p.suffix.lower() in VIDEOS]

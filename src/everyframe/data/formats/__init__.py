@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,9 @@ def _numbered(reading: Reading, wanted: Wanted) -> tuple[tuple[str, ...], dict[s
 def _by_name(
     written: dict[str | int, Row], reading: Reading, wanted: Wanted
 ) -> tuple[tuple[str, ...], dict[str | int | None, int], list[str]]:
-    names = tuple((reading.labels or {}).values()) or tuple(sorted(map(str, written), key=natural))
+    names, problems = tuple((reading.labels or {}).values()), list[str]()
+    if not names:
+        names, problems = _spelled(reading)
     # lists and labels of one data set differ in underscores and capitals
     plain = {_plain(name): number for number, name in enumerate(names)}
     for label, row in written.items():
@@ -154,7 +157,18 @@ def _by_name(
                 got=label, hint=meant(str(label), names),
             )  # fmt: skip
     exact = {name: number for number, name in enumerate(names)}
-    return names, {label: exact.get(str(label), plain[_plain(str(label))]) for label in written}, []
+    return names, {label: exact.get(str(label), plain[_plain(str(label))]) for label in written}, problems
+
+
+def _spelled(reading: Reading) -> tuple[tuple[str, ...], list[str]]:
+    """(names, problems): one name for labels that differ in capitals and underscores only, the one that most clips have."""
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in reading.rows:
+        if row.label is not None:
+            spellings[_plain(str(row.label))][str(row.label)] += 1
+    chosen = [min(found, key=lambda name: (-found[name], name)) for found in spellings.values()]
+    problems = [f"{' and '.join(sorted(found))} are taken for one class" for found in spellings.values() if len(found) > 1]
+    return tuple(sorted(chosen, key=natural)), problems
 
 
 def _by_number(

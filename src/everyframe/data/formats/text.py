@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,28 @@ from everyframe.data.clips import Clip, folder_clip
 from everyframe.errors import SourceError
 from everyframe.video.sources import VIDEOS
 
-#: words of which header lines consist
-HEADER = frozenset(
-    {"path", "file", "filename", "video", "video_name", "video_id", "id", "name", "label", "labels", "class", "class_id"}
-    | {"classes", "frames", "n_frames", "num_frames", "total_frames", "split"}
-)
+#: what columns of lists are called, the most telling names first
+COLUMNS = {
+    "path": (
+        "path", "filepath", "file_path", "video_path", "clip_path", "file", "filename", "file_name", "video_file", "video",
+        "video_name", "clip", "clip_name", "folder", "frame_dir", "name", "video_id", "clip_id", "id",
+    ),
+    "label": (
+        "label", "label_name", "class_name", "tag", "category", "action", "gesture", "class", "labels", "classes", "target", "y",
+        "label_id", "class_id", "label_index",
+    ),
+    "count": ("frames", "n_frames", "num_frames", "total_frames", "nframes", "frame_count", "count"),
+    "offset": ("offset", "start_frame", "first_frame"),
+}  # fmt: skip
+#: what a list of nothing but classes may begin with
+HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "names", "id"})
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of an annotation. label: the name of a class, or its number as written; None if not known. place: file
-    and line, for messages. count: number of pictures where it says so. folders: where the clip may lie, below root.
+    and line, for messages. count: number of pictures where it says so; offset: so many before the first of them. folders:
+    where the clip may lie, below root.
     """
 
     split: str
@@ -32,6 +43,7 @@ class Row:
     label: str | int | None
     place: str
     count: int | None = None
+    offset: int = 0
     span: tuple[float, float] | None = None
     folders: tuple[str, ...] = ("",)
 
@@ -77,8 +89,15 @@ def cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[int, list[str]
         yield number, [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
 
 
-def is_header(row: Sequence[str]) -> bool:
-    return bool(row) and all(cell.lower() in HEADER for cell in row)
+def columns(row: Sequence[str]) -> dict[str, int] | None:
+    """Where path, label and perhaps count and offset stand, by a header line; None for a line that is none."""
+    words = [cell.casefold().strip() for cell in row]
+    found = {
+        what: next(words.index(name) for name in names if name in words)
+        for what, names in COLUMNS.items()
+        if what and any(name in words for name in names)
+    }
+    return found if "path" in found and "label" in found else None
 
 
 def json_of(path: Path) -> Any:
@@ -111,7 +130,7 @@ def label_names(path: Path) -> tuple[dict[int, str], bool]:
     if rows and all(len(parts) == 2 and parts[0].isdecimal() for parts in split):
         return _unique(path, [(int(number), name.strip().strip('"')) for number, name in split]), True
     names = [next(csv.reader([row], delimiter="\n", skipinitialspace=True))[0].strip() for row in rows]
-    names = names[1:] if names and is_header(names[:1]) else names
+    names = names[1:] if names and names[0].lower() in HEADER else names
     return _unique(path, list(enumerate(names))), False
 
 
@@ -160,5 +179,6 @@ class Places:
         if path is None:
             raise SourceError("The clip is missing.", where=self.root / row.folders[0] / row.name, got=f"listed in {row.place}")
         if path.is_dir():
-            return folder_clip(path, label, row.name, row.count)
+            clip = folder_clip(path, label, row.name, None if row.count is None else row.offset + row.count)
+            return replace(clip, first=clip.first + row.offset, count=(clip.count or 0) - row.offset)
         return Clip(path, label, row.name, span=row.span)

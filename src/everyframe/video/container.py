@@ -1,0 +1,106 @@
+"""A path becomes an opened container with a video stream that can be decoded, or an error that says what is in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import av
+import av.container
+import av.error
+import av.video.stream
+
+from everyframe.errors import SourceError
+from everyframe.video.sources import Source
+
+_NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
+#: where MP4, AVI and Matroska write what their video is coded with
+_CODEC = re.compile(rb"stsd.{12}([ -~]{4})|vids([ -~]{4})|(V_[A-Z0-9_/]+)", re.DOTALL)
+_CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
+
+
+def open_container(source: Source, path: str) -> av.container.InputContainer:
+    """path: one of `source`. Raises SourceError."""
+    camera = source.kind == "camera"
+    # else FFmpeg takes what stands before a colon for a protocol
+    name = f"file:{path}" if source.kind in ("file", "pictures") else path
+    options = {"rtsp_transport": "tcp"} if source.kind == "address" else {}
+    try:
+        container = av.open(
+            name, format="video4linux2" if camera else None, options=options, timeout=15.0 if source.live else None,
+            metadata_errors="replace",
+        )  # fmt: skip
+    except av.error.InvalidDataError:
+        raise _no_video(path) from None
+    except av.error.EOFError:
+        raise no_frames(path) from None
+    except (av.error.FFmpegError, OSError) as error:
+        busy = getattr(error, "errno", None) == 16
+        raise SourceError(
+            "The camera cannot be opened." if camera else "The video cannot be opened.",
+            where=path,
+            got=getattr(error, "strerror", None) or str(error),
+            hint="close the program that uses it" if busy else "check the path and its permissions",
+        ) from None
+    if container.format.name in _NO_VIDEO:
+        container.close()
+        raise SourceError("This is not a video.", where=path, got="a text file", expected="a file such as .mp4 or .mkv")
+    return container
+
+
+def video_stream(container: av.container.InputContainer, path: str) -> av.video.stream.VideoStream:
+    """The one to look at; covers of songs are none. Raises SourceError, also where nothing here decodes it."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({str(s.type) for s in container.streams})
+        if not kinds:
+            raise _no_video(path)
+        raise SourceError("There is no video stream in this file.", where=path, got=f"only {', '.join(kinds)}")
+    best = container.streams.best("video")
+    found = next((s for s in streams if s is best or (best is not None and s.index == best.index)), streams[0])
+    if found.codec_context is None:
+        raise SourceError(
+            "There is no decoder for this video.", where=path, got=f"codec {_codec(path) or 'unknown'}", hint=_CONVERT
+        )
+    return found
+
+
+def no_frames(path: str) -> SourceError:
+    return SourceError("The video has no frames.", where=path, hint="check that it plays; record or download it again")
+
+
+def refused(container: av.container.InputContainer, path: str, packet: av.Packet | None) -> SourceError | None:
+    """Why what opens cannot be decoded although it is whole; None if it is not known. packet: one that was refused."""
+    if packet is not None and any(packet.has_sidedata(kind) for kind in ("encryption_info", "encryption_init_info")):
+        return SourceError(
+            "The video is encrypted.", where=path, hint="its pictures cannot be read without the key: give an unprotected copy"
+        )
+    if container.format.name == "webp_pipe" and b"ANIM" in _beginning(path)[:64]:
+        return SourceError("Animated WebP cannot be decoded.", where=path, hint="convert it to .gif or .mp4")
+    return None
+
+
+def _beginning(path: str, size: int = 1 << 20) -> bytes:
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        return file.read(size)
+    return b""
+
+
+def _codec(path: str) -> str | None:
+    """As the file calls it. FFmpeg knows no name for what it has no decoder for."""
+    data = _beginning(path)
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        file.seek(max(0, Path(path).stat().st_size - (1 << 20)))
+        data += file.read()
+    found = _CODEC.search(data)
+    return next(name.decode().strip() for name in found.groups() if name) if found else None
+
+
+def _no_video(path: str) -> SourceError:
+    return SourceError(
+        "This is not a video, or its beginning is missing.",
+        where=path,
+        expected="a file that FFmpeg can open, such as .mp4 or .mkv",
+        hint="an .mp4 that was cut short cannot be opened at all: record or download it again",
+    )
