@@ -173,7 +173,7 @@ _CHANNELS = _on(1)  # one parameter a channel: nothing else is looked at
 ROWS: dict[str, Row] = {
     "Hardmax": _one(-1), "LpNormalization": _one(2), "ArgMax": _one(0), "ArgMin": _one(0), "TopK": _one(-1),
     "LayerNormalization": _from(-1), "RMSNormalization": _from(-1),
-    "BatchNormalization": _CHANNELS, "LRN": _CHANNELS, "InstanceNormalization": _behind(2), "GroupNormalization": _behind(1),
+    "BatchNormalization": _CHANNELS, "LRN": _CHANNELS, "InstanceNormalization": _behind(1), "GroupNormalization": _behind(1),
     "GlobalLpPool": _behind(2), "DepthToSpace": _behind(1), "SpaceToDepth": _behind(1), "Trilu": _on(-1, -2),
     "MeanVarianceNormalization": Row(_mvn_axes, _mvn), "CumSum": Row(_cumsum_axes, _cumsum),
     "Resize": Row(_resized, _resize), "Upsample": Row(_resized, _resize), "Tile": Row(_tiled, _tile),
