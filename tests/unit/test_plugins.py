@@ -87,31 +87,31 @@ class TestTheExample:
         """The conversion compares both networks by itself before it says that they agree."""
         from everyframe.conversion import stream
 
-        clip = clip_net(tmp_path / "clip.onnx", extra="Shrink")
+        clip = clip_net(tmp_path / "clip.onnx", extra="Asinh")
         stream(clip, tmp_path / "step.onnx")
-        assert "Shrink" in {node.op_type for node in load(tmp_path / "step.onnx").graph.node}
+        assert "Asinh" in {node.op_type for node in load(tmp_path / "step.onnx").graph.node}
 
     def test_a_rule_that_is_in_use_hides_no_other(self, example: Installed, tmp_path: Path) -> None:
         """Also one that registers itself while it is imported, as ours do."""
         code = (
             "from everyframe.conversion.rules import register\n"
-            "from everyframe_example.rule import Shrink\n"
-            "@register('Round')\nclass Round(Shrink): ..."
+            "from everyframe_example.rule import Asinh\n"
+            "@register('Atan')\nclass Atan(Asinh): ..."
         )
-        example.add("other-package", {"rules": {"Round": "other:Round"}}, other=code)
-        for operator in ("Shrink", "Round", "Round"):
+        example.add("other-package", {"rules": {"Atan": "other:Atan"}}, other=code)
+        for operator in ("Asinh", "Atan", "Atan"):
             convert(load(clip_net(tmp_path / "clip.onnx", extra=operator)))
-        with pytest.raises(UnsupportedOperator, match="no streaming rule for operator Sign"):
-            convert(load(clip_net(tmp_path / "clip.onnx", extra="Sign")))
+        with pytest.raises(UnsupportedOperator, match="no streaming rule for operator Atanh"):
+            convert(load(clip_net(tmp_path / "clip.onnx", extra="Atanh")))
 
     def test_a_built_in_rule_is_taken(self, installed: Installed, tmp_path: Path) -> None:
         installed.add("other-package", {"rules": {"Conv": "other:it"}}, other="it = 7")
         with pytest.raises(PluginError, match="everyframe itself"):
-            convert(load(clip_net(tmp_path / "clip.onnx", extra="Sign")))
+            convert(load(clip_net(tmp_path / "clip.onnx", extra="Atanh")))
 
     def test_without_it_the_operator_is_unknown(self, installed: Installed, tmp_path: Path) -> None:
-        with pytest.raises(UnsupportedOperator, match="no streaming rule for operator Shrink"):
-            convert(load(clip_net(tmp_path / "clip.onnx", extra="Shrink")))
+        with pytest.raises(UnsupportedOperator, match="no streaming rule for operator Asinh"):
+            convert(load(clip_net(tmp_path / "clip.onnx", extra="Asinh")))
 
     def test_device(self, example: Installed) -> None:
         assert "example-board" in targets() and "example-board" in resolve(["all"])
@@ -270,10 +270,10 @@ def test_pip_installs_the_example(tmp_path: Path) -> None:
     code = (
         "from everyframe import models; from everyframe.conversion import rules; from everyframe.devices import load_profile\n"
         "from everyframe.runtime import engine\n"
-        "print(models.describe('example_net').name, load_profile('example-board').name, rules._plugged('Shrink').__name__,\n"
+        "print(models.describe('example_net').name, load_profile('example-board').name, rules._plugged('Asinh').__name__,\n"
         "      engine._plugged('plain').__name__)"
     )
     path = f"{site}:{ROOT / 'src'}"
     command, env = [sys.executable, "-c", code], environment(PYTHONPATH=path)
     ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert ran.stdout.split() == ["example_net", "example-board", "Shrink", "load"], ran.stderr
+    assert ran.stdout.split() == ["example_net", "example-board", "Asinh", "load"], ran.stderr

@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 
 from everyframe.modelfile.graph import static_shapes
 
+_REDUCTIONS = frozenset(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"))
 _LARGEST = 2**24  # values of a constant that is made: 64 MB
 _MOST_REPEATED = 64  # frames that an edge is repeated
 
@@ -31,6 +32,23 @@ def canonical(model: onnx.ModelProto) -> bool:
     if not any(node.op_type in _WAYS for node in model.graph.node):
         return False
     return _Writer(model).run()
+
+
+def apart(model: onnx.ModelProto) -> None:
+    """Gives reductions of different kinds wires of their own, so that each may be one of several heads (`verify`)."""
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        if node.op_type in _REDUCTIONS:
+            readers.setdefault(node.input[0], set()).add(node.op_type)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type in _REDUCTIONS and len(readers[node.input[0]]) > 1:
+            nodes.append(helper.make_node("Identity", [node.input[0]], [f"{node.output[0]}.of"], f"{node.name}/of"))
+            node.input[0] = f"{node.output[0]}.of"
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 class _Writer:

@@ -17,7 +17,7 @@ from everyframe import modelfile
 from everyframe.conversion import rules
 from everyframe.conversion.bind import LAYOUT, bind, check_layout
 from everyframe.conversion.builder import Builder
-from everyframe.conversion.canonical import canonical
+from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.facts import Facts, Options
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.propagate import propagate
@@ -52,6 +52,7 @@ def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
     clip, notes = fold(source), []
     if canonical(clip):
         clip = fold(clip)
+    apart(clip)
     facts = propagate(Graph.of(clip), options)
     if options.taps == "trained":
         notes = cut_dead_taps(clip, facts)

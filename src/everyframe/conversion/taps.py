@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from everyframe.conversion.facts import Facts, Window
+from everyframe.conversion.rules import stacked
 from everyframe.conversion.rules.spatial import Spatial
 from everyframe.modelfile.graph import Node
 
@@ -29,7 +30,7 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
     notes = []
     protos = {output: node for node in clip.graph.node for output in node.output[:1]}
     for node in facts.graph.nodes:
-        if node.op not in ("Conv", "MaxPool") or node.inputs[0] not in facts.table:
+        if node.op not in ("Conv", "MaxPool") or node.inputs[0] not in facts.table or stacked.stack(node, facts) is not None:
             continue
         space = Spatial.of(node, facts)
         if space.time is None:

@@ -21,12 +21,18 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the folded model. Raises ModelError if weights are not finite or onnxruntime refuses the model."""
     check_finite(model)
     _check_float32(model)
+    folded = _optimized(model)
+    if any(node.op_type == "Shape" for node in folded.graph.node):  # of operators that onnxruntime wrote out (GroupNormalization)
+        folded = _optimized(folded)
+    check_finite(folded)  # what stood in Constant nodes, too
+    return folded
+
+
+def _optimized(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"
         session(model, save_to=str(path))
-        folded = onnx.load(str(path))
-    check_finite(folded)  # what stood in Constant nodes, too
-    return folded
+        return onnx.load(str(path))
 
 
 def _check_float32(model: onnx.ModelProto) -> None:

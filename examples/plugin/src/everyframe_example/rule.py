@@ -1,4 +1,4 @@
-"""The streaming rule of ONNX's Shrink: each value by itself, so a frame of the result needs that frame alone."""
+"""The streaming rule of ONNX's Asinh: each value by itself, so a frame of the result needs that frame alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from everyframe.conversion.facts import Fact, Facts
 from everyframe.modelfile.graph import Node
 
 
-class Shrink:
+class Asinh:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         """Rate, delay and axes are those of the input; values may be negative."""

@@ -17,6 +17,7 @@ from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
 from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.rules import register
+from everyframe.conversion.rules.pointwise import gate_repeated
 from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 
@@ -159,19 +160,20 @@ def _tiled(node: Node, facts: Facts) -> set[int]:
 def _is_repeated_gate(node: Node, facts: Facts, axis: int) -> bool:
     """A gate has one value for all frames of the clip, and each frame its own in a stream."""
     fact = facts[node.inputs[0]]
-    return fact.gate and ax.is_time_axis(fact.axes[axis])
+    time = ax.time_axis(fact.axes)
+    return fact.gate and axis == (fact.home if time is None else time)
 
 
 def _tile(node: Node, step: Builder, view: View) -> Params:
-    repeats = [int(n) for n in step.weight(node.inputs[1])]
-    return [step.ints([1, *(repeats[axis] for axis in view.kept)])], {}
+    repeats, touched = [int(n) for n in step.weight(node.inputs[1])], _tiled(node, step.facts)
+    return [step.ints([1, *(repeats[axis] if axis in touched else 1 for axis in view.kept)])], {}
 
 
 _CHANNELS = _on(1)  # one parameter a channel: nothing else is looked at
 ROWS: dict[str, Row] = {
     "Hardmax": _one(-1), "LpNormalization": _one(2), "ArgMax": _one(0), "ArgMin": _one(0), "TopK": _one(-1),
     "LayerNormalization": _from(-1), "RMSNormalization": _from(-1),
-    "BatchNormalization": _CHANNELS, "LRN": _CHANNELS, "InstanceNormalization": _behind(2), "GroupNormalization": _behind(1),
+    "BatchNormalization": _CHANNELS, "LRN": _CHANNELS, "InstanceNormalization": _behind(1), "GroupNormalization": _behind(1),
     "GlobalLpPool": _behind(2), "DepthToSpace": _behind(1), "SpaceToDepth": _behind(1), "Trilu": _on(-1, -2),
     "MeanVarianceNormalization": Row(_mvn_axes, _mvn), "CumSum": Row(_cumsum_axes, _cumsum),
     "Resize": Row(_resized, _resize), "Upsample": Row(_resized, _resize), "Tile": Row(_tiled, _tile),
@@ -215,7 +217,12 @@ class PerFrame:
         for output, tensor in zip(node.outputs, [made] if isinstance(made, str) else made, strict=True):
             if output:
                 after = View(step.facts[output].axes, apart=view.apart)
-                step.put(output, step.leave(after, tensor, node.label))
+                if len(after.sizes) != len(view.sizes) and node.op == "Tile":  # a gate that had lost its time has it again
+                    shape = step.ints([-1, *ax.step_shape(after.axes)])
+                    tensor = step.emit("Reshape", [tensor, shape], f"{node.label}::leave")
+                else:
+                    tensor = step.leave(after, tensor, node.label)
+                step.put(output, tensor)
 
 
 def _axes(node: Node, facts: Facts, source: Fact, output: str) -> ax.Axes:
@@ -224,4 +231,5 @@ def _axes(node: Node, facts: Facts, source: Fact, output: str) -> ax.Axes:
     if len(shape) < len(source.axes):  # an ArgMax without keepdims
         return ax.without(source.axes, touched)
     kept = enumerate(zip(source.axes, shape, strict=True))
-    return tuple(ax.changed(axis, size) if i in touched else axis for i, (axis, size) in kept)
+    axes = tuple(ax.changed(axis, size) if i in touched else axis for i, (axis, size) in kept)
+    return gate_repeated(source, axes, shape) if node.op == "Tile" else axes

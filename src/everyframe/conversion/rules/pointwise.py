@@ -64,7 +64,7 @@ NONNEGATIVE: dict[str, Callable[[Node, Facts], bool]] = {
     "Selu": _never, "Celu": _never, "Gelu": _never, "Mish": _never, "LeakyRelu": _never, "Erf": _never, "Neg": _never,
     "Log": _never, "Softsign": _never, "ThresholdedRelu": _never, "Sign": _first_input, "Round": _first_input,
     "Ceil": _first_input, "Mod": _never, "Where": _branches,
-    **dict.fromkeys(("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Asinh", "Acosh", "Atanh"), _never), "Cosh": _always,
+    **dict.fromkeys(("Sin", "Cos", "Tan", "Asin", "Acos", "Sinh", "Acosh", "Shrink"), _never), "Cosh": _always,
     **dict.fromkeys(("Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor"), _always),
     **dict.fromkeys(("IsNaN", "IsInf"), _always),
 }  # fmt: skip
@@ -133,7 +133,8 @@ class Expand:
         source = facts.get(node.inputs[0])
         if source is None or facts.graph.constant(node.inputs[1]) is None:
             raise unsupported(node, "How far is expanded is computed at run time.", hint="export with static shapes")
-        return source.plain(axes=broadcast([source.axes], facts.graph.shapes[node.outputs[0]]), nonneg=source.nonneg)
+        shape = facts.graph.shapes[node.outputs[0]]
+        return source.plain(axes=gate_repeated(source, broadcast([source.axes], shape), shape), nonneg=source.nonneg)
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:
@@ -144,6 +145,14 @@ class Expand:
         if prod(shape) != prod(ax.step_shape(step.facts[node.inputs[0]].axes)):
             x = step.emit("Expand", [x, step.ints(shape)], node.label)
         step.put(node.outputs[0], step.regrouped(x, out, groups, node.label))
+
+
+def gate_repeated(source: Fact, axes: ax.Axes, shape: tuple[int, ...]) -> ax.Axes:
+    """The axes of a gate that is repeated for all frames: where its time was, it is again."""
+    time = ax.time_axis(source.axes) if ax.time_axis(source.axes) is not None else source.home
+    if not source.gate or time is None or len(source.axes) != len(shape) or shape[time] != source.frames:
+        return axes
+    return tuple((ax.Atom(shape[i], "T"),) if i == time else axis for i, axis in enumerate(axes))
 
 
 def broadcast(operands: list[ax.Axes], shape: tuple[int, ...]) -> ax.Axes:

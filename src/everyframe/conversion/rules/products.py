@@ -49,8 +49,12 @@ class Product:
             step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **attrs))
             return
         if node.inputs[0] in facts.table and _is_linear(node, facts):
-            inputs = [step.wire(node.inputs[0]), *(step.same(name) for name in node.inputs[1:] if name)]
-            step.put(node.outputs[0], step.emit(node.op, inputs, node.label, **node.attrs))
+            flat = node.op == "Gemm" and ax.rest(out.axes[0]) > 1  # tokens of a frame as rows
+            before, after = View(facts[node.inputs[0]].axes), View(out.axes)
+            x = step.wire(node.inputs[0])
+            x = step.enter(before, x, node.label) if flat else x
+            made = step.emit(node.op, [x, *(step.same(name) for name in node.inputs[1:] if name)], node.label, **node.attrs)
+            step.put(node.outputs[0], step.leave(after, made, node.label) if flat else made)
             return
         rank = len(out.axes)
         apart = rank < 3 or any(not _in_front(facts, name, rank) for name in node.inputs)

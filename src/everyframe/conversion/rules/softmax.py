@@ -18,26 +18,26 @@ class Softmax:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         fact = facts[node.inputs[0]]
-        check_touched(node, fact, _touched(node, facts))
+        check_touched(node, fact, touched(node, facts))
         return fact.plain(nonneg=node.op == "Softmax")
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:
-        touched = _touched(node, step.facts)
-        view = View(step.facts[node.inputs[0]].axes, apart=0 in touched)
-        places = {view.place(axis) for axis in touched if ax.rest(view.axes[axis]) > 1} or {view.place(max(touched))}
+        worked = touched(node, step.facts)
+        view = View(step.facts[node.inputs[0]].axes, apart=0 in worked)
+        places = {view.place(axis) for axis in worked if ax.rest(view.axes[axis]) > 1} or {view.place(max(worked))}
         x = step.enter(view, step.wire(node.inputs[0]), node.label)
         axis = places.pop()
         if not places:
             made = step.emit(node.op, [x], node.label, axis=axis)
         else:
-            size = prod(ax.rest(view.axes[axis]) for axis in touched)
+            size = prod(ax.rest(view.axes[axis]) for axis in worked)
             flat = step.emit("Reshape", [x, step.ints([-1, size])], f"{node.label}::flat")
             made = step.emit("Reshape", [step.emit(node.op, [flat], node.label, axis=1), step.ints([-1, *view.sizes])], "apart")
         step.put(node.outputs[0], step.leave(view, made, node.label))
 
 
-def _touched(node: Node, facts: Facts) -> set[int]:
+def touched(node: Node, facts: Facts) -> set[int]:
     rank = len(facts[node.inputs[0]].axes)
     if facts.graph.opset >= 13:
         return {node.attr("axis", -1) % rank}

@@ -34,6 +34,8 @@ class Stack:
 
 def stack(node: Node, facts: Facts) -> Stack | None:
     """How frames lie on the axis that a layer sums over; None if it holds no more than one."""
+    if node.op not in ("Conv", "Gemm", "MatMul"):
+        return None
     fact = facts.get(node.inputs[0])
     axis = fact.axes[1 if node.op == "Conv" else -1] if fact is not None and len(fact.axes) > 1 else ()
     if fact is None or fact.gate or not ax.time_is_mixed((axis,)) or node.attr("group", 1) != 1 or node.attr("transA", 0):

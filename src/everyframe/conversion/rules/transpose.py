@@ -5,7 +5,6 @@ from __future__ import annotations
 from everyframe.conversion import axes as ax
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
-from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
@@ -23,15 +22,16 @@ class Transpose:
         perm = _perm(node, before)
         groups = ax.step_groups(before.axes)
         moved = [[perm[i] for i in group] for group in ax.step_groups(after.axes)]
-        if sorted(moved) != sorted(groups):
-            raise unsupported(
-                node,
-                "This transpose needs more than four axes.",
-                got=f"{before.clip_shape}, perm {perm}",
-                hint="shuffle channels with height and width left where they are",
-            )
-        order = [0, *(groups.index(group) + 1 for group in moved)]
         x = step.wire(node.inputs[0])
+        if sorted(moved) != sorted(groups):  # some of the axes that are merged go elsewhere
+            kept = [i for i, axis in enumerate(before.axes) if not ax.is_frame_axis(axis)]
+            x = step.emit("Reshape", [x, step.ints([-1, *(ax.rest(before.axes[i]) for i in kept)])], f"{node.label}::enter")
+            order = [0, *(kept.index(perm[i]) + 1 for i, axis in enumerate(after.axes) if not ax.is_frame_axis(axis))]
+            x = step.emit("Transpose", [x], node.label, perm=order)
+            made = step.emit("Reshape", [x, step.ints([-1, *ax.step_shape(after.axes)])], f"{node.label}::leave")
+            step.put(node.outputs[0], made)
+            return
+        order = [0, *(groups.index(group) + 1 for group in moved)]
         step.put(node.outputs[0], x if order == sorted(order) else step.emit("Transpose", [x], node.label, perm=order))
 
 
