@@ -63,8 +63,12 @@ def cases() -> tuple[Case, ...]:
     for one in found:
         feeds, answers = one.data_sets[0]
         graph = one.model.graph
-        inputs = tuple(zip((v.name for v in graph.input), feeds, strict=False))
-        outputs = tuple(zip((v.name for v in graph.output), answers, strict=False))
+        inputs, outputs = (
+            tuple(
+                (value.name, np.asarray(x) if isinstance(x, np.generic) else x) for value, x in zip(values, given, strict=False)
+            )
+            for values, given in ((graph.input, feeds), (graph.output, answers))
+        )
         made.append(Case(one.name, one.model, inputs, outputs, one.rtol, one.atol))
     return tuple(made)
 

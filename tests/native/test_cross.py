@@ -18,7 +18,7 @@ from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.session import session
 from everyframe.runtime import BUILTIN
 from helpers import relative
-from native import test_operators
+from native import test_operators, test_operators_by_value
 from native.emulated import FOREIGN, Program, program
 from native.operators import Sketch, reference
 
@@ -110,7 +110,8 @@ def prune(model: onnx.ModelProto) -> int:
 
 
 #: scalar code is that of `generic`, which test_operators runs
-OPERATORS = [(cpu, test) for cpu in ("aarch64", "riscv64-v") for test in test_operators.ALL] + [
+EVERY = (*test_operators.ALL, *test_operators_by_value.ALL)
+OPERATORS = [(cpu, test) for cpu in ("aarch64", "riscv64-v") for test in EVERY] + [
     ("riscv64", test) for test in (test_operators.test_elementwise, test_operators.test_convolutions_over_time)
 ]
 
@@ -129,5 +130,5 @@ def test_operators_elsewhere(
         model = sketch.model()
         return relative(program(model, (), cpu, folder).run(frames[None], threads=2)[0], reference(model, frames))
 
-    monkeypatch.setattr(sys.modules[test_operators.__name__], "distance", distance)
+    monkeypatch.setattr(sys.modules[test.__module__], "distance", distance)
     test(cpu, tmp_path)

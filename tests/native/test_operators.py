@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from everyframe.native.generate import generate
 from everyframe.native.target import target
+from native import test_operators_by_value
 from native.operators import CPUS, QUICK, Sketch, compiled, distance, sanitized
 
 CLOSE = 1e-5
@@ -344,10 +345,10 @@ ALL = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", CPUS)
-@pytest.mark.parametrize("test", ALL, ids=lambda test: test.__name__.removeprefix("test_"))
+@pytest.mark.parametrize("test", (*ALL, *test_operators_by_value.ALL), ids=lambda test: test.__name__.removeprefix("test_"))
 def test_sanitizers_find_nothing(
     test: Callable[[str, Path], None], cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The networks of the tests above read and write nothing that is not theirs."""
-    monkeypatch.setattr(sys.modules[__name__], "distance", sanitized)
+    monkeypatch.setattr(sys.modules[test.__module__], "distance", sanitized)
     test(cpu, tmp_path)

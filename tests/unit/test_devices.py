@@ -287,7 +287,8 @@ WHOLE_NUMBERS = ("Min", "Max", "GreaterOrEqual", "LessOrEqual")
 
 
 def test_every_way_down_has_a_case() -> None:
-    assert set(opset.DOWN) == set(ONE_NODE) | set(WHOLE_NUMBERS)
+    elsewhere = {"Resize"}  # test_devices_sound
+    assert set(opset.DOWN) - elsewhere <= set(ONE_NODE) | set(WHOLE_NUMBERS)
 
 
 @pytest.mark.parametrize("op", ONE_NODE)

@@ -18,7 +18,8 @@ from everyframe.modelfile.file import metadata_of
 @dataclass(frozen=True)
 class Finding:
     """One thing that does not fit. node: its name, '' for the model as a whole. kind: operator, rank, attribute, axes, opset,
-    ir, input, output, states or engine. origin: the profile's source, or why it is inferred. mend: the rewrite that mends it.
+    ir, input, output, states, engine, or model for what nothing runs.
+    origin: the profile's source, or why it is inferred. mend: the rewrite that mends it.
     """
 
     kind: str
@@ -83,6 +84,9 @@ def _whole(model: onnx.ModelProto, seen: View, profile: Profile) -> Iterator[Fin
     if profile.states and not profile.states.through:
         for name, why in passed_through(model):
             yield Finding("states", "", name, "", why, profile.states.origin)
+    if profile.states and not profile.states.entering:
+        for name in handed_on(model):
+            yield Finding("states", "", name, "", "it is an input as it came", profile.states.origin)
 
 
 def passed_through(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
@@ -99,11 +103,23 @@ def passed_through(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
             yield spec.output, "a ring of states is shifted"
 
 
+def handed_on(model: onnx.ModelProto) -> list[str]:
+    """Outputs that are inputs, by way of Identity."""
+    made = {name: node for node in model.graph.node for name in node.output}
+    entering = {value.name for value in model.graph.input}
+    return [value.name for value in model.graph.output if origin_of(value.name, made) in entering]
+
+
+def origin_of(name: str, made: dict[str, onnx.NodeProto]) -> str:
+    """The tensor that a chain of Identity repeats."""
+    while name in made and made[name].op_type == "Identity":
+        name = made[name].input[0]
+    return name
+
+
 def ring(entering: str, leaving: str, made: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:
     """The Concat behind a state that keeps older frames of itself: leaving = Slice(Concat(entering, new))."""
-    node = made.get(leaving)
-    while node is not None and node.op_type == "Identity":
-        node = made.get(node.input[0])
+    node = made.get(origin_of(leaving, made))
     if node is None or node.op_type != "Slice":
         return None
     line = made.get(node.input[0])

@@ -64,9 +64,12 @@ class Tensors(_Sourced):
 
 
 class States(_Sourced):
-    """through: whether the device may hand on a state that it has not computed."""
+    """through: whether the device may hand on a state that it has not computed. entering: whether an output may be an input as it
+    came.
+    """
 
-    through: bool
+    through: bool = True
+    entering: bool = True
 
 
 class Entry(_Sourced):

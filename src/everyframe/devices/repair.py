@@ -15,7 +15,9 @@ from everyframe.devices.check import Finding, Report, check
 from everyframe.devices.profile import Profile
 from everyframe.devices.prove import Proof, prove, prove_step
 from everyframe.devices.rewrites import REWRITES, STEP, host_state
-from everyframe.errors import EveryframeError, UsageError
+from everyframe.devices.rewrites.opset import invalid
+from everyframe.devices.sound import faults
+from everyframe.errors import EveryframeError, ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.without_weights import with_weights, without_weights
 from everyframe.progress import TextProgress, silent
@@ -59,6 +61,9 @@ def plan(model: onnx.ModelProto, profile: Profile, *, stream: Callable[[], Conve
 
     stream: makes the step network of `model`; given where several profiles can share it. Nothing is compared yet.
     """
+    if wrong := faults(model):
+        report = Report(profile.name, wrong, {}, len(model.graph.node))
+        return RepairPlan(model, report, report)
     made = _by_nodes(model, profile)
     if not made.after.fits and _is_clip(model):
         made = _as_step(made, model, profile, stream or (lambda: convert(model)))
@@ -100,6 +105,8 @@ def _by_nodes(model: onnx.ModelProto, profile: Profile) -> RepairPlan:
         made.model, made.after = outcome.model, report
         made.applied.append(Applied(rewrite.name, outcome.detail))
     made.model = with_weights(made.model, model) if made.applied and not profile.engine else model
+    if made.applied and (why := invalid(made.model)):
+        return RepairPlan(model, before, before, notes=[f"{made.applied[-1].rewrite}: the model would be invalid ({why})"])
     return made
 
 
@@ -162,6 +169,11 @@ def mend(
     progress = progress or silent
     progress("trying rewrites")
     made = plan(model, profile)
+    if wrong := [finding for finding in made.after.findings if finding.kind == "model"]:
+        raise ModelError(
+            "Nothing can run this model, so nothing was written.", where=" ".join(filter(None, (wrong[0].op, wrong[0].node))),
+            got=wrong[0].why, hint="export it again from a checkpoint that works",
+        )  # fmt: skip
     if host_state:
         made = with_host_state(made, profile)
     proofs: list[Proof] = []
@@ -171,7 +183,8 @@ def mend(
         proofs += prove_step(made.step)
         source = made.step.step
     if made.model is not source:
-        onnx.checker.check_model(made.model, full_check=True)
+        if why := invalid(made.model):
+            raise ModelError("A rewrite made an invalid model, so nothing was written.", got=why, hint="please report it")
         progress("comparing with the model before")
         proofs += prove(source, made.model)
     return made, tuple(proofs)

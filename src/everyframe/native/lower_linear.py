@@ -87,7 +87,7 @@ def matmul(tracer: Tracer, node: Node, values: list) -> Value:
     left, right = (np.broadcast_to(part, (*lead, *part.shape[-2:])) for part in (left, right.swapaxes(-1, -2)))
     made_all = _products(tracer, left, right)
     kept = tuple(n for n, dropped in zip(made_all.shape[len(lead) :], (vector_a, vector_b), strict=True) if not dropped)
-    return gathered(tracer, made_all.reshape(*lead, *kept))
+    return gathered(tracer, made_all.reshape((*lead, *kept)))
 
 
 def _cells(tracer: Tracer, node: Node, value: Value) -> np.ndarray:

@@ -41,6 +41,21 @@ def reduce(tracer: Tracer, node: Node, values: list) -> Value:
     return made
 
 
+@lowers("ReduceLogSumExp", reads="axes keepdims")
+def log_sum_exp(tracer: Tracer, node: Node, values: list) -> Value:
+    """Around the largest value, so that nothing overflows."""
+    x, rank = values[0], len(values[0].shape)
+    if not isinstance(x, Planes):
+        raise unsupported(node, "Only what is made of frames can be reduced.")
+    axes = [a % max(rank, 1) for a in (ints(node, values, 1, "axes") or range(rank))]
+    top = reduced(tracer, node, x, axes, True, "max")
+    powers = apply(tracer, node, [("sub", (("in", 0), ("in", 1))), ("exp", (("tmp", 0),))], [x, top])
+    total = reduced(tracer, node, powers, axes, True, "sum")
+    made = apply(tracer, node, [("log", (("in", 0),)), ("add", (("tmp", 0), ("in", 1)))], [total, top])
+    shape = tuple(n for axis, n in enumerate(made.shape) if node.attr("keepdims", 1) or axis not in axes)
+    return reshaped(tracer, node, made, shape)
+
+
 def reduced(tracer: Tracer, node: Node, x: Planes, axes: list[int], keep: bool, kind: str) -> Planes:
     if not axes:
         return x

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx
+from onnx import TensorProto, helper
 
-from everyframe.devices.check import Finding, check, passed_through
+from everyframe.devices.check import Finding, check, handed_on, passed_through
 from everyframe.devices.profile import Profile
 from everyframe.devices.rewrites import activations, host_state, join, means, opset, state_axes
 from everyframe.devices.rewrites.edit import Build, exchanged
@@ -60,6 +61,26 @@ def _host_state(model: onnx.ModelProto, profile: Profile, findings: Sequence[Fin
     return Outcome(made, f"{len(list(passed_through(model)))} states are moved by the host" if made else "")
 
 
+def _by_one(model: onnx.ModelProto, profile: Profile, findings: Sequence[Finding]) -> Outcome:
+    """An input that is an output becomes a product with one: the same values, as something that is computed."""
+    left = {*handed_on(model)} & {finding.node for finding in findings}
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for node in changed.graph.node:
+        if node.op_type == "Identity" and node.output[0] in left and (kind := _float_type(changed, node.input[0])):
+            one = f"{node.output[0]}::one"
+            changed.graph.initializer.append(helper.make_tensor(one, kind, (), [1.0]))
+            node.op_type = "Mul"
+            node.input.append(one)
+    return Outcome(changed if left else None, f"{len(left)} inputs that are outputs" if left else "")
+
+
+def _float_type(model: onnx.ModelProto, name: str) -> int | None:
+    """Of a graph input."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    return kinds[name] if kinds.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) else None
+
+
 def _state_axes(model: onnx.ModelProto, profile: Profile, findings: Sequence[Finding]) -> Outcome:
     ranks = profile.inputs.ranks if profile.inputs else None
     made = state_axes.apply(model, {finding.node for finding in findings}, ranks) if ranks else None
@@ -92,6 +113,7 @@ REWRITES = (
     Rewrite("means", "a mean in a form that the target has", _NODE, means.OPS, _by_variants(means.VARIANTS)),
     Rewrite("activations", "an activation in simpler operators", _NODE, activations.OPS, _by_variants(activations.VARIANTS)),
     Rewrite("host-state", "the host moves states, the device computes new ones", ("states", "input", "output"), (), _host_state),
+    Rewrite("by-one", "an input that is an output becomes a product with one", ("states",), (), _by_one),
     Rewrite("join", "concatenation along another axis than the batch", ("attribute",), join.OPS, _by_variants(join.VARIANTS)),
     Rewrite("state-axes", "states on as many axes as inputs must have", ("input",), (), _state_axes),
     Rewrite("opset", "the same operators in an older opset and IR version", ("opset", "ir"), (), _opset),

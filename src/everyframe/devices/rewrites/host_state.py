@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from everyframe import modelfile
-from everyframe.devices.check import passed_through, ring
+from everyframe.devices.check import handed_on, origin_of, passed_through, ring
 from everyframe.devices.rewrites.edit import without_leftovers
 from everyframe.modelfile.schema import StateSpec
 
@@ -21,17 +21,26 @@ from everyframe.modelfile.schema import StateSpec
 def apply(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """A copy that hands no state through; None if `model` does not."""
     metadata = modelfile.metadata_of(model)
-    if metadata is None or not any(passed_through(model)):
+    if metadata is None or not (any(passed_through(model)) or handed_on(model)):
         return None
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    states = tuple(part for spec in metadata.states for part in _split(changed, spec))
+    states = tuple(part for spec in metadata.states for part in _split(changed, _repeated(changed, spec, metadata.states)))
+    if states == metadata.states and not any(spec.copy_of for spec in states):
+        return None  # an input of the frames is handed on: nobody else has it
     for name in [spec.output for spec in states if spec.copy_of is not None]:
         _exchange(changed.graph.output, name, (), ())
     provenance = metadata.provenance
     provenance = provenance.model_copy(update={"passes": (*provenance.passes, "host-state")})
     metadata = metadata.model_copy(update={"states": states, "provenance": provenance})
     return modelfile.attach(without_leftovers(changed), metadata)
+
+
+def _repeated(model: onnx.ModelProto, spec: StateSpec, states: tuple[StateSpec, ...]) -> StateSpec:
+    """The state, as a copy of another where the graph only hands that on."""
+    origin = origin_of(spec.output, {name: node for node in model.graph.node for name in node.output})
+    copied = spec.copy_of is None and origin in {other.input for other in states}
+    return spec.model_copy(update={"copy_of": origin}) if copied else spec
 
 
 def _split(model: onnx.ModelProto, spec: StateSpec) -> list[StateSpec]:

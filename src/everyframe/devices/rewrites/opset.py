@@ -29,6 +29,10 @@ class Down:
 
 def _again(node: Node, part: Part, inputs: list[str], drop: tuple[str, ...] = (), **attrs: Any) -> str:
     kept = {name: value for name, value in node.attrs.items() if name not in (*drop, *attrs)}
+    if part.opset < 11:  # axes were counted from the front only
+        rank = len(node.shapes[0] or ()) + (len(attrs.get("axes") or ()) if node.op == "Unsqueeze" else 0)
+        for given in (kept, attrs):
+            given |= {name: _from_front(given[name], rank) for name in ("axis", "axes") if given.get(name) is not None and rank}
     return part.emit(node.op, *inputs, **kept, **{name: value for name, value in attrs.items() if value is not None})
 
 
@@ -41,7 +45,9 @@ def _axes_as_attribute(node: Node, part: Part, target: int) -> str | None:
         axes = node.constants[1].tolist() if 1 in node.constants else None
     else:
         axes = list(node.axes or ())
-    return _again(node, part, [node.proto.input[0]], drop, axes=axes)
+        if node.axes == () and node.shapes[0] != ():  # of nothing, and not of all
+            return part.emit("Identity", node.proto.input[0])
+    return _again(node, part, [node.proto.input[0]], drop, axes=axes or None)
 
 
 def _pad(node: Node, part: Part, target: int) -> str | None:
@@ -103,17 +109,35 @@ def _activation(node: Node, part: Part, target: int) -> str | None:
     return activations.gated(node, part)
 
 
-def _without(**allowed: Any) -> Callable[[Node, Part, int], str | None]:
-    """The same operator without attributes that did not exist, where they have these values."""
+def _resize(node: Node, part: Part, target: int) -> str | None:
+    """Regions and scales had to be given, if only as empty tensors; before opset 11 it is another operator."""
+    inputs = [*node.proto.input, "", "", ""][:4]
+    if target < 11 or node.attribute("keep_aspect_ratio_policy") != b"stretch" or node.attrs.get("axes"):
+        return None
+    inputs[1:3] = [name or part.constant([]) for name in inputs[1:3]]
+    inputs = inputs if inputs[3] else inputs[:3]
+    return _again(node, part, inputs, tuple(_unknown(node, target)))
 
-    def make(node: Node, part: Part, target: int) -> str | None:
-        for name, value in allowed.items():
-            given = node.attribute(name)
-            if given not in (None, value) and not (isinstance(given, list) and set(given) <= {value}):
-                return None
-        return _again(node, part, list(node.proto.input), tuple(allowed))
 
-    return make
+def _as_it_is(node: Node, part: Part, target: int) -> str | None:
+    """Without attributes that did not exist, where they say what was so anyway."""
+    return _again(node, part, list(node.proto.input), tuple(_unknown(node, target)))
+
+
+def _unknown(node: Node, target: int) -> list[str]:
+    """Attributes at their defaults that the older definition lacks."""
+    older = onnx.defs.get_schema(node.op, target).attributes
+    newer = onnx.defs.get_schema(node.op).attributes
+    none: dict[str, Any] = {"dilations": 1}
+    return [
+        name for name, value in node.attrs.items()
+        if name not in older and (value == _default(newer, name) or (name in none and {*value} <= {none[name]}))
+    ]  # fmt: skip
+
+
+def _default(attributes: Any, name: str) -> Any:
+    declared = attributes.get(name)
+    return onnx.helper.get_attribute_value(declared.default_value) if declared and declared.default_value.name else None
 
 
 def _clip(node: Node, part: Part, target: int) -> str | None:
@@ -138,9 +162,7 @@ DOWN: dict[str, tuple[Down, ...]] = {
     "Clip": (Down(12, _clip),),
     "HardSwish": (Down(14, _activation),),
     "Swish": (Down(24, _activation),),
-    "Reshape": (Down(14, _without(allowzero=0)),),
-    "AveragePool": (Down(19, _without(dilations=1)),),
-    "BatchNormalization": (Down(14, _without(training_mode=0)),),
+    "Resize": (Down(13, _resize),),
 }  # fmt: skip
 
 
@@ -163,15 +185,19 @@ def lower(model: onnx.ModelProto, opset: int, ir: int | None = None) -> Lowered:
         if _same(node.op, before, opset):
             continue
         row = next((row for row in DOWN.get(node.op, ()) if opset < row.below <= before), None)
-        if row is None or (row.make is _extreme and whole.isdisjoint(node.proto.input)):
-            stuck[node.op] += not _takes(node, opset)
-            continue
+        if row is not None and row.make is _extreme and whole.isdisjoint(node.proto.input):
+            row = None
+        make = row.make if row is not None else _as_it_is
         probe = Part(node, opset)
-        if row.make(node, probe, opset) is None:
+        if (
+            (not _exists(node.op, opset) and row is None)
+            or make(node, probe, opset) is None
+            or not all(_valid(new, opset) for new in probe.nodes)
+        ):
             stuck[node.op] += 1
-            continue
-        makers[node.name] = lambda node, part, row=row: row.make(node, part, opset)  # type: ignore[misc]
-        changed[node.op] += [_form(n) for n in probe.nodes] != [_form(node.proto)]
+        elif [_form(new) for new in probe.nodes] != [_form(node.proto)]:
+            makers[node.name] = _at(opset, make)
+            changed[node.op] += 1
     made, _ = exchanged(model, makers.get)
     for entry in made.opset_import:
         if entry.domain in ("", "ai.onnx"):
@@ -180,8 +206,20 @@ def lower(model: onnx.ModelProto, opset: int, ir: int | None = None) -> Lowered:
     return Lowered(made, dict(sorted((+changed).items())), dict(sorted((+stuck).items())))
 
 
-def _form(node: onnx.NodeProto) -> tuple[str, int, int]:
-    return node.op_type, len(node.input), len(node.attribute)
+def _at(opset: int, make: Callable[[Node, Part, int], str | None]) -> Build:
+    def build(node: Node, part: Part) -> str | None:
+        part.opset = opset
+        return make(node, part, opset)
+
+    return build
+
+
+def _form(node: onnx.NodeProto) -> tuple[Any, ...]:
+    return (
+        node.op_type,
+        [bool(name) for name in node.input],
+        sorted(attribute.SerializeToString() for attribute in node.attribute),
+    )
 
 
 def _same(op: str, before: int, target: int) -> bool:
@@ -191,13 +229,41 @@ def _same(op: str, before: int, target: int) -> bool:
         return False
 
 
-def _takes(node: Node, target: int) -> bool:
-    """Whether the older definition has all the inputs and attributes that the node gives."""
+def _exists(op: str, opset: int) -> bool:
     try:
-        schema = onnx.defs.get_schema(node.op, target)
+        return not onnx.defs.get_schema(op, opset).deprecated
     except onnx.defs.SchemaError:
         return False
-    return len(node.proto.input) <= schema.max_input and set(node.attrs) <= set(schema.attributes)
+
+
+def _valid(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether the definition of an opset has all the inputs and attributes that the node gives, and these all that it needs."""
+    if not _exists(node.op_type, opset):
+        return False
+    schema = onnx.defs.get_schema(node.op_type, opset)
+    needed = [i for i, given in enumerate(schema.inputs) if given.option == onnx.defs.OpSchema.FormalParameterOption.Single]
+    attributes = {attribute.name for attribute in node.attribute}
+    required = {name for name, declared in schema.attributes.items() if declared.required}
+    return (
+        schema.min_input <= len(node.input) <= schema.max_input
+        and required <= attributes <= set(schema.attributes)
+        and all(i < len(node.input) and node.input[i] for i in needed)
+    )
+
+
+def _from_front(axes: Any, rank: int) -> Any:
+    return [int(axis) % rank for axis in axes] if isinstance(axes, list | tuple) else int(axes) % rank
+
+
+def invalid(model: onnx.ModelProto) -> str | None:
+    """What ONNX's checker has against a model with its weights; None if nothing, or if it is too large for it."""
+    if model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
+        return None
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # onnx raises its own private types
+        return str(error).strip().splitlines()[0]
+    return None
 
 
 def _whole_numbers(model: onnx.ModelProto) -> set[str]:

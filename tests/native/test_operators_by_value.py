@@ -1,0 +1,151 @@
+"""Operators that move, compare or multiply single values, compiled for every processor that runs here, against onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from native.operators import CPUS, Sketch, distance
+
+CLOSE = 1e-5
+
+
+def ints(sketch: Sketch, *values: int) -> str:
+    return sketch.constant(values, np.int64)
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_moves_of_single_values(cpu: str, tmp_path: Path) -> None:
+    """Whatever an operator does with positions is one copy by a table: of one plane or of many, with zeros from nowhere."""
+    sketch = Sketch((2, 8, 4, 6))
+    x = sketch.op("Relu", "frames")
+    moved = [
+        sketch.op("Transpose", x, perm=[0, 3, 1, 2]), sketch.op("Transpose", x, perm=[3, 2, 1, 0]),
+        sketch.op("Reshape", x, ints(sketch, 4, 4, 3, 8)), sketch.op("Reshape", x, ints(sketch, 16, 24)),
+        sketch.op("Slice", x, ints(sketch, -1, -1), ints(sketch, -9, -9), ints(sketch, 2, 3), ints(sketch, -1, -2)),
+        sketch.op("Concat", x, "frames", axis=3), sketch.op("Gather", x, ints(sketch, 3, 0, 3), axis=2),
+        sketch.op("Expand", sketch.op("ReduceMax", x, ints(sketch, 2)), ints(sketch, 2, 8, 5, 6)),
+        sketch.op("Tile", x, ints(sketch, 1, 2, 1, 3)), sketch.op("DepthToSpace", x, blocksize=2),
+        sketch.op("SpaceToDepth", x, blocksize=2), sketch.op("Trilu", x, upper=0),
+        *(sketch.op("Pad", x, ints(sketch, 0, 1, 2, 1, 0, 0, 1, 3), mode=mode) for mode in ("reflect", "edge", "wrap")),
+        sketch.op("GatherElements", x, sketch.constant(sketch.rng.integers(0, 4, (2, 8, 3, 6)), np.int64), axis=2),
+        sketch.op("ScatterND", x, sketch.constant([[0, 1, 2], [1, 7, 3]], np.int64), sketch.normal(2, 6)),
+    ]  # fmt: skip
+    for tensor in moved:
+        sketch.answer(tensor)
+    for tensor, channels in ((moved[0], 6), (moved[9], 2), (moved[14], 9)):  # read by what wants blocks and borders
+        sketch.answer(sketch.op("Conv", tensor, sketch.normal(5, channels, 3, 3), pads=[1] * 4))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_reductions_over_any_axes(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((2, 5, 3, 4))
+    near_one = sketch.op("Add", sketch.op("Abs", "frames"), sketch.constant(0.5))
+    for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+               "ReduceLogSum", "ReduceLogSumExp"):  # fmt: skip
+        for axes, keep in (([1], 1), ([3], 0), ([0, 2], 1), ([1, 2, 3], 0)):
+            sketch.answer(sketch.op(op, near_one, ints(sketch, *axes), keepdims=keep))
+    sketch.answer(sketch.op("ReduceMax", "frames", keepdims=0))
+    sketch.answer(sketch.op("ReduceSum", "frames", noop_with_empty_axes=1))
+    for op in ("ArgMax", "ArgMin"):
+        found = sketch.op(op, sketch.op("Round", "frames"), axis=2, select_last_index=1, keepdims=0)
+        sketch.answer(sketch.op("Cast", found, to=1))
+    for op in ("Softmax", "LogSoftmax", "Hardmax"):
+        for axis in (1, -1):
+            sketch.answer(sketch.op(op, "frames", axis=axis))
+    sketch.answer(sketch.op("CumSum", "frames", sketch.constant(1, np.int64), exclusive=1, reverse=1))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_comparisons_and_choices(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((2, 5, 3, 4))
+    x, y = sketch.op("Round", "frames"), sketch.op("Round", sketch.op("Neg", "frames"))
+    made = [sketch.op(op, x, y) for op in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal")]
+    made += [sketch.op(op, made[0], made[4]) for op in ("And", "Or", "Xor")] + [sketch.op("Not", made[0])]
+    made += [sketch.op("IsNaN", x), sketch.op("IsInf", sketch.op("Div", x, sketch.constant(0.0)), detect_negative=0)]
+    for condition in made:
+        sketch.answer(sketch.op("Cast", condition, to=1))
+    sketch.answer(sketch.op("Where", made[2], x, sketch.op("ReduceMean", y, ints(sketch, 2, 3))))
+    sketch.answer(sketch.op("Where", made[3], sketch.constant(2.0), sketch.normal(5, 1, 1)))
+    sketch.answer(sketch.op("Cast", sketch.op("Cast", "frames", to=7), to=1))
+    sketch.answer(sketch.op("Sign", x))
+    sketch.answer(sketch.op("Mod", "frames", sketch.constant(0.7), fmod=1))
+    sketch.answer(sketch.op("Clip", "frames", sketch.op("ReduceMin", x, keepdims=0), sketch.constant(0.5)))
+    part = sketch.op("Tanh", "frames")
+    for op in ("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Atanh"):
+        sketch.answer(sketch.op(op, part))
+    sketch.answer(sketch.op("Acosh", sketch.op("Exp", sketch.op("Abs", "frames"))))
+    sketch.answer(sketch.op("Shrink", "frames", lambd=0.3, bias=0.1))
+    row = sketch.op("Slice", x, ints(sketch, 0), ints(sketch, 1), ints(sketch, 2))  # pictures of one row meet those of three
+    sketch.answer(sketch.op("Mul", "frames", row))
+    sketch.answer(sketch.op("Add", sketch.op("Squeeze", row, ints(sketch, 2)), sketch.normal(4)))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_products_of_computed_matrices(cpu: str, tmp_path: Path) -> None:
+    """As in attention: over heads, with every operand known only at run time."""
+    sketch = Sketch((2, 3, 5, 8))
+    x = sketch.op("Relu", "frames")
+    turned = sketch.op("Transpose", "frames", perm=[0, 1, 3, 2])
+    weights = sketch.op("Softmax", sketch.op("MatMul", x, turned), axis=-1)
+    sketch.answer(sketch.op("MatMul", weights, x))
+    sketch.answer(sketch.op("MatMul", x, sketch.normal(8, 7)))
+    sketch.answer(sketch.op("MatMul", sketch.normal(4, 5), x))
+    flat = sketch.op("Reshape", x, ints(sketch, 6, 40))
+    sketch.answer(sketch.op("MatMul", flat, sketch.op("Transpose", flat)))
+    sketch.answer(sketch.op("Einsum", x, "frames", equation="nchw,nkhw->nhck"))
+    sketch.answer(sketch.op("Einsum", x, sketch.normal(8, 6), equation="nchw,wv->nchv"))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_resizing(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((1, 3, 5, 6))
+    for mode, extra in (("nearest", {}), ("linear", {}), ("cubic", {}), ("linear", {"antialias": 1})):
+        for transform in ("half_pixel", "asymmetric", "align_corners"):
+            scales = sketch.constant([1, 1, 2.0, 0.5] if not extra else [1, 1, 0.6, 0.5])
+            attrs: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform, **extra}
+            sketch.answer(sketch.op("Resize", "frames", "", scales, **attrs))
+    sketch.answer(sketch.op("Resize", "frames", "", "", ints(sketch, 1, 3, 7, 9), mode="linear"))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_transposed_convolutions(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((2, 6, 4, 5))
+    for group, attrs in (
+        (1, {}), (1, {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}), (2, {"strides": [3, 1]}),
+        (6, {"strides": [2, 2], "dilations": [1, 2]}), (1, {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+        (1, {"strides": [2, 3], "output_shape": [9, 15]}),
+    ):  # fmt: skip
+        weight = sketch.normal(6, 6 if group == 6 else 4, 3, 3) if group != 6 else sketch.normal(6, 1, 3, 3)
+        sketch.answer(sketch.op("ConvTranspose", "frames", weight, group=group, **attrs))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_normalizations(cpu: str, tmp_path: Path) -> None:
+    sketch = Sketch((2, 6, 4, 5))
+    sketch.answer(sketch.op("LayerNormalization", "frames", sketch.normal(4, 5), sketch.normal(4, 5), axis=2))
+    last = sketch.op("Transpose", "frames", perm=[0, 2, 3, 1])  # channels last, as in transformers
+    sketch.answer(sketch.op("LayerNormalization", last, sketch.normal(6), sketch.normal(6), axis=-1))
+    sketch.answer(sketch.op("InstanceNormalization", "frames", sketch.normal(6), sketch.normal(6)))
+    sketch.answer(sketch.op("LpNormalization", "frames", axis=1, p=2))
+    sketch.answer(sketch.op("LRN", "frames", size=3, alpha=0.5))
+    sketch.answer(sketch.op("MeanVarianceNormalization", "frames"))
+    line = sketch.op("Reshape", "frames", ints(sketch, 2, 6, 20))  # one axis only
+    sketch.answer(sketch.op("Conv", line, sketch.normal(4, 3, 3), sketch.normal(4), pads=[1, 1], group=2))
+    sketch.answer(sketch.op("AveragePool", line, kernel_shape=[3], strides=[2]))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+ALL = (
+    test_moves_of_single_values, test_reductions_over_any_axes, test_comparisons_and_choices, test_products_of_computed_matrices,
+    test_resizing, test_transposed_convolutions, test_normalizations,
+)  # fmt: skip
