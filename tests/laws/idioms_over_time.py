@@ -53,6 +53,29 @@ def tokens_of_all_frames(d: Draft) -> None:
     d.op("Reshape", d.last, d.ints(1, T, S, S, 3))
 
 
+@idiom((T, C, S, S), layout="TCHW")
+def the_mean_of_all_tokens(d: Draft) -> str:
+    x = d.op("Reshape", d.op("Transpose", "clip", perm=[0, 2, 3, 1]), d.ints(1, T * S * S, C))
+    return d.mean(d.op("Relu", d.op("MatMul", x, d.random(C, 5))), 1, keep=False)
+
+
+@idiom()
+def the_largest_of_all_tokens_positions_first(d: Draft) -> str:
+    x = d.op("Reshape", d.op("Transpose", d.conv(), perm=[0, 3, 4, 2, 1]), d.ints(1, S * S * T, C))
+    return d.op("ReduceMax", x, d.ints(1), keepdims=0)
+
+
+@idiom()
+def tokens_of_all_frames_as_output(d: Draft) -> None:
+    d.op("Reshape", d.op("Transpose", d.conv(), perm=[0, 3, 4, 2, 1]), d.ints(1, S * S * T, C))
+
+
+@idiom((1, T, S, S, 3), kind=TensorProto.UINT8, layout="NTHWC")
+def bytes_with_channels_last(d: Draft) -> None:
+    x = d.op("Cast", d.op("Transpose", "clip", perm=[0, 4, 1, 2, 3]), to=TensorProto.FLOAT)
+    d.op("Conv", d.op("Div", x, d.const(255.0)), d.random(C, 3, 3, 1, 1), pads=[1, 0, 0, 1, 0, 0])
+
+
 @idiom()
 def persons_and_joints(d: Draft) -> None:
     """(N, C, T, V, M) -> (N*M, V*C, T), normalized, and back: ST-GCN."""

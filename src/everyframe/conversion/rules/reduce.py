@@ -176,7 +176,7 @@ class Reduce:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         source, reduced = facts[node.inputs[0]], reduced_axes_of(node, facts)
-        if ax.time_is_mixed(tuple(source.axes[i] for i in reduced)):
+        if ax.time_is_mixed(tuple(source.axes[i] for i in reduced)) and (KINDS[node.op].time is None or is_gate(node, facts)):
             raise unsupported(
                 node,
                 "Time is mixed with another axis here.",
