@@ -94,7 +94,7 @@ REFUSED = {
     "empty": (lambda p: p.write_bytes(b"") or p, "empty"),
     "truncated": (lambda p: p.write_bytes(clip_net(p).read_bytes()[:-2000]) and p, "ONNX model"),
     "a folder": (lambda p: p.mkdir() or p, "folder"),
-    "unsupported operator": (lambda p: clip_net(p, extra="Det"), "no streaming rule for operator Det"),
+    "unsupported operator": (lambda p: clip_net(p, extra="Atanh"), "no streaming rule for operator Atanh"),
     "batch of two": (lambda p: change(clip_net(p), lambda m: _dim(m, 0, 2)), "not one clip"),
     "dynamic length": (lambda p: change(clip_net(p), lambda m: _dim(m, 2, "T")), "dynamic shape"),
     "nan weights": (lambda p: change(clip_net(p), lambda m: _poison(m, "mix.weight")), "NaN or infinite"),
@@ -130,7 +130,7 @@ def test_bad_models_are_refused_by_message(tmp_path: Path, case: str) -> None:
 
 def test_an_unsupported_operator_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedOperator) as caught:
-        convert(modelfile.load(clip_net(tmp_path / "c.onnx", extra="Det")))
+        convert(modelfile.load(clip_net(tmp_path / "c.onnx", extra="Atanh")))
     text = str(caught.value)
     assert "'odd'" in text and "LpNormalization" in text and " of 7" in text and caught.value.hint
 

@@ -25,7 +25,7 @@ from everyframe.modelfile.fold import check_finite
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.schema import Metadata, StateSpec
 
-_AUXILIARY = (".band", ".share", "mask.from", "scalar.")  # constants of the step graph that are no weights
+_AUXILIARY = (".band", ".share", ".scales", "mask.from", "scalar.")  # constants of the step graph that are no weights
 
 
 @dataclass
@@ -86,6 +86,8 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], dims: dict[s
     out = shapes.get(node.output[0], ())
     if node.op_type == "Conv":
         return prod(out) * prod(dims.get(node.input[1], (0, 0))[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(shapes.get(node.input[0], (0,))) * prod(dims.get(node.input[1], (0, 0))[1:])
     if node.op_type in ("Gemm", "MatMul") and not is_auxiliary(node.input[0]):
         a = shapes.get(node.input[0], dims.get(node.input[0], ()))
         transposed = any(attr.name == "transA" and attr.i for attr in node.attribute)

@@ -86,15 +86,23 @@ def _casts_to_half(node: onnx.NodeProto) -> bool:
     return node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.FLOAT16 for a in node.attribute)
 
 
+#: operators that give bytes on as they are
+_MOVES = frozenset(["Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Concat", "Identity"])
+
+
 def _only_cast(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:
-    """Bytes that are cast to floats at once can as well come as floats."""
-    readers = [node for node in model.graph.node if value.name in node.input]
-    if any(node.op_type != "Cast" for node in readers):
-        ops = sorted({node.op_type for node in readers} - {"Cast"})
-        raise ModelError(
-            "The network computes with bytes before it makes floats of them.", where=f"input {value.name!r}, {', '.join(ops)}",
-            expected="a Cast to float32 behind the input", got="uint8", hint="export the network with a float32 input",
-        )  # fmt: skip
+    """Bytes that are only moved until they are cast to floats can as well come as floats."""
+    names = {value.name}
+    for node in model.graph.node:
+        if not names & set(node.input) or node.op_type in ("Cast", "Shape"):
+            continue
+        if node.op_type not in _MOVES:
+            raise ModelError(
+                "The network computes with bytes before it makes floats of them.", where=f"input {value.name!r}, {node.op_type}",
+                expected="a Cast to float32 before anything is computed", got="uint8",
+                hint="export the network with a float32 input",
+            )  # fmt: skip
+        names |= set(node.output)
 
 
 def _widen(model: onnx.ModelProto) -> None:

@@ -120,10 +120,18 @@ def _features(reference: Reference, facts: Facts, video: np.ndarray) -> dict[str
 
 
 def _by_frame(array: np.ndarray, fact: Fact) -> np.ndarray:
-    time = ax.time_axis(fact.axes)
-    if time is None:
+    time, place, sizes = ax.time_axis(fact.axes), *_atoms(fact)
+    if time is None or place is None:
         return array.reshape(1, *ax.step_shape(fact.axes))
-    return np.moveaxis(array, time, 0).reshape(array.shape[time], *ax.step_shape(fact.axes))
+    frames = array.shape[time] // ax.rest(fact.axes[time])
+    apart = array.reshape([*sizes[:place], frames, *sizes[place + 1 :]])
+    return np.moveaxis(apart, place, 0).reshape(frames, *ax.step_shape(fact.axes))
+
+
+def _atoms(fact: Fact) -> tuple[int | None, list[int]]:
+    """(which of the atoms of all axes is time, their sizes)."""
+    atoms = [atom for axis in fact.axes for atom in axis]
+    return next((i for i, atom in enumerate(atoms) if atom.kind == "T"), None), [atom.size for atom in atoms]
 
 
 def stream_all(
@@ -189,12 +197,11 @@ def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.n
 
 def _tile(frame: np.ndarray, fact: Fact) -> np.ndarray:
     """One frame, repeated to a whole clip of this wire: a mean over it is the frame itself."""
-    time = ax.time_axis(fact.axes)
-    shape = list(fact.clip_shape)
-    if time is None:
-        return frame.reshape(shape)
-    rest = [size for i, size in enumerate(shape) if i != time]
-    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(frame.reshape(rest), (shape[time], *rest)), 0, time))
+    place, sizes = _atoms(fact)
+    if place is None:
+        return frame.reshape(fact.clip_shape)
+    one = frame.reshape([*sizes[:place], 1, *sizes[place + 1 :]])
+    return np.ascontiguousarray(np.broadcast_to(one, sizes)).reshape(fact.clip_shape)
 
 
 def _logits_difference(reference: Reference, facts: Facts, features: dict[str, np.ndarray], logits: list[np.ndarray]) -> float:

@@ -87,15 +87,7 @@ class Pointwise:
             )
         timed = facts.timed(node)
         joined = facts.join(node, timed) if len(timed) > 1 else facts[timed[0]].plain()
-        try:
-            axes = broadcast([facts[name].axes for name in timed], facts.graph.shapes[node.outputs[0]])
-        except ax.AxesError as error:
-            raise unsupported(
-                node,
-                "Time meets another axis in an element-wise operator.",
-                got=str(error),
-                hint="keep the axes in one order, e.g. (N, C, T, H, W)",
-            ) from None
+        axes = _broadcast(node, [facts[name].axes for name in timed], facts)
         return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts)}))
 
     @staticmethod
@@ -134,7 +126,7 @@ class Expand:
         if source is None or facts.graph.constant(node.inputs[1]) is None:
             raise unsupported(node, "How far is expanded is computed at run time.", hint="export with static shapes")
         shape = facts.graph.shapes[node.outputs[0]]
-        return source.plain(axes=gate_repeated(source, broadcast([source.axes], shape), shape), nonneg=source.nonneg)
+        return source.plain(axes=gate_repeated(source, _broadcast(node, [source.axes], facts), shape), nonneg=source.nonneg)
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:
@@ -145,6 +137,18 @@ class Expand:
         if prod(shape) != prod(ax.step_shape(step.facts[node.inputs[0]].axes)):
             x = step.emit("Expand", [x, step.ints(shape)], node.label)
         step.put(node.outputs[0], step.regrouped(x, out, groups, node.label))
+
+
+def _broadcast(node: Node, operands: list[ax.Axes], facts: Facts) -> ax.Axes:
+    try:
+        return broadcast(operands, facts.graph.shapes[node.outputs[0]])
+    except ax.AxesError as error:
+        raise unsupported(
+            node,
+            "Time meets another axis in an element-wise operator.",
+            got=str(error),
+            hint="keep the axes in one order, e.g. (N, C, T, H, W)",
+        ) from None
 
 
 def gate_repeated(source: Fact, axes: ax.Axes, shape: tuple[int, ...]) -> ax.Axes:

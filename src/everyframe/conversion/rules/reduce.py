@@ -110,7 +110,9 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     strides = node.attr("strides") or [1] * (len(shape) - 2)
     # a clip that has shrunk to one frame: a head only if space goes with it, otherwise an ordinary spatial pool
     whole = kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
-    return whole and not _is_branch(node, facts, strides[time - 2]) and not _is_read_in_time(node, facts, time)
+    if not whole or _is_branch(node, facts, strides[time - 2]):
+        return False
+    return is_gate(node, facts) or not _is_read_in_time(node, facts, time)
 
 
 def _is_read_in_time(node: Node, facts: Facts, time: int) -> bool:
@@ -174,7 +176,7 @@ class Reduce:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         source, reduced = facts[node.inputs[0]], reduced_axes_of(node, facts)
-        if ax.time_is_mixed(tuple(source.axes[i] for i in reduced)):
+        if ax.time_is_mixed(tuple(source.axes[i] for i in reduced)) and (KINDS[node.op].time is None or is_gate(node, facts)):
             raise unsupported(
                 node,
                 "Time is mixed with another axis here.",
