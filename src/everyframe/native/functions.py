@@ -87,7 +87,7 @@ def body(node: Node, opset: int, given: Sequence[Value | None]) -> Body | None:
 
     nodes = tuple(
         Node(
-            part.op_type, f"{node.name}/{part.op_type}", named(part.input), named(part.output), _attributes(part, given_attrs),
+            part.op_type, f"{node.name}/{part.output[0]}", named(part.input), named(part.output), _attributes(part, given_attrs),
             node.place, node.label,
         )
         for part in found.node
