@@ -103,12 +103,14 @@ def _planes(value: np.ndarray) -> np.ndarray:
 
 
 def branches(case: Case) -> list[Branch]:
-    """With all float inputs at run time, and with the first alone; none for a case that cannot be written so."""
+    """With all float inputs at run time, and with the first alone, unless it is an operator's definition written out; none for a
+    case that cannot be written so."""
     floats = [n for n, v in case.feeds if isinstance(v, np.ndarray) and v.dtype == np.float32 and v.size]
     plain = all(not entry.domain for entry in case.model.opset_import)
     if not floats or not plain or not case.tensors or case.model.functions:
         return []
-    return [Branch(case, tuple(names)) for names in {1: [floats]}.get(len(floats), [floats, floats[:1]])]
+    both = len(floats) > 1 and "_expanded" not in case.name
+    return [Branch(case, tuple(names)) for names in ([floats, floats[:1]] if both else [floats])]
 
 
 def joined(parts: Sequence[Branch]) -> tuple[Sketch, np.ndarray]:

@@ -6,20 +6,73 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
-from everyframe.errors import EngineError, ModelError
+from everyframe.errors import EngineError, ModelError, UnsupportedOperator
 from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.graph import Node
+from everyframe.native.evaluate import check_read
 from everyframe.native.trace import trace
+from everyframe.native.tracer import LOWER
 from native.onnx_cases import Branch, answers_of, branches, cases, groups, joined, wrong
-from native.operators import CPUS, compiled
+from native.operators import CPUS, Sketch, compiled
 
 #: as few as that may be compiled, of how many
-AT_LEAST = 830
+AT_LEAST = 920
 #: answers that are drawn, and a scale that float32 rounds
 NOT_EXACT = ("test_bernoulli", "test_dynamicquantizelinear")
+
+
+OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
+
+
+def schemas(op: str) -> list[Any]:
+    """An operator's definitions, oldest first."""
+    return [onnx.defs.get_schema(op, opset) for opset in OPSETS if onnx.defs.has(op, opset)]
+
+
+@pytest.mark.parametrize("op", sorted(LOWER))
+def test_what_is_not_read_must_have_its_default(op: str) -> None:
+    assert schemas(op)
+    for schema in schemas(op):
+        for name, declared in schema.attributes.items():
+            if name in LOWER[op].reads or declared.type != onnx.defs.OpSchema.AttrType.INT:
+                continue
+            node = Node(op, "one", ("x",), ("y",), {name: declared.default_value.i + 7}, "1 of 1")
+            with pytest.raises(UnsupportedOperator, match=f"attribute {name} cannot be compiled"):
+                check_read(node, LOWER[op], [None], schema.since_version)
+            same = Node(op, "one", ("x",), ("y",), {name: declared.default_value.i}, "1 of 1")
+            if declared.default_value.name:
+                check_read(same, LOWER[op], [None], schema.since_version)
+
+
+def attribute_network(op: str, shape: tuple[int, ...], opset: int = 20, more: tuple[Any, ...] = (), **attrs: Any) -> Sketch:
+    sketch = Sketch(shape, opset=opset)
+    sketch.answer(sketch.op(op, "frames", *(sketch.constant(value, np.asarray(value).dtype) for value in more), **attrs))
+    return sketch
+
+
+STATISTICS = (np.ones(3, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32), np.ones(3, np.float32))
+REFUSED = {
+    "training": (attribute_network("BatchNormalization", (2, 3, 4, 4), 20, STATISTICS, training_mode=1), "training_mode"),
+    "drawn": (attribute_network("Dropout", (2, 3, 4, 4), 20, (np.float32(0.5), np.array(True))), "training mode"),
+    "added up": (
+        attribute_network("ScatterND", (2, 3, 4, 4), 20, (np.array([[0]]), np.ones((1, 3, 4, 4), np.float32)), reduction="add"),
+        "reduction",
+    ),
+    "of a newer opset": (attribute_network("Gelu", (2, 3, 4, 4), 13), "Opset 13 has no such operator"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_read_is_refused_by_name(case: str) -> None:
+    sketch, said = REFUSED[case]
+    with pytest.raises(UnsupportedOperator, match=said):
+        trace(sketch.model())
 
 
 @pytest.mark.slow

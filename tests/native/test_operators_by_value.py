@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from native.operators import CPUS, Sketch, distance
+from native.operators import CPUS, Sketch, compiled, distance
 
 CLOSE = 1e-5
 
@@ -149,3 +149,40 @@ ALL = (
     test_moves_of_single_values, test_reductions_over_any_axes, test_comparisons_and_choices, test_products_of_computed_matrices,
     test_resizing, test_transposed_convolutions, test_normalizations,
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_integers_with_scales_of_their_own(cpu: str, tmp_path: Path) -> None:
+    """QLinearConv and QLinearMatMul are what their quantized and dequantized parts say, bit for bit."""
+    rng = np.random.default_rng(0)
+    weights, bias = rng.integers(-99, 99, (8, 6, 3, 3)).astype(np.int8), rng.integers(-500, 500, 8).astype(np.int32)
+    scales = rng.uniform(0.001, 0.01, 8).astype(np.float32)
+    matrix = rng.integers(-99, 99, (8 * 36, 5)).astype(np.int8)
+
+    def network(whole: bool) -> Sketch:
+        sketch = Sketch((1, 6, 6, 6))
+        entering, middle, leaving = (
+            (sketch.constant(scale), sketch.constant(zero, np.uint8)) for scale, zero in ((0.03, 120), (0.05, 90), (0.4, 131))
+        )
+        kernel = sketch.constant(weights, np.int8), sketch.constant(scales), sketch.constant([0] * 8, np.int8)
+        columns = sketch.constant(matrix, np.int8), sketch.constant(0.01), sketch.constant(0, np.int8)
+        added = sketch.constant(bias, np.int32)
+        x = sketch.op("QuantizeLinear", "frames", *entering)
+        if whole:
+            x = sketch.op("QLinearConv", x, *entering, *kernel, *middle, added, pads=[1] * 4)
+            x = sketch.op("QLinearMatMul", sketch.op("Flatten", x), *middle, *columns, *leaving)
+        else:
+            sides = sketch.op("DequantizeLinear", added, sketch.constant(scales * np.float32(0.03)), axis=0)
+            parts = sketch.op("DequantizeLinear", x, *entering), sketch.op("DequantizeLinear", *kernel, axis=0), sides
+            x = sketch.op("QuantizeLinear", sketch.op("Conv", *parts, pads=[1] * 4), *middle)
+            parts = sketch.op("DequantizeLinear", sketch.op("Flatten", x), *middle), sketch.op("DequantizeLinear", *columns)
+            x = sketch.op("QuantizeLinear", sketch.op("MatMul", *parts), *leaving)
+        sketch.answer(sketch.op("DequantizeLinear", x, *leaving))
+        return sketch
+
+    frames = np.random.default_rng(1).standard_normal((1, 6, 6, 6), np.float32)
+    one, other = (
+        compiled(network(whole).model(), tmp_path / str(whole), cpu).start(threads=1).step(frames) for whole in (True, False)
+    )
+    np.testing.assert_array_equal(one, other)
+    assert len(np.unique(one)) > 3

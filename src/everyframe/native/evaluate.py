@@ -73,7 +73,7 @@ def _lowered(tracer: Tracer, node: Node, given: list, opset: int) -> list[Value]
     row = LOWER.get(node.op)
     if row is None:
         return _by_body(tracer, node, given, opset)
-    _check_read(node, row, given, opset)
+    check_read(node, row, given, opset)
     planes = [value for value in given if isinstance(value, Planes)]
     if other := {value.kind for value in planes} - {"float", *row.kinds}:
         raise unsupported(node, "It computes with whole numbers or conditions that are known only at run time.", got=other.pop())
@@ -91,9 +91,12 @@ def _lowered(tracer: Tracer, node: Node, given: list, opset: int) -> list[Value]
     return results
 
 
-def _check_read(node: Node, row: Row, given: list, opset: int) -> None:
+def check_read(node: Node, row: Row, given: list, opset: int) -> None:
     """What a lowering does not read must not be there, unless it is the default."""
-    schema = onnx.defs.get_schema(node.op, opset)
+    try:
+        schema = onnx.defs.get_schema(node.op, opset)
+    except onnx.defs.SchemaError:
+        raise unsupported(node, f"Opset {opset} has no such operator.", hint="export the network with a newer opset") from None
     for name, value in node.attrs.items():
         if name in row.reads:
             continue

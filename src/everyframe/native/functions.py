@@ -12,9 +12,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from everyframe.modelfile.graph import Node
-from everyframe.native.ir import Planes, Value
+from everyframe.native.ir import Value
 
 _TYPES = {"float": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int": TensorProto.INT64}
+_BIAS = "bias = DequantizeLinear <axis = 0> (b, bs)"
 #: of operators that ONNX does not define by others
 _OWN = {
     "InstanceNormalization": """
@@ -39,13 +40,32 @@ _OWN = {
             moved = Add (scaled, offset)
             y = Reshape (moved, shape)
         }""",
+    "QLinearConv": """
+        <opset_import: ["" : 13], domain: "everyframe">
+        QLinearConv <auto_pad, dilations, group, kernel_shape, pads, strides> (x, xs, xz, w, ws, wz, ys, yz, b) => (y) {
+            picture = DequantizeLinear (x, xs, xz)
+            kernel = DequantizeLinear <axis = 0> (w, ws, wz)
+            bs = Mul (xs, ws)
+            bias = DequantizeLinear <axis = 0> (b, bs)
+            sums = Conv <auto_pad: string = @auto_pad, dilations: ints = @dilations, group: int = @group,
+                kernel_shape: ints = @kernel_shape, pads: ints = @pads, strides: ints = @strides> (picture, kernel, bias)
+            y = QuantizeLinear (sums, ys, yz)
+        }""",
+    "QLinearMatMul": """
+        <opset_import: ["" : 13], domain: "everyframe">
+        QLinearMatMul (a, as, az, b, bs, bz, ys, yz) => (y) {
+            rows = DequantizeLinear (a, as, az)
+            columns = DequantizeLinear <axis = 1> (b, bs, bz)
+            sums = MatMul (rows, columns)
+            y = QuantizeLinear (sums, ys, yz)
+        }""",
     "LpNormalization": """
         <opset_import: ["" : 18], domain: "everyframe">
         LpNormalization <axis: int = -1, p: int = 2> (x) => (y) {
-            axes = Constant <value_ints = @axis_list> ()
+            axes = Constant <value_ints = AXES> ()
             zero = Constant <value = float {0.0}> ()
             one = Constant <value = float {1.0}> ()
-            size = ReduceL@p <keepdims = 1> (x, axes)
+            size = ReduceL_ <keepdims = 1> (x, axes)
             nothing = Equal (size, zero)
             divisor = Where (nothing, one, size)
             y = Div (x, divisor)
@@ -87,7 +107,7 @@ def body(node: Node, opset: int, given: Sequence[Value | None]) -> Body | None:
 
     nodes = tuple(
         Node(
-            part.op_type, f"{node.name}/{part.op_type}", named(part.input), named(part.output), _attributes(part, given_attrs),
+            part.op_type, f"{node.name}/{part.output[0]}", named(part.input), named(part.output), _attributes(part, given_attrs),
             node.place, node.label,
         )
         for part in found.node
@@ -114,7 +134,7 @@ def _defined(schema: Any, node: Node, opset: int, given: Sequence[Value | None])
     if versions := schema.context_dependent_function_opset_versions:
         attributes = {name: value for name, value in node.attrs.items() if value is not None}
         proto = helper.make_node(node.op, node.inputs, node.outputs, **attributes)
-        types = [_type(value).SerializeToString() for value in given if value is not None]
+        types = [b"" if value is None else _type(value).SerializeToString() for value in given]
         made = schema.get_context_dependent_function_with_opset_version(
             _nearest(versions, opset), proto.SerializeToString(), types
         )
@@ -138,8 +158,6 @@ def _parsed(text: str) -> onnx.FunctionProto:
 
 
 def _own(node: Node) -> onnx.FunctionProto:
-    text = _OWN[node.op]
-    return _parsed(text.replace("@axis_list", f"[{node.attr('axis', -1)}]").replace("@p", str(node.attr("p", 2))))
-
-
-__all__ = ["Body", "Planes", "body", "known"]
+    """Of ours; what no attribute can refer to is put into its text."""
+    text = _OWN[node.op].replace("AXES", f"[{node.attr('axis', -1)}]").replace("ReduceL_", f"ReduceL{node.attr('p', 2)}")
+    return _parsed(text if len(node.inputs) > 8 and node.inputs[8] else text.replace(_BIAS, "").replace(", bias)", ")"))

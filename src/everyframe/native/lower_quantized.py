@@ -20,7 +20,7 @@ from everyframe.native.tracer import Tracer, lowers, unsupported
 #: what may stand between QuantizeLinear and DequantizeLinear
 _MOVES_INTEGERS = (
     "DequantizeLinear", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Slice", "Split", "Concat",
-    "Gather", "MaxPool",
+    "Gather", "MaxPool", "QLinearConv", "QLinearMatMul",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def check_integers(nodes: Sequence[Node]) -> None:
                 raise unsupported(node, "It computes with quantized integers.", hint="quantize the model in the QDQ format")
             if node.op != "DequantizeLinear":
                 integers |= set(node.outputs)
-        if node.op == "QuantizeLinear":
+        if node.op in ("QuantizeLinear", "QLinearConv", "QLinearMatMul"):
             integers |= set(node.outputs)
 
 

@@ -113,7 +113,7 @@ def _over_channels(tracer: Tracer, node: Node, x: Planes, axes: list[int], chann
     weight = np.full((1, count, 1, 1), 1 / count if kind == "mean" else 1.0, np.float32)
     made = np.empty(moved.shape[:-1], object)
     for index in np.ndindex(*made.shape):
-        op = ir.Conv(*tracer.place(), [ir.Tap(weight, (node.name, kind), moved[index])])
+        op = ir.Conv(*tracer.place(), [ir.Tap(weight, ("equal weights", count, kind), moved[index])])
         op.frames = tracer.used(moved[index])
         made[index] = tracer.add(op, (1, *(inner.space or (1, 1))))
     total = stack(made, inner.space, channel)

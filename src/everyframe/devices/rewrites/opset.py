@@ -17,6 +17,8 @@ import onnx
 from everyframe.devices.nodes import Node, view
 from everyframe.devices.rewrites import activations
 from everyframe.devices.rewrites.edit import Build, Part, exchanged
+from everyframe.errors import ModelError
+from everyframe.modelfile.session import session
 
 
 @dataclass(frozen=True)
@@ -256,13 +258,17 @@ def _from_front(axes: Any, rank: int) -> Any:
 
 
 def invalid(model: onnx.ModelProto) -> str | None:
-    """What ONNX's checker has against a model with its weights; None if nothing, or if it is too large for it."""
+    """What ONNX's checker or onnxruntime has against a model with its weights; None if nothing, or if it is too large to ask."""
     if model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
         return None
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # onnx raises its own private types
         return str(error).strip().splitlines()[0]
+    try:
+        session(model, optimize=False)
+    except ModelError as error:
+        return f"onnxruntime: {error.got}"
     return None
 
 
