@@ -2,8 +2,8 @@
 
 In the order in which data passes through: `program` (open) -> `engine` (which engines there are; `ort`, `reference`, `native`,
 `openvino`; `auto` chooses) -> `states` (what is fed back, without copies) -> `stream` (frames in, predictions out; `pipeline`:
-a split model in stages) -> `events`, `steady` (what is said about them) -> `play` (a video through a stream); `profile` tells
-where the time goes.
+a split model in stages) -> `events`, `steady` (what is said about them) -> `play` (a video through a stream), `handed`, `feed`
+(frames of somebody else); `profile` tells where the time goes.
 """
 
 from everyframe.runtime.engine import ENGINES

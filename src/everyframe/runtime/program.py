@@ -6,9 +6,11 @@ import contextlib
 import inspect
 import os
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.modelfile import manifest
@@ -17,6 +19,7 @@ from everyframe.modelfile.interface import check_finite, check_labels, interface
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
+from everyframe.runtime.feed import is_frames, over
 from everyframe.runtime.play import Playback
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.states import plan
@@ -58,6 +61,11 @@ def _levels_up() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _check_limit(name: str, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise UsageError("A limit must be positive.", where=name, expected="more than 0", got=value)
 
 
 class Program:
@@ -164,8 +172,7 @@ class Program:
         counters.
         """
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
-            if value is not None and value <= 0:
-                raise UsageError("A limit must be positive.", where=name, expected="more than 0", got=value)
+            _check_limit(name, value)
         return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails)
 
     def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
@@ -184,18 +191,41 @@ class Program:
 
     def predict(
         self,
-        source: str | int | os.PathLike[str],
+        source: Any,
         *,
         stride: int | None = None,
         top_k: int = 5,
         max_frames: int | None = None,
         seconds: float | None = None,
         realtime: bool = False,
+        fps: float | None = None,
+        pts: Iterable[float] | None = None,
+        bgr: bool | None = None,
     ) -> Iterator[Prediction]:
         """Predictions for a file, folder, glob, camera number or address; several videos go one after another, each
         from a fresh state. max_frames, seconds: stop each video there. realtime: play a file at its own speed and drop
         what is late.
+
+        Or for frames: any iterator of uint8 pictures (h, w, 3), an array (T, h, w, 3), a cv2.VideoCapture, or an async
+        iterator, for which the predictions are one too. fps: their rate, or pts: their times in seconds; without both, frames
+        that come one by one are timed as they arrive. bgr: their order of colors (of a capture: True, else False).
         """
+        if is_frames(source):
+            for name, value in (("max_frames", max_frames), ("seconds", seconds)):
+                _check_limit(name, value)
+            stream = self.stream(stride=stride, top_k=top_k)
+            found = over(stream, source, fps=fps, pts=pts, bgr=bgr, max_frames=max_frames, seconds_most=seconds)
+            return cast("Iterator[Prediction]", found)  # or an async one
+        if isinstance(source, (bool, bytes)) or not isinstance(source, (str, int, os.PathLike, np.integer)):
+            raise UsageError(
+                "This is neither a video nor frames.", expected="a path, a camera number, an address, or an iterator of pictures",
+                got=type(source).__name__,
+            )  # fmt: skip
+        if (fps, pts, bgr) != (None, None, None):
+            raise UsageError(
+                "A video says its times and colors itself.", where=source, got="fps, pts or bgr", hint="leave them out"
+            )
+        source = int(source) if isinstance(source, np.integer) else source
         sources = resolve(source)
         self.stream(stride=stride, top_k=top_k).close()  # wrong arguments are said now, not at the first frame
 

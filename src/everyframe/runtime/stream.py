@@ -7,14 +7,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from everyframe.errors import EngineError, StateError, UsageError
+from everyframe.runtime.handed import Pace, one, picture, seconds
 from everyframe.runtime.prediction import Prediction, Top, best, softmax
-from everyframe.video.frame import Frame
+from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import normalize, prepare
+from everyframe.video.sampling import Ticks
 
 if TYPE_CHECKING:
     from everyframe.modelfile.interface import Interface
@@ -64,7 +67,8 @@ class Stream:
     step(frames)  hop frames at once: float32 (hop, C, H, W) already normalized, or uint8 (hop, h, w, 3) RGB pictures
     of any
                   size, which are prepared as the model's metadata says. Returns None until the network has seen enough.
-    push(frame)   one picture; runs a step whenever hop of them are there.
+    push(frame)   one picture of a camera or a video of any rate, with its time; runs a step whenever hop of those that the
+                  model's frame rate asks for are there.
     reset()       forgets everything: the next frame is the first.
     """
 
@@ -86,6 +90,8 @@ class Stream:
         self._waiting: list[np.ndarray] = []  # prepared pictures (H, W, C) of a step that is not full
         self._events = self.program.event_detector()
         self._steady = self.program.steady_label()
+        self._pace = Pace(self.program.rate)
+        self.expect(live=True)
 
     def __enter__(self) -> Stream:
         return self
@@ -118,11 +124,47 @@ class Stream:
             begun = time.perf_counter()
             return self._advance(self._tensor(np.asarray(frames)), pts_s, begun)
 
-    def push(self, frame: np.ndarray, pts_s: float | None = None) -> Prediction | None:
-        """One uint8 picture: (h, w, 3) RGB or (h, w) gray, of any size."""
+    def push(self, frame: np.ndarray, pts_s: float | None = None, *, bgr: bool = False) -> Prediction | None:
+        """One uint8 picture: (h, w, 3) RGB (BGR, as OpenCV reads it, with `bgr`) or (h, w) gray, of any size.
+
+        pts_s: its time in seconds. With it, pictures may come at any rate: those nearest to the model's ticks are used, one
+        is repeated where the source is slower, a stall of more than a second is skipped. Without it, each picture is taken
+        for one at the model's own rate (`program.rate`), with a PaceWarning where the clock on the wall says otherwise.
+        """
         with self._lock:
             self._check_open()
-            return self._push(prepare(frame, self.program.metadata.preprocess), pts_s)
+            given = picture(frame, bgr)
+            if pts_s is None:
+                self._pace.beat()
+                return self._push(prepare(given, self.program.metadata.preprocess), None)
+            return one(list(self.feed(given, seconds(pts_s))))
+
+    def expect(self, *, live: bool) -> None:
+        """Whether frames with times come as they happen (the default) or a little later, the nearest to each tick exactly."""
+        preprocess = self.program.metadata.preprocess
+        self._ticks = Ticks(preprocess.fps, preprocess.sample_every_n, live=live)
+
+    def feed(self, given: np.ndarray, pts: Fraction) -> Iterator[Prediction]:
+        """All predictions that one picture with its time gives."""
+        with self._lock:
+            self._check_open()
+            prepared = prepare(given, self.program.metadata.preprocess)
+            self._check_picture(prepared)
+            due = list(self._ticks.put(Decoded(prepared, pts, Fraction(0), self._ticks.count)))
+            yield from self._fed(due)
+
+    def feed_end(self) -> Iterator[Prediction]:
+        """And those that are still to come when no more pictures do."""
+        with self._lock:
+            yield from self._fed(list(self._ticks.rest()))
+            yield from self.drain()
+
+    def _fed(self, due: list[Decoded]) -> Iterator[Prediction]:
+        for frame in due:
+            self._source_frame = frame.index
+            prediction = self._push(frame.picture, float(frame.pts))
+            if prediction is not None:
+                yield prediction
 
     def push_frame(self, frame: Frame) -> Prediction | None:
         """One frame of a `video.Reader` that was opened with this model's preprocessing: already prepared."""
