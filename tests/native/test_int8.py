@@ -231,8 +231,9 @@ TIES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("cpu", ALL_CPUS)
-@pytest.mark.parametrize("scales", TIES, ids=str)
+@pytest.mark.parametrize(
+    ("cpu", "scales"), [(cpu, scales) for cpu in ALL_CPUS for scales in TIES if scales is TIES[2] or cpu is ALL_CPUS[-1]], ids=str
+)  # scales are numbers in the code, the same whatever the processor
 def test_between_two_steps(cpu: str, scales: tuple[float, float, float], tmp_path: Path) -> None:
     between_two_steps(cpu, tmp_path, scales)
 
