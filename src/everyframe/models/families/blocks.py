@@ -1,7 +1,7 @@
 """Pieces shared by several families. Shapes: N clips, C channels, T frames, H x W pixels; a clip is (N, C, T, H, W).
 
 Everything here exports to plain Conv / Pool / Slice / Pad / Concat / Reshape nodes when T, H and W are static:
-no in-place writes (an in-place shift exports as ScatterND, which no streaming rule can read) and no shape arithmetic.
+no in-place writes (an in-place shift exports as ScatterND, which few tools can read) and no shape arithmetic.
 """
 
 from __future__ import annotations
