@@ -133,6 +133,11 @@ class Heads:
     delay: int = 0
 
 
+def picks_last(node: Node) -> bool:
+    """True for a head that takes the last frame of the clip, in a stream the newest, instead of an average."""
+    return node.op == "Gather"
+
+
 class Facts:
     """Facts of all timed tensors of a graph; a tensor without one does not depend on the clip."""
 
@@ -200,7 +205,8 @@ class Facts:
 
     def head(self, node: Node) -> HeadWindow:
         """The window of one of the heads; the clip's own until all heads are known."""
-        return self.aligned.windows.get(node.name) or HeadWindow(self.options.window or self[node.inputs[0]].frames)
+        frames = 1 if picks_last(node) else self.options.window or self[node.inputs[0]].frames
+        return self.aligned.windows.get(node.name) or HeadWindow(frames)
 
     def pool(self, node: Node, **changes: object) -> Fact:
         """The fact behind the head's window mean: one value a step. left and right are those of the window's first frame."""
@@ -234,5 +240,6 @@ class Facts:
         reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) for n, f in wires.items()}
         grid = lcm(*(fact.every for fact in wires.values()))
         common = -(-max(reach.values()) // grid) * grid
-        windows = {n: HeadWindow(frames[n], (common - reach[n]) // wires[n].every) for n in wires}
+        last = {node.name for node in self.heads if picks_last(node)}  # the newest frame of the window that others average
+        windows = {n: HeadWindow(1 if n in last else frames[n], (common - reach[n]) // wires[n].every) for n in wires}
         return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))

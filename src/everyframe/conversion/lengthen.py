@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.counting import Numbers, numbers
 from everyframe.conversion.facts import Facts
 from everyframe.conversion.rules import pointwise, pool, reduce, slicing
 from everyframe.modelfile.graph import Node
@@ -112,7 +113,11 @@ class _Rewriter:
         for i, name in enumerate(node.inputs):  # a constant repeated for every frame of the clip
             array = facts.graph.constant(name)
             time = ax.time_axis(axes)
-            if (
+            if time is not None and (counted := numbers(node.op, array, axes)) is not None:
+                made, nodes = self._counted(counted, facts.timed(node)[0], time, len(axes))
+                copy.input[i] = made
+                before += nodes
+            elif (
                 array is not None
                 and time is not None
                 and array.ndim == len(axes)
@@ -137,6 +142,17 @@ class _Rewriter:
             helper.make_node("Concat", shape, [f"{name}.full"], axis=0),
             helper.make_node("Expand", [self.const(array, array.dtype.type), f"{name}.full"], [name]),
         ]
+
+    def _counted(self, counted: Numbers, like: str, time: int, rank: int) -> tuple[str, list[onnx.NodeProto]]:
+        """The numbers of the frames of tensor `like`."""
+        ones, nodes = self._as_long(np.ones((1,) * rank, np.float32), like, time)
+        nodes += [
+            helper.make_node("CumSum", [ones, self.const(time)], [f"{ones}.sum"]),
+            helper.make_node("Add", [f"{ones}.sum", self.const(counted.start - 1, np.float32)], [f"{ones}.numbers"]),
+        ]
+        if not counted.shares:
+            return f"{ones}.numbers", nodes
+        return f"{ones}.shares", [*nodes, helper.make_node("Reciprocal", [f"{ones}.numbers"], [f"{ones}.shares"])]
 
     def _reshape(self, node: Node) -> list[onnx.NodeProto]:
         before, after = self.facts[node.inputs[0]].axes, self.facts[node.outputs[0]].axes

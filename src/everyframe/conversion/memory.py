@@ -75,6 +75,7 @@ class Memory(Emitter):
         self.last_t = 0  # where the step counter may stay
         self._origin: dict[str, tuple[str, Callable[[str], str] | None]] = {}  # tensor -> (wire it is of, how it is cut from it)
         self._derived: dict[str, Fact] = {}
+        self._counts: dict[tuple[int, int, int], list[str]] = {}
         self._past_of: dict[tuple[str, float | None], Slots | tuple[str, int]] = {}
 
     # -- wires ---------------------------------------------------------------------------------------------------------
@@ -229,6 +230,10 @@ class Memory(Emitter):
             ("frames", tensor, start, count, stride),
             lambda: self.emit("Slice", [tensor, self.ints([start]), self.ints([end]), self.ints([0]), self.ints([stride])], name),
         )
+
+    def frame(self, tensor: str, q: int, of: int) -> str:
+        """Frame q of the step, which has `of` frames of this tensor."""
+        return self._frames(tensor, q, 1, 1, of, f"{tensor}::frame{q}")
 
     # -- reading across time -------------------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ import onnx
 from everyframe import modelfile
 from everyframe.conversion import rules
 from everyframe.conversion.builder import Builder
-from everyframe.conversion.facts import Facts, Options
+from everyframe.conversion.facts import Facts, Options, picks_last
 from everyframe.conversion.memory import MemoryPlan
+from everyframe.conversion.natural import natural
 from everyframe.conversion.propagate import propagate
 from everyframe.conversion.result import Conversion
 from everyframe.conversion.taps import cut_dead_taps
@@ -33,12 +34,23 @@ RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained
 def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, Facts, list[str]]:
     """Folds a clip network, removes taps that never saw a frame, and propagates facts. Returns (clip, facts, notes)."""
     clip, notes = fold(model), []
+    natural(clip)
     facts = propagate(Graph.of(clip), options)
     if options.taps == "trained":
         notes = cut_dead_taps(clip, facts)
         if notes:
             facts = propagate(Graph.of(clip), options)
     return clip, facts, notes
+
+
+def _carried(facts: Facts) -> list[str]:
+    """A line about state that the network has by itself, if it has any."""
+    names = [node.label for node in facts.graph.nodes if node.op in ("Scan", "CumSum") and facts.timed(node)]
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    length = facts[facts.graph.input].frames
+    return [f"{shown}: the state goes on from step to step for ever; the clip network begins anew with every {length}-frame clip"]
 
 
 def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
@@ -97,6 +109,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
             got=", ".join(facts.graph.outputs),
             hint="export it with one output",
         )
+    cut, notes = bool(notes), [*notes, *_carried(facts)]
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
     feature_delay = out.feature_delay if out.pooled else max(0, out.delay)
@@ -105,7 +118,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
         frames=facts[facts.graph.input].frames,
         preprocess=_default_preprocess(builder.frame_shape(facts.graph.input)),
     )
-    if options.window and not facts.heads:
+    if options.window and all(picks_last(node) for node in facts.heads):
         raise UsageError(
             "--window needs a network that averages over time before its classifier.",
             got="no such average in this network",
@@ -128,7 +141,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
                 update={
                     "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
                     "tool": f"everyframe {_version()}",
-                    "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if notes else []), "step"),
+                    "passes": (*source.provenance.passes, "fold", *(["cut-dead-taps"] if cut else []), "step"),
                     "notes": (*source.provenance.notes, *notes),
                 }
             ),

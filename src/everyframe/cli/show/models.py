@@ -76,7 +76,7 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
-    lines += [f"  {note}; --taps all keeps them" for note in made.notes]
+    lines += [f"  {note}" for note in made.notes]
     return Summary(data, lines)
 
 

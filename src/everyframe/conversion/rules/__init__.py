@@ -34,6 +34,8 @@ _FILES = (
     "reshape",
     "transpose",
     "matmul",
+    "recurrent",
+    "running",
 )
 
 
@@ -52,11 +54,9 @@ _ADVICE = {
     "ScatterND": "an in-place assignment on a slice of time was exported; write it as slice + pad + concat and export again",
     "ScatterElements": "an in-place assignment was exported; write it as slice + pad + concat and export again",
     "Resize": "interpolation is not supported; take it out of the network, or do it before the clip",
-    "LSTM": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
-    "GRU": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
     "Attention": "attention over time is not a window of fixed length; use a convolutional network",
     "If": "export with constant control flow (torch: dynamo=True)",
-    "Loop": "export with constant control flow (torch: dynamo=True)",
+    "Loop": "let it run over the frames, a constant number of times, and pick frame i in it (x[i]); or export it unrolled",
 }
 
 

@@ -147,13 +147,17 @@ class Gather:
         source = facts[node.inputs[0]]
         axis, picked = indices(node, facts, source)
         scalar = picked.ndim == 0
+        if _is_last(source, axis, picked):
+            if node not in facts.heads:
+                facts.heads.append(node)
+            return facts.pool(node, axes=tuple(a for i, a in enumerate(source.axes) if i != axis))
         if _moves(source, axis):
             if scalar and source.frames > 1:
                 raise unsupported(
                     node,
                     "One frame of the clip is picked.",
                     got=f"index {int(picked)} of {source.frames} frames",
-                    hint="average over time instead; a stream has no last frame",
+                    hint="take the last frame, or average over time; a stream knows no other place in the clip",
                 )
             start, step = progression(node, picked.reshape(-1))
             fact = _time_part(node, facts, source, start, step, axis, picked.size)
@@ -168,6 +172,9 @@ class Gather:
     def lower(node: Node, step: Builder) -> None:
         source: Fact = step.facts[node.inputs[0]]
         axis, picked = indices(node, step.facts, source)
+        if _is_last(source, axis, picked):
+            step.put(node.outputs[0], step.window_mean(node, node.inputs[0], step.facts.head(node)))
+            return
         if _moves(source, axis):
             if picked.ndim == 0:
                 step.put(node.outputs[0], step.wire(node.inputs[0]))
@@ -180,6 +187,11 @@ class Gather:
             node.outputs[0],
             step.emit("Gather", [step.wire(node.inputs[0]), index], node.label, axis=step.axis_of(node, source, axis)),
         )
+
+
+def _is_last(source: Fact, axis: int, picked: np.ndarray) -> bool:
+    """Is it the last of several frames of the clip, and nothing else?"""
+    return picked.ndim == 0 and _moves(source, axis) and 1 < source.frames == int(picked) + 1
 
 
 def indices(node: Node, facts: Facts, source: Fact) -> tuple[int, np.ndarray]:
