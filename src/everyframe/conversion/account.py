@@ -19,9 +19,9 @@ from onnx import TensorProto
 
 from everyframe import modelfile
 from everyframe.conversion.facts import Options
+from everyframe.conversion.refusals import following
 from everyframe.modelfile import manifest, saturation
 from everyframe.modelfile.floats import floats
-from everyframe.modelfile.fold import check_finite
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.schema import Metadata, StateSpec
 
@@ -111,10 +111,10 @@ def transient_floats(model: onnx.ModelProto) -> int:
 def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str, Any]:
     """Everything known about a clip or step model, as plain data (see docs/info.md). Raises ModelError."""
     model = modelfile.load(path)
-    check_finite(model)
     metadata = modelfile.metadata_of(model, path)
     plain = floats(model)  # integers change neither times nor work
-    made = _step_info(plain, metadata) if metadata and metadata.kind == "step" else _clip_info(plain, options)
+    with following():
+        made = _step_info(plain, metadata) if metadata and metadata.kind == "step" else _clip_info(plain, options)
     return {
         "file": str(path),
         **made,

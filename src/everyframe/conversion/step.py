@@ -19,11 +19,13 @@ from everyframe.conversion.facts import Facts, Options, picks_last
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
 from everyframe.conversion.propagate import propagate
+from everyframe.conversion.refusals import following
 from everyframe.conversion.result import Conversion
 from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
+from everyframe.modelfile.bounds import LARGEST
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
 from everyframe.modelfile.schema import Metadata, Preprocess
@@ -58,6 +60,7 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
     plan = MemoryPlan(depths={}, sums={})
     for _ in range(2):
         trial = _lower(facts, plan)
+        _check_memory(trial)
         # a convolution keeps sums where they are smaller than what its ring would add to histories that exist anyway
         sums = plan.sums or {
             name: past * floats < max(0, past - _deepest(trial, wire)) * prod(trial.frame_shape(wire))
@@ -69,12 +72,24 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
     return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
 
 
+def _check_memory(trial: Builder) -> None:
+    largest = max(trial.states, key=lambda state: prod(state.shape), default=None)
+    floats = sum(prod(state.shape) for state in trial.states)
+    if largest is not None and floats > LARGEST:
+        raise ModelError(
+            "The step network would have to remember too much.", where=f"state {largest.input!r} of {largest.shape}, and others",
+            expected=f"up to {LARGEST:,} values in all states", got=f"{floats:,}",
+            hint="use smaller pictures, or smaller kernels and dilations in time",
+        )  # fmt: skip
+
+
 def _lower(facts: Facts, plan: MemoryPlan) -> Builder:
     builder = Builder(facts, plan)
     builder.put(facts.graph.input, "frames")
     for node in facts.graph.nodes:
         if facts.timed(node):
-            rules.of(node).lower(node, builder)
+            with following(node):
+                rules.of(node).lower(node, builder)
     return builder
 
 
@@ -95,6 +110,11 @@ def _merged(wanted: dict[tuple[str, float | None], int]) -> dict[tuple[str, floa
 def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tuple[str, ...] | None = None) -> Conversion:
     """Converts a clip network held in memory; nothing is verified numerically yet. Raises ModelError and its children."""
     _check(options)
+    with following():
+        return _convert(model, options, labels)
+
+
+def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] | None) -> Conversion:
     given = modelfile.metadata_of(model)
     if given is not None and given.kind != "clip":
         raise ModelError(
@@ -176,9 +196,10 @@ def stream(
         check_writable(output)  # before the long work
     say("converting")
     made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout), labels=labels)
-    onnx.checker.check_model(made.step, full_check=True)
-    say("comparing with the clip network over a stream")
-    made.difference = verify(made)
+    with following():
+        onnx.checker.check_model(made.step, full_check=True)
+        say("comparing with the clip network over a stream")
+        made.difference = verify(made)
     if output is not None:
         modelfile.save(made.step, output)
     return made
