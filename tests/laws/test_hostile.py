@@ -183,7 +183,7 @@ VERBS = {
     "split": ("MODEL", "-o", "parts"),
     "bundle": ("MODEL", "--target", "rdk-s100", "--calibrate", SAMPLE, "-o", "s100"),
     "evaluate": ("MODEL", "--data", "data"),
-    "teach": ("MODEL", "--examples", "data"),
+    "teach": ("MODEL", "--examples", "data", "--background", SAMPLE),
 }
 
 
