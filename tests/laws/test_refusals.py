@@ -75,12 +75,7 @@ def an_assignment_to_frames(d: Draft) -> None:
 
 @refused
 def interpolation(d: Draft) -> None:
-    d.op("Resize", "clip", "", d.const([1, 1, 2, 1, 1]))
-
-
-@refused
-def a_transposed_convolution(d: Draft) -> None:
-    d.op("ConvTranspose", "clip", d.random(C, C, 2, 1, 1), strides=[2, 1, 1])
+    d.op("Resize", "clip", "", d.const([1, 1, 1.5, 1, 1]))
 
 
 @refused

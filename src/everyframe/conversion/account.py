@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto
 
 from everyframe import modelfile
-from everyframe.conversion.facts import Options
+from everyframe.conversion.facts import Options, Time
 from everyframe.conversion.refusals import following
 from everyframe.modelfile import manifest, saturation
 from everyframe.modelfile.floats import floats
@@ -208,12 +208,12 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
             "op": node.op,
             "layer": node.label,
             "shape": list(fact.clip_shape),
-            "every": fact.every,
-            "delay": fact.delay,
+            "every": _number(fact.every),
+            "delay": _number(fact.delay),
             "lag": fact.lag,
-            "spacing": fact.spacing,
-            "left": fact.left,
-            "right": fact.right,
+            "spacing": _number(fact.spacing),
+            "left": _number(fact.left),
+            "right": _number(fact.right),
         }
         for node in facts.graph.nodes
         for name in node.outputs
@@ -238,6 +238,10 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
         "tensors": wires,
         "notes": notes,
     }
+
+
+def _number(time: Time) -> int | float:
+    return time if isinstance(time, int) else float(time)
 
 
 def _ms(frames: int, metadata: Metadata | None) -> float | None:

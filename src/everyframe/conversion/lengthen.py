@@ -105,6 +105,8 @@ class _Rewriter:
             return self._gate(node)
         if node.op in ("Slice", "Split", "Gather"):
             return self._slice(proto, node)
+        if node.op == "Resize" and node.input(3):
+            return self._resize(proto, node)
         copy, before = onnx.NodeProto(), []
         copy.CopyFrom(proto)
         axes = facts[node.outputs[0]].axes
@@ -216,6 +218,26 @@ class _Rewriter:
             ),
             helper.make_node("Reshape", [f"{out}.mean", f"{out}.shape"], [f"{out}.apart"]),
             helper.make_node("Transpose", [f"{out}.apart"], [out], perm=[last.index(i) for i in range(rank)]),
+        ]
+
+    def _resize(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
+        """Sizes that follow the number of frames, in the same proportion."""
+        source, name = self.facts[node.inputs[0]], f"{node.outputs[0]}.sizes"
+        time = ax.time_axis(source.axes)
+        axes = [int(a) % len(source.axes) for a in node.attr("axes") or range(len(source.axes))]
+        if time not in axes:
+            return [proto]
+        sizes, i = list(self.facts.graph.constants[node.input(3)]), axes.index(time)
+        grown = self.const([int(sizes[i]) // source.frames])
+        copy = onnx.NodeProto()
+        copy.CopyFrom(proto)
+        copy.input[3] = name
+        return [
+            helper.make_node("Shape", [node.inputs[0]], [f"{name}.shape"]),
+            helper.make_node("Slice", [f"{name}.shape", self.const([time]), self.const([time + 1])], [f"{name}.frames"]),
+            helper.make_node("Mul", [f"{name}.frames", grown], [f"{name}.grown"]),
+            helper.make_node("Concat", [self.const(sizes[:i]), f"{name}.grown", self.const(sizes[i + 1 :])], [name], axis=0),
+            copy,
         ]
 
     def _slice(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.emitter import Emitter
-from everyframe.conversion.facts import Fact, Facts, HeadWindow, Window
+from everyframe.conversion.facts import Fact, Facts, HeadWindow, Time, Window
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 
@@ -75,7 +75,7 @@ class Memory(Emitter):
         self.last_t = 0  # where the step counter may stay
         self._origin: dict[str, tuple[str, Callable[[str], str] | None]] = {}  # tensor -> (wire it is of, how it is cut from it)
         self._derived: dict[str, Fact] = {}
-        self._counts: dict[tuple[int, int, int], list[str]] = {}
+        self._counts: dict[tuple[Time, int, int], list[str]] = {}
         self._past_of: dict[tuple[str, float | None], Slots | tuple[str, int]] = {}
 
     # -- wires ---------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Memory(Emitter):
         return self._derived.get(wire) or self.facts[wire]
 
     def m(self, fact: Fact) -> int:
-        return self.hop // fact.every
+        return int(self.hop // fact.every)
 
     def frame_shape(self, wire: str) -> tuple[int, ...]:
         return ax.step_shape(self.fact(wire).axes)
@@ -145,8 +145,8 @@ class Memory(Emitter):
                 input=f"{name}.in",
                 output=f"{name}.out",
                 shape=shape,
-                every=fact.every,
-                delay=fact.delay,
+                every=ceil(fact.every),
+                delay=ceil(fact.delay),
                 lag=fact.lag,
                 frames=frames,
                 fill=fill or 0.0,
@@ -181,6 +181,10 @@ class Memory(Emitter):
             )
 
         return self._once(("mask", shape, tuple(first)), make)
+
+    def begun(self, fact: Fact, rank: int) -> str:
+        """Which of the m frames of a wire have one before them."""
+        return self._mask(replace(fact, delay=(fact.lag + 1) * fact.every), rank)
 
     def masked(self, wire: str, fill: float) -> str:
         """The wire's tensor with `fill` in place of frames before the beginning."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import lcm
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion import rules
-from everyframe.conversion.facts import Fact, Facts, Heads, Options
+from everyframe.conversion.facts import Fact, Facts, Heads, Options, common
 from everyframe.conversion.refusals import following, unsupported
 from everyframe.conversion.rules.pointwise import NONNEGATIVE
 from everyframe.errors import ModelError
@@ -21,7 +20,7 @@ def propagate(graph: Graph, options: Options) -> Facts:
     hop, heads = 1, Heads({})
     while True:  # again: heads need the hop and each other, which the wires before them decide
         facts = _propagate_once(graph, options, hop, heads)
-        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
+        found = common(fact.every for fact in facts.table.values() if not fact.pooled), facts.align()
         if found == (hop, heads):
             return facts
         hop, heads = found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from math import prod
+from math import ceil, prod
 
 import onnx
 
@@ -132,7 +132,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
     cut, notes = bool(notes), [*notes, *_carried(facts)]
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
-    feature_delay = out.feature_delay if out.pooled else max(0, out.delay)
+    feature_delay = ceil(out.feature_delay if out.pooled else max(0, out.delay))
     source = given or Metadata(
         kind="clip",
         frames=facts[facts.graph.input].frames,
@@ -154,8 +154,8 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "labels": labels or source.labels,
             "states": tuple(builder.states),
             "feature_delay": feature_delay,
-            "delay": max(feature_delay, out.right),
-            "receptive_field": out.left + out.right + 1,
+            "delay": max(feature_delay, ceil(out.right)),
+            "receptive_field": ceil(out.left + out.right) + 1,
             "window": _window(facts),
             "provenance": source.provenance.model_copy(
                 update={

@@ -36,6 +36,7 @@ _FILES = (
     "matmul",
     "recurrent",
     "running",
+    "upsample",
 )
 
 
@@ -53,7 +54,6 @@ _RULES: dict[str, type[Rule]] = {}
 _ADVICE = {
     "ScatterND": "an in-place assignment on a slice of time was exported; write it as slice + pad + concat and export again",
     "ScatterElements": "an in-place assignment was exported; write it as slice + pad + concat and export again",
-    "Resize": "interpolation is not supported; take it out of the network, or do it before the clip",
     "Attention": "attention over time is not a window of fixed length; use a convolutional network",
     "If": "export with constant control flow (torch: dynamo=True)",
     "Loop": "let it run over the frames, a constant number of times, and pick frame i in it (x[i]); or export it unrolled",
