@@ -181,6 +181,83 @@ def test_a_loop_over_time_is_carried(write: Any, stride: int, ahead: int, rate: 
     assert verify(convert(build(partial(write, output=0), 6, stride, ahead, 18))) <= 1e-5  # its last state
 
 
+def unrolled(draft: Draft, x: str, pick: str = "gather", read: str = "stack", layers: int = 1) -> str:
+    """A convolutional GRU-like cell, written out frame after frame, as exporters write a loop of Python."""
+    frames, axis = draft.frames_now, 2
+    split = draft.op("Split", x, draft.ints(*[1] * frames), outputs=frames, axis=axis) if pick == "split" else []
+    weights = [(draft.random(C, 2 * C, 3, 3), draft.random(C), draft.random(C, C, 1, 1)) for _ in range(layers)]
+    states = [draft.const(np.full((1, C, 2, 2), 0.3 * layer)) for layer in range(layers)]
+    shape, made = draft.ints(1, C, 2, 2), []
+    for t in range(frames):
+        if pick == "gather":
+            frame = draft.op("Gather", x, draft.const(t, np.int64), axis=axis)
+        elif pick == "slice":
+            frame = draft.op("Reshape", draft.op("Slice", x, *(draft.ints(v) for v in (t, t + 1, axis))), shape)
+        else:
+            frame = draft.op("Reshape", split[t], shape)
+        for layer, (w, b, u) in enumerate(weights):
+            gate = draft.op(
+                "Sigmoid", draft.op("Conv", draft.op("Concat", frame, states[layer], axis=1), w, b, pads=[1, 1, 1, 1])
+            )
+            kept = draft.op("Mul", gate, states[layer])
+            states[layer] = frame = draft.op("Add", kept, draft.op("Tanh", draft.op("Conv", frame, u)))
+        made.append(frame)
+    if read == "last":
+        return draft.op("Reshape", made[-1], draft.ints(1, C * 4))
+    return draft.op("Concat", *(draft.op("Unsqueeze", y, draft.ints(0)) for y in made), axis=0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("pick", ["gather", "slice", "split"])
+def test_a_loop_that_was_written_out_is_carried(pick: str, layers: int) -> None:
+    check(partial(unrolled, pick=pick, layers=layers))
+    made = convert(build(partial(unrolled, pick=pick, layers=layers, read="last"), 6, 2, 1, 18))
+    assert verify(made) <= 1e-5
+    assert sum(".carried" in spec.input for spec in made.metadata.states) == layers
+
+
+def rotated(draft: Draft, x: str) -> str:
+    """What serves only the next frame is computed at the end of a cell, so the last one lacks it."""
+    x, weight = draft.sequence(x), draft.random(C, C)
+    state, made = draft.random(1, C), []
+    for t in range(draft.frames_now):
+        frame = draft.op("Gather", x, draft.const(t, np.int64), axis=0)
+        h = draft.op("Tanh", draft.op("Add", state, frame))
+        made.append(draft.op("Unsqueeze", h, draft.ints(0)))
+        state = draft.op("MatMul", h, weight) if t + 1 < draft.frames_now else ""
+    return draft.op("Concat", *made, axis=0)
+
+
+def test_the_last_copy_may_lack_what_serves_the_next() -> None:
+    made = check(rotated)
+    assert [spec.shape for spec in made.metadata.states if ".carried" in spec.input] == [(1, C)]
+
+
+def test_the_last_states_of_several_layers_keep_their_axes() -> None:
+    def write(draft: Draft, x: str) -> str:
+        sequence, size, hidden = draft.sequence(x), C, []
+        for _ in range(2):
+            names = [draft.random(1, *shape) for shape in ((4 * H, size), (4 * H, H), (8 * H,))]
+            y, h, _ = draft.op("LSTM", sequence, *names, outputs=3, hidden_size=H)
+            sequence, size = draft.op("Squeeze", y, draft.ints(1)), H
+            hidden.append(h)
+        newest = draft.op("Gather", draft.op("Concat", *hidden, axis=0), draft.const(-1, np.int64), axis=0)
+        return draft.op("Gemm", newest, draft.random(H, 5), draft.random(5))
+
+    assert verify(convert(build(write, 6, 1, 1, 18))) <= 1e-5
+
+
+def test_a_loop_whose_copies_differ_is_not_taken_for_one() -> None:
+    def write(draft: Draft, x: str) -> str:
+        y = unrolled(draft, x)
+        other = next(node for node in draft.nodes[::-1] if node.op_type == "Tanh")
+        other.op_type = "Sigmoid"
+        return y
+
+    with pytest.raises(UnsupportedOperator):
+        convert(build(write, 6, 1, 1, 18))
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "both directions": (partial(recurrent, op="LSTM", direction="bidirectional"), "one direction"),
     "backwards": (partial(recurrent, op="GRU", direction="reverse"), "one direction"),

@@ -89,4 +89,4 @@ class Emitter:
                 kept.append(node)
                 wanted |= set(node.input)
         arrays = {name: array for name, array in self.arrays.items() if name in wanted}
-        return kept[::-1], [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()]
+        return kept[::-1], [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in arrays.items()]

@@ -44,7 +44,7 @@ class _Writer:
         self.used = {x for node in clip.graph.node for x in node.input if x} | {v.name for v in clip.graph.output}
 
     def const(self, array: np.ndarray, name: str) -> str:
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def rewritten(self, proto: onnx.NodeProto) -> list[onnx.NodeProto] | None:

@@ -21,6 +21,7 @@ from everyframe.conversion.natural import natural
 from everyframe.conversion.propagate import propagate
 from everyframe.conversion.refusals import following
 from everyframe.conversion.result import Conversion
+from everyframe.conversion.rolled import roll
 from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
 from everyframe.errors import ModelError, UsageError
@@ -35,7 +36,7 @@ RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained
 
 def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, Facts, list[str]]:
     """Folds a clip network, removes taps that never saw a frame, and propagates facts. Returns (clip, facts, notes)."""
-    clip, notes = fold(model), []
+    clip, notes = fold(roll(model)), []
     natural(clip)
     facts = propagate(Graph.of(clip), options)
     if options.taps == "trained":

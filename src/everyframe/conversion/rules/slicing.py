@@ -157,7 +157,7 @@ class Gather:
                     node,
                     "One frame of the clip is picked.",
                     got=f"index {int(picked)} of {source.frames} frames",
-                    hint="take the last frame, or average over time; a stream knows no other place in the clip",
+                    hint="take the last one, or average over time; a loop has to pick each frame once and do the same with it",
                 )
             start, step = progression(node, picked.reshape(-1))
             fact = _time_part(node, facts, source, start, step, axis, picked.size)
