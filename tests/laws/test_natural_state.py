@@ -102,20 +102,43 @@ def test_a_state_at_the_end_is_the_newest(op: str, output: int, ahead: int) -> N
         np.testing.assert_allclose(got[n - 1], wanted.reshape(got[n - 1].shape), rtol=1e-4, atol=1e-5)
 
 
-def running(draft: Draft, x: str, *, exclusive: int = 0, mean: str = "", start: int = 1) -> str:
+def running(draft: Draft, x: str, *, exclusive: int = 0, mean: str = "", start: int = 1, full: bool = False) -> str:
     """The running sum, or its mean, of (1, C, T, S, S) over time."""
     total = draft.op("CumSum", x, draft.const(2, np.int64), exclusive=exclusive)
     frames = int(draft.frames_now)
     numbers = np.arange(start, start + frames, dtype=np.float32).reshape(1, 1, -1, 1, 1)
+    if full:  # expanded to all channels and positions, as some exporters fold it
+        numbers = np.broadcast_to(numbers, (1, C, frames, 2, 2))
     if mean:
         total = draft.op(mean, total, draft.const(numbers if mean == "Div" else 1 / numbers))
     return draft.op("Transpose", total, perm=[2, 0, 1, 3, 4])
 
 
 @pytest.mark.parametrize(("stride", "ahead", "rate"), [(1, 0, "native"), (1, 1, "native"), (2, 1, "native"), (2, 2, "dense")])
-@pytest.mark.parametrize("form", [{}, {"exclusive": 1}, {"mean": "Div"}, {"mean": "Mul"}, {"mean": "Div", "start": 3}])
+@pytest.mark.parametrize(
+    "form", [{}, {"exclusive": 1}, {"mean": "Div"}, {"mean": "Mul"}, {"mean": "Div", "start": 3}, {"mean": "Div", "full": True}]
+)
 def test_a_running_sum_goes_on(form: dict[str, Any], stride: int, ahead: int, rate: str) -> None:
     check(partial(running, **form), stride=stride, ahead=ahead, rate=rate)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_causal_squeeze_and_excite_is_exact(stride: int) -> None:
+    """x * sigmoid(cumulative mean of x), and at the end the cumulative mean itself: MoViNet's causal blocks and head."""
+
+    def write(draft: Draft, x: str) -> str:
+        frames = draft.frames_now
+        numbers = draft.const(np.arange(1, frames + 1).reshape(1, 1, -1, 1, 1))
+
+        def cumulated(y: str) -> str:
+            return draft.op("Div", draft.op("CumSum", draft.mean(y, 3, 4, keep=True), draft.const(2, np.int64)), numbers)
+
+        squeezed = draft.op("Conv", cumulated(x), draft.random(C, C, 1, 1, 1), draft.random(C))
+        y = draft.op("Mul", x, draft.op("Sigmoid", squeezed))
+        return draft.op("Transpose", cumulated(draft.op("Relu", y)), perm=[2, 0, 1, 3, 4])
+
+    check(write, stride=stride, ahead=1)
+    check(write, stride=stride, ahead=1, read=last)
 
 
 def test_a_running_mean_does_not_outgrow_float32() -> None:
@@ -125,8 +148,8 @@ def test_a_running_mean_does_not_outgrow_float32() -> None:
     ones = np.ones((1, C, 2, 2), np.float32)
     walk.step(ones)
     for spec in walk.specs:
-        if spec.shape == (1,):
-            walk.states[spec.input] = np.full(1, 2.0**25, np.float32)
+        if spec.shape == (1, 1, 1, 1):
+            walk.states[spec.input] = np.full(spec.shape, 2.0**25, np.float32)
     for _ in range(10):
         found = walk.step(ones)["logits"]
     np.testing.assert_allclose(found, 1, rtol=1e-6)

@@ -103,13 +103,12 @@ class Builder(Carrying):
     def _numbers(self, node: Node, out: Fact, counted: Numbers) -> str:
         """The numbers of the step's frames, for an operand of `out`."""
         made = []
-        for count in self.count(node, out):
+        for count in self.count(node, out, len(ax.step_shape(out.axes)) + 1):
             if counted.start != 1:
                 count = self.emit("Add", [count, self.scalar(counted.start - 1.0)], f"{node.label}::number")
             if counted.shares:
                 count = self.emit("Div", [self.scalar(1.0), count], f"{node.label}::number")
-            shape = self.ints([1] * (len(ax.step_shape(out.axes)) + 1))
-            made.append(self.emit("Reshape", [count, shape], f"{node.label}::number"))
+            made.append(count)
         return self.emit("Concat", made, f"{node.label}::numbers", axis=0) if len(made) > 1 else made[0]
 
     def constant_frame(self, node: Node, name: str, axes: ax.Axes) -> str:

@@ -54,19 +54,22 @@ class Carrying(Memory):
         counter = self.t(first)
         mask = self._once(("from", first), lambda: self.emit("GreaterOrEqual", [counter, self.ints([first])], "mask"))
         key = ("initial", initial.shape, initial.tobytes())
-        return self.emit("Where", [mask, tensor, self._once(key, lambda: self.const(initial, "initial"))], "begun")
+        value = (
+            self.scalar(float(initial.flat[0])) if _uniform(initial) else self._once(key, lambda: self.const(initial, "initial"))
+        )
+        return self.emit("Where", [mask, tensor, value], "begun")
 
-    def count(self, node: Node, fact: Fact) -> list[str]:
-        """The number of each frame of the step, from 1 on, as floats (1,). From 2**24 on float32 counts no further."""
+    def count(self, node: Node, fact: Fact, rank: int) -> list[str]:
+        """The number of each frame of the step, from 1 on: floats of `rank` axes. From 2**24 on float32 counts no further."""
 
         def cell(_: int, before: list[str]) -> tuple[list[str], list[str]]:
             after = self.emit("Add", [before[0], self.scalar(1.0)], f"{node.label}::count")
             return [after], [after]
 
         def make() -> list[str]:
-            return [made[0] for made in self.carry(node, fact, [np.zeros(1, np.float32)], cell)]
+            return [made[0] for made in self.carry(node, fact, [np.zeros((1,) * rank, np.float32)], cell)]
 
-        key = (fact.every, max(0, fact.lag), fact.unit)
+        key = (fact.every, max(0, fact.lag), fact.unit, rank)
         if key not in self._counts:
             self._counts[key] = make()
         return self._counts[key]

@@ -28,10 +28,10 @@ def numbers(op: str, array: np.ndarray | None, axes: ax.Axes) -> Numbers | None:
     if op not in OPERATORS or array is None or time is None or array.dtype != np.float32 or array.ndim > len(axes):
         return None
     array = array.reshape((1,) * (len(axes) - array.ndim) + array.shape)
-    frames = array.shape[time]
-    if frames < 2 or array.size != frames:
+    lines = np.moveaxis(array, time, 0).reshape(array.shape[time], -1).astype(np.float64)
+    frames, row = len(lines), lines[:, 0] if lines.size else lines
+    if frames < 2 or not lines.size or (lines != row[:, None]).any():  # the same at every position and channel
         return None
-    row = array.reshape(-1).astype(np.float64)
     for shares in (False, True):
         values = 1 / row if shares and row.all() else row
         start = round(values[0])

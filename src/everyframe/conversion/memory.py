@@ -75,7 +75,7 @@ class Memory(Emitter):
         self.last_t = 0  # where the step counter may stay
         self._origin: dict[str, tuple[str, Callable[[str], str] | None]] = {}  # tensor -> (wire it is of, how it is cut from it)
         self._derived: dict[str, Fact] = {}
-        self._counts: dict[tuple[Time, int, int], list[str]] = {}
+        self._counts: dict[tuple[Time, int, int, int], list[str]] = {}
         self._past_of: dict[tuple[str, float | None], Slots | tuple[str, int]] = {}
 
     # -- wires ---------------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ class CumSum:
             where = step.const(np.array(ax.step_axis(source.axes, axis), np.int64), f"{node.label}.axis")
             step.put(out, step.emit("CumSum", [x, where], node.label, **node.attrs))
             return
-        counts, m = step.count(node, fact), step.m(fact)
+        shape, m = (1, *step.frame_shape(out)), step.m(fact)
+        counts = step.count(node, fact, len(shape))
 
         def cell(q: int, before: list[str]) -> tuple[list[str], list[str]]:
             mean, frame = before[0], step.frame(x, q, m)
@@ -54,7 +55,7 @@ class CumSum:
                 return [after], [step.emit("Mul", [mean, earlier], node.label)]
             return [after], [step.emit("Mul", [after, counts[q]], node.label)]
 
-        made = step.carry(node, fact, [np.zeros((1, *step.frame_shape(out)), np.float32)], cell)
+        made = step.carry(node, fact, [np.zeros(shape, np.float32)], cell)
         parts = [part for (part,) in made]
         step.put(out, step.emit("Concat", parts, f"{node.label}::frames", axis=0) if m > 1 else parts[0])
 
