@@ -32,24 +32,8 @@ def an_assignment_to_frames(d: Draft) -> None:
 
 
 @refused
-def a_recurrent_layer(d: Draft) -> None:
-    d.op("Transpose", d.mean("clip", 3, 4, keep=False), perm=[2, 0, 1])
-    d.op("LSTM", d.last, d.random(1, 12, C), d.random(1, 12, 3), hidden_size=3)
-
-
-@refused
 def interpolation(d: Draft) -> None:
-    d.op("Resize", "clip", "", d.const([1, 1, 2, 1, 1]))
-
-
-@refused
-def a_transposed_convolution(d: Draft) -> None:
-    d.op("ConvTranspose", "clip", d.random(C, C, 2, 1, 1), strides=[2, 1, 1])
-
-
-@refused
-def a_running_sum(d: Draft) -> None:
-    d.op("CumSum", "clip", d.const(2, np.int64))
+    d.op("Resize", "clip", "", d.const([1, 1, 1.5, 1, 1]))
 
 
 @refused

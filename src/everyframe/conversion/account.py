@@ -18,10 +18,10 @@ import onnx
 from onnx import TensorProto
 
 from everyframe import modelfile
-from everyframe.conversion.facts import Options
+from everyframe.conversion.facts import Options, Time
+from everyframe.conversion.refusals import following
 from everyframe.modelfile import manifest, saturation
 from everyframe.modelfile.floats import floats
-from everyframe.modelfile.fold import check_finite
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.schema import Metadata, StateSpec
 
@@ -113,10 +113,10 @@ def transient_floats(model: onnx.ModelProto) -> int:
 def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str, Any]:
     """Everything known about a clip or step model, as plain data (see docs/info.md). Raises ModelError."""
     model = modelfile.load(path)
-    check_finite(model)
     metadata = modelfile.metadata_of(model, path)
     plain = floats(model)  # integers change neither times nor work
-    made = _step_info(plain, metadata) if metadata and metadata.kind == "step" else _clip_info(plain, options)
+    with following():
+        made = _step_info(plain, metadata) if metadata and metadata.kind == "step" else _clip_info(plain, options)
     return {
         "file": str(path),
         **made,
@@ -211,12 +211,12 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
             "op": node.op,
             "layer": node.label,
             "shape": list(fact.clip_shape),
-            "every": fact.every,
-            "delay": fact.delay,
+            "every": _number(fact.every),
+            "delay": _number(fact.delay),
             "lag": fact.lag,
-            "spacing": fact.spacing,
-            "left": fact.left,
-            "right": fact.right,
+            "spacing": _number(fact.spacing),
+            "left": _number(fact.left),
+            "right": _number(fact.right),
         }
         for node in facts.graph.nodes
         for name in node.outputs
@@ -241,6 +241,10 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
         "tensors": wires,
         "notes": notes,
     }
+
+
+def _number(time: Time) -> int | float:
+    return time if isinstance(time, int) else float(time)
 
 
 def _ms(frames: int, metadata: Metadata | None) -> float | None:

@@ -9,15 +9,17 @@ import onnx
 from onnx import TensorProto, helper
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.carrying import Carrying
+from everyframe.conversion.counting import Numbers, numbers
 from everyframe.conversion.facts import Fact
-from everyframe.conversion.memory import COUNTER, Memory
+from everyframe.conversion.memory import COUNTER
 from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 
 
-class Builder(Memory):
+class Builder(Carrying):
     """The `step` that rules write to."""
 
     def constant(self, name: str) -> np.ndarray | None:
@@ -32,6 +34,10 @@ class Builder(Memory):
         """A constant of the clip graph, unchanged."""
         array = self.constant(name)
         return self._once(("same", name), lambda: self.const(array, name)) if array is not None else ""
+
+    def inner(self, node: Node, name: str, array: np.ndarray) -> str:
+        """A constant of the body of a loop."""
+        return self._once(("inner", node.name, name), lambda: self.const(array, f"{node.label}.{name}"))
 
     def axis_of(self, node: Node, fact: Fact, axis: int) -> int:
         made = ax.step_axis(fact.axes, axis)
@@ -116,10 +122,23 @@ class Builder(Memory):
         if array.size == 1:
             scalar = array.reshape(())
             return self._once(("same", name), lambda: self.const(scalar, name))
+        if (counted := numbers(node.op, array, out.axes)) is not None:
+            return self._numbers(node, out, counted)
         array = _without_time(node, array.reshape((1,) * (len(out.axes) - array.ndim) + array.shape), out.axes)
         shape = (1, *self._grouped(node, list(array.shape), groups))
         framed = array.reshape(shape)
         return self._once(("operand", name, shape), lambda: self.const(framed, name))
+
+    def _numbers(self, node: Node, out: Fact, counted: Numbers) -> str:
+        """The numbers of the step's frames, for an operand of `out`."""
+        made = []
+        for count in self.count(node, out, len(ax.step_shape(out.axes)) + 1):
+            if counted.start != 1:
+                count = self.emit("Add", [count, self.scalar(counted.start - 1.0)], f"{node.label}::number")
+            if counted.shares:
+                count = self.emit("Div", [self.scalar(1.0), count], f"{node.label}::number")
+            made.append(count)
+        return self.emit("Concat", made, f"{node.label}::numbers", axis=0) if len(made) > 1 else made[0]
 
     def constant_frame(self, node: Node, name: str, axes: ax.Axes) -> str:
         """A constant operand of Concat: the same frame m times."""

@@ -12,13 +12,27 @@ step t then holds m = hop/every frames of a wire: t*m - lag ... t*m - lag + m-1,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import lcm
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.refusals import where
 from everyframe.errors import ModelError
 from everyframe.modelfile.graph import Graph, Node
+
+Time = int | Fraction  #: in stream frames; a fraction only where a network makes more frames than come in
+
+
+def whole(value: Time) -> Time:
+    """An int wherever it is one."""
+    return value.numerator if value.denominator == 1 else value
+
+
+def common(values: Iterable[Time]) -> int:
+    """The least whole number of stream frames that all of them divide."""
+    return lcm(*(value.numerator for value in values))
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,8 @@ class Window:
 class Fact:
     """The temporal fact of one tensor.
 
-    every, delay: see above; delay is negative only directly after a time Pad, whose frames are known early.
+    every, delay: see above; every is below 1 where more frames go out than come in, delay is negative only directly after a
+    time Pad, whose frames are known early.
     spacing: stream frames between clip neighbors. left, right: frame j depends on stream frames
     j*spacing - left .. j*spacing + right (right is not clamped at 0). frames: its length in the clip.
     fill: the value of the frames in front of it, set by a time Pad. nonneg: known to hold no negative values.
@@ -55,17 +70,17 @@ class Fact:
 
     axes: ax.Axes
     frames: int
-    every: int = 1
-    delay: int = 0
-    spacing: int = 1
-    left: int = 0
-    right: int = 0
+    every: Time = 1
+    delay: Time = 0
+    spacing: Time = 1
+    left: Time = 0
+    right: Time = 0
     fill: float | None = None
     nonneg: bool = False
     gate: bool = False
     home: int | None = None
     pooled: bool = False
-    feature_delay: int = 0
+    feature_delay: Time = 0
 
     @property
     def lag(self) -> int:
@@ -92,11 +107,11 @@ class Fact:
         step = self.spacing
         return replace(
             self,
-            every=self.every if dense else self.every * window.stride,
-            spacing=step * window.stride,
-            delay=self.delay + step * window.reach,
-            left=self.left + step * window.pad,
-            right=self.right + step * window.reach,
+            every=self.every if dense else whole(self.every * window.stride),
+            spacing=whole(step * window.stride),
+            delay=whole(self.delay + step * window.reach),
+            left=whole(self.left + step * window.pad),
+            right=whole(self.right + step * window.reach),
             **changes,  # type: ignore[arg-type]
         )
 
@@ -135,7 +150,7 @@ class Heads:
     """The windows of all heads, by node name. delay: stream frames until each of them has a frame to average."""
 
     windows: dict[str, HeadWindow]
-    delay: int = 0
+    delay: Time = 0
 
 
 class Facts:
@@ -165,7 +180,7 @@ class Facts:
 
     def m(self, fact: Fact) -> int:
         """Frames of a wire a step."""
-        return self.hop // fact.every
+        return int(self.hop // fact.every)
 
     def join(self, node: Node, names: list[str]) -> Fact:
         """The common fact of wires that meet in one operator: equal rates, and the latest delay. Axes are the first's."""
@@ -238,7 +253,7 @@ class Facts:
         frames = {n: max(1, (self.options.window or fewest) * f.frames // fewest) for n, f in wires.items()}
         # stream frames from the beginning of a head's window to the end of the step
         reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) for n, f in wires.items()}
-        grid = lcm(*(fact.every for fact in wires.values()))
-        common = -(-max(reach.values()) // grid) * grid
-        windows = {n: HeadWindow(frames[n], (common - reach[n]) // wires[n].every) for n in wires}
+        grid = common(fact.every for fact in wires.values())
+        longest = -(-max(reach.values()) // grid) * grid
+        windows = {n: HeadWindow(frames[n], (longest - reach[n]) // wires[n].every) for n in wires}
         return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))

@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from everyframe.conversion import axes as ax
+from everyframe.conversion.counting import Numbers, numbers
 from everyframe.conversion.facts import Facts
 from everyframe.conversion.memory import SMALLEST, Extreme
 from everyframe.conversion.rules import concat, pointwise, pool, reduce, slicing, stacked
@@ -107,6 +108,8 @@ class _Rewriter:
             return self._gate(node)
         if node.op in ("Slice", "Split", "Gather"):
             return self._slice(proto, node)
+        if node.op == "Resize" and node.input(3):
+            return self._resize(proto, node)
         if node.op in _SIZED:
             return self._sized(proto, node)
         if node.op in ("Conv", "Gemm", "MatMul") and (found := stacked.stack(node, facts)) is not None:
@@ -123,7 +126,11 @@ class _Rewriter:
         for i, name in enumerate(node.inputs):  # a constant repeated for every frame of the clip
             array = facts.graph.constant(name)
             time = ax.time_axis(axes)
-            if (
+            if time is not None and (counted := numbers(node.op, array, axes)) is not None:
+                made, nodes = self._counted(counted, facts.timed(node)[0], time, len(axes))
+                copy.input[i] = made
+                before += nodes
+            elif (
                 array is not None
                 and time is not None
                 and array.ndim == len(axes)
@@ -225,6 +232,17 @@ class _Rewriter:
             helper.make_node("Expand", [self.const(array, array.dtype.type), f"{name}.full"], [name]),
         ]
 
+    def _counted(self, counted: Numbers, like: str, time: int, rank: int) -> tuple[str, list[onnx.NodeProto]]:
+        """The numbers of the frames of tensor `like`."""
+        ones, nodes = self._as_long(np.ones((1,) * rank, np.float32), like, time)
+        nodes += [
+            helper.make_node("CumSum", [ones, self.const(time)], [f"{ones}.sum"]),
+            helper.make_node("Add", [f"{ones}.sum", self.const(counted.start - 1, np.float32)], [f"{ones}.numbers"]),
+        ]
+        if not counted.shares:
+            return f"{ones}.numbers", nodes
+        return f"{ones}.shares", [*nodes, helper.make_node("Reciprocal", [f"{ones}.numbers"], [f"{ones}.shares"])]
+
     def _reshape(self, node: Node) -> list[onnx.NodeProto]:
         before, after = self.facts[node.inputs[0]].axes, self.facts[node.outputs[0]].axes
         old, new = ax.time_axis(before), ax.time_axis(after)
@@ -310,6 +328,26 @@ class _Rewriter:
         if self.facts.graph.opset >= 10:
             return helper.make_node("Slice", [x, *map(self.const, (starts, ends, axes, steps))], [out])
         return helper.make_node("Slice", [x], [out], starts=starts, ends=ends, axes=axes)
+
+    def _resize(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
+        """Sizes that follow the number of frames, in the same proportion."""
+        source, name = self.facts[node.inputs[0]], f"{node.outputs[0]}.sizes"
+        time = ax.time_axis(source.axes)
+        axes = [int(a) % len(source.axes) for a in node.attr("axes") or range(len(source.axes))]
+        if time not in axes:
+            return [proto]
+        sizes, i = list(self.facts.graph.constants[node.input(3)]), axes.index(time)
+        grown = self.const([int(sizes[i]) // source.frames])
+        copy = onnx.NodeProto()
+        copy.CopyFrom(proto)
+        copy.input[3] = name
+        return [
+            helper.make_node("Shape", [node.inputs[0]], [f"{name}.shape"]),
+            helper.make_node("Slice", [f"{name}.shape", self.const([time]), self.const([time + 1])], [f"{name}.frames"]),
+            helper.make_node("Mul", [f"{name}.frames", grown], [f"{name}.grown"]),
+            helper.make_node("Concat", [self.const(sizes[:i]), f"{name}.grown", self.const(sizes[i + 1 :])], [name], axis=0),
+            copy,
+        ]
 
     def _slice(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
         """Slices of time keep their distance to the end; other axes stay as they are."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.emitter import Emitter
-from everyframe.conversion.facts import Fact, Facts, HeadWindow, Window
+from everyframe.conversion.facts import Fact, Facts, HeadWindow, Time, Window
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 
@@ -87,6 +87,7 @@ class Memory(Emitter):
         self.last_t = 0  # where the step counter may stay
         self._origin: dict[str, tuple[str, Callable[[str], str] | None]] = {}  # tensor -> (wire it is of, how it is cut from it)
         self._derived: dict[str, Fact] = {}
+        self._counts: dict[tuple[Time, int, int, int], list[str]] = {}
         self._past_of: dict[tuple[str, float | None], Slots | tuple[str, int]] = {}
 
     # -- wires ---------------------------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Memory(Emitter):
         return self._derived.get(wire) or self.facts[wire]
 
     def m(self, fact: Fact) -> int:
-        return self.hop // fact.every
+        return int(self.hop // fact.every)
 
     def frame_shape(self, wire: str) -> tuple[int, ...]:
         return ax.step_shape(self.fact(wire).axes)
@@ -156,8 +157,8 @@ class Memory(Emitter):
                 input=f"{name}.in",
                 output=f"{name}.out",
                 shape=shape,
-                every=fact.every,
-                delay=fact.delay,
+                every=ceil(fact.every),
+                delay=ceil(fact.delay),
                 lag=fact.lag,
                 frames=frames,
                 fill=fill or 0.0,
@@ -201,6 +202,10 @@ class Memory(Emitter):
         table = self.const(np.array(rows, np.float32), f"{node.label}.share")  # (t, m)
         share = self.emit("Gather", [table, self._row(last)], f"{node.label}::share", axis=0)  # (1, m)
         return self.emit("Reshape", [share, self.ints([m] + [1] * (rank - 1))], f"{node.label}::shares")
+
+    def begun(self, fact: Fact, rank: int) -> str:
+        """Which of the m frames of a wire have one before them."""
+        return self.mask(replace(fact, delay=(fact.lag + 1) * fact.every), rank)
 
     def masked(self, wire: str, fill: float) -> str:
         """The wire's tensor with `fill` in place of frames before the beginning."""
@@ -250,6 +255,10 @@ class Memory(Emitter):
             ("frames", tensor, start, count, stride),
             lambda: self.emit("Slice", [tensor, self.ints([start]), self.ints([end]), self.ints([0]), self.ints([stride])], name),
         )
+
+    def frame(self, tensor: str, q: int, of: int) -> str:
+        """Frame q of the step, which has `of` frames of this tensor."""
+        return self._frames(tensor, q, 1, 1, of, f"{tensor}::frame{q}")
 
     # -- reading across time -------------------------------------------------------------------------------------------
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import lcm
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion import rules
 from everyframe.conversion.bind import LAYOUT
-from everyframe.conversion.facts import Fact, Facts, Heads, Options
+from everyframe.conversion.facts import Fact, Facts, Heads, Options, common
+from everyframe.conversion.refusals import following, unsupported
 from everyframe.errors import ModelError
-from everyframe.modelfile.graph import Graph
+from everyframe.modelfile.graph import Graph, Node
+
+LONGEST = 2**14  # frames: 9 minutes at 30 fps
 
 
 def propagate(graph: Graph, options: Options) -> Facts:
@@ -18,7 +20,7 @@ def propagate(graph: Graph, options: Options) -> Facts:
     hop, heads = 1, Heads({})
     while True:  # again: heads need the hop and each other, which the wires before them decide
         facts = _propagate_once(graph, options, hop, heads)
-        found = lcm(*(fact.every for fact in facts.table.values() if not fact.pooled)), facts.align()
+        found = common(fact.every for fact in facts.table.values() if not fact.pooled), facts.align()
         if found == (hop, heads):
             return facts
         hop, heads = found
@@ -38,14 +40,27 @@ def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> F
     facts.table[graph.input] = Fact(ax.of_layout(layout, shape), shape[layout.index("T")])
     for node in graph.averages_last():
         if facts.timed(node):
-            made = rules.of(node).fact(node, facts)
+            with following(node):
+                made = rules.of(node).fact(node, facts)
             home = _home(facts[facts.timed(node)[0]])
             outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
             facts.table.update(zip(node.outputs, outputs, strict=False))
+            _check_reach(node, outputs)
     for name in graph.outputs:
         if name not in facts.table:
             raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
     return facts
+
+
+def _check_reach(node: Node, outputs: list[Fact]) -> None:
+    """Refuses what would have to be remembered for minutes, before anything is built for it."""
+    for fact in outputs:
+        if max(fact.delay, fact.every, fact.left, fact.right) > LONGEST:
+            raise unsupported(
+                node, f"{node.op} reaches too far in time.", expected=f"up to {LONGEST} frames",
+                got=f"a delay of {fact.delay} frames, a value every {fact.every}",
+                hint="use smaller kernels, dilations and strides in time",
+            )  # fmt: skip
 
 
 def _home(fact: Fact) -> int | None:

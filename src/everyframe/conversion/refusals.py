@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from everyframe.errors import UnsupportedOperator
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from everyframe.errors import EveryframeError, ModelError, UnsupportedOperator
 from everyframe.modelfile.graph import Node
 
 
@@ -13,3 +16,18 @@ def where(node: Node) -> str:
 def unsupported(node: Node, what: str, *, hint: str, got: object = None, expected: object = None) -> UnsupportedOperator:
     """An error for a use of a known operator that cannot be streamed."""
     return UnsupportedOperator(what, where=where(node), expected=expected, got=got, hint=hint)
+
+
+@contextmanager
+def following(node: Node | None = None) -> Iterator[None]:
+    """What onnx, numpy or onnxruntime raise about a network that is not what its operators say becomes an error of ours."""
+    try:
+        yield
+    except EveryframeError:
+        raise
+    except Exception as error:
+        got = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+        hint = "check that the file runs in onnxruntime and export it again; if it does, please report it with the model"
+        if node is None:
+            raise ModelError("The network cannot be followed.", got=got, hint=hint) from error
+        raise unsupported(node, f"This use of {node.op} cannot be followed.", got=got, hint=hint) from error

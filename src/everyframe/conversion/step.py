@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import onnx
 
@@ -20,12 +20,16 @@ from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.facts import Facts, Options
 from everyframe.conversion.memory import MemoryPlan
+from everyframe.conversion.natural import natural
 from everyframe.conversion.propagate import propagate
+from everyframe.conversion.refusals import following
 from everyframe.conversion.result import Conversion
+from everyframe.conversion.rolled import roll
 from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
+from everyframe.modelfile.bounds import LARGEST
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
 from everyframe.modelfile.schema import Metadata, Preprocess
@@ -49,7 +53,8 @@ def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
     if options.layout is None and modelfile.metadata_of(model) is None:
         _check_order(model)
     source, changed = bind(model, options)
-    clip, notes = fold(source), []
+    clip, notes = fold(roll(source)), []
+    natural(clip)
     if canonical(clip):
         clip = fold(clip)
     apart(clip)
@@ -58,7 +63,17 @@ def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
         notes = cut_dead_taps(clip, facts)
         if notes:
             facts = propagate(Graph.of(clip), options)
-    return Prepared(source, clip, facts, [*changed, *notes, *facts.notes], cut=bool(notes))
+    return Prepared(source, clip, facts, [*changed, *notes, *facts.notes, *_carried(facts)], cut=bool(notes))
+
+
+def _carried(facts: Facts) -> list[str]:
+    """A line about state that the network has by itself, if it has any."""
+    names = [node.label for node in facts.graph.nodes if node.op in ("Scan", "CumSum") and facts.timed(node)]
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    length = facts[facts.graph.input].frames
+    return [f"{shown}: the state goes on from step to step for ever; the clip network begins anew with every {length}-frame clip"]
 
 
 def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
@@ -66,6 +81,7 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
     plan = MemoryPlan(depths={}, sums={})
     for _ in range(2):
         trial = _lower(facts, plan)
+        _check_memory(trial)
         # a convolution keeps sums where they are smaller than what its ring would add to histories that exist anyway
         sums = plan.sums or {
             name: past * floats < max(0, past - _deepest(trial, wire)) * prod(trial.frame_shape(wire))
@@ -77,12 +93,24 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
     return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
 
 
+def _check_memory(trial: Builder) -> None:
+    largest = max(trial.states, key=lambda state: prod(state.shape), default=None)
+    floats = sum(prod(state.shape) for state in trial.states)
+    if largest is not None and floats > LARGEST:
+        raise ModelError(
+            "The step network would have to remember too much.", where=f"state {largest.input!r} of {largest.shape}, and others",
+            expected=f"up to {LARGEST:,} values in all states", got=f"{floats:,}",
+            hint="use smaller pictures, or smaller kernels and dilations in time",
+        )  # fmt: skip
+
+
 def _lower(facts: Facts, plan: MemoryPlan) -> Builder:
     builder = Builder(facts, plan)
     builder.put(facts.graph.input, "frames")
     for node in facts.graph.nodes:
         if facts.timed(node):
-            rules.of(node).lower(node, builder)
+            with following(node):
+                rules.of(node).lower(node, builder)
     return builder
 
 
@@ -103,6 +131,11 @@ def _merged(wanted: dict[tuple[str, float | None], int]) -> dict[tuple[str, floa
 def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tuple[str, ...] | None = None) -> Conversion:
     """Converts a clip network held in memory; nothing is verified numerically yet. Raises ModelError and its children."""
     _check(options)
+    with following():
+        return _convert(model, options, labels)
+
+
+def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] | None) -> Conversion:
     given = modelfile.metadata_of(model)
     if given is not None and given.kind != "clip":
         raise ModelError(
@@ -120,7 +153,7 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
         )
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
-    feature_delay = out.feature_delay if out.pooled else max(0, out.delay)
+    feature_delay = ceil(out.feature_delay if out.pooled else max(0, out.delay))
     source = given or Metadata(
         kind="clip",
         frames=facts[facts.graph.input].frames,
@@ -142,8 +175,8 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
             "labels": labels or source.labels,
             "states": tuple(builder.states),
             "feature_delay": feature_delay,
-            "delay": max(feature_delay, out.right),
-            "receptive_field": out.left + out.right + 1,
+            "delay": max(feature_delay, ceil(out.right)),
+            "receptive_field": ceil(out.left + out.right) + 1,
             "window": _window(facts),
             "provenance": source.provenance.model_copy(
                 update={
@@ -188,9 +221,10 @@ def stream(
         check_writable(output)  # before the long work
     say("converting")
     made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout, frames, size), labels=labels)
-    onnx.checker.check_model(made.step, full_check=True)
-    say("comparing with the clip network over a stream")
-    made.difference = verify(made)
+    with following():
+        onnx.checker.check_model(made.step, full_check=True)
+        say("comparing with the clip network over a stream")
+        made.difference = verify(made)
     if output is not None:
         modelfile.save(made.step, output)
     return made

@@ -48,7 +48,7 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
             length = facts[facts.graph.input].frames
             notes.append(
                 f"{node.label}: {taps - removed - len(silenced)} of {taps} temporal taps ever met a frame in the "
-                f"{length}-frame clip; the others are {'removed' if removed else 'set to zero'}"
+                f"{length}-frame clip; the others are {'removed' if removed else 'set to zero'}; --taps all keeps them"
             )
     return notes
 

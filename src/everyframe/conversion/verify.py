@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from everyframe.conversion import axes as ax
-from everyframe.conversion.facts import Fact, Facts, HeadWindow
+from everyframe.conversion.facts import Fact, Facts, HeadWindow, common
 from everyframe.conversion.lengthen import Reference, lengthen
 from everyframe.conversion.result import Conversion
 from everyframe.conversion.rules import reduce
@@ -97,7 +97,7 @@ def default_frames(facts: Facts, feature_delay: int) -> int:
 def _whole_hops(facts: Facts, frames: int) -> int:
     """`frames` rounded up to whole hops. Only at whole hops from the clip's length are branches of a strided network, with
     the right padding that belongs to that length, as long as each other."""
-    hop = math.lcm(*(fact.spacing for fact in facts.table.values()))
+    hop = common(fact.spacing for fact in facts.table.values())
     return -(-frames // hop) * hop
 
 
@@ -148,7 +148,7 @@ def stream_all(
         logits.append(out["logits"])
         for wire, tensor in tensors.items():
             fact = facts[wire]
-            m = hop // fact.every
+            m = int(hop // fact.every)
             collected[wire] += [out[tensor][q] for q in range(m) if t * m - fact.lag + q >= 0]
     return {wire: np.array(values) for wire, values in collected.items()}, logits
 

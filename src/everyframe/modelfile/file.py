@@ -14,6 +14,7 @@ import onnx
 
 from everyframe.errors import ModelError
 from everyframe.files import write_bytes
+from everyframe.modelfile.bounds import check_bounds
 from everyframe.modelfile.format import check_format, read_json
 from everyframe.modelfile.schema import KEY, Metadata
 
@@ -99,6 +100,7 @@ def _with_content(model: onnx.ModelProto, path: object) -> onnx.ModelProto:
         raise ModelError(
             "The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again"
         )
+    check_bounds(model, path)
     return model
 
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from everyframe.errors import ModelError, SourceError
 from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.schema import Metadata
-
-_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +106,6 @@ def check_picture(picture: np.ndarray, taken: Interface, where: object) -> None:
             expected=f"{height}x{width} (height x width)",
             got=f"{picture.shape[0]}x{picture.shape[1]}",
             hint="set `resize` and `crop` in the metadata's preprocess when converting the model",
-        )
-
-
-def check_finite(model: onnx.ModelProto, where: object) -> None:
-    """Raises ModelError for NaN in any weight, or an infinity in one with more than one value (a lone one may be a
-    mask).
-    """
-    constants = ((node.output[0], a.t) for node in model.graph.node if node.op_type == "Constant" for a in node.attribute)
-    for name, tensor in (*((t.name, t) for t in model.graph.initializer), *constants):
-        if tensor.data_type not in _FLOATS:
-            continue
-        values = numpy_helper.to_array(tensor)
-        finite = np.isfinite(values)
-        if finite.all() or (values.size == 1 and not np.isnan(values).any()):
-            continue
-        raise ModelError(
-            "The model's weights are not finite.",
-            where=f"{where}, tensor {name}",
-            got=f"{int((~finite).sum())} of {values.size} values are NaN or infinite",
-            hint="the training diverged or the file is damaged: use an earlier checkpoint",
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from everyframe.errors import ModelError
 from everyframe.modelfile import ort, saturation
 
 # MatMulAddFusion flattens a linear layer on (N, T, H, W, C) to a Gemm on (T*H*W, C), TransposeOptimizer moves channel shuffles
@@ -36,8 +37,7 @@ def session(
 def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, Any]:
     """One run, unoptimized so that a reference does not share the optimizer's mistakes; returns {output name: array}."""
     made = session(model, optimize=False)
-    names = list(outputs or [o.name for o in made.get_outputs()])
-    return dict(zip(names, made.run(names, dict(feeds)), strict=True))
+    return _run(made, list(outputs or [o.name for o in made.get_outputs()]), feeds)
 
 
 def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -50,5 +50,13 @@ def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str
             if name and name not in present:
                 probe.graph.output.append(onnx.ValueInfoProto(name=name))
     made = session(probe, optimize=False)
-    names = [o.name for o in made.get_outputs()]
-    return dict(zip(names, made.run(names, dict(feeds)), strict=True))
+    return _run(made, [o.name for o in made.get_outputs()], feeds)
+
+
+def _run(made: onnxruntime.InferenceSession, names: list[str], feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    try:
+        return dict(zip(names, made.run(names, dict(feeds)), strict=True))
+    except Exception as error:  # onnxruntime raises many private types, with no common base
+        raise ModelError(
+            "onnxruntime cannot run the model.", got=ort.first_line(error), hint="check its shapes, and export it again"
+        ) from None

@@ -14,8 +14,9 @@ import numpy as np
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.modelfile import manifest
+from everyframe.modelfile.bounds import check_finite
 from everyframe.modelfile.file import Held, load
-from everyframe.modelfile.interface import check_finite, check_labels, interface, metadata_or_raise
+from everyframe.modelfile.interface import check_labels, interface, metadata_or_raise
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline

@@ -24,7 +24,6 @@ from everyframe.modelfile.graph import Node
 
 _FILES = (
     "conv",
-    "transposed",
     "pool",
     "reduce",
     "pointwise",
@@ -36,6 +35,8 @@ _FILES = (
     "pad",
     "reshape",
     "transpose",
+    "recurrent",
+    "either",
 )
 
 
@@ -53,11 +54,9 @@ _RULES: dict[str, type[Rule]] = {}
 _ADVICE = {
     "ScatterND": "an in-place assignment of single values was exported; write it as slices and a concatenation and export again",
     "ScatterElements": "an in-place assignment was exported; write it as slice + pad + concat and export again",
-    "LSTM": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
-    "GRU": "recurrent layers already keep state; convert the convolutional part and run the recurrent one behind it",
     "Attention": "attention over time is not a window of fixed length; use a convolutional network",
     "If": "export with constant control flow (torch: dynamo=True)",
-    "Loop": "export with constant control flow (torch: dynamo=True)",
+    "Loop": "let it run over the frames, a constant number of times, and pick frame i in it (x[i]); or export it unrolled",
 }
 
 

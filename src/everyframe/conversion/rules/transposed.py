@@ -1,4 +1,4 @@
-"""ConvTranspose in space: decoders of single frames. Over time it would make frames out of frames that are not there yet."""
+"""ConvTranspose in space: decoders of single frames. In time: `upsample`."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ from everyframe.conversion import axes as ax
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
 from everyframe.conversion.refusals import unsupported
-from everyframe.conversion.rules import register
 from everyframe.conversion.rules.conv import made_by_kernel
 from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 
 
-@register("ConvTranspose")
 class ConvTranspose:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         source = facts.get(node.inputs[0])
         if source is None or facts.graph.constant(node.inputs[1]) is None or facts.get(node.input(2)):
             raise unsupported(node, "A convolution's weights depend on the clip.", hint="only constant weights can be streamed")
-        shape, lists = facts.graph.shapes[node.outputs[0]], _lists(node, facts)
-        for axis in (1, *range(2, len(source.axes))):
-            outer = ax.is_time_axis(source.axes[axis])
-            alone = axis > 1 and all(values[axis - 2] == neutral for values, neutral in lists.values())
-            if (outer and not alone) or ax.time_is_mixed((source.axes[axis],)):
+        shape, worked = facts.graph.shapes[node.outputs[0]], worked_on(node, facts)
+        for axis in range(1, len(source.axes)):
+            if (axis in worked and ax.is_time_axis(source.axes[axis])) or ax.time_is_mixed((source.axes[axis],)):
                 raise unsupported(
                     node, "A transposed convolution works along time.", got=f"axis {axis} of {source.clip_shape}",
                     hint="give it a kernel of 1 in time, or repeat frames where the result is used",
@@ -46,6 +42,12 @@ class ConvTranspose:
         inputs = [x, step.const(weight, f"{node.label}.weight"), *([step.same(node.inputs[2])] if node.input(2) else [])]
         made = step.emit("ConvTranspose", inputs, node.label, pads=pads, group=node.attr("group", 1), **lists)
         step.put(node.outputs[0], step.leave(after, made, node.label))
+
+
+def worked_on(node: Node, facts: Facts) -> set[int]:
+    """The channels, and the axes along which its kernel does anything."""
+    lists = _lists(node, facts).values()
+    return {1, *(i + 2 for i in range(len(facts[node.inputs[0]].axes) - 2) if any(v[i] != neutral for v, neutral in lists))}
 
 
 def _lists(node: Node, facts: Facts) -> dict[str, tuple[list[int], int]]:

@@ -1,0 +1,161 @@
+"""Is a file a network at all, of a size that can be worked with? Asked when it is read, before anything leans on its numbers.
+
+A number of a hostile or damaged file costs nothing to write and everything to follow: a dilation of 10^9 frames, a picture of
+100,000 x 100,000. Looked at are numbers alone, so this takes milliseconds and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, shape_inference
+
+from everyframe.errors import ModelError
+from everyframe.modelfile.without_weights import without_weights
+
+LARGEST = 2**30  # values of one tensor: 4 GiB of floats
+FARTHEST = 2**16  # frames or positions that one attribute may span
+#: attribute -> what its values have to be
+_RULES: dict[str, tuple[str, Callable[[int], bool]]] = {
+    "strides": (f"1 to {FARTHEST}", lambda v: 1 <= v <= FARTHEST),
+    "dilations": (f"1 to {FARTHEST}", lambda v: 1 <= v <= FARTHEST),
+    "kernel_shape": (f"1 to {FARTHEST}", lambda v: 1 <= v <= FARTHEST),
+    "pads": (f"up to {FARTHEST}", lambda v: abs(v) <= FARTHEST),
+    "output_padding": (f"0 to {FARTHEST}", lambda v: 0 <= v <= FARTHEST),
+    "group": ("1 or more", lambda v: v >= 1),
+    "blocksize": ("1 or more", lambda v: v >= 1),
+    "num_scan_inputs": ("1 to 256", lambda v: 1 <= v <= 256),
+    "hidden_size": (f"1 to {LARGEST}", lambda v: 1 <= v <= LARGEST),
+}
+_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+
+
+def check_bounds(model: onnx.ModelProto, where: object) -> None:
+    """Raises ModelError naming the first tensor or node that no network could have."""
+    graph = model.graph
+    if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
+        raise _bad(where, "The file does not say which operators it uses.", "an opset of ONNX's own domain", "none")
+    for value in graph.input:
+        _check_dims(value.name, value, f"{where}, input {value.name!r}", least=1)
+    for tensor in graph.initializer:
+        _check_weight(tensor, f"{where}, tensor {tensor.name!r}")
+    for i, node in enumerate(graph.node):
+        _check_attributes(node, _at(where, graph, i))
+    _check_order(graph, where)
+    _check_shapes(model, where)
+    check_finite(model, where)
+
+
+def _bad(where: object, what: str, expected: object, got: object) -> ModelError:
+    hint = "the file is damaged, or was not made by an exporter: export the network again"
+    return ModelError(what, where=where, expected=expected, got=got, hint=hint)
+
+
+def _at(where: object, graph: onnx.GraphProto, i: int) -> str:
+    node = graph.node[i]
+    return f"{where}, node {node.name or node.op_type!r} ({node.op_type}, {i + 1} of {len(graph.node)})"
+
+
+def _check_dims(name: str, value: onnx.ValueInfoProto, where: str, least: int) -> None:
+    if value.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
+        raise _bad(where, "A tensor has a type that is not known.", "a type of ONNX", value.type.tensor_type.elem_type)
+    dims = [d.dim_value if d.HasField("dim_value") else 1 for d in value.type.tensor_type.shape.dim]
+    if any(d < least for d in dims):
+        raise _bad(where, "A tensor has an impossible shape.", f"{least} or more along every axis", f"{name!r} of {tuple(dims)}")
+    if prod(dims) > LARGEST:
+        raise _bad(where, "A tensor is too large to work with.", f"up to {LARGEST:,} values", f"{name!r} of {tuple(dims)}")
+
+
+def _check_weight(tensor: onnx.TensorProto, where: str) -> None:
+    if any(d < 0 for d in tensor.dims) or prod(tensor.dims) > LARGEST:
+        raise _bad(where, "A weight tensor has an impossible shape.", f"up to {LARGEST:,} values", tuple(tensor.dims))
+    try:
+        numpy_helper.to_array(tensor)
+    except Exception as error:  # numpy's and onnx's own, by what is wrong
+        raise _bad(where, "A weight tensor cannot be read.", f"the values of {tuple(tensor.dims)}", _first(error)) from None
+
+
+def check_finite(model: onnx.ModelProto, where: object) -> None:
+    """Raises ModelError for NaN in any weight, or an infinity in one with more than one value (a lone one may be a mask)."""
+    constants = ((node.output[0], a.t) for node in model.graph.node if node.op_type == "Constant" for a in node.attribute)
+    for name, tensor in (*((t.name, t) for t in model.graph.initializer), *constants):
+        if tensor.data_type not in _FLOATS:
+            continue
+        values = numpy_helper.to_array(tensor)
+        finite = np.isfinite(values)
+        if finite.all() or (values.size == 1 and not np.isnan(values).any()):
+            continue
+        raise ModelError(
+            "The model's weights are not finite.",
+            where=f"{where}, tensor {name}",
+            got=f"{int((~finite).sum())} of {values.size} values are NaN or infinite",
+            hint="the training diverged or the file is damaged: use an earlier checkpoint",
+        )
+
+
+def _check_attributes(node: onnx.NodeProto, where: str) -> None:
+    for attribute in node.attribute:
+        expected, holds = _RULES.get(attribute.name, ("", None))
+        values = list(attribute.ints) or ([attribute.i] if attribute.type == onnx.AttributeProto.INT else [])
+        if holds is not None and not all(map(holds, values)):
+            raise _bad(where, f"A node has impossible {attribute.name}.", expected, values)
+        for inner in attribute.g.node:
+            _check_attributes(inner, where)
+
+
+def _check_order(graph: onnx.GraphProto, where: object) -> None:
+    """Every tensor is made once, from what was made before: a circle never ends."""
+    known = {value.name for value in graph.input} | {t.name for t in graph.initializer} | {""}
+    known |= {t.values.name for t in graph.sparse_initializer}
+    makers: dict[str, int] = {}
+    for i, node in enumerate(graph.node):
+        for name in filter(None, node.output):
+            if name in makers or name in known:
+                raise _bad(_at(where, graph, i), "A tensor is made twice.", "one node for each tensor", repr(name))
+            makers[name] = i
+    for i, node in enumerate(graph.node):
+        if missing := [name for name in _read(node) if name not in known and name not in makers]:
+            raise _bad(_at(where, graph, i), "A node reads a tensor that nothing makes.", "inputs, weights, outputs", missing[0])
+    for value in graph.output:
+        if value.name not in known and value.name not in makers:
+            raise _bad(where, "Nothing makes an output of the network.", "a node that does", repr(value.name))
+    left = {i: {makers[name] for name in _read(node) if name in makers} for i, node in enumerate(graph.node)}
+    while left:
+        waiting = len(left)
+        for i in list(left):  # files are mostly in order, then once is enough
+            if not left[i] & left.keys():
+                del left[i]
+        if len(left) == waiting:
+            where = _at(where, graph, _in_circle(left))
+            raise _bad(where, "Nodes read each other in a circle.", "an order of computation", f"{waiting} nodes that wait")
+
+
+def _in_circle(needs: dict[int, set[int]]) -> int:
+    """A node of a circle: from any node that waits, back to the first that comes again."""
+    i, seen = min(needs), set()
+    while i not in seen:
+        seen.add(i)
+        i = min(needs[i] & needs.keys())
+    return i
+
+
+def _read(node: onnx.NodeProto) -> Iterator[str]:
+    return (name for name in node.input if name)
+
+
+def _check_shapes(model: onnx.ModelProto, where: object) -> None:
+    try:
+        inferred = shape_inference.infer_shapes(without_weights(model), data_prop=True)
+    except Exception as error:
+        raise _bad(where, "The shapes in the network contradict each other.", "shapes that fit", _first(error)) from None
+    makers = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        i = makers.get(value.name)
+        _check_dims(value.name, value, str(where) if i is None else _at(where, model.graph, i), least=0)
+
+
+def _first(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
