@@ -6,7 +6,8 @@ value. What is not in the table, or cannot be expressed with frames, raises Unsu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -15,7 +16,7 @@ import onnx
 import onnx.reference
 from onnx import TensorProto, numpy_helper
 
-from everyframe.errors import ModelError, UnsupportedOperator
+from everyframe.errors import EveryframeError, ModelError, UnsupportedOperator
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native import ir
@@ -44,6 +45,18 @@ def unsupported(node: Node, what: str, *, got: object = None, hint: str | None =
     return UnsupportedOperator(
         what, where=f"node {node.place}, {node.op} {node.name!r}", got=got, hint=hint or "run this model with `--engine ort`"
     )
+
+
+@contextmanager
+def _following(node: Node) -> Iterator[None]:
+    """What numpy and onnx raise about shapes that do not fit becomes an error of ours."""
+    try:
+        yield
+    except EveryframeError:
+        raise
+    except Exception as error:
+        got = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+        raise unsupported(node, f"This use of {node.op} cannot be followed.", got=got, hint="export the network again") from error
 
 
 class Tracer:
@@ -207,7 +220,8 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
         tracer.node, tracer.order = node, order
         given = [values[name] if name else None for name in node.inputs]
         if all(value is None or isinstance(value, np.ndarray) for value in given):
-            values[node.outputs[0]] = _constant(node, given, model)
+            with _following(node):
+                values[node.outputs[0]] = _constant(node, given, model)
             if node.op == "DequantizeLinear" and (found := levels(node, given)):
                 tracer.levels[node.outputs[0]] = found
             elif node.op == "DequantizeLinear" and len(values[node.outputs[0]].shape) <= 1:
@@ -215,7 +229,8 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
             continue
         if node.op not in _TAKE_MERGED and any(isinstance(value, Planes) and value.merged for value in given):
             raise unsupported(node, "Height and width are one axis here; only reshapes and transposes know that.")
-        result = LOWER[node.op](tracer, node, given)
+        with _following(node):
+            result = LOWER[node.op](tracer, node, given)
         for name, value in zip(node.outputs, result if isinstance(result, list) else [result], strict=False):
             values[name] = value
     tracer.node, tracer.order = None, len(nodes)
