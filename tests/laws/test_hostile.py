@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import everyframe
 from everyframe.cli import main
-from everyframe.conversion import info, stream
+from everyframe.conversion import convert, info, stream
 from everyframe.errors import EveryframeError
 from everyframe.modelfile.file import Held
 from laws.natural import Draft
@@ -144,8 +145,7 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
-def mutants(name: str, count: int) -> Iterator[tuple[int, onnx.ModelProto]]:
-    whole = sound(name)
+def mutants(whole: onnx.ModelProto, count: int) -> Iterator[tuple[int, onnx.ModelProto]]:
     for seed in range(count):
         rng, model = random.Random(seed), onnx.ModelProto()
         model.CopyFrom(whole)
@@ -162,14 +162,30 @@ def test_a_sound_model_is_streamed(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(SOUND))
 def test_a_broken_model_is_streamed_or_refused(name: str) -> None:
-    for seed, model in mutants(name, 60):
-        for verb in (lambda m: stream(Held(m), None), lambda m: info(Held(m))):
+    _told(sound(name), 60, {"stream": lambda m: stream(Held(m), None), "info": lambda m: info(Held(m))})
+
+
+@pytest.mark.parametrize("name", ["plain", "lstm"])
+def test_a_broken_step_model_is_worked_with_or_refused(name: str) -> None:
+    verbs = {
+        "check": lambda m: everyframe.check(m, "native"),
+        "split": everyframe.split,
+        "open": lambda m: everyframe.open(m, engine="ort"),
+        "info": everyframe.info,
+    }
+    _told(convert(sound(name)).step, 40, verbs)
+
+
+def _told(whole: onnx.ModelProto, count: int, verbs: dict[str, Callable[[onnx.ModelProto], object]]) -> None:
+    """Each verb succeeds with each mutant, or says what is wrong."""
+    for seed, model in mutants(whole, count):
+        for verb, run in verbs.items():
             try:
-                verb(model)
+                run(model)
             except EveryframeError:
                 pass
             except Exception as error:
-                raise AssertionError(f"mutant {seed} of {name}: {type(error).__name__}: {error}") from error
+                raise AssertionError(f"{verb} of mutant {seed}: {type(error).__name__}: {error}") from error
 
 
 SAMPLE = str(Path(main.__file__).parents[1] / "assets" / "sample.mp4")

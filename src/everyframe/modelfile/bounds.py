@@ -18,6 +18,7 @@ from everyframe.modelfile.without_weights import without_weights
 
 LARGEST = 2**30  # values of one tensor: 4 GiB of floats
 FARTHEST = 2**16  # frames or positions that one attribute may span
+NEWEST = 1000  # no opset is as new as that
 #: attribute -> what its values have to be
 _RULES: dict[str, tuple[str, Callable[[int], bool]]] = {
     "strides": (f"1 to {FARTHEST}", lambda v: 1 <= v <= FARTHEST),
@@ -30,14 +31,18 @@ _RULES: dict[str, tuple[str, Callable[[int], bool]]] = {
     "num_scan_inputs": ("1 to 256", lambda v: 1 <= v <= 256),
     "hidden_size": (f"1 to {LARGEST}", lambda v: 1 <= v <= LARGEST),
 }
+_CONTRADICTION = "dimension have values but they differ"  # what else inference cannot do, onnxruntime may
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
 
 
 def check_bounds(model: onnx.ModelProto, where: object) -> None:
     """Raises ModelError naming the first tensor or node that no network could have."""
     graph = model.graph
-    if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
-        raise _bad(where, "The file does not say which operators it uses.", "an opset of ONNX's own domain", "none")
+    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if not opsets or not 1 <= opsets[0] <= NEWEST:
+        raise _bad(
+            where, "The file does not say which operators it uses.", f"an opset of ONNX's own, 1 to {NEWEST}", opsets or "none"
+        )
     for value in graph.input:
         _check_dims(value.name, value, f"{where}, input {value.name!r}", least=1)
     for tensor in graph.initializer:
@@ -147,14 +152,28 @@ def _read(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _check_shapes(model: onnx.ModelProto, where: object) -> None:
+    bare = without_weights(model)
     try:
-        inferred = shape_inference.infer_shapes(without_weights(model), data_prop=True)
+        inferred = shape_inference.infer_shapes(bare, data_prop=True)
     except Exception as error:
-        raise _bad(where, "The shapes in the network contradict each other.", "shapes that fit", _first(error)) from None
+        raise _bad(where, "The shapes in the network cannot be followed.", "shapes that fit", _first(error)) from None
+    _check_contradictions(bare, where)
     makers = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         i = makers.get(value.name)
         _check_dims(value.name, value, str(where) if i is None else _at(where, model.graph, i), least=0)
+
+
+def _check_contradictions(bare: onnx.ModelProto, where: object) -> None:
+    """Inputs and outputs that say another shape than the nodes between them. Inference is one off for pools with ceil_mode."""
+    if any(a.name == "ceil_mode" and a.i for node in bare.graph.node for a in node.attribute):
+        return
+    del bare.graph.value_info[:]
+    try:
+        shape_inference.infer_shapes(bare, strict_mode=True)
+    except Exception as error:
+        if _CONTRADICTION in str(error):
+            raise _bad(where, "The shapes in the network contradict each other.", "shapes that fit", _first(error)) from None
 
 
 def _first(error: Exception) -> str:

@@ -16,7 +16,7 @@ from everyframe.native.cells import cells_of, gathered
 from everyframe.native.constants import computed
 from everyframe.native.ir import Planes, Value
 from everyframe.native.lower_quantized import levels
-from everyframe.native.tracer import LOWER, Row, Tracer, unsupported
+from everyframe.native.tracer import LOWER, Row, Tracer, following, unsupported
 
 #: the modules that fill the table
 LOWERINGS = (lower_compute, lower_elementwise, lower_linear, lower_reduce, lower_structure)
@@ -50,7 +50,8 @@ def run(tracer: Tracer, nodes: Sequence[Node], values: dict[str, Value], opset: 
     """Adds to `values` what the nodes give. Raises UnsupportedOperator."""
     for order, node in enumerate(nodes):
         tracer.node, tracer.order = node, order
-        step(tracer, node, values, opset)
+        with following(node):
+            step(tracer, node, values, opset)
 
 
 def step(tracer: Tracer, node: Node, values: dict[str, Value], opset: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from everyframe.errors import UnsupportedOperator
+from everyframe.errors import EveryframeError, UnsupportedOperator
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Value
@@ -53,6 +54,18 @@ def unsupported(
         what, where=f"node {node.place}, {node.op} {node.name!r}", expected=expected, got=got,
         hint=hint or "run this model with `--engine ort`",
     )  # fmt: skip
+
+
+@contextmanager
+def following(node: Node) -> Iterator[None]:
+    """What numpy and onnx raise about shapes that do not fit becomes an error of ours."""
+    try:
+        yield
+    except EveryframeError:
+        raise
+    except Exception as error:
+        got = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+        raise unsupported(node, f"This use of {node.op} cannot be followed.", got=got, hint="export the network again") from error
 
 
 class Tracer:
