@@ -39,17 +39,6 @@ class Builder(Carrying):
         """A constant of the body of a loop."""
         return self._once(("inner", node.name, name), lambda: self.const(array, f"{node.label}.{name}"))
 
-    def axis_of(self, node: Node, fact: Fact, axis: int) -> int:
-        made = ax.step_axis(fact.axes, axis)
-        if made is None:
-            raise unsupported(
-                node,
-                f"Axis {axis} has no place of its own in four axes.",
-                got=f"shape {fact.clip_shape}",
-                hint="avoid tensors of more than five axes here",
-            )
-        return made
-
     # -- the clip's own axes -------------------------------------------------------------------------------------------
 
     def enter(self, view: View, tensor: str, name: str) -> str:

@@ -40,6 +40,8 @@ def apart(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type in _REDUCTIONS:
             readers.setdefault(node.input[0], set()).add(node.op_type)
+    if all(len(kinds) == 1 for kinds in readers.values()):
+        return
     nodes = []
     for node in model.graph.node:
         if node.op_type in _REDUCTIONS and len(readers[node.input[0]]) > 1:

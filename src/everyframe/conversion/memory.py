@@ -1,6 +1,6 @@
 """What a step network remembers: states (rings, slots, partial sums), masks and the step counter.
 
-Rules say *what* they read (`taps`, `delayed`, `window_mean`); how the past is kept is decided here, once for all of them:
+Rules say *what* they read (`taps`, `delayed`, `window_means`); how the past is kept is decided here, once for all of them:
 
     slots   one state a past frame, shifted by the host or by Identity: no frame is copied (hop 1, large frames)
     ring    one state of several frames, Concat before reading, Slice after (several frames a step, or tiny frames)

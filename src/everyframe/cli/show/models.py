@@ -42,7 +42,7 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
-    return [*lines, *(f"  {note}" + ("; --taps all keeps them" if " temporal taps " in note else "") for note in made.notes)]
+    return [*lines, *(f"  {note}" for note in made.notes)]
 
 
 def show_info(found: dict[str, Any]) -> None:

@@ -53,12 +53,6 @@ def rank(node: Node, facts: Facts) -> int:
     return len(facts[node.inputs[0]].axes)
 
 
-def given_axes(node: Node, facts: Facts, i: int = 1) -> list[int] | None:
-    """The axes of an operator that takes them as an input or, in older opsets, as an attribute."""
-    found = facts.graph.constant(node.input(i)) if node.input(i) else node.attr("axes")
-    return None if found is None else [int(a) % rank(node, facts) for a in np.asarray(found).reshape(-1)]
-
-
 def _one(default: int) -> Row:
     """`axis` is the axis that it works on."""
 
@@ -123,7 +117,7 @@ def _resized(node: Node, facts: Facts) -> set[int]:
 
 def _scales(node: Node, facts: Facts) -> dict[int, float]:
     before, after = facts[node.inputs[0]].clip_shape, facts.graph.shapes[node.outputs[0]]
-    named = given_axes(node, facts, 99) or list(range(len(before)))
+    named = [axis % len(before) for axis in node.attr("axes") or range(len(before))]
     older = node.op == "Upsample" or facts.graph.opset < 11
     found = facts.graph.constant(node.input(1 if older else 2)) if len(node.inputs) > 1 else node.attr("scales")
     if found is not None and np.asarray(found).size:
