@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everyframe.native.generate import generate
+from everyframe.native.target import target
 from native.operators import CPUS, Sketch, compiled, distance
 
 CLOSE = 1e-5
@@ -145,9 +147,21 @@ def test_normalizations(cpu: str, tmp_path: Path) -> None:
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 
+@pytest.mark.parametrize("cpu", CPUS)
+def test_many_rows_are_few_calls(cpu: str, tmp_path: Path) -> None:
+    """A block of a transformer: every position is a row, and all rows go through an operator at once."""
+    sketch = Sketch((1, 8, 6, 7))
+    rows = sketch.op("Transpose", sketch.op("Reshape", "frames", ints(sketch, 1, 8, 42)), perm=[0, 2, 1])
+    normal = sketch.op("LayerNormalization", rows, sketch.normal(8), sketch.normal(8), axis=-1)
+    wide = sketch.op("Gelu", sketch.op("MatMul", normal, sketch.normal(8, 12)))
+    sketch.answer(sketch.op("Softmax", sketch.op("Add", rows, sketch.op("MatMul", wide, sketch.normal(12, 8))), axis=-1))
+    assert len(generate(sketch.model(), (), target(cpu))[0].work) < 40
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
 ALL = (
     test_moves_of_single_values, test_reductions_over_any_axes, test_comparisons_and_choices, test_products_of_computed_matrices,
-    test_resizing, test_transposed_convolutions, test_normalizations,
+    test_resizing, test_transposed_convolutions, test_normalizations, test_many_rows_are_few_calls,
 )  # fmt: skip
 
 

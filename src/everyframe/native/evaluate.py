@@ -35,7 +35,7 @@ def check(nodes: Sequence[Node], constants: set[str], opset: int) -> None:
     """All operators are known before the first is traced, so that one message names them all."""
     fixed, missing = set(constants), []
     for node in nodes:
-        if fixed.issuperset(filter(None, node.inputs)):
+        if node.op in ("Shape", "Size") or fixed.issuperset(filter(None, node.inputs)):
             fixed.update(node.outputs)
         elif node.op not in LOWER and not functions.known(node.op, opset):
             missing.append(node)

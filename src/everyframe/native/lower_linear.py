@@ -65,14 +65,19 @@ def gemm(tracer: Tracer, node: Node, values: list) -> Value:
     return stack(made, None)
 
 
+#: more rows than that meet a constant matrix together, not as a layer each
+_ROWS = 32
+
+
 @lowers("MatMul")
 def matmul(tracer: Tracer, node: Node, values: list) -> Value:
     a, b = values
     if isinstance(a, Planes) and isinstance(b, np.ndarray) and b.ndim == 2 and (a.space is None or a.space == (1, 1)):
         array = a.array if a.space is None else a.array.reshape(a.shape)
-        if array.ndim >= 2 and array.shape[-1] == b.shape[0]:
+        levels = rows_of(tracer.levels.get(node.inputs[1]), False)
+        few = array.size <= _ROWS * array.shape[-1] or levels is not None
+        if array.ndim >= 2 and array.shape[-1] == b.shape[0] and few:
             flat = array.reshape(-1, array.shape[-1])
-            levels = rows_of(tracer.levels.get(node.inputs[1]), False)
             made = [linear(tracer, node, row, b.T, None, (node.inputs[1], "matmul"), levels).planes() for row in flat]
             return Planes(np.stack(made).reshape(*array.shape[:-1], -1), None)
     if isinstance(b, Planes) and isinstance(a, np.ndarray) and a.ndim == 2 and b.array.ndim == 2 and b.space is None:

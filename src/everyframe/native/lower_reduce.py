@@ -17,6 +17,9 @@ from everyframe.native.tracer import Tracer, lowers, stack, unsupported
 
 # C channels
 
+#: more rows of single values than that are reduced together, not as a convolution each
+_ROWS = 32
+
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(tracer: Tracer, node: Node, values: list) -> Value:
@@ -66,7 +69,8 @@ def reduced(tracer: Tracer, node: Node, x: Planes, axes: list[int], keep: bool, 
     others = [a for a in axes if a < outer]
     pictures = x.space is not None
     channel = channel_axis(x.array)
-    if channel in others and kind != "max":
+    many = x.space is None and x.array.size > _ROWS * x.array.shape[channel]
+    if channel in others and kind != "max" and not many:
         return _over_channels(tracer, node, x, axes, channel, keep, kind)
     both = keep or not space
     halfway = pictures and prod(x.space or ()) > 1 and len(space) != 2
