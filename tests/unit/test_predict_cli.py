@@ -44,9 +44,8 @@ def video(tmp_path: Path) -> str:
 @pytest.fixture
 def endless(tmp_path: Path) -> str:
     """A dark video of hours: played at its own speed, it does not end by itself."""
-    times = [Fraction(3600 * i) for i in range(10)]
     dark = handmade.picture(20, 90, 120)
-    return str(handmade.write_video(tmp_path / "a.mkv", 10, times=times, codec="libx264", draw=lambda _: dark))
+    return str(handmade.write_video(tmp_path / "a.mkv", 10, rate=Fraction(1, 3600), codec="libx264", draw=lambda _: dark))
 
 
 @pytest.fixture
