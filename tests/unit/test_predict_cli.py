@@ -75,6 +75,7 @@ class TestOutput:
         lines = out.splitlines()
         assert [line.split()[2:4] for line in lines[:2]] == [["top", "dark"], ["top", "bright"]]
         assert "frames       40 (3.90 s of video, sampled at 10 fps)" in lines
+        assert "source       30 fps" in lines
         assert "predictions  37, the first at 0.30 s" in lines
         assert "dropped      0" in lines
         assert any(line.startswith("step         p50") for line in lines)

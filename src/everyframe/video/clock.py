@@ -36,12 +36,14 @@ def usual_gap(stream: av.video.stream.VideoStream) -> Fraction:
 
 
 class Clock:
-    """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end.
+    """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end. waits: pictures may be held back.
 
     jumps: how often the container's clock was set anew. reached: the container's time of the newest frame, in seconds.
     """
 
-    def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool) -> None:
+    def __init__(
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool, waits: bool
+    ) -> None:
         self.gap = usual_gap(stream)
         self.count = 0
         self.last = Fraction(0)
@@ -50,8 +52,8 @@ class Clock:
         self._jump = max(JUMP[bool(int(container.format.flags) & _JUMPY)], SLOW * self.gap)  # type: ignore[call-overload]
         self._leaps, self._live = 0, live  # a camera that stalls is late, not elsewhere
         self._packets = _Packets(self._base, self.gap)
-        # a live picture must not wait for others, and what sends it numbers it rightly
-        self._order = _Order(REORDER if stream.codec_context.has_b_frames and not live else 0)
+        # a picture that has just happened must not wait for others, and what sends it numbers it rightly
+        self._order = _Order(REORDER if stream.codec_context.has_b_frames and waits else 0)
         stream.codec_context.copy_opaque = True
 
     @property
