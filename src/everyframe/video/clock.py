@@ -106,16 +106,19 @@ class _Packets:
         self._back = BACK * ticks
 
     def shift(self, packet: av.Packet) -> int:
-        now, last = packet.dts, self._last
-        if now is not None:
-            if last is not None and last - now > self._back:
-                self._shift += last + self._gap - now
-                self._highest = None
-                self.jumps += 1
-            self._last = now
-        if packet.pts is not None:
-            self.orders = self.orders or (self._highest is not None and packet.pts < self._highest)
-            self._highest = max(packet.pts, self._highest if self._highest is not None else packet.pts)
+        now, shown = packet.dts, packet.pts
+        back = self._last is not None and now is not None and self._last - now > self._back
+        if packet.is_keyframe and self._highest is not None and shown is not None:  # some containers tell no decode times
+            back = back or self._highest - shown > self._back
+        if back:
+            before, after = (self._last, now) if self._highest is None or shown is None else (self._highest, shown)
+            self._shift += (before or 0) + self._gap - (after or 0)
+            self._highest = self._last = None
+            self.jumps += 1
+        self._last = self._last if now is None else now
+        if shown is not None:
+            self.orders = self.orders or (self._highest is not None and shown < self._highest)
+            self._highest = max(shown, self._highest if self._highest is not None else shown)
         return self._shift
 
 
