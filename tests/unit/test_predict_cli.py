@@ -44,9 +44,8 @@ def video(tmp_path: Path) -> str:
 @pytest.fixture
 def endless(tmp_path: Path) -> str:
     """A dark video of hours: played at its own speed, it does not end by itself."""
-    times = [Fraction(3600 * i) for i in range(10)]
     dark = handmade.picture(20, 90, 120)
-    return str(handmade.write_video(tmp_path / "a.mkv", 10, times=times, codec="libx264", draw=lambda _: dark))
+    return str(handmade.write_video(tmp_path / "a.mkv", 10, rate=Fraction(1, 3600), codec="libx264", draw=lambda _: dark))
 
 
 @pytest.fixture
@@ -76,6 +75,7 @@ class TestOutput:
         lines = out.splitlines()
         assert [line.split()[2:4] for line in lines[:2]] == [["top", "dark"], ["top", "bright"]]
         assert "frames       40 (3.90 s of video, sampled at 10 fps)" in lines
+        assert "source       30 fps" in lines
         assert "predictions  37, the first at 0.30 s" in lines
         assert "dropped      0" in lines
         assert any(line.startswith("step         p50") for line in lines)

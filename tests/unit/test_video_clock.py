@@ -78,10 +78,10 @@ def test_matroska_made_from_avi_has_times_in_the_order_of_decoding(tmp_path: Pat
     steady(remuxed(source, tmp_path / "v.mkv", decode_order), 40)
 
 
-@pytest.mark.parametrize("names", ["ts", "mpg"])
+@pytest.mark.parametrize("names", ["ts", "mpg", "mkv", "avi", "h264"])
 @pytest.mark.parametrize("bf", ["0", "2"])
 def test_recordings_glued_together_are_one(tmp_path: Path, names: str, bf: str) -> None:
-    codec = "libx264" if names == "ts" else "mpeg2video"
+    codec = "mpeg2video" if names == "mpg" else "libx264"
     parts = [video(tmp_path / f"{i}.{names}", 25 * (i + 1), codec, 25 * i, bf=bf) for i in range(2)]
     glued = tmp_path / f"glued.{names}"
     glued.write_bytes(b"".join(part.read_bytes() for part in parts))

@@ -30,7 +30,7 @@ from everyframe.files import cache_folder
 from everyframe.modelfile.schema import Preprocess
 
 #: raised when `decode.pictures` gives other bytes for the same clip
-VERSION = 1
+VERSION = 2
 #: where the recipe does not say: no more than so many bytes, and no more than half of what is free
 LIMIT = 20 << 30
 SAMPLES = 6

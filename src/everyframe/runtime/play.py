@@ -29,7 +29,7 @@ class Playback:
         self.source, self.stream = source, stream
         self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
         self.max_frames, self.seconds = max_frames, seconds
-        self.last_pts_s = 0.0
+        self.last_pts_s, self._newest = 0.0, 0
         self.wait_s = 0.0
         self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
@@ -41,6 +41,11 @@ class Playback:
     @property
     def frames(self) -> int:
         return self._reader.frames
+
+    @property
+    def source_fps(self) -> float | None:
+        """Frames a second that the source really has, by its own times so far."""
+        return self._newest / self.last_pts_s if self.last_pts_s > 0 else None
 
     @property
     def dropped(self) -> int:
@@ -91,6 +96,6 @@ class Playback:
             if self.frames == 1:
                 check_picture(frame.data, self.stream.program.interface, self._name)
             prediction = self.stream.push_frame(frame)
-            self.last_pts_s = frame.pts_s
+            self.last_pts_s, self._newest = frame.pts_s, frame.index
             if prediction is not None:
                 return replace(prediction, source=self._name)

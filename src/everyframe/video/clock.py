@@ -36,12 +36,14 @@ def usual_gap(stream: av.video.stream.VideoStream) -> Fraction:
 
 
 class Clock:
-    """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end.
+    """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end. waits: pictures may be held back.
 
     jumps: how often the container's clock was set anew. reached: the container's time of the newest frame, in seconds.
     """
 
-    def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool) -> None:
+    def __init__(
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool, waits: bool
+    ) -> None:
         self.gap = usual_gap(stream)
         self.count = 0
         self.last = Fraction(0)
@@ -50,8 +52,8 @@ class Clock:
         self._jump = max(JUMP[bool(int(container.format.flags) & _JUMPY)], SLOW * self.gap)  # type: ignore[call-overload]
         self._leaps, self._live = 0, live  # a camera that stalls is late, not elsewhere
         self._packets = _Packets(self._base, self.gap)
-        # a live picture must not wait for others, and what sends it numbers it rightly
-        self._order = _Order(REORDER if stream.codec_context.has_b_frames and not live else 0)
+        # a picture that has just happened must not wait for others, and what sends it numbers it rightly
+        self._order = _Order(REORDER if stream.codec_context.has_b_frames and waits else 0)
         stream.codec_context.copy_opaque = True
 
     @property
@@ -104,16 +106,19 @@ class _Packets:
         self._back = BACK * ticks
 
     def shift(self, packet: av.Packet) -> int:
-        now, last = packet.dts, self._last
-        if now is not None:
-            if last is not None and last - now > self._back:
-                self._shift += last + self._gap - now
-                self._highest = None
-                self.jumps += 1
-            self._last = now
-        if packet.pts is not None:
-            self.orders = self.orders or (self._highest is not None and packet.pts < self._highest)
-            self._highest = max(packet.pts, self._highest if self._highest is not None else packet.pts)
+        now, shown = packet.dts, packet.pts
+        back = self._last is not None and now is not None and self._last - now > self._back
+        if packet.is_keyframe and self._highest is not None and shown is not None:  # some containers tell no decode times
+            back = back or self._highest - shown > self._back
+        if back:
+            before, after = (self._last, now) if self._highest is None or shown is None else (self._highest, shown)
+            self._shift += (before or 0) + self._gap - (after or 0)
+            self._highest = self._last = None
+            self.jumps += 1
+        self._last = self._last if now is None else now
+        if shown is not None:
+            self.orders = self.orders or (self._highest is not None and shown < self._highest)
+            self._highest = max(shown, self._highest if self._highest is not None else shown)
         return self._shift
 
 

@@ -57,7 +57,7 @@ def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
         stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
-        clock = Clock(container, stream, live=source.live)
+        clock = Clock(container, stream, live=source.live, waits=source.kind == "file")
         frame = None
         damage: str | None = None
         for frames in _decoded(container, stream, clock, source):

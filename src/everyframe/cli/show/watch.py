@@ -37,6 +37,7 @@ class Tally:
     seconds: float = 0.0
     first_s: float | None = None
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
+    rates: list[float] = field(default_factory=list)  # of the sources, frames a second
     events: list[tuple[str, Event]] = field(default_factory=list)
     failed: list[EveryframeError] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
@@ -88,6 +89,8 @@ def _one(playback: Playback, view: View, timeline: Timeline | None, tally: Tally
         tally.frames += playback.frames
         tally.dropped += playback.dropped
         tally.seconds += playback.last_pts_s
+        if playback.source_fps is not None:
+            tally.rates.append(playback.source_fps)
 
 
 def _run(playback: Playback, view: View, timeline: Timeline | None, tally: Tally) -> None:
@@ -129,6 +132,8 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
     meta = program.metadata
     rate = f"{program.rate:g} fps" if meta.preprocess.fps else "the video's own rate"
     lines = [f"frames       {tally.frames} ({tally.seconds:.2f} s of video, sampled at {rate})"]
+    if own := [f"{rate:.4g}" for rate in dict.fromkeys((min(tally.rates), max(tally.rates)))] if tally.rates else []:
+        lines.append(f"source       {' to '.join(dict.fromkeys(own))} fps")
     if tally.predictions and tally.first_s is not None:
         lines.append(f"predictions  {tally.predictions}, the first at {tally.first_s:.2f} s")
         speed = f"{tally.frames / tally.wall_s:.0f} frames/s, {tally.seconds / tally.wall_s:.1f}x real time"
