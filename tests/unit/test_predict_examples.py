@@ -44,3 +44,13 @@ def test_camera_loop(model: Path, video: Path) -> None:
     lines = [line.split() for line in run("camera_loop.py", model, video).stdout.splitlines()]
     assert [float(line[0]) for line in lines] == pytest.approx([i / 10 for i in range(3, 20)], abs=0.01)
     assert (lines[0][2], lines[-1][2]) == ("dark", "bright")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("**/*.py") if "src" not in path.parts)
+)
+def test_programs_say_how_they_are_called(name: str) -> None:
+    pytest.importorskip("torch") if name.startswith("devices") else None
+    without, asked = run(name), run(name, "--help")
+    assert (without.returncode, without.stderr.splitlines()[0][:6]) == (2, "usage:"), without.stderr
+    assert asked.returncode == 0 and "usage:" in asked.stdout and f"python examples/{name}" in asked.stdout, asked.stderr
