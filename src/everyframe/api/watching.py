@@ -116,10 +116,10 @@ def evaluate(
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
         report.prepare(Path(output))
+    given = there(model) if isinstance(model, str) else source(model)
     found, sampling = collection(Path(data), form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
     names = None if labels is None else several("labels", labels)
-    given = there(model) if isinstance(model, str) else source(model)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate)
     result = evaluate(
         pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,
