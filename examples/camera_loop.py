@@ -8,6 +8,7 @@ one line, in a separate process and without ever falling behind; write a loop wh
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import av
@@ -27,8 +28,11 @@ def main(model: str, source: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a step or clip model, or builtin")
+    parser.add_argument("source", help="a video, or what PyAV opens as a camera")
     try:
-        main(*sys.argv[1:])
+        main(**vars(parser.parse_args()))
     except everyframe.EveryframeError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

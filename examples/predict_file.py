@@ -7,6 +7,7 @@ Prints one line whenever another label has taken the lead, and every event of a 
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import everyframe
@@ -25,7 +26,10 @@ def main(model: str, video: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a step or clip model, or builtin")
+    parser.add_argument("video", help="a video")
     try:
-        main(*sys.argv[1:])
+        main(**vars(parser.parse_args()))
     except everyframe.EveryframeError as error:
         sys.exit(f"error: {error}")

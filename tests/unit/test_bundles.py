@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import everyframe
 import handmade
 from clips import clip_net
+from command_line import problem
 from everyframe import modelfile
 from everyframe.bundles import TARGETS, bundle
 from everyframe.bundles.targets import Target
@@ -24,9 +29,10 @@ from everyframe.cli import main
 from everyframe.devices.check import check
 from everyframe.devices.profile import load_profile
 from everyframe.errors import OutputError, UsageError
-from everyframe.modelfile.schema import Preprocess
+from everyframe.modelfile.schema import EventRule, Preprocess
 from everyframe.modelfile.session import session
 from everyframe.modelfile.states import next_states
+from everyframe.runtime.events import EventDetector
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
 BUILTIN = Path(everyframe.__file__).parent / "assets" / "motions.onnx"
@@ -243,3 +249,77 @@ def test_kits_name_what_exists(target: str) -> None:
     assert load_profile(target)
     assert (templates / f"README_{row.readme}.md").exists()
     assert row.stages or (templates / f"device_{row.device}.py").exists()
+
+
+@pytest.fixture(scope="module")
+def kits(tmp_path_factory: pytest.TempPathFactory, boards: dict[str, Path], video: Path) -> dict[str, Path]:
+    """The built-in model for targets of every kind of README."""
+    made = {target: tmp_path_factory.mktemp("kits") / target for target in ("onnxruntime", "vitis-dpu")}
+    for target, folder in made.items():
+        bundle(BUILTIN, folder, target, video, most=2)
+    return {**boards, **made}
+
+
+def commands(folder: Path) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("target", ["rdk-s100", "rdk-x5", "onnxruntime", "vitis-dpu"])
+def test_commands_of_a_readme_can_be_pasted(target: str, kits: dict[str, Path]) -> None:
+    """Every line is whole: nothing to fill in, each of our own has all that it needs, and files are there or made before."""
+    folder = kits[target]
+    found = commands(folder)
+    assert found
+    made = {"estimate.onnx", "video.mp4", ".", "deploy_model.pb", "arch.json", "stage_01.pb"}
+    for line in found:
+        assert not re.search(r"…|<|\b[A-Z]{3,}\b(?!=)|/path/", line.replace("CALIB_STAGE", "").replace("DPUCZDX8G", "")), line
+        for word in re.findall(r"(?<![-/\w])[\w./]+\.(?:py|sh|onnx|yaml|txt)\b", line):
+            assert (folder / word).exists() or word in made, f"{line}: {word}"
+        if line.startswith("everyframe "):
+            assert problem(line) is None, line
+
+
+def test_the_estimate_of_a_readme_runs(
+    kits: dict[str, Path], tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (line,) = [line for line in commands(kits["rdk-s100"]) if line.startswith("everyframe quantize")]
+    shutil.copy(kits["rdk-s100"] / "model.onnx", tmp_path)
+    shutil.copy(video, tmp_path / "video.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main.run(line.split()[1:])
+    assert not ended.value.code
+    assert (tmp_path / "estimate.onnx").exists()
+
+
+def test_the_board_says_the_events_of_predict(kits: dict[str, Path]) -> None:
+    sample = BUILTIN.with_name("sample.mp4")
+    done = run_main(kits["onnxruntime"], str(sample))
+    with everyframe.open("builtin", engine="ort") as program:
+        wanted = [p.event for p in program.predict(sample) if p.event]
+    said = re.findall(r"^ *([\d.]+) s  \*\* (\w+) \*\*$", done.stdout, re.MULTILINE)
+    assert wanted
+    assert [label for _, label in said] == [event.label for event in wanted], done.stderr
+    np.testing.assert_allclose([float(s) for s, _ in said], [event.pts_s for event in wanted], atol=0.05)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.floats(0, 8), st.sampled_from([0.03, 0.1, 0.4])), max_size=60),
+    st.floats(0.3, 0.9), st.integers(1, 4), st.floats(0, 1.5), st.floats(0, 1),
+)  # fmt: skip
+def test_the_rule_on_the_board_is_the_rule(
+    steps: list[tuple[int, float, float]], threshold: float, hold: int, rest: float, rearm: float
+) -> None:
+    rule = EventRule(background="none", threshold=threshold, hold_steps=hold, refractory_s=rest, rearm=rearm)
+    labels = ("none", "a", "b")
+    ours = EventDetector(rule, labels)
+    templates = Path(everyframe.__file__).parent / "bundles" / "templates"
+    board = runpy.run_path(str(templates / "events.py"))["Events"](rule.model_dump(), labels)
+    now = 0.0
+    for leader, logit, later in steps:
+        now += later
+        scores = np.exp(logit * np.eye(3)[leader])
+        scores /= scores.sum()
+        event = ours.update(scores, now)
+        assert board(scores, now) == (event and event.index)

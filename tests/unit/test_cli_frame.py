@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import handmade
 import layout
 from command_line import environment, everyframe, parsers, problem
 from everyframe import errors
+from everyframe.api.given import source
 from everyframe.cli import main
 
 VERBS = list(main.VERBS)
@@ -109,6 +111,45 @@ def test_what_is_not_there_is_an_error_of_ours(
     assert re.search(r"^  (try|expected): ", err, re.MULTILINE), "says what to do next"
     assert out == ""
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+#: `import` reads networks of others, for which it wants a mapping first
+ASKED_FIRST = [verb for verb, (first, *_) in NOT_THERE.items() if first == "missing.onnx" and verb != "import"]
+TAKE_A_MODEL = [*ASKED_FIRST, "teach", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("x3d_s", "`everyframe export x3d_s -o x3d_s.onnx`"),
+        ("x3d_m.onnx", "`everyframe export x3d_m -o x3d_m.onnx`"),
+        ("x3d-s", "did you mean x3d_s?"),
+        ("bultin", "did you mean builtin?"),
+        ("stp.onnx", "did you mean step.onnx?"),
+    ],
+)
+def test_a_name_where_a_file_is_wanted(name: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("step.onnx").touch()
+    with pytest.raises(errors.ModelError) as raised:
+        source(name)
+    assert wanted in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("verb", TAKE_A_MODEL)
+def test_every_verb_that_takes_a_model_knows_the_zoo(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = {handmade.write_video(tmp_path / "missing.mp4", 3), tmp_path / "missing.toml"}
+    Path("missing.toml").touch()
+    others = {"teach": ("--examples", ".", "-o", "out.onnx"), "evaluate": ("--data", ".")}
+    with pytest.raises(SystemExit) as ended:
+        main.run([verb, "x3d_s", *(others.get(verb) or NOT_THERE[verb][1:])])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "everyframe export x3d_s" in said, said
+    assert set(tmp_path.iterdir()) == there
 
 
 def test_every_verb_with_arguments_is_asked_for_something_missing() -> None:

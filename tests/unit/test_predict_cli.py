@@ -299,3 +299,12 @@ class TestTimeline:
     def test_hours(self) -> None:
         assert clock(3725, 300) == "1:02:05"
         assert tick_step(100_000) >= 3600
+
+
+def test_a_video_without_events_says_what_came_closest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = handmade.write_video(tmp_path / "still.mp4", 40, draw=lambda i: handmade.picture(90))
+    with pytest.raises(SystemExit):
+        main.run(["predict", "builtin", str(video), "--engine", "ort"])
+    said = capsys.readouterr().out
+    wanted = r"^events +0\nclosest +(?!none)\w+ 0\.\d\d at \d+\.\d\d s; an event needs 0\.\d+, \d+ times"
+    assert re.search(wanted, said, re.MULTILINE), said

@@ -44,3 +44,16 @@ def test_camera_loop(model: Path, video: Path) -> None:
     lines = [line.split() for line in run("camera_loop.py", model, video).stdout.splitlines()]
     assert [float(line[0]) for line in lines] == pytest.approx([i / 10 for i in range(3, 20)], abs=0.01)
     assert (lines[0][2], lines[-1][2]) == ("dark", "bright")
+
+
+PROGRAMS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("**/*.py") if "plugin" not in path.parts)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_say_how_they_are_called(name: str) -> None:
+    if name.startswith("devices"):
+        pytest.importorskip("torch")
+    without, asked = run(name), run(name, "--help")
+    assert (without.returncode, without.stderr[:6]) == (2, "usage:"), without.stderr
+    assert asked.returncode == 0, asked.stderr
+    assert f"python examples/{name}" in asked.stdout, "the docstring is the help"

@@ -65,3 +65,20 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError):
         recipes.load(str(tmp_path / "binary.toml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ("model.size", "int | tuple[int, int]"),
+        ("sampling.kind", "'clip', 'segments'"),
+        ("training.epochs", "training.epochs=VALUE"),
+        ("model", "name, frames, size"),
+        ("model.nothing", "KEY=VALUE"),
+        ("a.b.c", "KEY=VALUE"),
+    ],
+)
+def test_a_change_without_a_value_says_what_is_taken(change: str, wanted: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        recipes.load("surrogate", [change])
+    assert wanted in str(raised.value.expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 import weakref
@@ -22,7 +23,7 @@ Model: TypeAlias = "File | bytes | onnx.ModelProto"
 def source(model: Model) -> Path | Held:
     """What the rooms take as a path: the file (`builtin`: the one that comes with the package), or the model held in memory.
 
-    Raises ModelError for bytes that are no ONNX file, UsageError for anything else.
+    Raises ModelError for a file that is not there and for bytes that are no ONNX file, UsageError for anything else.
     """
     if isinstance(model, str | os.PathLike):
         return _path(model)
@@ -54,11 +55,37 @@ def _path(model: File) -> Path | Held:
 
     if isinstance(model, Held):
         return model
-    if os.fspath(model) != "builtin":
+    if there(model) != "builtin":
         return Path(model)
     from everyframe.runtime.program import BUILTIN
 
     return BUILTIN
+
+
+def there(model: File) -> str:
+    """The path as it was written, or `builtin`. Raises ModelError for a file that is not there."""
+    path = os.fspath(model)
+    if path != "builtin" and not os.path.exists(path):  # noqa: PTH110 (`Path.exists` raises for names that are too long)
+        from everyframe.errors import ModelError
+
+        raise ModelError("There is no such model file.", where=path, hint=_instead(Path(path)))
+    return path
+
+
+def _instead(path: Path) -> str:
+    """What to do: make the file of a network of the zoo, or write the name of something that is there."""
+    from everyframe.errors import EveryframeError, meant
+    from everyframe.models import registry
+
+    name = path.stem if path.suffix == ".onnx" else path.name
+    try:
+        registry.describe(name)
+    except EveryframeError:
+        known = ("builtin", *registry.names(), *(file.name for file in path.parent.glob("*.onnx")))
+        otherwise = "check the path, or use `builtin`; `everyframe export` makes one"
+        return meant(path.name, known, otherwise, cutoff=0.75)
+    file = shlex.quote(str(path.with_name(f"{name}.onnx")))
+    return f"first `everyframe export {name} -o {file}`, then give {file}; `everyframe models {name}` shows what it is"
 
 
 def several(where: str, given: Iterable[str]) -> tuple[str, ...]:

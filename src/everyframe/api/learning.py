@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, several, source
+from everyframe.api.given import File, Kept, Model, several, source, there
 from everyframe.progress import TextProgress, silent, told
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def teach(
     from everyframe.api.outcomes import Taught
     from everyframe.teaching import teach
 
-    given = model if isinstance(model, str) else source(model)
+    given = there(model) if isinstance(model, str) else source(model)
     return Taught(**vars(teach(given, examples, output, background=background, window=window, progress=progress or silent)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everyframe.api.given import File, Model, several, source
+from everyframe.api.given import File, Model, several, source, there
 from everyframe.progress import TextProgress
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def open(
     """
     from everyframe.runtime.program import open
 
-    given = model if isinstance(model, str) else source(model)
+    given = there(model) if isinstance(model, str) else source(model)
     return open(given, engine, threads, None if labels is None else several("labels", labels), overlap, steady)
 
 

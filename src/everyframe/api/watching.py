@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from everyframe.api.given import File, Model, several, source
+from everyframe.api.given import File, Model, several, source, there
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
@@ -116,10 +116,10 @@ def evaluate(
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
         report.prepare(Path(output))
+    given = there(model) if isinstance(model, str) else source(model)
     found, sampling = collection(Path(data), form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
     names = None if labels is None else several("labels", labels)
-    given = model if isinstance(model, str) else source(model)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate)
     result = evaluate(
         pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,

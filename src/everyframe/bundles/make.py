@@ -17,6 +17,7 @@ import onnx
 from everyframe.bundles import convert, samples, stages
 from everyframe.bundles.job import TEMPLATES, Job
 from everyframe.bundles.targets import TARGETS
+from everyframe.devices.aliases import advice
 from everyframe.devices.profile import load_profile, targets
 from everyframe.devices.repair import Fixed, fix
 from everyframe.errors import OutputError, UsageError
@@ -97,7 +98,7 @@ def check(folder: Path, target: str) -> None:
         known = target in targets()
         raise UsageError(
             "There is no bundle for this target.", where="target", expected=", ".join(TARGETS), got=target,
-            hint="`everyframe check --fix` makes a model that fits" if known else None,
+            hint="`everyframe check --fix` makes a model that fits" if known else advice(target, tuple(TARGETS)),
         )  # fmt: skip
     check_folder(folder, MARK, "bundle")
 
@@ -124,7 +125,8 @@ def fill(job: Job, sources: Sequence) -> dict:
     labels = model.metadata.labels or tuple(f"class {i}" for i in range(len(found.logits)))
     (fresh / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     (fresh / MARK).write_text(json.dumps(_info(model, compiled, labels), indent=1), encoding="utf-8")
-    shutil.copy(TEMPLATES / "main.py", fresh / "main.py")
+    for program in ("main.py", "events.py"):
+        shutil.copy(TEMPLATES / program, fresh / program)
     shutil.copy(TEMPLATES / f"device_{target.device}.py", fresh / "device.py")
     if target.settings:
         job.write("compile.yaml", "hb.yaml", **_settings(job, model.model, command))
@@ -164,6 +166,7 @@ def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
             {"input": s.input, "output": s.output, "shape": s.shape, "dtype": s.dtype, "fill": s.fill, "copy_of": s.copy_of}
             for s in metadata.states
         ],
+        "events": metadata.events.model_dump() if metadata.events else None,
         **preprocess.model_dump(), "labels": list(labels), "tool": f"everyframe {__version__}",
     }  # fmt: skip
 

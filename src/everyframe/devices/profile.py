@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from everyframe import plugins
+from everyframe.devices.aliases import advice
 from everyframe.errors import ModelError, UsageError, meant
 from everyframe.modelfile.schema import Strict
 
@@ -153,7 +154,7 @@ def _unknown(name: str) -> UsageError:
     known = targets()
     return UsageError(
         f"There is no target {name!r}.", expected=f"all, {', '.join(known)}", got=name,
-        hint=meant(name, known, "take one of these, or write a profile and give its file: --target ./board.toml"),
+        hint=advice(name, known, "take one of these, or write a profile and give its file: --target ./board.toml"),
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def _change(values: dict[str, Any], change: str) -> None:
     key, equals, written = change.partition("=")
     *sections, last = key.strip().split(".")
     if not equals or not last:
-        raise RecipeError("This changes no setting.", where="--set", expected="KEY=VALUE, such as training.epochs=20", got=change)
+        raise RecipeError("This changes no setting.", where="--set", expected=_accepted(values, (*sections, last)), got=change)
     try:
         value = tomllib.loads(f"value = {written}")["value"]
     except tomllib.TOMLDecodeError:
@@ -105,6 +105,19 @@ def _change(values: dict[str, Any], change: str) -> None:
     values[last] = value
 
 
+def _accepted(values: dict[str, Any], keys: tuple[str, ...]) -> str:
+    """What a setting would take, or the keys of a section, or how a setting is written."""
+    schema, name = TASKS.get(values.get("task", "clips"), ClipRecipe), ".".join(keys)
+    try:
+        annotation = _section(schema, keys[:-1]).model_fields[keys[-1]].annotation
+    except (KeyError, StopIteration):
+        return "KEY=VALUE, such as training.epochs=20"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"{name}.KEY=VALUE, KEY one of {', '.join(annotation.model_fields)}"
+    kind = annotation.__name__ if isinstance(annotation, type) else re.sub(r"typing\.|[\w.]+\.(?=[A-Z])", "", str(annotation))
+    return f"{name}=VALUE, with a value of {kind.replace('Literal[', 'one of [').replace(' | None', '')}"
+
+
 def _rename(values: dict[str, Any], where: str) -> None:
     """Old names of sections are taken, with a word; what both names say is the new name's."""
     for old, new in RENAMED.items():
@@ -114,10 +127,14 @@ def _rename(values: dict[str, Any], where: str) -> None:
 
 
 def _keys(schema: type[BaseModel], section: tuple[str, ...]) -> list[str]:
+    return list(_section(schema, section).model_fields)
+
+
+def _section(schema: type[BaseModel], section: tuple[str, ...]) -> type[BaseModel]:
     for key in section:
         kinds = [schema.model_fields[key].annotation, *getattr(schema.model_fields[key].annotation, "__args__", ())]
         schema = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(schema.model_fields)
+    return schema
 
 
 def _shown(value: Any) -> Any:

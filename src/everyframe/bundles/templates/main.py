@@ -1,4 +1,4 @@
-"""What happens in a video, said on the device: the five best labels.
+"""What happens in a video, said on the device: the model's events, if it has a rule for them, and the five best labels.
 
     python3 main.py                 the clip beside this file, video0.npy
     python3 main.py VIDEO           a video file, or the number of a camera (with cv2, or with av)
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from device import Device
+from events import Events
 
 HERE = Path(__file__).resolve().parent
 INFO = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
@@ -78,19 +79,19 @@ def resize(picture, height, width):
 
 
 def sampled(frames):
-    """The frames that the network sees: nearest in time to each tick of its rate, or every n-th."""
+    """(seconds, picture) of the frames that the network sees: nearest in time to each tick of its rate, or every n-th."""
     rate, every = INFO["fps"], INFO["sample_every_n"] or 1
     if not rate:
-        yield from (picture for number, (_, picture) in enumerate(frames) if number % every == 0)
+        yield from (frame for number, frame in enumerate(frames) if number % every == 0)
         return
     tick, last = 0, None
     for seconds, picture in frames:
         while last is not None and tick <= (last[0] + seconds) / 2 * rate:
-            yield last[1]
+            yield tick / rate, last[1]
             tick += 1
         last = seconds, picture
     if last is not None:
-        yield last[1]
+        yield tick / rate, last[1]
 
 
 def prepared(picture):
@@ -113,24 +114,30 @@ def prepared(picture):
 
 
 def inputs(source):
-    """What the network is given, one run after another: of a .npy file of prepared frames, or of a video."""
+    """(seconds of the newest frame, what the network is given), run after run: of a .npy of prepared frames, or of a video."""
     if source.endswith(".npy"):
         frames = np.load(source)
-        frames = iter(frames[0].transpose(1, 0, 2, 3) if frames.ndim == 5 else frames)  # (T, C, H, W)
+        frames = frames[0].transpose(1, 0, 2, 3) if frames.ndim == 5 else frames  # (T, C, H, W)
+        rate = INFO["fps"] or 30 / (INFO["sample_every_n"] or 1)
+        frames = ((number / rate, frame) for number, frame in enumerate(frames))
     else:
-        frames = map(prepared, sampled(pictures(source)))
+        frames = ((seconds, prepared(picture)) for seconds, picture in sampled(pictures(source)))
     waiting = []
-    for frame in frames:
+    for seconds, frame in frames:
         waiting.append(frame)
         if len(waiting) == INFO["frames_a_run"]:
             stack = np.stack(waiting).astype(np.float32)
             waiting = []
-            yield stack if INFO["kind"] == "step" else stack.transpose(1, 0, 2, 3)[None]
+            yield seconds, stack if INFO["kind"] == "step" else stack.transpose(1, 0, 2, 3)[None]
+
+
+def softmax(logits):
+    scores = np.exp(logits - logits.max())
+    return scores / scores.sum()
 
 
 def show(logits, count):
-    scores = np.exp(logits - logits.max())
-    scores /= scores.sum()
+    scores = softmax(logits)
     for place in np.argsort(-scores, kind="stable")[:count]:
         print(f"{scores[place]:8.4f}  {INFO['labels'][place]}")
 
@@ -146,12 +153,16 @@ def main():
     if not Path(args.model).exists():
         sys.exit(f"error: there is no {args.model}: compile the model first, see README.md")
     network, logits, seen = Network(args.model), None, 0
-    for frames in inputs(args.source):
+    events = Events(INFO["events"], INFO["labels"]) if INFO["events"] else None
+    for seconds, frames in inputs(args.source):
         found = network(frames)
         seen += INFO["frames_a_run"]
         if seen <= INFO["feature_delay"]:  # the network has not seen enough yet
             continue
         logits = found
+        happened = events(softmax(logits), seconds) if events else None
+        if happened is not None:
+            print(f"{seconds:8.2f} s  ** {INFO['labels'][happened]} **", flush=True)
         if args.every:
             print(f"frame {seen - 1}")
             show(logits, args.top)

@@ -19,6 +19,7 @@ from everyframe.errors import EveryframeError
 if TYPE_CHECKING:
     from everyframe.runtime import Playback, Program
     from everyframe.runtime.events import Event
+    from everyframe.runtime.prediction import Prediction, Top
     from everyframe.video import Source
 
 THUMBNAIL = 66  # short side of the pictures on a timeline
@@ -27,9 +28,11 @@ THUMBNAIL = 66  # short side of the pictures on a timeline
 @dataclass
 class Tally:
     """What came of a run. wall_s: from the first frame wanted to the last prediction. seconds: of video, over all
-    sources.
+    sources. background: the label that is no event. closest: the best of the others, and when (seconds) in which source.
     """
 
+    background: str | None = None
+    closest: tuple[Top, float, str] | None = None
     frames: int = 0
     predictions: int = 0
     dropped: int = 0
@@ -43,6 +46,11 @@ class Tally:
     pictures: list[Path] = field(default_factory=list)
     interrupted: bool = False
 
+    def note_closest(self, prediction: Prediction, source: str) -> None:
+        top = next((top for top in prediction.top if top.label != self.background), None)
+        if top is not None and (self.closest is None or top.score > self.closest[0].score):
+            self.closest = top, prediction.pts_s, source
+
     def percentile(self, q: float) -> float:
         ordered = sorted(self.latencies_ms)
         return ordered[min(len(ordered) - 1, int(len(ordered) * q))] if ordered else 0.0
@@ -52,7 +60,8 @@ def watch(program: Program, sources: Sequence[Source], view: View, picture: Path
     """Each source through a fresh stream. One bad source does not keep the others from being run; Ctrl-C ends all of
     them.
     """
-    tally = Tally()
+    rule = program.metadata.events
+    tally = Tally(background=rule.background if rule else None)
     playbacks = program.play_all(sources, thumbnails=THUMBNAIL if picture else 0, **options)
     try:
         for playback in playbacks:
@@ -99,6 +108,7 @@ def _run(playback: Playback, view: View, timeline: Timeline | None, tally: Tally
             tally.first_s = prediction.pts_s
         tally.predictions += 1
         tally.latencies_ms.append(prediction.latency_ms)
+        tally.note_closest(prediction, playback.source.name)
         if prediction.event is not None:
             tally.events.append((playback.source.name, prediction.event))
         if timeline is not None:
@@ -149,6 +159,10 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
         lines.append(f"events       {len(tally.events)}")
         for name, event in tally.events:
             lines.append(f"{event.pts_s:10.2f} s  {event.label}  {event.score:.2f}" + (f"  ({name})" if several else ""))
+        if not tally.events and tally.closest is not None:
+            top, pts_s, name = tally.closest
+            rule = f"an event needs {meta.events.threshold:g}, {meta.events.hold_steps} times in a row"
+            lines.append(f"closest      {top.label} {top.score:.2f} at {pts_s:.2f} s{f' ({name})' if several else ''}; {rule}")
     lines += [f"timeline     {path}" for path in tally.pictures]
     return "\n".join(lines)
 
