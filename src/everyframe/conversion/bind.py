@@ -147,5 +147,5 @@ def check_layout(shape: tuple[int, ...], where: str) -> None:
             "The order of the input's axes is not clear.", where=where,
             expected=f"{LAYOUT}, channels before frames, unless --layout says otherwise",
             got=f"{shape}, which reads like {other}: {dict(zip(other, shape, strict=True))}",
-            hint=f"say it with --layout {other}, or with --layout {LAYOUT} if that is right",
+            hint=f"say it: everyframe stream FILE --layout {other}, or --layout {LAYOUT} if that is right",
         )  # fmt: skip

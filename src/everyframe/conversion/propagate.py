@@ -34,7 +34,7 @@ def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> F
             where=f"input {graph.input!r}",
             expected=f"{len(layout)} axes {layout} with N = 1",
             got=str(shape),
-            hint="export with batch size 1; for another axis order give --layout, e.g. NTCHW",
+            hint="export with batch size 1; another axis order is said to `everyframe stream`, e.g. --layout NTCHW",
         )
     facts = Facts(graph, options, hop, heads)
     facts.table[graph.input] = Fact(ax.of_layout(layout, shape), shape[layout.index("T")])
