@@ -103,7 +103,7 @@ class TestNewerMinor:
 
     @pytest.mark.parametrize("how", [1, FORMAT])
     @pytest.mark.parametrize(
-        "change", [lambda found: found.update(weather="rain"), lambda found: found["preprocess"].update(color="rgb")]
+        "change", [lambda found: found.update(weather="rain"), lambda found: found["preprocess"].update(tint="rgb")]
     )
     def test_the_own_minor_refuses_them(self, how: object, change: Change, step: Path, tmp_path: Path) -> None:
         def both(found: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ class TestNewerMinor:
 
     def test_python_refuses_them(self) -> None:
         with pytest.raises(ValidationError):
-            Preprocess(color="rgb")  # type: ignore[call-arg]
+            Preprocess(tint="rgb")  # type: ignore[call-arg]
         with pytest.raises(ValidationError):
             Metadata(format=NEWER, kind="clip", frames=2, weather="rain")  # type: ignore[call-arg]
 

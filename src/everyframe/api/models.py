@@ -10,7 +10,7 @@ from everyframe.api.given import File, Model, Progress, source
 if TYPE_CHECKING:
     from everyframe.api.outcomes import Networks
     from everyframe.api.results import ClipModel, Converted, Imported, Info
-    from everyframe.modelfile.schema import Preprocess, Pruned
+    from everyframe.modelfile.schema import Preprocess, Pruned, Task
     from everyframe.runtime.program import Program
 
 
@@ -21,6 +21,8 @@ def open(
     labels: Sequence[str] | None = None,
     overlap: bool = False,
     steady: str | None = None,
+    task: Task | None = None,
+    threshold: float = 0.5,
 ) -> Program:
     """Opens a step or clip model for prediction; its weights are shared by all of its streams.
 
@@ -28,6 +30,8 @@ def open(
     onnx.ModelProto. engine: auto (the faster of ort and native; it may compile when a model is first opened), ort, native,
     openvino or reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's own.
     overlap: the stages of a split model work at the same time. steady: the rule for a label to show (`tsm`).
+    task: what the network's answer is (classify, multilabel, regress, frames), instead of what the model says. threshold: of
+    multilabel, from which score on a label is shown.
     A stream's `step` takes frames (N, C, H, W) float32, N the model's hop, and gives logits (classes,) float32.
     Raises ModelError, EngineError, UsageError.
 
@@ -38,7 +42,7 @@ def open(
     from everyframe.runtime.program import open
 
     given = model if isinstance(model, str) else source(model)
-    return open(given, engine, threads, None if labels is None else tuple(labels), overlap, steady)
+    return open(given, engine, threads, None if labels is None else tuple(labels), overlap, steady, task, threshold)
 
 
 def convert(
@@ -51,6 +55,8 @@ def convert(
     taps: str = "trained",
     layout: str = "NCTHW",
     labels: Sequence[str] | None = None,
+    task: Task | None = None,
+    heads: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Converted:
     """A clip network, (1, C, T, H, W) -> logits (1, classes), becomes a step network: N new frames (N, C, H, W) and states
@@ -59,7 +65,9 @@ def convert(
     rate: `native` steps take as many frames as the temporal strides multiply to; `dense` predicts at every frame. window:
     feature frames that the head averages (default: the clip's own). se: squeeze-and-excite sees one `frame` or the `window`
     of the clip. taps: `trained` removes kernel taps that never met a frame in the clip, `all` keeps them. layout: the axes of
-    the clip network's input. labels: one per logit. output: the file to write; None keeps the result in memory.
+    the clip network's input. labels: one per logit. task: what the main output is (classify, multilabel, regress, frames),
+    instead of what its last operators tell. heads: of several outputs, the main one first (default: all of them).
+    output: the file to write; None keeps the result in memory.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
 
     >>> step = ef.convert("clip.onnx")
@@ -73,7 +81,7 @@ def convert(
 
     made = conversion.stream(
         source(model), output, rate=rate, window=window, se=se, taps=taps, layout=layout,
-        labels=None if labels is None else tuple(labels), progress=progress,
+        labels=None if labels is None else tuple(labels), task=task, heads=heads, progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
 

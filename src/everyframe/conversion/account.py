@@ -20,6 +20,7 @@ from onnx import TensorProto
 from everyframe import modelfile
 from everyframe.conversion.facts import Options
 from everyframe.modelfile import manifest, saturation
+from everyframe.modelfile.ending import ending
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.fold import check_finite
 from everyframe.modelfile.graph import static_shapes
@@ -170,8 +171,12 @@ def _totals(rows: Iterable[Layer]) -> tuple[int, int, int]:
 def _step_info(model: onnx.ModelProto, metadata: Metadata) -> dict[str, Any]:
     rows = layers(model, metadata)
     macs, params, state = _totals(rows)
+    told = ending(model, "logits", metadata)
     return {
         "kind": "step",
+        "task": told.task,
+        "scores": told.scores,
+        "outputs": [spec.model_dump() for spec in metadata.outputs],
         "frames": metadata.frames,
         "hop": metadata.hop,
         "rate": metadata.rate,

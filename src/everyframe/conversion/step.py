@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Literal, get_args
 
 import onnx
 
@@ -17,12 +18,14 @@ from everyframe import modelfile
 from everyframe.conversion import rules
 from everyframe.conversion.builder import Builder, Plan
 from everyframe.conversion.facts import Facts, Options, propagate
+from everyframe.conversion.heads import keeps_frames, with_heads
 from everyframe.conversion.taps import cut_dead_taps
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
+from everyframe.modelfile.ending import Ending, ending
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
-from everyframe.modelfile.schema import Metadata, Preprocess
+from everyframe.modelfile.schema import Metadata, OutputSpec, Preprocess, Task
 
 RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
 
@@ -39,6 +42,8 @@ class Conversion:
     tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
     notes: list[str] = field(default_factory=list)
     difference: float | None = None  # largest relative difference found by verify
+    answers: dict[str, str] = field(default_factory=dict)  # output of the clip network -> output of the step network
+    assumed: list[str] = field(default_factory=list)  # what the file did not say
 
 
 def prepare(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, Facts, list[str]]:
@@ -65,7 +70,7 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
         plan = Plan(depths=_merged(trial.wanted), sums=sums)
     plan = Plan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
     builder = _lower(facts, plan)
-    return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
+    return builder.finish("frames", facts.graph.outputs, facts.graph.opset), builder
 
 
 def _lower(facts: Facts, plan: Plan) -> Builder:
@@ -91,9 +96,20 @@ def _merged(wanted: dict[tuple[str, float | None], int]) -> dict[tuple[str, floa
     return merged
 
 
-def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tuple[str, ...] | None = None) -> Conversion:
-    """Converts a clip network held in memory; nothing is verified numerically yet. Raises ModelError and its children."""
+def convert(
+    model: onnx.ModelProto,
+    options: Options = Options(),
+    *,
+    labels: tuple[str, ...] | None = None,
+    task: Task | None = None,
+    heads: Sequence[str] = (),
+) -> Conversion:
+    """Converts a clip network held in memory; nothing is verified numerically yet. heads: of its outputs, the main one first;
+    none: all of them. Raises ModelError and its children."""
     _check(options)
+    if task is not None and task not in get_args(Task):
+        raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
+    model = with_heads(model, heads)
     given = modelfile.metadata_of(model)
     if given is not None and given.kind != "clip":
         raise ModelError(
@@ -102,12 +118,6 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
             hint="`everyframe info FILE` shows it",
         )
     clip, facts, notes = prepare(model, options)
-    if len(facts.graph.outputs) != 1:
-        raise ModelError(
-            "A clip network has one output, the logits.",
-            got=", ".join(facts.graph.outputs),
-            hint="export it with one output",
-        )
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
     feature_delay = out.feature_delay if out.pooled else max(0, out.delay)
@@ -115,7 +125,9 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
         kind="clip",
         frames=facts[facts.graph.input].frames,
         preprocess=_default_preprocess(builder.frame_shape(facts.graph.input)),
+        axes=_frame_axes(options.layout),
     )
+    told = _ending(model, facts, facts.graph.outputs[0], source, task)
     if options.window and not facts.heads:
         raise UsageError(
             "--window needs a network that averages over time before its classifier.",
@@ -135,6 +147,11 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
             "delay": max(feature_delay, out.right),
             "receptive_field": out.left + out.right + 1,
             "window": _window(facts),
+            "task": told.task,
+            "scores": told.scores,
+            "outputs": tuple(
+                _output(model, facts, builder, wire, name) for wire, name in builder.answers.items() if name != "logits"
+            ),
             "provenance": source.provenance.model_copy(
                 update={
                     "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
@@ -146,7 +163,45 @@ def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tup
         }
     )
     modelfile.attach(step, metadata)
-    return Conversion(step, model, clip, facts, metadata, builder.tensors, notes)
+    return Conversion(
+        step,
+        model,
+        clip,
+        facts,
+        metadata,
+        builder.tensors,
+        notes,
+        answers=builder.answers,
+        assumed=_assumed(given, metadata, told),
+    )
+
+
+def _ending(model: onnx.ModelProto, facts: Facts, wire: str, source: Metadata | None, task: Task | None = None) -> Ending:
+    """What an output of the clip network is; classes are those of each frame where the output keeps its frames."""
+    told = ending(model, wire, source, task)
+    framed = keeps_frames(facts, wire) and told.task == "classify" and task is None
+    return replace(told, task="frames") if framed else told
+
+
+def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, name: str) -> OutputSpec:
+    fact, told = facts[wire], _ending(model, facts, wire, None)
+    delay = fact.feature_delay if fact.pooled else max(0, fact.delay)
+    shape = (builder.m(fact) if keeps_frames(facts, wire) else 1, *builder.frame_shape(wire))
+    every = fact.every if keeps_frames(facts, wire) else facts.hop
+    return OutputSpec(name=name, shape=shape, task=told.task, scores=told.scores, every=every, delay=delay)
+
+
+def _assumed(given: Metadata | None, made: Metadata, told: Ending) -> list[str]:
+    """What nobody said, in words."""
+    pictures = made.axes == "CHW"
+    size = "x".join(map(str, made.preprocess.resize)) if isinstance(made.preprocess.resize, tuple) else "their own size"
+    said = {
+        f"{made.preprocess.color} pictures resized to {size}, values 0 to 1": given is None and pictures,
+        "every frame of a video": given is None,
+        "no labels (class 0, class 1, ...)": made.labels is None,
+        f"the output is {told}": told.assumed,
+    }
+    return [what for what, assumed in said.items() if assumed]
 
 
 def stream(
@@ -159,6 +214,8 @@ def stream(
     taps: str = "trained",
     layout: str = "NCTHW",
     labels: tuple[str, ...] | None = None,
+    task: Task | None = None,
+    heads: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written; None
@@ -167,6 +224,7 @@ def stream(
     rate: "native" steps take as many frames as the temporal strides multiply to; "dense" gives a prediction at every frame.
     window: feature frames averaged by the head (default: the clip's own; may be longer). se: squeeze-and-excite sees one
     "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
+    task: what the main output is, instead of what its last operators tell. heads: of several outputs, the main one first.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
     from everyframe.conversion.verify import verify
@@ -175,7 +233,7 @@ def stream(
     if output is not None:
         check_writable(output)  # before the long work
     say("converting")
-    made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout), labels=labels)
+    made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout), labels=labels, task=task, heads=heads)
     onnx.checker.check_model(made.step, full_check=True)
     say("comparing with the clip network over a stream")
     made.difference = verify(made)
@@ -196,6 +254,17 @@ def _check(options: Options) -> None:
         raise UsageError("--window is out of range.", expected="1 to 4096 frames", got=options.window)
     if sorted(set(options.layout) & set("NT")) not in (["N", "T"], ["T"]) or len(set(options.layout)) != len(options.layout):
         raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=options.layout)
+
+
+def _frame_axes(layout: str) -> Literal["C", "CV", "CVM", "CHW"]:
+    """Of one frame: a picture where the layout names height and width, else an array of as many axes."""
+    letters = [letter for letter in layout if letter not in "NT"]
+    if {"H", "W"} <= set(letters):
+        return "CHW"
+    kinds: dict[int, Literal["C", "CV", "CVM"]] = {1: "C", 2: "CV", 3: "CVM"}
+    if len(letters) not in kinds:
+        raise UsageError("--layout has too many axes.", expected="up to three beside N and T", got=layout)
+    return kinds[len(letters)]
 
 
 def _window(facts: Facts) -> int:

@@ -128,10 +128,27 @@ def inputs(source):
             yield stack if INFO["kind"] == "step" else stack.transpose(1, 0, 2, 3)[None]
 
 
+def softmax(logits):
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def sigmoid(logits):
+    return 0.5 * (1 + np.tanh(0.5 * logits))
+
+
+def same(values):
+    return values
+
+
+#: what the network's answer becomes: one of several classes, any of several, quantities
+SCORES = {"classify": softmax, "frames": softmax, "multilabel": sigmoid, "regress": same}
+
+
 def show(logits, count):
-    scores = np.exp(logits - logits.max())
-    scores /= scores.sum()
-    for place in np.argsort(-scores, kind="stable")[:count]:
+    scores = SCORES[INFO["task"]](logits) if INFO["scores"] == "logits" else logits
+    places = range(len(scores)) if INFO["task"] == "regress" else np.argsort(-scores, kind="stable")
+    for place in places[:count]:
         print(f"{scores[place]:8.4f}  {INFO['labels'][place]}")
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from everyframe.errors import UsageError
+
+if TYPE_CHECKING:
+    from everyframe.modelfile.schema import Task
 
 
 def console() -> Console:
@@ -41,3 +45,17 @@ def count(n: float) -> str:
 
 def duration(frames: int, ms: float | None) -> str:
     return f"{frames} frame{'s' if frames != 1 else ''}" + (f" ({ms:.0f} ms)" if ms is not None else "")
+
+
+def as_task(name: str | None) -> Task | None:
+    """Raises UsageError for a task that there is not."""
+    from typing import get_args
+
+    from everyframe.errors import UsageError
+    from everyframe.modelfile.schema import Task
+
+    tasks: tuple[Task, ...] = get_args(Task)
+    found = next((task for task in tasks if task == name), None)
+    if name is not None and found is None:
+        raise UsageError("There is no such task.", where=f"--task {name}", expected=", ".join(tasks), got=name)
+    return found

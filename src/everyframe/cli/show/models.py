@@ -54,6 +54,10 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
         "saving_per_hop": per_hop,
         "difference": made.difference,
         "notes": made.notes,
+        "task": meta.task,
+        "scores": meta.scores,
+        "outputs": [spec.model_dump() for spec in meta.outputs],
+        "assumed": made.assumed,
     }
     lines = [
         f"wrote {output}",
@@ -76,6 +80,10 @@ def stream_summary(made: Conversion, output: Path) -> Summary:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
+    lines.append(f"  output: {meta.task}, {meta.scores}")
+    lines += [f"  and {spec.name} {spec.shape}: {spec.task}, {spec.scores}, {span(spec.delay)} late" for spec in meta.outputs]
+    if made.assumed:
+        lines.append(f"  assumed, since nobody says: {'; '.join(made.assumed)} (--task, --labels, or `everyframe import`)")
     lines += [f"  {note}; --taps all keeps them" for note in made.notes]
     return Summary(data, lines)
 
@@ -135,6 +143,10 @@ def _show_step(found: dict[str, Any]) -> None:
     )
     for line in _facts(found):
         out.print("  " + line, markup=False)
+    out.print(f"  output: {found['task']}, {found['scores']}", markup=False)
+    for spec in found["outputs"]:
+        about = f"{spec['task']}, {spec['scores']}, a value every {spec['every']} frames, delay {spec['delay']}"
+        out.print(f"  output {spec['name']} {tuple(spec['shape'])}: {about}", markup=False)
     table = _table(
         "\nlayers, for one step",
         [

@@ -31,6 +31,14 @@ def command(
         str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")
     ] = "trained",
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line, stored in the model.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the main output is, instead of what it ends in: classify, multilabel, regress or frames."),
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="Of several outputs this one; repeatable, the main one first."),
+    ] = None,
     layout: Annotated[str, typer.Option(help="Axis order of the clip network's input.")] = "NCTHW",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -44,7 +52,7 @@ def command(
 
     from rich.console import Console
 
-    from everyframe.cli.show.console import read_labels
+    from everyframe.cli.show.console import as_task, read_labels
     from everyframe.cli.show.models import stream_summary
     from everyframe.conversion import stream
 
@@ -60,6 +68,8 @@ def command(
             taps=taps,
             layout=layout,
             labels=read_labels(labels),
+            task=as_task(task),
+            heads=heads or (),
             progress=(lambda text: status.update(text)) if console.is_terminal else None,
         )
     summary = stream_summary(made, output)
