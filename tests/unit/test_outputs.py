@@ -10,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 import everyframe
+from everyframe.cli.show.timeline import Timeline
 from everyframe.conversion.facts import Options
 from everyframe.conversion.step import convert
 from everyframe.conversion.verify import verify
-from everyframe.errors import UsageError
+from everyframe.errors import ModelError, UsageError
 from everyframe.modelfile.ending import ending, found
 from everyframe.modelfile.file import Held
 from everyframe.modelfile.session import run
@@ -178,3 +179,17 @@ def test_arrays_go_in_as_they_are(tmp_path: Path) -> None:
         stepped = [stream.step(row[None]) for row in rows]
     assert pushed[-1] is not None and stepped[-1] is not None
     np.testing.assert_array_equal(pushed[-1].scores, stepped[-1].scores)
+
+
+def test_generated_code_refuses_several_outputs(tmp_path: Path) -> None:
+    clip = net([*STEM, *POOLED, *FRAMED], raw=(1, CLASSES), each=(1, CLASSES, T))
+    with pytest.raises(ModelError, match="logits only"):
+        everyframe.compile(convert(clip).step, tmp_path / "two.so")
+
+
+def test_the_timeline_draws_quantities_between_their_extremes() -> None:
+    timeline = Timeline()
+    for frames in (4, 8, 12):
+        timeline.add(said(ends_in("Identity"), np.random.default_rng(2).standard_normal((frames, C, S, S)), task="regress"))
+    _, rows = timeline.table()
+    np.testing.assert_allclose([rows.min(0), rows.max(0)], [[0] * CLASSES, [1] * CLASSES], atol=1e-6)
