@@ -11,7 +11,7 @@ from everyframe.progress import TextProgress
 if TYPE_CHECKING:
     from everyframe.api.outcomes import ModelList
     from everyframe.api.results import ClipModel, Converted, Imported, Info
-    from everyframe.modelfile.schema import Preprocess, Pruned
+    from everyframe.modelfile.schema import Preprocess, Pruned, Task
     from everyframe.runtime.program import Program
 
 
@@ -22,6 +22,8 @@ def open(
     labels: Sequence[str] | None = None,
     overlap: bool = False,
     steady: str | None = None,
+    task: Task | None = None,
+    threshold: float = 0.5,
 ) -> Program:
     """Opens a step or clip model for prediction; its weights are shared by all of its streams.
 
@@ -29,6 +31,8 @@ def open(
     onnx.ModelProto. engine: auto (the faster of ort and native; it may compile when a model is first opened), ort, native,
     openvino or reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's own.
     overlap: the stages of a split model work at the same time. steady: the rule for a label to show (`tsm`).
+    task: what the network's answer is (classify, multilabel, regress, frames), instead of what the model says. threshold: of
+    multilabel, from which score on a label is shown.
     A stream's `step` takes frames (N, C, H, W) float32, N the model's hop, and gives logits (classes,) float32.
     Raises ModelError, EngineError, UsageError.
 
@@ -39,7 +43,8 @@ def open(
     from everyframe.runtime.program import open
 
     given = there(model) if isinstance(model, str) else source(model)
-    return open(given, engine, threads, None if labels is None else several("labels", labels), overlap, steady)
+    names = None if labels is None else several("labels", labels)
+    return open(given, engine, threads, names, overlap, steady, task, threshold)
 
 
 def convert(
@@ -54,6 +59,8 @@ def convert(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
+    task: Task | None = None,
+    heads: Sequence[str] = (),
     progress: TextProgress | None = None,
 ) -> Converted:
     """A clip network, (1, C, T, H, W) -> logits (1, classes), becomes a step network: N new frames (N, C, H, W) and states
@@ -63,7 +70,9 @@ def convert(
     feature frames that the head averages (default: the clip's own). se: squeeze-and-excite sees one `frame` or the `window`
     of the clip. taps: `trained` removes kernel taps that never met a frame in the clip, `all` keeps them. layout: the axes of
     the clip network's input (None: NCTHW, and a question where the shape contradicts it). frames, size: T and (H, W) of an
-    input that leaves them open. labels: one per logit. output: the file to write; None keeps the result in memory.
+    input that leaves them open. labels: one per logit. task: what the main output is (classify, multilabel, regress, frames),
+    instead of what its last operators tell. heads: of several outputs, the main one first (default: all of them).
+    output: the file to write; None keeps the result in memory.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
 
     >>> step = ef.convert("clip.onnx")
@@ -77,7 +86,8 @@ def convert(
 
     made = conversion.stream(
         source(model), output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames, size=size,
-        labels=None if labels is None else several("labels", labels), progress=progress,
+        labels=None if labels is None else several("labels", labels), task=task, heads=several("heads", heads),
+        progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
 

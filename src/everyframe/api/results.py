@@ -72,6 +72,8 @@ class Converted(Conversion):
             "state_floats": sum(prod(spec.shape) for spec in meta.states if spec.dtype == "float32"),
             "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
             "saving_per_frame": per_hop * meta.hop, "saving_per_hop": per_hop, "difference": self.difference, "notes": self.notes,
+            "task": meta.task, "scores": meta.scores, "outputs": [spec.model_dump() for spec in meta.outputs],
+            "assumed": self.assumed,
         }  # fmt: skip
 
     def _repr_html_(self) -> str:

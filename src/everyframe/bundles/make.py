@@ -25,7 +25,7 @@ from everyframe.files import check_folder, make_ordinary
 from everyframe.modelfile.file import load
 from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model, chosen
-from everyframe.runtime.prediction import best, softmax
+from everyframe.runtime.prediction import best, quantities, read
 from everyframe.version import __version__
 
 MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
@@ -136,7 +136,7 @@ def fill(job: Job, sources: Sequence) -> dict:
     if similarity is not None and similarity < ALIKE:
         note = f"the converted model does not say what the float network says (cosine {similarity:.3f}): do not use it"
     done = (fresh / compiled).exists()
-    top = "\n".join(f"{top.score:8.4f}  {top.label}" for top in best(softmax(found.logits), labels, 5))
+    top = "\n".join(f"{shown:8.4f}  {label}" for label, shown in _said(model, found.logits, labels))
     job.write(
         "README.md", f"README_{target.readme}.md", name=job.name, title=target.title, version=__version__, source=job.file,
         rewrites=_changes(fixed), opset=_opset(model.model), tool=target.command.split(" ")[0], samples=kept,
@@ -150,6 +150,14 @@ def fill(job: Job, sources: Sequence) -> dict:
         "samples": kept, "command": "" if done else command, "similarity": similarity,
         "notes": tuple(filter(None, (*notes, note))),
     }  # fmt: skip
+
+
+def _said(model: Model, answer: np.ndarray, labels: Sequence[str]) -> list[tuple[str, float]]:
+    """What main.py shows of an answer (classes,)."""
+    scores = read(answer[None], model.ending.task, model.ending.scores)[0][0]
+    if model.ending.task == "regress":
+        return [(labels[value.index], value.value) for value in quantities(scores, labels)[:5]]
+    return [(top.label, top.score) for top in best(scores, labels, 5)]
 
 
 def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
@@ -167,6 +175,7 @@ def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
             for s in metadata.states
         ],
         "events": metadata.events.model_dump() if metadata.events else None,
+        "task": model.ending.task, "scores": model.ending.scores,
         **preprocess.model_dump(), "labels": list(labels), "tool": f"everyframe {__version__}",
     }  # fmt: skip
 

@@ -21,6 +21,7 @@ from everyframe import modelfile
 from everyframe.conversion.facts import Options, Time
 from everyframe.conversion.refusals import following
 from everyframe.modelfile import manifest, saturation
+from everyframe.modelfile.ending import ending
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.schema import Metadata, StateSpec
@@ -172,8 +173,12 @@ def _totals(rows: Iterable[LayerAccount]) -> tuple[int, int, int]:
 def _step_info(model: onnx.ModelProto, metadata: Metadata) -> dict[str, Any]:
     rows = layers(model, metadata)
     macs, params, state = _totals(rows)
+    told = ending(model, "logits", metadata)
     return {
         "kind": "step",
+        "task": told.task,
+        "scores": told.scores,
+        "outputs": [spec.model_dump() for spec in metadata.outputs],
         "frames": metadata.frames,
         "hop": metadata.hop,
         "rate": metadata.rate,

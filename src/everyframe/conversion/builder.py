@@ -12,6 +12,7 @@ from everyframe.conversion import axes as ax
 from everyframe.conversion.carrying import Carrying
 from everyframe.conversion.counting import Numbers, numbers
 from everyframe.conversion.facts import Fact
+from everyframe.conversion.heads import keeps_frames
 from everyframe.conversion.memory import COUNTER
 from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.view import View
@@ -147,8 +148,10 @@ class Builder(Carrying):
 
     # -- the graph -----------------------------------------------------------------------------------------------------
 
-    def finish(self, frames: str, output: str, opset: int) -> onnx.ModelProto:
-        """The step model: inputs (frames, states), outputs (logits, states), unused nodes removed."""
+    def finish(self, frames: str, wires: tuple[str, ...], opset: int) -> onnx.ModelProto:
+        """The step model: inputs (frames, states), outputs (logits, other outputs, states), unused nodes removed. `answers` says
+        which output of the clip network became which.
+        """
         if self.last_t or any(f"{COUNTER}.in" in node.input for node in self.nodes):
             limit = self.const(np.array([self.last_t], np.int64), "t.last")
             more = self.emit("Add", [f"{COUNTER}.in", self.ints([1])], "t.next")
@@ -157,29 +160,34 @@ class Builder(Carrying):
         self.states = [
             state.model_copy(update={"copy_of": self.state_out[state.input.removesuffix(".in")][1]}) for state in self.states
         ]
-        m = self.m(self.fact(output))
-        newest = self._frames(self.raw(output), m - 1, 1, 1, m, "logits.newest")  # without a head: the last of m predictions
-        if output in self.facts.graph.types:
-            newest = self.emit("Cast", [newest], "logits.float", to=TensorProto.FLOAT)
-        outputs = {"logits": newest} | {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
+        self.answers = {wire: ("logits.2" if wire == "logits" else wire) if i else "logits" for i, wire in enumerate(wires)}
+        counts = {wire: self.m(self.fact(wire)) if keeps_frames(self.facts, wire) else 1 for wire in wires}
+        outputs = {name: self._answer(wire, counts[wire], name) for wire, name in self.answers.items()}
+        outputs |= {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
         renamed = self.publish(outputs)
         self.tensors = {wire: renamed.get(tensor, tensor) for wire, tensor in self.tensors.items()}
         shape = self.frame_shape(self.facts.graph.input)
         types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
-        logits = [1, *self.frame_shape(output)]
+        shapes = {name: [counts[wire], *self.frame_shape(wire)] for wire, name in self.answers.items()}
         nodes, constants = self.needed(set(outputs))
         graph = helper.make_graph(
             nodes,
             "step",
             [helper.make_tensor_value_info(frames, TensorProto.FLOAT, [self.hop, *shape])]
             + [helper.make_tensor_value_info(s.input, types[s.dtype], list(s.shape)) for s in self.states],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)]
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, answer) for name, answer in shapes.items()]
             + [helper.make_tensor_value_info(s.output, types[s.dtype], list(s.shape)) for s in self.states],
         )
         graph.initializer.extend(constants)
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", max(18, opset))], ir_version=9, producer_name="everyframe"
         )
+
+    def _answer(self, wire: str, count: int, name: str) -> str:
+        """The newest `count` values of a step; without a head the last of m predictions."""
+        m = self.m(self.fact(wire))
+        made = self.raw(wire) if count == m else self._frames(self.raw(wire), m - 1, 1, 1, m, f"{name}.newest")
+        return self.emit("Cast", [made], f"{name}.float", to=TensorProto.FLOAT) if wire in self.facts.graph.types else made
 
 
 def _without_time(node: Node, array: np.ndarray, axes: ax.Axes) -> np.ndarray:

@@ -26,16 +26,19 @@ _SIZED = {"Expand": 1, "Tile": 1, "Resize": 3}  # operators with sizes or repeat
 
 @dataclass(frozen=True)
 class Reference:
-    """body: the clip network for `frames` frames, outputs = wires. tail: wires (clip shapes) -> logits, None if there is none."""
+    """body: the clip network for `frames` frames, outputs = wires. tails: of each output behind the end of time, what follows
+    the wires that it needs (clip shapes).
+    """
 
     body: onnx.ModelProto
-    tail: onnx.ModelProto | None
+    tails: dict[str, onnx.ModelProto]
     wires: tuple[str, ...]
 
 
 def lengthen(clip: onnx.ModelProto, facts: Facts, frames: int) -> Reference:
     ends = {name for node in facts.graph.nodes for name in _ends_time(node, facts)}
-    wires = tuple(sorted(ends)) or facts.graph.outputs
+    behind = _behind_the_end(facts)
+    wires = tuple(sorted(ends | {name for name in facts.graph.outputs if name not in behind}))
     body = onnx.ModelProto()
     body.CopyFrom(clip)
     rewriter = _Rewriter(facts, body)
@@ -54,7 +57,16 @@ def lengthen(clip: onnx.ModelProto, facts: Facts, frames: int) -> Reference:
     body.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wires)
     axis = ax.time_axis(facts[facts.graph.input].axes)
     body.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = frames
-    return Reference(body, _tail(clip, facts, wires) if ends else None, wires)
+    return Reference(body, {name: _tail(clip, facts, wires, name) for name in facts.graph.outputs if name in behind}, wires)
+
+
+def _behind_the_end(facts: Facts) -> set[str]:
+    """Tensors that are computed from a value without frames."""
+    behind: set[str] = set()
+    for node in facts.graph.nodes:
+        if _ends_time(node, facts) or behind & set(node.inputs):
+            behind |= set(node.outputs)
+    return behind
 
 
 def _ends_time(node: Node, facts: Facts) -> list[str]:
@@ -74,17 +86,19 @@ def _ends_time(node: Node, facts: Facts) -> list[str]:
     return timed if had and not has and before.frames == 1 else []
 
 
-def _tail(clip: onnx.ModelProto, facts: Facts, wires: tuple[str, ...]) -> onnx.ModelProto:
+def _tail(clip: onnx.ModelProto, facts: Facts, wires: tuple[str, ...], output: str) -> onnx.ModelProto:
     tail = onnx.ModelProto()
     tail.CopyFrom(clip)
-    wanted, kept = set(facts.graph.outputs), []
+    wanted, kept = {output}, []
     for proto in reversed(clip.graph.node):
         if wanted & (set(proto.output) - set(wires)):
             kept.append(proto)
             wanted |= set(proto.input)
-    del tail.graph.node[:], tail.graph.input[:], tail.graph.value_info[:]
+    read = [name for name in wires if name in wanted]
+    del tail.graph.node[:], tail.graph.input[:], tail.graph.output[:], tail.graph.value_info[:]
     tail.graph.node.extend(kept[::-1])
-    tail.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, facts[name].clip_shape) for name in wires)
+    tail.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, facts[name].clip_shape) for name in read)
+    tail.graph.output.extend(value for value in clip.graph.output if value.name == output)
     return tail
 
 

@@ -22,3 +22,5 @@ class Conversion:
     tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
     notes: list[str] = field(default_factory=list)
     difference: float | None = None  # largest relative difference found by verify
+    answers: dict[str, str] = field(default_factory=dict)  # output of the clip network -> output of the step network
+    assumed: list[str] = field(default_factory=list)  # what the file did not say

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, prod
+from typing import Literal, get_args
 
 import onnx
 
@@ -19,6 +20,7 @@ from everyframe.conversion.bind import LAYOUT, bind, check_layout
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.facts import Facts, Options
+from everyframe.conversion.heads import keeps_frames, with_heads
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
 from everyframe.conversion.propagate import propagate
@@ -30,9 +32,10 @@ from everyframe.conversion.verify import verify
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.bounds import LARGEST
+from everyframe.modelfile.ending import Ending, ending
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
-from everyframe.modelfile.schema import Metadata, Preprocess
+from everyframe.modelfile.schema import Metadata, OutputSpec, Preprocess, Task
 
 RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
 
@@ -90,7 +93,7 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
         plan = MemoryPlan(depths=_merged(trial.wanted), sums=sums)
     plan = MemoryPlan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
     builder = _lower(facts, plan)
-    return builder.finish("frames", facts.graph.outputs[0], facts.graph.opset), builder
+    return builder.finish("frames", facts.graph.outputs, facts.graph.opset), builder
 
 
 def _check_memory(trial: Builder) -> None:
@@ -128,14 +131,24 @@ def _merged(wanted: dict[tuple[str, float | None], int]) -> dict[tuple[str, floa
     return merged
 
 
-def convert(model: onnx.ModelProto, options: Options = Options(), *, labels: tuple[str, ...] | None = None) -> Conversion:
-    """Converts a clip network held in memory; nothing is verified numerically yet. Raises ModelError and its children."""
+def convert(
+    model: onnx.ModelProto,
+    options: Options = Options(),
+    *,
+    labels: tuple[str, ...] | None = None,
+    task: Task | None = None,
+    heads: Sequence[str] = (),
+) -> Conversion:
+    """Converts a clip network held in memory; nothing is verified numerically yet. heads: of its outputs, the main one first;
+    none: all of them. Raises ModelError and its children."""
     _check(options)
+    if task is not None and task not in get_args(Task):
+        raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
     with following():
-        return _convert(model, options, labels)
+        return _convert(with_heads(model, heads), options, labels, task)
 
 
-def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] | None) -> Conversion:
+def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] | None, task: Task | None) -> Conversion:
     given = modelfile.metadata_of(model)
     if given is not None and given.kind != "clip":
         raise ModelError(
@@ -145,12 +158,6 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
         )
     made = prepare(model, options)
     clip, facts, notes = made.clip, made.facts, made.notes
-    if len(facts.graph.outputs) != 1:
-        raise ModelError(
-            "A clip network has one output, the logits.",
-            got=", ".join(facts.graph.outputs),
-            hint="export it with one output",
-        )
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
     feature_delay = ceil(out.feature_delay if out.pooled else max(0, out.delay))
@@ -158,7 +165,9 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
         kind="clip",
         frames=facts[facts.graph.input].frames,
         preprocess=_default_preprocess(builder.frame_shape(facts.graph.input), _takes_bytes(model)),
+        axes=_frame_axes(options.layout or LAYOUT),
     )
+    told = _ending(model, facts, facts.graph.outputs[0], source, task)
     if options.window and not facts.heads:
         raise UsageError(
             "--window needs a network that averages over time before its classifier.",
@@ -178,6 +187,11 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "delay": max(feature_delay, ceil(out.right)),
             "receptive_field": ceil(out.left + out.right) + 1,
             "window": _window(facts),
+            "task": told.task,
+            "scores": told.scores,
+            "outputs": tuple(
+                _output(model, facts, builder, wire, name) for wire, name in builder.answers.items() if name != "logits"
+            ),
             "provenance": source.provenance.model_copy(
                 update={
                     "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),
@@ -189,7 +203,45 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
         }
     )
     modelfile.attach(step, metadata)
-    return Conversion(step, made.source, clip, facts, metadata, builder.tensors, notes)
+    return Conversion(
+        step,
+        made.source,
+        clip,
+        facts,
+        metadata,
+        builder.tensors,
+        notes,
+        answers=builder.answers,
+        assumed=_assumed(given, metadata, told),
+    )
+
+
+def _ending(model: onnx.ModelProto, facts: Facts, wire: str, source: Metadata | None, task: Task | None = None) -> Ending:
+    """What an output of the clip network is; classes are those of each frame where the output keeps its frames."""
+    told = ending(model, wire, source, task)
+    framed = keeps_frames(facts, wire) and told.task == "classify" and task is None
+    return replace(told, task="frames") if framed else told
+
+
+def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, name: str) -> OutputSpec:
+    fact, told = facts[wire], _ending(model, facts, wire, None)
+    delay = fact.feature_delay if fact.pooled else max(0, fact.delay)
+    shape = (builder.m(fact) if keeps_frames(facts, wire) else 1, *builder.frame_shape(wire))
+    every = fact.every if keeps_frames(facts, wire) else facts.hop
+    return OutputSpec(name=name, shape=shape, task=told.task, scores=told.scores, every=ceil(every), delay=ceil(delay))
+
+
+def _assumed(given: Metadata | None, made: Metadata, told: Ending) -> list[str]:
+    """What nobody said, in words."""
+    pictures = made.axes == "CHW"
+    size = "x".join(map(str, made.preprocess.resize)) if isinstance(made.preprocess.resize, tuple) else "their own size"
+    said = {
+        f"{made.preprocess.color} pictures resized to {size}, values 0 to 1": given is None and pictures,
+        "every frame of a video": given is None,
+        "no labels (class 0, class 1, ...)": made.labels is None,
+        f"the output is {told}": told.assumed,
+    }
+    return [what for what, assumed in said.items() if assumed]
 
 
 def stream(
@@ -204,6 +256,8 @@ def stream(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     labels: tuple[str, ...] | None = None,
+    task: Task | None = None,
+    heads: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written; None
@@ -213,14 +267,16 @@ def stream(
     window: feature frames averaged by the head (default: the clip's own; may be longer). se: squeeze-and-excite sees one
     "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
     layout: axes of the clip network's input; None is NCTHW, and a question where the shape contradicts it. frames, size: T and
-    (H, W) of an input that leaves them open.
+    (H, W) of an input that leaves them open. task: what the main output is, instead of what its last operators tell. heads: of
+    several outputs, the main one first.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
     if output is not None:
         check_writable(output)  # before the long work
     say("converting")
-    made = convert(modelfile.load(clip), Options(rate, window, se, taps, layout, frames, size), labels=labels)
+    options = Options(rate, window, se, taps, layout, frames, size)
+    made = convert(modelfile.load(clip), options, labels=labels, task=task, heads=heads)
     with following():
         onnx.checker.check_model(made.step, full_check=True)
         say("comparing with the clip network over a stream")
@@ -246,6 +302,17 @@ def _check(options: Options) -> None:
     for name, number in [("frames", options.frames), *(("size", n) for n in options.size or ())]:
         if number is not None and not 1 <= number <= 8192:
             raise UsageError(f"--{name} is out of range.", expected="1 to 8192", got=number)
+
+
+def _frame_axes(layout: str) -> Literal["C", "CV", "CVM", "CHW"]:
+    """Of one frame: a picture where the layout names height and width, else an array of as many axes."""
+    letters = [letter for letter in layout if letter not in "NT"]
+    if {"H", "W"} <= set(letters):
+        return "CHW"
+    kinds: dict[int, Literal["C", "CV", "CVM"]] = {1: "C", 2: "CV", 3: "CVM"}
+    if len(letters) not in kinds:
+        raise UsageError("--layout has too many axes.", expected="up to three beside N and T", got=layout)
+    return kinds[len(letters)]
 
 
 def _window(facts: Facts) -> int:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import onnx
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Fact, Facts, HeadWindow, common
@@ -42,10 +41,10 @@ def verify(
     shown = (video or make_video)(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
     reference = lengthen(made.clip, facts, shown.shape[0])
     features = _features(reference, facts, shown)
-    streamed, logits = stream_all(made.step, made, shown[:seen], reference.wires)
+    streamed, answers = stream_all(made, shown[:seen], reference)
     differences = {name: _difference(streamed[name], features[name], facts[name], facts) for name in reference.wires}
-    if reference.tail is not None:
-        differences["logits"] = _logits_difference(reference, facts, features, logits)
+    for name, found in answers.items():
+        differences[f"output {name}"] = _answers_difference(reference, name, facts, features, found)
     worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
     if differences[worst] <= tolerance:
         return differences[worst]
@@ -53,7 +52,7 @@ def verify(
     if not differences[worst] <= 3 * floor:
         raise ConversionMismatch(
             "The step network disagrees with the clip network, so nothing was written.",
-            where=f"tensor {worst!r}",
+            where=worst if worst.startswith("output ") else f"tensor {worst!r}",
             expected=f"a relative difference up to {max(tolerance, 3 * floor):.1e}",
             got=f"{differences[worst]:.1e}",
             hint="please report it with the clip model; --rate, --se or --taps may avoid it",
@@ -65,14 +64,15 @@ def _check_prepared(made: Conversion, seed: int) -> None:
     """Folding and cutting taps must not change what the network says about a clip of its own length."""
     facts = made.facts
     clip = clip_input(facts, make_video(facts, facts[facts.graph.input].frames, seed))
-    output = facts.graph.outputs[0]
-    before, after = (run(model, {facts.graph.input: clip}, [output])[output] for model in (made.source, made.clip))
-    if not relative(after, before) <= TOLERANCE:
-        raise ConversionMismatch(
-            "The network changed while it was prepared, so nothing was written.", where=f"output {output!r}",
-            expected=f"a relative difference up to {TOLERANCE:.0e}", got=f"{relative(after, before):.1e}",
-            hint="please report it with the clip model; --taps all may avoid it",
-        )  # fmt: skip
+    before, after = (run(model, {facts.graph.input: clip}, facts.graph.outputs) for model in (made.source, made.clip))
+    for output in facts.graph.outputs:
+        difference = relative(after[output], before[output])
+        if not difference <= TOLERANCE:
+            raise ConversionMismatch(
+                "The network changed while it was prepared, so nothing was written.", where=f"output {output!r}",
+                expected=f"a relative difference up to {TOLERANCE:.0e}", got=f"{difference:.1e}",
+                hint="please report it with the clip model; --taps all may avoid it",
+            )  # fmt: skip
 
 
 def make_video(facts: Facts, frames: int, seed: int) -> np.ndarray:
@@ -135,22 +135,23 @@ def _atoms(fact: Fact) -> tuple[int | None, list[int]]:
 
 
 def stream_all(
-    step: onnx.ModelProto, made: Conversion, video: np.ndarray, wires: tuple[str, ...]
-) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """Runs the step network over a video. Returns (wire -> frames with index >= 0, logits by step)."""
+    made: Conversion, video: np.ndarray, reference: Reference
+) -> tuple[dict[str, np.ndarray], dict[str, list[np.ndarray]]]:
+    """Runs the step network over a video. Returns (wire -> frames with index >= 0, output with a tail -> its values by step)."""
     facts, hop = made.facts, made.metadata.hop
-    tensors = {wire: made.tensors[wire] for wire in wires}
-    walk = Walk(step, tensors.values(), states=made.metadata.states)
-    collected: dict[str, list[np.ndarray]] = {wire: [] for wire in wires}
-    logits = []
+    tensors = {wire: made.tensors[wire] for wire in reference.wires}
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in reference.tails}
+    walk = Walk(made.step, tensors.values(), states=made.metadata.states)
+    collected: dict[str, list[np.ndarray]] = {wire: [] for wire in reference.wires}
     for t in range(len(video) // hop):
         out = walk.step(video[t * hop : (t + 1) * hop])
-        logits.append(out["logits"])
+        for name, values in answers.items():
+            values.append(out[made.answers[name]])
         for wire, tensor in tensors.items():
             fact = facts[wire]
             m = int(hop // fact.every)
             collected[wire] += [out[tensor][q] for q in range(m) if t * m - fact.lag + q >= 0]
-    return {wire: np.array(values) for wire, values in collected.items()}, logits
+    return {wire: np.array(values) for wire, values in collected.items()}, answers
 
 
 def _difference(streamed: np.ndarray, reference: np.ndarray, fact: Fact, facts: Facts) -> float:
@@ -170,17 +171,20 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
 
 
-def expected_logits(reference: Reference, facts: Facts, features: dict[str, np.ndarray], steps: int) -> dict[int, np.ndarray]:
-    """Logits by step: the head's window over the reference features, then the clip network's own tail."""
-    tail = session(reference.tail, optimize=False)  # type: ignore[arg-type]
+def expected_answers(
+    reference: Reference, output: str, facts: Facts, features: dict[str, np.ndarray], steps: int
+) -> dict[int, np.ndarray]:
+    """An output's values by step: the head's window over the reference features, then the clip network's own tail."""
+    tail = session(reference.tails[output], optimize=False)
+    wires = [value.name for value in tail.get_inputs()]
     heads = {node.inputs[0]: node for node in facts.heads}
     # the step in which a value that is not averaged was there, less the step in which the output shows it
-    first = facts[facts.graph.outputs[0]].lag
-    ahead = {wire: 0 if wire in heads else max(0, facts[wire].lag) // facts.m(facts[wire]) - first for wire in reference.wires}
+    first = facts[output].lag
+    ahead = {wire: 0 if wire in heads else max(0, facts[wire].lag) // facts.m(facts[wire]) - first for wire in wires}
     made: dict[int, np.ndarray] = {}
     for t in range(first, steps):
         feeds = {}
-        for wire in reference.wires:
+        for wire in wires:
             fact = facts[wire]
             head = facts.head(heads[wire]) if wire in heads else HeadWindow(1)
             m = facts.m(fact)
@@ -204,11 +208,13 @@ def _tile(frame: np.ndarray, fact: Fact) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(one, sizes)).reshape(fact.clip_shape)
 
 
-def _logits_difference(reference: Reference, facts: Facts, features: dict[str, np.ndarray], logits: list[np.ndarray]) -> float:
-    expected = expected_logits(reference, facts, features, len(logits))
+def _answers_difference(
+    reference: Reference, output: str, facts: Facts, features: dict[str, np.ndarray], found: list[np.ndarray]
+) -> float:
+    expected = expected_answers(reference, output, facts, features, len(found))
     if not expected:
         return math.nan
-    return relative(np.stack([logits[t].reshape(-1) for t in expected]), np.stack([v.reshape(-1) for v in expected.values()]))
+    return relative(np.stack([found[t].reshape(-1) for t in expected]), np.stack([v.reshape(-1) for v in expected.values()]))
 
 
 def noise_floor(reference: Reference, facts: Facts, video: np.ndarray, features: dict[str, np.ndarray]) -> float:

@@ -66,6 +66,12 @@ def evaluate(
             hint="choose --views non-overlapping or middle",
         )  # fmt: skip
     known = pair.any
+    if not known.classes_one:
+        raise UsageError(
+            "Videos of one label each measure only a model that names one of several classes.", where=pair.name,
+            expected="classify or frames", got=known.ending.task,
+            hint="`everyframe predict MODEL VIDEO --json` gives its answers, to compare with your own list",
+        )  # fmt: skip
     matched = match(collection.labels, labels or known.labels, known.interface.classes, label_map)
     wanted = [(clip, matched.index[clip.label]) for clip in clips if clip.label >= 0]
     todo = [(clip, truth) for clip, truth in wanted if truth >= 0]

@@ -15,7 +15,7 @@ import onnx
 from everyframe.errors import ModelError
 from everyframe.files import write_bytes
 from everyframe.modelfile.bounds import check_bounds
-from everyframe.modelfile.format import check_format, read_json
+from everyframe.modelfile.format import FORMAT, MAJOR, MINOR, check_format, parse_format, read_json
 from everyframe.modelfile.schema import KEY, Metadata
 
 
@@ -40,6 +40,8 @@ def attach(model: onnx.ModelProto, metadata: Metadata) -> onnx.ModelProto:
             got=f"{len(metadata.labels)}",
             hint="give one label per line, in the order the network was trained with",
         )
+    if (parse_format(metadata.format) or (0, 0)) < (MAJOR, MINOR):
+        metadata = metadata.model_copy(update={"format": FORMAT})  # it may have keys by now that its version did not know
     for i in reversed([i for i, prop in enumerate(model.metadata_props) if prop.key == KEY]):
         del model.metadata_props[i]
     model.metadata_props.add(key=KEY, value=metadata.model_dump_json(exclude_defaults=False))
@@ -47,11 +49,11 @@ def attach(model: onnx.ModelProto, metadata: Metadata) -> onnx.ModelProto:
 
 
 def _classes(model: onnx.ModelProto) -> int | None:
-    """Size of the last axis of the first output, if static."""
+    """Size of the first output's class axis, if static: the last one, or the second of maps (n, classes, H, W)."""
     if not model.graph.output:
         return None
     dims = model.graph.output[0].type.tensor_type.shape.dim
-    return dims[-1].dim_value or None if dims else None
+    return dims[1 if len(dims) == 4 else -1].dim_value or None if dims else None
 
 
 class Held(os.PathLike[str]):

@@ -17,7 +17,8 @@ from everyframe.modelfile.schema import Metadata
 class Interface:
     """frames, logits: the names of the tensors that are not states. shape: of the frames input, None where dynamic;
     (hop, C, H, W) for a step model, (1, C, T, H, W) for a clip model. folded: the model takes uint8 (hop, H, W, C) and
-    normalizes by itself.
+    normalizes by itself. pictures: what goes in is made of a video, not given as arrays. others: outputs beside logits and
+    states.
     """
 
     frames: str
@@ -25,10 +26,14 @@ class Interface:
     shape: tuple[int | None, ...]
     folded: bool
     classes: int | None
+    pictures: bool = True
+    others: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(H, W) of the pictures, where both are fixed."""
+        if not self.pictures:
+            return None
         height, width = self.shape[1:3] if self.folded else self.shape[-2:]
         return (height, width) if height is not None and width is not None else None
 
@@ -74,15 +79,27 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
                 got=shape,
             )
     frames = _other(inputs, {spec.input for spec in metadata.states}, "frames", "input", where)
-    logits = _other(outputs, {spec.output for spec in metadata.states}, "logits", "output", where)
+    others = tuple(spec.name for spec in metadata.outputs)
+    if gone := [name for name in others if name not in outputs]:
+        raise ModelError(
+            "An output named in the metadata is not in the graph.",
+            where=f"{where}, {gone[0]}",
+            hint="convert the clip model again",
+        )
+    logits = _other(outputs, {*others, *(spec.output for spec in metadata.states)}, "logits", "output", where)
     shape = _shape(inputs[frames])
     folded = inputs[frames].type.tensor_type.elem_type == TensorProto.UINT8
     _check_frames(shape, folded, metadata, f"{where}, input {frames}")
     out = _shape(outputs[logits])
-    classes = out[-1] if out else None
+    classes = classes_of(out)
     if metadata.labels is not None:
         check_labels(metadata.labels, classes, where)
-    return Interface(frames, logits, shape, folded, classes)
+    return Interface(frames, logits, shape, folded, classes, metadata.axes == "CHW", others)
+
+
+def classes_of(shape: tuple[int | None, ...]) -> int | None:
+    """Classes of an answer (n, classes) or, of maps, (n, classes, H, W)."""
+    return shape[1 if len(shape) == 4 else -1] if shape else None
 
 
 def check_labels(labels: tuple[str, ...], classes: int | None, where: object) -> None:
@@ -109,8 +126,21 @@ def check_picture(picture: np.ndarray, taken: Interface, where: object) -> None:
         )
 
 
+def check_pictures(taken: Interface, where: object) -> None:
+    """Raises ModelError for a model that takes arrays where a video is to be run."""
+    if not taken.pictures:
+        raise ModelError(
+            "This model takes arrays, not pictures, so a video cannot be run through it.", where=where,
+            expected="pictures (C, H, W)", got=f"input {taken.shape}",
+            hint="step it from Python: `everyframe.open(model).stream().push(frame)`",
+        )  # fmt: skip
+
+
 def _check_frames(shape: tuple[int | None, ...], folded: bool, metadata: Metadata, where: str) -> None:
     clip, c, hop, t = metadata.kind == "clip", metadata.preprocess.channels, metadata.hop, metadata.frames
+    if metadata.axes != "CHW":
+        _check_arrays(shape, metadata, where)
+        return
     wanted = f"(1, {c}, {t}, H, W)" if clip else f"({hop}, H, W, {c}) uint8" if folded else f"({hop}, {c}, H, W)"
     if len(shape) != (5 if clip else 4):
         raise ModelError("The model's input is not a sequence of pictures.", where=where, expected=wanted, got=shape)
@@ -127,6 +157,16 @@ def _check_frames(shape: tuple[int | None, ...], folded: bool, metadata: Metadat
     if length not in (stated, None):
         raise ModelError(
             f"The model's {what} in the graph is not the one in the metadata.", where=where, expected=stated, got=length
+        )
+
+
+def _check_arrays(shape: tuple[int | None, ...], metadata: Metadata, where: str) -> None:
+    clip, axes = metadata.kind == "clip", metadata.axes
+    place, length = (2, metadata.frames) if clip else (0, metadata.hop)
+    if len(shape) != len(axes) + 1 + clip or shape[place] not in (length, None):
+        front, rest = (f"1, {axes[0]}, {length}", axes[1:]) if clip else (str(length), axes)
+        raise ModelError(
+            "The model's input is not what its metadata says.", where=where, expected=f"({', '.join((front, *rest))})", got=shape
         )
 
 

@@ -23,6 +23,12 @@ from everyframe.modelfile.format import FORMAT, Format
 KEY = "everyframe"
 
 
+#: what an output's values are: one of several classes, any of several, quantities, one of several classes at each frame
+Task = Literal["classify", "multilabel", "regress", "frames"]
+#: whether a softmax (of one of several) or a sigmoid (of any of several) is still to come
+Scores = Literal["logits", "probabilities"]
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,6 +114,22 @@ class StateSpec(Stored):
     copy_of: str | None = None
 
 
+class OutputSpec(Stored):
+    """One more output of a step model beside its logits, by the name of its tensor.
+
+    shape: of a step, frames first: (m, ...) of an output that has a value a frame, (1, ...) of one that has one a step.
+    every: frames between two of its values. delay: its newest value is about the frame so many before the newest; the first
+    comes once frame `delay` has arrived.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    task: Task = "classify"
+    scores: Scores = "logits"
+    every: int = Field(default=1, ge=1)
+    delay: int = Field(default=0, ge=0)
+
+
 class Pruned(Stored):
     """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
     network it was exported from.
@@ -140,6 +162,11 @@ class Metadata(Stored):
     delay      frames until the window is full too: feature_delay + (window - 1) * spacing (the steady state).
     receptive_field  frames that can influence one prediction, window included.
     window     feature frames averaged by the head; 1 if there is no temporal pooling.
+    task, scores   what the logits are, and whether they are probabilities already; not said in files before 1.1, where the
+               last operators tell (`modelfile.ending`).
+    outputs    what a step model gives beside its logits.
+    axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
+               preprocessing changes.
     """
 
     format: Format = FORMAT
@@ -157,4 +184,8 @@ class Metadata(Stored):
     receptive_field: int = Field(default=1, ge=1)
     window: int = Field(default=1, ge=1)
     events: EventRule | None = None
+    task: Task | None = None
+    scores: Scores | None = None
+    outputs: tuple[OutputSpec, ...] = ()
+    axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
     provenance: Provenance = Provenance()

@@ -15,12 +15,13 @@ import numpy as np
 import onnx
 
 from everyframe.errors import EngineError
+from everyframe.modelfile.ending import Ending, ending
 from everyframe.progress import CountProgress, silent
 from everyframe.quantization.calibrate import HUGE
 from everyframe.quantization.structure import MOVES, LayerNode
 from everyframe.quantization.videos import Model
 from everyframe.quantization.write import counterpart
-from everyframe.runtime.prediction import softmax
+from everyframe.runtime.prediction import read, softmax
 from everyframe.video.sources import Source
 
 PARTS = 10  # of the stream, each with figures of its own
@@ -144,6 +145,7 @@ def compare(
     every = -(-2 * half // LAYER_STEPS)
     logits, agreed, divergence, worst = Tally(None), 0, 0.0, 1.0
     used: set[int] = set()
+    told = ending(model.model, model.interface.logits, model.metadata)
     for i, (video, given) in enumerate(_stream(model, sources, late, half)):
         x, y = one.step(given), two.step(given)
         used.add(video)
@@ -161,7 +163,7 @@ def compare(
         logits.add(part, a, b)
         worst = min(worst, _cosine(a, b))
         agreed += int(a.argmax() == b.argmax())
-        p, q = (softmax(v).astype(np.float64).clip(1e-12) for v in (a, b))
+        p, q = (_chances(v, told) for v in (a, b))
         divergence += float((p * np.log(p / q)).sum())
         if (i - late) % half % every == 0:
             for name, tally in tallies.items():
@@ -183,6 +185,13 @@ def _stream(model: Model, sources: Sequence[Source], late: int, half: int) -> It
     """Inputs with the number of their video: `late` to begin with, then `half` of them twice, without a pause."""
     for count in (late, half, half):
         yield from itertools.islice(model.inputs(sources, again=True), count)
+
+
+def _chances(answer: np.ndarray, told: Ending) -> np.ndarray:
+    """What an answer (1, n) gives each class, or each label to be there and not to be; quantities as if they were logits."""
+    scores = softmax(answer) if told.task == "regress" else read(answer, told.task, told.scores)[0]
+    made = np.concatenate([scores, 1 - scores]) if told.task == "multilabel" else scores
+    return np.asarray(made.astype(np.float64).clip(1e-12))
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 
 from everyframe.errors import SourceError
-from everyframe.modelfile.interface import Interface, check_picture
+from everyframe.modelfile.ending import Ending, ending
+from everyframe.modelfile.interface import Interface, check_picture, check_pictures
 from everyframe.modelfile.schema import Metadata
 from everyframe.modelfile.walk import How, Walk
 from everyframe.video.preprocess import normalize
@@ -47,6 +48,11 @@ class Model:
     kept: dict[Source, list[np.ndarray]] = field(default_factory=dict)
 
     @property
+    def ending(self) -> Ending:
+        """What its answer is."""
+        return ending(self.model, self.interface.logits, self.metadata)
+
+    @property
     def frames_a_step(self) -> int:
         """New frames that one run takes: a step's, or a whole clip."""
         return self.metadata.hop if self.metadata.kind == "step" else self.metadata.frames
@@ -65,6 +71,7 @@ class Model:
         (1, C, T, H, W). What is left at a video's end is left out. again: from the first one, when all are through, without end.
         Raises SourceError where no video is long enough. The next video's decoding starts while one runs.
         """
+        check_pictures(self.interface, self.where)
         order: Iterator[tuple[int, Source]] = enumerate(sources)
         if again:
             order = itertools.cycle(order)

@@ -37,10 +37,15 @@ class Job:
     logits: str
     states: StatePlan
     threads: int | None = None
+    others: tuple[str, ...] = ()  # outputs that are wanted beside
 
 
 class Run(Protocol):
-    """One stream on one engine. Not thread-safe: the Stream that owns it locks."""
+    """One stream on one engine. Not thread-safe: the Stream that owns it locks.
+
+    others: what the last step gave of the job's `others`, by name, for the caller to keep; engines that refuse such jobs need
+    none.
+    """
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         """Feeds frames and the state, keeps the new state, returns the logits, which the caller may keep."""

@@ -43,7 +43,7 @@ class OpenVinoSession:
             "ENABLE_HYPER_THREADING": True,  # or it would use one thread of a core with two
             "ENABLE_CPU_PINNING": False,  # other processes use the cores too
         }
-        self.where, self.frames, self.logits = job.where, job.frames, job.logits
+        self.where, self.frames, self.logits, self.others = job.where, job.frames, job.logits, job.others
         self.tensor = openvino.Tensor
         # the graphs of several requests would be made at the same time and spoil each other: every second time a network that was
         # loaded like that answered nonsense
@@ -95,6 +95,7 @@ class OpenVinoRun:
     def __init__(self, session: OpenVinoSession) -> None:
         self.session = session
         self.request = session.compiled.create_infer_request()
+        self.others: dict[str, np.ndarray] = {}
 
     def reset(self) -> None:
         self.request.reset_state()
@@ -106,6 +107,7 @@ class OpenVinoRun:
             self.request.infer()
         except RuntimeError as error:
             raise EngineError("OpenVINO failed to run the model.", where=session.where, got=_short(error)) from None
+        self.others = {name: np.array(self.request.get_tensor(name).data) for name in session.others}
         return np.array(self.request.get_tensor(session.logits).data)
 
 

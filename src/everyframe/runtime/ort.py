@@ -61,7 +61,9 @@ class OrtRun:
         self._values: dict[int, onnxruntime.OrtValue] = {}  # buffer id -> its OrtValue; the buffers live in the rotation
         self._frames: np.ndarray | None = None
         self._frames_value: onnxruntime.OrtValue | None = None
-        self.binding.bind_output(session.job.logits, "cpu")
+        for name in (session.job.logits, *session.job.others):
+            self.binding.bind_output(name, "cpu")
+        self.others: dict[str, np.ndarray] = {}
         self._bind()
 
     def reset(self) -> None:
@@ -79,7 +81,9 @@ class OrtRun:
             self.session.inference.run_with_iobinding(self.binding)
         except Exception as error:
             raise EngineError("ONNX Runtime failed to run the model.", where=job.where, got=first_line(error)) from None
-        logits = np.array(self.binding.get_outputs()[0].numpy())  # the first output bound; its memory is used again
+        found = self.binding.get_outputs()  # in the order they were bound
+        logits = np.array(found[0].numpy())  # a copy: its memory is used again
+        self.others = {name: np.array(value.numpy()) for name, value in zip(job.others, found[1:], strict=False)}
         if job.states.specs:
             self.rotation.advance()
             self._bind()

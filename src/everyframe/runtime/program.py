@@ -8,21 +8,23 @@ import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.modelfile import manifest
 from everyframe.modelfile.bounds import check_finite
+from everyframe.modelfile.ending import ending
 from everyframe.modelfile.file import Held, load
-from everyframe.modelfile.interface import check_labels, interface, metadata_or_raise
+from everyframe.modelfile.interface import check_labels, check_pictures, interface, metadata_or_raise
+from everyframe.modelfile.schema import Task
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
 from everyframe.runtime.feed import is_frames, over
 from everyframe.runtime.play import Playback
-from everyframe.runtime.prediction import Prediction
+from everyframe.runtime.prediction import THRESHOLD, Prediction
 from everyframe.runtime.states import plan
 from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
 from everyframe.video.sampling import as_fps
@@ -43,6 +45,8 @@ def open(
     labels: tuple[str, ...] | list[str] | None = None,
     overlap: bool = False,
     steady: str | None = None,
+    task: Task | None = None,
+    threshold: float = THRESHOLD,
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
     comes with the package.
@@ -51,9 +55,13 @@ def open(
     openvino or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
     split model work at the same time, each on another step; streams answer a few steps later, with the same.
-    steady: the rule for a label to show (`runtime.steady.RULES`).
+    steady: the rule for a label to show (`runtime.steady.RULES`). task: what the network's answer is, instead of what the file
+    or its last operators say: classify, multilabel, regress or frames. threshold: of multilabel, from which score on a label
+    is shown.
     """
-    return Program(path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady)
+    return Program(
+        path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady, task=task, threshold=threshold
+    )
 
 
 def _levels_up() -> int:
@@ -71,7 +79,7 @@ def _check_limit(name: str, value: float | None) -> None:
 
 class Program:
     """See `open`. metadata: what the file says. compiled: it is a library, not ONNX. labels: one per logit. size: (H, W) of
-    the network's input, where fixed.
+    the network's input, where fixed. ending: what the network's answer is.
     """
 
     def __init__(
@@ -83,7 +91,13 @@ class Program:
         labels: tuple[str, ...] | list[str] | None = None,
         overlap: bool = False,
         steady: str | None = None,
+        task: Task | None = None,
+        threshold: float = THRESHOLD,
     ) -> None:
+        if task is not None and task not in get_args(Task):
+            raise UsageError("There is no such task.", where="task", expected=", ".join(get_args(Task)), got=task)
+        if not 0 <= threshold <= 1:
+            raise UsageError("A threshold is a probability.", where="threshold", expected="0 to 1", got=threshold)
         if threads is not None and threads < 1:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
         self.path = str(BUILTIN) if os.fspath(path) == "builtin" else os.fspath(path)
@@ -107,6 +121,7 @@ class Program:
             model = artifact.read(self.path)["model"] if self.compiled else load(path if isinstance(path, Held) else self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
+        self.ending, self.threshold = ending(model, self.interface.logits, self.metadata, task), threshold
         if labels is not None:
             check_labels(tuple(labels), self.interface.classes, self.path)
         self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
@@ -123,7 +138,9 @@ class Program:
             loaded = engines.Loaded(session, "ort", reason, session.warning)
         else:
             check_finite(model, self.path)
-            job = engines.Job(model, self.path, self.interface.frames, self.interface.logits, states, threads)
+            job = engines.Job(
+                model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others
+            )
             loaded = engines.load(engine, job)
         #: the engine that runs it, and why `auto` chose that one or how it computes where that is not the usual way
         self.engine, self.engine_reason = loaded.engine, loaded.reason
@@ -174,6 +191,7 @@ class Program:
         """
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
             _check_limit(name, value)
+        check_pictures(self.interface, self.path)
         return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails)
 
     def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
@@ -238,6 +256,11 @@ class Program:
 
         return run()
 
+    @property
+    def classes_one(self) -> bool:
+        """Is the answer one of several classes, as a steady label and events need it?"""
+        return self.ending.task in ("classify", "frames")
+
     # for streams
 
     def start(self) -> engines.Run:
@@ -257,13 +280,17 @@ class Program:
             return None
         from everyframe.runtime.steady import RULES, Steady
 
+        if not self.classes_one:
+            raise UsageError(
+                "Only one of several classes can be steady.", where="steady", got=f"a model that is {self.ending.task}"
+            )
         if self._steady not in RULES:
             raise UsageError("There is no such rule.", where="steady", expected=", ".join(RULES), got=self._steady)
         return Steady(RULES[self._steady], self.labels or ())
 
     def event_detector(self) -> EventDetector | None:
         rule = self.metadata.events
-        if rule is None or self.labels is None:
+        if rule is None or self.labels is None or not self.classes_one:
             return None
         from everyframe.runtime.events import EventDetector
 

@@ -34,6 +34,7 @@ class ReferenceSession:
 class ReferenceRun:
     def __init__(self, session: ReferenceSession) -> None:
         self.session = session
+        self.others: dict[str, np.ndarray] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -41,10 +42,12 @@ class ReferenceRun:
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         job = self.session.job
-        names = [job.logits, *(spec.output for spec in job.states.heads)]
+        names = [job.logits, *job.others, *(spec.output for spec in job.states.heads)]
         try:
             found: Any = self.session.evaluator.run(names, {job.frames: frames, **self.state})
         except Exception as error:
             raise EngineError("The reference evaluator failed to run the model.", where=job.where, got=str(error)) from None
-        self.state = next_states(job.states.specs, self.state, dict(zip(names, found, strict=True)))
+        values = dict(zip(names, found, strict=True))
+        self.state = next_states(job.states.specs, self.state, values)
+        self.others = {name: np.asarray(values[name]) for name in job.others}
         return np.asarray(found[0])

@@ -14,12 +14,13 @@ import numpy as np
 
 from everyframe.errors import EngineError, StateError, UsageError
 from everyframe.runtime.handed import Pace, one, picture, seconds
-from everyframe.runtime.prediction import Prediction, Top, best, softmax
+from everyframe.runtime.prediction import Prediction, Top, best, quantities, read, shares
 from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import normalize, prepare
 from everyframe.video.sampling import Ticks
 
 if TYPE_CHECKING:
+    from everyframe.modelfile.ending import Ending
     from everyframe.modelfile.interface import Interface
     from everyframe.modelfile.schema import Metadata
     from everyframe.runtime.engine import Run
@@ -38,6 +39,8 @@ class Owner(Protocol):
     interface: Interface
     size: tuple[int, int] | None
     rate: float
+    ending: Ending
+    threshold: float
 
     @property
     def closed(self) -> bool: ...
@@ -133,6 +136,8 @@ class Stream:
         """
         with self._lock:
             self._check_open()
+            if not self.program.interface.pictures:
+                return self._push(np.asarray(frame), pts_s)
             given = picture(frame, bgr)
             if pts_s is None:
                 self._pace.beat()
@@ -186,11 +191,26 @@ class Stream:
             return None
         pictures, self._waiting = np.stack(self._waiting), []
         begun = time.perf_counter()
-        return self._advance(self._network_input(pictures), pts_s, begun)
+        taken = self._network_input(pictures) if self.program.interface.pictures else self._array(pictures)
+        return self._advance(taken, pts_s, begun)
+
+    def _array(self, frames: np.ndarray) -> np.ndarray:
+        """(hop, C, ...) numbers of a model that takes no pictures; one frame of a step may come alone."""
+        wanted = self.program.interface.shape
+        frames = frames[None] if frames.ndim == len(wanted) - 1 and self.hop == 1 else frames
+        fits = frames.ndim == len(wanted) and all(size in (None, n) for size, n in zip(wanted, frames.shape, strict=True))
+        if not fits or frames.dtype.kind not in "fiu":
+            raise StateError(
+                "The frames do not have the shape this stream takes.", expected=f"numbers {wanted}",
+                got=f"{frames.dtype} {tuple(frames.shape)}", hint="this model takes arrays, not pictures",
+            )  # fmt: skip
+        return frames.astype(np.float32, copy=False)
 
     def _tensor(self, frames: np.ndarray) -> np.ndarray:
         """What the user gave -> what the network takes."""
         meta = self.program.metadata
+        if not self.program.interface.pictures:
+            return self._array(frames)
         if frames.dtype == np.uint8:
             pictures = frames[None] if frames.ndim == 3 and self.hop == 1 else frames
             if pictures.ndim != 4 or len(pictures) != self.hop:
@@ -230,30 +250,48 @@ class Stream:
         return pictures if self.program.interface.folded else normalize(pictures, self.program.metadata.preprocess)
 
     def _predict(self, logits: np.ndarray, ticket: _Ticket) -> Prediction:
-        newest, pts_s = ticket.newest, ticket.pts_s
-        logits = logits.reshape(-1).astype(np.float32, copy=False)  # (1, classes) -> (classes,)
+        newest, pts_s, program = ticket.newest, ticket.pts_s, self.program
+        task, said = program.ending.task, program.ending.scores
+        logits = logits.astype(np.float32, copy=False)
         if not np.isfinite(logits).all():
             raise EngineError(
                 "The network's output is not finite.", where=f"{self.program.path}, frame {newest}",
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
-        shown = None
+        each, logits = read(_rows(logits), task, said)
+        scores, logits, shown = each[-1], logits[-1], None
         if self._steady is not None:
             logits, shown = self._steady.update(logits)
-        scores = softmax(logits)
+            scores = read(logits, task, "logits")[0]
         event = self._events.update(scores, pts_s) if self._events is not None else None
-        labels = self.program.labels_for(len(scores))
-        top = best(scores, labels, self.top_k)
+        labels = program.labels_for(len(scores))
+        regress = task == "regress"
+        top = () if regress else best(shares(scores), labels, self.top_k, program.threshold if task == "multilabel" else None)
+        values = quantities(shares(scores), labels) if regress else ()
         steady = None if shown is None else Top(labels[shown], shown, float(scores[shown]))
         latency_ms = (time.perf_counter() - ticket.begun) * 1e3
-        return Prediction(newest, pts_s, scores, logits, top, event, latency_ms, ticket.source_frame, None, steady)
+        return Prediction(
+            newest, pts_s, scores, logits, top, event, latency_ms, ticket.source_frame, None, steady, task, values,
+            each if len(each) > 1 else None, self._others(newest),
+        )  # fmt: skip
+
+    def _others(self, newest: int) -> dict[str, np.ndarray]:
+        """What the network says beside, of outputs that have seen enough; read as their own tasks say."""
+        found = getattr(self._run, "others", {})
+        return {
+            spec.name: read(found[spec.name].astype(np.float32, copy=False), spec.task, spec.scores)[0]
+            for spec in self.program.metadata.outputs
+            if spec.name in found and newest >= spec.delay
+        }
 
     def _check_open(self) -> None:
         if self._closed or self.program.closed:
             raise StateError("The stream is closed.", hint="make a new one with program.stream()")
 
     def _check_picture(self, picture: np.ndarray) -> None:
+        if not self.program.interface.pictures:
+            return
         height, width, channels = picture.shape
         self._check_size((1, channels, height, width), (1, self.program.metadata.preprocess.channels))
 
@@ -268,6 +306,12 @@ class Stream:
             what = "The frames changed their size in the middle of the stream."
         n, c = wanted
         raise StateError(what, expected=f"({n}, {c}, {h}, {w})", got=tuple(got), hint="one stream takes frames of one size")
+
+
+def _rows(answer: np.ndarray) -> np.ndarray:
+    """(m, classes) or, of maps, (m, classes, H, W); any other shape is the classes of one frame."""
+    maps = answer.ndim == 4 and answer.shape[2] * answer.shape[3] > 1
+    return answer if maps or answer.ndim == 2 else answer.reshape(1, -1)
 
 
 class ClipStream(Stream):

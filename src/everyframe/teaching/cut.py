@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from everyframe import modelfile
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.graph import static_shapes
-from everyframe.modelfile.interface import interface
+from everyframe.modelfile.interface import check_pictures, interface
 from everyframe.modelfile.schema import Metadata, StateSpec
 from everyframe.modelfile.walk import Walk
 from everyframe.teaching.head import Head
@@ -30,6 +30,8 @@ _KEPT = frozenset(
     {"Concat", "Slice", "Sum", "Add", "Mul", "Where", "MatMul", "Identity", "Reshape"}
     | {"ReduceMean", "GlobalAveragePool", "AveragePool", "Squeeze", "Flatten"}
 )
+#: what a taught head answers
+_PLAIN = {"task": "classify", "scores": "logits", "outputs": ()}
 _BETWEEN = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
@@ -48,7 +50,9 @@ class Backbone:
 
 def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
     """Raises ModelError naming the nodes where no classifier can be found or cut."""
-    logits = interface(given, metadata, where).logits
+    taken = interface(given, metadata, where)
+    check_pictures(taken, where)
+    logits = taken.logits
     model = onnx.ModelProto()
     model.CopyFrom(given)
     graph, shapes = model.graph, static_shapes(model)
@@ -85,7 +89,7 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
         nodes.append(helper.make_node("Reshape", [output, "features.shape"], ["features.flat"], "features.flat"))
         output = "features.flat"
     made = _model(model, nodes, constants, output, width, states)
-    bare = metadata.model_copy(update={"states": states, "labels": None, "events": None})
+    bare = metadata.model_copy(update={"states": states, "labels": None, "events": None, **_PLAIN})
     return Backbone(modelfile.attach(made, bare), bare, output, width, layer.name or layer.output[0])
 
 

@@ -136,9 +136,26 @@ def softmax(logits):
     return scores / scores.sum()
 
 
+def sigmoid(logits):
+    return 0.5 * (1 + np.tanh(0.5 * logits))
+
+
+def same(values):
+    return values
+
+
+#: what the network's answer becomes: one of several classes, any of several, quantities
+SCORES = {"classify": softmax, "frames": softmax, "multilabel": sigmoid, "regress": same}
+
+
+def scored(logits):
+    return SCORES[INFO["task"]](logits) if INFO["scores"] == "logits" else logits
+
+
 def show(logits, count):
-    scores = softmax(logits)
-    for place in np.argsort(-scores, kind="stable")[:count]:
+    scores = scored(logits)
+    places = range(len(scores)) if INFO["task"] == "regress" else np.argsort(-scores, kind="stable")
+    for place in places[:count]:
         print(f"{scores[place]:8.4f}  {INFO['labels'][place]}")
 
 
@@ -160,7 +177,7 @@ def main():
         if seen <= INFO["feature_delay"]:  # the network has not seen enough yet
             continue
         logits = found
-        happened = events(softmax(logits), seconds) if events else None
+        happened = events(scored(logits), seconds) if events else None
         if happened is not None:
             print(f"{seconds:8.2f} s  ** {INFO['labels'][happened]} **", flush=True)
         if args.every:

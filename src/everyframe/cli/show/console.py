@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from everyframe.errors import UsageError
+
+if TYPE_CHECKING:
+    from everyframe.modelfile.schema import Task
 
 
 def console() -> Console:
@@ -43,3 +47,17 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
     if not match:
         raise UsageError("The frame size cannot be read.", got=text, expected="S or HxW, such as 160 or 96x160")
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
+
+
+def as_task(name: str | None) -> Task | None:
+    """Raises UsageError for a task that there is not."""
+    from typing import get_args
+
+    from everyframe.errors import UsageError
+    from everyframe.modelfile.schema import Task
+
+    tasks: tuple[Task, ...] = get_args(Task)
+    found = next((task for task in tasks if task == name), None)
+    if name is not None and found is None:
+        raise UsageError("There is no such task.", where=f"--task {name}", expected=", ".join(tasks), got=name)
+    return found

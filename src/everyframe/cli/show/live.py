@@ -72,6 +72,12 @@ class Lines:
             print(f"{event.pts_s:9.2f} s  event  {event.label}  {event.score:.2f}", flush=True)
         if self.events:
             return
+        if prediction.task not in ("classify", "frames"):
+            text = _words(prediction)
+            if text != self.said:
+                self.said = text
+                print(f"{prediction.pts_s:9.2f} s  {text}", flush=True)
+            return
         top = prediction.steady or prediction.top[0]
         self.led = self.led + 1 if top.label == self.leader else 1
         self.leader = top.label
@@ -81,6 +87,13 @@ class Lines:
 
     def end(self) -> None:
         pass
+
+
+def _words(prediction: Prediction) -> str:
+    """Quantities with their units, or the labels that are there; nothing but changes is to be said of the latter."""
+    if prediction.values:
+        return "  ".join(f"{value.name} {value.value:.4g} {value.unit or ''}".rstrip() for value in prediction.values)
+    return "there  " + (", ".join(sorted(top.label for top in prediction.top)) or "nothing")
 
 
 class Bars:
@@ -118,12 +131,14 @@ class Bars:
         from rich.markup import escape
         from rich.text import Text
 
-        width = max(len(top.label) for top in prediction.top)
+        width = max((len(top.label) for top in prediction.top), default=0)
         lines = [f"[dim]{escape(playback.source.name)}[/dim]  {prediction.pts_s:8.2f} s  frame {prediction.frame}"]
         for place, top in enumerate(prediction.top):
             bar = "█" * round(top.score * BAR)
             style = "bold green" if place == 0 else "green"
             lines.append(f"  {escape(top.label):<{width}}  [{style}]{bar:<{BAR}}[/{style}]  {top.score:.2f}")
+        if prediction.values:
+            lines.append(f"  {escape(_words(prediction))}")
         rate = f"{self._rate():.0f} frames/s" if len(self.arrivals) > 1 else ""
         lines.append(f"[dim]  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends[/dim]")
         return Text.from_markup("\n".join(lines))

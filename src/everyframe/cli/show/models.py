@@ -42,6 +42,10 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
+    lines.append(f"  output: {meta.task}, {meta.scores}")
+    lines += [f"  and {spec.name} {spec.shape}: {spec.task}, {spec.scores}, {span(spec.delay)} late" for spec in meta.outputs]
+    if made.assumed:
+        lines.append(f"  assumed, since nobody says: {'; '.join(made.assumed)} (--task, --labels, or `everyframe import`)")
     return [*lines, *(f"  {note}" for note in made.notes)]
 
 
@@ -100,6 +104,10 @@ def _show_step(found: dict[str, Any]) -> None:
     )
     for line in _facts(found):
         out.print("  " + line, markup=False)
+    out.print(f"  output: {found['task']}, {found['scores']}", markup=False)
+    for spec in found["outputs"]:
+        about = f"{spec['task']}, {spec['scores']}, a value every {spec['every']} frames, delay {spec['delay']}"
+        out.print(f"  output {spec['name']} {tuple(spec['shape'])}: {about}", markup=False)
     table = _table(
         "\nlayers, for one step",
         [

@@ -15,6 +15,7 @@ import numpy as np
 
 from everyframe.canvas import BLANK, FAINT, HUES, INK, QUIET, SOFT, Canvas
 from everyframe.errors import OutputError
+from everyframe.runtime.prediction import shares
 
 if TYPE_CHECKING:
     from everyframe.runtime import Prediction
@@ -56,6 +57,7 @@ class Timeline:
         self.predictions = 0
         self.first_s: float | None = None
         self.last_s = 0.0
+        self._quantities = False
         self._merge = 1  # predictions a column
         self._times: list[float] = []  # of each column's first prediction
         self._scores: list[np.ndarray] = []  # (classes,) each
@@ -65,11 +67,12 @@ class Timeline:
             self.events.append(prediction.event)
         if self.first_s is None:
             self.first_s = prediction.pts_s
+        scores, self._quantities = shares(prediction.scores), prediction.task == "regress"
         if self.predictions % self._merge == 0:
             self._times.append(prediction.pts_s)
-            self._scores.append(prediction.scores)
+            self._scores.append(scores)
         else:
-            self._scores[-1] = np.maximum(self._scores[-1], prediction.scores)
+            self._scores[-1] = np.maximum(self._scores[-1], scores)
         self.predictions += 1
         self.last_s = prediction.pts_s
         if len(self._times) >= COLUMNS and self.predictions % self._merge == 0:
@@ -78,8 +81,11 @@ class Timeline:
             self._scores = [np.maximum(a, b) for a, b in zip(self._scores[::2], self._scores[1::2], strict=True)]
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """times (columns,) and scores (columns, classes)."""
-        return np.array(self._times), np.array(self._scores, np.float32)
+        """times (columns,) and scores (columns, classes); quantities from their lowest, 0, to their highest, 1."""
+        scores = np.array(self._scores, np.float32)
+        if self._quantities and len(scores):
+            scores = (scores - scores.min(0)) / np.maximum(np.ptp(scores, axis=0), 1e-12)
+        return np.array(self._times), scores
 
     def save(
         self,

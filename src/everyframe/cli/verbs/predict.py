@@ -49,6 +49,11 @@ def command(
     steady: Annotated[
         str | None, typer.Option(help="Show one steady label: `tsm`, the rule of TSM's live demo for Jester's gestures.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the answer is, instead of what the model says: classify, multilabel, regress or frames."),
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="multilabel: from which score on a label is shown.")] = 0.5,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
@@ -63,6 +68,7 @@ def command(
         check_output(save_timeline)
 
     import everyframe
+    from everyframe.cli.show.console import as_task
     from everyframe.cli.show.live import choose
     from everyframe.cli.show.watch import exit_code, summary, watch
     from everyframe.models.labels import read_labels
@@ -70,7 +76,10 @@ def command(
 
     sources = resolve(source)
     names = read_labels(labels) if labels is not None else None
-    with everyframe.open(model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady) as program:
+    with everyframe.open(
+        model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
+        threshold=threshold,
+    ) as program:  # fmt: skip
         if profile:
             print_profile(program, sources[0], max_frames, as_json)
             return

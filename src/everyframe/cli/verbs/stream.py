@@ -31,6 +31,14 @@ def command(
         str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")
     ] = "trained",
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line, stored in the model.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the main output is, instead of what it ends in: classify, multilabel, regress or frames."),
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="Of several outputs this one; repeatable, the main one first."),
+    ] = None,
     layout: Annotated[str | None, typer.Option(help="Axis order of the clip network's input (default: NCTHW).")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a clip, where the network's input leaves them open.")] = None,
     size: Annotated[str | None, typer.Option(help="Picture size, S or HxW, where the network's input leaves it open.")] = None,
@@ -45,7 +53,7 @@ def command(
     import json
 
     from everyframe import api
-    from everyframe.cli.show.console import read_size
+    from everyframe.cli.show.console import as_task, read_size
     from everyframe.cli.show.models import stream_lines
     from everyframe.models.labels import read_labels
     from everyframe.progress import status
@@ -56,7 +64,8 @@ def command(
     with status("reading") as progress:
         made = api.convert(
             clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames,
-            size=(pictures, pictures) if isinstance(pictures, int) else pictures, labels=names, progress=progress,
+            size=(pictures, pictures) if isinstance(pictures, int) else pictures, labels=names,
+            task=as_task(task), heads=heads or (), progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps({"file": str(output), **made.to_dict()}))

@@ -1,0 +1,195 @@
+"""What a network's answer is: found in its graph, kept in the file, and read accordingly; several outputs and arrays as input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import everyframe
+from everyframe.cli.show.timeline import Timeline
+from everyframe.conversion.facts import Options
+from everyframe.conversion.step import convert
+from everyframe.conversion.verify import verify
+from everyframe.errors import ModelError, UsageError
+from everyframe.modelfile.ending import ending, found
+from everyframe.modelfile.file import Held
+from everyframe.modelfile.session import run
+from everyframe.runtime.prediction import name_and_unit, read
+from handmade import model, tensor
+
+T, C, S, CLASSES = 6, 3, 4, 5
+RNG = np.random.default_rng(3)
+WEIGHTS = [
+    tensor("w", RNG.standard_normal((8, C, 3, 1, 1))), tensor("line", RNG.standard_normal((8, CLASSES))),
+    tensor("point", RNG.standard_normal((CLASSES, 8, 1, 1, 1))),
+]  # fmt: skip
+STEM = [helper.make_node("Conv", ["clip", "w"], ["x"], pads=[1, 0, 0, 1, 0, 0]), helper.make_node("Relu", ["x"], ["r"])]
+POOLED = [
+    helper.make_node("ReduceMean", ["r"], ["mean"], axes=[2, 3, 4], keepdims=0),
+    helper.make_node("MatMul", ["mean", "line"], ["raw"]),
+]
+FRAMED = [
+    helper.make_node("Conv", ["r", "point"], ["p"]),
+    helper.make_node("ReduceMean", ["p"], ["each"], axes=[3, 4], keepdims=0),
+]  # (1, classes, T)
+
+
+def net(nodes: list[onnx.NodeProto], **outputs: tuple[int, ...]) -> onnx.ModelProto:
+    f32 = TensorProto.FLOAT
+    shapes = {name: (f32, shape) for name, shape in outputs.items()}
+    used = {name for node in nodes for name in node.input}
+    return model(nodes, {"clip": (f32, (1, C, T, S, S))}, shapes, [w for w in WEIGHTS if w.name in used])
+
+
+def ends_in(*operators: str) -> onnx.ModelProto:
+    nodes, name = [*STEM, *POOLED], "raw"
+    for i, op in enumerate(operators):
+        nodes.append(helper.make_node(op, [name], [f"out{i}"]))
+        name = f"out{i}"
+    return net(nodes, **{name: (1, CLASSES)})
+
+
+def averaged() -> onnx.ModelProto:
+    """As a test-time head: a softmax at each place and frame, then their mean."""
+    nodes = [
+        *STEM, helper.make_node("Conv", ["r", "point"], ["p"]), helper.make_node("Softmax", ["p"], ["soft"], axis=1),
+        helper.make_node("ReduceMean", ["soft"], ["out"], axes=[2, 3, 4], keepdims=0),
+    ]  # fmt: skip
+    return net(nodes, out=(1, CLASSES))
+
+
+def said(clip: onnx.ModelProto, frames: np.ndarray, **options: object) -> everyframe.Prediction:
+    """The last prediction of its step model over frames (n, C, H, W)."""
+    with everyframe.open(Held(convert(clip).step), engine="ort", threads=1, **options) as program, program.stream() as stream:
+        predictions = [stream.step(frame[None]) for frame in frames]
+    assert predictions[-1] is not None
+    return predictions[-1]
+
+
+def video(frames: int = 20) -> np.ndarray:
+    """The same frame again and again: then the stream and the clip see the same."""
+    return np.repeat(np.random.default_rng(5).standard_normal((1, C, S, S)).astype(np.float32), frames, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("clip", "task", "scores"),
+    [
+        (ends_in("Identity"), "classify", "logits"),
+        (ends_in("Softmax"), "classify", "probabilities"),
+        (ends_in("Softmax", "Identity"), "classify", "probabilities"),
+        (ends_in("Sigmoid"), "multilabel", "probabilities"),
+        (ends_in("Softmax", "Relu"), "classify", "logits"),  # no carrier: nothing is claimed
+        (averaged(), "classify", "probabilities"),
+    ],
+)  # fmt: skip
+def test_the_last_operators_tell_also_of_the_step_model(clip: onnx.ModelProto, task: str, scores: str) -> None:
+    made = convert(clip)
+    assert (made.metadata.task, made.metadata.scores) == (task, scores)
+    assert ("the output is classify, logits" in made.assumed) == (scores == "logits")
+    untold = made.metadata.model_copy(update={"task": None, "scores": None})  # as files of 1.0 are
+    again = ending(made.step, "logits", untold)
+    assert (again.task, again.scores) == (task, scores)
+
+
+def test_a_scaled_softmax_is_none() -> None:
+    nodes = [*STEM, *POOLED, helper.make_node("Softmax", ["raw"], ["s"]), helper.make_node("Mul", ["s", "ten"], ["out"])]
+    WEIGHTS.append(tensor("ten", 10.0))
+    assert found(net(nodes, out=(1, CLASSES)), "out") is None
+
+
+@pytest.mark.parametrize("clip", [ends_in("Softmax"), averaged()])
+def test_probabilities_are_not_softmaxed_again(clip: onnx.ModelProto) -> None:
+    frames = video()
+    answer = said(clip, frames)
+    assert answer.scores.sum() == pytest.approx(1, abs=1e-5)
+    again = read(answer.logits, "classify", "logits")[0]
+    np.testing.assert_allclose(again, answer.scores, atol=1e-5)  # who softmaxes the logits gets the scores
+
+
+def test_the_scores_are_those_of_the_network() -> None:
+    raw, soft = (said(ends_in(op), video()) for op in ("Identity", "Softmax"))
+    np.testing.assert_allclose(raw.scores, soft.scores, atol=1e-5)
+
+
+def test_any_of_several_shows_what_reaches_the_threshold() -> None:
+    answer = said(ends_in("Sigmoid"), video(), threshold=0.4)
+    assert {top.index for top in answer.top} == set(np.flatnonzero(answer.scores >= 0.4).tolist())
+    told = said(ends_in("Identity"), video(), task="multilabel", threshold=0.4)
+    np.testing.assert_allclose(told.scores, answer.scores, atol=1e-5)
+
+
+def test_quantities_stay_as_they_are_and_have_units() -> None:
+    labels = ["angle (deg)", "speed [m/s]", "c", "d", "e"]
+    answer = said(ends_in("Identity"), video(), task="regress", labels=labels)
+    np.testing.assert_array_equal(answer.scores, answer.logits)
+    assert [(v.name, v.unit) for v in answer.values][:3] == [("angle", "deg"), ("speed", "m/s"), ("c", None)]
+    assert "top" not in answer.to_dict() and answer.to_dict()["values"][0]["unit"] == "deg"
+    assert name_and_unit("plain") == ("plain", None)
+
+
+def test_several_outputs_are_converted_verified_and_given_by_name() -> None:
+    clip = net([*STEM, *POOLED, *FRAMED], raw=(1, CLASSES), each=(1, CLASSES, T))
+    made = convert(clip)
+    assert verify(made) < 1e-5
+    (other,) = made.metadata.outputs
+    assert (other.name, other.task, other.shape, other.every, other.delay) == ("each", "frames", (1, CLASSES), 1, 1)
+    frames = np.random.default_rng(8).standard_normal((12, C, S, S)).astype(np.float32)
+    wanted = run(clip, {"clip": frames[None, :T].swapaxes(1, 2)}, ["each"])["each"][0].T  # (T, classes)
+    for engine in ("ort", "reference"):
+        with everyframe.open(Held(made.step), engine=engine, threads=1) as program, program.stream() as stream:
+            answers = [answer.outputs["each"] for frame in frames if (answer := stream.step(frame[None])) is not None]
+        soft = read(wanted, "frames", "logits")[0]
+        np.testing.assert_allclose(np.concatenate(answers)[: T - 1], soft[: T - 1], atol=1e-5)  # but for the right edge
+
+
+def test_a_head_that_is_asked_for_is_the_main_one() -> None:
+    clip = net([*STEM, *POOLED, *FRAMED], raw=(1, CLASSES), each=(1, CLASSES, T))
+    alone = convert(clip, heads=["each"])
+    assert verify(alone) < 1e-5 and alone.metadata.task == "frames" and not alone.metadata.outputs
+    both = convert(clip, heads=["each", "raw"])
+    assert verify(both) < 1e-5 and [spec.name for spec in both.metadata.outputs] == ["raw"]
+    with pytest.raises(UsageError, match="no such output"):
+        convert(clip, heads=["eech"])
+
+
+def test_arrays_go_in_as_they_are(tmp_path: Path) -> None:
+    weights = [tensor("w1", RNG.standard_normal((8, 7, 3))), WEIGHTS[1]]
+    nodes = [
+        helper.make_node("Conv", ["clip", "w1"], ["x"], pads=[1, 1]), helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("ReduceMean", ["r"], ["mean"], axes=[2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "line"], ["raw"]),
+    ]  # fmt: skip
+    f32 = TensorProto.FLOAT
+    clip = model(
+        nodes,
+        {"clip": (f32, (1, 7, T))},
+        {"raw": (f32, (1, CLASSES))},
+        weights,
+    )
+    made = convert(clip, Options(layout="NCT"))
+    assert made.metadata.axes == "C" and verify(made) < 1e-5
+    with everyframe.open(Held(made.step), engine="ort", threads=1) as program, program.stream() as stream:
+        rows = np.random.default_rng(1).standard_normal((10, 7)).astype(np.float32)
+        pushed = [stream.push(row) for row in rows]
+        stream.reset()
+        stepped = [stream.step(row[None]) for row in rows]
+    assert pushed[-1] is not None and stepped[-1] is not None
+    np.testing.assert_array_equal(pushed[-1].scores, stepped[-1].scores)
+
+
+def test_generated_code_refuses_several_outputs(tmp_path: Path) -> None:
+    clip = net([*STEM, *POOLED, *FRAMED], raw=(1, CLASSES), each=(1, CLASSES, T))
+    with pytest.raises(ModelError, match="logits only"):
+        everyframe.compile(convert(clip).step, tmp_path / "two.so")
+
+
+def test_the_timeline_draws_quantities_between_their_extremes() -> None:
+    timeline = Timeline()
+    for frames in (4, 8, 12):
+        timeline.add(said(ends_in("Identity"), np.random.default_rng(2).standard_normal((frames, C, S, S)), task="regress"))
+    _, rows = timeline.table()
+    np.testing.assert_allclose([rows.min(0), rows.max(0)], [[0] * CLASSES, [1] * CLASSES], atol=1e-6)
