@@ -7,15 +7,12 @@ a class is told.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import av
 import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
@@ -23,6 +20,7 @@ from rich.text import Text
 
 from everyframe.data import mirrored_labels
 from everyframe.data.clips import Clip, Collection
+from everyframe.data.header import Header, probe
 from everyframe.data.workers import Pool
 from everyframe.progress import CountProgress
 
@@ -31,27 +29,6 @@ UNEVEN = 10  # times as many clips in the largest class as in the smallest
 LEAK = 0.05  # share of what is to be known about the class, beyond what chance gives
 SHOWN = 5
 MANY = 8
-_PIECE = 1 << 18
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a clip's file says of itself. digest: of its size, beginning and end. error: why it cannot be opened."""
-
-    frames: int = 0
-    fps: float | None = None
-    height: int = 0
-    width: int = 0
-    digest: str = ""
-    error: str | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        return self.frames / self.fps if self.fps else None
-
-    def sampled(self, fps: float | None, every_n: int | None = None) -> float:
-        """How many frames a network sees that samples at `fps`, or every n-th frame."""
-        return self.seconds * fps if fps and self.seconds else self.frames / (every_n or 1)
 
 
 @dataclass(frozen=True)
@@ -89,48 +66,6 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def probe(clip: Clip) -> Header:
-    """Opens one clip. Never raises: what is wrong is in `error`."""
-    files = clip.files()
-    try:
-        digest = _digest(files if clip.pictures is None else {files[0], files[len(files) // 2], files[-1]}, clip)
-        with av.open(files[0]) as container:
-            stream = container.streams.video[0]
-            height, width = stream.height, stream.width
-            if clip.pictures is not None:
-                return Header(len(files), None, height, width, digest)
-            rate = stream.average_rate or stream.guessed_rate
-            seconds = (
-                stream.duration * stream.time_base if stream.duration and stream.time_base else (container.duration or 0) / 1e6
-            )
-            if clip.span:
-                seconds = max(0.0, min(float(seconds) or clip.span[1], clip.span[1]) - clip.span[0])
-            counted = 0 if clip.span else stream.frames
-            return Header(
-                counted or round(float(seconds) * float(rate or 0)), float(rate) if rate else None, height, width, digest
-            )
-    except (OSError, av.FFmpegError, IndexError, ValueError) as error:
-        return Header(error=f"{clip.path}: {getattr(error, 'strerror', None) or error or 'no video stream'}")
-
-
-def glance(clips: Sequence[Clip], count: int = 64) -> list[Header]:
-    """What some of the clips, evenly spread, say of themselves; those that cannot be opened are left out."""
-    every = max(1, len(clips) // count)
-    return [header for header in map(probe, clips[::every]) if header.error is None]
-
-
-def _digest(files: Iterable[str], clip: Clip) -> str:
-    digest = hashlib.sha256(repr(clip.span).encode())
-    for name in sorted(files):
-        with Path(name).open("rb") as file:
-            size = file.seek(0, 2)
-            digest.update(str(size).encode())
-            for at in {0, max(0, size - _PIECE)}:
-                file.seek(at)
-                digest.update(file.read(_PIECE))
-    return digest.hexdigest()
 
 
 def report(collection: Collection, workers: int = 0, progress: CountProgress | None = None) -> Report:

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from everyframe.data.check import probe
 from everyframe.data.clips import Clip, Collection
 from everyframe.data.decode import pictures
+from everyframe.data.header import probe
 from everyframe.data.workers import Pool
 from everyframe.errors import RecipeError, SourceError
 from everyframe.modelfile.schema import Preprocess

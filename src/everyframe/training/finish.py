@@ -11,8 +11,8 @@ from typing import Any
 
 from everyframe import evaluation
 from everyframe.conversion import stream
-from everyframe.data.check import glance
 from everyframe.data.clips import Collection
+from everyframe.data.header import glance
 from everyframe.errors import EveryframeError
 from everyframe.evaluation import report
 from everyframe.evaluation.page import Section

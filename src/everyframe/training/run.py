@@ -31,7 +31,7 @@ def start(
     _check_task(recipe)
     recipe, collection = read(recipe, where, data)
     if recipe.name == quick.NAME and where is None:
-        recipe, minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
+        (recipe, collection), minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
     return _train(recipe, collection, path, minutes, resumed=False)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,8 +145,8 @@ def _numbered(reading: Reading, wanted: Wanted) -> tuple[tuple[str, ...], dict[s
 def _by_name(
     written: dict[str | int, Row], reading: Reading, wanted: Wanted
 ) -> tuple[tuple[str, ...], dict[str | int | None, int], list[str]]:
-    names = tuple((reading.labels or {}).values()) or tuple(sorted(map(str, written), key=natural))
-    # lists and labels of one data set differ in underscores and capitals
+    # lists and labels of one data set, and folders of its splits, differ in underscores and capitals
+    names = tuple((reading.labels or {}).values()) or _spelled(map(str, written))
     plain = {_plain(name): number for number, name in enumerate(names)}
     for label, row in written.items():
         if label not in names and _plain(str(label)) not in plain:
@@ -154,7 +155,15 @@ def _by_name(
                 got=label, hint=meant(str(label), names),
             )  # fmt: skip
     exact = {name: number for number, name in enumerate(names)}
-    return names, {label: exact.get(str(label), plain[_plain(str(label))]) for label in written}, []
+    joined = {str(label) for label in written if not reading.labels and label not in exact}
+    problems = [f"{label!r} and {names[plain[_plain(label)]]!r} are taken as one class" for label in sorted(joined)]
+    return names, {label: exact[str(label)] if label in exact else plain[_plain(str(label))] for label in written}, problems
+
+
+def _spelled(written: Iterable[str]) -> tuple[str, ...]:
+    """Each class once, in natural order, in the last by order of its spellings: small letters before capitals."""
+    spelled = {_plain(label): label for label in sorted(written)}
+    return tuple(sorted(spelled.values(), key=natural))
 
 
 def _by_number(
@@ -183,4 +192,4 @@ def _by_number(
 
 
 def _plain(label: str) -> str:
-    return " ".join(label.replace("_", " ").lower().split())
+    return " ".join(unicodedata.normalize("NFC", label).replace("_", " ").casefold().split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,29 @@ from everyframe.data.clips import Clip, folder_clip
 from everyframe.errors import SourceError
 from everyframe.video.sources import VIDEOS
 
+#: what is read as a video: every suffix of a video that FFmpeg knows, not only those that `predict FOLDER` looks for
+CLIPS = frozenset(
+    VIDEOS
+    | {".264", ".265", ".266", ".3g2", ".amv", ".apng", ".asf", ".av1", ".avc", ".avs2", ".avs3", ".bik", ".dat"}
+    | {".dav", ".dif", ".divx", ".drc", ".dv", ".dvr-ms", ".evo", ".f4p", ".f4v", ".flc", ".fli", ".gxf", ".h261"}
+    | {".h263", ".h265", ".h266", ".insv", ".ismv", ".ivf", ".lrv", ".m1v", ".m2p", ".m2t", ".m2v", ".m4p", ".mj2"}
+    | {".mjpeg", ".mjpg", ".mk3d", ".mod", ".mp2v", ".mpe", ".mpv", ".mxf", ".nsv", ".nut", ".obu", ".ogg", ".ogm"}
+    | {".ogx", ".ps", ".qt", ".rm", ".rmvb", ".roq", ".tod", ".tp", ".trp", ".ty", ".vc1", ".vob", ".vro"}
+    | {".wtv", ".xvid"}
+)
+#: what systems and archives leave beside clips; with it everything whose name begins with a dot
+JUNK = frozenset(
+    {"__macosx", "thumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "@eadir", "#recycle", "lost+found", "__pycache__"}
+    | {"system volume information"}
+)
+#: how people call the splits, in small letters without what stands between words
+SPLITS = {
+    "train": ("train", "training", "trainset", "trainingset", "traindata"),
+    "validation": ("val", "valid", "validate", "validation", "validating", "valset", "validset", "validationset", "eval",
+                   "evaluate", "evaluation", "dev", "devset"),
+    "test": ("test", "testing", "tests", "testset", "testingset", "testdata"),
+}  # fmt: skip
+_SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 #: words of which header lines consist
 HEADER = frozenset(
     {"path", "file", "filename", "video", "video_name", "video_id", "id", "name", "label", "labels", "class", "class_id"}
@@ -75,6 +99,15 @@ def cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[int, list[str]
     delimiter = max(delimiters, key=rows[0][1].count) if rows else ","
     for number, line in rows:
         yield number, [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder or a cell is called after, such as `Val` or `test_set`."""
+    return _SPLIT_OF.get(re.sub(r"[\W_\d]+", "", name).lower())
+
+
+def is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def is_header(row: Sequence[str]) -> bool:
@@ -140,7 +173,8 @@ class Places:
                 names = sorted(os.listdir(folder))  # noqa: PTH208 (a million names need no Path each)
             except OSError:
                 names = []
-            stems = {stem: n for n in names for stem, suffix in [os.path.splitext(n)] if suffix.lower() in VIDEOS}  # noqa: PTH122
+            split = ((*os.path.splitext(name), name) for name in names if not is_junk(name))  # noqa: PTH122
+            stems = {stem: name for stem, suffix, name in split if suffix.lower() in CLIPS}
             self._seen[folder] = stems | {name: name for name in names}
         return self._seen[folder]
 

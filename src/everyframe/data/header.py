@@ -1,0 +1,119 @@
+"""What a clip's file says of itself, and what its first frame and its packets say where the file is silent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import av
+import av.container
+import av.video.stream
+
+from everyframe.data.clips import Clip
+
+_PIECE = 1 << 18
+_FASTEST = 240  # frames a second; a header that says more gives the unit of its clock (1000 or 90000, mostly)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a clip's file says of itself. height, width: as it is shown, turned where the file says so. digest: of its size,
+    beginning and end. error: why it cannot be read.
+    """
+
+    frames: int = 0
+    fps: float | None = None
+    height: int = 0
+    width: int = 0
+    digest: str = ""
+    error: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return self.frames / self.fps if self.fps else None
+
+    def sampled(self, fps: float | None, every_n: int | None = None) -> float:
+        """How many frames a network sees that samples at `fps`, or every n-th frame."""
+        return self.seconds * fps if fps and self.seconds else self.frames / (every_n or 1)
+
+
+def probe(clip: Clip) -> Header:
+    """Opens one clip and decodes its first frame. Never raises: what is wrong is in `error`."""
+    try:
+        return _header(clip)
+    except Exception as error:  # PyAV has many; a data set of thousands of files meets them all
+        return Header(error=f"{clip.path}: {getattr(error, 'strerror', None) or error or type(error).__name__}")
+
+
+def glance(clips: Sequence[Clip], count: int = 64) -> list[Header]:
+    """What some of the clips, evenly spread, say of themselves; those that cannot be read are left out."""
+    every = max(1, len(clips) // count)
+    return [header for header in map(probe, clips[::every]) if header.error is None]
+
+
+def _header(clip: Clip) -> Header:
+    files = clip.files()
+    digest = _digest(files if clip.pictures is None else {files[0], files[len(files) // 2], files[-1]}, clip)
+    with av.open(files[0]) as container:
+        stream = _stream(container)
+        height, width = _shown(container, stream)
+        if clip.pictures is not None:
+            return Header(len(files), None, height, width, digest)
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        frames = stream.frames
+    if not frames or not 0 < rate <= _FASTEST:  # a stated duration is no help: a clock that jumps makes it of 2 s 1000 s
+        frames, rate = _counted(files[0], rate)
+    if clip.span:
+        frames = round(max(0.0, min(frames / rate, clip.span[1]) - clip.span[0]) * rate)
+    return Header(frames, rate, height, width, digest)
+
+
+def _stream(container: av.container.InputContainer) -> av.video.stream.VideoStream:
+    """The video, not a picture of its cover. Raises ValueError."""
+    found = [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
+    if not found:
+        raise ValueError("no video stream")
+    if found[0].codec_context is None:
+        raise ValueError("FFmpeg has no decoder for its codec")
+    return found[0]
+
+
+def _shown(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> tuple[int, int]:
+    """(height, width) of the first frame as it is shown. Raises ValueError where none can be decoded."""
+    stream.codec_context.thread_count = 1
+    trouble = "the video has no frames"
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                turned = int(getattr(frame, "rotation", 0) or 0) % 180
+                return (frame.width, frame.height) if turned else (frame.height, frame.width)
+        except av.error.InvalidDataError:  # a recording may begin between two key frames
+            trouble = "none of its frames can be decoded: it is damaged, encrypted, or of a kind that FFmpeg cannot decode"
+    raise ValueError(trouble)
+
+
+def _counted(path: str, rate: float) -> tuple[int, float]:
+    """(frames, frames a second) by the packets: browsers, for one, record without a duration."""
+    with av.open(path) as container:
+        stream = _stream(container)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None and packet.time_base)
+    gaps = [later - time for time, later in pairwise(times) if later > time]
+    told = 1 / median(gaps) if gaps else 0.0
+    return len(packets), next((one for one in (rate, told) if 0 < one <= _FASTEST), 25.0)
+
+
+def _digest(files: Iterable[str], clip: Clip) -> str:
+    digest = hashlib.sha256(repr(clip.span).encode())
+    for name in sorted(files):
+        with Path(name).open("rb") as file:
+            size = file.seek(0, 2)
+            digest.update(str(size).encode())
+            for at in {0, max(0, size - _PIECE)}:
+                file.seek(at)
+                digest.update(file.read(_PIECE))
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""Folders of clips as people keep them: names of splits, what systems leave behind, suffixes, headers that say too little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import handmade
+from everyframe import recipes
+from everyframe.data.clips import Clip, Collection
+from everyframe.data.formats import read
+from everyframe.data.header import probe
+from everyframe.errors import SourceError
+from everyframe.recipes.training import ClipRecipe, Data
+from everyframe.training import quick
+
+
+def put(root: Path, *files: str, content: str | bytes = "") -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return root
+
+
+def get(root: Path, form: str = "folders", **data: str) -> Collection:
+    return read(Data.model_validate({"format": form, "root": str(root), **data}), Path("/nowhere"))
+
+
+def sizes(found: Collection) -> dict[str, int]:
+    return {split: len(clips) for split, clips in found.splits.items()}
+
+
+class TestFolders:
+    @pytest.mark.parametrize("train", ["train", "Training", "TRAIN", "train_set"])
+    @pytest.mark.parametrize("held", ["validate", "Val", "valid", "validation", "eval", "Evaluation", "dev", "val_set"])
+    def test_splits_as_people_call_them(self, tmp_path: Path, train: str, held: str) -> None:
+        put(tmp_path, *(f"{train}/{c}/{i}.mp4" for c in "ab" for i in range(5)), f"{held}/a/x.mp4", "Testing/b/y.mp4")
+        found = get(tmp_path)
+        assert sizes(found) == {"train": 10, "validation": 1, "test": 1}
+        assert found.labels == ("a", "b")
+        assert not found.problems
+
+    def test_two_folders_of_one_split_are_a_question(self, tmp_path: Path) -> None:
+        put(tmp_path, "train/a/1.mp4", "val/a/1.mp4", "validate/a/2.mp4")
+        with pytest.raises(SourceError, match="val, validate"):
+            get(tmp_path)
+
+    def test_a_folder_beside_the_splits_is_named(self, tmp_path: Path) -> None:
+        put(tmp_path, "train/a/1.mp4", "val/a/1.mp4", "more/a/2.mp4")
+        assert any("more" in problem for problem in get(tmp_path).problems)
+
+    @pytest.mark.parametrize("top", ["", "train/"])
+    def test_what_systems_leave_behind_is_no_class_and_no_clip(self, tmp_path: Path, top: str) -> None:
+        put(tmp_path, *(f"{top}{c}/{i}.mp4" for c in "ab" for i in range(2)))
+        before = get(tmp_path)
+        junk = ("__MACOSX/a/._1.mp4", ".git/x/1.mp4", "$RECYCLE.BIN/x/1.mp4", "@eaDir/x/1.mp4")
+        put(tmp_path, *(top + name for name in junk), *junk)
+        put(tmp_path, *(f"{top}a/{name}" for name in ("._1.mp4", "Thumbs.db", ".DS_Store", "desktop.ini", "__MACOSX/1.mp4")))
+        assert get(tmp_path) == before
+
+    @pytest.mark.parametrize("names", [("Other", "other"), ("thumbs_up", "Thumbs up"), ("Caf\u00e9", "Cafe\u0301")])
+    @pytest.mark.parametrize("tops", [("", ""), ("train/", "val/")])
+    def test_spellings_of_one_class(self, tmp_path: Path, names: tuple[str, str], tops: tuple[str, str]) -> None:
+        put(tmp_path, *(f"{top}{name}/{name[:3]}.mp4" for top, name in zip(tops, names, strict=True)), f"{tops[0]}b/1.mp4")
+        found = get(tmp_path)
+        assert len(found.labels) == 2
+        assert any("one class" in problem for problem in found.problems)
+
+    def test_every_suffix_of_a_video_is_read_and_the_rest_is_named(self, tmp_path: Path) -> None:
+        suffixes = ("asf", "divx", "h265", "264", "vob", "f4v", "mxf", "m2v", "mjpeg", "ts", "mts", "3gp", "ogv", "wmv", "flv")
+        suffixes += ("MP4", "webm", "m2ts", "mpg", "qt", "rmvb", "dv", "3g2", "265", "ivf")
+        put(tmp_path, *(f"a/{i}.{suffix}" for i, suffix in enumerate(suffixes)), "a/notes.txt", "a/x.zzz", "a/y.zzz", "a/noend")
+        found = get(tmp_path)
+        assert sum(sizes(found).values()) == len(suffixes)
+        (said,) = found.problems
+        for part in ("4 files", ".zzz (2)", ".txt (1)", "without suffix (1)"):
+            assert part in said
+
+
+class TestHeaders:
+    """Sizes as shown, frames counted where the file does not say, and no clip that ends the rest."""
+
+    @pytest.fixture
+    def recipe(self) -> ClipRecipe:
+        found = recipes.load("quick")
+        assert isinstance(found, ClipRecipe)
+        return found
+
+    def fitted(self, recipe: ClipRecipe, paths: list[Path]) -> tuple[ClipRecipe, Collection]:
+        return quick.fitted(recipe, Collection(("a",), {"train": tuple(Clip(path, 0, path.name) for path in paths)}))
+
+    def test_one_time_lapse_does_not_slow_down_all(self, tmp_path: Path, recipe: ClipRecipe) -> None:
+        path = handmade.write_video(tmp_path / "a.mp4", 60, rate=30)
+        slow = handmade.write_video(tmp_path / "slow.mp4", 3, rate=1)
+        made, found = self.fitted(recipe, [*[path] * 12, slow])
+        assert made.preprocess is not None
+        assert (made.model.frames, made.preprocess.fps) == (30, 15)
+        assert "1 of 13 clips" in found.problems[0]
+
+    def test_phone_clips_keep_their_shape(self, tmp_path: Path, recipe: ClipRecipe) -> None:
+        path = handmade.turned(handmade.write_video(tmp_path / "a.mp4", 10))
+        header = probe(Clip(path, 0, "a"))
+        flat = probe(Clip(handmade.write_video(tmp_path / "b.mp4", 10), 0, "b"))
+        assert (header.height, header.width) == (flat.width, flat.height)
+        made, _ = self.fitted(recipe, [path])
+        assert isinstance(made.model.size, tuple)
+        assert made.model.size[0] > made.model.size[1] == quick.SHORT_SIDE
+        assert made.preprocess is not None
+        assert made.preprocess.resize == made.model.size
+
+    @pytest.mark.parametrize(
+        ("name", "options"), [("a.webm", {"live": "1"}), ("a.mkv", {"live": "1"}), ("a.ts", {}), ("a.h264", {})]
+    )
+    def test_frames_are_counted_where_no_duration_is_given(self, tmp_path: Path, name: str, options: dict[str, str]) -> None:
+        codec = {"webm": "libvpx", "h264": "libx264", "ts": "mpeg2video"}.get(name[2:], "mpeg4")
+        header = probe(Clip(handmade.write_video(tmp_path / name, 50, rate=25, codec=codec, options=options), 0, name))
+        assert (header.error, header.frames, header.fps) == (None, 50, 25)
+
+    def test_what_cannot_be_decoded_is_named(self, tmp_path: Path, recipe: ClipRecipe) -> None:
+        good = handmade.write_video(tmp_path / "a.mp4", 20)
+        unknown = tmp_path / "unknown.mp4"
+        known = handmade.write_video(tmp_path / "known.mp4", 20, codec="libx264")
+        unknown.write_bytes(known.read_bytes().replace(b"avc1", b"zzzz"))
+        empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+        empty.write_bytes(b"")
+        text.write_text("no video")
+        bad = [unknown, empty, text, tmp_path / "none.mp4", tmp_path]
+        for path in bad:
+            header = probe(Clip(path, 0, path.name))
+            assert header.error, path
+            assert str(path) in header.error
+        assert "decoder" in (probe(Clip(unknown, 0, "x")).error or "")
+        made, _ = self.fitted(recipe, [*bad * 20, good])
+        assert made.model.frames == 10
+        with pytest.raises(SourceError, match=r"None of the clips can be read(.|\n)*decoder"):
+            self.fitted(recipe, bad)
