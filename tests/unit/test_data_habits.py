@@ -135,3 +135,83 @@ class TestHeaders:
         assert made.model.frames == 10
         with pytest.raises(SourceError, match=r"None of the clips can be read(.|\n)*decoder"):
             self.fitted(recipe, bad)
+
+
+class TestLists:
+    """A list says the same whatever its columns are called, in whatever order, with whatever between them."""
+
+    ROWS = (("clap/a 1.mp4", "clap"), ("clap/b.mp4", "clap"), ("wave/c.mp4", "wave"), ("wave/d.mp4", "wave"))
+
+    def root(self, tmp_path: Path) -> Path:
+        return put(tmp_path / "clips", *(name for name, _ in self.ROWS))
+
+    def told(self, root: Path, text: str | bytes) -> list[tuple[str, str]]:
+        put(root, "l.txt", content=text)
+        found = get(root, "list", train="l.txt", validation="l.txt")
+        return [(clip.path.relative_to(root).as_posix(), found.labels[clip.label]) for clip in found.splits["train"]]
+
+    @pytest.mark.parametrize("mark", [",", ";", "\t", " , "])
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            ("video_name", "tag"), ("label", "path"), ("Class", "File Name"), ("", "video", "label"),
+            ("Unnamed: 0", "tag", "clip"),
+            ("filename", "emotion"), ("person", "path", "class_id", "label"), ("path", "label", "notes"), (),
+        ],
+    )  # fmt: skip
+    def test_tables(self, tmp_path: Path, columns: tuple[str, ...], mark: str) -> None:
+        root = self.root(tmp_path)
+        values = {"person": "anna", "notes": "none", "class_id": "7"}
+        labels = {"tag", "label", "Class", "emotion"}
+        rows = []
+        for number, (name, label) in enumerate(self.ROWS):
+            cells = [
+                label if column in labels else values.get(column, str(number) if column in ("", "Unnamed: 0") else f'"{name}"')
+                for column in columns
+            ] or [name, label]
+            rows.append(mark.join(cells))
+        assert self.told(root, "\n".join([*([mark.join(columns)] if columns else []), *rows])) == list(self.ROWS)
+
+    @pytest.mark.parametrize("columns", ["{0},{1}", "{1},{0}", "{2},{0},{1}", "{2};{1};{0}", "{0} {1}", '"{0}" {1}', "{0}|{1}"])
+    @pytest.mark.parametrize("path", ["{}", "./{}", "clips/{}", "{root}/{}", "/elsewhere/data/clips/{}", "windows", "drive"])
+    def test_without_a_header_and_with_any_path(self, tmp_path: Path, columns: str, path: str) -> None:
+        root = self.root(tmp_path)
+
+        def written(name: str) -> str:
+            back = name.replace("/", "\\")
+            return {"windows": back, "drive": f"D:\\data\\{back}"}.get(path, path.format(name, root=root))
+
+        text = "\n".join(columns.format(written(name), label, number) for number, (name, label) in enumerate(self.ROWS))
+        assert self.told(root, text) == list(self.ROWS)
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_spreadsheets(self, tmp_path: Path, encoding: str) -> None:
+        text = "\r\n".join(["video_name\ttag", *("\t".join(row) for row in self.ROWS)])
+        assert self.told(self.root(tmp_path), text.encode(encoding)) == list(self.ROWS)
+
+    def test_offset_and_count_of_pictures(self, tmp_path: Path) -> None:
+        put(tmp_path, *(f"{name}/img_{i:05d}.jpg" for name in ("a", "b") for i in range(1, 11)))
+        put(tmp_path, "l.txt", content="a 0 4 0\na 4 6 1\nb 2 3 1\n")
+        found = get(tmp_path, "list", train="l.txt", validation="l.txt").splits["train"]
+        assert [(clip.first, clip.count, clip.label) for clip in found] == [(1, 4, 0), (5, 6, 1), (3, 3, 1)]
+        put(tmp_path, "l.txt", content="path,start_frame,num_frames,label\na,0,4,x\nb,8,9,y\n")
+        problems = get(tmp_path, "list", train="l.txt", validation="l.txt").problems
+        assert "17 pictures" not in problems[0]
+        assert "10 pictures" in problems[0]
+
+    def test_a_column_of_splits(self, tmp_path: Path) -> None:
+        root = self.root(tmp_path)
+        splits = ("train", "Val", "training", "TEST")
+        text = ["path,label,split", *(f"{','.join(row)},{split}" for row, split in zip(self.ROWS, splits, strict=True))]
+        put(root, "l.csv", content="\n".join(text))
+        assert sizes(get(root, "list", train="l.csv")) == {"train": 2, "validation": 1, "test": 1}
+
+    @pytest.mark.parametrize(
+        "header", ["fichier,etiquette", "path,mood,weather", "label,left,right", "a,b,c"],
+    )  # fmt: skip
+    def test_what_cannot_be_told_is_a_question(self, tmp_path: Path, header: str) -> None:
+        root = self.root(tmp_path)
+        fill = ["x"] * (header.count(",") - 1)
+        text = "\n".join([header, *(",".join([name, label, *fill]) for name, label in self.ROWS)])
+        with pytest.raises(SourceError, match=r"cannot be told(.|\n)*path,label"):
+            self.told(root, text)

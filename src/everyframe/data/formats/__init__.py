@@ -98,11 +98,12 @@ def read(data: Data, root: Path) -> Collection:
             "None of the clips for training is there.", where=wanted.root, got=problems[-1] if problems else None,
             hint="check data.root",
         )  # fmt: skip
-    if "validation" not in splits:
+    held = "validation" not in splits
+    if held:
         splits["train"], splits["validation"] = map(list, held_out(splits["train"], data.holdout))
     order = ("train", "validation", "test")
     ordered: dict[str, tuple[Clip, ...]] = {split: tuple(splits[split]) for split in order if split in splits}
-    return Collection(names, ordered, tuple(problems))
+    return Collection(names, ordered, tuple(problems), held)
 
 
 def _wanted(data: Data, form: Format, root: Path) -> Wanted:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ SPLITS = {
     "test": ("test", "testing", "tests", "testset", "testingset", "testdata"),
 }  # fmt: skip
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+_ELSEWHERE = re.compile(r"^([A-Za-z]:)?[\\/]")  # absolute, here or on Windows
 #: words of which header lines consist
 HEADER = frozenset(
     {"path", "file", "filename", "video", "video_name", "video_id", "id", "name", "label", "labels", "class", "class_id"}
@@ -48,7 +50,8 @@ HEADER = frozenset(
 @dataclass(frozen=True)
 class Row:
     """One line of an annotation. label: the name of a class, or its number as written; None if not known. place: file
-    and line, for messages. count: number of pictures where it says so. folders: where the clip may lie, below root.
+    and line, for messages. count: number of pictures where it says so, behind the first `offset`. folders: where the clip
+    may lie, below root or anywhere.
     """
 
     split: str
@@ -58,6 +61,7 @@ class Row:
     count: int | None = None
     span: tuple[float, float] | None = None
     folders: tuple[str, ...] = ("",)
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,11 @@ class Wanted:
     labels: Path | None
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, line) of all that are not empty, without byte order mark, carriage returns and outer blanks."""
+def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, str]]:
+    """(number, line) of all that are not empty, without byte order mark, carriage returns and, with `strip`, outer blanks."""
     try:
-        text = path.read_text("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")  # "Unicode text" of spreadsheets
     except OSError as error:
         raise SourceError("The annotation cannot be read.", where=path, got=error.strerror or error) from None
     except UnicodeDecodeError as error:
@@ -90,7 +95,14 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from None
     for number, line in enumerate(text.splitlines(), 1):
         if stripped := line.strip():
-            yield number, stripped
+            yield number, stripped if strip else line
+
+
+def delimiter_of(rows: Sequence[str]) -> str | None:
+    """What stands between the cells of all of these lines, as often in each, if there is one; else what is in the most."""
+    marks = {mark: [row.count(mark) for row in rows] for mark in "\t;,|"}
+    even = [mark for mark, counts in marks.items() if min(counts, default=0) and len(set(counts)) == 1]
+    return next(iter(even), max(marks, key=lambda mark: sum(map(bool, marks[mark]))) if any(map(any, marks.values())) else None)
 
 
 def cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[int, list[str]]]:
@@ -179,11 +191,18 @@ class Places:
         return self._seen[folder]
 
     def find(self, name: str, folders: Iterable[str] = ("",)) -> Path | None:
-        """The first of root/folder/name that exists."""
-        if Path(name).is_absolute():
-            return Path(name) if Path(name).exists() else None
-        for folder in dict.fromkeys(folders):
-            parent, _, last = str(self.root / folder / name.replace("\\", "/")).rpartition("/")
+        """The first of root/folder/name that exists; of another computer's path, the longest end that does."""
+        name = name if Path(name).is_absolute() else name.replace("\\", "/")
+        if _ELSEWHERE.match(name):
+            if Path(name).exists():
+                return Path(name)
+            parts = [part for part in re.split(r"[\\/]", name) if part][1:]
+            ends = ["/".join(parts[begin:]) for begin in range(len(parts))]
+        else:
+            parts = [part for part in name.split("/") if part not in ("", ".")]
+            ends = ["/".join(parts), *(["/".join(parts[1:])] if len(parts) > 1 and parts[0] == self.root.name else [])]
+        for end, folder in product(ends, dict.fromkeys(folders)):
+            parent, _, last = str(self.root / folder / end).rpartition("/")
             if last in (entries := self._entries(parent)):
                 return Path(parent, entries[last])
         return None
@@ -194,5 +213,5 @@ class Places:
         if path is None:
             raise SourceError("The clip is missing.", where=self.root / row.folders[0] / row.name, got=f"listed in {row.place}")
         if path.is_dir():
-            return folder_clip(path, label, row.name, row.count)
+            return folder_clip(path, label, row.name, row.count, row.offset)
         return Clip(path, label, row.name, span=row.span)
