@@ -199,6 +199,19 @@ class TestLists:
         assert "17 pictures" not in problems[0]
         assert "10 pictures" in problems[0]
 
+    def test_counts_beside_paths_with_blanks_and_an_index(self, tmp_path: Path) -> None:
+        put(tmp_path, "my clip 7", "x.mp4", *(f"other clip/{i}.jpg" for i in range(1, 10)))
+        put(tmp_path, "l.txt", content="# path label\nmy clip 7 0\nother clip 7 1\nother clip 1 7 1\n3 x.mp4 0\n")
+        found = get(tmp_path, "list", train="l.txt", validation="l.txt").splits["train"]
+        assert [(clip.name, clip.label, clip.count, clip.first) for clip in found] == [
+            ("my clip 7", 0, None, 1), ("other clip", 1, 7, 1), ("other clip", 1, 7, 2), ("x.mp4", 0, None, 1),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("text", ["clap/b.mp4,a, b\nwave/c.mp4,c\n", "path,label,start,end\nclap/b.mp4,a,0.5,1\n"])
+    def test_what_would_be_lost_is_refused(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(SourceError, match=r"l\.txt"):
+            self.told(self.root(tmp_path), text)
+
     def test_a_column_of_splits(self, tmp_path: Path) -> None:
         root = self.root(tmp_path)
         splits = ("train", "Val", "training", "TEST")

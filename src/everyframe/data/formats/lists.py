@@ -23,10 +23,11 @@ COLUMNS = {
               "action", "actionname", "actionlabel", "activity", "gesture", "gesturename", "target", "annotation", "y",
               "classid", "labelid", "classindex", "classidx", "labelindex", "labelidx", "actionid", "categoryid"),
     "count": ("frames", "nframes", "numframes", "framecount", "totalframes", "numberofframes", "count", "length", "pictures"),
-    "offset": ("offset", "startframe", "start", "first", "startindex"),
+    "offset": ("offset", "startframe", "startindex"),
     "split": ("split", "subset", "set", "partition", "usage", "phase"),
 }  # fmt: skip
 _INDEX = frozenset({"", "unnamed0", "index", "idx", "no", "nr", "row"})
+_TIMES = frozenset({"start", "end", "begin", "starttime", "endtime", "timestart", "timeend", "startsec", "endsec", "endframe"})
 _SHOWN = 20  # lines by which columns are told
 
 
@@ -58,14 +59,21 @@ def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
     if columns is not None:
         body = [(number, _joined(line, len(table[0][1]), columns) if blanks else line) for number, line in table[1:]]
     else:
+        for number, line in table:
+            if len(line) < 2 or (not blanks and _width(line) != _width(table[0][1])):
+                raise unusable(f"{path}, line {number}", "`path label` or `folder pictures label`", " ".join(line))
         body = [(number, _unnamed(line, places, folders)) for number, line in table] if blanks else table
-        columns = _told(body, path, places, folders)
+        columns = _Columns(0, 3, 2, 1) if blanks else _told(body, path, places, folders)
+        first = body[0][1][columns.path]
+        others = (places.find(line[columns.path], folders) for _, line in body[1:_SHOWN])
+        if first.isidentifier() and not places.find(first, folders) and any(others):
+            raise _question(path, table[0][1])  # a header in words that are not known, most likely
     return [_row(split, line, f"{path}, line {number}", columns, folders, alone) for number, line in body]
 
 
 def _table(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """([(line, cells)], whether only blanks stand between them)."""
-    rows = list(lines(path, strip=False))
+    rows = [(number, text) for number, text in lines(path, strip=False) if not text.startswith("#") and text.strip(" \t,;|")]
     mark = delimiter_of([text for _, text in rows[:_SHOWN]])
     cut = (
         csv.reader([text for _, text in rows], delimiter=mark or " ", skipinitialspace=True)
@@ -90,6 +98,11 @@ def _named(header: Sequence[str], path: Path) -> _Columns | None:
     known = {name for names in COLUMNS.values() for name in names} | _INDEX
     if found["path"] is None and found["label"] is None:
         return None
+    if times := [cell for cell in header if _plain(cell) in _TIMES]:
+        raise SourceError(
+            "A list does not take parts of a clip.", where=path, got=f"columns {', '.join(times)}",
+            hint="cut the clips, use format kinetics (time_start, time_end in seconds), or take these columns out",
+        )  # fmt: skip
     open_ = [place for place, name in enumerate(plain) if name not in known]
     if open_ and (any(not header[place].isidentifier() for place in open_) or len(plain) == len(open_)):
         return None  # such as `clips/1.mp4,wave`, or a clip that is called `video`
@@ -115,32 +128,37 @@ def _joined(line: list[str], wanted: int, columns: _Columns) -> list[str]:
     return [*line[:at], " ".join(line[at : at + more + 1]), *line[at + more + 1 :]] if more > 0 else line
 
 
+def _width(line: Sequence[str]) -> int:
+    """Cells up to the last that holds something."""
+    return max((place for place, cell in enumerate(line, 1) if cell), default=0)
+
+
 def _unnamed(line: list[str], places: Places, folders: Sequence[str]) -> list[str]:
-    """Words become cells: the path is as long as a clip of that name is there; behind it stand numbers and a label."""
-    for behind in (1, 2, 3):
-        if len(line) > behind and places.find(" ".join(line[:-behind]), folders):
-            return [" ".join(line[:-behind]), *line[-behind:]]
+    """Words -> [path, offset, pictures, label]: the path is as long as a clip of that name is there; before it an index."""
+    for begin in (0, 1):
+        for behind in (1, 2, 3):
+            if len(line) > begin + behind and places.find(" ".join(line[begin:-behind]), folders):
+                return _padded(line[begin:], behind)
     if len(line) == 2 and places.find(line[1], folders):
-        return line
+        return _padded(line[::-1], 1)
     numbers = next((n for n, cell in enumerate(reversed(line[1:-1])) if not cell.isdecimal()), len(line) - 2)
-    behind = 1 + min(max(numbers, 0), 2)
-    return [" ".join(line[:-behind]), *line[-behind:]] if len(line) > 2 else line
+    return _padded(line, 1 + min(numbers, 2))
+
+
+def _padded(line: list[str], behind: int) -> list[str]:
+    *numbers, label = line[-behind:]
+    return [" ".join(line[:-behind]), *[""] * (2 - len(numbers)), *numbers, label]
 
 
 def _told(body: list[tuple[int, list[str]]], path: Path, places: Places, folders: Sequence[str]) -> _Columns:
     """Columns without a header, by what is there."""
     shown = [line for _, line in body[:_SHOWN]]
-    for number, line in body:
-        if len(line) < 2:
-            raise unusable(f"{path}, line {number}", "`path label` or `folder pictures label`", " ".join(line))
-    width = min(map(len, shown))
+    width = max(map(_width, shown))
     # different ones: a label may be the name of a folder
     there = [sum(places.find(cell, folders) is not None for cell in {line[place] for line in shown}) for place in range(width)]
     counts = [line[0] for line in shown] in ([str(n + first) for n in range(len(shown))] for first in (0, 1))
     at = max(range(width), key=lambda place: (there[place], -place)) if any(there) else int(counts and width > 2)
     others = [place for place in range(width) if place != at and not (place == 0 and counts and width > 2)]
-    if any(there) and len(shown) > 1 and not places.find(shown[0][at], folders) and shown[0][at].isidentifier():
-        raise _question(path, shown[0])  # a header in words that are not known, most likely
     *numbers, label = others
     if not all(line[place].isdecimal() for place in numbers for line in shown) or len(numbers) > 2:
         raise _question(path, shown[0])
