@@ -134,7 +134,28 @@ class TestCommand:
         code, out, _ = self.said(capsys, "clip.onnx", "--data", "videos", "--json")
         found = json.loads(out)
         assert code == 0
-        assert (found["videos"], found["available"]) == (2, {"train": 2, "validation": 2})
+        assert (found["videos"], found["available"], found["split"]) == (4, {"all": 4}, "all")
+
+    def test_data_without_splits_is_measured_whole_but_for_what_a_training_saw(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Whatever is asked for is what is measured; the first line says why, where nothing was."""
+        (here / "run").mkdir()
+        shutil.copy(here / "clip.onnx", here / "run/clip.onnx")
+        told = f'name = "x"\n[model]\nname = "x3d_s"\n[data]\nroot = "{here / "videos"}"\nholdout = 0.5\n'
+        (here / "run/recipe.toml").write_text(told)
+        (here / "other").mkdir()
+        shutil.copytree(here / "videos", here / "other/videos")
+        for model, data, asked, videos, word in (
+            ("clip.onnx", "videos", (), 4, "no splits"), ("clip.onnx", "videos", ("--split", "validation"), 2, "validation"),
+            ("run/clip.onnx", "videos", (), 2, "50% that the model's training held out"),
+            ("run/clip.onnx", "other/videos", (), 4, "no splits"), ("run/clip.onnx", "videos", ("--split", "all"), 4, "all"),
+        ):  # fmt: skip
+            code, out, _ = self.said(capsys, model, "--data", data, *asked)
+            first = " ".join(out.splitlines()[:1])
+            assert code == 0
+            assert word in first
+            assert f"{videos} videos" in first
 
     def test_a_run_folder_knows_its_data(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (here / "recipe.toml").write_text('name = "x"\n[model]\nname = "x3d_s"\n[data]\nroot = "videos"\nholdout = 0.5\n')
@@ -177,4 +198,4 @@ class TestCommand:
         monkeypatch.setattr("everyframe.evaluation.run.measure", slow)
         code, out, _ = self.said(capsys, "clip.onnx", "--data", "videos", "--workers", "1")
         assert code == 130
-        assert "PARTIAL: ended after 1 of 2" in out
+        assert "PARTIAL: ended after 1 of 4" in out

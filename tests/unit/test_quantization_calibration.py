@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 import everyframe
 import handmade
+from everyframe.errors import SourceError
 from everyframe.modelfile.file import attach, load, save
 from everyframe.modelfile.schema import Metadata, Preprocess
 from everyframe.modelfile.session import session
@@ -203,3 +204,22 @@ def test_calibration_needs_nothing_but_counts(folder: Path) -> None:
     parts = structure(model.model, model.metadata, model.interface.frames)
     found: Calibration = calibrate(model, parts, chosen(folder / "videos"), method="entropy")
     assert all(values.counts is not None and values.counts.nbytes == 4096 * 8 for values in found.values.values())
+
+
+def test_videos_that_cannot_be_read_are_named_and_change_nothing(folder: Path, tmp_path: Path) -> None:
+    """Whatever is wrong with them, and wherever in the order they stand: the ranges are those of the others."""
+    model = opened(folder / "step.onnx")
+    parts = structure(model.model, model.metadata, model.interface.frames)
+    good = calibrate(model, parts, chosen(folder / "videos"))
+    for name, number in (("a.mp4", 0), ("1x.mp4", 1), ("z.mp4", 2)):
+        (tmp_path / name).write_bytes(b"" if number else b"no video" * 100)
+        if number == 1:
+            known = handmade.write_video(tmp_path / name, 12, codec="libx264")
+            known.write_bytes(known.read_bytes().replace(b"avc1", b"zzzz"))
+    places = sorted((*tmp_path.iterdir(), *(folder / "videos").iterdir()), key=lambda path: path.name)
+    found = calibrate(opened(folder / "step.onnx"), parts, chosen(places))
+    assert (found.ranges, found.videos, found.frames) == (good.ranges, good.videos, good.frames)
+    assert found.warnings[0].startswith("3 videos could not be read")
+    assert all(path.name in found.warnings[0] for path in tmp_path.iterdir())
+    with pytest.raises(SourceError):
+        calibrate(opened(folder / "step.onnx"), parts, chosen(list(tmp_path.iterdir())))

@@ -280,8 +280,10 @@ class TestBadInput:
     def test_a_broken_example_is_left_out_and_named(self, clips: Path) -> None:
         (clips / "wave" / "bad.mp4").write_bytes(b"not a video")
         write_video(clips / "wave" / "short.mp4", 2)
+        unknown = write_video(clips / "wave" / "unknown.mp4", 20, codec="libx264")
+        unknown.write_bytes(unknown.read_bytes().replace(b"avc1", b"zzzz"))
         made = teach("builtin", clips, clips.parent / "mine.onnx")
-        assert sorted(Path(str(error.where)).name for error in made.broken) == ["bad.mp4", "short.mp4"]
+        assert sorted(Path(str(error.where)).name for error in made.broken) == ["bad.mp4", "short.mp4", "unknown.mp4"]
         assert made.counts["wave"] == 2
         (clips / "wave" / "1.mp4").unlink()
         (clips.parent / "mine.onnx").unlink()

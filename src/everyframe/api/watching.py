@@ -73,7 +73,7 @@ def evaluate(
     output: File | None = None,
     *,
     form: str = "folders",
-    split: str = "validation",
+    split: str | None = None,
     clip_list: str | None = None,
     classes: str | None = None,
     labels: Sequence[str] | None = None,
@@ -94,7 +94,8 @@ def evaluate(
     """Accuracy on labeled videos: of clips, of whole videos, and of the stream at every frame. Ctrl-C gives what is done.
 
     model: a clip or step model, a compiled one, or a run folder. data: the folder of the videos, or a recipe (.toml) that names
-    them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all.
+    them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all;
+    None is validation, or all of data that has no splits, but for what its training held out of them.
     clip_list, classes: files of that format. labels: of the model, instead of its own. label_map: data label -> model label.
     views: clips of each video (non-overlapping, middle, 10-crop, 30-view). segments: a clip has one frame of each of T equal
     parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. flush: hold the last frame
@@ -110,21 +111,22 @@ def evaluate(
     from everyframe.api.outcomes import Evaluation
     from everyframe.errors import SourceError
     from everyframe.evaluation import evaluate, open_pair, report
-    from everyframe.evaluation.source import collection
+    from everyframe.evaluation.source import chosen
 
     if not Path(data).exists():
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
         report.prepare(Path(output))
     given = there(model) if isinstance(model, str) else source(model)
-    found, sampling = collection(Path(data), form, split, clip_list, classes)
+    run = Path(model) if isinstance(model, str | os.PathLike) else None
+    found, sampling, split, part = chosen(Path(data), run, form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
     names = None if labels is None else several("labels", labels)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate)
     result = evaluate(
         pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,
         controls=several("controls", controls), seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
-        progress=progress or silent,
+        part=part, progress=progress or silent,
     )  # fmt: skip
     made = Evaluation(**vars(result))
     if output is not None:

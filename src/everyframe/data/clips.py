@@ -42,16 +42,19 @@ class Clip:
 
 @dataclass(frozen=True)
 class Collection:
-    """splits: "train", "validation" and perhaps "test". problems: what was left out or doubtful, with its place."""
+    """splits: "train", "validation" and perhaps "test". problems: what was left out or doubtful, with its place. held: the
+    data has no split for validation; that one is a share of the clips for training, held out here.
+    """
 
     labels: tuple[str, ...]
     splits: Mapping[str, tuple[Clip, ...]]
     problems: tuple[str, ...] = ()
+    held: bool = False
 
 
-def folder_clip(folder: Path, label: int, name: str, count: int | None = None) -> Clip:
-    """A folder of numbered pictures as a clip. count: as many as the annotation says. Raises SourceError where the
-    pictures are not one unbroken row of numbers, or fewer than that.
+def folder_clip(folder: Path, label: int, name: str, count: int | None = None, offset: int = 0) -> Clip:
+    """A folder of numbered pictures as a clip. count: as many as the annotation says, behind the first `offset`. Raises
+    SourceError where the pictures are not one unbroken row of numbers, or fewer than that.
     """
     rows: dict[tuple[str, str], list[str]] = {}
     with os.scandir(folder) as entries:
@@ -66,14 +69,14 @@ def folder_clip(folder: Path, label: int, name: str, count: int | None = None) -
     width = min(map(len, digits))
     prefix, suffix = (part.replace("{", "{{").replace("}", "}}") for part in chosen)
     missing = sorted(set(range(first, last + 1)).difference(numbers))
-    if missing or (count or 0) > len(numbers):
+    if missing or offset + (count or 1) > len(numbers):
         raise SourceError(
             "Pictures are missing.",
             where=folder,
-            expected=f"{count} pictures" if not missing else f"numbers {first} to {last} without a gap",
+            expected=f"{offset + (count or 1)} pictures" if not missing else f"numbers {first} to {last} without a gap",
             got=f"{len(numbers)} pictures" + (f"; the first that is missing has number {missing[0]}" if missing else ""),
         )
-    return Clip(folder, label, name, f"{prefix}{{:0{width}d}}{suffix}", count or len(numbers), first)
+    return Clip(folder, label, name, f"{prefix}{{:0{width}d}}{suffix}", count or len(numbers) - offset, first + offset)
 
 
 def _video_row(folder: Path, rows: Mapping[tuple[str, str], object]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.data.clips import Clip
+from everyframe.data.header import probe
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.video.decode import decode
@@ -44,7 +45,8 @@ def pictures(clip: Clip, preprocess: Preprocess, choose: Callable[[int], np.ndar
     except ValueError as error:  # pictures of several sizes
         raise SourceError("The clip's pictures do not belong together.", where=clip.path, got=error) from None
     except Exception as error:  # PyAV's fault; the user is told which file it was
-        raise SourceError("The clip cannot be decoded.", where=clip.path, got=f"{type(error).__name__}: {error}") from None
+        why = (probe(clip).error or f"{type(error).__name__}: {error}").removeprefix(f"{clip.path}: ")
+        raise SourceError("The clip cannot be decoded.", where=clip.path, got=why) from None
 
 
 class _Kept:

@@ -1,11 +1,14 @@
-"""What a clip's file says of itself, and where that cannot be trusted, what its packets and its first picture say."""
+"""What a clip's file says of itself, and what its first frame and its packets say where the file is silent."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import av
 import av.container
@@ -13,16 +16,19 @@ import av.video.stream
 
 from everyframe.data.clips import Clip
 from everyframe.errors import SourceError
-from everyframe.video.container import open_container, video_stream
+from everyframe.video.container import no_frames, open_container, refused, video_stream
 from everyframe.video.sources import Source
 from everyframe.video.tags import transposed
 
 _PIECE = 1 << 18
+_FASTEST = 240  # frames a second; a header that says more gives the unit of its clock (1000 or 90000, mostly)
 
 
 @dataclass(frozen=True)
 class Header:
-    """height, width: as it is shown. digest: of its size, beginning and end. error: why it cannot be opened."""
+    """What a clip's file says of itself. height, width: as it is shown, turned where the file says so. digest: of its size,
+    beginning and end. error: why it cannot be read.
+    """
 
     frames: int = 0
     fps: float | None = None
@@ -41,65 +47,66 @@ class Header:
 
 
 def probe(clip: Clip) -> Header:
-    """Opens one clip. Never raises: what is wrong is in `error`."""
-    files = clip.files()
+    """Opens one clip and decodes its first frame. Never raises: what is wrong is in `error`."""
     try:
-        digest = _digest(files if clip.pictures is None else {files[0], files[len(files) // 2], files[-1]}, clip)
-        source = Source("file" if clip.pictures is None else "pictures", clip.path.name, files)
-        with open_container(source, files[0]) as container:
-            stream = video_stream(container, files[0])
-            stated, rate = _stated(container, stream), stream.average_rate or stream.guessed_rate
-            height, width = _shown(container, stream)
-            if clip.pictures is not None:
-                return Header(len(files), None, height, width, digest)
-            fps, counted = float(rate or 0), stream.frames
-            if not stated:  # a recording that a browser or a camera never finished
-                counted, stated, fps = _counted(source, fps)
-            seconds = stated
-            if clip.span:
-                seconds = max(0.0, min(stated or clip.span[1], clip.span[1]) - clip.span[0])
-                counted = 0
-            return Header(counted or round(seconds * fps), fps or None, height, width, digest)
+        return _header(clip)
     except SourceError as error:
         return Header(error=f"{clip.path}: {error.what} " + (f"({error.got})" if error.got else ""))
-    except (OSError, av.FFmpegError, IndexError, ValueError) as error:
-        return Header(error=f"{clip.path}: {getattr(error, 'strerror', None) or error or 'no video stream'}")
+    except Exception as error:  # PyAV has many; a data set of thousands of files meets them all
+        return Header(error=f"{clip.path}: {getattr(error, 'strerror', None) or error or type(error).__name__}")
 
 
 def glance(clips: Sequence[Clip], count: int = 64) -> list[Header]:
-    """What some of the clips, evenly spread, say of themselves; those that cannot be opened are left out."""
+    """What some of the clips, evenly spread, say of themselves; those that cannot be read are left out."""
     every = max(1, len(clips) // count)
     return [header for header in map(probe, clips[::every]) if header.error is None]
 
 
-def _stated(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float:
-    """Seconds, 0 where nothing is said."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / 1e6
+def _header(clip: Clip) -> Header:
+    files = clip.files()
+    digest = _digest(files if clip.pictures is None else {files[0], files[len(files) // 2], files[-1]}, clip)
+    with _opened(files[0]) as (container, stream):
+        height, width = _shown(container, stream, files[0])
+        if clip.pictures is not None:
+            return Header(len(files), None, height, width, digest)
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        frames = stream.frames
+    if not frames or not 0 < rate <= _FASTEST:  # a stated duration is no help: a clock that jumps makes it of 2 s 1000 s
+        frames, rate = _counted(files[0], rate)
+    if clip.span:
+        frames = round(max(0.0, min(frames / rate, clip.span[1]) - clip.span[0]) * rate)
+    return Header(frames, rate, height, width, digest)
 
 
-def _shown(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> tuple[int, int]:
-    """(height, width) of the first picture as it is shown; the header's where there is none."""
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+    with open_container(Source("file", path, (path,)), path) as container:
+        yield container, video_stream(container, path)
+
+
+def _shown(container: av.container.InputContainer, stream: av.video.stream.VideoStream, path: str) -> tuple[int, int]:
+    """(height, width) of the first frame as it is shown. Raises SourceError where none can be decoded."""
+    stream.codec_context.thread_count = 1
+    trouble = no_frames(path)
     for packet in container.demux(stream):
+        if packet.size and (why := refused(container, path, packet)):
+            raise why
         try:
             for frame in packet.decode():
                 return (frame.width, frame.height) if transposed(frame) else (frame.height, frame.width)
-        except av.FFmpegError:  # said when it is decoded
-            break
-    return stream.height, stream.width
+        except av.error.InvalidDataError:  # a recording may begin between two key frames
+            trouble = SourceError("None of its frames can be decoded.", where=path)
+    raise trouble
 
 
-def _counted(source: Source, fps: float) -> tuple[int, float, float]:
-    """(frames, seconds, frames a second), by counting packets without decoding them."""
-    with open_container(source, source.paths[0]) as container:
-        stream = video_stream(container, source.paths[0])
-        base = float(stream.time_base or 0)
-        packets = [packet.pts for packet in container.demux(stream) if packet.size]
-    times = [pts * base for pts in packets if pts is not None]
-    span = max(times) - min(times) if times else 0.0
-    fps = (len(packets) - 1) / span if span > 0 else fps
-    return len(packets), len(packets) / fps if fps else 0.0, fps
+def _counted(path: str, rate: float) -> tuple[int, float]:
+    """(frames, frames a second) by the packets: browsers, for one, record without a duration."""
+    with _opened(path) as (container, stream):
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None and packet.time_base)
+    gaps = [later - time for time, later in pairwise(times) if later > time]
+    told = 1 / median(gaps) if gaps else 0.0
+    return len(packets), next((one for one in (rate, told) if 0 < one <= _FASTEST), 25.0)
 
 
 def _digest(files: Iterable[str], clip: Clip) -> str:

@@ -91,8 +91,9 @@ def percent(value: float | None) -> str:
 
 def _where(result: Result) -> str:
     clips = f", clips of {result.clip_frames} frames ({result.view})" if result.clip_frames else ""
+    part = f" ({escape(result.part)})" if result.part else ""
     return (
-        f'<p class="soft">{escape(result.model)} on {escape(result.data or "the data")}, split {escape(result.split)}: '
+        f'<p class="soft">{escape(result.model)} on {escape(result.data or "the data")}, split {escape(result.split)}{part}: '
         f"{result.videos} videos, {len(result.labels)} labels{clips}</p>"
     )
 

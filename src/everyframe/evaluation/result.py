@@ -122,10 +122,10 @@ class Result:
     """docs/evaluate.md explains every figure.
 
     available: videos of each split. most_frequent: share of the most frequent truth, what one gets for always saying it.
-    planned: videos to measure; videos: of them measured; unreadable: that could not be
-    read. partial: it was ended early. left_out: videos of labels that the model does not know. conditions: `normal` and the
-    controls. confusion: one row a truth, one column a prediction, over the model's labels; a silent stream is in none of
-    the columns.
+    part: why this split, where it was not asked for. planned: videos to measure; videos: of them measured; unreadable: that
+    could not be read. partial: it was ended early. left_out: videos of labels that the model does not know. conditions:
+    `normal` and the controls. confusion: one row a truth, one column a prediction, over the model's labels; a silent stream
+    is in none of the columns.
     """
 
     model: str
@@ -154,6 +154,7 @@ class Result:
     model_only: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[VideoRow, ...]
+    part: str = ""
 
     def to_dict(self, *, rows: bool = False) -> dict[str, Any]:
         """Plain values for JSON. rows: with one entry a video."""

@@ -44,6 +44,7 @@ def evaluate(
     labels: tuple[str, ...] | None = None,
     label_map: Mapping[str, str] | None = None,
     data: str = "",
+    part: str = "",
     progress: CountProgress = silent,
 ) -> Result:
     """Accuracy of the clip network, and of its step network at every frame.
@@ -51,8 +52,8 @@ def evaluate(
     split: one of the collection's, or `all`. view: see `data.views`. sampling: which frames make a clip. flush: at a video's
     end hold its last frame until the step network has fully seen it. controls: of CONTROLS. limit: only so many videos,
     evenly spread over the list. threads: of the engine, for each of `workers` videos at once (default: one a core).
-    data: how the data is called in the result. progress: (videos done, of so many). Ctrl-C ends it early, with a result
-    that says so.
+    data, part: how the data is called in the result, and why this split. progress: (videos done, of so many). Ctrl-C
+    ends it early, with a result that says so.
 
     Raises ModelError, SourceError (no video can be read), UsageError.
     """
@@ -81,7 +82,7 @@ def evaluate(
     if limit is not None and limit < len(todo):
         todo = [todo[i * len(todo) // limit] for i in range(limit)]
     outcomes = _run(todo, pair, settings, workers or cores(), progress)
-    return _result(outcomes, pair, settings, matched, collection, data, split, len(todo), left_out)
+    return _result(outcomes, pair, settings, matched, collection, data, split, len(todo), left_out, part)
 
 
 def _check(settings: Settings) -> None:
@@ -133,7 +134,7 @@ def _run(
 
 def _result(
     outcomes: list[Outcome], pair: Pair, settings: Settings, matched: Matched, collection: Collection, data: str,
-    split: str, planned: int, left_out: int,
+    split: str, planned: int, left_out: int, part: str,
 ) -> Result:  # fmt: skip
     read = [outcome for outcome in outcomes if outcome.error is None]
     if not read:
@@ -150,6 +151,7 @@ def _result(
         engine=pair.engine,
         data=data,
         split=split,
+        part=part,
         available={name: len(clips) for name, clips in collection.splits.items()},
         labels=labels,
         most_frequent=max(Counter(outcome.truth for outcome in read).values()) / len(read),

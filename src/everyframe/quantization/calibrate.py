@@ -189,8 +189,9 @@ def calibrate(
     for name, seen in values.items():
         groups.setdefault(parts.share.get(name, name), Values(counted=method != "minmax")).join(seen)
     ranges = {name: _with_zero(METHODS[method](seen, percentile)) for name, seen in groups.items() if not seen.empty}
-    warnings = tuple(_warnings(model, values, measured, settled))
-    return Calibration(values, ranges, method, len(sources), measured, runs * model.frames_a_step, warnings)
+    warnings = (*model.left_out(), *_warnings(model, values, measured, settled))
+    read = len(sources) - sum(model.kept.get(source) == [] for source in model.broken)
+    return Calibration(values, ranges, method, read, measured, runs * model.frames_a_step, warnings)
 
 
 def _with_zero(limits: tuple[float, float]) -> tuple[float, float]:

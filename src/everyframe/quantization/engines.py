@@ -6,6 +6,7 @@ multiply before they round, or leave rounding out. So each engine that can run t
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 
 from everyframe.conversion.account import layers
-from everyframe.errors import EveryframeError
+from everyframe.errors import EveryframeError, SourceError
 from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model
 from everyframe.runtime import engine as engines
@@ -108,10 +109,11 @@ def _inputs(model: Model, sources: Sequence[Source], count: int) -> Iterator[np.
     left = count
     for k, source in enumerate(some):
         wanted = -(-left // (len(some) - k))
-        for _, frames in itertools.islice(model.inputs([source], again=False), wanted):
-            left -= 1
-            yield frames
-    if left == count:  # all of these are too short; so are not all
+        with contextlib.suppress(SourceError):  # this one is too short or cannot be read; so are not all
+            for _, frames in itertools.islice(model.inputs([source], again=False), wanted):
+                left -= 1
+                yield frames
+    if left == count:
         yield from (frames for _, frames in itertools.islice(model.inputs(sources), count))
 
 

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from everyframe.video.sources import Source, resolve
 
 # N new frames a step (hop), T frames of a clip, C channels, H W
 
+_NAMED = 5
 KEPT_BYTES = 1 << 29  # of prepared pictures, which are shown more than once
 
 
@@ -39,13 +41,16 @@ def chosen(where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], mos
 
 @dataclass(frozen=True)
 class Model:
-    """A model with what running it takes. where: its name in messages. kept: pictures of videos that were decoded before."""
+    """A model with what running it takes. where: its name in messages. kept: pictures of videos that were decoded before.
+    broken: videos that could not be read to their end; what comes before that is used.
+    """
 
     model: onnx.ModelProto
     metadata: Metadata
     interface: Interface
     where: str
     kept: dict[Source, list[np.ndarray]] = field(default_factory=dict)
+    broken: dict[Source, SourceError] = field(default_factory=dict)
 
     @property
     def ending(self) -> Ending:
@@ -69,7 +74,7 @@ class Model:
     def inputs(self, sources: Sequence[Source], again: bool = False) -> Iterator[tuple[int, np.ndarray]]:
         """One video after another, each with its number: the inputs of its steps, (hop, C, H, W), or of its clips side by side,
         (1, C, T, H, W). What is left at a video's end is left out. again: from the first one, when all are through, without end.
-        Raises SourceError where no video is long enough. The next video's decoding starts while one runs.
+        Raises SourceError where no video can be read or is long enough. The next video's decoding starts while one runs.
         """
         check_pictures(self.interface, self.where)
         order: Iterator[tuple[int, Source]] = enumerate(sources)
@@ -88,6 +93,8 @@ class Model:
                         given = True
                         yield number, self._tensor(np.stack(waiting))
                 if not given and number == len(sources) - 1:
+                    if all(each in self.broken for each in sources):
+                        raise self.broken[sources[0]]
                     raise SourceError(
                         "The videos are too short.", expected=f"{self.frames_a_step} frames in one of them",
                         got=f"{len(sources)} shorter videos",
@@ -95,6 +102,13 @@ class Model:
         finally:
             if ahead is not None:
                 ahead.close()
+
+    def left_out(self) -> list[str]:
+        """A line that names the videos that could not be read, if there are any."""
+        named = [f"{Path(source.paths[0]).name}: {error.what}" for source, error in self.broken.items()]
+        more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+        count = f"{len(named)} video{'s' * (len(named) != 1)}"
+        return [f"{count} could not be read to the end: {' '.join([*named[:_NAMED], *more])}"] if named else []
 
     def _open(self, source: Source) -> Reader:
         return Reader(source, self.metadata.preprocess, buffer=self.frames_a_step + 1)
@@ -106,13 +120,16 @@ class Model:
             return
         room = KEPT_BYTES - sum(len(pictures) * pictures[0].nbytes for pictures in self.kept.values() if pictures)
         seen: list[np.ndarray] = []
-        with reader or self._open(source) as reader:
-            for frame in reader:
-                check_picture(frame.data, self.interface, source.paths[0] if source.kind == "file" else source.name)
-                room -= frame.data.nbytes
-                if room >= 0:
-                    seen.append(frame.data)
-                yield frame.data
+        try:
+            with reader or self._open(source) as reader:
+                for frame in reader:
+                    check_picture(frame.data, self.interface, source.paths[0] if source.kind == "file" else source.name)
+                    room -= frame.data.nbytes
+                    if room >= 0:
+                        seen.append(frame.data)
+                    yield frame.data
+        except SourceError as error:  # of this video; the others are enough, or the caller is told
+            self.broken[source] = error
         if room >= 0:
             self.kept[source] = seen
 

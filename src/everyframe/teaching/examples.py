@@ -22,6 +22,7 @@ from everyframe.runtime.states import plan
 from everyframe.teaching.cut import Backbone
 from everyframe.teaching.moments import Span, span
 from everyframe.video.decode import decode
+from everyframe.video.frame import Decoded
 from everyframe.video.preprocess import normalize, prepare
 from everyframe.video.sampling import sample
 from everyframe.video.sources import Source, is_litter, resolve
@@ -65,7 +66,7 @@ def folders(folder: str | os.PathLike[str], background: str) -> list[Clip]:
             "There is no such folder of examples.", where=root, expected="one folder a gesture, with a few short clips in each",
             hint="check the path, or record examples with --camera 0",
         )  # fmt: skip
-    classes = sorted(p for p in root.iterdir() if p.is_dir() and not is_litter(p))
+    classes = sorted(p for p in root.iterdir() if p.is_dir() and not is_litter(p.name))
     if not classes:
         raise SourceError(
             "There are no gestures in this folder.", where=root, expected="one folder a gesture, with a few short clips in each",
@@ -152,10 +153,20 @@ def rate(preprocess: Preprocess) -> float:
 def _pictures(source: Source, preprocess: Preprocess) -> Iterator[np.ndarray]:
     """The frames that the network sees of one source, (H, W, C) uint8."""
     last, picture = None, np.empty(0)
-    for frame in sample(decode(source), fps=preprocess.fps, every_n=preprocess.sample_every_n):
+    for frame in sample(_decoded(source), fps=preprocess.fps, every_n=preprocess.sample_every_n):
         if frame is not last:  # a slow source repeats frames
             picture, last = prepare(frame.picture, preprocess), frame
         yield picture
+
+
+def _decoded(source: Source) -> Iterator[Decoded]:
+    """Raises SourceError for whatever is wrong with the file, so that only this clip is left out."""
+    try:
+        yield from decode(source)
+    except EveryframeError:
+        raise
+    except Exception as error:  # PyAV's fault; the user is told which file it was
+        raise SourceError("The clip cannot be decoded.", where=source.paths[0], got=f"{type(error).__name__}: {error}") from None
 
 
 def read_all(reader: Reader, clips: Sequence[Clip], progress: TextProgress) -> tuple[list[Example], list[EveryframeError]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,8 +31,7 @@ def start(
     _check_task(recipe)
     recipe, collection = read(recipe, where, data)
     if recipe.name == quick.NAME and where is None:
-        recipe, notes = quick.fitted(recipe, collection)
-        collection, minutes = replace(collection, problems=(*notes, *collection.problems)), minutes or quick.MINUTES
+        (recipe, collection), minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
     return _train(recipe, collection, path, minutes, resumed=False)
 
 

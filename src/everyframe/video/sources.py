@@ -12,15 +12,21 @@ from typing import Literal
 from everyframe.errors import SourceError
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+#: every suffix of a video that FFmpeg knows and that is not mostly something else, nor a small copy (.lrv) of what lies beside it
 VIDEOS = frozenset(
-    {".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avi", ".divx", ".drc", ".dv", ".f4v", ".flv", ".gif", ".gxf"}
-    | {".h261", ".h263", ".h264", ".264", ".h265", ".265", ".hevc", ".h26l", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts"}
-    | {".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg"}
-    | {".mpv", ".mts", ".mxf", ".nsv", ".nut", ".obu", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".roq", ".tod"}
-    | {".trp", ".ts", ".vc1", ".vob", ".vro", ".webm", ".wmv", ".wtv", ".xvid", ".y4m"}
+    {".264", ".265", ".266", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avc", ".avi", ".avs2", ".avs3"}
+    | {".bik", ".dav", ".dif", ".divx", ".drc", ".dv", ".dvr-ms", ".evo", ".f4p", ".f4v", ".flc", ".fli", ".flv"}
+    | {".gif", ".gxf", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".insv", ".ismv", ".ivf"}
+    | {".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4p", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod"}
+    | {".mov", ".mp2v", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nsv", ".nut", ".obu", ".ogg", ".ogm"}
+    | {".ogv", ".ogx", ".qt", ".rm", ".rmvb", ".roq", ".tod", ".tp", ".trp", ".ts", ".ty", ".vc1", ".vob", ".vro"}
+    | {".webm", ".wmv", ".wtv", ".xvid", ".y4m"}
 )  # fmt: skip
-#: what systems leave in folders and archives: never a video, never a class
-LITTER = frozenset({"__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"})
+#: what systems leave in folders and archives: never a clip, never a class
+LITTER = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"}
+    | {"thumbs.db", "desktop.ini", "icon\r"}
+)
 _ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -69,13 +75,13 @@ def resolve(source: str | int | os.PathLike[str]) -> list[Source]:
     )
 
 
-def is_litter(path: Path) -> bool:
+def is_litter(name: str) -> bool:
     """Hidden, such as the `._clip.mp4` that macOS puts beside `clip.mp4`, or left by a system."""
-    return path.name.startswith(".") or path.name.casefold() in LITTER
+    return name.startswith(".") or name.casefold() in LITTER
 
 
 def _many(found: list[Path], where: Path, what: str) -> list[Source]:
-    found = [path for path in found if not is_litter(path)]
+    found = [path for path in found if not is_litter(path.name)]
     folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
     videos = [p for p in found if p.suffix.lower() in VIDEOS]

@@ -29,7 +29,8 @@ def show(result: Result, output: Path | None) -> None:
     if result.partial:
         say(f"PARTIAL: ended after {result.videos + result.unreadable} of {result.planned} videos")
     clips = f", clips of {result.clip_frames} frames ({result.view})" if result.clip_frames else ""
-    say(f"{result.model} ({result.engine}) on {result.data}, split {result.split}: {result.videos} videos{clips}")
+    part = f" ({result.part})" if result.part else ""
+    say(f"{result.model} ({result.engine}) on {result.data}, split {result.split}{part}: {result.videos} videos{clips}")
     others = ", ".join(f"{name} {count}" for name, count in result.available.items())
     say(f"videos of each split: {others}")
     out.print(_accuracy(result))

@@ -23,7 +23,10 @@ def command(
     data_format: Annotated[
         str, typer.Option("--format", help="folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d.")
     ] = "folders",
-    split: Annotated[str, typer.Option(help="Which part: validation, train, test, or all.")] = "validation",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which part: validation, train, test, or all. [default: validation; all where there are no splits]"),
+    ] = None,
     clip_list: Annotated[
         str | None, typer.Option("--list", help="The list of that split, for formats with lists.", metavar="FILE")
     ] = None,

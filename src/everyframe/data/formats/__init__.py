@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,11 +99,12 @@ def read(data: Data, root: Path) -> Collection:
             "None of the clips for training is there.", where=wanted.root, got=problems[-1] if problems else None,
             hint="check data.root",
         )  # fmt: skip
-    if "validation" not in splits:
+    held = "validation" not in splits
+    if held:
         splits["train"], splits["validation"] = map(list, held_out(splits["train"], data.holdout))
     order = ("train", "validation", "test")
     ordered: dict[str, tuple[Clip, ...]] = {split: tuple(splits[split]) for split in order if split in splits}
-    return Collection(names, ordered, tuple(problems))
+    return Collection(names, ordered, tuple(problems), held)
 
 
 def _wanted(data: Data, form: Format, root: Path) -> Wanted:
@@ -145,10 +147,8 @@ def _numbered(reading: Reading, wanted: Wanted) -> tuple[tuple[str, ...], dict[s
 def _by_name(
     written: dict[str | int, Row], reading: Reading, wanted: Wanted
 ) -> tuple[tuple[str, ...], dict[str | int | None, int], list[str]]:
-    names, problems = tuple((reading.labels or {}).values()), list[str]()
-    if not names:
-        names, problems = _spelled(reading)
-    # lists and labels of one data set differ in underscores and capitals
+    # lists and labels of one data set, and folders of its splits, differ in underscores and capitals
+    names, problems = (tuple(reading.labels.values()), []) if reading.labels else _spelled(reading)
     plain = {_plain(name): number for number, name in enumerate(names)}
     for label, row in written.items():
         if label not in names and _plain(str(label)) not in plain:
@@ -166,7 +166,7 @@ def _spelled(reading: Reading) -> tuple[tuple[str, ...], list[str]]:
     for row in reading.rows:
         if row.label is not None:
             spellings[_plain(str(row.label))][str(row.label)] += 1
-    chosen = [min(found, key=lambda name: (-found[name], name)) for found in spellings.values()]
+    chosen = [max(found, key=lambda name: (found[name], name)) for found in spellings.values()]
     problems = [f"{' and '.join(sorted(found))} are taken for one class" for found in spellings.values() if len(found) > 1]
     return tuple(sorted(chosen, key=natural)), problems
 
@@ -197,4 +197,4 @@ def _by_number(
 
 
 def _plain(label: str) -> str:
-    return " ".join(label.replace("_", " ").lower().split())
+    return " ".join(unicodedata.normalize("NFC", label).replace("_", " ").casefold().split())

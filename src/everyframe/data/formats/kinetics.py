@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from everyframe.data.formats.text import Places, Reading, Row, Wanted, cells, label_names, unusable
+from everyframe.data.formats.text import Places, Reading, Row, Wanted, cells, label_names, split_of, unusable
 from everyframe.errors import SourceError
 
 COLUMNS = ("youtube_id", "time_start", "time_end")
-SPLITS = {"train": "train", "val": "validation", "validate": "validation", "validation": "validation", "test": "test"}
 
 
 def read(wanted: Wanted) -> Reading:
@@ -42,7 +41,7 @@ def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
         said = entry.get("split", "").lower()
         label = entry.get("label") or None
         found.append(
-            _row(SPLITS.get(said, split) if alone else split, said, entry["youtube_id"], label, begin, end, place, places)
+            _row((split_of(said) if alone else None) or split, said, entry["youtube_id"], label, begin, end, place, places)
         )
     return found
 

@@ -5,28 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from everyframe.data.clips import Clip, folder_clip
 from everyframe.errors import SourceError
-from everyframe.video.sources import VIDEOS
+from everyframe.video.sources import VIDEOS, is_litter
 
-#: what columns of lists are called, the most telling names first
-COLUMNS = {
-    "path": (
-        "path", "filepath", "file_path", "video_path", "clip_path", "file", "filename", "file_name", "video_file", "video",
-        "video_name", "clip", "clip_name", "folder", "frame_dir", "name", "video_id", "clip_id", "id",
-    ),
-    "label": (
-        "label", "label_name", "class_name", "tag", "category", "action", "gesture", "class", "labels", "classes", "target", "y",
-        "label_id", "class_id", "label_index",
-    ),
-    "count": ("frames", "n_frames", "num_frames", "total_frames", "nframes", "frame_count", "count"),
-    "offset": ("offset", "start_frame", "first_frame"),
+#: how people call the splits, in small letters without what stands between words
+SPLITS = {
+    "train": ("train", "training", "trainset", "trainingset", "traindata"),
+    "validation": ("val", "valid", "validate", "validation", "validating", "valset", "validset", "validationset", "eval",
+                   "evaluate", "evaluation", "dev", "devset"),
+    "test": ("test", "testing", "tests", "testset", "testingset", "testdata"),
 }  # fmt: skip
+_SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+_ELSEWHERE = re.compile(r"^([A-Za-z]:)?[\\/]")  # absolute, here or on Windows
 #: what a list of nothing but classes may begin with
 HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "names", "id"})
 
@@ -34,8 +32,8 @@ HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "
 @dataclass(frozen=True)
 class Row:
     """One line of an annotation. label: the name of a class, or its number as written; None if not known. place: file
-    and line, for messages. count: number of pictures where it says so; offset: so many before the first of them. folders:
-    where the clip may lie, below root.
+    and line, for messages. count: number of pictures where it says so, behind the first `offset`. folders: where the clip
+    may lie, below root or anywhere.
     """
 
     split: str
@@ -43,9 +41,9 @@ class Row:
     label: str | int | None
     place: str
     count: int | None = None
-    offset: int = 0
     span: tuple[float, float] | None = None
     folders: tuple[str, ...] = ("",)
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,11 @@ class Wanted:
     labels: Path | None
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, line) of all that are not empty, without byte order mark, carriage returns and outer blanks."""
+def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, str]]:
+    """(number, line) of all that are not empty, without byte order mark, carriage returns and, with `strip`, outer blanks."""
     try:
-        text = path.read_text("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")  # "Unicode text" of spreadsheets
     except OSError as error:
         raise SourceError("The annotation cannot be read.", where=path, got=error.strerror or error) from None
     except UnicodeDecodeError as error:
@@ -78,7 +77,14 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from None
     for number, line in enumerate(text.splitlines(), 1):
         if stripped := line.strip():
-            yield number, stripped
+            yield number, stripped if strip else line
+
+
+def delimiter_of(rows: Sequence[str]) -> str | None:
+    """What stands between the cells of all of these lines, as often in each, if there is one; else what is in the most."""
+    marks = {mark: [row.count(mark) for row in rows] for mark in "\t;,|"}
+    even = [mark for mark, counts in marks.items() if min(counts, default=0) and len(set(counts)) == 1]
+    return next(iter(even), max(marks, key=lambda mark: sum(map(bool, marks[mark]))) if any(map(any, marks.values())) else None)
 
 
 def cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[int, list[str]]]:
@@ -89,15 +95,9 @@ def cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[int, list[str]
         yield number, [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
 
 
-def columns(row: Sequence[str]) -> dict[str, int] | None:
-    """Where path, label and perhaps count and offset stand, by a header line; None for a line that is none."""
-    words = [cell.casefold().strip() for cell in row]
-    found = {
-        what: next(words.index(name) for name in names if name in words)
-        for what, names in COLUMNS.items()
-        if what and any(name in words for name in names)
-    }
-    return found if "path" in found and "label" in found else None
+def split_of(name: str) -> str | None:
+    """The split that a folder or a cell is called after, such as `Val` or `test_set`."""
+    return _SPLIT_OF.get(re.sub(r"[\W_\d]+", "", name).lower())
 
 
 def json_of(path: Path) -> Any:
@@ -159,16 +159,24 @@ class Places:
                 names = sorted(os.listdir(folder))  # noqa: PTH208 (a million names need no Path each)
             except OSError:
                 names = []
-            stems = {stem: n for n in names for stem, suffix in [os.path.splitext(n)] if suffix.lower() in VIDEOS}  # noqa: PTH122
+            split = ((*os.path.splitext(name), name) for name in names if not is_litter(name))  # noqa: PTH122
+            stems = {stem: name for stem, suffix, name in split if suffix.lower() in VIDEOS}
             self._seen[folder] = stems | {name: name for name in names}
         return self._seen[folder]
 
     def find(self, name: str, folders: Iterable[str] = ("",)) -> Path | None:
-        """The first of root/folder/name that exists."""
-        if Path(name).is_absolute():
-            return Path(name) if Path(name).exists() else None
-        for folder in dict.fromkeys(folders):
-            parent, _, last = str(self.root / folder / name.replace("\\", "/")).rpartition("/")
+        """The first of root/folder/name that exists; of another computer's path, the longest end that does."""
+        name = name if Path(name).is_absolute() else name.replace("\\", "/")
+        if _ELSEWHERE.match(name):
+            if Path(name).exists():
+                return Path(name)
+            parts = [part for part in re.split(r"[\\/]", name) if part][1:]
+            ends = ["/".join(parts[begin:]) for begin in range(len(parts))]
+        else:
+            parts = [part for part in name.split("/") if part not in ("", ".")]
+            ends = ["/".join(parts), *(["/".join(parts[1:])] if len(parts) > 1 and parts[0] == self.root.name else [])]
+        for end, folder in product(ends, dict.fromkeys(folders)):
+            parent, _, last = str(self.root / folder / end).rpartition("/")
             if last in (entries := self._entries(parent)):
                 return Path(parent, entries[last])
         return None
@@ -179,6 +187,5 @@ class Places:
         if path is None:
             raise SourceError("The clip is missing.", where=self.root / row.folders[0] / row.name, got=f"listed in {row.place}")
         if path.is_dir():
-            clip = folder_clip(path, label, row.name, None if row.count is None else row.offset + row.count)
-            return replace(clip, first=clip.first + row.offset, count=(clip.count or 0) - row.offset)
+            return folder_clip(path, label, row.name, row.count, row.offset)
         return Clip(path, label, row.name, span=row.span)
