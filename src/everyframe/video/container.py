@@ -16,7 +16,7 @@ from everyframe.video.sources import Source
 
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
 #: where MP4, AVI and Matroska write what their video is coded with
-_CODEC = re.compile(rb"stsd.{12}([ -~]{4})|vids([ -~]{4})|(V_[A-Z0-9_/]+)", re.DOTALL)
+_CODEC = tuple(re.compile(p, re.DOTALL) for p in (rb"stsd.{12}([ -~]{4})", rb"vids([ -~]{4})", rb"\x86.(V_[A-Z0-9_/]{3,})"))
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 
@@ -93,8 +93,8 @@ def _codec(path: str) -> str | None:
     with contextlib.suppress(OSError), Path(path).open("rb") as file:
         file.seek(max(0, Path(path).stat().st_size - (1 << 20)))
         data += file.read()
-    found = _CODEC.search(data)
-    return next(name.decode().strip() for name in found.groups() if name) if found else None
+    found = next(filter(None, (pattern.search(data) for pattern in _CODEC)), None)
+    return found[1].decode().strip() if found else None
 
 
 def _no_video(path: str) -> SourceError:
