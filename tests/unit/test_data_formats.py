@@ -188,6 +188,9 @@ class TestFolders:
         found = get(tmp_path, "folders", train="mine")
         assert [len(clips) for clips in found.splits.values()] == [2, 1]
         assert not found.problems
+        put(tmp_path, "train/wave/1.mp4")
+        (problem,) = get(tmp_path, "folders", train="mine").problems
+        assert "train: no folder of a split that is read" in problem
 
 
 class TestLists:

@@ -47,8 +47,8 @@ def _splits(wanted: Wanted, reading: Reading) -> dict[str, Path]:
         if folder in wanted.lists.values():
             continue
         split = split_of(folder.name)
-        if split is None:
-            reading.problems.append(f"{folder}: neither training, validation nor test; left out")
+        if split is None or split in wanted.lists:
+            reading.problems.append(f"{folder}: no folder of a split that is read; left out")
         elif split in tops:
             raise SourceError(
                 f"Two folders are called after one split, {split}.", where=wanted.root, got=f"{tops[split].name}, {folder.name}",

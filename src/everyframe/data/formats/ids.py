@@ -28,7 +28,7 @@ def _rows(split: str, path: Path) -> list[Row]:
     first = next((line for _, line in lines(path)), "")
     spaced = bool(_NUMBERS.match(first))
     found = []
-    for number, row in ((n, line.split()) for n, line in lines(path)) if spaced else cells(path, ";,\t"):
+    for number, row in ((n, line.split()) for n, line in lines(path)) if spaced else cells(path):
         if is_id_header(row):
             continue
         if not 1 <= len(row) <= 2:

@@ -21,7 +21,7 @@ def read(wanted: Wanted) -> Reading:
 
 
 def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
-    table = list(cells(path, ",;\t"))
+    table = list(cells(path))
     header = [cell.lower() for cell in table[0][1]] if table else []
     if missing := [column for column in COLUMNS if column not in header]:
         raise SourceError(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from everyframe.data.formats.text import Places, Reading, Row, Wanted, delimiter_of, label_names, lines, split_of, unusable
+from everyframe.data.formats.text import SHOWN, Places, Reading, Row, Wanted, delimiter_of, label_names, lines, split_of, unusable
 from everyframe.errors import SourceError
 
 #: what a column is called, in small letters without what stands between words; of several that are there the first one counts
@@ -28,7 +28,6 @@ COLUMNS = {
 }  # fmt: skip
 _INDEX = frozenset({"", "unnamed0", "index", "idx", "no", "nr", "row"})
 _TIMES = frozenset({"start", "end", "begin", "starttime", "endtime", "timestart", "timeend", "startsec", "endsec", "endframe"})
-_SHOWN = 20  # lines by which columns are told
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
         body = [(number, _unnamed(line, places, folders)) for number, line in table] if blanks else table
         columns = _Columns(0, 3, 2, 1) if blanks else _told(body, path, places, folders)
         first = body[0][1][columns.path]
-        others = (places.find(line[columns.path], folders) for _, line in body[1:_SHOWN])
+        others = (places.find(line[columns.path], folders) for _, line in body[1:SHOWN])
         if first.isidentifier() and not places.find(first, folders) and any(others):
             raise _question(path, table[0][1])  # a header in words that are not known, most likely
     return [_row(split, line, f"{path}, line {number}", columns, folders, alone) for number, line in body]
@@ -74,7 +73,7 @@ def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
 def _table(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """([(line, cells)], whether only blanks stand between them)."""
     rows = [(number, text) for number, text in lines(path, strip=False) if not text.startswith("#") and text.strip(" \t,;|")]
-    mark = delimiter_of([text for _, text in rows[:_SHOWN]])
+    mark = delimiter_of([text for _, text in rows[:SHOWN]])
     cut = (
         csv.reader([text for _, text in rows], delimiter=mark or " ", skipinitialspace=True)
         if mark or any('"' in text for _, text in rows)
@@ -152,7 +151,7 @@ def _padded(line: list[str], behind: int) -> list[str]:
 
 def _told(body: list[tuple[int, list[str]]], path: Path, places: Places, folders: Sequence[str]) -> _Columns:
     """Columns without a header, by what is there."""
-    shown = [line for _, line in body[:_SHOWN]]
+    shown = [line for _, line in body[:SHOWN]]
     width = max(map(_width, shown))
     # different ones: a label may be the name of a folder
     there = [sum(places.find(cell, folders) is not None for cell in {line[place] for line in shown}) for place in range(width)]

@@ -23,6 +23,7 @@ SPLITS = {
                    "evaluate", "evaluation", "dev", "devset"),
     "test": ("test", "testing", "tests", "testset", "testingset", "testdata"),
 }  # fmt: skip
+SHOWN = 20  # lines by which a table is told
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 _ELSEWHERE = re.compile(r"^([A-Za-z]:)?[\\/]")  # absolute, here or on Windows
 #: what a list of nothing but classes may begin with
@@ -87,10 +88,10 @@ def delimiter_of(rows: Sequence[str]) -> str | None:
     return next(iter(even), max(marks, key=lambda mark: sum(map(bool, marks[mark]))) if any(map(any, marks.values())) else None)
 
 
-def cells(path: Path, delimiters: str = ",;\t") -> Iterator[tuple[int, list[str]]]:
-    """(number, cells) of a table; the delimiter is the one that the first line has most of. Quotes are understood."""
+def cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(number, cells) of a table. Quotes are understood."""
     rows = list(lines(path))
-    delimiter = max(delimiters, key=rows[0][1].count) if rows else ","
+    delimiter = delimiter_of([line for _, line in rows[:SHOWN]]) or ","
     for number, line in rows:
         yield number, [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
 
