@@ -300,10 +300,11 @@ class _Rewriter:
         else:
             nodes = [helper.make_node(kind.space, [x, self.const(space)], [f"{out}.space"], keepdims=1)]
         mean = f"{out}.space"
-        if self.facts.options.se == "window":
+        again = reduce.is_collapsed(node, self.facts)
+        if self.facts.options.se == "window" and not again:
             nodes += self._causal(kind, mean, f"{out}.window", source.frames, time, len(source.axes))
             mean = f"{out}.window"
-        if kind.time == "sum":
+        if kind.time == "sum" and not again:
             nodes.append(helper.make_node("Mul", [mean, self.const(source.frames, np.float32)], [f"{out}.times"]))
             mean = f"{out}.times"
         if ax.time_axis(self.facts[out].axes) is not None:

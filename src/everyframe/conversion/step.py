@@ -29,7 +29,7 @@ from everyframe.conversion.result import Conversion
 from everyframe.conversion.rolled import roll
 from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.bounds import LARGEST
 from everyframe.modelfile.ending import Ending, ending
@@ -280,10 +280,23 @@ def stream(
     with following():
         onnx.checker.check_model(made.step, full_check=True)
         say("comparing with the clip network over a stream")
-        made.difference = verify(made)
+        made.difference = _compared(made)
     if output is not None:
         modelfile.save(made.step, output)
     return made
+
+
+def _compared(made: Conversion) -> float:
+    """The clip network has run: what onnxruntime refuses now is of our making."""
+    try:
+        return verify(made)
+    except ConversionMismatch:
+        raise
+    except ModelError as error:
+        raise ConversionMismatch(
+            "The step network that was made of it does not run, so nothing was written.", got=error.got or error.what,
+            hint="please report it with the clip model; --rate, --se or --taps may avoid it",
+        ) from None  # fmt: skip
 
 
 def _check(options: Options) -> None:

@@ -5,9 +5,10 @@ A rule is a class with two static methods, registered for the operators it serve
     fact(node, facts) -> Fact           the fact of the output (a tuple for several outputs)
     lower(node, step) -> None           adds 2-D nodes to the step network and calls step.put(output, tensor)
 
-To add an operator: a row of `pointwise.NONNEGATIVE` (element-wise), a row of `perframe.ROWS` (inside a frame), or one file here and one
-line in `_FILES`; `either` chooses between two. Other packages add rules by entry points (`everyframe.plugins`). An operator without a rule is an error that names the node: an unknown operator might mix frames, and a
-silent guess would be wrong.
+To add an operator: a row of `pointwise.NONNEGATIVE` (element-wise), a row of `perframe.ROWS` (inside a frame), or one file
+here and one line in `_FILES`; `either` chooses between two. Other packages add rules by entry points (`everyframe.plugins`).
+An operator without a rule is an error that names the node: an unknown operator might mix frames, and a silent guess would be
+wrong.
 """
 
 from __future__ import annotations

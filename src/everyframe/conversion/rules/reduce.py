@@ -74,6 +74,31 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
     return False
 
 
+#: operators of which nothing is left where both sides are the same; and those that only arrange values
+_COMPARE = ("Sub", "Div", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Max", "Min")
+_ARRANGE = ("Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Expand", "Tile", "Cast", "Gather", "Slice")
+
+
+def _meets_itself(node: Node, graph: Graph) -> bool:
+    """True if what is averaged is combined with its own mean, as in x - mean(x) or a standard deviation: in a frame, nothing."""
+    origin, means = _origin(node.inputs[0], graph), {node.outputs[0]}
+    for reader in graph.downstream(node.outputs[0]):
+        met = means.intersection(reader.inputs)
+        if not met:
+            continue
+        if reader.op in _ARRANGE:
+            means.update(reader.outputs)
+        elif reader.op in _COMPARE and any(n not in met and _origin(n, graph) == origin for n in reader.inputs):
+            return True
+    return False
+
+
+def _origin(name: str, graph: Graph) -> str:
+    """What a tensor is an arrangement of."""
+    made = graph.made_by(name)
+    return _origin(made.inputs[0], graph) if made is not None and made.op in _ARRANGE else name
+
+
 def _met(node: Node, graph: Graph) -> dict[str, None]:
     """The tensors that something computed from this node is combined with, nearest first."""
     readers = list(graph.downstream(node.outputs[0]))
@@ -115,6 +140,13 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     return is_gate(node, facts) or not _is_read_in_time(node, facts, time)
 
 
+def is_collapsed(node: Node, facts: Facts) -> bool:
+    """True for a gate of which the clip has one value for all frames: reduced over time once more it stays as it is."""
+    fact = facts[node.inputs[0]]
+    time = ax.time_axis(fact.axes)
+    return fact.gate and (time is None or facts.graph.shapes[node.inputs[0]][time] == 1)
+
+
 def _is_read_in_time(node: Node, facts: Facts, time: int) -> bool:
     """True if a kernel with several taps in time follows: then this is a pool like any other."""
     for reader in facts.graph.downstream(node.outputs[0]):
@@ -138,15 +170,16 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
     """The fact behind a mean over time: a gate keeps a value a frame, a head has one a step."""
     source = facts[node.inputs[0]]
     if is_gate(node, facts):
-        untouched = ax.step_shape(axes) == ax.step_shape(source.axes) and prod(ax.step_shape(axes)[1:]) > 1
-        if facts.options.se == "frame" and source.frames > 1 and untouched:
+        untouched = ax.step_shape(axes) == ax.step_shape(source.axes)
+        alone = untouched and (prod(ax.step_shape(axes)[1:]) > 1 or _meets_itself(node, facts.graph))
+        if facts.options.se == "frame" and source.frames > 1 and alone:
             raise unsupported(
                 node,
                 "A mean over time alone meets its frames again; of a single frame it would be the frame itself.",
                 got=f"shape {source.clip_shape}",
                 hint="--se window takes it over the last frames, as many as the clip has",
             )
-        if facts.options.se == "frame":
+        if facts.options.se == "frame" or is_collapsed(node, facts):
             return source.plain(axes=axes, gate=True)
         return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
     if node not in facts.heads:
@@ -159,6 +192,9 @@ def finish(node: Node, step: Builder, x: str) -> None:
     facts: Facts = step.facts
     source, gate, kind = facts[node.inputs[0]], is_gate(node, facts), KINDS[node.op]
     window = HeadWindow(source.frames) if gate else facts.head(node)
+    if is_collapsed(node, facts):
+        step.put(node.outputs[0], step.wire(x))
+        return
     if gate and facts.options.se == "frame":
         made = step.wire(x)
     elif isinstance(kind.time, Extreme):
