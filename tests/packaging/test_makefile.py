@@ -64,7 +64,7 @@ def test_test_lints_checks_types_and_tests(clone: Path) -> None:
     done = make(clone, "test")
     assert installs(done) == ["-e .[train,cross,openvino,dev]"]
     modules = re.findall(r"^python -m (\w+)", done.stdout, re.MULTILINE)
-    assert modules == ["pip", "ruff", "mypy", "pytest"]
+    assert modules == ["pip", "ruff", "ruff", "mypy", "pytest"]  # rules, format
     assert installs(make(clone, "test")) == []
     assert installs(make(clone, "demo")) == [], "it has all that the demo needs"
 

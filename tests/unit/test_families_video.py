@@ -233,12 +233,12 @@ def test_strides_over_time(name: str, frames: int, left: int) -> None:
 def test_pathways_of_a_clip_shorter_than_the_fusion_stream(tmp_path: Path) -> None:
     """Of 3 frames the fusion's kernel keeps 3 of 7 taps; both pathways are then as long as each other only in videos that
     differ from the clip by whole hops."""
-    from everyframe.models.families.slowfast import PLANS, Pathways, fusion
+    from everyframe.models.families.slowfast import VARIANTS, Pathways, fusion
 
     class Fused(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.pathways = Pathways(torch.nn.Conv3d(3, 8, 1), torch.nn.Conv3d(3, 8, 1), fusion(8, PLANS["8x8"]))
+            self.pathways = Pathways(torch.nn.Conv3d(3, 8, 1), torch.nn.Conv3d(3, 8, 1), fusion(8, VARIANTS["8x8"]))
             self.head = torch.nn.Linear(24, 5)
 
         def forward(self, clip: Any) -> Any:

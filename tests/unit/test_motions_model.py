@@ -34,7 +34,7 @@ def test_the_sample_clip_is_recognized() -> None:
     video = clips.read(ASSETS / "sample.mp4", model.preprocess)
     total = metrics.Tally()
     intervals = [Interval(i["label"], i["start_s"], i["end_s"], i["end_s"]) for i in truth["intervals"]]
-    total.add(metrics.detect(model.scores(video), model.rule, 12.0), intervals, len(video) / 12.0)
+    total.add(metrics.detect(model.score(video), model.rule, 12.0), intervals, len(video) / 12.0)
     assert len(intervals) == 7 and sum(total.hits.values()) >= 6
     assert sum(total.false.values()) <= 1
 
