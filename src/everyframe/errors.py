@@ -21,8 +21,9 @@ The command line prints it to stderr and exits with code 2; it never prints a tr
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import overload
 
 __all__ = [
@@ -130,3 +131,19 @@ def meant(name: str, known: Iterable[str], otherwise: str | None = None, cutoff:
     """
     close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"did you mean {close[0]}?" if close else otherwise
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another package says, which may go on for pages; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def following(refusal: Callable[[str], EveryframeError]) -> Iterator[None]:
+    """What onnx, numpy or onnxruntime raise becomes an error of ours: `refusal`, given the type and what was said."""
+    try:
+        yield
+    except EveryframeError:
+        raise
+    except Exception as error:
+        raise refusal(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}") from error

@@ -76,8 +76,6 @@ def test_shared_idioms(row: dict[str, str]) -> None:
         got = "stream"
     except EveryframeError as error:
         got = f"refuse: {error}"
-    if row["name"] in ("cumsum_time", "gru_after_conv", "lstm") and got != "stream":
-        pytest.skip("recurrences over time are not streamed yet")
     assert got.startswith(row["want"])
 
 

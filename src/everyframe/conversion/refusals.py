@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
+from everyframe import errors
 from everyframe.errors import EveryframeError, ModelError, UnsupportedOperator
 from everyframe.modelfile.graph import Node
 
@@ -18,16 +18,13 @@ def unsupported(node: Node, what: str, *, hint: str, got: object = None, expecte
     return UnsupportedOperator(what, where=where(node), expected=expected, got=got, hint=hint)
 
 
-@contextmanager
-def following(node: Node | None = None) -> Iterator[None]:
+def following(node: Node | None = None) -> AbstractContextManager[None]:
     """What onnx, numpy or onnxruntime raise about a network that is not what its operators say becomes an error of ours."""
-    try:
-        yield
-    except EveryframeError:
-        raise
-    except Exception as error:
-        got = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
-        hint = "check that the file runs in onnxruntime and export it again; if it does, please report it with the model"
+    hint = "check that the file runs in onnxruntime and export it again; if it does, please report it with the model"
+
+    def refusal(got: str) -> EveryframeError:
         if node is None:
-            raise ModelError("The network cannot be followed.", got=got, hint=hint) from error
-        raise unsupported(node, f"This use of {node.op} cannot be followed.", got=got, hint=hint) from error
+            return ModelError("The network cannot be followed.", got=got, hint=hint)
+        return unsupported(node, f"This use of {node.op} cannot be followed.", got=got, hint=hint)
+
+    return errors.following(refusal)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, shape_inference
 
-from everyframe.errors import ModelError
+from everyframe.errors import ModelError, first_line
 from everyframe.modelfile.without_weights import without_weights
 
 LARGEST = 2**30  # values of one tensor: 4 GiB of floats
@@ -80,7 +80,7 @@ def _check_weight(tensor: onnx.TensorProto, where: str) -> None:
     try:
         numpy_helper.to_array(tensor)
     except Exception as error:  # numpy's and onnx's own, by what is wrong
-        raise _bad(where, "A weight tensor cannot be read.", f"the values of {tuple(tensor.dims)}", _first(error)) from None
+        raise _bad(where, "A weight tensor cannot be read.", f"the values of {tuple(tensor.dims)}", first_line(error)) from None
 
 
 def check_finite(model: onnx.ModelProto, where: object) -> None:
@@ -156,7 +156,7 @@ def _check_shapes(model: onnx.ModelProto, where: object) -> None:
     try:
         inferred = shape_inference.infer_shapes(bare, data_prop=True)
     except Exception as error:
-        raise _bad(where, "The shapes in the network cannot be followed.", "shapes that fit", _first(error)) from None
+        raise _bad(where, "The shapes in the network cannot be followed.", "shapes that fit", first_line(error)) from None
     _check_contradictions(bare, where)
     makers = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
     for value in (*inferred.graph.value_info, *inferred.graph.output):
@@ -173,8 +173,4 @@ def _check_contradictions(bare: onnx.ModelProto, where: object) -> None:
         shape_inference.infer_shapes(bare, strict_mode=True)
     except Exception as error:
         if _CONTRADICTION in str(error):
-            raise _bad(where, "The shapes in the network contradict each other.", "shapes that fit", _first(error)) from None
-
-
-def _first(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise _bad(where, "The shapes in the network contradict each other.", "shapes that fit", first_line(error)) from None

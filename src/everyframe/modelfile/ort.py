@@ -12,7 +12,7 @@ from types import MappingProxyType
 import onnx
 import onnxruntime
 
-from everyframe.errors import ModelError
+from everyframe.errors import ModelError, first_line
 
 #: Pad_Fusion takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong where values are negative
 WRONG = ("Pad_Fusion",)
@@ -64,8 +64,3 @@ def create(
             got=first_line(error),
             hint="check it with `python -m onnx.checker`-style tools or export it again with a newer exporter",
         ) from None
-
-
-def first_line(error: Exception) -> str:
-    """What one of onnxruntime's errors says, which goes on for pages; its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -17,11 +17,10 @@ from typing import Literal
 import numpy as np
 import onnx
 
-from everyframe.errors import EngineError, EveryframeError, ModelError, StateError, meant
+from everyframe.errors import EngineError, EveryframeError, ModelError, StateError, first_line, meant
 from everyframe.modelfile.exact import Exact
 from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.manifest import Parts
-from everyframe.modelfile.ort import first_line
 from everyframe.modelfile.schema import StateSpec
 from everyframe.modelfile.session import session
 from everyframe.modelfile.states import first_states, next_states

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 
-from everyframe.errors import EveryframeError, UnsupportedOperator
+from everyframe import errors
+from everyframe.errors import UnsupportedOperator
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Value
@@ -56,16 +57,10 @@ def unsupported(
     )  # fmt: skip
 
 
-@contextmanager
-def following(node: Node) -> Iterator[None]:
+def following(node: Node) -> AbstractContextManager[None]:
     """What numpy and onnx raise about shapes that do not fit becomes an error of ours."""
-    try:
-        yield
-    except EveryframeError:
-        raise
-    except Exception as error:
-        got = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
-        raise unsupported(node, f"This use of {node.op} cannot be followed.", got=got, hint="export the network again") from error
+    said = f"This use of {node.op} cannot be followed."
+    return errors.following(lambda got: unsupported(node, said, got=got, hint="export the network again"))
 
 
 class Tracer:

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from everyframe.errors import EngineError, EveryframeError, ModelError
+from everyframe.errors import EngineError, EveryframeError, ModelError, first_line
 from everyframe.modelfile import saturation
 from everyframe.modelfile.exact import Exact
-from everyframe.modelfile.ort import AS_FLOATS, create, first_line
+from everyframe.modelfile.ort import AS_FLOATS, create
 from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import Job, cores
 from everyframe.runtime.states import Rotation, without_copies

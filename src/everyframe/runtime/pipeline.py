@@ -18,10 +18,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from everyframe.errors import EngineError, ModelError
+from everyframe.errors import EngineError, ModelError, first_line
 from everyframe.modelfile import saturation
 from everyframe.modelfile.manifest import Manifest, Part, read_parts
-from everyframe.modelfile.ort import first_line
 from everyframe.modelfile.session import session
 from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import cores

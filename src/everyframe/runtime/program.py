@@ -14,7 +14,6 @@ import numpy as np
 
 from everyframe.errors import ModelError, StateError, UsageError
 from everyframe.modelfile import manifest
-from everyframe.modelfile.bounds import check_finite
 from everyframe.modelfile.ending import ending
 from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import check_labels, check_pictures, interface, metadata_or_raise
@@ -137,7 +136,6 @@ class Program:
             reason = "; ".join(filter(None, (f"{len(split.stages)} stages", session.reason)))
             loaded = engines.Loaded(session, "ort", reason, session.warning)
         else:
-            check_finite(model, self.path)
             job = engines.Job(
                 model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others
             )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.conversion import axes as ax
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.facts import Fact, Facts
 from everyframe.conversion.refusals import unsupported
@@ -17,15 +16,7 @@ from everyframe.modelfile.graph import Node
 class CumSum:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
-        source, axis = facts[node.inputs[0]], _axis(node, facts)
-        if not ax.is_time_axis(source.axes[axis]):
-            if ax.step_axis(source.axes, axis) is None:
-                raise unsupported(
-                    node, "A running sum along an axis that holds time and something else.",
-                    got=f"axis {axis} of {source.clip_shape}",
-                    hint="keep time on an axis of its own",
-                )  # fmt: skip
-            return source.plain(nonneg=False)
+        source = facts[node.inputs[0]]
         if node.attr("reverse", 0):
             raise unsupported(
                 node, "A running sum runs backwards: its first value needs the last frame.", got="reverse=1",
@@ -35,12 +26,8 @@ class CumSum:
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:
-        source, axis, out = step.facts[node.inputs[0]], _axis(node, step.facts), node.outputs[0]
+        out = node.outputs[0]
         x, fact = step.wire(node.inputs[0]), step.facts[out]
-        if not ax.is_time_axis(source.axes[axis]):
-            where = step.const(np.array(ax.step_axis(source.axes, axis), np.int64), f"{node.label}.axis")
-            step.put(out, step.emit("CumSum", [x, where], node.label, **node.attrs))
-            return
         shape, m = (1, *step.frame_shape(out)), step.m(fact)
         counts = step.count(node, fact, len(shape))
 
@@ -56,10 +43,3 @@ class CumSum:
         made = step.carry(node, fact, [np.zeros(shape, np.float32)], cell)
         parts = [part for (part,) in made]
         step.put(out, step.emit("Concat", parts, f"{node.label}::frames", axis=0) if m > 1 else parts[0])
-
-
-def _axis(node: Node, facts: Facts) -> int:
-    given = facts.graph.constant(node.input(1))
-    if given is None:
-        raise unsupported(node, "The axis of a running sum is computed at run time.", hint="export with static shapes")
-    return int(given.reshape(())) % len(facts[node.inputs[0]].axes)

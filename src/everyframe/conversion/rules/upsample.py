@@ -71,15 +71,15 @@ def _interleaved(node: Node, step: Builder, parts: list[str], m: int) -> str:
     return step.emit("Gather", [joined, order], f"{node.label}::frames", axis=0)
 
 
-def _time(node: Node, facts: Facts) -> int | None:
-    """The axis of time; None where frames lie in the batch, or where there is none. Raises where it is mixed."""
+def _time(node: Node, facts: Facts) -> int:
+    """The axis of time, which is there (`either`). Raises where it is mixed."""
     fact = facts[node.inputs[0]]
-    time = next((i for i, axis in enumerate(fact.axes) if ax.is_time_axis(axis)), None)
+    time = next(i for i, axis in enumerate(fact.axes) if ax.is_time_axis(axis))
     if ax.time_is_mixed(fact.axes) or time == 1:
         raise unsupported(
             node, "The channel axis holds time.", got=f"shape {fact.clip_shape}", hint="keep time on an axis of its own"
         )
-    return time or None
+    return time
 
 
 def _made_axes(fact: Fact, shape: tuple[int, ...]) -> ax.Axes:
@@ -96,8 +96,6 @@ class ConvTranspose:
             raise unsupported(node, "The padding of a transposed convolution is hidden.", hint="export with explicit pads")
         shape = facts.graph.shapes[node.outputs[0]]
         axes = _made_axes(fact, shape)
-        if time is None:
-            return fact.plain(axes=axes, nonneg=False)
         return _fact(node, facts, _transposed(node, facts, time), axes, shape[time])
 
     @staticmethod
@@ -118,9 +116,6 @@ class ConvTranspose:
             shape = step.ints([1, -1] + [1] * (len(ax.step_shape(step.facts[node.outputs[0]].axes)) - 1))
             return step.emit("Add", [x, step.emit("Reshape", [bias[0], shape], f"{node.label}.bias")], f"{node.label}::bias")
 
-        if time is None:
-            step.put(node.outputs[0], biased(conv(step.wire(node.inputs[0]), weight, node.label)))
-            return
         taps, phases = np.moveaxis(weight, time, 0), _transposed(node, step.facts, time)
         names = {k: f"{node.label}::tap{k}" for k in range(len(taps))}
         _lower(node, step, phases, lambda x, k: conv(x, taps[k] if k >= 0 else 0 * taps[0], names.get(k, node.label)), biased)
@@ -139,11 +134,11 @@ def _transposed(node: Node, facts: Facts, time: int) -> Phases:
     return Phases(tuple(row or {0: -1} for row in rows), crop, past)  # -1: a phase that no tap reaches is zero
 
 
-def _space_attrs(node: Node, weight: np.ndarray, time: int | None) -> tuple[dict[str, Any], bool]:
+def _space_attrs(node: Node, weight: np.ndarray, time: int) -> tuple[dict[str, Any], bool]:
     """(attributes of the transposed convolution of one frame, has it no positions?)."""
     dims = weight.ndim - 2
     pads = list(node.attr("pads") or [0] * 2 * dims)
-    kept = [i for i in range(dims) if time is None or i != time - 2]
+    kept = [i for i in range(dims) if i != time - 2]
     pick = {
         "kernel_shape": [weight.shape[i + 2] for i in kept],
         "strides": [(node.attr("strides") or [1] * dims)[i] for i in kept],
