@@ -181,7 +181,7 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
             )
         if facts.options.se == "frame" or is_collapsed(node, facts):
             return source.plain(axes=axes, gate=True)
-        return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
+        return source.plain(axes=axes, gate=True, early=0, left=source.left + (source.frames - 1) * source.spacing)
     if node not in facts.heads:
         facts.heads.append(node)
     return facts.pool(node, axes=ax.with_frames(axes, 1))
