@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from everyframe import plugins
@@ -31,7 +31,8 @@ class Entry:
         from (N, C, T, H, W) to logits (N, classes). The module is imported when the network is built.
     frames, size (height, width), num_classes: those of the published checkpoint.
     preprocess: what that checkpoint was trained with, from a decoded frame to the network's input.
-    head: the key prefix of the classifier in the state_dict (replaced when the number of classes differs).
+    head: the key prefix of the classifier in the state_dict (replaced when the number of classes differs). heads: the
+        same where the value of an option changes it, by value.
     paper, source: where the architecture comes from, and whose checkpoints load by name.
     options: keyword arguments of `build` that make this variant.
     choices: options that the user may set, and their values; the one in `options` is the default.
@@ -48,11 +49,17 @@ class Entry:
     head: str
     paper: str
     source: str
+    heads: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
     min_frames: int = 1
     min_size: int = 32
+
+    def chosen(self, options: Mapping[str, Any]) -> Entry:
+        """The entry as it is with these options."""
+        head = next((self.heads[value] for value in options.values() if value in self.heads), self.head)
+        return replace(self, options={**self.options, **options}, head=head)
 
 
 _ENTRIES: dict[str, Entry] = {}
