@@ -37,6 +37,7 @@ for variant, frames, size, short, n, streams in VARIANTS:
                 heads={"2plus1d": f"{LAST}.conv2d", "3d": f"{LAST}.conv3d"},
                 paper="MoViNets, Kondratyuk et al., CVPR 2021",
                 source="MoViNet-pytorch",
+                two_sided=False,
                 note=STREAM if stream else CLIP,
                 min_frames=5 if stream else 1,  # the longest kernel: a shorter clip would never use all of it
             )
