@@ -50,6 +50,7 @@ class Outcome:
     fps: float | None = None
     first_s: float | None = None
     events: list[Event] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # of what is no error
     error: EveryframeError | None = None
     _labels: Sequence[str] = ()
     _scores: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # (classes,), the highest
@@ -71,6 +72,7 @@ class Outcome:
     def close(self, playback: Playback) -> None:
         self.frames, self.dropped = playback.frames, playback.dropped
         self.seconds, self.fps = playback.last_pts_s, playback.source_fps
+        self.notes = playback.notes
 
     @property
     def best(self) -> Best | None:
@@ -159,6 +161,7 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
     lines.append(f"dropped      {tally.total('dropped')}")
     lines.append(f"engine       {program.engine}" + (f": {program.engine_reason}" if program.engine_reason else ""))
     lines += _events(tally, program, several)
+    lines += _notes(tally, several)
     lines += [f"timeline     {path}" for path in tally.pictures]
     return "\n".join(lines)
 
@@ -178,6 +181,16 @@ def _events(tally: Tally, program: Program, several: bool) -> Iterator[str]:
         best, name = max(near, key=lambda pair: pair[0].score)
         needs = f"an event needs {rule.threshold:g}, {rule.hold_steps} times in a row"
         yield f"closest      {best.label} {best.score:.2f} at {best.pts_s:.2f} s{f' ({name})' if several else ''}; {needs}"
+
+
+def _notes(tally: Tally, several: bool) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    for outcome in tally.outcomes:
+        for note in outcome.notes:
+            found.setdefault(note, []).append(outcome.name)
+    for note, where in found.items():
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        yield f"note         {f'{where[0]}{more}: ' if several else ''}{note}"
 
 
 def exit_code(tally: Tally, *, several: bool) -> int:

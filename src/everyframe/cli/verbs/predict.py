@@ -103,7 +103,8 @@ def command(
         if as_csv is not None:
             write_bytes(table(tally), as_csv)
         several = len(found) > 1
-        typer.echo(summary(tally, program, several=several), err=as_json)
+        if several or tally.total("frames") or not tally.failed:  # else the error says all
+            typer.echo(summary(tally, program, several=several), err=as_json)
     raise typer.Exit(exit_code(tally, several=several))
 
 
