@@ -91,14 +91,18 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
     folded = inputs[frames].type.tensor_type.elem_type == TensorProto.UINT8
     _check_frames(shape, folded, metadata, f"{where}, input {frames}")
     out = _shape(outputs[logits])
-    classes = classes_of(out)
+    classes = classes_of(out, metadata.frames if metadata.kind == "clip" else None)
     if metadata.labels is not None:
         check_labels(metadata.labels, classes, where)
     return Interface(frames, logits, shape, folded, classes, metadata.axes == "CHW", others)
 
 
-def classes_of(shape: tuple[int | None, ...]) -> int | None:
-    """Classes of an answer (n, classes) or, of maps, (n, classes, H, W)."""
+def classes_of(shape: tuple[int | None, ...], frames: int | None = None) -> int | None:
+    """Classes of an answer (n, classes) or, of maps, (n, classes, H, W). frames: of a clip, which may be answered one by one:
+    (1, classes, T) or (1, T, classes).
+    """
+    if frames is not None and len(shape) == 3:
+        return shape[1 if shape[2] == frames else 2]
     return shape[1 if len(shape) == 4 else -1] if shape else None
 
 

@@ -259,7 +259,7 @@ class Stream:
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
-        each, logits = read(_rows(logits), task, said)
+        each, logits = read(_rows(logits, program.interface.classes), task, said)
         scores, logits, shown = each[-1], logits[-1], None
         if self._steady is not None:
             logits, shown = self._steady.update(logits)
@@ -308,8 +308,13 @@ class Stream:
         raise StateError(what, expected=f"({n}, {c}, {h}, {w})", got=tuple(got), hint="one stream takes frames of one size")
 
 
-def _rows(answer: np.ndarray) -> np.ndarray:
-    """(m, classes) or, of maps, (m, classes, H, W); any other shape is the classes of one frame."""
+def _rows(answer: np.ndarray, classes: int | None) -> np.ndarray:
+    """(m, classes) or, of maps, (m, classes, H, W); any other shape is the classes of one frame. A clip network's
+    (1, classes, T) or (1, T, classes) are its T frames.
+    """
+    if classes is not None and answer.ndim == 3 and len(answer) == 1 and classes in answer.shape[1:] and answer.size > classes:
+        only: np.ndarray = answer[0]
+        return only.T if len(only) == classes else only
     maps = answer.ndim == 4 and answer.shape[2] * answer.shape[3] > 1
     return answer if maps or answer.ndim == 2 else answer.reshape(1, -1)
 
