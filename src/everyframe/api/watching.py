@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from everyframe.api.given import File, Model, several, source, there
 from everyframe.progress import CountProgress, TextProgress, silent
@@ -18,25 +18,34 @@ if TYPE_CHECKING:
 
 def predict(
     model: Model,
-    videos: str | int | os.PathLike[str],
+    videos: Any,
     output: File | None = None,
     *,
     engine: str = "auto",
     threads: int | None = None,
     labels: Sequence[str] | None = None,
     steady: str | None = None,
+    task: Task | None = None,
+    threshold: float = 0.5,
     stride: int | None = None,
     top_k: int = 5,
     max_frames: int | None = None,
     seconds: float | None = None,
+    realtime: bool = False,
+    fps: float | None = None,
+    pts: Iterable[float] | None = None,
+    bgr: bool | None = None,
     progress: TextProgress | None = None,
 ) -> Predictions:
     """All predictions of a file, a folder or a glob; several videos go one after another, each from a fresh state. For a camera
-    name `max_frames` or `seconds`, or watch it as it goes: `open(model).predict(0)`.
+    name `max_frames` or `seconds`, or watch it as it goes: `open(model).predict(0)`. Or of frames: an iterator or a list of
+    uint8 pictures (h, w, 3), an array (T, h, w, 3), a `cv2.VideoCapture`; of a model that takes no pictures, frames (C, ...) or
+    an array (C, T, ...), also as .npy, .npz and .csv.
 
-    engine, threads, labels, steady: as for `open`. stride: of clip models, frames between predictions. top_k: labels kept in
-    `top`. max_frames, seconds: of each video. output: a file of JSON lines; None keeps them in memory. A prediction has scores
-    and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
+    engine, threads, labels, steady, task, threshold: as for `open`. stride: of clip models, frames between predictions. top_k:
+    labels kept in `top`. max_frames, seconds: of each video. realtime: play files at their own speed, and drop what is late.
+    fps, pts, bgr: of frames, as `Program.predict` has them. output: a file of JSON lines; None keeps them in memory. A prediction
+    has scores and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
     Raises ModelError, SourceError, EngineError, UsageError, OutputError.
 
     >>> found = ef.predict("step.onnx", "video.mp4", engine="ort")
@@ -47,19 +56,36 @@ def predict(
     from everyframe.api.outcomes import Predictions
     from everyframe.errors import UsageError
     from everyframe.files import check_writable
+    from everyframe.runtime.feed import is_frames, named
     from everyframe.video import resolve
 
     if output is not None:
         check_writable(output)
     progress = progress or silent
-    if max_frames is None and seconds is None and any(video.live for video in resolve(videos)):
+    if hasattr(videos, "__aiter__"):
+        raise UsageError(
+            "An async iterator is watched as it goes.", got=type(videos).__name__,
+            hint="`async for prediction in everyframe.open(model).predict(frames)`",
+        )  # fmt: skip
+    endless = max_frames is None and seconds is None
+    if endless and not is_frames(videos) and any(video.live for video in resolve(named(videos))):
         raise UsageError(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
             hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
         )  # fmt: skip
     found = []
-    with open(model, engine, threads, labels, steady=steady) as program:
-        for each in program.predict(videos, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds):
+    with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold) as program:
+        for each in program.predict(
+            videos,
+            stride=stride,
+            top_k=top_k,
+            max_frames=max_frames,
+            seconds=seconds,
+            realtime=realtime,
+            fps=fps,
+            pts=pts,
+            bgr=bgr,
+        ):
             found.append(each)
             progress(f"frame {each.frame}")
     made = Predictions(found)

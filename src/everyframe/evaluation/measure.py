@@ -9,15 +9,18 @@ import numpy as np
 
 from everyframe.data.clips import Clip
 from everyframe.data.decode import pictures
-from everyframe.data.views import Views, cut, views
+from everyframe.data.views import Views, array_views, cut, views
 from everyframe.errors import SourceError
 from everyframe.evaluation.controls import CONDITIONS
 from everyframe.evaluation.models import Pair
 from everyframe.recipes.training import Sampling
+from everyframe.runtime.play import layout
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.program import Program
 from everyframe.runtime.stream import ClipStream
+from everyframe.video.arrays import ArrayReader
 from everyframe.video.frame import Frame
+from everyframe.video.sources import ARRAYS, Source
 
 SEVERAL_CROPS = ("10-crop", "30-view")
 
@@ -102,8 +105,13 @@ def order_of(condition: str, count: int, number: int, settings: Settings) -> np.
 
 
 def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """(frames as clips are cut of them, what the stream sees, the size of a cut). Raises SourceError."""
+    """(frames as clips are cut of them, what the stream sees, the size of a cut). Arrays are not cut. Raises SourceError."""
     wanted = pair.preprocess
+    if clip.path.suffix.lower() in ARRAYS:
+        rows = np.stack([frame.data for frame in ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any))])
+        return rows, rows, (rows.shape[1], rows.shape[2]) if rows.dtype == np.uint8 else (0, 0)
+    if not pair.any.interface.pictures:
+        raise SourceError("This model takes arrays, not pictures.", where=clip.path, expected=".npy, .npz or .csv")
     size = wanted.crop if view in SEVERAL_CROPS else None
     frames = pictures(clip, wanted if size is None else wanted.model_copy(update={"crop": None}))  # (n, H, W, C)
     size = size or (frames.shape[1], frames.shape[2])
@@ -117,7 +125,11 @@ def clip_answers(
     """What the clip network says of each clip."""
     length = program.metadata.frames
     with ClipStream(program, stride=length) as stream:
-        for clip in views(frames, length, size, settings.sampling, settings.view)[0]:
+        chosen = (
+            views(frames, length, size, settings.sampling, settings.view)[0] if frames.dtype == np.uint8
+            else array_views(frames, length, settings.sampling, settings.view)
+        )  # fmt: skip
+        for clip in chosen:
             if stopped():
                 raise Stopped
             for picture in clip:

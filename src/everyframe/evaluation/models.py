@@ -81,7 +81,9 @@ def open_pair(
     if given.compiled:
         return Pair(given.name, given, None, ("a compiled clip model cannot be converted: give its .onnx to stream it",))
     try:
-        made = stream(path, None, rate=rate, task=task)
+        axes = given.metadata.axes
+        layout = None if axes == "CHW" else f"N{axes[0]}T{axes[1:]}"
+        made = stream(path, None, rate=rate, layout=layout, task=task)
     except ModelError as error:
         return Pair(given.name, given, None, (f"not streamed: {error.what}",))
     step = program(Held(made.step, f"the step network of {given.name}"))

@@ -29,6 +29,8 @@ def decode(source: Source, *, picture_rate: Fraction = Fraction(25), threads: in
 
     picture_rate: pictures per second of a folder of pictures. threads: of the decoder, where other processes decode too.
     """
+    if source.kind == "array":
+        raise SourceError("This takes videos, not arrays.", where=source.paths[0], hint="`predict` and `evaluate` take arrays")
     found = False
     for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads):
         found = True

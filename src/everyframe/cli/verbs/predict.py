@@ -20,7 +20,9 @@ def command(
     model: Annotated[str, typer.Argument(help="A step or clip model, the folder of a split one, or `builtin`.")],
     source: Annotated[
         str,
-        typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
+        typer.Argument(
+            help="A video, a folder, a glob in quotes, a camera number, rtsp://…, - for standard input; or .npy, .npz, .csv."
+        ),
     ],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels shown per prediction.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")] = False,
@@ -35,6 +37,7 @@ def command(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop each video after so many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop each video after so many seconds of it.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Arrays: frames a second, if the file does not say its times.")] = None,
     realtime: Annotated[
         bool,
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
@@ -74,19 +77,20 @@ def command(
     from everyframe.models.labels import read_labels
     from everyframe.video import resolve
 
-    sources = resolve(source)
+    sources = resolve(source)  # what is not there is said before the model is opened
     names = read_labels(labels) if labels is not None else None
     with everyframe.open(
         model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
         threshold=threshold,
     ) as program:  # fmt: skip
+        sources = program.sources(source)
         if profile:
             print_profile(program, sources[0], max_frames, as_json)
             return
         several = len(sources) > 1
         tally = watch(
             program, sources, choose(program, as_json=as_json, several=several), save_timeline,
-            stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds, realtime=realtime,
+            stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds, realtime=realtime, fps=fps,
         )  # fmt: skip
         typer.echo(summary(tally, program, several=several), err=as_json)
     raise typer.Exit(exit_code(tally, several=several))
