@@ -62,6 +62,11 @@ class Playback:
         return self._reader.dropped
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know of the source so far: colors that are only approximated, recordings that were not played."""
+        return self._reader.notes
+
+    @property
     def thumbnails(self) -> list[Frame]:
         return self._reader.thumbnails
 

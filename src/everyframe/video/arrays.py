@@ -52,6 +52,7 @@ class ArrayReader:
     def __init__(self, source: Source, layout: Layout, fps: float | None = None) -> None:
         self.source, self.frames, self.dropped = source, 0, 0
         self.thumbnails: list[Frame] = []
+        self.notes: list[str] = []
         path = Path(source.paths[0])
         array, times = _SUFFIXES[path.suffix.lower()](path, layout)
         self._array = frames_first(array, layout, path)

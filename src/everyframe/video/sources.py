@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,7 +58,9 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
         return [_camera(int(source))]
     text = os.fspath(source)
     if text == "-":
-        return [Source("stdin", "stdin", ("pipe:0",))]
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise SourceError("No video comes in.", where="standard input", got="a terminal", hint="`- < video.mp4`, or a pipe")
+        return [Source("stdin", "stdin", ("standard input",))]
     if _ADDRESS.match(text):
         return [Source("address", text, (text,))]
     path = Path(text)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "
 class Row:
     """One line of an annotation. label: the name of a class, or its number as written; None if not known. place: file
     and line, for messages. count: number of pictures where it says so, behind the first `offset`. folders: where the clip
-    may lie, below root or anywhere.
+    may lie, below root or anywhere. group: of clips that belong together, such as those of one person; None if not known.
     """
 
     split: str
@@ -47,6 +47,7 @@ class Row:
     span: tuple[float, float] | None = None
     folders: tuple[str, ...] = ("",)
     offset: int = 0
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,5 +193,5 @@ class Places:
         if path is None:
             raise SourceError("The clip is missing.", where=self.root / row.folders[0] / row.name, got=f"listed in {row.place}")
         if path.is_dir():
-            return folder_clip(path, label, row.name, row.count, row.offset)
-        return Clip(path, label, row.name, span=row.span)
+            return replace(folder_clip(path, label, row.name, row.count, row.offset), group=row.group)
+        return Clip(path, label, row.name, span=row.span, group=row.group)
