@@ -38,6 +38,8 @@ def decode(
     picture_rate: pictures per second of a folder of pictures. threads: of the decoder, where other processes decode too.
     note: told, once each, what is no error but makes pictures other than they were meant, or fewer.
     """
+    if source.kind == "array":
+        raise SourceError("This takes videos, not arrays.", where=source.paths[0], hint="`predict` and `evaluate` take arrays")
     found, said = False, None
     for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note):
         found = True

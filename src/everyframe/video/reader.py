@@ -22,7 +22,7 @@ from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, NOTE, TH
 from everyframe.video.sources import Source
 
 #: seconds without a sign of life after which a source counts as dead
-STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "camera": 15, "address": 30, "stdin": None}
+STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "array": 60, "camera": 15, "address": 30, "stdin": None}
 _START = (
     "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]; "
     "from everyframe.video.worker import main; main()"

@@ -22,7 +22,7 @@ def command(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="A video or several, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input.",
+            help="Videos, a folder, a glob in quotes, a camera number, rtsp://…, - for standard input, or .npy, .npz, .csv.",
         ),
     ],
     top_k: Annotated[
@@ -44,6 +44,7 @@ def command(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop each video after so many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop each video after so many seconds of it.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Arrays: frames a second, if the file does not say its times.")] = None,
     realtime: Annotated[
         bool,
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
@@ -87,18 +88,19 @@ def command(
     from everyframe.models.labels import read_labels
     from everyframe.video import resolve
 
-    found = [video for source in sources for video in resolve(source)]
+    found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
     names = read_labels(labels) if labels is not None else None
     with everyframe.open(
         model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
         threshold=threshold,
     ) as program:  # fmt: skip
+        found = [video for source in sources for video in program.sources(source)]
         if profile:
             print_profile(program, found[0], max_frames, as_json)
             return
         tally = watch(
             program, found, choose(program, found, as_json=as_json, top_k=top_k), save_timeline,
-            stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime,
+            stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime, fps=fps,
         )  # fmt: skip
         if as_csv is not None:
             write_bytes(table(tally), as_csv)

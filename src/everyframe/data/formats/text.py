@@ -25,6 +25,8 @@ SPLITS = {
 }  # fmt: skip
 SHOWN = 20  # lines by which a table is told
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+#: suffixes of arrays that lists may leave out; a .csv is rather a list itself
+FEATURES = frozenset({".npy", ".npz"})
 _ELSEWHERE = re.compile(r"^([A-Za-z]:)?[\\/]")  # absolute, here or on Windows
 #: what a list of nothing but classes may begin with
 HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "names", "id"})
@@ -161,9 +163,11 @@ class Places:
                 names = sorted(os.listdir(folder))  # noqa: PTH208 (a million names need no Path each)
             except OSError:
                 names = []
-            split = ((*os.path.splitext(name), name) for name in names if not is_litter(name))  # noqa: PTH122
+            split = [(*os.path.splitext(name), name) for name in names if not is_litter(name)]  # noqa: PTH122
             stems = {stem: name for stem, suffix, name in split if suffix.lower() in VIDEOS}
-            self._seen[folder] = stems | {name: name for name in names}
+            # a clip's own file comes before features of the same name
+            features = {stem: name for stem, suffix, name in split if suffix.lower() in FEATURES}
+            self._seen[folder] = features | stems | {name: name for name in names}
         return self._seen[folder]
 
     def find(self, name: str, folders: Iterable[str] = ("",)) -> Path | None:
