@@ -119,7 +119,8 @@ ROOMS = (
     ),
     Room(
         "cli", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime",
-         "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training", "motions", "api"),
+         "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
+         "motions", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),

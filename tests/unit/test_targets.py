@@ -58,7 +58,8 @@ def test_pages_and_docstrings_list_them(verb: str) -> None:
         ("quantize", "rdk-x5", "`check` and `bundle`"), ("quantize", "ncnn", "`check` and `bundle`"),
         ("quantize", "hailo8", "none for hailo8 yet"), ("quantize", "cpus", "did you mean cpu"),
         ("bundle", "jetson", "none for jetson"), ("bundle", "tensorrt", "`check` and `quantize`"),
-        ("bundle", "android", "litert"), ("bundle", "cpu", "onnxruntime"), ("bundle", "native", "onnxruntime"), ("bundle", "iphone", "ncnn"),
+        ("bundle", "android", "litert"), ("bundle", "cpu", "onnxruntime"), ("bundle", "native", "onnxruntime"),
+        ("bundle", "iphone", "ncnn"),
     ],
 )  # fmt: skip
 def test_a_device_as_people_call_it_leads_to_a_target(verb: str, name: str, wanted: str) -> None:
