@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from everyframe.bundles import convert, samples, stages
+from everyframe.bundles.copies import copy_video
 from everyframe.bundles.job import TEMPLATES, Job
 from everyframe.bundles.targets import TARGETS
 from everyframe.devices.profile import load_profile
@@ -127,6 +128,7 @@ def fill(job: Job, sources: Sequence) -> dict:
     for program in ("main.py", "events.py"):
         shutil.copy(TEMPLATES / program, fresh / program)
     shutil.copy(TEMPLATES / f"device_{target.device}.py", fresh / "device.py")
+    copy_video(fresh)
     if target.settings:
         job.write("compile.yaml", "hb.yaml", **_settings(job, model.model, command))
     job.progress("converting")
