@@ -238,4 +238,4 @@ def test_labels_of_frames_from_features(files: dict[str, tuple[Path, Path]], tmp
     assert found.conditions["normal"]["stream"]["accuracy"].value == pytest.approx(counted / 22)
     (tmp_path / "list.json").write_text(json.dumps({"a": [1, 2], "b": []}))
     both = everyframe.evaluate(files["C"][0], tmp_path, task="multilabel", clip_list="list.json")
-    assert set(both.conditions["normal"]) == {"video", "stream end", "stream average"}
+    assert set(both.conditions["normal"]) == {"clip", "stream end", "stream average"}

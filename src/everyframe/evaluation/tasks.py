@@ -189,7 +189,7 @@ def _rate(one: Labeled, pair: Pair) -> float:
 
 def _mean(answers: Iterator[Prediction]) -> dict[str, np.ndarray]:
     scores = [shares(one.scores) for one in answers]
-    return {"video": np.mean(scores, axis=0)} if scores else {}
+    return {"clip": np.mean(scores, axis=0)} if scores else {}
 
 
 def _whole_stream(answers: Iterator[tuple[int, Prediction]], count: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
