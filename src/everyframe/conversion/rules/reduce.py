@@ -136,9 +136,10 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     strides = node.attr("strides") or [1] * (len(shape) - 2)
     # a clip that has shrunk to one frame: a head only if space goes with it, otherwise an ordinary spatial pool
     whole = kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
-    if node.op == "MaxPool":  # the last of several that halve, as in C3D, is one of those
+    if node.op == "MaxPool":  # the last of several that halve, as in C3D, is one of those, however small the picture is
         others = [size for i, size in enumerate(node.attr("kernel_shape"), 2) if i != time]
-        whole = whole and (prod(shape[2:]) == 1 or kernel > max(others))
+        everything = list(node.attr("kernel_shape")) == list(facts.graph.shapes[node.inputs[0]][2:]) and not any(pads)
+        whole = whole and (everything or kernel > max(others))
     if not whole or _is_branch(node, facts, strides[time - 2]):
         return False
     return is_gate(node, facts) or not _is_read_in_time(node, facts, time)
