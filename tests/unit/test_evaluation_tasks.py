@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 import everyframe
 from clips import change, clip_net
@@ -107,6 +109,15 @@ class TestDefinitions:
         assert edits(a, c) <= edits(a, b) + edits(b, c) + 1e-9
 
 
+WORDS = st.sampled_from(
+    ["a", "b", "path", "labels", "start", "end", "label", "segment", "x", "split", "1", "0.5", "x;y", "", "nan"]
+)
+VALUES = st.recursive(
+    WORDS | st.none() | st.booleans() | st.floats() | st.integers(-2, 4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=6,
+)  # fmt: skip
+
+
 class TestLists:
     @pytest.fixture
     def clips(self, tmp_path: Path) -> Path:
@@ -171,6 +182,23 @@ class TestLists:
         (clips / "groundTruth/a.txt").write_text("0\n\n1\n")  # whose frame would the last one be?
         with pytest.raises(SourceError, match="line 2"):
             read(clips / "groundTruth", clips, "frames")
+        (clips / "groundTruth/a.txt").write_text("")
+        with pytest.raises(SourceError, match="empty"):
+            read(clips / "groundTruth", clips, "frames")
+
+    @settings(max_examples=150)
+    @given(st.sampled_from(sorted(TASKS)), VALUES | st.lists(st.lists(WORDS, min_size=1, max_size=5), max_size=4), st.booleans())
+    def test_whatever_a_list_says_it_is_read_or_refused(self, task: str, value: object, as_table: bool) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            (Path(place) / "a.mp4").write_bytes(b"")
+            path = Path(place) / ("list.csv" if as_table else "list.json")
+            rows = value if isinstance(value, list) else [value]
+            cells = ([str(cell) for cell in row] if isinstance(row, list) else [str(row)] for row in rows)
+            path.write_text("\n".join(",".join(row) for row in cells) if as_table else json.dumps(value))
+            with contextlib.suppress(EveryframeError):
+                found = read(path, Path(place), task).clips
+                fitted = fit(found, task, ("x", "y"), 2)
+                assert all(len(fitted.truth(one, 5, 2.0)) == (5 if task == "frames" else 2) for one in found)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +229,13 @@ def framed(model: onnx.ModelProto) -> None:
 def said(pair: Pair, folder: Path, names: list[str]) -> np.ndarray:
     """(videos, classes): what the stream's last prediction says, by prediction itself."""
     assert pair.step is not None
-    return np.array([list(pair.step.predict(folder / name))[-1].scores for name in names])
+    return np.array([predicted(pair, folder / name)[-1].scores for name in names])
+
+
+def predicted(pair: Pair, folder: Path) -> list[everyframe.Prediction]:
+    """Of the step network, over pictures that are handed over: no process decodes them."""
+    assert pair.step is not None
+    return list(pair.step.predict([np.asarray(Image.open(file)) for file in sorted(folder.iterdir())]))
 
 
 NAMES = [f"{label}{number}" for label in LABELS for number in range(3)]
@@ -252,6 +286,9 @@ class TestModels:
         (tmp_path / "list.csv").write_text("up0,1.5\nup1,2.5\n")
         with pytest.raises(UsageError, match=r"(?s)another number of quantities.*up \(m\)"):
             tasks.evaluate(pairs["regress"], read(tmp_path / "list.csv", folder, "regress"))
+        (tmp_path / "list.csv").write_text("up0,1,2,x,3,4\nup1,1,2,y,3,4\n")  # whose number is the fourth?
+        with pytest.raises(UsageError, match="another number of quantities"):
+            tasks.evaluate(pairs["regress"], read(tmp_path / "list.csv", folder, "regress"))
         (tmp_path / "list.csv").write_text("up0,1,2,3,4\nup1,1,2,3,4\n")
         found = tasks.evaluate(pairs["regress"], read(tmp_path / "list.csv", folder, "regress"))
         assert [row.count for row in found.classes] == [2] * 4 and found.rows[0]["truth up (m)"] == 4
@@ -263,7 +300,7 @@ class TestModels:
         (tmp_path / "groundTruth").mkdir()
         right = total = 0
         for name in NAMES:
-            predictions = list(pair.step.predict(folder / name))
+            predictions = predicted(pair, folder / name)
             labels = rng.integers(0, 4, len(predictions))
             (tmp_path / f"groundTruth/{name}.txt").write_text("\n".join(LABELS[i] for i in labels))
             right += sum(one.top[0].index == label for one, label in zip(predictions, labels, strict=True))
@@ -285,12 +322,12 @@ class TestModels:
         assert pair.step is not None
         delay = pair.step.metadata.feature_delay
         assert delay > 0
-        whole = [one.top[0].index for one in pair.step.predict(folder / "up1")]  # of the frames before the last `delay`
+        whole = [one.top[0].index for one in predicted(pair, folder / "up1")]  # of the frames before the last `delay`
         held = [*sorted((folder / "up1").iterdir()), *[sorted((folder / "up1").iterdir())[-1]] * delay]
         (tmp_path / "held").mkdir()
         for number, file in enumerate(held):
             (tmp_path / f"held/{number:03d}.png").write_bytes(file.read_bytes())
-        labels = [one.top[0].index for one in pair.step.predict(tmp_path / "held")]
+        labels = [one.top[0].index for one in predicted(pair, tmp_path / "held")]
         assert labels[: len(whole)] == whole and len(labels) == len(whole) + delay
         (tmp_path / "list.json").write_text(json.dumps({"up1": [LABELS[i] for i in labels]}))
         data = read(tmp_path / "list.json", folder, "frames")

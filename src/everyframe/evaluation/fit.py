@@ -117,7 +117,7 @@ def _quantities(
     if len(names) == 1 and count == 1:
         return Fitted("regress", Matched(own, (0,)), {next(iter(names)): 0})
     if not words:
-        if len(names) != count:
+        if set(names) != set(range(count)):
             raise UsageError(
                 "The data has another number of quantities a clip than the model, and no names for them.",
                 expected=", ".join(own), got=len(names), hint="write a first line that names the columns",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """labels: of the model. threshold: of multilabel. background: the label of frames that are in no segment."""
+    """labels: of the model. threshold: of multilabel. background: the label of frames that are in no segment. intervals: they
+    take a thousand times as long.
+    """
 
     labels: tuple[str, ...]
     threshold: float
     background: int = NOTHING
+    intervals: bool = True
 
 
 #: (truth, answer) of all videos that have both
@@ -52,12 +55,12 @@ Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 def _multilabel(pairs: Pairs, asked: Asked) -> Figures:
     truth, scores = _stacked(pairs)
     said = scores >= asked.threshold
-    macro, micro = metrics.f1_scores(metrics.counts(truth, said))
+    macro, _ = metrics.f1_scores(metrics.counts(truth, said))
     each = np.stack([(truth & said).sum(1), (~truth & said).sum(1), (truth & ~said).sum(1)], axis=1)
     return {
         "mAP": Figure(metrics.mean_precision(truth, scores)),
         "macro F1": Figure(macro),
-        "micro F1": _with(micro, metrics.bootstrap(lambda rows: metrics.precision_recall_f1(*rows.sum(0).tolist())[2], each)),
+        "micro F1": _measured(lambda rows: metrics.precision_recall_f1(*rows.sum(0).tolist())[2], each, asked),
     }
 
 
@@ -98,7 +101,7 @@ def _regress_row(pairs: Pairs, asked: Asked, label: int) -> tuple[int, Figures]:
     if not len(table):
         return 0, {}
     r = metrics.pearson(*table.T)
-    found = {name: _with(figure(table), metrics.bootstrap(figure, table)) for name, figure in _ERRORS.items()}
+    found = {name: _measured(figure, table, asked) for name, figure in _ERRORS.items()}
     return len(table), found | {"r": _with(r, None if r is None else metrics.fisher(r, len(table)))}
 
 
@@ -132,7 +135,7 @@ _FRAMES: Mapping[str, Callable[[np.ndarray], float | None]] = {
 
 def _frames(pairs: Pairs, asked: Asked) -> Figures:
     table = np.array([_frame_counts(truth, said, asked) for truth, said in pairs])
-    return {name: _with(figure(table), metrics.bootstrap(figure, table)) for name, figure in _FRAMES.items()}
+    return {name: _measured(figure, table, asked) for name, figure in _FRAMES.items()}
 
 
 def _frames_row(pairs: Pairs, asked: Asked, label: int) -> tuple[int, Figures]:
@@ -206,7 +209,7 @@ def curve(answers: Sequence[Answer], task: str, asked: Asked) -> tuple[tuple[flo
     for tenth in range(10 if stood else 0):
         rows = [(truth, _or_silence(standing[tenth], task)) for truth, standing in stood]
         pairs = [(truth, said) for truth, said in rows if said is not None]
-        figures = TASKS[task].whole(pairs, asked) if pairs else {}
+        figures = TASKS[task].whole(pairs, replace(asked, intervals=False)) if pairs else {}
         found.append(((tenth + 1) / 10, next(iter(figures.values())).value if figures else None))
     return tuple(found)
 
@@ -246,6 +249,11 @@ def _or_silence(said: np.ndarray, task: str) -> np.ndarray | None:
 
 def _stacked(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([truth for truth, _ in pairs]), np.stack([said for _, said in pairs])
+
+
+def _measured(figure: Callable[[np.ndarray], float | None], table: np.ndarray, asked: Asked) -> Figure:
+    """Of a row for each video."""
+    return _with(figure(table), metrics.bootstrap(figure, table) if asked.intervals else None)
 
 
 def _with(value: float | None, interval: tuple[float, float] | None) -> Figure:

@@ -247,7 +247,10 @@ def _frames(value: Any, entry: _Entry, folder: Path) -> Truth:
         file = next((place for place in (folder / value, Path(value)) if place.is_file()), None)
         if file is None:
             raise SourceError("The file with the labels of the frames is not there.", where=entry.place, got=value)
-        return EachFrame(tuple(_each_line(file)))
+        labels = tuple(_each_line(file))
+        if not labels:
+            raise SourceError("The file with the labels of the frames is empty.", where=file)
+        return EachFrame(labels)
     if isinstance(value, list) and all(isinstance(each, str | int) for each in value) and value:
         return EachFrame(tuple(map(_name, value)))
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
