@@ -1,0 +1,94 @@
+/* A step network as one WebAssembly module that imports nothing: the generated C (MODEL), and pictures of any size made into its
+   frames. The host writes the weights at weights(), pixels at pixels(w, h, …) or floats at frames(), and calls step(). */
+
+#define EF_NO_THREADS
+#define EF_STATIC_ARENA
+#include MODEL
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+
+#ifdef WASM_EMBED
+static _Alignas(64) unsigned char the_weights[] = {
+#embed WASM_EMBED
+};
+#else
+static _Alignas(64) unsigned char the_weights[EF_WEIGHT_BYTES];
+#endif
+static _Alignas(64) float the_frames[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH];
+static _Alignas(64) float the_logits[EF_CLASSES];
+static ef_stream *the_stream;
+
+EXPORT(weights) void *weights_at(void) { return the_weights; }
+EXPORT(weight_bytes) int32_t weight_bytes(void) { return sizeof the_weights; }
+EXPORT(frames) float *frames_at(void) { return the_frames; }
+EXPORT(frame_floats) int32_t frame_floats(void) { return EF_CHANNELS * EF_HEIGHT * EF_WIDTH; }
+EXPORT(frames_a_step) int32_t frames_a_step(void) { return EF_FRAMES; }
+EXPORT(logits) float *logits_at(void) { return the_logits; }
+EXPORT(classes) int32_t classes(void) { return EF_CLASSES; }
+/* After the weights are there. The answers are those of ef_init, ef_step and ef_reset: 0, or what went wrong. */
+EXPORT(start) int32_t start(int32_t bytes) { return ef_init(NULL, 0, the_weights, (size_t)bytes, 1, &the_stream); }
+EXPORT(step) int32_t step(void) { return ef_step(the_stream, the_frames, the_logits); }
+EXPORT(reset) int32_t reset(void) { return ef_reset(the_stream); }
+
+#ifdef EF_SCALE
+/* -- pictures ------------------------------------------------------------------------------------------------------------------- */
+
+/* Behind the static data: pixels (h, w, 4), then rows that are already narrow (h, to_w, 3), then the weights of one span. */
+extern unsigned char __heap_base;
+
+static unsigned char *room(size_t bytes) {
+    unsigned char *const begin = (unsigned char *)(((uintptr_t)&__heap_base + 63) & ~(uintptr_t)63);
+    const size_t page = 65536, have = __builtin_wasm_memory_size(0) * page, need = (uintptr_t)begin + bytes;
+    if (need > have && __builtin_wasm_memory_grow(0, (need - have + page - 1) / page) == (size_t)-1) return NULL;
+    return begin;
+}
+
+/* Where the host puts a picture of w x h pixels (RGBA, rows without gaps) that will be resized to to_w columns; NULL: no memory. */
+EXPORT(pixels) unsigned char *pixels_at(int32_t w, int32_t h, int32_t to_w) {
+    return room((size_t)w * h * 4 + (size_t)to_w * h * 3 * sizeof(float) + (size_t)(w + h + 4) * sizeof(float));
+}
+
+/* The pixels 0 .. of `from` that make pixel `at` of `to`: a triangle, which widens where the picture shrinks. Returns how many. */
+static int32_t span(int32_t at, int32_t to, int32_t from, int32_t *first, float *weight) {
+    const double scale = (double)from / to, reach = scale > 1 ? scale : 1, center = (at + 0.5) * scale;
+    const int32_t low = MAX(0, (int32_t)(center - reach + 0.5)), high = MIN(from, (int32_t)(center + reach + 0.5));
+    double sum = 0;
+    for (int32_t i = low; i < high; i++) sum += MAX(0, 1 - fabs((i + 0.5 - center) / reach));
+    for (int32_t i = low; i < high; i++) weight[i - low] = (float)(MAX(0, 1 - fabs((i + 0.5 - center) / reach)) / sum);
+    *first = low;
+    return high - low;
+}
+
+/* The picture of w x h pixels, resized to to_w x to_h and cut at (top, left), becomes frame `slot` of the next step. */
+EXPORT(prepare) void prepare(int32_t w, int32_t h, int32_t to_w, int32_t to_h, int32_t top, int32_t left, int32_t slot) {
+    static const float mean[] = EF_MEAN, std[] = EF_STD;
+    const unsigned char *pixels = room(0);
+    float *const narrow = (float *)(pixels + (size_t)w * h * 4), *const weight = narrow + (size_t)to_w * h * 3;
+    float *const frame = the_frames + (size_t)slot * EF_CHANNELS * EF_HEIGHT * EF_WIDTH;
+    for (int32_t x = left; x < left + EF_WIDTH; x++) {
+        int32_t first;
+        const int32_t n = span(x, to_w, w, &first, weight);
+        for (int32_t y = 0; y < h; y++) {
+            const unsigned char *in = pixels + 4 * ((size_t)y * w + first);
+            float sum[3] = {0};
+            for (int32_t i = 0; i < n; i++)
+                for (int c = 0; c < 3; c++) sum[c] += weight[i] * in[4 * i + c];
+            memcpy(narrow + 3 * ((size_t)y * to_w + x), sum, sizeof sum);
+        }
+    }
+    for (int32_t y = 0; y < EF_HEIGHT; y++) {
+        int32_t first;
+        const int32_t n = span(y + top, to_h, h, &first, weight);
+        for (int32_t x = 0; x < EF_WIDTH; x++) {
+            float rgb[3] = {0.5f, 0.5f, 0.5f};
+            for (int32_t i = 0; i < n; i++)
+                for (int c = 0; c < 3; c++) rgb[c] += weight[i] * narrow[3 * ((size_t)(first + i) * to_w + x + left) + c];
+            int32_t level[3];
+            for (int c = 0; c < 3; c++) level[EF_BGR ? 2 - c : c] = MIN(255, (int32_t)rgb[c]);
+            if (EF_CHANNELS == 1) level[0] = (level[0] * 19595 + level[1] * 38470 + level[2] * 7471 + 32768) >> 16;
+            for (int c = 0; c < EF_CHANNELS; c++)
+                frame[((size_t)c * EF_HEIGHT + y) * EF_WIDTH + x] = (level[c] * EF_SCALE - mean[c]) / std[c];
+        }
+    }
+}
+#endif
