@@ -1,4 +1,238 @@
+"""Models for devices: checked, made to fit, in integers, in stages, as C, in a folder for a board's own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from everyframe.api.given import File, Kept, Model, several, source
+from everyframe.progress import TextProgress, silent
+
+if TYPE_CHECKING:
+    from everyframe.api.results import Bundled, Checked, Code, Fit, Quantized, Split
+
+
+def check(model: Model, target: str) -> Checked:
+    """A model beside what a device takes: operators, axes, attributes, opset, states. Any ONNX model will do.
+
+    target: a device or runtime (`everyframe.devices.targets()` lists them). Nothing is written or compared yet; `fix` does.
+    Raises ModelError, UsageError (an unknown target).
+
+    >>> ef.check("clip.onnx", "rdk-x5").verdict
+    'needs a fix'
+    """
+    return check_each(model, (target,))[0]
+
+
+def check_each(model: Model, targets: Sequence[str]) -> list[Checked]:
+    """The same for several targets; where a clip network must become a step network, that is made once for all of them."""
+    from functools import cache
+
+    from everyframe.api.results import Checked
+    from everyframe.conversion.step import convert
+    from everyframe.devices import load_profile, plan
+    from everyframe.modelfile.file import load
+
+    found = load(source(model))
+    stream = cache(lambda: convert(found))
+    return [Checked(target, plan(found, load_profile(target), stream=stream)) for target in targets]
+
+
+def fix(
+    model: Model, target: str, output: File | None = None, *, host_state: bool = False, progress: TextProgress | None = None
+) -> Fit:
+    """The model with all rewrites that `target` needs and that are possible, once it is shown to give the same answers; a clip
+    network becomes a step network where nothing less will do. What is left is in `plan.after.findings`.
+
+    host_state: the device gives only new states, (N, …) as in the metadata, and the host moves the old ones. output: the file to
+    write; None keeps it in memory. Raises ModelError, UsageError, OutputError, and ConversionMismatch if the answers differ.
+
+    >>> fitted = ef.fix("clip.onnx", "rdk-x5")
+    >>> fitted.fits, max(proof.difference for proof in fitted.proofs) < 1e-3
+    (True, True)
+    """
+    from everyframe.api.results import Fit
+    from everyframe.devices import fix, load_profile
+    from everyframe.devices.repair import mend
+    from everyframe.modelfile.file import load
+
+    file, profile = source(model), load_profile(target)
+    if output is None:
+        return Fit(target, *mend(load(file), profile, host_state=host_state, progress=progress))
+    made = fix(file, output, profile, host_state=host_state, progress=progress)
+    return Fit(target, made.plan, made.proofs, made.path)
+
+
+def quantize(
+    model: Model,
+    videos: File | Sequence[File],
+    output: File | None = None,
+    *,
+    target: str = "cpu",
+    activations: str | None = None,
+    overflow_fix: str | None = None,
+    method: str = "minmax",
+    percentile: float = 99.99,
+    most_videos: int = 100,
+    every: int = 1,
+    keep_float: Iterable[str] = (),
+    float_differences: bool = True,
+    min_similarity: float = 0.99,
+    compare_with: File | None = None,
+    frames: int = 1000,
+    progress: TextProgress | None = None,
+) -> Quantized:
+    """A float clip or step model in static INT8 (QDQ), calibrated on videos that it streams, states carried along; the shapes
+    of inputs and outputs stay. Both models are compared layer by layer over a stream of so many `frames`.
+
+    videos: files, a folder or a pattern. target: whose integers (cpu, rdk-s100, vitis-dpu, tensorrt). activations: uint8, int8
+    or int16. overflow_fix: layers with weights so small that no x86 processor's sums overflow (first, all, none). method:
+    minmax, percentile (of the values that a range holds, in percent) or entropy. most_videos: evenly spread over all. every:
+    steps that are measured. keep_float: nodes, or patterns of their names. float_differences: differences of large values stay
+    float. min_similarity: cosine of the answers below which the worst layers are put back to float. compare_with: other videos.
+    output: the file to write, which is then also measured on the engines that are installed; None keeps it in memory.
+    Raises ModelError, SourceError, UsageError, OutputError.
+
+    >>> small = ef.quantize("step.onnx", "video.mp4", frames=24)
+    >>> small.similarity > 0.9
+    True
+    """
+    from everyframe.api.results import Quantized
+    from everyframe.quantization.quantize import quantize
+
+    made = quantize(
+        source(model), videos, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
+        percentile=percentile, most_videos=most_videos, every=every, keep_float=several("keep_float", keep_float),
+        float_differences=float_differences, min_similarity=min_similarity, compare_with=compare_with, frames=frames,
+        progress=progress or silent,
+    )  # fmt: skip
+    return Quantized(**vars(made))
+
+
+def split(
+    model: Model,
+    output: File | None = None,
+    *,
+    at: Sequence[str] = (),
+    stages: int | None = None,
+    dump: File | Sequence[File] | None = None,
+    samples: int = 100,
+    progress: TextProgress | None = None,
+) -> Split:
+    """A step model in several: cut at its states, behind the nodes or tensors `at`, or into so many `stages` of the same
+    duration, as measured here. The parts say what the whole says, in every bit, or nothing is given.
+
+    output: the folder to write; None keeps the parts in memory. dump: videos to run, for vendors' calibration: what each stage
+    is given lies in `calibration` below the output, at most so many `samples` (steps), evenly spread over all.
+    Raises ModelError, SourceError, UsageError, OutputError, ConversionMismatch.
+
+    >>> parts = ef.split("step.onnx")
+    >>> len(parts.manifest.stages), len(parts.models), parts.difference < 1e-4
+    (3, 5, True)
+    >>> ef.split("step.onnx", "parts", dump="video.mp4", samples=4).samples
+    4
+    """
+    from dataclasses import replace
+    from pathlib import Path
+
+    from everyframe.api.results import Split
+    from everyframe.errors import UsageError
+    from everyframe.quantization.videos import chosen
+    from everyframe.splitting import cut, label
+
+    progress, at = progress or silent, several("at", at)
+    if at and stages:
+        raise UsageError("Cut at nodes or into stages, not both.", where="at, stages")
+    if dump is not None and output is None:
+        raise UsageError("Samples are files beside the parts.", where="dump", expected="output, the folder to write")
+    if output is not None:
+        cut.check_output(Path(output))
+    videos = [] if dump is None else chosen(dump)
+    file = source(model)
+    flow = cut.open_step(file)
+    if stages:
+        from everyframe.splitting.balance import even
+
+        progress("measuring")
+        labels = even(flow, stages, file)
+    else:
+        labels = label.behind(flow, at) if at else label.at_states(flow)
+    made = cut.cut(flow, labels)
+    progress("comparing with the whole model")
+    found = Split(made.manifest, made.models, cut.check(flow, made, file))
+    if output is None:
+        return found
+    found = replace(found, path=found.save(output))
+    if videos:
+        from everyframe.splitting.dump import dump as keep
+
+        progress("running the videos")
+        found = replace(found, samples=keep(Path(output), videos, samples))
+    return found
+
+
+def compile(
+    model: Model,
+    output: File | None = None,
+    *,
+    cpu: str = "native",
+    emit_c: File | None = None,
+    progress: TextProgress | None = None,
+) -> Code:
+    """A step or clip model as C that needs nothing but libc, and the C as a library, which `open` takes. The library is
+    compared with the model over a stream of pictures where it can run.
+
     cpu: native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, wasm32-simd128 or -relaxed (a
-    module for browsers, docs/web.md), or generic. emit_c: a folder for the C file, its header and the weights; alone, it needs
-    no compiler. output: the library to write; without both, its bytes are in `code`. Memory is in bytes. Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError (no compiler),
-    OutputError, UsageError.
+    module for browsers), or generic. emit_c: a folder for the C file, its header and the weights; alone, it needs no compiler.
+    output: the library to write; without both, its bytes are in `code`. Memory is in bytes. Raises ModelError,
+    UnsupportedOperator, ConversionMismatch, EngineError (no compiler), OutputError, UsageError.
+
+    >>> made = ef.compile("step.onnx", emit_c="step_c")
+    >>> sorted(file.suffix for file in made.files), made.macs > 0
+    (['.c', '.h', '.weights'], True)
+    """
+    import tempfile
+    from pathlib import Path
+
+    from everyframe.api.results import Code
+    from everyframe.native.compile import compile_model
+
+    file = source(model)
+    if output is not None or emit_c is not None:
+        made = compile_model(file, output, cpu=cpu, emit_c=emit_c, progress=progress)
+        return Code(**vars(made), code=made.library.read_bytes() if made.library else None)
+    # a compiler writes a file, and the system loads the library from one to compare it
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
+        made = compile_model(file, Path(folder) / "model.so", cpu=cpu, progress=progress)
+        code = (Path(folder) / "model.so").read_bytes()
+    return Code(**{**vars(made), "files": (), "library": None}, code=code)
+
+
+def bundle(
+    model: Model,
+    target: str,
+    videos: File | Sequence[File],
+    output: File | None = None,
+    *,
+    samples: int = 100,
+    progress: TextProgress | None = None,
+) -> Bundled:
+    """All that a board's own tools take: the model made to fit, inputs for calibration from real videos, with states carried
+    along and in the shapes of the model's inputs, settings, a program to run there, and the commands.
+
+    target: rdk-s100, rdk-x5, vitis-dpu, openvino, onnxruntime, ncnn or litert. videos: like those that it will see. samples: at
+    most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the result lives.
+    Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
+
+    >>> made = ef.bundle("step.onnx", "onnxruntime", "video.mp4", samples=4)
+    >>> (made.path / "model.json").exists()
+    True
+    """
+    from everyframe.api.results import Bundled
+    from everyframe.bundles import bundle
+
+    file, progress = source(model), progress or silent
+    if output is not None:
+        return Bundled(**vars(bundle(file, output, target, videos, most=samples, progress=progress)))
+    held = Kept()
+    return Bundled(**vars(bundle(file, held.path / "bundle", target, videos, most=samples, progress=progress)), held=held)

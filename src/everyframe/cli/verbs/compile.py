@@ -19,8 +19,8 @@ def command(
     cpu: Annotated[
         str,
         typer.Option(
-            help="native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, wasm32-simd128 or -relaxed, "
-            "or generic: slow C."
+            help="native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, wasm32-simd128 or "
+            "-relaxed, or generic: slow C."
         ),
     ] = "native",
     emit_c: Annotated[
