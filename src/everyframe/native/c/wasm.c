@@ -33,7 +33,7 @@ EXPORT(reset) int32_t reset(void) { return ef_reset(the_stream); }
 #ifdef EF_SCALE
 /* -- pictures ------------------------------------------------------------------------------------------------------------------- */
 
-/* Behind the static data: pixels (h, w, 4), then rows that are already narrow (h, to_w, 3), then the weights of one span. */
+/* Behind the static data: pixels (h, w, 4), then rows that are already narrow (h, to_w, 4), then the weights of one span. */
 extern unsigned char __heap_base;
 
 static unsigned char *room(size_t bytes) {
@@ -45,7 +45,7 @@ static unsigned char *room(size_t bytes) {
 
 /* Where the host puts a picture of w x h pixels (RGBA, rows without gaps) that will be resized to to_w columns; NULL: no memory. */
 EXPORT(pixels) unsigned char *pixels_at(int32_t w, int32_t h, int32_t to_w) {
-    return room((size_t)w * h * 4 + (size_t)to_w * h * 3 * sizeof(float) + (size_t)(w + h + 4) * sizeof(float));
+    return room((size_t)w * h * 4 + ((size_t)to_w * h * 4 + w + h + 8) * sizeof(float));
 }
 
 /* The pixels 0 .. of `from` that make pixel `at` of `to`: a triangle, which widens where the picture shrinks. Returns how many. */
@@ -62,27 +62,30 @@ static int32_t span(int32_t at, int32_t to, int32_t from, int32_t *first, float 
 /* The picture of w x h pixels, resized to to_w x to_h and cut at (top, left), becomes frame `slot` of the next step. */
 EXPORT(prepare) void prepare(int32_t w, int32_t h, int32_t to_w, int32_t to_h, int32_t top, int32_t left, int32_t slot) {
     static const float mean[] = EF_MEAN, std[] = EF_STD;
-    const unsigned char *pixels = room(0);
-    float *const narrow = (float *)(pixels + (size_t)w * h * 4), *const weight = narrow + (size_t)to_w * h * 3;
-    float *const frame = the_frames + (size_t)slot * EF_CHANNELS * EF_HEIGHT * EF_WIDTH;
+    unsigned char *const pixels = room(0);
+    /* red, green, blue and alpha side by side; whole vectors */
+    vf *const narrow = (vf *)(pixels + ((size_t)w * h * 4 + 15) / 16 * 16);
+    float *const weight = (float *)(narrow + (size_t)to_w * h), *const frame = the_frames + (size_t)slot * EF_CHANNELS * EF_HEIGHT * EF_WIDTH;
     for (int32_t x = left; x < left + EF_WIDTH; x++) {
         int32_t first;
         const int32_t n = span(x, to_w, w, &first, weight);
         for (int32_t y = 0; y < h; y++) {
             const unsigned char *in = pixels + 4 * ((size_t)y * w + first);
-            float sum[3] = {0};
-            for (int32_t i = 0; i < n; i++)
-                for (int c = 0; c < 3; c++) sum[c] += weight[i] * in[4 * i + c];
-            memcpy(narrow + 3 * ((size_t)y * to_w + x), sum, sizeof sum);
+            vf sum = splat(0);
+            for (int32_t i = 0; i < n; i++) {
+                const v128_t bytes = wasm_v128_load32_zero(in + 4 * i);
+                const v128_t wide = wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(bytes));
+                sum += splat(weight[i]) * (vf)wasm_f32x4_convert_i32x4(wide);
+            }
+            narrow[(size_t)y * to_w + x] = sum;
         }
     }
     for (int32_t y = 0; y < EF_HEIGHT; y++) {
         int32_t first;
         const int32_t n = span(y + top, to_h, h, &first, weight);
         for (int32_t x = 0; x < EF_WIDTH; x++) {
-            float rgb[3] = {0.5f, 0.5f, 0.5f};
-            for (int32_t i = 0; i < n; i++)
-                for (int c = 0; c < 3; c++) rgb[c] += weight[i] * narrow[3 * ((size_t)(first + i) * to_w + x + left) + c];
+            vf rgb = splat(0.5f);
+            for (int32_t i = 0; i < n; i++) rgb += splat(weight[i]) * narrow[(size_t)(first + i) * to_w + x + left];
             int32_t level[3];
             for (int c = 0; c < 3; c++) level[EF_BGR ? 2 - c : c] = MIN(255, (int32_t)rgb[c]);
             if (EF_CHANNELS == 1) level[0] = (level[0] * 19595 + level[1] * 38470 + level[2] * 7471 + 32768) >> 16;
