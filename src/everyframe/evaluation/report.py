@@ -52,7 +52,7 @@ def write(
     made: dict[str, bytes] = pictures | {name: data for section in sections for name, data in section.pictures.items()}
     if result is not None:
         made["metrics.json"] = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
-        made["predictions.csv"] = _csv([f.name for f in fields(VideoRow)], [list(asdict(row).values()) for row in result.rows])
+        made["predictions.csv"] = table([f.name for f in fields(VideoRow)], [list(asdict(row).values()) for row in result.rows])
         made["classes.csv"] = _class_table(result)
     title = title or (f"Evaluation of {result.model}" if result is not None else f"Training {path.name}")
     made["report.html"] = page(title, result, pictures, epochs, recipe, environment, sections).encode()
@@ -78,10 +78,10 @@ def _class_table(result: Result) -> bytes:
     for row in result.classes:
         both = [[getattr(figures, name) if figures else None for name in names] for figures in (row.video, row.streaming)]
         rows.append([row.label, row.count, *both[0], *both[1]])
-    return _csv(heading, rows)
+    return table(heading, rows)
 
 
-def _csv(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+def table(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)

@@ -27,6 +27,18 @@ def is_frames(source: Any) -> bool:
     return _is_capture(source) or hasattr(source, "__iter__") or hasattr(source, "__aiter__")
 
 
+def named(source: Any) -> str | int | os.PathLike[str]:
+    """The path, camera number or address that names a video. Raises UsageError for anything else."""
+    if isinstance(source, np.integer):
+        return int(source)
+    if isinstance(source, (str, int, os.PathLike)) and not isinstance(source, bool):
+        return source
+    raise UsageError(
+        "This is neither a video nor frames.", expected="a path, a camera number, an address, or an iterator of pictures",
+        got=type(source).__name__,
+    )  # fmt: skip
+
+
 def over(
     stream: Stream, frames: Any, *, fps: float | None, pts: Iterable[float] | None, bgr: bool | None, max_frames: int | None,
     seconds_most: float | None,

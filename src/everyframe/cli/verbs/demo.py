@@ -26,8 +26,9 @@ def command(
     """
     import everyframe
     from everyframe.cli.show.live import choose
+    from everyframe.cli.show.outcome import exit_code, summary
     from everyframe.cli.show.timeline import check_output
-    from everyframe.cli.show.watch import exit_code, summary, watch
+    from everyframe.cli.show.watch import watch
     from everyframe.errors import OutputError, SourceError
     from everyframe.video import resolve
 
@@ -43,8 +44,8 @@ def command(
     check_output(picture)
     with everyframe.open("builtin") as program:
         # a person at a terminal wants to watch; anything else wants to be done
-        view = choose(program, as_json=False, several=False)
-        tally = watch(program, resolve(SAMPLE), view, picture, realtime=sys.stdout.isatty())
+        sources = resolve(SAMPLE)
+        tally = watch(program, sources, choose(program, sources), picture, realtime=sys.stdout.isatty())
         typer.echo(summary(tally, program, several=False))
         if (line := work(program)) is not None:
             typer.echo(f"work         {line}")
