@@ -1,4 +1,4 @@
-"""The pages of `templates/web` in one file: modules put together, styles and data inside, and a policy that forbids connections."""
+"""The pages of `templates/web` in one file: modules, styles and data inside, and a policy that forbids connections."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 #: what one page may do: its own scripts, by their hashes; pictures and videos of its own; no connection to anywhere
 POLICY = (
-    "default-src 'none'; script-src {scripts} 'wasm-unsafe-eval' blob:; worker-src blob:; style-src {styles}; img-src data: blob:; "
-    "media-src blob: mediastream:; base-uri 'none'; form-action 'none'"
+    "default-src 'none'; script-src {scripts} 'wasm-unsafe-eval' blob:; worker-src blob:; style-src {styles}; "
+    "img-src data: blob:; media-src blob: mediastream:; base-uri 'none'; form-action 'none'"
 )
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=async |function |class |const )", re.MULTILINE)

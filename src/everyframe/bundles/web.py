@@ -1,4 +1,4 @@
-"""A web page that recognizes by itself: the model as WebAssembly, its weights, and pages that use them; or all of it in one file."""
+"""A web page that recognizes by itself: the model as WebAssembly, its weights, and pages that use them; or all in one file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from everyframe.native.generate import generate
 from everyframe.native.target import target
 from everyframe.native.wasm import link_wasm
 from everyframe.quantization.videos import Model
-from everyframe.video.sampling import as_fps
 from everyframe.version import __version__
+from everyframe.video.sampling import as_fps
 
 PAGES = TEMPLATES / "web"
 #: module -> the processor it is made for; the first that a browser takes is used
@@ -74,7 +74,7 @@ def single(job: Job, model: Model, sample: Path | None = None) -> bytes:
 
 
 def files(job: Job, model: Model) -> Mapping[str, bytes]:
-    """What a browser runs: model.json, the weights, a module for each kind of processor. Raises ModelError, UnsupportedOperator."""
+    """What a browser runs: facts, weights, a module for each kind of processor. Raises ModelError, UnsupportedOperator."""
     check(model, job.file)
     modules: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory(prefix="everyframe-") as name:

@@ -48,15 +48,19 @@ EXPORT(pixels) unsigned char *pixels_at(int32_t w, int32_t h, int32_t to_w) {
     return room((size_t)w * h * 4 + ((size_t)to_w * h * 4 + w + h + 8) * sizeof(float));
 }
 
-/* The pixels 0 .. of `from` that make pixel `at` of `to`: a triangle, which widens where the picture shrinks. Returns how many. */
+/* The pixels first .. of `from` that make pixel `at` of `to`: a triangle, which widens where the picture shrinks. Beyond the border
+   its outermost pixel goes on. Returns how many. */
 static int32_t span(int32_t at, int32_t to, int32_t from, int32_t *first, float *weight) {
     const double scale = (double)from / to, reach = scale > 1 ? scale : 1, center = (at + 0.5) * scale;
-    const int32_t low = MAX(0, (int32_t)(center - reach + 0.5)), high = MIN(from, (int32_t)(center + reach + 0.5));
+    const int32_t low = (int32_t)floor(center - reach + 0.5), high = (int32_t)floor(center + reach + 0.5);
+    const int32_t begin = MAX(0, low), end = MIN(from, high);
     double sum = 0;
     for (int32_t i = low; i < high; i++) sum += MAX(0, 1 - fabs((i + 0.5 - center) / reach));
-    for (int32_t i = low; i < high; i++) weight[i - low] = (float)(MAX(0, 1 - fabs((i + 0.5 - center) / reach)) / sum);
-    *first = low;
-    return high - low;
+    for (int32_t i = begin; i < end; i++) weight[i - begin] = 0;
+    for (int32_t i = low; i < high; i++)
+        weight[clamp_index(i, from) - begin] += (float)(MAX(0, 1 - fabs((i + 0.5 - center) / reach)) / sum);
+    *first = begin;
+    return end - begin;
 }
 
 /* The picture of w x h pixels, resized to to_w x to_h and cut at (top, left), becomes frame `slot` of the next step. */

@@ -59,6 +59,8 @@ export declare class Model {
   step(frame: Picture | Float32Array, time?: number): Prediction | null;
   /** All predictions that a picture gives: a slow camera's frames are used several times. */
   feed(picture: Picture, time: number, most?: number): Generator<Prediction>;
+  /** What the network would see of a picture, (C, H, W). */
+  prepare(picture: Picture): Float32Array;
   /** Those that are still to come when no more pictures do. */
   end(): Generator<Prediction>;
   /** The next frame is the first. live: frames come as they happen, rather than from a file. */

@@ -62,7 +62,7 @@ export class Model {
 
   /** All predictions that a picture with its time gives: one a step. most: at most so many, where the machine falls behind. */
   *feed(picture, time, most = Infinity) {
-    yield* this.#run(this.ticks.put(this.#prepared(picture), time).slice(0, most));
+    yield* this.#run(this.ticks.put(this.prepare(picture), time).slice(0, most));
   }
 
   /** And those that are still to come when no more pictures do. */
@@ -106,7 +106,7 @@ export class Model {
   }
 
   /** Resized, cropped, in the network's color and scale, as everyframe does it in Python: (C, H, W). */
-  #prepared(picture) {
+  prepare(picture) {
     const { data, width, height } = this.#pixels(picture), [cropH, cropW] = this.info.size;
     const [h, w] = resized(height, width, this.info.resize);
     if (cropH > h || cropW > w) throw new Error(`The picture has ${width} x ${height} pixels, too few for this model (${cropW} x ${cropH}).`);

@@ -72,7 +72,7 @@ const ANSWERS = {
     info = answer.info;
     timeline.background = info.labels.indexOf(info.events?.background ?? "");
     makeRows();
-    $("delay").textContent = `${(info.feature_delay / info.rate).toFixed(2)} s`;
+    $("delay").textContent = info.feature_delay ? `${(info.feature_delay / info.rate).toFixed(2)} s` : "none";
     if (!info.events) $("none").textContent = "This model tells no single events: it says at every frame what is going on.";
     $("start").disabled = false;
     $("sample").hidden = !(embedded("sample.mp4") || document.body.dataset.sample);
@@ -190,8 +190,9 @@ async function startCamera() {
     if (mine !== run) return stream.getTracks().forEach((track) => track.stop());
     const [track] = stream.getVideoTracks();
     track.onended = () => mine === run && finish("The camera is gone. Plug it in again and press Start, or choose another one.", "trouble");
-    await play({ kind: "camera", name: track.label, stop: () => stream.getTracks().forEach((each) => each.stop()) }, (element) => (element.srcObject = stream));
     video.dataset.mirrored = track.getSettings().facingMode !== "environment";
+    const stop = () => stream.getTracks().forEach((each) => each.stop());
+    await play({ kind: "camera", name: track.label, stop }, (element) => (element.srcObject = stream));
     await listCameras(track.getSettings().deviceId);
   } catch (error) {
     halt();
