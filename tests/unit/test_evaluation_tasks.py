@@ -246,6 +246,16 @@ class TestModels:
         assert r.low is not None and r.high is not None and r.low < (r.value or 0) < r.high
         assert found.model_only == ("down (m)", "right (m)")
 
+    def test_numbers_without_names_are_as_many_as_the_model_says(
+        self, pairs: dict[str, Pair], folder: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "list.csv").write_text("up0,1.5\nup1,2.5\n")
+        with pytest.raises(UsageError, match=r"(?s)another number of quantities.*up \(m\)"):
+            tasks.evaluate(pairs["regress"], read(tmp_path / "list.csv", folder, "regress"))
+        (tmp_path / "list.csv").write_text("up0,1,2,3,4\nup1,1,2,3,4\n")
+        found = tasks.evaluate(pairs["regress"], read(tmp_path / "list.csv", folder, "regress"))
+        assert [row.count for row in found.classes] == [2] * 4 and found.rows[0]["truth up (m)"] == 4
+
     def test_labels_of_frames(self, pairs: dict[str, Pair], folder: Path, tmp_path: Path) -> None:
         """The network is causal, so that its stream says of each frame what a clip that begins with the video does."""
         pair, rng = pairs["frames"], np.random.default_rng(2)
@@ -321,7 +331,8 @@ class TestModels:
         assert err == "" and "stream" in out and task in out
         written = {path.name for path in (tmp_path / "out").iterdir()}
         assert {"report.html", "metrics.json", "predictions.csv", "classes.csv"} <= written
-        assert len(list(csv.DictReader((tmp_path / "out/predictions.csv").read_text().splitlines()))) == 4
+        rows = list(csv.DictReader((tmp_path / "out/predictions.csv").read_text().splitlines()))
+        assert [row["video"] for row in rows] == NAMES[:4]
         known = everyframe.evaluate(model.path, folder, clip_list=str(tmp_path / "list.json"))
         assert json.loads((tmp_path / "out/metrics.json").read_text()) == json.loads(json.dumps(known.to_dict()))
         assert "stream" in known._repr_html_()

@@ -224,6 +224,23 @@ class TestCommand:
             assert word in err, arguments
 
 
+@pytest.mark.parametrize("fps", [0, -3, float("nan"), float("inf"), 1e-300, 1e300, "many"])
+def test_a_rate_that_is_none(files: dict[str, tuple[Path, Path]], tmp_path: Path, fps: object) -> None:
+    np.save(tmp_path / "a.npy", frames("C"))
+    for source in (tmp_path / "a.npy", iter(frames("C"))):
+        with pytest.raises(UsageError, match="not a frame rate"):
+            logits(files["C"][1], source, fps=fps)
+
+
+def test_spans_are_seconds_by_the_times_of_the_file(files: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=frames("C", 8), pts=np.arange(8) / 4)
+    np.save(tmp_path / "b.npy", frames("C", 8))
+    (tmp_path / "labels.csv").write_text("path,start,end,label\na,0.5,1,2\nb,0,0.1,2\n")
+    found = everyframe.evaluate(files["C"][1], tmp_path, task="frames")
+    assert [row.count for row in found.classes] == [2 + 3], "at 4 a second of its own, and at the 30 that are assumed"
+    assert len(everyframe.predict(files["C"][1], tmp_path)) == 16, "the list is no array"
+
+
 def test_labels_of_frames_from_features(files: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     """Evaluation takes arrays as clips: what prediction says of them is what counts."""
     step, counted = files["C"][1], 0
@@ -238,4 +255,4 @@ def test_labels_of_frames_from_features(files: dict[str, tuple[Path, Path]], tmp
     assert found.conditions["normal"]["stream"]["accuracy"].value == pytest.approx(counted / 22)
     (tmp_path / "list.json").write_text(json.dumps({"a": [1, 2], "b": []}))
     both = everyframe.evaluate(files["C"][0], tmp_path, task="multilabel", clip_list="list.json")
-    assert set(both.conditions["normal"]) == {"video", "stream end", "stream average"}
+    assert set(both.conditions["normal"]) == {"clip", "stream end", "stream average"}

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 
 from everyframe.bundles import convert, samples, stages, web
+from everyframe.bundles.copies import copy_video
 from everyframe.bundles.job import TEMPLATES, Job
 from everyframe.bundles.targets import TARGETS
-from everyframe.devices.aliases import advice
-from everyframe.devices.profile import load_profile, targets
+from everyframe.devices.profile import load_profile
 from everyframe.devices.repair import Fixed, fix
 from everyframe.errors import OutputError, UsageError
 from everyframe.files import check_folder, check_writable, make_ordinary, write_bytes
@@ -26,6 +26,7 @@ from everyframe.modelfile.file import load
 from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model, chosen
 from everyframe.runtime.prediction import best, quantities, read
+from everyframe.targets import advice
 from everyframe.version import __version__
 
 MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
@@ -117,10 +118,9 @@ def page(
 def check(folder: Path, target: str) -> None:
     """Raises UsageError for a target that is no row of TARGETS, OutputError for a folder that holds something else."""
     if target not in TARGETS:
-        known = target in targets()
         raise UsageError(
             "There is no bundle for this target.", where="target", expected=", ".join(TARGETS), got=target,
-            hint="`everyframe check --fix` makes a model that fits" if known else advice(target, tuple(TARGETS)),
+            hint=advice(target, tuple(TARGETS)),
         )  # fmt: skip
     check_folder(folder, MARK, "bundle")
 
@@ -150,6 +150,7 @@ def fill(job: Job, sources: Sequence) -> dict:
     for program in ("main.py", "events.py"):
         shutil.copy(TEMPLATES / program, fresh / program)
     shutil.copy(TEMPLATES / f"device_{target.device}.py", fresh / "device.py")
+    copy_video(fresh)
     if target.settings:
         job.write("compile.yaml", "hb.yaml", **_settings(job, model.model, command))
     job.progress("converting")

@@ -117,8 +117,11 @@ def _quantities(
     if len(names) == 1 and count == 1:
         return Fitted("regress", Matched(own, (0,)), {next(iter(names)): 0})
     if not words:
-        if len(names) > count:
-            raise UsageError("The data has more numbers a clip than the model says.", expected=count, got=len(names))
+        if len(names) != count:
+            raise UsageError(
+                "The data has another number of quantities a clip than the model, and no names for them.",
+                expected=", ".join(own), got=len(names), hint="write a first line that names the columns",
+            )  # fmt: skip
         return Fitted("regress", Matched(own, ()), {number: int(number) for number in names})
     bare = {label: name_and_unit(label)[0] for label in own}
     units = {name: name_and_unit(name)[0] for name in words}

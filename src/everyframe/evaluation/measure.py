@@ -108,7 +108,7 @@ def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, 
     """(frames as clips are cut of them, what the stream sees, the size of a cut). Arrays are not cut. Raises SourceError."""
     wanted = pair.preprocess
     if clip.path.suffix.lower() in ARRAYS:
-        rows = np.stack([frame.data for frame in ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any))])
+        rows = np.stack([frame.data for frame in array_of(clip, pair)])
         return rows, rows, (rows.shape[1], rows.shape[2]) if rows.dtype == np.uint8 else (0, 0)
     if not pair.any.interface.pictures:
         raise SourceError("This model takes arrays, not pictures.", where=clip.path, expected=".npy, .npz or .csv")
@@ -117,6 +117,10 @@ def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, 
     size = size or (frames.shape[1], frames.shape[2])
     (middle,) = cut(frames, size, "center")
     return frames, middle, size
+
+
+def array_of(clip: Clip, pair: Pair) -> ArrayReader:
+    return ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any))
 
 
 def clip_answers(

@@ -153,3 +153,25 @@ def calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[fl
         for i in range(bins) if (place == i).any()
     ]  # fmt: skip
     return sum(abs(said - was) * n for said, was, n in rows) / max(1, len(sure)), rows
+
+
+def temperature(scores: np.ndarray, truth: np.ndarray) -> float:
+    """By what logits are to be divided so that these truths (n,) are likeliest, between 1/20 and 20. scores: (n, classes)
+    probabilities; a softmax of their logarithms is the same. The likelihood is concave in 1/T, so a search by thirds finds it.
+    """
+    logits = np.log(np.maximum(scores.astype(np.float64), 1e-12))
+
+    def surprise(inverse: float) -> float:
+        scaled = logits * inverse
+        top = scaled.max(axis=1)
+        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+        return float((total - scaled[np.arange(len(truth)), truth]).mean())
+
+    low, high = 1 / 20, 20.0
+    for _ in range(80):
+        third = (high - low) / 3
+        if surprise(low + third) <= surprise(high - third):
+            high -= third
+        else:
+            low += third
+    return 2 / (low + high)

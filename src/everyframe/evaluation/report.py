@@ -41,7 +41,7 @@ def write(
     sections: Sequence[Section] = (),
 ) -> list[Path]:
     """report.html, and beside it what there is something to say about: of a result metrics.json, predictions.csv,
-    classes.csv, confusion.png, confusion_stream.png, accuracy_over_time.png; of epochs curves.png.
+    classes.csv, confusion.png, confusion_stream.png, accuracy_over_time.png, reliability.png; of epochs curves.png.
 
     epochs: what a training wrote after each, numbers by name, nested or not; `epoch`, losses, accuracies and learning rates
     are drawn. recipe: its text. environment: plain values. sections: more of the page, whose pictures become files too. Raises
@@ -63,6 +63,7 @@ def _pictures(result: Result | None, epochs: Sequence[Mapping[str, Any]]) -> dic
     drawn: dict[str, bytes | None] = {"curves.png": draw.training(epochs)}
     if result is not None:
         drawn["accuracy_over_time.png"] = draw.over_time(result)
+        drawn["reliability.png"] = draw.reliability(result)
         if result.confusion is not None:
             drawn["confusion.png"] = draw.confusion(result.confusion, result.labels, "Whole videos")
         if result.confusion_streaming is not None:

@@ -19,7 +19,7 @@ from everyframe.evaluation.match import Matched, match
 from everyframe.evaluation.measure import SEVERAL_CROPS, Outcome, Settings, measure
 from everyframe.evaluation.models import Pair, open_pair
 from everyframe.evaluation.result import Result, Timing
-from everyframe.evaluation.tally import class_rows, condition, confusion, video_row
+from everyframe.evaluation.tally import calibrations, class_rows, condition, confusion, video_row
 from everyframe.progress import CountProgress, silent
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.engine import cores
@@ -182,6 +182,7 @@ def _result(
         model_only=matched.model_only,
         notes=(*pair.notes, *_notes(matched, collection, left_out)),
         rows=tuple(video_row(outcome, labels) for outcome in outcomes),
+        calibration=calibrations(read),
     )
 
 

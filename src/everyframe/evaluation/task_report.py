@@ -16,8 +16,7 @@ from everyframe.files import write_bytes
 
 WORDS = {"multilabel": "any of several labels", "regress": "quantities", "frames": "a label for each frame"}
 PLACES = {
-    "video": "clip network, whole video", "stream end": "stream, at the video's end", "stream average": "stream, averaged",
-    "clip": "clip network", "stream": "stream",
+    "clip": "clip network", "stream end": "stream, at the video's end", "stream average": "stream, averaged", "stream": "stream",
 }  # fmt: skip
 
 
@@ -45,10 +44,9 @@ def headline(result: TaskResult) -> list[str]:
         f"{result.task}: {WORDS[result.task]}{least}; videos of each split: {others}",
     ]
     if (timing := result.timing) is not None:
-        lines.append(
-            f"A prediction every {timing.hop} frames, {timing.feature_delay_frames} frames "
-            f"({timing.feature_delay_ms:.0f} ms) behind."
-        )
+        each = "frame" if timing.hop == 1 else f"{timing.hop} frames"
+        late = f"{timing.feature_delay_frames} frames ({timing.feature_delay_ms:.0f} ms)"
+        lines.append(f"A prediction at every {each}, {late} behind.")
     if result.silent:
         lines.append(f"{result.silent} videos are too short for a prediction of the stream; --flush holds their last frame.")
     return lines + [f"note: {note}" for note in result.notes]
@@ -62,7 +60,8 @@ def _whole(result: TaskResult) -> Section:
         for condition, places in result.conditions.items()
         for where, figures in places.items()
     ]
-    title = f"Figures{unit}; in brackets the 95 % interval"
+    several = f", means of {len(result.classes)} quantities" if result.task == "regress" and len(result.classes) > 1 else ""
+    title = f"Figures{unit}{several}; in brackets the 95 % interval"
     return Section(title, (), ("frames", "of", *first), rows)
 
 

@@ -31,9 +31,9 @@ class LabelRow:
 class TaskResult:
     """docs/evaluate.md explains every figure. Shares are between 0 and 1, errors in the unit of what is measured.
 
-    conditions: how videos were played (`normal` and the controls) -> where (`video` of the clip network, `stream end`, `stream
-    average`, of frames `clip` and `stream`) -> figure. curve: by the tenth of each video that was seen, the main figure of the
-    stream. silent: videos without a prediction of the stream. labels: of the model. rows: one a video, plain values.
+    conditions: how videos were played (`normal` and the controls) -> where (`clip`: the clip network, its clips averaged; `stream
+    end` and `stream average`, of frames `stream`) -> figure. curve: by the tenth of each video that was seen, the main figure of
+    the stream. silent: videos without a prediction of the stream. labels: of the model. rows: one a video, plain values.
     """
 
     task: str

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.data import sampling
+from everyframe.data.decode import PICTURE_RATE
 from everyframe.data.formats import truths
 from everyframe.data.formats.truths import Annotated
 from everyframe.data.header import probe
 from everyframe.data.truths import Labeled
 from everyframe.errors import SourceError, UsageError
 from everyframe.evaluation.fit import NOTHING, Fitted, fit
-from everyframe.evaluation.measure import Settings, clip_answers, in_one_line, order_of, shown, stream_answers
+from everyframe.evaluation.measure import Settings, array_of, clip_answers, in_one_line, order_of, shown, stream_answers
 from everyframe.evaluation.models import Pair
 from everyframe.evaluation.result import TENTHS
 from everyframe.evaluation.run import check_settings, chosen, limited, run_all, some, timing
@@ -25,6 +26,7 @@ from everyframe.progress import CountProgress, silent
 from everyframe.runtime.engine import cores
 from everyframe.runtime.prediction import Prediction, shares
 from everyframe.runtime.program import Program
+from everyframe.video.sources import ARRAYS
 
 NO_SPLIT = "all"
 Stopped = Callable[[], bool]
@@ -183,13 +185,16 @@ def _rate(one: Labeled, pair: Pair) -> float:
     wanted = pair.preprocess
     if wanted.fps:
         return pair.any.rate
-    source = probe(one.clip).fps if one.clip.pictures is None else None
+    if one.clip.path.suffix.lower() in ARRAYS:
+        times = [frame.pts_s for frame in array_of(one.clip, pair)]
+        return (len(times) - 1) / (times[-1] - times[0]) if times[-1] > times[0] else pair.any.rate
+    source = probe(one.clip).fps if one.clip.pictures is None else float(PICTURE_RATE)
     return source / (wanted.sample_every_n or 1) if source else pair.any.rate
 
 
 def _mean(answers: Iterator[Prediction]) -> dict[str, np.ndarray]:
     scores = [shares(one.scores) for one in answers]
-    return {"video": np.mean(scores, axis=0)} if scores else {}
+    return {"clip": np.mean(scores, axis=0)} if scores else {}
 
 
 def _whole_stream(answers: Iterator[tuple[int, Prediction]], count: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

@@ -67,11 +67,6 @@ def compile_model(
             expected="a file written by `everyframe export` or `everyframe stream`",
             hint="run `everyframe stream CLIP.onnx` on it",
         )  # fmt: skip
-    if metadata.outputs:
-        raise ModelError(
-            "Generated code gives the logits only.", where=path, expected="a model with one output",
-            got=f"{', '.join(spec.name for spec in metadata.outputs)} beside", hint="convert the clip model with one --head",
-        )  # fmt: skip
     progress("generating C")
     stem = _stem(path)
     command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"

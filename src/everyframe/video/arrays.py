@@ -21,7 +21,7 @@ import numpy as np
 from everyframe.errors import SourceError, UsageError
 from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import prepare
-from everyframe.video.sampling import as_fps, sample
+from everyframe.video.sampling import rate_of, sample
 from everyframe.video.sources import Source
 
 TIMES = ("pts", "pts_s", "time", "times", "time_s", "timestamp", "timestamps", "seconds")
@@ -124,7 +124,7 @@ def _times(times: np.ndarray | None, fps: float | None, layout: Layout, count: i
                 "Nobody knows how fast these frames are.", where=where, expected=f"--fps, or times in seconds ({TIMES[0]})",
                 got="neither", hint=f"--fps {layout.preprocess.fps:g}, the network's own rate, uses them all",
             )  # fmt: skip
-        gap = 1 / as_fps(fps if fps is not None else layout.rate)
+        gap = 1 / rate_of(layout.rate if fps is None else fps)
         return [number * gap for number in range(count)]
     if times.shape != (count,) or times.dtype.kind not in "fiu" or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise SourceError("The times are not those of the frames.", where=where, expected=f"{count} seconds in order",

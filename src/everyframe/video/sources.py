@@ -89,7 +89,7 @@ def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Sourc
     found = [path for path in found if not is_litter(path.name)]
     folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
-    numbers = [Source("array", p.name, (str(p),)) for p in found if p.suffix.lower() in ARRAYS]
+    numbers = [Source("array", p.name, (str(p),)) for p in _arrays(found)]
     videos = [p for p in found if p.suffix.lower() in VIDEOS]
     if numbers and arrays:
         return numbers
@@ -107,6 +107,12 @@ def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Sourc
         got=f"{len(found)} other files, {folders} folders",
         hint=f'folders below are found by a pattern in quotes: "{where}/**/*.mp4"' if folders else None,
     )
+
+
+def _arrays(found: list[Path]) -> list[Path]:
+    """A table beside arrays is rather a list of them."""
+    arrays = [path for path in found if path.suffix.lower() in ARRAYS]
+    return [path for path in arrays if path.suffix.lower() != ".csv"] or arrays
 
 
 def natural(text: str) -> list[tuple[int, str]]:

@@ -36,7 +36,8 @@ def show_task(result: TaskResult, output: Path | None) -> None:
             continue
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(section.title), title_justify="left")
         for place, name in enumerate(section.heading):
-            table.add_column(Text(str(name)), justify="right" if place else "left")
+            words = any(str(row[place])[:1].isalpha() for row in section.rows)
+            table.add_column(Text(str(name)), justify="left" if words else "right")
         for row in section.rows:
             table.add_row(*(Text(str(cell)) for cell in row))
         out.print(table)

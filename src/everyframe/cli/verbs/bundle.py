@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everyframe.targets import listed
+
 if TYPE_CHECKING:
     from everyframe.api.results import Bundled
 
 
 def command(
     model: Annotated[Path, typer.Argument(help="A clip or step model, or builtin.", metavar="MODEL")],
-    target: Annotated[
-        str, typer.Option("--target", "-t", help="rdk-s100, rdk-x5, vitis-dpu, web, openvino, onnxruntime, ncnn or litert.")
-    ],
+    target: Annotated[str, typer.Option("--target", "-t", help=f"{listed('bundle')}.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR", show_default=False)
     ] = None,

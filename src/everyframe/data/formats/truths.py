@@ -80,7 +80,10 @@ def read(path: Path, root: Path, task: str, classes: Path | None = None) -> Anno
             continue
         found.append(Labeled(clip, _named(reader.value(entry.value, entry, path.parent), names), entry.place, entry.split))
     if not found:
-        raise SourceError("None of the clips of this list is there.", where=path, expected=f"clips below {root}", got=problems[0])
+        raise SourceError(
+            "None of the clips of this list is there.", where=path, expected=f"clips below {root}", got=problems[0],
+            hint="name their folder: --data FOLDER --list FILE",
+        )  # fmt: skip
     return Annotated(tuple(found), tuple(problems))
 
 

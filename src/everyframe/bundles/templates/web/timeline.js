@@ -64,14 +64,17 @@ export class Timeline {
       stroke(pen, seen.map((step) => [x(step.time), y(step.scores[index])]));
     }
     pen.lineWidth = 1;
-    for (const { time, index, text } of this.flags.filter((flag) => flag.time > now - this.seconds)) {
+    let free = width; // a name that would run into a newer one is left out
+    for (const { time, index, text } of this.flags.filter((flag) => flag.time > now - this.seconds).reverse()) {
       pen.strokeStyle = colorOf(index, this.background);
       pen.setLineDash([3, 3]);
       stroke(pen, [[x(time), top - 6], [x(time), bottom]]);
       pen.setLineDash([]);
       pen.fillStyle = ink;
-      const half = pen.measureText(text).width / 2 + 2;
-      pen.fillText(text, Math.min(width - half, Math.max(left + half, x(time))), 9);
+      const half = pen.measureText(text).width / 2 + 2, at = Math.min(width - half, Math.max(left + half, x(time)));
+      if (at + half > free) continue;
+      pen.fillText(text, at, 9);
+      free = at - half - 4;
     }
     pen.restore();
   }
