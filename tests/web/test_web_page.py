@@ -23,6 +23,7 @@ from everyframe.bundles.web import PAGES
 from everyframe.errors import ModelError, UsageError
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.schema import EventRule, Preprocess
+from everyframe.native.emit import C_FILES
 from everyframe.runtime import BUILTIN
 from everyframe.runtime.events import EventDetector
 from everyframe.video.frame import Decoded
@@ -47,6 +48,15 @@ def said(folder: Path, kind: str, given: object) -> Any:
     done = subprocess.run(words, input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_names_of_the_host_are_its_own() -> None:
+    """The generated code has a name for every kernel: those of the file around it would clash with new ones."""
+    text = (C_FILES / "wasm.c").read_text(encoding="utf-8")
+    made = re.findall(
+        r"^(?:EXPORT\(\w+\) |static )[^=;({]*?(\w+)(?:\[[^;]*|\(.*|;)", re.sub(r"_Alignas\(\d+\) ", "", text), re.MULTILINE
+    )
+    assert len(made) > 12 and all(name.startswith("host_") for name in made), made
 
 
 def test_ticks_are_those_of_python() -> None:
