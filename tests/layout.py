@@ -79,9 +79,10 @@ ROOMS = (
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
-        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "devices",
-         "quantization", "splitting"),
-        ("numpy", "onnx", "openvino"), "folders for boards' own tools: model, calibration, settings, a program to run there",
+        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
+         "devices", "quantization", "splitting"),
+        ("numpy", "onnx", "openvino"),
+        "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
     ),
     Room(
         "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),

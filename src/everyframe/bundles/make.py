@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from everyframe.bundles import convert, samples, stages
+from everyframe.bundles import convert, samples, stages, web
 from everyframe.bundles.copies import copy_video
 from everyframe.bundles.job import TEMPLATES, Job
 from everyframe.bundles.targets import TARGETS
 from everyframe.devices.profile import load_profile
 from everyframe.devices.repair import Fixed, fix
 from everyframe.errors import OutputError, UsageError
-from everyframe.files import check_folder, make_ordinary
+from everyframe.files import check_folder, check_writable, make_ordinary, write_bytes
 from everyframe.modelfile.file import load
 from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model, chosen
@@ -31,6 +31,7 @@ from everyframe.version import __version__
 
 MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
 SAMPLES = 100
+_VIDEOS = "videos like those it will see"
 ALIKE = 0.99  # cosine below which a converted model is said to be another
 _SHORT = {"float32": "f32", "int64": "i64", "uint8": "u8"}
 
@@ -65,24 +66,31 @@ def bundle(
     model: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     target: str,
-    videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     most: int = SAMPLES,
+    sample: Path | None = None,
     progress: TextProgress = silent,
 ) -> Bundle:
     """Writes what `target` needs of a clip or step model: made to fit, with inputs from `videos`, at most so many.
 
+    sample: for pages, a video to be played by one click.
     Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
     """
     folder = Path(folder)
     check(folder, target)
-    sources = chosen(videos)
+    if videos is None and not TARGETS[target].page:
+        raise UsageError("A bundle for this target is calibrated on videos.", where="--calibrate", got="none", expected=_VIDEOS)
+    sources = [] if videos is None else chosen(videos)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
             fresh = Path(beside) / "bundle"
             fresh.mkdir()
             job = Job(model, fresh, target, TARGETS[target], most, progress)
-            made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
+            if job.target.page:
+                made = web.fill(job, web.opened(job), sample)
+            else:
+                made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
             replace(fresh, folder)
     except OSError as error:
         raise OutputError(
@@ -91,6 +99,20 @@ def bundle(
         ) from None  # fmt: skip
     files = tuple(sorted(path.relative_to(folder).parts[0] for path in folder.iterdir()))
     return Bundle(path=folder, files=files, **made)
+
+
+def page(
+    model: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    *,
+    sample: Path | None = None,
+    progress: TextProgress = silent,
+) -> Bundle:
+    """The bundle `web` as one HTML file that needs no server. Raises ModelError, EngineError (no compiler), OutputError."""
+    check_writable(file)
+    job = Job(model, Path(), "web", TARGETS["web"], 0, progress)
+    path = write_bytes(web.single(job, web.opened(job), sample), file)
+    return Bundle("web", path, (path.name,), (), (), 0, "", None, ())
 
 
 def check(folder: Path, target: str) -> None:

@@ -18,7 +18,8 @@ from everyframe.native.check import check
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
-from everyframe.native.target import Target, runs_here, target
+from everyframe.native.target import WASM, Target, runs_here, target
+from everyframe.native.wasm import link_wasm
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,11 @@ def compile_model(
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
             progress(f"compiling for {chosen.name}")
-            made = link(source, chosen, model, Path(folder) / "model.so")
+            made = Path(folder) / "model"
+            if chosen.machine == WASM:
+                link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
+            else:
+                link(source, chosen, model, made)
             if runs_here(chosen.name):
                 progress("comparing with the model over a stream of pictures")
                 difference = check(model, metadata, Library(made))

@@ -21,7 +21,7 @@ from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
 
 Answers = tuple[tuple[str, tuple[int, ...]], ...]
-_C = Path(__file__).resolve().parent / "c"
+C_FILES = Path(__file__).resolve().parent / "c"
 MAX_THREADS = 64
 
 
@@ -70,7 +70,7 @@ class Emitter:
     # -- the parts --------------------------------------------------------------------------------------------------------------
 
     def _c(self, name: str) -> str:
-        return (_C / f"{name}.c").read_text(encoding="utf-8")
+        return (C_FILES / f"{name}.c").read_text(encoding="utf-8")
 
     def _kernels(self) -> list[str]:
         ops = self.graph.ops
@@ -246,7 +246,7 @@ def _comment(notes: list[str]) -> str:
 def _header(sizes: dict[str, object], notes: list[str], stem: str, metadata: Metadata | None, answers: Answers) -> str:
     guard = "EF_" + "".join(c.upper() if c.isalnum() else "_" for c in stem) + "_H"
     return (
-        (_C / "header.h").read_text(encoding="utf-8")
+        (C_FILES / "header.h").read_text(encoding="utf-8")
         .replace("@NOTES@", _comment(notes)).replace("@GUARD@", guard)
         .replace("@ANSWERS@", ", ".join(f"{safe(name)} ({' x '.join(map(str, shape))})" for name, shape in answers))
         .replace("@MODEL@", _model_facts(metadata) if metadata else "").replace("@SIZES@", "\n".join(
