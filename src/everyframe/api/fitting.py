@@ -136,7 +136,7 @@ def split(
     from pathlib import Path
 
     from everyframe.api.results import Split
-    from everyframe.errors import UsageError
+    from everyframe.errors import SourceError, UsageError
     from everyframe.quantization.videos import chosen
     from everyframe.splitting import cut, label
 
@@ -167,7 +167,8 @@ def split(
         from everyframe.splitting.dump import dump as keep
 
         progress("running the videos")
-        found = replace(found, samples=keep(Path(output), videos, samples))
+        broken: list[SourceError] = []
+        found = replace(found, samples=keep(Path(output), videos, samples, broken=broken), broken=tuple(broken))
     return found
 
 

@@ -22,7 +22,7 @@ from everyframe.conversion.step import Conversion
 from everyframe.devices.profile import load_profile
 from everyframe.devices.prove import Proof
 from everyframe.devices.repair import RepairPlan
-from everyframe.errors import OutputError, UsageError
+from everyframe.errors import EveryframeError, OutputError, UsageError
 from everyframe.files import write_bytes
 from everyframe.modelfile.manifest import Manifest
 from everyframe.modelfile.schema import Metadata
@@ -228,7 +228,7 @@ class Quantized(quantize.Quantized):
 class Split:
     """A step model in parts: the manifest says how tensors and states flow between them. difference: the largest relative one
     (L2) to the whole model, as they are run. path: the folder that was written, if one was. samples: steps that were kept there
-    for calibration, if any were asked for.
+    for calibration, if any were asked for. broken: why videos for them could not be read to their end.
     """
 
     manifest: Manifest
@@ -236,6 +236,7 @@ class Split:
     difference: float
     path: Path | None = None
     samples: int | None = None
+    broken: tuple[EveryframeError, ...] = ()
 
     def save(self, folder: File) -> Path:
         """Writes one ONNX file a part and the manifest; `open` takes the folder. Raises OutputError."""
@@ -245,7 +246,7 @@ class Split:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: what `info` says of the folder."""
         found = split_facts(self.manifest, self.models)
-        kept = {} if self.samples is None else {"samples": self.samples}
+        kept = {} if self.samples is None else {"samples": self.samples, "left_out": [str(error) for error in self.broken]}
         return {"folder": str(self.path) if self.path else None, **found, "difference": self.difference, **kept}
 
     def _repr_html_(self) -> str:

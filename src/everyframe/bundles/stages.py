@@ -13,7 +13,7 @@ from everyframe.devices.check import check
 from everyframe.devices.profile import load_profile
 from everyframe.devices.prove import prove, prove_step
 from everyframe.devices.repair import plan
-from everyframe.errors import UsageError
+from everyframe.errors import SourceError, UsageError
 from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import metadata_or_raise
 from everyframe.modelfile.manifest import read
@@ -48,7 +48,8 @@ def fill(job: Job, sources: Sequence) -> dict:
     cut.check(flow, parts, job.source)
     cut.write(parts, job.fresh)
     job.progress("running the videos")
-    kept = dump(job.fresh, sources, job.most)
+    broken: list[SourceError] = []
+    kept = dump(job.fresh, sources, job.most, broken=broken)
     manifest = read(job.fresh)
     left = [
         f"{part.file}, {found.op} {found.node}: {found.why}"
@@ -71,5 +72,6 @@ def fill(job: Job, sources: Sequence) -> dict:
     )  # fmt: skip
     return {
         "target": job.target_name, "rewrites": rewrites, "findings": tuple(left), "samples": kept, "command": command,
-        "similarity": None, "notes": (),
+        "similarity": None,
+        "notes": tuple(f"not read to the end: {error.where}: {error.what}" for error in broken),
     }  # fmt: skip

@@ -23,17 +23,22 @@ from everyframe.video import Reader, Source, normalize
 FOLDER = "calibration"
 
 
-def dump(folder: Path, sources: Sequence[Source], samples: int, threads: int | None = None) -> int:
+def dump(
+    folder: Path, sources: Sequence[Source], samples: int, threads: int | None = None, broken: list[SourceError] | None = None
+) -> int:
     """Writes up to `samples` steps, evenly spread over all videos; each video begins with empty states. Returns how many.
 
-    Raises SourceError, OutputError.
+    broken: takes why videos could not be read to their end. Raises SourceError where none can, OutputError.
     """
+    broken = [] if broken is None else broken
     if any(source.live for source in sources):
         raise SourceError("Samples are taken from videos, not from a camera.", where="--dump", hint="record a video first")
     manifest = read(folder)
     run = SerialRun(pipeline.load(folder, manifest, threads, overlap=False))
-    steps = [sum(1 for _ in _steps(source, manifest)) for source in sources]
+    steps = [sum(1 for _ in _steps(source, manifest, broken)) for source in sources]
     total = sum(steps)
+    if not total and broken:
+        raise broken[0]
     if not total:
         raise SourceError("The videos are shorter than one step.", expected=f"{manifest.metadata.hop} frames or more")
     wanted = set(np.linspace(0, total - 1, min(samples, total)).round().astype(int).tolist())
@@ -43,7 +48,7 @@ def dump(folder: Path, sources: Sequence[Source], samples: int, threads: int | N
             number = 0
             for source in sources:
                 run.reset()
-                for frames in _steps(source, manifest):
+                for frames in _steps(source, manifest, []):
                     run.step(frames)
                     if number in wanted:
                         _keep(fresh, manifest, run.values, number)
@@ -60,16 +65,19 @@ def dump(folder: Path, sources: Sequence[Source], samples: int, threads: int | N
     return len(wanted)
 
 
-def _steps(source: Source, manifest: Manifest) -> Iterator[np.ndarray]:
-    """The frames of each step, as the first part takes them."""
+def _steps(source: Source, manifest: Manifest, broken: list[SourceError]) -> Iterator[np.ndarray]:
+    """The frames of each step, as the first part takes them, until the video's end or what is wrong with it."""
     metadata = manifest.metadata
     pictures = []
-    with Reader(source, metadata.preprocess, policy="every") as reader:
-        for frame in reader:
-            pictures.append(frame.data)
-            if len(pictures) == metadata.hop:
-                step, pictures = np.stack(pictures), []
-                yield step if manifest.frames.dtype == "uint8" else normalize(step, metadata.preprocess)
+    try:
+        with Reader(source, metadata.preprocess, policy="every") as reader:
+            for frame in reader:
+                pictures.append(frame.data)
+                if len(pictures) == metadata.hop:
+                    step, pictures = np.stack(pictures), []
+                    yield step if manifest.frames.dtype == "uint8" else normalize(step, metadata.preprocess)
+    except SourceError as error:
+        broken.append(error)
 
 
 def _inputs(manifest: Manifest, part: Part) -> list[str]:

@@ -47,3 +47,5 @@ def command(
     print(said)
     if made.samples is not None:
         print(f"{made.samples} samples for each stage in {output / 'calibration'}")
+        for error in made.broken:
+            print(f"  not read to the end: {error.where}: {error.what}")

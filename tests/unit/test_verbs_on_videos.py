@@ -1,0 +1,146 @@
+"""Every verb that takes videos on what people have: a phone's portrait video, a browser's WebM, a doorbell's stream, a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import handmade
+from everyframe.cli import main
+
+
+def level(i: int) -> np.ndarray:
+    """60 frames, the first half dark, the second bright."""
+    return handmade.picture(230 if i >= 30 else 20)
+
+
+def phone(folder: Path) -> Path:
+    """Portrait by a display matrix, at a variable rate."""
+    times = [Fraction(i, 30) + Fraction(i % 3, 200) for i in range(60)]
+    return handmade.turned(handmade.write_video(folder / "IMG 0001 (1).mp4", 60, codec="libx264", times=times, draw=level))
+
+
+def browser(folder: Path) -> Path:
+    """As MediaRecorder writes it: no duration, no index."""
+    path = handmade.write_video(folder / "aufnahme-ü.webm", 60, codec="libvpx", draw=level, options={"live": "1"})
+    with av.open(str(path)) as container:
+        assert container.duration is None
+    return path
+
+
+def doorbell(folder: Path) -> Path:
+    """Recordings whose clocks lie hours apart, beginning between two key frames."""
+    path = folder / "2026-11-29T22:57:44.ts"
+    data = b""
+    for number in range(2):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.options = {"g": "10"}
+            for i in range(30):
+                frame = av.VideoFrame.from_ndarray(level(i + 30 * number), format="rgb24")
+                frame.pts, frame.time_base = i + 300_000 * number, Fraction(1, 30)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        data += path.read_bytes()
+    path.write_bytes(data[188 * 5 :])
+    return path
+
+
+def kept(folder: Path) -> Path:
+    """With names as they come, what systems leave, a text and two files that cannot be read."""
+    here = folder / "Neuer Ordner (2)"
+    (here / "old").mkdir(parents=True)
+    shutil.copy(phone(folder), here / "IMG_10.MP4")
+    shutil.copy(browser(folder), here / "clip 2.webm")
+    shutil.copy(doorbell(folder), here)
+    for name in ("._IMG_10.MP4", ".hidden.mp4", "notes.txt", "Thumbs.db"):
+        (here / name).write_text("no video")
+    (here / "broken.mp4").write_bytes(b"no video")
+    (here / "empty.mov").touch()
+    return here
+
+
+KINDS = {"phone": phone, "browser": browser, "doorbell": doorbell, "folder": kept}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The sources, and the same as clips of two classes."""
+    found = {}
+    for kind, write in KINDS.items():
+        folder = tmp_path_factory.mktemp(kind)
+        found[kind] = write(folder)
+        for label in ("dark", "bright"):
+            (folder / "classes").mkdir(exist_ok=True)
+            target = folder / "classes" / label
+            if found[kind].is_dir():
+                shutil.copytree(found[kind], target)
+            else:
+                target.mkdir()
+                shutil.copy(found[kind], target)
+        found[f"{kind} classes"] = folder / "classes"
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return handmade.brightness_step(tmp_path_factory.mktemp("models") / "step.onnx")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main.run([str(word) for word in words])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, out, err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestVerbs:
+    def test_predict(self, kind: str, made, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, err = run(capsys, "predict", model, made[kind], "--json", "--engine", "ort")
+        assert code == (2 if kind == "folder" else 0), err
+        rows = [json.loads(line) for line in out.splitlines()]
+        for source in {row.get("source") for row in rows}:
+            of = [row for row in rows if row.get("source") == source]
+            assert (of[0]["top"][0]["label"], of[-1]["top"][0]["label"]) == ("dark", "bright")
+            assert 1.5 < of[-1]["pts_s"] < 2.1 and 12 <= len(of) <= 18  # 2 s at 10 fps, of which three steps see too little
+        assert len({row.get("source") for row in rows}) == (3 if kind == "folder" else 1)
+
+    def test_quantize(self, kind: str, made, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, err = run(
+            capsys, "quantize", model, "--calibrate", made[kind], "-o", tmp_path / "q.onnx", "--frames", 20
+        )  # fmt: skip
+        assert (code, (tmp_path / "q.onnx").exists()) == (0, True), err
+
+    def test_split(self, kind: str, made, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, err = run(capsys, "split", model, "-o", tmp_path / "s", "--dump", made[kind], "--samples", 4)
+        assert code == 0, err
+        assert ("broken.mp4: This is not a video" in out) == (kind == "folder")
+
+    def test_bundle(self, kind: str, made, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ("--calibrate", made[kind], "--samples", 4, "-o", tmp_path / "b")
+        code, _, err = run(capsys, "bundle", model, "--target", "rdk-s100", *words)
+        assert code == 0 and np.load(tmp_path / "b" / "video0.npy").size, err
+
+    def test_evaluate(self, kind: str, made, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, err = run(capsys, "evaluate", model, "--data", made[f"{kind} classes"], "--workers", 1)
+        assert code == 0, err
+        assert ("broken.mp4" in out + err) == (kind == "folder")
+
+    def test_check_data(self, kind: str, made, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, err = run(capsys, "train", "--data", made[f"{kind} classes"], "--check-data")
+        assert code == 0, err
+        assert ("broken.mp4" in out + err) == (kind == "folder")
+        sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48"}
+        assert sizes.get(kind, "48x64") in out
