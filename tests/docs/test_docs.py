@@ -27,7 +27,7 @@ PAGES = pages()
 SAMPLE = ROOT / "src" / "everyframe" / "assets" / "sample.mp4"
 BUILTIN = SAMPLE.with_name("motions.onnx")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-LANGUAGES = {"", "c", "json", "mermaid", "python", "sh", "text", "toml", "yaml"}
+LANGUAGES = {"", "c", "js", "json", "mermaid", "python", "sh", "text", "toml", "yaml"}
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
