@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the native engine compiles in a test run is not left in the user's cache, nor taken from there."""
+    """What the native engine compiles in a test run is not left in the user's cache, nor taken from there. What zig built of its
+    own libraries, which takes it most of a minute, is kept with the environment.
+    """
+    os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path(sys.prefix) / "zig"))
     before = os.environ.get("EVERYFRAME_CACHE")
     os.environ["EVERYFRAME_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield

@@ -46,7 +46,7 @@ def causal(path: Path, **meta: object) -> Path:
                 value = by[:, :4] @ numpy_helper.to_array(tensor) + (by[:, 4] if "bias" in tensor.name else 0)
                 tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float32), tensor.name))
 
-    return change(change(clip_net(path, frames=T, labels=LABELS, **meta), shift), fit)
+    return change(change(clip_net(path, frames=T, **({"labels": LABELS} | meta)), shift), fit)
 
 
 def write_folder(root: Path) -> Path:

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from everyframe.modelfile.file import attach, save
-from everyframe.modelfile.schema import Metadata, Preprocess, StateSpec
+from everyframe.modelfile.schema import Metadata, OutputSpec, Preprocess, StateSpec
 
 GRAY = {"color": "gray", "mean": (0.0,), "std": (1.0,)}
 
@@ -47,11 +47,12 @@ def model(
 
 
 def conv_step(
-    path: Path, *, form: str = "ring", taps: int = 3, hop: int = 1, counter: bool = False, **meta: Any
+    path: Path, *, form: str = "ring", taps: int = 3, hop: int = 1, counter: bool = False, others: bool = False, **meta: Any
 ) -> dict[str, Any]:
     """A temporal convolution with `taps` taps (2 channels in, 3 out, 1x1 in space), ReLU, mean over space, 4 classes.
 
-    form: ring (one state, Concat and Slice) or slots (taps-1 states that repeat each other; hop 1). counter: an int64
+    form: ring (one state, Concat and Slice) or slots (taps-1 states that repeat each other; hop 1). others: also the maps
+    (hop, 3, H, W) of `conv_maps` and their means (hop, 3). counter: an int64
     state `t` doubles the logits from step 2 on. Returns the weights for `conv_oracle`.
     """
     rng = np.random.default_rng(7)
@@ -111,6 +112,13 @@ def conv_step(
             helper.make_node("Mul", ["raw", "double"], ["twice"]),
             helper.make_node("Where", ["late", "twice", "raw"], ["logits"]),
         ]
+    if others:
+        nodes += [
+            helper.make_node("Identity", ["act"], ["maps"]),
+            helper.make_node("ReduceMean", ["maps"], ["means"], axes=[2, 3], keepdims=0),
+        ]
+        outputs |= {"maps": (f32, (hop, 3, *size[1:])), "means": (f32, (hop, 3))}
+        meta["outputs"] = tuple(OutputSpec(name=name, shape=outputs[name][1], task="regress") for name in ("maps", "means"))
     meta.pop("fill", None)
     fields = {
         "kind": "step", "frames": 8, "hop": hop, "states": tuple(states), "labels": tuple("abcd"),
@@ -124,18 +132,21 @@ def conv_step(
 
 def conv_oracle(net: dict[str, Any], video: np.ndarray, fill: float = 0.0) -> np.ndarray:
     """What the network says about video (T, C, H, W), computed at once: (steps, 4)."""
-    w, taps, hop = net["w"], net["taps"], net["hop"]
-    padded = np.concatenate([np.full((taps - 1, *video.shape[1:]), fill, np.float32), video])
-    rows = []
-    for t in range(len(video)):
-        acc = sum(np.einsum("oc,chw->ohw", w[:, k], padded[t + k]) for k in range(taps))
-        rows.append(np.maximum(acc, 0).mean((1, 2)) @ net["head"])
-    steps = np.array(rows).reshape(-1, hop, 4)
+    rows = conv_maps(net, video, fill).mean((2, 3)) @ net["head"]
+    steps = rows.reshape(-1, net["hop"], 4)
     # the mean over a step's frames is taken before the head, which is linear
     out = steps.mean(1)
     if net["counter"]:
         out[2:] *= 2
     return out
+
+
+def conv_maps(net: dict[str, Any], video: np.ndarray, fill: float = 0.0) -> np.ndarray:
+    """Its feature maps of each frame, (T, 3, H, W)."""
+    w, taps = net["w"], net["taps"]
+    padded = np.concatenate([np.full((taps - 1, *video.shape[1:]), fill, np.float32), video])
+    sums = [sum(np.einsum("oc,chw->ohw", w[:, k], padded[t + k]) for k in range(taps)) for t in range(len(video))]
+    return np.maximum(np.array(sums), 0)
 
 
 def brightness_nodes(frames: str, axes: list[int], logits: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:

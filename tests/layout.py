@@ -30,6 +30,7 @@ ROOMS = (
     Room("privacy", (), (), "installed libraries that report what they are used for do not"),
     Room("errors", (), (), "the exception tree; every message a user can see starts here"),
     Room("plugins", ("errors",), (), "what other packages add by entry points"),
+    Room("targets", ("errors",), (), "names of devices: which verbs take them, and what people call them"),
     Room("version", (), (), "which version this is, and names of earlier ones"),
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
@@ -64,13 +65,13 @@ ROOMS = (
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(
-        "devices", ("errors", "plugins", "files", "progress", "modelfile", "conversion", "native", "video"),
+        "devices", ("errors", "plugins", "targets", "files", "progress", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "pydantic"),
         "what devices take, and rewrites that make a model fit, proven to change nothing else",
     ),
     Room(
-        "quantization", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video",
-         "runtime"),
+        "quantization", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "native",
+         "video", "runtime"),
         ("numpy", "onnx", "onnxruntime"), "integers, calibrated on videos through the states, and what they cost",
     ),
     Room(
@@ -78,9 +79,10 @@ ROOMS = (
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
-        "bundles", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "devices",
-         "quantization", "splitting"),
-        ("numpy", "onnx", "openvino"), "folders for boards' own tools: model, calibration, settings, a program to run there",
+        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
+         "devices", "quantization", "splitting"),
+        ("numpy", "onnx", "openvino"),
+        "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
     ),
     Room(
         "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
@@ -117,8 +119,9 @@ ROOMS = (
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
-        "cli", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime", "benchmarking",
-         "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training", "motions", "api"),
+        "cli", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime",
+         "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
+         "motions", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),

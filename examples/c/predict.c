@@ -16,7 +16,7 @@
 
 static unsigned char picture[EF_HEIGHT][EF_WIDTH][EF_CHANNELS];
 static float frames[EF_FRAMES][EF_CHANNELS][EF_HEIGHT][EF_WIDTH];
-static float logits[EF_CLASSES];
+static float logits[EF_ANSWER_FLOATS];
 
 /* One picture as the network takes it. */
 static void normalize(float out[EF_CHANNELS][EF_HEIGHT][EF_WIDTH]) {

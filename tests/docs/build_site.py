@@ -30,6 +30,8 @@ PICTURES = {
     "timeline": (["demo", "--output", "."], "timeline.png", "What the built-in model saw in the built-in video, frame by frame"),
 }
 MARK = re.compile(r"^<!-- picture: (\w+) -->$", re.MULTILINE)
+#: the built-in model's page goes along, and a line `<!-- page: demo -->` becomes the link to it
+DEMO, DEMO_LINE = "everyframe.html", "<!-- page: demo -->"
 REFERENCE = """\
 # Python
 
@@ -45,6 +47,7 @@ def prepare(folder: Path = PREPARED) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = _with_pictures(_with_files(page, folder), page, folder)
         # mkdocs takes a fence with more than a language (`sh no-run`) for text
+        text = text.replace(DEMO_LINE, f"**[Try it here, in your browser]({DEMO})**")
         target.write_text(re.sub(r"^(\s*```\w+) .*$", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
     (folder / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
 
@@ -86,11 +89,16 @@ def _with_pictures(text: str, page: Page, folder: Path) -> str:
         arguments, name, says = PICTURES[match[1]]
         (folder / "pictures").mkdir(exist_ok=True)
         if not (folder / "pictures" / name).exists():
-            command = [sys.executable, "-c", "from everyframe.cli.main import run; run()", *arguments]
-            subprocess.run(command, cwd=folder / "pictures", env=environment(), stdout=subprocess.DEVNULL, check=True)
+            _run(arguments, folder / "pictures")
         return f"![{says}]({up}pictures/{name})"
 
     return MARK.sub(drawn, text)
+
+
+def _run(arguments: list[str], folder: Path) -> None:
+    """The program itself, in a folder."""
+    command = [sys.executable, "-c", "from everyframe.cli.main import run; run()", *arguments]
+    subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, check=True)
 
 
 def reference() -> str:
@@ -163,6 +171,7 @@ def _fetch_nothing(folder: Path) -> None:
 def build(folder: Path) -> None:
     """Exits with mkdocs' own message where a link leads nowhere."""
     prepare()
+    _run(["demo", "--web", "--output", "."], PREPARED)
     mkdocs(ROOT / "mkdocs.yml", folder)
     _fetch_nothing(folder)
     if others := foreign(folder):

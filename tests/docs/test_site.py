@@ -33,6 +33,7 @@ def test_links_of_the_prepared_pages_lead_somewhere(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(build_site, "_with_pictures", lambda text, page, folder: text)
     build_site.prepare(tmp_path)
     broken = []
+    (tmp_path / build_site.DEMO).touch()  # what `build` makes
     for path in tmp_path.rglob("*.md"):
         links = [link.partition("#")[0] for link in Page(path).links if not re.match(r"[a-z][a-z0-9+.-]*:", link)]
         # the first page has another name there
@@ -60,6 +61,7 @@ def test_it_builds_and_stays_at_home(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "pictures" / "timeline.png").stat().st_size > 1000
     first = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert 'src="pictures/timeline.png"' in first
+    assert 'href="everyframe.html"' in first and 'id="simd128.wasm"' in (tmp_path / "site" / "everyframe.html").read_text()
     unread = [path.name for path in (tmp_path / "site").rglob("*.html") if "<p>```" in path.read_text(encoding="utf-8")]
     assert unread == [], "blocks of code that were taken for text"
 

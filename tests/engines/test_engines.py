@@ -53,7 +53,8 @@ def job(path: Path) -> engines.Job:
     model = load(path)
     metadata = metadata_of(model)
     assert metadata is not None
-    return engines.Job(model, str(path), "frames", "logits", plan(metadata.states, path), threads=1)
+    others = tuple(spec.name for spec in metadata.outputs)
+    return engines.Job(model, str(path), "frames", "logits", plan(metadata.states, path), threads=1, others=others)
 
 
 def video(net: dict[str, Any], steps: int = 9, seed: int = 0) -> np.ndarray:
@@ -116,6 +117,24 @@ class TestEveryEngine:
             answers.append(stream.step(same))
         np.testing.assert_array_equal(np.concatenate(answers), expected)
         np.testing.assert_array_equal(frames, kept)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+@pytest.mark.parametrize("name", ["ring", "slots", "counter", "hop 2"])
+def test_all_outputs_are_given_and_stay_the_callers(tmp_path: Path, engine: str, name: str) -> None:
+    """Maps and vectors beside the logits, in the shapes of the graph; a later step changes none of them."""
+    net = handmade.conv_step(tmp_path / "net.onnx", others=True, **NETS[name])
+    frames, hop = video(net), net["hop"]
+    stream = engines.load(engine, job(tmp_path / "net.onnx")).start()
+    logits, others = [], []
+    for i in range(0, len(frames), hop):
+        logits.append(stream.step(frames[i : i + hop]))
+        others.append(dict(stream.others))
+    np.testing.assert_allclose(np.concatenate(logits), handmade.conv_oracle(net, frames), rtol=1e-5, atol=1e-6)
+    maps = handmade.conv_maps(net, frames)
+    assert [set(each) for each in others] == [{"maps", "means"}] * len(logits)
+    np.testing.assert_allclose(np.concatenate([each["maps"] for each in others]), maps, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate([each["means"] for each in others]), maps.mean((2, 3)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,8 +1,8 @@
 """Streaming reproduces what the authors of networks run frame by frame.
 
 Continual 3D CNNs: every output of their code, from its first one on. `clean` is their network from empty states, which is
-what the law says; their other mode feeds zero frames first. Online TSM: the live demo. The networks are ours with the authors'
-weights under their names, exported and streamed by the ordinary road.
+what the law says; their other mode feeds zero frames first. Online TSM: the live demo. MoViNet: stream buffers. The
+networks are ours with the authors' weights under their names, exported and streamed by the ordinary road.
 """
 
 from __future__ import annotations
@@ -65,3 +65,20 @@ def test_online_tsm_from_empty_buffers(tmp_path: Path) -> None:
     for i, logits in enumerate(found.expected()["logits"]):
         made = stream.step(frames[i : i + 1])
         assert made is not None and relative(made.logits, logits) <= golden.TOLERANCE, f"frame {i}"
+
+
+@pytest.mark.slow
+def test_movinet_from_clean_buffers(tmp_path: Path) -> None:
+    """Frame by frame, four at a time and all at once: the port says the same, and so does one step network, with no delay."""
+    found = golden.case("movinet_a0_stream")
+    torch.save({key: torch.from_numpy(value) for key, value in found.weights().items()}, tmp_path / "w.pth")
+    clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
+    models.export("movinet_a0_stream", clip, weights=tmp_path / "w.pth", frames=8, size=112)
+    everyframe.convert(clip, step)
+    program, frames = everyframe.open(step, engine="ort", threads=1), found.inputs()[0][0].transpose(1, 0, 2, 3)
+    assert (program.metadata.hop, program.metadata.delay) == (1, 0)
+    stream, expected = program.stream(), found.expected()
+    ours = [stream.step(frame[None]).logits for frame in frames]
+    assert relative(ours, expected["steps_logits"]) <= golden.TOLERANCE
+    assert relative(ours[3::4], expected["by_four_logits"]) <= golden.TOLERANCE
+    assert relative(ours[-1], expected["clip_forward"][0]) <= golden.TOLERANCE

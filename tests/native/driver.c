@@ -10,7 +10,7 @@
 
 #include MODEL
 
-static float frames[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH], logits[EF_CLASSES];
+static float frames[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH], logits[EF_ANSWER_FLOATS];
 static _Alignas(64) unsigned char memory[EF_MEMORY_BYTES], weights[EF_WEIGHT_BYTES];
 
 int main(int count, char **arguments) {

@@ -95,7 +95,7 @@ def distance(sketch: Sketch, folder: Path, cpu: str, change: Callable[[np.ndarra
 MAIN = """
 #define EF_STATIC_ARENA
 #include "sketch.c"
-static float frames[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH], logits[EF_CLASSES];
+static float frames[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH], logits[EF_ANSWER_FLOATS];
 int main(void) {
     ef_stream *stream;
     uint32_t noise = 1;

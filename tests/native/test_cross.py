@@ -112,7 +112,9 @@ def prune(model: onnx.ModelProto) -> int:
 #: scalar code is that of `generic`, which test_operators runs
 EVERY = (*test_operators.ALL, *test_operators_by_value.ALL)
 OPERATORS = [(cpu, test) for cpu in ("aarch64", "riscv64-v") for test in EVERY] + [
-    ("riscv64", test) for test in (test_operators.test_elementwise, test_operators.test_convolutions_over_time)
+    (cpu, test)
+    for cpu in ("riscv64", "wasm32-simd128", "wasm32-relaxed")
+    for test in (test_operators.test_elementwise, test_operators.test_convolutions_over_time)
 ]
 
 

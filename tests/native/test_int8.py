@@ -358,7 +358,7 @@ ALL = (test_time_padding_of_bytes, test_everything_else_of_bytes)
 #: processors that are emulated, with the instructions that each kernel uses
 ELSEWHERE = (
     ("aarch64", ""), ("aarch64", "-march=armv8.2-a+dotprod"), ("aarch64", "-march=armv8.2-a+i8mm"), ("riscv64-v", ""),
-    ("riscv64", ""),
+    ("riscv64", ""), ("wasm32-simd128", ""),
 )  # fmt: skip
 
 

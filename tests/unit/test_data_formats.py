@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everyframe.data.clips import Clip, Collection, held_out
+from everyframe.data.clips import Clip, Collection, grouped, held_out
 from everyframe.data.formats import FORMATS, read
 from everyframe.errors import EveryframeError, RecipeError, SourceError
 from everyframe.recipes.training import Data
@@ -389,4 +389,18 @@ def test_held_out_clips_stay_where_they_are(rows: list[tuple[int, int]], share: 
         members = [clip for clip in clips if clip.label == label]
         kept = [clip for clip in validation if clip.label == label]
         assert len(kept) == min(len(members) - 1, max(1, round(share * len(members))))
+    assert held_out(clips[::-1], share) == (train[::-1], validation[::-1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("pqrst"), st.integers(0, 99)), min_size=1, unique=True),
+    st.floats(0.01, 0.99),
+)
+def test_of_groups_whole_ones_are_held_out(rows: list[tuple[int, str, int]], share: float) -> None:
+    clips = [Clip(Path("x"), label, f"{label}/{group}/{name}", group=group) for label, group, name in rows]
+    train, validation = held_out(clips, share)
+    assert sorted(clip.name for clip in (*train, *validation)) == sorted(clip.name for clip in clips)
+    assert {clip.label for clip in train} == {clip.label for clip in clips}
+    if len({group for _, group, _ in rows}) == 5 and len(rows) > 60 and grouped(clips):
+        assert not {clip.group for clip in train} & {clip.group for clip in validation}
     assert held_out(clips[::-1], share) == (train[::-1], validation[::-1])

@@ -74,6 +74,38 @@ class TestFolders:
             assert part in said
 
 
+class TestGroups:
+    PERSONS = ("anna", "bo", "cem", "dora", "eli")
+
+    @pytest.mark.parametrize("top", ["", "train/"])
+    @pytest.mark.parametrize("clip", ["{}.mp4", "monday/{}.mp4", "{}/00001.jpg"])
+    def test_folders_of_persons_below_a_class(self, tmp_path: Path, top: str, clip: str) -> None:
+        put(tmp_path, *(f"{top}{c}/{p}/{clip.format(i)}" for c in "ab" for p in self.PERSONS for i in range(3)))
+        found = get(tmp_path)
+        assert found.labels == ("a", "b")
+        groups = {split: {each.group for each in clips} for split, clips in found.splits.items()}
+        assert groups["train"] | groups["validation"] == set(self.PERSONS)
+        assert not groups["train"] & groups["validation"] and sizes(found) == {"train": 24, "validation": 6}
+        assert any("whole groups are held out" in problem for problem in found.problems)
+
+    def test_clips_of_a_class_beside_folders(self, tmp_path: Path) -> None:
+        put(tmp_path, *(f"{c}/{name}" for c in "ab" for name in ("1.mp4", "2.mp4", "anna/3.mp4", "anna/.x/4.mp4", "bo/5.mp4")))
+        found = get(tmp_path)
+        assert sum(sizes(found).values()) == 8  # some have no group: a share of each class is held out
+        assert all(any(clip.label == label for clip in found.splits["validation"]) for label in (0, 1))
+
+    def test_kinds_of_a_class_are_no_persons(self, tmp_path: Path) -> None:
+        put(tmp_path, *(f"{c}/{c}_{kind}/{i}.mp4" for c in "ab" for kind in "xyz" for i in range(5)))
+        found = get(tmp_path)
+        assert sizes(found) == {"train": 24, "validation": 6}
+        assert len({clip.group for clip in found.splits["train"]}) == 6
+
+    def test_a_root_one_level_too_high_is_a_question(self, tmp_path: Path) -> None:
+        put(tmp_path, *(f"clips/{c}/{i}.mp4" for c in "ab" for i in range(3)))
+        with pytest.raises(SourceError, match=r"one class(.|\n)*data.root = .*clips"):
+            get(tmp_path)
+
+
 class TestLists:
     """A list says the same whatever its columns are called, in whatever order, with whatever between them."""
 

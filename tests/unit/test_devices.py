@@ -19,10 +19,9 @@ import handmade
 from everyframe import modelfile
 from everyframe.cli import main
 from everyframe.devices import check, fix, load_profile, plan, targets
-from everyframe.devices.aliases import ALIASES
 from everyframe.devices.check import passed_through
 from everyframe.devices.nodes import view
-from everyframe.devices.profile import parse, resolve
+from everyframe.devices.profile import parse
 from everyframe.devices.prove import prove
 from everyframe.devices.rewrites import REWRITES, activations, host_state, join, means, opset
 from everyframe.devices.rewrites.edit import exchanged
@@ -536,22 +535,3 @@ def test_unknown_targets_in_python() -> None:
     with pytest.raises(UsageError, match="rdk-x6"):
         load_profile("rdk-x6")
     assert BUILTIN.exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "wanted"),
-    {
-        "jetson": "tensorrt", "Jetson Orin Nano": "tensorrt", "android": "litert", "iphone15": "ncnn", "raspberry": "ncnn",
-        "Raspberry Pi 5": "native", "raspberrypi4": "native", "rdk": "rdk-x5", "intel-nuc": "openvino", "kria": "vitis-dpu",
-        "hailo8": "none for hailo8 yet", "coral": "none for coral yet", "tensort": "did you mean tensorrt",
-    }.items(),
-)  # fmt: skip
-def test_a_device_as_people_call_it_leads_to_a_profile(name: str, wanted: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        resolve([name])
-    assert wanted in (raised.value.hint or "")
-
-
-def test_aliases_name_profiles_that_exist_and_hide_none() -> None:
-    assert {profile for found in ALIASES.values() for profile in found} <= set(targets())
-    assert not set(ALIASES) & set(targets())

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from everyframe.data.clips import Clip
 from everyframe.errors import UsageError
+from everyframe.evaluation import metrics
 from everyframe.evaluation.match import match, read_map
 from everyframe.evaluation.measure import Outcome, Played, rank
-from everyframe.evaluation.tally import MISSED, class_rows, condition, confusion, right_from, score, wilson
+from everyframe.evaluation.tally import MISSED, calibrations, class_rows, condition, confusion, right_from, score, wilson
+from everyframe.runtime.prediction import softmax
 
 
 @st.composite
@@ -71,6 +73,47 @@ class TestFigures:
     def test_what_was_not_said_is_wrong(self) -> None:
         found = score([0, MISSED, 3, 5])
         assert found and (found.top1, found.top5) == (0.25, 0.5)
+
+
+class TestCalibration:
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 80))
+    def test_bins_hold_everything_once(self, seed: int, count: int) -> None:
+        rng = np.random.default_rng(seed)
+        sure, right = rng.integers(0, 31, count) / 30, rng.random(count) < 0.5  # on the borders of bins, too
+        ece, bins = metrics.calibration(sure, right)
+        expected = 0.0
+        for i in range(15):
+            inside = (sure > i / 15 + 1e-12) & (sure <= (i + 1) / 15 + 1e-12) | ((sure == 0) & (i == 0))
+            expected += abs(sure[inside].sum() - right[inside].sum()) / count
+        assert ece == pytest.approx(expected)
+        assert sum(n for *_, n in bins) == count
+        assert sum(share * n for _, share, n in bins) == pytest.approx(right.sum())
+
+    def test_scores_that_keep_their_promise(self) -> None:
+        assert metrics.calibration(np.full(10, 0.7), np.arange(10) < 7)[0] == pytest.approx(0)
+        assert metrics.calibration(np.full(10, 0.9), np.arange(10) < 7)[0] == pytest.approx(0.2)
+
+    @pytest.mark.parametrize("hot", [0.5, 1.0, 3.0])
+    def test_the_temperature_that_was_used_is_found(self, hot: float) -> None:
+        """Truths drawn from a softmax, which is then sharpened or blunted."""
+        rng = np.random.default_rng(0)
+        logits = rng.normal(0, 2, (4000, 5))
+        truth = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        found = metrics.temperature(softmax(logits * hot), truth)
+        assert found == pytest.approx(hot, rel=0.05)
+
+    @given(outcomes())
+    def test_of_videos(self, made: list[Outcome]) -> None:
+        for outcome in made:  # scores add up to one
+            one = outcome.played["normal"]
+            for scores in (one.video, one.last):
+                if scores is not None:
+                    scores /= scores.sum()
+        found = calibrations(made)
+        spoke = sum(one.played["normal"].last is not None for one in made)
+        assert sum(n for *_, n in found["video"].bins) == len(made)
+        assert (sum(n for *_, n in found["stream"].bins) if "stream" in found else 0) == spoke
+        assert all(0 <= one.ece <= 1 and 0.05 <= one.temperature <= 20 for one in found.values())
 
 
 class TestLabels:

@@ -58,11 +58,11 @@ class TestFiles:
         )
         assert {path.name for path in made} == {
             "report.html", "metrics.json", "predictions.csv", "classes.csv", "confusion.png", "confusion_stream.png",
-            "accuracy_over_time.png", "curves.png",
+            "accuracy_over_time.png", "reliability.png", "curves.png",
         }  # fmt: skip
         by_name = {path.name: path for path in made}
         assert len(list(by_name["report.html"].parent.iterdir())) == len(made), "nothing else is left"
-        for name in ("confusion.png", "curves.png", "accuracy_over_time.png"):
+        for name in ("confusion.png", "curves.png", "accuracy_over_time.png", "reliability.png"):
             with Image.open(by_name[name]) as image:
                 colors = image.convert("RGB").getcolors(1 << 24)
                 assert image.width > 300 and colors and len(colors) > 50

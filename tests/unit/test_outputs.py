@@ -14,9 +14,9 @@ from everyframe.cli.show.timeline import Timeline
 from everyframe.conversion.facts import Options
 from everyframe.conversion.step import convert
 from everyframe.conversion.verify import verify
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import UsageError
 from everyframe.modelfile.ending import ending, found
-from everyframe.modelfile.file import Held
+from everyframe.modelfile.file import Held, save
 from everyframe.modelfile.session import run
 from everyframe.runtime.prediction import name_and_unit, read
 from handmade import model, tensor
@@ -181,10 +181,54 @@ def test_arrays_go_in_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pushed[-1].scores, stepped[-1].scores)
 
 
-def test_generated_code_refuses_several_outputs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["compiled", "native", "openvino", "split", "overlap"])
+def test_whatever_runs_it_gives_all_outputs(tmp_path: Path, how: str) -> None:
+    """Compiled, on other engines, split, in stages that work at the same time: the predictions are those of the whole model."""
+    if how == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed: pip install 'everyframe[openvino]'")
     clip = net([*STEM, *POOLED, *FRAMED], raw=(1, CLASSES), each=(1, CLASSES, T))
-    with pytest.raises(ModelError, match="logits only"):
-        everyframe.compile(convert(clip).step, tmp_path / "two.so")
+    step = save(convert(clip).step, tmp_path / "step.onnx")
+    if how == "compiled":
+        everyframe.compile(step, tmp_path / "two.so")
+    elif how in ("split", "overlap"):
+        everyframe.split(step, tmp_path / "parts")
+    model = {"compiled": tmp_path / "two.so", "split": tmp_path / "parts", "overlap": tmp_path / "parts"}.get(how, step)
+    engine = how if how in ("native", "openvino") else "auto"
+    frames = np.random.default_rng(8).standard_normal((12, C, S, S)).astype(np.float32)
+    np.save(tmp_path / "frames.npy", frames.swapaxes(0, 1))
+
+    def answers(path: Path, **options: object) -> list[everyframe.Prediction]:
+        with everyframe.open(path, threads=1, **options) as program:
+            return list(program.predict(tmp_path / "frames.npy"))
+
+    got, wanted = answers(model, engine=engine, overlap=how == "overlap"), answers(step, engine="reference")
+    assert [one.frame for one in got] == [one.frame for one in wanted]
+    assert [set(one.outputs) for one in got] == [{"each"}] * len(got)
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one.outputs["each"], other.outputs["each"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["ort", "native", "openvino"])
+def test_a_step_that_answers_several_frames_does_so_on_every_engine(engine: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed: pip install 'everyframe[openvino]'")
+    twice = [
+        *STEM, helper.make_node("Resize", ["r", "", "twice"], ["rr"], mode="nearest", coordinate_transformation_mode="asymmetric",
+                                nearest_mode="floor"),
+        helper.make_node("Conv", ["rr", "point"], ["p"]),
+        helper.make_node("ReduceMean", ["p"], ["each"], axes=[3, 4], keepdims=0),
+    ]  # fmt: skip
+    f32, weights = TensorProto.FLOAT, [w for w in WEIGHTS if w.name in ("w", "point")]
+    weights.append(tensor("twice", [1, 1, 2, 1, 1]))
+    clip = model(twice, {"clip": (f32, (1, C, T, S, S))}, {"each": (f32, (1, CLASSES, 2 * T))}, weights)
+    step, frames = convert(clip).step, np.random.default_rng(4).standard_normal((9, C, S, S)).astype(np.float32)
+    answers = []
+    for name in (engine, "reference"):
+        with everyframe.open(Held(step), engine=name, threads=1) as program, program.stream() as stream:
+            answers.append(np.array([one.frames for frame in frames if (one := stream.step(frame[None])) is not None]))
+    assert answers[0].shape[1:] == (2, CLASSES)
+    np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-5)
 
 
 def test_the_timeline_draws_quantities_between_their_extremes() -> None:

@@ -257,6 +257,42 @@ def test_a_training_that_the_clock_ends_says_what_it_needed(clips: Path, tmp_pat
     assert "of 120 epochs: at this speed all of them take" in done.text() and "--set training.epochs=" in done.text()
 
 
+@pytest.mark.usefixtures("only_weights")
+def test_a_resumed_training_goes_on_with_its_clock(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count(0, 10)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    changes = ("training.epochs=1200", "schedule.warmup=0")
+    first = run.start(tiny(*changes), tmp_path / "run", data=clips, minutes=12)
+    again = run.resume(tmp_path / "run")
+    assert first is not None and again is not None and first.ended and again.at.epoch == first.at.epoch, "the clock had ended it"
+    more = run.resume(tmp_path / "run", minutes=12)
+    assert more is not None and more.at.epoch > first.at.epoch
+    rates = [row["learning_rate"] for row in folder.read(tmp_path / "run").epochs]
+    full = tiny().optimizer.learning_rate
+    assert rates[0] > 0.8 * full and rates[first.at.epoch] < 0.6 * full, "half of the 24 minutes were over"
+    assert rates[-1] < 0.2 * full
+
+
+@pytest.mark.usefixtures("only_weights")
+def test_a_validation_sees_the_statistics_of_the_weights_as_they_are(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def validated(self: loop.Loop) -> dict[str, float | None]:
+        for recent in (self.recent, []):  # the epoch's last clips from memory, or once more
+            self.recent = recent
+            self._statistics()
+            seen.append({k: v.clone() for k, v in self.kept.state_dict().items() if "running" in k})
+        return {"validation_loss": None, "top1": None, "top5": None}
+
+    monkeypatch.setattr(loop.Loop, "validate", validated)
+    run.start(tiny("training.epochs=2"), tmp_path / "run", data=clips)
+    assert len(seen) == 4 and all(equal(a, b) for a, b in zip(seen[::2], seen[1::2], strict=True))
+    last = weights(tmp_path / "run", "last")
+    assert equal({key: last[key] for key in seen[-1]}, seen[-1]), "they are kept"
+
+
 # --- teachers ---
 
 

@@ -182,10 +182,10 @@ def compile(
     """A step or clip model as C that needs nothing but libc, and the C as a library, which `open` takes. The library is
     compared with the model over a stream of pictures where it can run.
 
-    cpu: native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, or generic. emit_c: a folder for
-    the C file, its header and the weights; alone, it needs no compiler. output: the library to write; without both, its bytes
-    are in `code`. Memory is in bytes. Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError (no compiler),
-    OutputError, UsageError.
+    cpu: native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, wasm32-simd128 or -relaxed (a
+    module for browsers), or generic. emit_c: a folder for the C file, its header and the weights; alone, it needs no compiler.
+    output: the library to write; without both, its bytes are in `code`. Memory is in bytes. Raises ModelError,
+    UnsupportedOperator, ConversionMismatch, EngineError (no compiler), OutputError, UsageError.
 
     >>> made = ef.compile("step.onnx", emit_c="step_c")
     >>> sorted(file.suffix for file in made.files), made.macs > 0
@@ -211,27 +211,43 @@ def compile(
 def bundle(
     model: Model,
     target: str,
-    videos: File | Sequence[File],
+    videos: File | Sequence[File] | None = None,
     output: File | None = None,
     *,
     samples: int = 100,
+    single_file: File | None = None,
+    int8: bool = False,
     progress: TextProgress | None = None,
 ) -> Bundled:
     """All that a board's own tools take: the model made to fit, inputs for calibration from real videos, with states carried
     along and in the shapes of the model's inputs, settings, a program to run there, and the commands.
 
-    target: rdk-s100, rdk-x5, vitis-dpu, openvino, onnxruntime, ncnn or litert. videos: like those that it will see. samples: at
-    most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the result lives.
-    Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
+    target: rdk-s100, rdk-x5, vitis-dpu, web, openvino, onnxruntime, ncnn or litert. videos: like those that it will see (for web,
+    only with int8). samples: at most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the
+    result lives. single_file: of web, one HTML file instead. int8: of web, a quarter of the size, calibrated on the videos.
+    Raises UsageError, ModelError, SourceError, OutputError, EngineError (no compiler), and ConversionMismatch if a rewrite
+    changes the answers.
 
     >>> made = ef.bundle("step.onnx", "onnxruntime", "video.mp4", samples=4)
     >>> (made.path / "model.json").exists()
     True
     """
     from everyframe.api.results import Bundled
-    from everyframe.bundles import bundle
+    from everyframe.bundles import bundle, page
+    from everyframe.errors import UsageError
+    from everyframe.modelfile.file import Held
 
     file, progress = source(model), progress or silent
+    if (single_file is not None or int8) and target != "web":
+        raise UsageError("Only a web page is one file or made of bytes here.", where="target", expected="web", got=target)
+    if int8:
+        if videos is None:
+            raise UsageError(
+                "Bytes are calibrated on videos.", where="videos", expected="videos like those it will see", got="none"
+            )
+        file = Held(quantize(file, videos, progress=progress).model, str(file))
+    if single_file is not None:
+        return Bundled(**vars(page(file, single_file, progress=progress)))
     if output is not None:
         return Bundled(**vars(bundle(file, output, target, videos, most=samples, progress=progress)))
     held = Kept()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, overload
 from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
 from everyframe.errors import OutputError, PluginError
-from everyframe.evaluation import report
+from everyframe.evaluation import report, task_report
+from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
 from everyframe.teaching import run as teaching
@@ -93,6 +94,23 @@ class Evaluation(evaluation.Result):
             scores = ("clips", found.clip), ("videos", found.video), ("stream, at the end", streamed)
             rows += [(name, what, f"{s.top1:.1%}", f"{s.top5:.1%}", s.count) for what, s in scores if s]
         return table(f"{self.model} on {self.videos} videos", rows, ("frames", "of", "top-1", "top-5", "count"))
+
+
+class TaskEvaluation(TaskResult):
+    """How good a model is that says several labels, quantities, or a label for each frame (docs/evaluate.md explains every
+    figure). Shares are between 0 and 1, errors in the unit of what is measured.
+    """
+
+    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
+        """Writes tables, pictures and a page (report.html) into a folder. environment: what the page says of the machine and the
+        command. Raises OutputError.
+        """
+        task_report.write(Path(folder), self, environment)
+        return Path(folder)
+
+    def _repr_html_(self) -> str:
+        section = task_report.sections(self)[0]
+        return table(f"{self.model} on {self.videos} videos", [tuple(row) for row in section.rows], tuple(section.heading))
 
 
 class EventReport(dict[str, Any]):

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from everyframe.api.given import File, Model, several, source, there
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Evaluation, EventReport, Predictions
+    from everyframe.api.outcomes import Evaluation, EventReport, Predictions, TaskEvaluation
     from everyframe.data.views import Views
+    from everyframe.modelfile.schema import Task
 
 
 def predict(
     model: Model,
-    videos: str | int | os.PathLike[str],
+    videos: Any,
     output: File | None = None,
     *,
     engine: str = "auto",
     threads: int | None = None,
     labels: Sequence[str] | None = None,
     steady: str | None = None,
+    task: Task | None = None,
+    threshold: float = 0.5,
     stride: int | None = None,
     top_k: int = 5,
     max_frames: int | None = None,
     seconds: float | None = None,
+    realtime: bool = False,
+    fps: float | None = None,
+    pts: Iterable[float] | None = None,
+    bgr: bool | None = None,
     progress: TextProgress | None = None,
 ) -> Predictions:
     """All predictions of a file, a folder or a glob; several videos go one after another, each from a fresh state. For a camera
-    name `max_frames` or `seconds`, or watch it as it goes: `open(model).predict(0)`.
+    name `max_frames` or `seconds`, or watch it as it goes: `open(model).predict(0)`. Or of frames: an iterator or a list of
+    uint8 pictures (h, w, 3), an array (T, h, w, 3), a `cv2.VideoCapture`; of a model that takes no pictures, frames (C, ...) or
+    an array (C, T, ...), also as .npy, .npz and .csv.
 
-    engine, threads, labels, steady: as for `open`. stride: of clip models, frames between predictions. top_k: labels kept in
-    `top`. max_frames, seconds: of each video. output: a file of JSON lines; None keeps them in memory. A prediction has scores
-    and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
+    engine, threads, labels, steady, task, threshold: as for `open`. stride: of clip models, frames between predictions. top_k:
+    labels kept in `top`. max_frames, seconds: of each video. realtime: play files at their own speed, and drop what is late.
+    fps, pts, bgr: of frames, as `Program.predict` has them. output: a file of JSON lines; None keeps them in memory. A prediction
+    has scores and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
     Raises ModelError, SourceError, EngineError, UsageError, OutputError.
 
     >>> found = ef.predict("step.onnx", "video.mp4", engine="ort")
@@ -46,19 +56,36 @@ def predict(
     from everyframe.api.outcomes import Predictions
     from everyframe.errors import UsageError
     from everyframe.files import check_writable
+    from everyframe.runtime.feed import is_frames, named
     from everyframe.video import resolve
 
     if output is not None:
         check_writable(output)
     progress = progress or silent
-    if max_frames is None and seconds is None and any(video.live for video in resolve(videos)):
+    if hasattr(videos, "__aiter__"):
+        raise UsageError(
+            "An async iterator is watched as it goes.", got=type(videos).__name__,
+            hint="`async for prediction in everyframe.open(model).predict(frames)`",
+        )  # fmt: skip
+    endless = max_frames is None and seconds is None
+    if endless and not is_frames(videos) and any(video.live for video in resolve(named(videos))):
         raise UsageError(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
             hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
         )  # fmt: skip
     found = []
-    with open(model, engine, threads, labels, steady=steady) as program:
-        for each in program.predict(videos, stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds):
+    with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold) as program:
+        for each in program.predict(
+            videos,
+            stride=stride,
+            top_k=top_k,
+            max_frames=max_frames,
+            seconds=seconds,
+            realtime=realtime,
+            fps=fps,
+            pts=pts,
+            bgr=bgr,
+        ):
             found.append(each)
             progress(f"frame {each.frame}")
     made = Predictions(found)
@@ -82,6 +109,8 @@ def evaluate(
     segments: bool = False,
     short: Literal["loop", "hold"] | None = None,
     rate: str = "native",
+    task: Task | None = None,
+    threshold: float = 0.5,
     flush: bool = False,
     controls: Sequence[str] = (),
     seed: int = 0,
@@ -90,15 +119,19 @@ def evaluate(
     threads: int = 1,
     workers: int | None = None,
     progress: CountProgress | None = None,
-) -> Evaluation:
-    """Accuracy on labeled videos: of clips, of whole videos, and of the stream at every frame. Ctrl-C gives what is done.
+) -> Evaluation | TaskEvaluation:
+    """How good a model is on labeled videos: its clips, whole videos, and the stream at every frame. Ctrl-C gives what is done.
 
+    A model that names one class of several gives an `Evaluation`, from clips of one class each. One that says any of several
+    labels (multilabel), quantities (regress), or a label for each frame (frames) gives a `TaskEvaluation`, from a list that says
+    as much (docs/evaluate.md): `data` itself, `clip_list`, or a usual name in the folder.
     model: a clip or step model, a compiled one, or a run folder. data: the folder of the videos, or a recipe (.toml) that names
     them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all;
     None is validation, or all of data that has no splits, but for what its training held out of them.
     clip_list, classes: files of that format. labels: of the model, instead of its own. label_map: data label -> model label.
     views: clips of each video (non-overlapping, middle, 10-crop, 30-view). segments: a clip has one frame of each of T equal
-    parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. flush: hold the last frame
+    parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. task: what the answer is,
+    instead of what the model says. threshold: of multilabel, from which score on a label is said. flush: hold the last frame
     until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so many
     videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables, pictures
     and a page. progress: told how many videos are done, and of how many.
@@ -108,10 +141,12 @@ def evaluate(
     >>> found.videos, 0 <= found.conditions["normal"].streaming.end.top1 <= 1
     (4, True)
     """
-    from everyframe.api.outcomes import Evaluation
+    from everyframe.api.outcomes import Evaluation, TaskEvaluation
     from everyframe.errors import SourceError
-    from everyframe.evaluation import evaluate, open_pair, report
+    from everyframe.evaluation import evaluate, open_pair, report, tasks
+    from everyframe.evaluation.measure import Settings
     from everyframe.evaluation.source import chosen
+    from everyframe.recipes.training import Sampling
 
     if not Path(data).exists():
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
@@ -119,13 +154,25 @@ def evaluate(
         report.prepare(Path(output))
     given = there(model) if isinstance(model, str) else source(model)
     run = Path(model) if isinstance(model, str | os.PathLike) else None
+    names = None if labels is None else several("labels", labels)
+    played = several("controls", controls)
+    pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate, task=task, threshold=threshold)
+    if tasks.says_more(pair, Path(data), form, clip_list):
+        how = Sampling(kind="segments" if segments else "clip", short=short or "loop")
+        found_more = tasks.evaluate(
+            pair, tasks.annotated(Path(data), pair.task, clip_list, classes), split=split,
+            settings=Settings(views, how, flush, ("normal", *dict.fromkeys(played)), seed), limit=limit, workers=workers,
+            labels=names, label_map=label_map, name=str(data), progress=progress or silent,
+        )  # fmt: skip
+        more = TaskEvaluation(**vars(found_more))
+        if output is not None:
+            more.save(output)
+        return more
     found, sampling, split, part = chosen(Path(data), run, form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
-    names = None if labels is None else several("labels", labels)
-    pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate)
     result = evaluate(
         pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,
-        controls=several("controls", controls), seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
+        controls=played, seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
         part=part, progress=progress or silent,
     )  # fmt: skip
     made = Evaluation(**vars(result))

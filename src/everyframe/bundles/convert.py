@@ -70,10 +70,9 @@ def compare(folder: Path, logits: np.ndarray) -> tuple[float | None, str | None]
     with tempfile.TemporaryDirectory() as beside:
         kept = Path(beside) / "logits.npy"
         done = subprocess.run(
-            [sys.executable, "main.py", "--save", str(kept)], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S,
+            [sys.executable, "-B", "main.py", "--save", str(kept)], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S,
             check=False,
         )  # fmt: skip
-        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         if not kept.exists():
             lines = done.stderr.strip().splitlines() or ["it said nothing"]
             return None, f"the converted model was not run here: {lines[-1]}"

@@ -29,7 +29,8 @@ class Job:
     @property
     def file(self) -> str:
         """How the model is called in what people read."""
-        return "model.onnx" if isinstance(self.source, Held) else Path(self.source).name
+        name = Path(self.source).name
+        return name if not isinstance(self.source, Held) or name.endswith(".onnx") else "model.onnx"
 
     @property
     def name(self) -> str:

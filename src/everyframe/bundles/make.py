@@ -14,22 +14,24 @@ from typing import Any
 import numpy as np
 import onnx
 
-from everyframe.bundles import convert, samples, stages
+from everyframe.bundles import convert, samples, stages, web
+from everyframe.bundles.copies import copy_video
 from everyframe.bundles.job import TEMPLATES, Job
 from everyframe.bundles.targets import TARGETS
-from everyframe.devices.aliases import advice
-from everyframe.devices.profile import load_profile, targets
+from everyframe.devices.profile import load_profile
 from everyframe.devices.repair import Fixed, fix
 from everyframe.errors import OutputError, UsageError
-from everyframe.files import check_folder, make_ordinary
+from everyframe.files import check_folder, check_writable, make_ordinary, write_bytes
 from everyframe.modelfile.file import load
 from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model, chosen
 from everyframe.runtime.prediction import best, quantities, read
+from everyframe.targets import advice
 from everyframe.version import __version__
 
 MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
 SAMPLES = 100
+_VIDEOS = "videos like those it will see"
 ALIKE = 0.99  # cosine below which a converted model is said to be another
 _SHORT = {"float32": "f32", "int64": "i64", "uint8": "u8"}
 
@@ -64,24 +66,31 @@ def bundle(
     model: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     target: str,
-    videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    videos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     most: int = SAMPLES,
+    sample: Path | None = None,
     progress: TextProgress = silent,
 ) -> Bundle:
     """Writes what `target` needs of a clip or step model: made to fit, with inputs from `videos`, at most so many.
 
+    sample: for pages, a video to be played by one click.
     Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
     """
     folder = Path(folder)
     check(folder, target)
-    sources = chosen(videos)
+    if videos is None and not TARGETS[target].page:
+        raise UsageError("A bundle for this target is calibrated on videos.", where="--calibrate", got="none", expected=_VIDEOS)
+    sources = [] if videos is None else chosen(videos)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
             fresh = Path(beside) / "bundle"
             fresh.mkdir()
             job = Job(model, fresh, target, TARGETS[target], most, progress)
-            made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
+            if job.target.page:
+                made = web.fill(job, web.opened(job), sample)
+            else:
+                made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
             replace(fresh, folder)
     except OSError as error:
         raise OutputError(
@@ -92,13 +101,26 @@ def bundle(
     return Bundle(path=folder, files=files, **made)
 
 
+def page(
+    model: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    *,
+    sample: Path | None = None,
+    progress: TextProgress = silent,
+) -> Bundle:
+    """The bundle `web` as one HTML file that needs no server. Raises ModelError, EngineError (no compiler), OutputError."""
+    check_writable(file)
+    job = Job(model, Path(), "web", TARGETS["web"], 0, progress)
+    path = write_bytes(web.single(job, web.opened(job), sample), file)
+    return Bundle("web", path, (path.name,), (), (), 0, "", None, ())
+
+
 def check(folder: Path, target: str) -> None:
     """Raises UsageError for a target that is no row of TARGETS, OutputError for a folder that holds something else."""
     if target not in TARGETS:
-        known = target in targets()
         raise UsageError(
             "There is no bundle for this target.", where="target", expected=", ".join(TARGETS), got=target,
-            hint="`everyframe check --fix` makes a model that fits" if known else advice(target, tuple(TARGETS)),
+            hint=advice(target, tuple(TARGETS)),
         )  # fmt: skip
     check_folder(folder, MARK, "bundle")
 
@@ -128,6 +150,7 @@ def fill(job: Job, sources: Sequence) -> dict:
     for program in ("main.py", "events.py"):
         shutil.copy(TEMPLATES / program, fresh / program)
     shutil.copy(TEMPLATES / f"device_{target.device}.py", fresh / "device.py")
+    copy_video(fresh)
     if target.settings:
         job.write("compile.yaml", "hb.yaml", **_settings(job, model.model, command))
     job.progress("converting")

@@ -55,9 +55,13 @@ def fill(job: Job, sources: Sequence) -> dict:
         for part in manifest.stages
         for found in check(load(job.fresh / part.file), profile).findings
     ]
-    for script in SCRIPTS:
+    for script in (*SCRIPTS, "events.py"):
         shutil.copy(TEMPLATES / script, job.fresh / script)
-    record = {"stages": [Path(part.file).stem for part in manifest.stages], "tool": f"everyframe {__version__}"}
+    told = manifest.metadata
+    record = {
+        "stages": [Path(part.file).stem for part in manifest.stages], "tool": f"everyframe {__version__}",
+        "labels": told.labels, "events": told.events.model_dump() if told.events else None,
+    }  # fmt: skip
     (job.fresh / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     rewrites = (*(["step"] if metadata.kind == "clip" else []), *(applied.rewrite for applied in made.applied))
     command = "python quantize_stages.py && bash compile_stages.sh"

@@ -15,7 +15,7 @@ class Target:
     """compiled: the file that the device runs, {name} being the model's. device: the runtime in templates/device_*.py.
     command: what makes `compiled` (words that a shell takes). calibration: format of the samples, if there are any.
     keeps: what of the converter's files is needed. needs: packages of the program. settings: fill templates/hb.yaml.
-    stages: it is split, see `stages`.
+    stages: it is split, see `stages`. page: it is compiled for browsers, see `web`; no videos are needed.
     """
 
     title: str
@@ -29,6 +29,7 @@ class Target:
     caution: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     stages: bool = False
+    page: bool = False
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType({
@@ -42,6 +43,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
         settings={"march": "bayes-e", "march_note": "", "optimize": "O3"},
     ),
     "vitis-dpu": Target("AMD Vitis AI DPU", "vitis", stages=True),
+    "web": Target("A web page", "web", page=True),
     "openvino": Target("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),
     "onnxruntime": Target("ONNX Runtime", "runtime", "model.onnx", "onnxruntime", needs="onnxruntime"),
     "ncnn": Target(

@@ -22,7 +22,9 @@ from onnx import helper, numpy_helper
 
 from everyframe.modelfile.graph import static_shapes
 
-_REDUCTIONS = frozenset(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"))
+_REDUCTIONS = frozenset(
+    ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "AveragePool", "MaxPool")
+)
 _LARGEST = 2**24  # values of a constant that is made: 64 MB
 _MOST_REPEATED = 64  # frames that an edge is repeated
 

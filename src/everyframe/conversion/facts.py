@@ -66,6 +66,7 @@ class Fact:
     gate: made of a mean over time that meets its frames again; in the clip it is one value for all frames.
     home: the axis that time had before a mean or squeeze took it away.
     pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
+    early: stream frames in front of frame 0 of which the wire has true values too: a Slice numbered them away.
     """
 
     axes: ax.Axes
@@ -81,10 +82,17 @@ class Fact:
     home: int | None = None
     pooled: bool = False
     feature_delay: Time = 0
+    early: Time = 0
 
     @property
     def lag(self) -> int:
         return self.delay // self.every
+
+    @property
+    def since(self) -> Time:
+        """The stream frame with which its first true value comes: a network that picks the clip's last frame has an answer
+        from the first frame on."""
+        return max(0, self.delay - self.early)
 
     @property
     def unit(self) -> int:
@@ -112,6 +120,7 @@ class Fact:
             delay=whole(self.delay + step * window.reach),
             left=whole(self.left + step * window.pad),
             right=whole(self.right + step * window.reach),
+            early=self.early if window.trivial else 0,
             **changes,  # type: ignore[arg-type]
         )
 
@@ -213,6 +222,7 @@ class Facts:
             left=max(f.left for f in facts),
             right=max(f.right for f in facts),
             frames=max(f.frames for f in facts),
+            early=min(f.early for f in facts),
             fill=None,
             nonneg=False,
             gate=all(f.gate for f in facts),
@@ -225,17 +235,20 @@ class Facts:
 
     def pool(self, node: Node, **changes: object) -> Fact:
         """The fact behind the head's window mean: one value a step. left and right are those of the window's first frame."""
-        fact, window = self[node.inputs[0]], self.head(node)
-        delay = max(0, fact.delay, self.aligned.delay)
+        window = self.head(node)
+        fact = _ending(self[node.inputs[0]], window.frames)
+        delay = max(fact.since, self.aligned.delay)
         return replace(
             fact,
             every=self.hop,
             spacing=self.hop,
             delay=delay // self.hop * self.hop,
             feature_delay=delay,
-            right=fact.right + (window.frames - 1) * fact.spacing,
+            left=fact.left + fact.early,
+            right=fact.right - fact.early + (window.frames - 1) * fact.spacing,
             frames=1,
             pooled=True,
+            early=0,
             fill=None,
             **changes,  # type: ignore[arg-type]
         )
@@ -256,4 +269,10 @@ class Facts:
         grid = common(fact.every for fact in wires.values())
         longest = -(-max(reach.values()) // grid) * grid
         windows = {n: HeadWindow(frames[n], (longest - reach[n]) // wires[n].every) for n in wires}
-        return Heads(windows, max(wires[n].delay + wires[n].every * window.wait for n, window in windows.items()))
+        begin = (_ending(wires[n], w.frames).since + wires[n].every * w.wait for n, w in windows.items())
+        return Heads(windows, max(begin))
+
+
+def _ending(fact: Fact, frames: int) -> Fact:
+    """A head's wire: a mean counts its frames from frame 0 on, a single frame is just the newest."""
+    return fact if frames == 1 else replace(fact, early=0)

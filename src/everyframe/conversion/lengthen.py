@@ -77,7 +77,7 @@ def _ends_time(node: Node, facts: Facts) -> list[str]:
     if (
         not timed
         or facts[timed[0]].pooled
-        or (node.op in reduce.KINDS and node.op != "AveragePool" and reduce.is_gate(node, facts))
+        or (node.op in reduce.KINDS and node.op not in reduce.POOLS and reduce.is_gate(node, facts))
     ):
         return []
     before, after = facts[timed[0]], facts[node.outputs[0]]

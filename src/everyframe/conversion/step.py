@@ -160,7 +160,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
     clip, facts, notes = made.clip, made.facts, made.notes
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
-    feature_delay = ceil(out.feature_delay if out.pooled else max(0, out.delay))
+    feature_delay = ceil(out.feature_delay if out.pooled else out.since)
     source = given or Metadata(
         kind="clip",
         frames=facts[facts.graph.input].frames,
@@ -184,7 +184,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "labels": labels or source.labels,
             "states": tuple(builder.states),
             "feature_delay": feature_delay,
-            "delay": max(feature_delay, ceil(out.right)),
+            "delay": max(feature_delay, ceil(out.right - out.early)),
             "receptive_field": ceil(out.left + out.right) + 1,
             "window": _window(facts),
             "task": told.task,
@@ -225,7 +225,7 @@ def _ending(model: onnx.ModelProto, facts: Facts, wire: str, source: Metadata | 
 
 def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, name: str) -> OutputSpec:
     fact, told = facts[wire], _ending(model, facts, wire, None)
-    delay = fact.feature_delay if fact.pooled else max(0, fact.delay)
+    delay = fact.feature_delay if fact.pooled else fact.since
     shape = (builder.m(fact) if keeps_frames(facts, wire) else 1, *builder.frame_shape(wire))
     every = fact.every if keeps_frames(facts, wire) else facts.hop
     return OutputSpec(name=name, shape=shape, task=told.task, scores=told.scores, every=ceil(every), delay=ceil(delay))

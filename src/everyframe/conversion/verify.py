@@ -189,7 +189,7 @@ def expected_answers(
             head = facts.head(heads[wire]) if wire in heads else HeadWindow(1)
             m = facts.m(fact)
             newest = (t + ahead[wire]) * m - max(0, fact.lag) - head.wait + m - 1
-            if newest % fact.unit or newest // fact.unit >= len(features[wire]):
+            if newest < 0 or newest % fact.unit or newest // fact.unit >= len(features[wire]):
                 break
             window = features[wire][max(0, newest // fact.unit - head.frames + 1) : newest // fact.unit + 1]
             kind = reduce.KINDS[heads[wire].op if wire in heads else "ReduceMean"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class Clip:
     """path: a video file, or a folder of numbered pictures. label: its class, -1 if not known. name: as the annotation
     has it. pictures: the pattern of their names, such as "img_{:05d}.jpg", beginning with number `first`, `count` of
     them; None: a video file. span: seconds (begin, end) within the file.
+    group: of clips that belong together, such as those of one person; None if not known.
     """
 
     path: Path
@@ -31,6 +33,7 @@ class Clip:
     count: int | None = None
     first: int = 1
     span: tuple[float, float] | None = None
+    group: str | None = None
 
     def files(self) -> tuple[str, ...]:
         """The file, or the pictures in their order."""
@@ -98,14 +101,51 @@ def _video_row(folder: Path, rows: Mapping[tuple[str, str], object]) -> tuple[st
 def held_out(clips: Iterable[Clip], share: float) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """(train, validation): `share` of each class, at least one clip of two, chosen by the names alone, so that a clip
     stays where it is when others are added.
+
+    Where clips have groups that go across classes, such as persons, whole groups are held out instead: `share` of the clips, as
+    far as no class is left without clips for training.
     """
-    classes: dict[int, list[Clip]] = {}
     clips = tuple(clips)
+    chosen = _groups(clips, share) or _names(clips, share)
+    return tuple(c for c in clips if c.name not in chosen), tuple(c for c in clips if c.name in chosen)
+
+
+def grouped(clips: Iterable[Clip]) -> bool:
+    """Every clip has a group, and some group has clips of several classes: a person or a session, not a kind of the class."""
+    labels: dict[str | None, set[int]] = {}
+    for clip in clips:
+        labels.setdefault(clip.group, set()).add(clip.label)
+    return None not in labels and any(len(found) > 1 for found in labels.values())
+
+
+def _groups(clips: tuple[Clip, ...], share: float) -> set[str]:
+    """Names of the clips of some groups; none where clips have no such groups, or too few of them."""
+    if not grouped(clips):
+        return set()
+    left = Counter(clip.label for clip in clips)
+    members: dict[str, list[Clip]] = {}
+    for clip in clips:
+        members.setdefault(str(clip.group), []).append(clip)
+    chosen: set[str] = set()
+    for group in sorted(members, key=_rank):
+        counts = Counter(clip.label for clip in members[group])
+        if len(chosen) < share * len(clips) and all(left[label] > count for label, count in counts.items()):
+            chosen.update(clip.name for clip in members[group])
+            left -= counts
+    return chosen
+
+
+def _names(clips: tuple[Clip, ...], share: float) -> set[str]:
+    classes: dict[int, list[Clip]] = {}
     for clip in clips:
         classes.setdefault(clip.label, []).append(clip)
     chosen: set[str] = set()
     for members in classes.values():
-        ranked = sorted(members, key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
+        ranked = sorted(members, key=lambda clip: _rank(clip.name))
         wanted = min(len(members) - 1, max(1, round(share * len(members))))
         chosen.update(clip.name for clip in ranked[:wanted])
-    return tuple(c for c in clips if c.name not in chosen), tuple(c for c in clips if c.name in chosen)
+    return chosen
+
+
+def _rank(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()

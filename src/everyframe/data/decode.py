@@ -18,6 +18,7 @@ from everyframe.video.preprocess import prepare
 from everyframe.video.sampling import as_fps, sample
 from everyframe.video.sources import Source
 
+PICTURE_RATE = Fraction(25)  # of pictures in a folder, where the network wants none, as `video.worker` has it
 HELD = 256 << 20  # bytes of decoded frames that may wait for the choice
 
 
@@ -29,7 +30,7 @@ def pictures(clip: Clip, preprocess: Preprocess, choose: Callable[[int], np.ndar
     """(T, H, W, C) uint8: sampled and prepared. choose: given the number of sampled frames, the numbers of those that are
     wanted, in their order; default: all. Raises SourceError, naming the clip, for what cannot be read to its end.
     """
-    rate = as_fps(preprocess.fps) if preprocess.fps else Fraction(25)  # of pictures in a folder, as `worker` has it
+    rate = as_fps(preprocess.fps) if preprocess.fps else PICTURE_RATE
     try:
         frames = _within(decode(source(clip), picture_rate=rate, threads=1), clip.span)
         kept = _Kept(preprocess, HELD if choose else 0)

@@ -39,6 +39,14 @@ def views(video: np.ndarray, frames: int, size: tuple[int, int], how: Sampling, 
     return np.stack(made), np.arange(len(made)) >= len(clips)
 
 
+def array_views(array: np.ndarray, frames: int, how: Sampling, kind: Views) -> np.ndarray:
+    """(V, T, ...) of frames (n, ...) that are not cut in space: the middle clip, or those that cover all."""
+    count = len(array)
+    rows = sampling.middle(count, frames, how)[None] if kind == "middle" else sampling.covering(count, frames, how)
+    clips: np.ndarray = array[rows]
+    return clips
+
+
 def cut(frames: np.ndarray, size: tuple[int, int], place: Places) -> list[np.ndarray]:
     """Parts of `size` (h, w) of (T, H, W, C). center: as prediction cuts it. corners: four, and the center."""
     (height, width), (h, w) = frames.shape[1:3], size

@@ -16,9 +16,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from everyframe import plugins
-from everyframe.devices.aliases import advice
 from everyframe.errors import ModelError, UsageError, meant
 from everyframe.modelfile.schema import Strict
+from everyframe.targets import advice
 
 FOLDER = Path(__file__).with_name("profiles")
 

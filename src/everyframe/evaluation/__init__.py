@@ -2,13 +2,16 @@
 
 source     which videos: a folder, or what a recipe names
 match      labels of the data and of the model, by name
+fit        what is true of clips, as the model would say it
+metrics    figures as their fields compute them: arrays in, numbers out
 models     a clip network and its step network, from a file or a run folder
 controls   in which order a video's frames are played, to find out what a network goes by
 measure    one video through both networks
 tally      outcomes -> figures
 run        all videos, several at once -> `result`
+tasks      the same for several labels, quantities, and labels of frames -> `task_tally`, `task_result`
 draw       confusion matrix, accuracy over time, curves of a training
-report     files in a folder, and one `page` that shows them
+report     files in a folder, and one `page` that shows them; `task_report` those of `tasks`
 """
 
 from everyframe.evaluation.controls import CONTROLS

@@ -157,6 +157,19 @@ def over_time(result: Result) -> bytes | None:
     return panels([Panel("Accuracy by the share of the video seen", lines, (0.1, 1), (0, 1), "seen", percent, percent)])
 
 
+def reliability(result: Result) -> bytes | None:
+    """A PNG: the share that is right by the score that was given, of scores in bins; on the dashed line they are what they
+    promise. None where nothing was said.
+    """
+    if not result.calibration:
+        return None
+    lines = [Line("as promised", [(0, 0), (1, 1)], QUIET, 2, dash=6)]
+    for hue, (where, one) in zip((HUES[1], HUES[0]), result.calibration.items(), strict=False):
+        name = f"{where}, error {one.ece * 100:.1f} %"
+        lines.append(Line(name, [(score, right) for score, right, _ in one.bins], hue, 2.4, dots=True))
+    return panels([Panel("Share that is right by the score", lines, (0, 1), (0, 1), "score", percent, percent)])
+
+
 # --- a training ---
 
 #: title, what the keys of an epoch hold, whether they are shares

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from everyframe.data.clips import Clip
 from everyframe.data.decode import pictures
-from everyframe.data.views import Views, cut, views
+from everyframe.data.views import Views, array_views, cut, views
 from everyframe.errors import SourceError
 from everyframe.evaluation.controls import CONDITIONS
 from everyframe.evaluation.models import Pair
 from everyframe.recipes.training import Sampling
+from everyframe.runtime.play import layout
+from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.program import Program
 from everyframe.runtime.stream import ClipStream
+from everyframe.video.arrays import ArrayReader
 from everyframe.video.frame import Frame
+from everyframe.video.sources import ARRAYS, Source
 
 SEVERAL_CROPS = ("10-crop", "30-view")
 
@@ -74,64 +78,92 @@ def rank(scores: np.ndarray, truth: int) -> int:
 
 def measure(number: int, clip: Clip, truth: int, pair: Pair, settings: Settings, stopped: Callable[[], bool]) -> Outcome:
     """number: the video's place in the data, which with the seed decides how it is shuffled. Raises Stopped."""
-    wanted = pair.preprocess
-    size = wanted.crop if settings.view in SEVERAL_CROPS else None
     try:
-        frames = pictures(clip, wanted if size is None else wanted.model_copy(update={"crop": None}))  # (n, H, W, C)
-        size = size or (frames.shape[1], frames.shape[2])
-        (middle,) = cut(frames, size, "center")  # what the stream sees
+        frames, middle, size = shown(clip, pair, settings.view)
     except SourceError as error:
-        return Outcome(clip, truth, error=" ".join(str(error).split()))
+        return Outcome(clip, truth, error=in_one_line(error))
     played = {}
     for name in settings.conditions:
-        order = CONDITIONS[name](len(frames), np.random.default_rng((settings.seed, number)))
+        order = order_of(name, len(frames), number, settings)
         said = Played()
         if pair.step is not None:
-            said = _stream(pair.step, middle[order], truth, settings.flush, stopped)
+            said = _streamed(pair.step, middle[order], truth, settings.flush, stopped)
         if pair.clip is not None:
-            clips = _clips(pair.clip, frames[order], size, settings, stopped)
+            clips = [one.scores for one in clip_answers(pair.clip, frames[order], size, settings, stopped)]
             said = replace(said, clip_ranks=tuple(rank(one, truth) for one in clips), video=np.mean(clips, axis=0))
         played[name] = said
     return Outcome(clip, truth, len(frames), played)
 
 
-def _clips(
-    program: Program,
-    frames: np.ndarray,
-    size: tuple[int, int],
-    settings: Settings,
-    stopped: Callable[[], bool],
-) -> list[np.ndarray]:
-    """Scores of each clip, (classes,)."""
-    length, scores = program.metadata.frames, []
+def in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def order_of(condition: str, count: int, number: int, settings: Settings) -> np.ndarray:
+    """Which frame is played at each place."""
+    return CONDITIONS[condition](count, np.random.default_rng((settings.seed, number)))
+
+
+def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """(frames as clips are cut of them, what the stream sees, the size of a cut). Arrays are not cut. Raises SourceError."""
+    wanted = pair.preprocess
+    if clip.path.suffix.lower() in ARRAYS:
+        rows = np.stack([frame.data for frame in array_of(clip, pair)])
+        return rows, rows, (rows.shape[1], rows.shape[2]) if rows.dtype == np.uint8 else (0, 0)
+    if not pair.any.interface.pictures:
+        raise SourceError("This model takes arrays, not pictures.", where=clip.path, expected=".npy, .npz or .csv")
+    size = wanted.crop if view in SEVERAL_CROPS else None
+    frames = pictures(clip, wanted if size is None else wanted.model_copy(update={"crop": None}))  # (n, H, W, C)
+    size = size or (frames.shape[1], frames.shape[2])
+    (middle,) = cut(frames, size, "center")
+    return frames, middle, size
+
+
+def array_of(clip: Clip, pair: Pair) -> ArrayReader:
+    return ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any))
+
+
+def clip_answers(
+    program: Program, frames: np.ndarray, size: tuple[int, int], settings: Settings, stopped: Callable[[], bool]
+) -> Iterator[Prediction]:
+    """What the clip network says of each clip."""
+    length = program.metadata.frames
     with ClipStream(program, stride=length) as stream:
-        for clip in views(frames, length, size, settings.sampling, settings.view)[0]:
+        chosen = (
+            views(frames, length, size, settings.sampling, settings.view)[0] if frames.dtype == np.uint8
+            else array_views(frames, length, settings.sampling, settings.view)
+        )  # fmt: skip
+        for clip in chosen:
             if stopped():
                 raise Stopped
             for picture in clip:
                 prediction = stream.push_frame(Frame(picture, 0.0, 0))
             if prediction is not None:
-                scores.append(prediction.scores)
-    return scores
+                yield prediction
 
 
-def _stream(program: Program, frames: np.ndarray, truth: int, flush: bool, stopped: Callable[[], bool]) -> Played:
-    at: list[int] = []
-    scores: list[np.ndarray] = []
-    last: np.ndarray | None = None
+def stream_answers(
+    program: Program, frames: np.ndarray, flush: bool, stopped: Callable[[], bool]
+) -> Iterator[tuple[int, Prediction]]:
+    """(frames that had arrived, what the step network said then). flush: the last frame is held, so that there may be more."""
     hop, delay = program.metadata.hop, program.metadata.feature_delay
+    held = -(-(len(frames) + delay) // hop) * hop - len(frames) if flush else 0
     with program.stream() as stream:
-        for number, picture in enumerate(frames, 1):
+        for number in range(len(frames) + held):
             if stopped():
                 raise Stopped
-            prediction = stream.push_frame(Frame(picture, (number - 1) / program.rate, number - 1))
+            picture = frames[min(number, len(frames) - 1)]
+            prediction = stream.push_frame(Frame(picture, number / program.rate, number))
             if prediction is not None:
-                last = prediction.scores
-                at.append(number)
-                scores.append(last)
-        held = -(-(len(frames) + delay) // hop) * hop - len(frames) if flush else 0
-        for number in range(len(frames), len(frames) + held):
-            prediction = stream.push_frame(Frame(frames[-1], number / program.rate, number))
-            last = prediction.scores if prediction is not None else last
-    average = np.mean(scores, axis=0) if scores else None
-    return Played(at=np.array(at, int), ranks=np.array([rank(one, truth) for one in scores], int), last=last, average=average)
+                yield number + 1, prediction
+
+
+def _streamed(program: Program, frames: np.ndarray, truth: int, flush: bool, stopped: Callable[[], bool]) -> Played:
+    said = [(at, one.scores) for at, one in stream_answers(program, frames, flush, stopped)]
+    within = [scores for at, scores in said if at <= len(frames)]
+    return Played(
+        at=np.array([at for at, _ in said[: len(within)]], int),
+        ranks=np.array([rank(scores, truth) for scores in within], int),
+        last=said[-1][1] if said else None,
+        average=np.mean(within, axis=0) if within else None,
+    )

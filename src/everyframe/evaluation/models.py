@@ -9,7 +9,8 @@ from pathlib import Path
 from everyframe.conversion import stream
 from everyframe.errors import ModelError
 from everyframe.modelfile.file import Held
-from everyframe.modelfile.schema import Preprocess
+from everyframe.modelfile.schema import Preprocess, Task
+from everyframe.runtime.prediction import THRESHOLD
 from everyframe.runtime.program import Program
 
 
@@ -30,6 +31,11 @@ class Pair:
         return found
 
     @property
+    def task(self) -> Task:
+        """As the step network has it, of which the converter knows whether it answers each frame."""
+        return (self.step or self.any).ending.task
+
+    @property
     def engine(self) -> str:
         """One name, or those of the clip and the step network."""
         return ", ".join(dict.fromkeys(program.engine for program in (self.clip, self.step) if program is not None))
@@ -46,15 +52,17 @@ def open_pair(
     threads: int = 1,
     labels: tuple[str, ...] | None = None,
     rate: str = "native",
+    task: Task | None = None,
+    threshold: float = THRESHOLD,
 ) -> Pair:
     """path: a clip or step model (.onnx or compiled), `builtin`, or a run folder. A clip model is converted at this
-    rate (see `conversion.stream`), so that it can be streamed. Raises ModelError.
+    rate (see `conversion.stream`), so that it can be streamed. task, threshold: as for `runtime.open`. Raises ModelError.
     """
 
     def program(file: str | os.PathLike[str]) -> Program:
         # figures must not depend on which engine wins a race
         chosen = "ort" if engine == "auto" and Path(file).suffix != ".so" else engine
-        return Program(file, engine=chosen, threads=threads, labels=labels)
+        return Program(file, engine=chosen, threads=threads, labels=labels, task=task, threshold=threshold)
 
     folder = Path(path)
     if folder.is_dir():
@@ -73,7 +81,9 @@ def open_pair(
     if given.compiled:
         return Pair(given.name, given, None, ("a compiled clip model cannot be converted: give its .onnx to stream it",))
     try:
-        made = stream(path, None, rate=rate)
+        axes = given.metadata.axes
+        layout = None if axes == "CHW" else f"N{axes[0]}T{axes[1:]}"
+        made = stream(path, None, rate=rate, layout=layout, task=task)
     except ModelError as error:
         return Pair(given.name, given, None, (f"not streamed: {error.what}",))
     step = program(Held(made.step, f"the step network of {given.name}"))

@@ -66,6 +66,7 @@ def page(
         parts += [_where(result), *_warnings(result), _cards(result), _live(result)]
         parts += _picture("accuracy_over_time.png", pictures, "What a live user gets")
         parts += [_conditions(result)]
+        parts += _picture("reliability.png", pictures, "Are scores what they promise?")
     parts += _picture("curves.png", pictures, f"Training, {len(epochs)} epochs")
     parts += [_section(section) for section in sections]
     if result is not None:
@@ -186,9 +187,18 @@ def _conditions(result: Result) -> str:
     return "<h2>Accuracy</h2>" + _table(["frames", *result.conditions], rows) + said
 
 
+PLACES = {"video": "whole videos", "stream": "stream, at the video's end"}
+
+
 def beside(result: Result) -> list[str]:
     """Sentences without which the accuracies cannot be judged."""
     lines = [f"Always saying the most frequent label would be right for {percent(result.most_frequent)} of the videos."]
+    if result.calibration:
+        errors = ", ".join(
+            f"{one.ece * 100:.1f} % ({PLACES[where]}; best divided by {one.temperature:.2g})"
+            for where, one in result.calibration.items()
+        )
+        lines.append(f"Expected calibration error, the distance between scores and the share that is right: {errors}.")
     if len(result.conditions) > 1:
         lines.append(
             "Reversed, shuffled and frozen frames are controls: a network that goes by motion loses by them, one that goes by "

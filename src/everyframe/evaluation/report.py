@@ -41,7 +41,7 @@ def write(
     sections: Sequence[Section] = (),
 ) -> list[Path]:
     """report.html, and beside it what there is something to say about: of a result metrics.json, predictions.csv,
-    classes.csv, confusion.png, confusion_stream.png, accuracy_over_time.png; of epochs curves.png.
+    classes.csv, confusion.png, confusion_stream.png, accuracy_over_time.png, reliability.png; of epochs curves.png.
 
     epochs: what a training wrote after each, numbers by name, nested or not; `epoch`, losses, accuracies and learning rates
     are drawn. recipe: its text. environment: plain values. sections: more of the page, whose pictures become files too. Raises
@@ -52,7 +52,7 @@ def write(
     made: dict[str, bytes] = pictures | {name: data for section in sections for name, data in section.pictures.items()}
     if result is not None:
         made["metrics.json"] = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
-        made["predictions.csv"] = _csv([f.name for f in fields(VideoRow)], [list(asdict(row).values()) for row in result.rows])
+        made["predictions.csv"] = table([f.name for f in fields(VideoRow)], [list(asdict(row).values()) for row in result.rows])
         made["classes.csv"] = _class_table(result)
     title = title or (f"Evaluation of {result.model}" if result is not None else f"Training {path.name}")
     made["report.html"] = page(title, result, pictures, epochs, recipe, environment, sections).encode()
@@ -63,6 +63,7 @@ def _pictures(result: Result | None, epochs: Sequence[Mapping[str, Any]]) -> dic
     drawn: dict[str, bytes | None] = {"curves.png": draw.training(epochs)}
     if result is not None:
         drawn["accuracy_over_time.png"] = draw.over_time(result)
+        drawn["reliability.png"] = draw.reliability(result)
         if result.confusion is not None:
             drawn["confusion.png"] = draw.confusion(result.confusion, result.labels, "Whole videos")
         if result.confusion_streaming is not None:
@@ -78,10 +79,10 @@ def _class_table(result: Result) -> bytes:
     for row in result.classes:
         both = [[getattr(figures, name) if figures else None for name in names] for figures in (row.video, row.streaming)]
         rows.append([row.label, row.count, *both[0], *both[1]])
-    return _csv(heading, rows)
+    return table(heading, rows)
 
 
-def _csv(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+def table(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 TENTHS = tuple(i / 10 for i in range(1, 11))
@@ -118,6 +119,17 @@ class VideoRow:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How far scores are from the share that is right. ece: expected calibration error of the winning scores. temperature: by
+    what logits would have to be divided for these videos to be likeliest. bins: (mean score, share right, videos).
+    """
+
+    ece: float
+    temperature: float
+    bins: tuple[tuple[float, float, int], ...]
+
+
+@dataclass(frozen=True)
 class Result:
     """docs/evaluate.md explains every figure.
 
@@ -125,7 +137,7 @@ class Result:
     part: why this split, where it was not asked for. planned: videos to measure; videos: of them measured; unreadable: that
     could not be read. partial: it was ended early. left_out: videos of labels that the model does not know. conditions:
     `normal` and the controls. confusion: one row a truth, one column a prediction, over the model's labels; a silent stream
-    is in none of the columns.
+    is in none of the columns. calibration: of whole videos (`video`) and of the stream at their end (`stream`).
     """
 
     model: str
@@ -155,6 +167,7 @@ class Result:
     notes: tuple[str, ...]
     rows: tuple[VideoRow, ...]
     part: str = ""
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     def to_dict(self, *, rows: bool = False) -> dict[str, Any]:
         """Plain values for JSON. rows: with one entry a video."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
-from everyframe.data.clips import Clip, Collection
+from everyframe.data.clips import Collection
 from everyframe.data.views import Views
 from everyframe.errors import SourceError, UsageError
 from everyframe.evaluation.controls import CONDITIONS, CONTROLS
@@ -19,12 +19,13 @@ from everyframe.evaluation.match import Matched, match
 from everyframe.evaluation.measure import SEVERAL_CROPS, Outcome, Settings, measure
 from everyframe.evaluation.models import Pair, open_pair
 from everyframe.evaluation.result import Result, Timing
-from everyframe.evaluation.tally import class_rows, condition, confusion, video_row
+from everyframe.evaluation.tally import calibrations, class_rows, condition, confusion, video_row
 from everyframe.progress import CountProgress, silent
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.engine import cores
 
 SHOWN = 12  # names in a note
+One = TypeVar("One")
 
 
 def evaluate(
@@ -58,20 +59,15 @@ def evaluate(
     Raises ModelError, SourceError (no video can be read), UsageError.
     """
     settings = Settings(view, sampling, flush, ("normal", *dict.fromkeys(controls)), seed)
-    _check(settings)
-    clips = _chosen(collection, split)
+    _check_names(settings)
+    clips = chosen(collection.splits, split)
     pair = model if isinstance(model, Pair) else open_pair(model, engine=engine, threads=threads, labels=labels)
-    if view in SEVERAL_CROPS and pair.preprocess.crop is None:
-        raise UsageError(
-            "This view takes several crops, and the model's preprocessing crops nothing.", where=f"--views {view}",
-            hint="choose --views non-overlapping or middle",
-        )  # fmt: skip
+    check_settings(settings, pair)
     known = pair.any
-    if not known.classes_one:
+    if pair.task not in ("classify", "frames"):
         raise UsageError(
             "Videos of one label each measure only a model that names one of several classes.", where=pair.name,
-            expected="classify or frames", got=known.ending.task,
-            hint="`everyframe predict MODEL VIDEO --json` gives its answers, to compare with your own list",
+            expected="classify or frames", got=pair.task, hint="name a list that says more: --list FILE",
         )  # fmt: skip
     matched = match(collection.labels, labels or known.labels, known.interface.classes, label_map)
     wanted = [(clip, matched.index[clip.label]) for clip in clips if clip.label >= 0]
@@ -79,13 +75,22 @@ def evaluate(
     if not todo:
         raise UsageError("No video of this split has a label that the model knows.", where=f"split {split}")
     left_out = len(wanted) - len(todo)
-    if limit is not None and limit < len(todo):
-        todo = [todo[i * len(todo) // limit] for i in range(limit)]
-    outcomes = _run(todo, pair, settings, workers or cores(), progress)
+    todo = list(limited(todo, limit))
+    outcomes = run_all(len(todo), lambda n, stopped: measure(n, *todo[n], pair, settings, stopped), workers or cores(), progress)
     return _result(outcomes, pair, settings, matched, collection, data, split, len(todo), left_out, part)
 
 
-def _check(settings: Settings) -> None:
+def check_settings(settings: Settings, pair: Pair) -> None:
+    """Raises UsageError for a view or a control that there is not, or that the model cannot be shown."""
+    _check_names(settings)
+    if settings.view in SEVERAL_CROPS and pair.preprocess.crop is None:
+        raise UsageError(
+            "This view takes several crops, and the model's preprocessing crops nothing.", where=f"--views {settings.view}",
+            hint="choose --views non-overlapping or middle",
+        )  # fmt: skip
+
+
+def _check_names(settings: Settings) -> None:
     if settings.view not in get_args(Views):
         raise UsageError("There is no such view.", where="--views", expected=", ".join(get_args(Views)), got=settings.view)
     for name in settings.conditions:
@@ -93,8 +98,8 @@ def _check(settings: Settings) -> None:
             raise UsageError("There is no such control.", expected=", ".join(CONTROLS), got=name)
 
 
-def _chosen(collection: Collection, split: str) -> tuple[Clip, ...]:
-    splits = collection.splits
+def chosen(splits: Mapping[str, tuple[One, ...]], split: str) -> tuple[One, ...]:
+    """The clips of a split, or of `all`. Raises UsageError where there are none."""
     found = tuple(clip for clips in splits.values() for clip in clips) if split == "all" else splits.get(split, ())
     if not found:
         there = ", ".join(f"{name} ({len(clips)})" for name, clips in splits.items() if clips)
@@ -104,24 +109,27 @@ def _chosen(collection: Collection, split: str) -> tuple[Clip, ...]:
     return found
 
 
-def _run(
-    todo: Sequence[tuple[Clip, int]], pair: Pair, settings: Settings, workers: int, progress: CountProgress
-) -> list[Outcome]:
-    """In the order of `todo`, whatever the order they were finished in; shorter if ended early."""
+def limited(clips: Sequence[One], limit: int | None) -> Sequence[One]:
+    """So many of them, evenly spread."""
+    return clips if limit is None or limit >= len(clips) else [clips[i * len(clips) // limit] for i in range(limit)]
+
+
+def run_all(count: int, call: Callable[[int, Callable[[], bool]], One], workers: int, progress: CountProgress) -> list[One]:
+    """call(number, stopped) of each, several at once, in their order whatever they were finished in; fewer if ended early."""
     stop = threading.Event()
-    done: dict[int, Outcome] = {}
+    done: dict[int, One] = {}
     # threads: the engines and the decoder leave the interpreter's lock while they work
     with ThreadPoolExecutor(workers) as pool:
         futures = {
-            pool.submit(measure, number, todo[number][0], todo[number][1], pair, settings, stop.is_set): number
+            pool.submit(call, number, stop.is_set): number
             # mixed, so that what is measured until it is ended early is of all classes
-            for number in np.random.default_rng(0).permutation(len(todo)).tolist()
+            for number in np.random.default_rng(0).permutation(count).tolist()
         }
         try:
-            progress(0, len(todo))
+            progress(0, count)
             for future in as_completed(futures):
                 done[futures[future]] = future.result()
-                progress(len(done), len(todo))
+                progress(len(done), count)
         except KeyboardInterrupt:
             pass
         finally:
@@ -165,7 +173,7 @@ def _result(
         partial=len(outcomes) < planned,
         seed=settings.seed,
         flush=settings.flush,
-        timing=_timing(pair),
+        timing=timing(pair),
         conditions={name: condition(read, name, rate, streamed=pair.step is not None) for name in settings.conditions},
         classes=class_rows(read, labels, video, streaming),
         confusion=_rows(video),
@@ -174,6 +182,7 @@ def _result(
         model_only=matched.model_only,
         notes=(*pair.notes, *_notes(matched, collection, left_out)),
         rows=tuple(video_row(outcome, labels) for outcome in outcomes),
+        calibration=calibrations(read),
     )
 
 
@@ -181,7 +190,7 @@ def _rows(counts: np.ndarray | None) -> tuple[tuple[int, ...], ...] | None:
     return None if counts is None else tuple(tuple(row) for row in counts.tolist())
 
 
-def _timing(pair: Pair) -> Timing | None:
+def timing(pair: Pair) -> Timing | None:
     if pair.step is None:
         return None
     meta, rate = pair.step.metadata, pair.step.rate
@@ -196,11 +205,11 @@ def _notes(matched: Matched, collection: Collection, left_out: int) -> list[str]
     if matched.assumed:
         notes.append("the model has no labels: the order of the data's was taken; --labels FILE names them")
     if matched.data_only:
-        notes.append(f"labels that the model does not know ({left_out} videos left out): {_some(matched.data_only)}")
+        notes.append(f"labels that the model does not know ({left_out} videos left out): {some(matched.data_only)}")
     if matched.model_only:
-        notes.append(f"labels of the model without a namesake in the data: {_some(matched.model_only)}")
+        notes.append(f"labels of the model without a namesake in the data: {some(matched.model_only)}")
     return notes + list(collection.problems[:SHOWN])
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -6,8 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from everyframe.evaluation import metrics
 from everyframe.evaluation.measure import Outcome, Played, rank
-from everyframe.evaluation.result import TENTHS, ClassRow, Condition, Figures, Point, Score, Settled, Streaming, VideoRow
+from everyframe.evaluation.result import (
+    TENTHS,
+    Calibration,
+    ClassRow,
+    Condition,
+    Figures,
+    Point,
+    Score,
+    Settled,
+    Streaming,
+    VideoRow,
+)
 
 MISSED = 1 << 30  # the rank of a truth that was not predicted because nothing was
 
@@ -92,6 +104,18 @@ def confusion(outcomes: Sequence[Outcome], classes: int, *, streaming: bool) -> 
             counts[outcome.truth, int(scores.argmax())] += 1
             found = True
     return counts if found else None
+
+
+def calibrations(outcomes: Sequence[Outcome]) -> dict[str, Calibration]:
+    """Of those videos, played normally, that got an answer."""
+    found = {}
+    for where, name in (("video", "video"), ("stream", "last")):
+        said = [(scores, one.truth) for one in outcomes if (scores := getattr(one.played["normal"], name)) is not None]
+        if said:
+            scores, truth = np.stack([each for each, _ in said]), np.array([truth for _, truth in said])
+            ece, bins = metrics.calibration(scores.max(axis=1), scores.argmax(axis=1) == truth)
+            found[where] = Calibration(ece, metrics.temperature(scores, truth), tuple(bins))
+    return found
 
 
 def figures(counts: np.ndarray, index: int, videos: int) -> Figures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -118,16 +119,20 @@ class Graph:
         or a pool is told by what its result meets.
         """
         left = {node.name: len({x for x in node.inputs if x in self._made_by}) for node in self.nodes}
-        ready, late, order = [n for n in self.nodes if not left[n.name]], [], []
-        ready, late = [n for n in ready if n.op not in _AVERAGES], [n for n in ready if n.op in _AVERAGES]
+        first, order = [n for n in self.nodes if not left[n.name]], []
+        ready, late = [n for n in first if not self._averages(n)], [n for n in first if self._averages(n)]
         while ready or late:
             node = ready.pop(0) if ready else late.pop(0)
             order.append(node)
             for reader in {n.name: n for x in node.outputs for n in self.consumers.get(x, ())}.values():
                 left[reader.name] -= len({x for x in reader.inputs if x in node.outputs})
                 if not left[reader.name]:
-                    (late if reader.op in _AVERAGES else ready).append(reader)
+                    (late if self._averages(reader) else ready).append(reader)
         return order
+
+    def _averages(self, node: Node) -> bool:
+        """A max pool is as good as an average where it leaves one value a channel."""
+        return node.op in _AVERAGES or (node.op == "MaxPool" and prod(self.shapes.get(node.outputs[0], (1, 1, 2))[2:]) == 1)
 
     def made_by(self, name: str) -> Node | None:
         """The node that makes a tensor; None for inputs and constants."""

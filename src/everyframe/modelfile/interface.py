@@ -18,7 +18,7 @@ class Interface:
     """frames, logits: the names of the tensors that are not states. shape: of the frames input, None where dynamic;
     (hop, C, H, W) for a step model, (1, C, T, H, W) for a clip model. folded: the model takes uint8 (hop, H, W, C) and
     normalizes by itself. pictures: what goes in is made of a video, not given as arrays. others: outputs beside logits and
-    states.
+    states. clip: a clip model's.
     """
 
     frames: str
@@ -28,6 +28,14 @@ class Interface:
     classes: int | None
     pictures: bool = True
     others: tuple[str, ...] = ()
+    clip: bool = False
+
+    @property
+    def frame(self) -> tuple[int | None, ...]:
+        """The shape of one frame: (C,), (C, V), (C, V, M), or of pictures (C, H, W)."""
+        if self.folded:
+            return (self.shape[3], *self.shape[1:3])
+        return (self.shape[1], *self.shape[3:]) if self.clip else self.shape[1:]
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -91,14 +99,18 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
     folded = inputs[frames].type.tensor_type.elem_type == TensorProto.UINT8
     _check_frames(shape, folded, metadata, f"{where}, input {frames}")
     out = _shape(outputs[logits])
-    classes = classes_of(out)
+    classes = classes_of(out, metadata.frames if metadata.kind == "clip" else None)
     if metadata.labels is not None:
         check_labels(metadata.labels, classes, where)
-    return Interface(frames, logits, shape, folded, classes, metadata.axes == "CHW", others)
+    return Interface(frames, logits, shape, folded, classes, metadata.axes == "CHW", others, metadata.kind == "clip")
 
 
-def classes_of(shape: tuple[int | None, ...]) -> int | None:
-    """Classes of an answer (n, classes) or, of maps, (n, classes, H, W)."""
+def classes_of(shape: tuple[int | None, ...], frames: int | None = None) -> int | None:
+    """Classes of an answer (n, classes) or, of maps, (n, classes, H, W). frames: of a clip, which may be answered one by one:
+    (1, classes, T) or (1, T, classes).
+    """
+    if frames is not None and len(shape) == 3:
+        return shape[1 if shape[2] == frames else 2]
     return shape[1 if len(shape) == 4 else -1] if shape else None
 
 
@@ -132,7 +144,7 @@ def check_pictures(taken: Interface, where: object) -> None:
         raise ModelError(
             "This model takes arrays, not pictures, so a video cannot be run through it.", where=where,
             expected="pictures (C, H, W)", got=f"input {taken.shape}",
-            hint="step it from Python: `everyframe.open(model).stream().push(frame)`",
+            hint="`everyframe predict MODEL FILE` takes .npy, .npz and .csv, and `ef.predict` arrays and iterators",
         )  # fmt: skip
 
 

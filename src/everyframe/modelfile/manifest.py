@@ -64,6 +64,12 @@ class Manifest(Stored):
     def stages(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.place == "stage")
 
+    @property
+    def others(self) -> tuple[Port, ...]:
+        """Outputs beside the logits, as the parts give them."""
+        made = {port.name: port for part in self.parts for port in part.outputs}
+        return tuple(made[spec.name] for spec in self.metadata.outputs if spec.name in made)
+
     def role(self, port: Port) -> str:
         """What an input is for its part: frames, state, shifted (a host part made it) or residual (a stage did)."""
         if port.name == self.frames.name:
@@ -81,7 +87,7 @@ class Manifest(Stored):
 
         states = self.metadata.states
         inputs = [value(self.frames.name, self.frames.shape, self.frames.dtype)]
-        outputs = [value(self.logits.name, self.logits.shape, self.logits.dtype)]
+        outputs = [value(port.name, port.shape, port.dtype) for port in (self.logits, *self.others)]
         inputs += [value(spec.input, spec.shape, spec.dtype) for spec in states]
         outputs += [value(spec.output, spec.shape, spec.dtype) for spec in states]
         return attach(helper.make_model(helper.make_graph([], "pipeline", inputs, outputs)), self.metadata)
@@ -158,6 +164,7 @@ def check_flow(manifest: Manifest, file: Path) -> None:
             known[port.name] = made[port.name] = (port.shape, port.dtype)
     wanted: dict[str, _Kind] = {spec.output: (spec.shape, spec.dtype) for spec in states}
     wanted[manifest.logits.name] = (manifest.logits.shape, manifest.logits.dtype)
+    wanted |= {spec.name: (spec.shape, "float32") for spec in manifest.metadata.outputs}
     for name, kind in wanted.items():
         if made.get(name) != kind:
             raise ModelError(

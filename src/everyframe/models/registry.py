@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from everyframe import plugins
@@ -31,10 +31,12 @@ class Entry:
         from (N, C, T, H, W) to logits (N, classes). The module is imported when the network is built.
     frames, size (height, width), num_classes: those of the published checkpoint.
     preprocess: what that checkpoint was trained with, from a decoded frame to the network's input.
-    head: the key prefix of the classifier in the state_dict (replaced when the number of classes differs).
+    head: the key prefix of the classifier in the state_dict (replaced when the number of classes differs). heads: the
+        same where the value of an option changes it, by value.
     paper, source: where the architecture comes from, and whose checkpoints load by name.
     options: keyword arguments of `build` that make this variant.
     choices: options that the user may set, and their values; the one in `options` is the default.
+    two_sided: its layers pad time at both ends, so that it has the option `causal` (see causal.py).
     note: what a user should know before choosing it.
     min_frames, min_size: below these the network cannot be built or sees nothing but padding.
     """
@@ -48,11 +50,23 @@ class Entry:
     head: str
     paper: str
     source: str
+    heads: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    two_sided: bool = True
     note: str = ""
     min_frames: int = 1
     min_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.two_sided and "causal" not in self.choices:
+            object.__setattr__(self, "options", {**self.options, "causal": "false"})
+            object.__setattr__(self, "choices", {**self.choices, "causal": ("false", "true")})
+
+    def chosen(self, options: Mapping[str, Any]) -> Entry:
+        """The entry as it is with these options."""
+        head = next((self.heads[value] for value in options.values() if value in self.heads), self.head)
+        return replace(self, options={**self.options, **options}, head=head)
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -182,4 +196,11 @@ def build(
     require("torch")
     module, _, attribute = entry.build.partition(":")
     make = getattr(importlib.import_module(module), attribute)
-    return make(num_classes, frames, size, in_channels=in_channels, **{**entry.options, **options}).eval()
+    chosen = {**entry.options, **options}
+    causal = chosen.pop("causal", "false") == "true"
+    net = make(num_classes, frames, size, in_channels=in_channels, **chosen).eval()
+    if causal:
+        from everyframe.models.causal import make_causal
+
+        make_causal(net)
+    return net

@@ -27,8 +27,8 @@ _MOST_STEPS = 100
 
 
 def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps: int | None = None) -> float:
-    """The largest relative L2 distance between the logits of both over a stream. Raises ConversionMismatch above TOLERANCE
-    (or QUANTIZED_TOLERANCE), and where another label is the best one by more than that.
+    """The largest relative L2 distance between an answer of both over a stream. Raises ConversionMismatch above TOLERANCE
+    (or QUANTIZED_TOLERANCE), and where another label is the best one of the logits by more than that.
 
     steps: default: until predictions begin, a window and some more, at most 100; a clip network is asked twice.
     """
@@ -36,17 +36,18 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
     tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
     by = "exact arithmetic" if quantized else "onnxruntime"
     walk = Walk(model, states=metadata.states, how="exact" if quantized else "plain")
-    answer = "logits" if "logits" in walk.answers else walk.answers[0]
+    main = library.answers[0][0]
+    answer = main if main in walk.answers else walk.answers[0]  # libraries of earlier versions do not name it
     first = metadata.feature_delay // metadata.hop
     whole = first + -(-max(metadata.frames, metadata.window or 0) // metadata.hop) + 6
     count = steps or (2 if metadata.kind == "clip" else min(_MOST_STEPS, whole))
     stream, worst = library.start(threads=1), 0.0
     for n, frames in enumerate(_inputs(library.input_shape, metadata, count)):
-        wanted, got = walk.step(frames)[answer].ravel(), stream.step(frames).ravel()
-        size = max(float(np.linalg.norm(wanted)), 1e-6)
-        distance = float(np.linalg.norm(got - wanted) / size)
+        whole_answer, logits = walk.step(frames), stream.step(frames)
+        distances = {name: _distance(whole_answer[name], got) for name, got in ((answer, logits), *stream.others.items())}
+        distance = max(distances.values())
         worst = max(worst, distance)
-        lost = float(wanted.max() - wanted[int(got.argmax())]) / size if np.isfinite(got).all() else np.inf
+        lost = _lost(whole_answer[answer].ravel(), logits.ravel())
         if not distance <= tolerance or lost > tolerance:
             raise ConversionMismatch(
                 f"The compiled code disagrees with {by}, so nothing was written.", where=f"step {n}",
@@ -56,6 +57,18 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
             )  # fmt: skip
     stream.close()
     return worst
+
+
+def _distance(wanted: np.ndarray, got: np.ndarray) -> float:
+    found = float(np.linalg.norm(got.ravel() - wanted.ravel()) / max(float(np.linalg.norm(wanted)), 1e-6))
+    return found if np.isfinite(found) else np.inf
+
+
+def _lost(wanted: np.ndarray, got: np.ndarray) -> float:
+    """By how much the best label of `got` is not that of `wanted`, relative to the size of all."""
+    if not np.isfinite(got).all():
+        return np.inf
+    return float(wanted.max() - wanted[int(got.argmax())]) / max(float(np.linalg.norm(wanted)), 1e-6)
 
 
 def _inputs(shape: tuple[int, ...], metadata: Metadata, count: int) -> Iterator[np.ndarray]:

@@ -18,7 +18,8 @@ from everyframe.native.check import check
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
-from everyframe.native.target import Target, runs_here, target
+from everyframe.native.target import WASM, Target, runs_here, target
+from everyframe.native.wasm import link_wasm
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,6 @@ def compile_model(
             expected="a file written by `everyframe export` or `everyframe stream`",
             hint="run `everyframe stream CLIP.onnx` on it",
         )  # fmt: skip
-    if metadata.outputs:
-        raise ModelError(
-            "Generated code gives the logits only.", where=path, expected="a model with one output",
-            got=f"{', '.join(spec.name for spec in metadata.outputs)} beside", hint="convert the clip model with one --head",
-        )  # fmt: skip
     progress("generating C")
     stem = _stem(path)
     command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"
@@ -79,7 +75,11 @@ def compile_model(
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
             progress(f"compiling for {chosen.name}")
-            made = link(source, chosen, model, Path(folder) / "model.so")
+            made = Path(folder) / "model"
+            if chosen.machine == WASM:
+                link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
+            else:
+                link(source, chosen, model, made)
             if runs_here(chosen.name):
                 progress("comparing with the model over a stream of pictures")
                 difference = check(model, metadata, Library(made))

@@ -16,10 +16,17 @@ from pathlib import Path
 
 from everyframe.errors import EngineError
 from everyframe.files import cache_folder
-from everyframe.native.target import Target, machine
+from everyframe.native.target import WASM, Target, machine
 
 #: how often the main thread looks for signals: one that comes just before it waits does not end the wait
 LOOK_S = 0.2
+#: what zig calls a kind of machine that is not Linux's
+_SYSTEMS = {WASM: "wasm32-wasi"}
+#: flags that zig would take for another processor, whose libc it would build once more
+_PAST_ZIG = {
+    "-msimd128": ("-Xclang", "-target-feature", "-Xclang", "+simd128"),
+    "-mrelaxed-simd": ("-Xclang", "-target-feature", "-Xclang", "+relaxed-simd"),
+}
 
 
 def compiler(target: Target) -> list[str]:
@@ -33,7 +40,7 @@ def compiler(target: Target) -> list[str]:
         if found := shutil.which(words[0]):
             return [found, *words[1:]]
     if not own and importlib.util.find_spec("ziglang"):
-        aim = ["-target", f"{target.machine}-linux-gnu"] if target.machine else []
+        aim = ["-target", _SYSTEMS.get(target.machine, f"{target.machine}-linux-gnu")] if target.machine else []
         return [sys.executable, "-m", "ziglang", "cc", *aim]
     debian = f"on Debian: apt install {package}; anywhere: " if package else ""
     raise EngineError(
@@ -59,6 +66,7 @@ def command(target: Target) -> list[str]:
     if Path(words[0]).stem != "zig" and "ziglang" not in words:
         return [*words, *target.flags]
     flags = [flag for flag in target.flags if not flag.startswith("-march=")]  # zig has names of its own for processors
+    flags = [word for flag in flags for word in _PAST_ZIG.get(flag, (flag,))]
     return [*words, *flags, f"-mcpu={target.zig_cpu}", "-fno-sanitize=all"]
 
 

@@ -20,7 +20,8 @@ from everyframe.native.lower_elementwise import c_float
 from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
 
-_C = Path(__file__).resolve().parent / "c"
+Answers = tuple[tuple[str, tuple[int, ...]], ...]
+C_FILES = Path(__file__).resolve().parent / "c"
 MAX_THREADS = 64
 
 
@@ -49,7 +50,7 @@ class Emitter:
         functions = [maps.function_text(number, form) for form, number in self.calls.text.maps.items()]
         step, states = self._step(calls), self._states()
         sizes = self._sizes()
-        header = _header(sizes, notes, stem, metadata)
+        header = _header(sizes, notes, stem, metadata, self.graph.answers)
         parts = [
             _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n',
             self._defines(), *self._kernels(), *functions, self._float_tables(), "\n".join(self.calls.text.tables) + "\n",
@@ -69,7 +70,7 @@ class Emitter:
     # -- the parts --------------------------------------------------------------------------------------------------------------
 
     def _c(self, name: str) -> str:
-        return (_C / f"{name}.c").read_text(encoding="utf-8")
+        return (C_FILES / f"{name}.c").read_text(encoding="utf-8")
 
     def _kernels(self) -> list[str]:
         ops = self.graph.ops
@@ -148,7 +149,8 @@ class Emitter:
         head = -(-(2048 + 8 * (len(graph.slots) + len(layout.fresh) + len(graph.counters))) // 64) * 64
         return {
             "frames": graph.input_count, "channels": channels, "height": height, "width": width,
-            "classes": prod(graph.output_shape), "clip": int(graph.clip), "head_bytes": head,
+            "classes": prod(graph.answers[0][1]), "answer_floats": sum(prod(shape) for _, shape in graph.answers),
+            "answers": [[name, list(shape)] for name, shape in graph.answers], "clip": int(graph.clip), "head_bytes": head,
             "memory_bytes": head + 4 * layout.floats, "weight_bytes": 64 + 4 * (self.calls.blob.words + 16),
             "model_hash": f"{self.model_hash:016x}", "cpu": self.target.name,
         }  # fmt: skip
@@ -220,10 +222,10 @@ class Emitter:
                 label = op.label
                 lines.append(f"    /* {safe(label)} */")
             lines += [f"    {call}" for call in calls]
-        size = graph.logits[0].channels
+        places = np.cumsum([0, *(frame.channels for frame in graph.logits)]).tolist()
         lines += [
-            f"    memcpy(logits + {i * size}, {self.calls.pointer(frame)}, {size} * sizeof(float));"
-            for i, frame in enumerate(graph.logits)
+            f"    memcpy(logits + {at}, {self.calls.pointer(frame)}, {frame.channels} * sizeof(float));"
+            for at, frame in zip(places, graph.logits, strict=False)
         ]
         following = [
             f"        {self.calls.pointer(after, like=slot)}," for slot, after in zip(graph.slots, graph.slot_next, strict=True)
@@ -238,14 +240,17 @@ def _comment(notes: list[str]) -> str:
     return "/* " + "\n   ".join(safe(line) for line in notes) + " */\n"
 
 
-def _header(sizes: dict[str, object], notes: list[str], stem: str, metadata: Metadata | None) -> str:
+def _header(sizes: dict[str, object], notes: list[str], stem: str, metadata: Metadata | None, answers: Answers) -> str:
     guard = "EF_" + "".join(c.upper() if c.isalnum() else "_" for c in stem) + "_H"
     return (
-        (_C / "header.h").read_text(encoding="utf-8")
+        (C_FILES / "header.h").read_text(encoding="utf-8")
         .replace("@NOTES@", _comment(notes)).replace("@GUARD@", guard)
+        .replace("@ANSWERS@", ", ".join(f"{safe(name)} ({' x '.join(map(str, shape))})" for name, shape in answers))
         .replace("@MODEL@", _model_facts(metadata) if metadata else "").replace("@SIZES@", "\n".join(
             f"#define EF_{name.upper()} {sizes[name]}"
-            for name in ("frames", "channels", "height", "width", "classes", "clip", "memory_bytes", "weight_bytes")
+            for name in (
+                "frames", "channels", "height", "width", "classes", "answer_floats", "clip", "memory_bytes", "weight_bytes"
+            )
         ))
     )  # fmt: skip
 

@@ -377,7 +377,8 @@ def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:
 @dataclass
 class Graph:
     """A traced network. ops: in order of execution. made: the frame each op makes. slots: the StateIn frames, with what each
-    holds after the step; counters: integer states as (name, C expression of the next value). logits: the answer's frames."""
+    holds after the step; counters: integer states as (name, C expression of the next value). logits: the frames of all
+    answers, one behind the other. answers: their names and shapes, the main one first."""
 
     ops: list[Op]
     made: dict[int, Frame]  # id(op) -> frame
@@ -391,7 +392,7 @@ class Graph:
     input_shape: tuple[int, ...]  # of one frame, (C, H, W)
     input_count: int
     clip: bool  # the caller hands over (C, T, H, W) instead of (N, C, H, W)
-    output_shape: tuple[int, ...]
+    answers: tuple[tuple[str, tuple[int, ...]], ...]
 
     def out(self, op: Op) -> Frame:
         return self.made[id(op)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ class Library:
             getattr(self.code, name).argtypes = [pointer] * (3 if name == "ef_step" else 1)
         self.code.ef_free.restype = None
         f = self.facts
+        # libraries of earlier versions give one answer
+        self.answers = [(name, tuple(shape)) for name, shape in f.get("answers", [["logits", [1, f["classes"]]]])]
+        self.floats = sum(prod(shape) for _, shape in self.answers)
         frame = (f["height"], f["width"])
         self.input_shape = (1, f["channels"], f["frames"], *frame) if f["clip"] else (f["frames"], f["channels"], *frame)
 
@@ -56,6 +60,7 @@ class LibraryStream:
 
     def __init__(self, library: Library, threads: int) -> None:
         self.library = library
+        self.others: dict[str, np.ndarray] = {}
         size = library.facts["memory_bytes"]
         try:
             raw = np.empty(size + 64, np.uint8)
@@ -73,7 +78,7 @@ class LibraryStream:
         self._close = weakref.finalize(self, _free, library, handle, memory)
 
     def step(self, frames: np.ndarray) -> np.ndarray:
-        """frames: float32 of the library's input shape -> logits (1, classes)."""
+        """frames: float32 of the library's input shape -> logits. `others` holds what the network says beside, by name."""
         if tuple(frames.shape) != self.library.input_shape:
             raise StateError(
                 "The frames do not have the shape this code was made for.",
@@ -81,10 +86,15 @@ class LibraryStream:
                 got=tuple(frames.shape),
             )
         frames = np.ascontiguousarray(frames, np.float32)
-        logits = np.empty((1, self.library.facts["classes"]), np.float32)
-        code = self.library.code.ef_step(self._handle, frames.ctypes.data, logits.ctypes.data)
+        said = np.empty(self.library.floats, np.float32)
+        code = self.library.code.ef_step(self._handle, frames.ctypes.data, said.ctypes.data)
         if code:
             raise EngineError("The compiled model failed.", where=self.library.path, got=_ERRORS.get(code, code))
+        parts = np.split(said, np.cumsum([prod(shape) for _, shape in self.library.answers])[:-1])
+        (_, logits), *others = [
+            (name, part.reshape(shape)) for (name, shape), part in zip(self.library.answers, parts, strict=True)
+        ]
+        self.others = dict(others)
         return logits
 
     def reset(self) -> None:

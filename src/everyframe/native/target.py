@@ -49,6 +49,8 @@ class Target:
 
 
 _FAST = ("-O3",)
+#: not a processor of a machine: browsers and node run it
+WASM = "wasm32"
 
 #: accumulators, one weight vector a height and one input must fit: 16 registers of AVX2, 32 of AVX-512 and NEON
 TARGETS = {
@@ -71,6 +73,15 @@ TARGETS = {
         Target(
             "riscv64-v", 4, ((1, 8), (2, 8), (4, 5)), (*_FAST, "-march=rv64gcv"), "riscv64", "baseline_rv64+v",
             cross_gcc=False, note="vectors of RVV 1.0", macro="__riscv_v",  # gcc before 14 takes such vectors apart
+        ),
+        # browsers: the same blocks and tiles in both, so that one file of weights serves them; relaxed has fused multiply-adds
+        Target(
+            "wasm32-simd128", 4, ((1, 8), (2, 6)), (*_FAST, "-msimd128"), WASM, "generic", cross_gcc=False,
+            note="WebAssembly", macro="__wasm_simd128__",
+        ),
+        Target(
+            "wasm32-relaxed", 4, ((1, 8), (2, 6)), (*_FAST, "-msimd128", "-mrelaxed-simd"), WASM, "generic",
+            cross_gcc=False, note="WebAssembly, relaxed SIMD", macro="__wasm_relaxed_simd__",
         ),
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from everyframe.errors import ModelError
+from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native import evaluate, ir
@@ -104,20 +105,34 @@ def _finish(
         if not isinstance(value, Planes) or value.merged or value.shape != spec.shape:
             raise ModelError("A state's new value has another shape.", where=spec.output, expected=spec.shape)
         slot_next += [tracer.frame(row.ravel(), value.space) for row in value.array]
-    outputs = [o.name for o in model.graph.output if o.name not in {spec.output for spec in states}]
-    name = "logits" if "logits" in outputs else _only(outputs, "output", "model")
-    logits = values.get(name)
-    if not isinstance(logits, Planes) or not prod(logits.shape):
-        got = getattr(logits, "shape", "an output that is not computed")
-        raise ModelError("The network's output is not made of frames.", where=name, got=got, hint="run it with `--engine ort`")
-    shape = logits.shape
-    if logits.space not in (None, (1, 1)):  # an answer that is a picture
-        logits = flattened(tracer, logits, (1, prod(shape)))
-    made = [tracer.plain(tracer.frame(row, None)) for row in logits.array.reshape(-1, (1, *logits.array.shape)[-1])]
+    names = _answers(model, {spec.output for spec in states})
+    found = [_answer(tracer, name, values.get(name)) for name in names]
     return ir.Graph(
-        tracer.ops, tracer.made, tracer.frames, slots, slot_next, counters, counter_next, tracer.tables, made,
-        frame_shape, count, clip, shape,
+        tracer.ops, tracer.made, tracer.frames, slots, slot_next, counters, counter_next, tracer.tables,
+        [frame for frames, _ in found for frame in frames], frame_shape, count, clip,
+        tuple((name, shape) for name, (_, shape) in zip(names, found, strict=True)),
     )  # fmt: skip
+
+
+def _answers(model: onnx.ModelProto, states: set[str]) -> list[str]:
+    """The main output, then those beside it that the metadata names."""
+    told = metadata_of(model, "model")
+    outputs = [o.name for o in model.graph.output if o.name not in states]
+    others = [spec.name for spec in told.outputs] if told is not None else []
+    main = "logits" if "logits" in outputs else _only([name for name in outputs if name not in others], "output", "model")
+    return [main, *others]
+
+
+def _answer(tracer: Tracer, name: str, value: Value | None) -> tuple[list[Frame], tuple[int, ...]]:
+    """(frames that hold an output's values one after another, its shape)."""
+    if not isinstance(value, Planes) or not prod(value.shape):
+        got = getattr(value, "shape", "an output that is not computed")
+        raise ModelError("The network's output is not made of frames.", where=name, got=got, hint="run it with `--engine ort`")
+    shape = value.shape
+    if value.space not in (None, (1, 1)):  # an answer that is a picture
+        value = flattened(tracer, value, (1, prod(shape)))
+    rows = value.array.reshape(-1, (1, *value.array.shape)[-1])
+    return [tracer.plain(tracer.frame(row, None)) for row in rows], shape
 
 
 def _only(names: list[str], what: str, where: object) -> str:

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from everyframe.data.clips import Collection
 from everyframe.errors import UsageError
 from everyframe.pruning.mask import Mask
 from everyframe.pruning.pattern import Pattern
 from everyframe.recipes.training import ClipRecipe
-from everyframe.training import loader
+from everyframe.training import loader, statistics
 from everyframe.training.network import Trained, channels_last
 
 Batches = Sequence[tuple[Tensor, Tensor]]  # (N, C, T, H, W) and labels (N,)
@@ -71,16 +70,8 @@ class Proxy:
         return loss if np.isfinite(loss) else float("inf")
 
 
-@torch.no_grad()
 def recalibrate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Running statistics of BatchNorm become the mean over the batches; everything else stays in its mode."""
-    norms = [layer for layer in net.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    before = [(layer.momentum, layer.training) for layer in norms]
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum, layer.training = None, True  # None: the mean of all batches
-    device = next((layer.running_mean.device for layer in norms if layer.running_mean is not None), None)
-    for clips, _ in batches if norms else ():
-        net(clips.to(device))
-    for layer, (momentum, training) in zip(norms, before, strict=True):
-        layer.momentum, layer.training = momentum, training
+    with statistics.anew(net) as found:
+        for clips, _ in batches if found else ():
+            net(clips.to(found[0].device))

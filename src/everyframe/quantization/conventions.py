@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from everyframe.errors import UsageError
+from everyframe.targets import advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ def convention(target: str, activations: str | None = None, overflow_fix: str | 
     UsageError.
     """
     if target not in TARGETS:
-        raise UsageError("There is no such target.", where="target", expected=", ".join(TARGETS), got=target)
+        hint = advice(target, tuple(TARGETS))
+        raise UsageError(
+            "There are no integers for this target.", where="target", expected=", ".join(TARGETS), got=target, hint=hint
+        )
     row = TARGETS[target]
     if activations is not None and activations not in row.allowed:
         raise UsageError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,9 +43,11 @@ class Job:
 class Run(Protocol):
     """One stream on one engine. Not thread-safe: the Stream that owns it locks.
 
-    others: what the last step gave of the job's `others`, by name, for the caller to keep; engines that refuse such jobs need
-    none.
+    others: what the last step gave of the job's `others`, by name, for the caller to keep.
     """
+
+    @property
+    def others(self) -> Mapping[str, np.ndarray]: ...
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         """Feeds frames and the state, keeps the new state, returns the logits, which the caller may keep."""

@@ -15,7 +15,7 @@ from everyframe.errors import UsageError
 from everyframe.runtime.handed import picture, seconds
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.stream import Stream
-from everyframe.video.sampling import as_fps
+from everyframe.video.sampling import rate_of
 
 CAPTURE_FPS = 5  # cv2.CAP_PROP_FPS
 
@@ -25,6 +25,18 @@ def is_frames(source: Any) -> bool:
     if isinstance(source, (str, bytes, int, np.integer, os.PathLike)):
         return False
     return _is_capture(source) or hasattr(source, "__iter__") or hasattr(source, "__aiter__")
+
+
+def named(source: Any) -> str | int | os.PathLike[str]:
+    """The path, camera number or address that names a video. Raises UsageError for anything else."""
+    if isinstance(source, np.integer):
+        return int(source)
+    if isinstance(source, (str, int, os.PathLike)) and not isinstance(source, bool):
+        return source
+    raise UsageError(
+        "This is neither a video nor frames.", expected="a path, a camera number, an address, or an iterator of pictures",
+        got=type(source).__name__,
+    )  # fmt: skip
 
 
 def over(
@@ -37,8 +49,8 @@ def over(
     """
     if fps is not None and pts is not None:
         raise UsageError("Frames have a rate or times.", expected="fps or pts", got="both")
-    if fps is not None and not (isinstance(fps, (int, float, Fraction, np.number)) and math.isfinite(fps) and fps > 0):
-        raise UsageError("This is not a frame rate.", where="fps", expected="frames a second, such as 30", got=repr(fps))
+    if fps is not None:
+        rate_of(fps)
     if _is_capture(frames):
         told = float(frames.get(CAPTURE_FPS) or 0) if hasattr(frames, "get") else 0.0
         fps = told if fps is None and pts is None and math.isfinite(told) and told > 0 else fps
@@ -60,7 +72,7 @@ class _Feed:
         most: float | None,
     ) -> None:
         self.stream, self.pts, self.bgr = stream, pts, bgr
-        self.gap = None if fps is None else 1 / as_fps(float(fps))
+        self.gap = None if fps is None else 1 / rate_of(fps)
         self.count, self.max_frames, self.most = 0, max_frames, most
         self.begun: float | None = None
         stream.expect(live=fps is None and pts is None)

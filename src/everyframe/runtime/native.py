@@ -22,11 +22,6 @@ def load(job: Job) -> NativeSession:
 class NativeSession:
     def __init__(self, job: Job) -> None:
         self.threads = job.threads or cores()
-        if job.others:
-            raise EngineError(
-                "Generated code gives the logits only.", where=job.where, got=f"outputs {', '.join(job.others)}",
-                hint="choose --engine ort, or convert with one --head",
-            )  # fmt: skip
         if artifact.is_library(job.where):
             self.library = Library(job.where)
             return
@@ -47,6 +42,10 @@ class NativeSession:
 class NativeRun:
     def __init__(self, stream: LibraryStream) -> None:
         self.stream = stream
+
+    @property
+    def others(self) -> dict[str, np.ndarray]:
+        return self.stream.others
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         return self.stream.step(frames)

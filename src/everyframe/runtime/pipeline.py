@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 import weakref
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,7 @@ class SerialRun:
         self.session = session
         self.spent: dict[str, float] = {}
         self.values: Values = {}
+        self.others: Values = {}
         self.reset()
 
     def reset(self) -> None:
@@ -103,6 +105,7 @@ class SerialRun:
             values |= runner.run(values)
             self.spent[runner.part.file] = time.perf_counter() - begun
         self.state = {spec.input: values[spec.output] for spec in manifest.metadata.states}
+        self.others = {port.name: values[port.name] for port in manifest.others}
         return values[manifest.logits.name]
 
 
@@ -127,7 +130,10 @@ class OverlappedRun:
     def _begin(self) -> None:
         self.under_way = self._step = 0
         self._inboxes: list[queue.SimpleQueue[tuple[int, str, np.ndarray] | None]] = [queue.SimpleQueue() for _ in self.workers]
-        self._answers: queue.SimpleQueue[np.ndarray | BaseException] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[str, np.ndarray] | BaseException] = queue.SimpleQueue()
+        manifest = self.session.manifest
+        self._early: dict[str, deque[np.ndarray]] = {port.name: deque() for port in (manifest.logits, *manifest.others)}
+        self.others: Values = {}
         self._stop = weakref.finalize(self, _send_all, self._inboxes)
         first = first_states(self.session.manifest.metadata.states)
         for worker, inbox in zip(self.workers, self._inboxes, strict=True):
@@ -149,14 +155,21 @@ class OverlappedRun:
         self.under_way += 1
 
     def result(self) -> np.ndarray:
-        """Logits of the oldest step under way. Raises what went wrong in a worker, and again until `reset`."""
-        answer = self._answers.get()
-        if isinstance(answer, BaseException):
-            self._stop()
-            self._answers.put(answer)
-            raise answer
+        """Logits of the oldest step under way; `others` are of the same. Raises what went wrong in a worker, and again until
+        `reset`.
+        """
+        while not all(self._early.values()):  # stages give what they know, one of them ahead of another
+            answer = self._answers.get()
+            if isinstance(answer, BaseException):
+                self._stop()
+                self._answers.put(answer)
+                raise answer
+            self._early[answer[0]].append(answer[1])
         self.under_way -= 1
-        return answer
+        found = {name: waiting.popleft() for name, waiting in self._early.items()}
+        logits = found.pop(self.session.manifest.logits.name)
+        self.others = found
+        return logits
 
     def step(self, frames: np.ndarray) -> np.ndarray:
         self.submit(frames)
@@ -174,7 +187,8 @@ def _workers(session: PipelineSession) -> list[_Worker]:
         groups[-1] += tail  # what the host does behind the last stage
     made = [{name for runner in group for name in runner.outputs} for group in groups]
     reads = [frozenset(name for runner in group for name in runner.inputs) - own for group, own in zip(groups, made, strict=True)]
-    states, logits = session.manifest.metadata.states, session.manifest.logits.name
+    states = session.manifest.metadata.states
+    answers = [port.name for port in (session.manifest.logits, *session.manifest.others)]
     workers: list[_Worker] = []
     for group, own in zip(groups, made, strict=True):
         serves: dict[str, list[tuple[int, str, int]]] = {}
@@ -183,7 +197,9 @@ def _workers(session: PipelineSession) -> list[_Worker]:
         for spec in states:
             if spec.output in own:
                 serves[spec.output] += [(k, spec.input, 1) for k, needs in enumerate(reads) if spec.input in needs]
-        serves[logits] = [*serves.get(logits, []), (-1, logits, 0)] if logits in own else []
+        for name in answers:
+            if name in own:
+                serves[name] = [*serves[name], (-1, name, 0)]
         workers.append(_Worker(group, reads[len(workers)], serves))
     return workers
 
@@ -206,7 +222,7 @@ def _work(worker: _Worker, inbox: Any, inboxes: list[Any], answers: Any) -> None
             for name, readers in worker.serves.items():
                 for reader, as_name, later in readers:
                     if reader < 0:
-                        answers.put(values[name])
+                        answers.put((name, values[name]))
                     else:
                         inboxes[reader].put((step + later, as_name, values[name]))
             step += 1

@@ -8,10 +8,17 @@ from dataclasses import replace
 
 from everyframe.modelfile.interface import check_picture
 from everyframe.runtime.prediction import Prediction
-from everyframe.runtime.stream import ClipStream, Stream
+from everyframe.runtime.stream import ClipStream, Owner, Stream
+from everyframe.video.arrays import ArrayReader, Layout
 from everyframe.video.frame import Frame
 from everyframe.video.reader import Reader
 from everyframe.video.sources import Source
+
+
+def layout(program: Owner) -> Layout:
+    """What arrays in files are to be."""
+    taken = program.interface
+    return Layout(taken.frame, taken.pictures, program.rate, program.metadata.preprocess)
 
 
 class Playback:
@@ -25,6 +32,7 @@ class Playback:
         seconds: float | None,
         realtime: bool,
         thumbnails: int,
+        fps: float | None = None,
     ) -> None:
         self.source, self.stream = source, stream
         self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
@@ -34,9 +42,11 @@ class Playback:
         self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
-        self._reader = Reader(
-            source, stream.program.metadata.preprocess, realtime=realtime, buffer=group + 1, thumbnails=thumbnails
-        )
+        wanted = stream.program.metadata.preprocess
+        self._reader: Reader | ArrayReader = (
+            ArrayReader(source, layout(stream.program), fps) if source.kind == "array"
+            else Reader(source, wanted, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
+        )  # fmt: skip
 
     @property
     def frames(self) -> int:
@@ -50,6 +60,11 @@ class Playback:
     @property
     def dropped(self) -> int:
         return self._reader.dropped
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the source so far: colors that are only approximated, recordings that were not played."""
+        return self._reader.notes
 
     @property
     def thumbnails(self) -> list[Frame]:
@@ -93,7 +108,7 @@ class Playback:
             self.wait_s += time.perf_counter() - waited
             if self.seconds is not None and frame.pts_s >= self.seconds:
                 raise StopIteration
-            if self.frames == 1:
+            if self.frames == 1 and self.source.kind != "array":
                 check_picture(frame.data, self.stream.program.interface, self._name)
             prediction = self.stream.push_frame(frame)
             self.last_pts_s, self._newest = frame.pts_s, frame.index

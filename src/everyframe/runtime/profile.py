@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import SourceError, UsageError
+from everyframe.modelfile.interface import check_pictures
 from everyframe.runtime.pipeline import SerialRun
 from everyframe.runtime.program import Program
 from everyframe.video import normalize, prepare, sample
@@ -53,6 +54,7 @@ def profile(program: Program, source: Source, max_frames: int = 200) -> Profile:
             "Only the steps of a step model can be timed part by part.", where=program.path,
             got="stages that overlap" if program.overlap else f"a {metadata.kind} model", hint="leave --profile or --overlap out",
         )  # fmt: skip
+    check_pictures(program.interface, program.path)
     run = program.start()
     preprocess = metadata.preprocess
     rows: list[dict[str, float]] = []

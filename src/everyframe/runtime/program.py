@@ -21,11 +21,12 @@ from everyframe.modelfile.schema import Task
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
-from everyframe.runtime.feed import is_frames, over
-from everyframe.runtime.play import Playback
+from everyframe.runtime.feed import is_frames, named, over
+from everyframe.runtime.play import Playback, layout
 from everyframe.runtime.prediction import THRESHOLD, Prediction
 from everyframe.runtime.states import plan
 from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
+from everyframe.video.arrays import frames_first
 from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
 
@@ -183,14 +184,20 @@ class Program:
         seconds: float | None = None,
         realtime: bool = False,
         thumbnails: int = 0,
+        fps: float | None = None,
     ) -> Playback:
         """One video through a fresh stream; decoding starts at once. The iterator that `predict` gives, with its
-        counters.
+        counters. fps: of a file of arrays that does not say its times.
         """
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
             _check_limit(name, value)
-        check_pictures(self.interface, self.path)
-        return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails)
+        if source.kind != "array":
+            check_pictures(self.interface, self.path)
+            if fps is not None:
+                raise UsageError("A video says its times itself.", where=source.name, got=f"fps {fps:g}", hint="leave it out")
+        elif realtime:
+            raise UsageError("Arrays have no speed of their own.", where=source.name, got="realtime", hint="leave it out")
+        return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails, fps)
 
     def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
         """`play` for one video after another. While one runs, the decode process of the next file is already starting."""
@@ -224,35 +231,38 @@ class Program:
         what is late.
 
         Or for frames: any iterator of uint8 pictures (h, w, 3), an array (T, h, w, 3), a cv2.VideoCapture, or an async
-        iterator, for which the predictions are one too. fps: their rate, or pts: their times in seconds; without both, frames
-        that come one by one are timed as they arrive. bgr: their order of colors (of a capture: True, else False).
+        iterator, for which the predictions are one too. Of a model that takes no pictures: frames (C, ...) one by one, or an
+        array (C, T, ...) or (T, C, ...). fps: their rate, or pts: their times in seconds; without both, frames that come one by
+        one are timed as they arrive. bgr: their order of colors (of a capture: True, else False). Files of arrays (.npy, .npz,
+        .csv) take fps too.
         """
         if is_frames(source):
             for name, value in (("max_frames", max_frames), ("seconds", seconds)):
                 _check_limit(name, value)
             stream = self.stream(stride=stride, top_k=top_k)
+            if isinstance(source, np.ndarray) and not self.interface.pictures:
+                source = frames_first(source, layout(self), "the array")
             found = over(stream, source, fps=fps, pts=pts, bgr=bgr, max_frames=max_frames, seconds_most=seconds)
             return cast("Iterator[Prediction]", found)  # or an async one
-        if isinstance(source, (bool, bytes)) or not isinstance(source, (str, int, os.PathLike, np.integer)):
-            raise UsageError(
-                "This is neither a video nor frames.", expected="a path, a camera number, an address, or an iterator of pictures",
-                got=type(source).__name__,
-            )  # fmt: skip
-        if (fps, pts, bgr) != (None, None, None):
+        source = named(source)
+        sources = self.sources(source)
+        if (pts, bgr) != (None, None) or (fps is not None and sources[0].kind != "array"):
             raise UsageError(
                 "A video says its times and colors itself.", where=source, got="fps, pts or bgr", hint="leave them out"
             )
-        source = int(source) if isinstance(source, np.integer) else source
-        sources = resolve(source)
         self.stream(stride=stride, top_k=top_k).close()  # wrong arguments are said now, not at the first frame
 
         def run() -> Iterator[Prediction]:
-            options = {"max_frames": max_frames, "seconds": seconds, "realtime": realtime}
+            options = {"max_frames": max_frames, "seconds": seconds, "realtime": realtime, "fps": fps}
             with contextlib.closing(self.play_all(sources, stride=stride, top_k=top_k, **options)) as playbacks:
                 for playback in playbacks:
                     yield from playback
 
         return run()
+
+    def sources(self, source: str | int | os.PathLike[str]) -> list[Source]:
+        """What a path, camera number or address names; of a folder its arrays, where the model takes no pictures."""
+        return resolve(source, arrays=not self.interface.pictures)
 
     @property
     def classes_one(self) -> bool:

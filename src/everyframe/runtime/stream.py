@@ -153,7 +153,8 @@ class Stream:
         """All predictions that one picture with its time gives."""
         with self._lock:
             self._check_open()
-            prepared = prepare(given, self.program.metadata.preprocess)
+            pictures = self.program.interface.pictures
+            prepared = prepare(given, self.program.metadata.preprocess) if pictures else self._array(given, 1)[0]
             self._check_picture(prepared)
             due = list(self._ticks.put(Decoded(prepared, pts, Fraction(0), self._ticks.count)))
             yield from self._fed(due)
@@ -191,13 +192,13 @@ class Stream:
             return None
         pictures, self._waiting = np.stack(self._waiting), []
         begun = time.perf_counter()
-        taken = self._network_input(pictures) if self.program.interface.pictures else self._array(pictures)
-        return self._advance(taken, pts_s, begun)
+        prepared = self.program.interface.pictures and pictures.dtype == np.uint8
+        return self._advance(self._network_input(pictures) if prepared else self._tensor(pictures), pts_s, begun)
 
-    def _array(self, frames: np.ndarray) -> np.ndarray:
-        """(hop, C, ...) numbers of a model that takes no pictures; one frame of a step may come alone."""
-        wanted = self.program.interface.shape
-        frames = frames[None] if frames.ndim == len(wanted) - 1 and self.hop == 1 else frames
+    def _array(self, frames: np.ndarray, count: int) -> np.ndarray:
+        """(count, C, ...) numbers of a model that takes no pictures; a single one may come without that axis."""
+        wanted = (count, *self.program.interface.frame)
+        frames = frames[None] if frames.ndim == len(wanted) - 1 and count == 1 else frames
         fits = frames.ndim == len(wanted) and all(size in (None, n) for size, n in zip(wanted, frames.shape, strict=True))
         if not fits or frames.dtype.kind not in "fiu":
             raise StateError(
@@ -210,7 +211,7 @@ class Stream:
         """What the user gave -> what the network takes."""
         meta = self.program.metadata
         if not self.program.interface.pictures:
-            return self._array(frames)
+            return self._array(frames, self.hop)
         if frames.dtype == np.uint8:
             pictures = frames[None] if frames.ndim == 3 and self.hop == 1 else frames
             if pictures.ndim != 4 or len(pictures) != self.hop:
@@ -259,7 +260,7 @@ class Stream:
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
-        each, logits = read(_rows(logits), task, said)
+        each, logits = read(_rows(logits, program.interface.classes), task, said)
         scores, logits, shown = each[-1], logits[-1], None
         if self._steady is not None:
             logits, shown = self._steady.update(logits)
@@ -290,8 +291,8 @@ class Stream:
             raise StateError("The stream is closed.", hint="make a new one with program.stream()")
 
     def _check_picture(self, picture: np.ndarray) -> None:
-        if not self.program.interface.pictures:
-            return
+        if not self.program.interface.pictures or picture.dtype != np.uint8:
+            return  # looked at when the step is full
         height, width, channels = picture.shape
         self._check_size((1, channels, height, width), (1, self.program.metadata.preprocess.channels))
 
@@ -308,8 +309,13 @@ class Stream:
         raise StateError(what, expected=f"({n}, {c}, {h}, {w})", got=tuple(got), hint="one stream takes frames of one size")
 
 
-def _rows(answer: np.ndarray) -> np.ndarray:
-    """(m, classes) or, of maps, (m, classes, H, W); any other shape is the classes of one frame."""
+def _rows(answer: np.ndarray, classes: int | None) -> np.ndarray:
+    """(m, classes) or, of maps, (m, classes, H, W); any other shape is the classes of one frame. A clip network's
+    (1, classes, T) or (1, T, classes) are its T frames.
+    """
+    if classes is not None and answer.ndim == 3 and len(answer) == 1 and classes in answer.shape[1:] and answer.size > classes:
+        only: np.ndarray = answer[0]
+        return only.T if len(only) == classes else only
     maps = answer.ndim == 4 and answer.shape[2] * answer.shape[3] > 1
     return answer if maps or answer.ndim == 2 else answer.reshape(1, -1)
 
@@ -326,8 +332,8 @@ class ClipStream(Stream):
         self.stride = max(1, length // 2) if stride is None else stride
         if self.stride < 1:
             raise UsageError("The stride must be positive.", where="stride", expected="1 or more frames", got=stride)
-        self._window: np.ndarray | None = None  # (T, C, H, W), a ring; and what the network is given:
-        self._clip: np.ndarray | None = None  # (1, C, T, H, W)
+        self._window: np.ndarray | None = None  # (T, C, ...), a ring; and what the network is given:
+        self._clip: np.ndarray | None = None  # (1, C, T, ...)
         super().__init__(program, top_k=top_k)
         self.hop = 1
 
@@ -341,16 +347,16 @@ class ClipStream(Stream):
     def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
         length = self.program.metadata.frames
         if self._window is None or self._clip is None:
-            _, c, h, w = tensor.shape
-            self._window = np.empty((length, c, h, w), np.float32)
-            self._clip = np.empty((1, c, length, h, w), np.float32)
+            _, c, *rest = tensor.shape
+            self._window = np.empty((length, c, *rest), np.float32)
+            self._clip = np.empty((1, c, length, *rest), np.float32)
         self._window[self.frames % length] = tensor[0]
         self.frames += 1
         if self.frames < length or (self.frames - length) % self.stride:
             return None
         oldest = self.frames % length
-        self._clip[0, :, : length - oldest] = self._window[oldest:].transpose(1, 0, 2, 3)
-        self._clip[0, :, length - oldest :] = self._window[:oldest].transpose(1, 0, 2, 3)
+        self._clip[0, :, : length - oldest] = self._window[oldest:].swapaxes(0, 1)
+        self._clip[0, :, length - oldest :] = self._window[:oldest].swapaxes(0, 1)
         return self._predict(self._run.step(self._clip), self._ticket(pts_s, begun))
 
 

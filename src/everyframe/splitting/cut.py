@@ -98,8 +98,10 @@ def _distance(flow: Flow, made: Cut, optimize: bool) -> float:
     worst, rng = 0.0, np.random.default_rng(0)
     for _ in range(STEPS):
         frames = noise(made.manifest.frames, rng)
-        wanted = walk.step(frames)[flow.logits]
-        pairs = [(run.step(frames), wanted), *((run.state[spec.input], walk.states[spec.input]) for spec in states)]
+        wanted = walk.step(frames)
+        pairs = [(run.step(frames), wanted[flow.logits])]
+        pairs += [(run.others[spec.name], wanted[spec.name]) for spec in flow.metadata.outputs]
+        pairs += [(run.state[spec.input], walk.states[spec.input]) for spec in states]
         for got, value in pairs:
             if not np.array_equal(got, value, equal_nan=True):
                 worst = max(worst, float(np.linalg.norm(got - value)) / max(float(np.linalg.norm(value)), 1e-30))

@@ -37,7 +37,8 @@ class Flow:
         outputs = [value.name for value in model.graph.output]
         #: the tensors that are no states
         (self.frames,) = {port.name for port in self.inputs()} - {spec.input for spec in metadata.states}
-        self.logits = next(name for name in outputs if name not in {spec.output for spec in metadata.states})
+        beside = {spec.output for spec in metadata.states} | {spec.name for spec in metadata.outputs}
+        self.logits = next(name for name in outputs if name not in beside)
         self.integers = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
         self.nodes = [node for node in model.graph.node if node.output[0] not in self.integers or node.output[0] in outputs]
         self.maker = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import nn
 
 from everyframe.errors import TrainingStopped
 from everyframe.recipes.training import Settings
-from everyframe.training import checkpoint
+from everyframe.training import checkpoint, statistics
 from everyframe.training.folder import Run
 from everyframe.training.hook import Hook
 from everyframe.training.loader import Batch
@@ -32,23 +32,27 @@ from everyframe.training.optimize import Schedule, optimizer
 from everyframe.training.precision import PRECISIONS, resolved, safe
 from everyframe.training.progress import Pace, Progress
 
+#: clips that BatchNorm's statistics are taken from before a validation
+STATISTICS = 160
+
 
 @dataclass
 class Position:
-    """How far the training is. step: steps done in this epoch; loss: their sum; seconds: of all sittings together; rows: one an
-    epoch that was validated.
+    """How far the training is. step: steps done in this epoch; loss: their sum; seconds: of all sittings together; clock: after
+    how many of them the training ends, 0 for its epochs alone; rows: one an epoch that was validated.
     """
 
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
     seconds: float = 0.0
+    clock: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Position:
-        """From a checkpoint; those of 0.1 hold more."""
-        return cls(**{one.name: values[one.name] for one in fields(cls)})
+        """From a checkpoint; those of 0.1 and 0.2 hold other things too, and no clock."""
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
 
 def launch(settings: Settings) -> Fabric:
@@ -86,6 +90,9 @@ class Loop:
         self.schedule = Schedule(settings.schedule, settings.training.epochs)
         self.at = Position()
         self.pace = Pace(settings.training.epochs, objective.steps(), settings.training.batch)
+        #: the first of the epoch's last steps, whose clips BatchNorm's statistics are taken from, and those clips
+        self.last = max(0, objective.steps() - -(-STATISTICS // settings.training.batch))
+        self.recent: list[Batch] = []
 
     @property
     def kept(self) -> nn.Module:
@@ -123,14 +130,18 @@ class Loop:
     # -- training
 
     def fit(self, minutes: float | None = None) -> bool:
-        """Trains to the end and says whether it was reached. minutes: end by the clock if that is earlier; the schedule
-        follows whichever is further. Ctrl-C: False, what has been validated counts; KeyboardInterrupt before that.
+        """Trains to the end and says whether it was reached. minutes: from now on, end by the clock if that is earlier; without
+        them the clock of the sitting before goes on. The schedule follows epochs or clock, whichever is further.
+        Ctrl-C: False, what has been validated counts; KeyboardInterrupt before that.
         """
         began, before = time.monotonic(), self.at.seconds
-        share = (lambda: (self.at.seconds - before) / (minutes * 60)) if minutes else (lambda: 0.0)
+        if minutes:
+            self.at.clock = before + minutes * 60
+        whole = self.at.clock
+        share = (lambda: self.at.seconds / whole) if whole else (lambda: 0.0)
         clock: Callable[[], float] = lambda: before + time.monotonic() - began  # noqa: E731
         epochs = self.settings.training.epochs
-        self.pace.begin(self.at.epoch, self.at.step, self.at.seconds, minutes)
+        self.pace.begin(self.at.epoch, self.at.step, before, (whole - before) / 60 if whole else None)
         with Progress(self.pace, self.fabric.is_global_zero) as progress, contextlib.ExitStack() as stack:
             events = stack.enter_context(_events(self.run, self.fabric.is_global_zero))
             try:
@@ -151,13 +162,15 @@ class Loop:
     def _epoch(self, progress: Progress, clock: Callable[[], float], share: Callable[[], float]) -> None:
         train_mode(self.net.module, self.trained.head, self.trained.frozen)
         at, saved, total = self.at, time.monotonic(), 0.0
-        ranks = self.fabric.world_size
+        ranks, self.recent = self.fabric.world_size, []
         if not at.step:
             epochs = self.settings.training.epochs
             self.hook.begin_epoch(self.net.module, max(share(), at.epoch / epochs), 1 / (epochs * self.objective.steps()))
         for batch in self.objective.batches(at.epoch, at.step, self.fabric.global_rank, ranks):
             if not total:
                 self._begin(share())
+            if batch.step >= self.last:
+                self.recent.append(batch)
             total += self._learn(batch, ranks)
             if not batch.last:
                 continue
@@ -215,6 +228,22 @@ class Loop:
 
     # -- validation
 
+    def _statistics(self) -> None:
+        """Statistics of the kept weights' norms from the last clips of the epoch: running ones trail weights that move fast, and
+        an early validation would measure that.
+        """
+        if self.trained.frozen:
+            return
+        batches: Iterable[Batch] = self.recent
+        if not self.recent or self.recent[0].step > self.last or self.at.step < self.objective.steps():  # resumed, or the clock's
+            batches = self.objective.batches(self.at.epoch, self.last, self.fabric.global_rank, self.fabric.world_size)
+        net = self.kept.eval()
+        with statistics.anew(net) as found, self.fabric.autocast():
+            for batch in batches:
+                self.objective.loss(net, batch, 0)
+            for value in found:
+                value.copy_(self.fabric.all_reduce(value))  # type: ignore[arg-type]
+
     @torch.inference_mode()
     def validate(self) -> dict[str, float | None]:
         """The objective's figures of the kept weights; None where nothing is held out."""
@@ -222,6 +251,7 @@ class Loop:
 
     def _validated(self, progress: Progress, events: Callable[[dict[str, Any]], None]) -> None:
         progress.validating()
+        self._statistics()
         figures = self.validate()
         loss = figures.get("validation_loss")
         self.schedule.validated(math.nan if loss is None else loss)

@@ -42,11 +42,16 @@ class Objective(Protocol):
 
 
 class Labels:
-    """Clips with one label each. validation: None where nothing is held out; the newest weights are then the best."""
+    """Clips with one label each. validation: None where nothing is held out; the newest weights are then the best.
+
+    channels_last: how frames lie in memory, which is how the first, dearest layer then computes.
+    """
 
     def __init__(
-        self, fabric: Fabric, preprocess: Preprocess, training: Loader, validation: Loader | None, criterion: Loss
-    ) -> None:
+        self, fabric: Fabric, preprocess: Preprocess, training: Loader, validation: Loader | None, criterion: Loss,
+        channels_last: bool = True,
+    ) -> None:  # fmt: skip
+        self.layout = torch.channels_last_3d if channels_last else None
         self.fabric, self.preprocess, self.training, self.validation = fabric, preprocess, training, validation
         self.criterion = criterion
         if criterion.teacher is not None:
@@ -85,7 +90,8 @@ class Labels:
         return net
 
     def _put(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return normalize(batch.frames, self.preprocess, self.fabric.device), batch.labels.to(self.fabric.device)
+        frames = normalize(batch.frames, self.preprocess, self.fabric.device, self.layout)
+        return frames, batch.labels.to(self.fabric.device)
 
 
 def rank(row: Row) -> tuple[float, ...]:

@@ -113,7 +113,8 @@ def fitting(
             folder.create(path, recipe, collection.labels)
         fabric.barrier()
         run = folder.Run(path, recipe, collection.labels)
-        fit = loop.Loop(fabric, run, trained, Labels(fabric, preprocess, training, validation, loss), recipe, hook)
+        last = recipe.training.channels_last is not False
+        fit = loop.Loop(fabric, run, trained, Labels(fabric, preprocess, training, validation, loss, last), recipe, hook)
         if resumed:
             fit.resume()
         yield fit, broken

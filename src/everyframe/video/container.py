@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
@@ -12,6 +13,7 @@ import av.error
 import av.video.stream
 
 from everyframe.errors import SourceError
+from everyframe.video.boxes import Piped
 from everyframe.video.sources import Source
 
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
@@ -20,19 +22,19 @@ _CODEC = tuple(re.compile(p, re.DOTALL) for p in (rb"stsd.{12}([ -~]{4})", rb"vi
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 
-def open_container(source: Source, path: str) -> av.container.InputContainer:
-    """path: one of `source`. Raises SourceError."""
+def open_container(source: Source, path: str, file: Any = None) -> av.container.InputContainer:
+    """path: one of `source`. file: what is read in its stead. Raises SourceError."""
     camera = source.kind == "camera"
     # else FFmpeg takes what stands before a colon for a protocol
     name = f"file:{path}" if source.kind in ("file", "pictures") else path
     options = {"rtsp_transport": "tcp"} if source.kind == "address" else {}
     try:
         container = av.open(
-            name, format="video4linux2" if camera else None, options=options, timeout=15.0 if source.live else None,
+            file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if source.live else None,
             metadata_errors="replace",
         )  # fmt: skip
     except av.error.InvalidDataError:
-        raise _no_video(path) from None
+        raise piped(file, path) or _no_video(path) from None
     except av.error.EOFError:
         raise no_frames(path) from None
     except (av.error.FFmpegError, OSError) as error:
@@ -47,6 +49,21 @@ def open_container(source: Source, path: str) -> av.container.InputContainer:
         container.close()
         raise SourceError("This is not a video.", where=path, got="a text file", expected="a file such as .mp4 or .mkv")
     return container
+
+
+def piped(file: Any, path: str) -> SourceError | None:
+    """Why what came through a pipe cannot be read; None if it is not known, or no pipe."""
+    if not isinstance(file, Piped):
+        return None
+    if not file.count:
+        return SourceError("Nothing came in.", where=path, hint="everyframe predict MODEL - < video.mp4")
+    if file.boxes.index_last:
+        return SourceError(
+            "This .mp4 cannot be read from a pipe: its index comes last.", where=path,
+            hint="give the file itself, or `- < FILE`; or write it with the index first: "
+            "`ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`",
+        )  # fmt: skip
+    return None
 
 
 def video_stream(container: av.container.InputContainer, path: str) -> av.video.stream.VideoStream:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
@@ -15,23 +15,37 @@ import av.error
 import av.video.stream
 
 from everyframe.errors import SourceError
+from everyframe.video.boxes import boxes_of, standard_input
 from everyframe.video.clock import Clock
-from everyframe.video.container import no_frames, open_container, refused, video_stream
+from everyframe.video.container import no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
+from everyframe.video.tags import approximated
 
 _MICRO = 1_000_000
 
 
-def decode(source: Source, *, picture_rate: Fraction = Fraction(25), threads: int | None = None) -> Iterator[Decoded]:
+def decode(
+    source: Source,
+    *,
+    picture_rate: Fraction = Fraction(25),
+    threads: int | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[Decoded]:
     """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
     frames, and, after the frames that could be read, for a file that is damaged or cut short.
 
     picture_rate: pictures per second of a folder of pictures. threads: of the decoder, where other processes decode too.
+    note: told, once each, what is no error but makes pictures other than they were meant, or fewer.
     """
-    found = False
-    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads):
+    if source.kind == "array":
+        raise SourceError("This takes videos, not arrays.", where=source.paths[0], hint="`predict` and `evaluate` take arrays")
+    found, said = False, None
+    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note):
         found = True
+        if (told := approximated(frame.picture)) != said and told is not None:
+            note(told)
+        said = told or said
         yield frame
     if not found:
         raise no_frames(source.paths[0])
@@ -50,9 +64,10 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
         yield Decoded(picture, index / rate, 1 / rate, index)
 
 
-def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
+def _container(source: Source, threads: int | None, note: Callable[[str], None]) -> Iterator[Decoded]:
     path = source.paths[0]
-    with open_container(source, path) as container:
+    file = standard_input() if source.kind == "stdin" else None
+    with open_container(source, path, file) as container:
         stream = video_stream(container, path)
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
@@ -75,6 +90,10 @@ def _container(source: Source, threads: int | None) -> Iterator[Decoded]:
             )
         if damage is None and frame is not None:
             damage = _cut_short(container, stream, frame, clock)
+        if frame is None and (why := piped(file, path)):
+            raise why
+        if source.kind == "file" and "mp4" in container.format.name and (files := boxes_of(path).files) > 1:
+            note(f"{files} recordings glued together, of which the first was played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
             return
         if damage is not None:

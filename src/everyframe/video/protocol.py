@@ -12,7 +12,7 @@ from everyframe.video.sources import Source
 #: kind, dropped so far, frame index, pts_s, H, W, C, payload bytes
 HEADER = struct.Struct("<cxxxIQdIIIQ")
 
-FRAME, THUMBNAIL, ALIVE, ERROR, END = b"F", b"T", b"A", b"E", b"Z"
+FRAME, THUMBNAIL, NOTE, ALIVE, ERROR, END = b"F", b"T", b"N", b"A", b"E", b"Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ import numpy as np
 from everyframe.errors import SourceError
 from everyframe.video.frame import Frame
 from everyframe.video.preprocess import Geometry
-from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
+from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, NOTE, THUMBNAIL, Order
 from everyframe.video.sources import Source
 
 #: seconds without a sign of life after which a source counts as dead
-STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "camera": 15, "address": 30, "stdin": None}
+STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "array": 60, "camera": 15, "address": 30, "stdin": None}
 _START = (
     "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]; "
     "from everyframe.video.worker import main; main()"
@@ -56,6 +56,7 @@ class Reader:
         self.frames = 0  # handed out
         self.dropped = 0  # sampled, but lost because they came too late
         self.thumbnails: list[Frame] = []
+        self.notes: list[str] = []  # what the user should know of the source, once each
         self._order = Order(
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
@@ -108,13 +109,15 @@ class Reader:
                 return frame
             if kind == ALIVE:
                 continue
-            self.dropped = dropped
+            self.dropped = max(self.dropped, dropped)
             if kind == END:
                 raise StopIteration
             payload = bytearray(size)
             self._fill(memoryview(payload))
             if kind == ERROR:
                 raise pickle.loads(payload)
+            if kind == NOTE:
+                self.notes.append(payload.decode())
 
     def _keep(self, thumbnail: Frame) -> None:
         self.thumbnails.append(thumbnail)

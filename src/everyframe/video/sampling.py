@@ -4,13 +4,20 @@ drift.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
+import numpy as np
+
+from everyframe.errors import UsageError
 from everyframe.video.frame import Decoded
 
 #: a live source that stalls longer than this is not filled up with repeats of its last frame
 LIVE_GAP = Fraction(1)
+#: frames a second that no source has
+FASTEST = 1_000_000
 #: a step back of the clock up to this is one that trembles; a longer one set it anew
 TREMBLE = Fraction(1, 10)
 
@@ -21,6 +28,13 @@ def as_fps(fps: float) -> Fraction:
     if fps > 10 and abs(float(ntsc) - fps) < 5e-3 and abs(fps - round(fps)) > 5e-3:
         return ntsc
     return Fraction(fps).limit_denominator(10_000)
+
+
+def rate_of(fps: Any) -> Fraction:
+    """A frame rate that somebody gave. Raises UsageError for what is none."""
+    if isinstance(fps, (int, float, Fraction, np.number)) and math.isfinite(fps) and fps > 0 and 0 < as_fps(float(fps)) < FASTEST:
+        return as_fps(float(fps))
+    raise UsageError("This is not a frame rate.", where="fps", expected="frames a second, such as 30", got=repr(fps))
 
 
 class Ticks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,8 @@ VIDEOS = frozenset(
     | {".ogv", ".ogx", ".qt", ".rm", ".rmvb", ".roq", ".tod", ".tp", ".trp", ".ts", ".ty", ".vc1", ".vob", ".vro"}
     | {".webm", ".wmv", ".wtv", ".xvid", ".y4m"}
 )  # fmt: skip
+#: frames as numbers (`arrays`)
+ARRAYS = frozenset({".npy", ".npz", ".csv"})
 #: what systems leave in folders and archives: never a clip, never a class
 LITTER = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"}
@@ -32,9 +35,9 @@ _ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """kind: file | pictures | camera | address | stdin. paths: one entry, or the pictures of a sequence in order."""
+    """kind: file | pictures | array | camera | address | stdin. paths: one entry, or the pictures of a sequence in order."""
 
-    kind: Literal["file", "pictures", "camera", "address", "stdin"]
+    kind: Literal["file", "pictures", "array", "camera", "address", "stdin"]
     name: str
     paths: tuple[str, ...]
 
@@ -44,30 +47,32 @@ class Source:
         return self.kind in ("camera", "address")
 
 
-def resolve(source: str | int | os.PathLike[str]) -> list[Source]:
+def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> list[Source]:
     """One `Source` per video that `source` names. Raises SourceError where it names nothing.
 
     A number is a camera (`./0` is a file of that name). A folder or glob gives its videos in natural order (2 before
-    10); where it holds only pictures they are one video. `-` is standard input. An address such as rtsp://host/path is
-    opened as it is.
+    10); where it holds only pictures they are one video, and where there are neither, its arrays are read. arrays: they
+    come first, for a model that takes no pictures. `-` is standard input. An address such as rtsp://host/path is opened as it is.
     """
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
         return [_camera(int(source))]
     text = os.fspath(source)
     if text == "-":
-        return [Source("stdin", "stdin", ("pipe:0",))]
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise SourceError("No video comes in.", where="standard input", got="a terminal", hint="`- < video.mp4`, or a pipe")
+        return [Source("stdin", "stdin", ("standard input",))]
     if _ADDRESS.match(text):
         return [Source("address", text, (text,))]
     path = Path(text)
     if text.startswith("/dev/video"):
         return [_camera_at(text)]
     if path.is_dir():
-        return _many(list(path.iterdir()), path, "this folder")
+        return _many(list(path.iterdir()), path, "this folder", arrays)
     if path.exists():
-        return [Source("file", path.name, (text,))]
+        return [Source("array" if path.suffix.lower() in ARRAYS else "file", path.name, (text,))]
     if glob.has_magic(text):
         found = glob.glob(text, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        return _many([Path(match) for match in found], path, "this pattern")
+        return _many([Path(match) for match in found], path, "this pattern", arrays)
     raise SourceError(
         "There is no such video.",
         where=text,
@@ -80,16 +85,21 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.casefold() in LITTER
 
 
-def _many(found: list[Path], where: Path, what: str) -> list[Source]:
+def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Source]:
     found = [path for path in found if not is_litter(path.name)]
     folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
+    numbers = [Source("array", p.name, (str(p),)) for p in _arrays(found)]
     videos = [p for p in found if p.suffix.lower() in VIDEOS]
+    if numbers and arrays:
+        return numbers
     if videos:
         return [Source("file", p.name, (str(p),)) for p in videos]
     pictures = [str(p) for p in found if p.suffix.lower() in PICTURES]
     if pictures:
         return [Source("pictures", where.name or str(where), tuple(pictures))]
+    if numbers:
+        return numbers
     raise SourceError(
         f"There is neither a video nor a picture in {what}.",
         where=where,
@@ -97,6 +107,12 @@ def _many(found: list[Path], where: Path, what: str) -> list[Source]:
         got=f"{len(found)} other files, {folders} folders",
         hint=f'folders below are found by a pattern in quotes: "{where}/**/*.mp4"' if folders else None,
     )
+
+
+def _arrays(found: list[Path]) -> list[Path]:
+    """A table beside arrays is rather a list of them."""
+    arrays = [path for path in found if path.suffix.lower() in ARRAYS]
+    return [path for path in arrays if path.suffix.lower() != ".csv"] or arrays
 
 
 def natural(text: str) -> list[tuple[int, str]]:

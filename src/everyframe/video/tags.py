@@ -23,6 +23,12 @@ _UNSPECIFIED, _RANGES = 2, (0, 1, 2)
 _UNKNOWN = re.compile(r"(\d+) is not a valid Type")
 
 
+#: how H.273 calls what is in none of the above; curves of brightness that screens for high dynamic range undo
+_RARE = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE 2085", 12: "by its primaries", 13: "by its primaries"}
+_RARE |= {14: "ICtCp", 15: "IPT", 16: "YCgCo-R", 17: "YCgCo-R"}
+_CURVES = {16: "PQ", 18: "HLG"}
+
+
 class Orientation(NamedTuple):
     """How a stored picture becomes the one to be shown: transposed first, then mirrored up-down and left-right."""
 
@@ -66,6 +72,15 @@ def _matrix(frame: Any) -> np.ndarray | None:
         else:
             return None if found is None else np.frombuffer(found, np.int32).reshape(3, 3)
     return None
+
+
+def approximated(frame: av.VideoFrame) -> str | None:
+    """What the colors of a picture are that the model does not see as they were meant."""
+    matrix, curve = frame.colorspace, _CURVES.get(frame.color_trc)
+    if _MATRICES.get(matrix) != matrix:
+        read = {9: "BT.2020"}.get(_MATRICES.get(matrix, _UNSPECIFIED), "BT.601")
+        return f"the colors are {_RARE.get(matrix, f'of matrix {matrix}')}, which is not known here: read as {read}"
+    return f"the video is HDR ({curve}), read without its curve: paler than a screen shows it" if curve else None
 
 
 def scalable(frame: av.VideoFrame) -> av.VideoFrame:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from everyframe.errors import EveryframeError, SourceError
 from everyframe.video.frame import Decoded
 from everyframe.video.preprocess import prepare
-from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, THUMBNAIL, Order
+from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, NOTE, THUMBNAIL, Order
 from everyframe.video.sampling import as_fps, sample
 
 BEAT_S = 1.0
@@ -40,7 +40,7 @@ def main() -> None:
 def _serve(order: Order, pipe: int) -> None:
     lane = _Latest(pipe, order.buffer) if order.policy == "latest" else _Every(pipe)
     try:
-        for kind, frame, data in _messages(order, lane.beat):
+        for kind, frame, data in _messages(order, lane):
             lane.put(kind, frame, data)
     except EveryframeError as error:
         lane.end(ERROR, pickle.dumps(error))
@@ -53,7 +53,7 @@ def _serve(order: Order, pipe: int) -> None:
         lane.end(END, b"")
 
 
-def _messages(order: Order, beat: Callable[[], None]) -> Iterator[tuple[bytes, Decoded, np.ndarray]]:
+def _messages(order: Order, lane: _Latest | _Every) -> Iterator[tuple[bytes, Decoded, np.ndarray]]:
     from everyframe.video.decode import decode
 
     rate = as_fps(order.fps) if order.fps else Fraction(25)
@@ -64,15 +64,15 @@ def _messages(order: Order, beat: Callable[[], None]) -> Iterator[tuple[bytes, D
     data = np.empty(0, np.uint8)
 
     def beating() -> Iterator[Decoded]:
-        for frame in decode(order.source, picture_rate=rate):
-            beat()
+        for frame in decode(order.source, picture_rate=rate, note=lane.note):
+            lane.beat()
             yield frame
 
     for frame in sample(beating(), fps=order.fps, every_n=order.every_n, live=order.source.live):
         if order.realtime:
             while (wait := begun + float(frame.pts) - time.monotonic()) > 0:
                 time.sleep(min(wait, BEAT_S / 2))
-                beat()
+                lane.beat()
         if frame is not shown:  # a slow source repeats frames
             data, shown = prepare(frame.picture, order), frame
             if order.thumbnails and frame.pts >= next_thumbnail:
@@ -111,6 +111,9 @@ class _Every:
         _write(self.pipe, *_pack(kind, frame, data, 0))
         self.wrote_at = time.monotonic()
 
+    def note(self, text: str) -> None:
+        _write(self.pipe, _blank(NOTE, text.encode()))
+
     def beat(self) -> None:
         if time.monotonic() - self.wrote_at > BEAT_S:
             _write(self.pipe, _blank(ALIVE))
@@ -126,6 +129,7 @@ class _Latest:
     def __init__(self, pipe: int, size: int) -> None:
         self.pipe, self.size, self.dropped = pipe, size, 0
         self.waiting: deque[tuple[bytes, Decoded, np.ndarray]] = deque()
+        self.notes: deque[bytes] = deque()
         self.last_word: bytes | None = None
         self.changed = threading.Condition()
         self.alive = False
@@ -137,6 +141,11 @@ class _Latest:
             while len(self.waiting) >= self.size:
                 self.dropped += self.waiting.popleft()[0] == FRAME
             self.waiting.append((kind, frame, data))
+            self.changed.notify()
+
+    def note(self, text: str) -> None:
+        with self.changed:
+            self.notes.append(_blank(NOTE, text.encode()))
             self.changed.notify()
 
     def beat(self) -> None:
@@ -153,11 +162,13 @@ class _Latest:
         try:
             while True:
                 with self.changed:
-                    self.changed.wait_for(lambda: bool(self.waiting or self.last_word), timeout=BEAT_S)
+                    self.changed.wait_for(lambda: bool(self.waiting or self.notes or self.last_word), timeout=BEAT_S)
+                    notes = [self.notes.popleft() for _ in range(len(self.notes))]
                     item = self.waiting.popleft() if self.waiting else None
                     word = self.last_word if item is None else None
                     alive, self.alive = self.alive, False
                     dropped = self.dropped
+                _write(self.pipe, *notes)
                 if item is not None:
                     _write(self.pipe, *_pack(*item, dropped))
                 elif word is not None:

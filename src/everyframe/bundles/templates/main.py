@@ -1,21 +1,40 @@
 """What happens in a video, said on the device: the model's events, if it has a rule for them, and the five best labels.
 
     python3 main.py                 the clip beside this file, video0.npy
-    python3 main.py VIDEO           a video file, or the number of a camera (with cv2, or with av)
+    python3 main.py VIDEO           a video file, or the number of a camera
     python3 main.py VIDEO --every   a line for each prediction, not only the last
 
-Needs numpy and what device.py imports. model.json says what the network takes and gives.
+Needs numpy, what device.py imports, and for videos av (pip install av): with it, frames and times are those of `everyframe
+predict`, whose own code is in video/. With cv2 alone mirrored pictures and clocks that jump are not seen to. model.json says
+what the network takes and gives.
 """
 
 import argparse
 import json
 import sys
 import time
+from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from device import Device
 from events import Events
+from video.errors import EveryframeError
+from video.frame import Decoded
+from video.sampling import sample
+
+try:
+    import cv2
+except ImportError:
+    cv2 = None
+try:
+    from video.decode import decode
+    from video.preprocess import prepare
+    from video.sources import resolve
+except ImportError:  # there is no av
+    decode = None
 
 HERE = Path(__file__).resolve().parent
 INFO = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
@@ -47,70 +66,44 @@ class Network:
 
 
 def pictures(source):
-    """(seconds, RGB picture (h, w, 3) uint8) of every frame of a file or camera."""
-    try:
-        import cv2
-    except ImportError:
-        import av
-
-        with av.open(source) as video:
-            for frame in video.decode(video=0):
-                yield float(frame.time or 0), frame.to_ndarray(format="rgb24")
+    """Every frame of a file or camera, with its time. Of a camera, and where there is no av, by cv2."""
+    camera = source.isdigit()
+    if decode and not (camera and cv2):
+        yield from decode(resolve(source)[0])
         return
-    video, begun = cv2.VideoCapture(int(source) if source.isdigit() else source), time.monotonic()
-    while True:
+    if not cv2:
+        sys.exit("error: videos need av or cv2: pip install av")
+    video, begun = cv2.VideoCapture(int(source) if camera else source), time.monotonic()
+    for number in count():
         there, picture = video.read()
         if not there:
             return
-        seconds = time.monotonic() - begun if source.isdigit() else video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        yield seconds, picture[:, :, ::-1]
-
-
-def resize(picture, height, width):
-    try:
-        import cv2
-    except ImportError:
-        import av
-
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        return frame.reformat(width, height, interpolation="BILINEAR").to_ndarray()
-    shrinks = height < picture.shape[0]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def sampled(frames):
-    """(seconds, picture) of the frames that the network sees: nearest in time to each tick of its rate, or every n-th."""
-    rate, every = INFO["fps"], INFO["sample_every_n"] or 1
-    if not rate:
-        yield from (frame for number, frame in enumerate(frames) if number % every == 0)
-        return
-    tick, last = 0, None
-    for seconds, picture in frames:
-        while last is not None and tick <= (last[0] + seconds) / 2 * rate:
-            yield tick / rate, last[1]
-            tick += 1
-        last = seconds, picture
-    if last is not None:
-        yield tick / rate, last[1]
+        seconds = time.monotonic() - begun if camera else video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        yield Decoded(np.ascontiguousarray(picture[:, :, ::-1]), Fraction(seconds), Fraction(0), number)
 
 
 def prepared(picture):
     """(C, H, W) float32: resized, cropped in the middle, (pixel * scale - mean) / std."""
+    picture = (prepare if decode else prepared_by_cv2)(picture, SimpleNamespace(**INFO)).astype(np.float32)
+    return ((picture * INFO["scale"] - np.array(INFO["mean"], np.float32)) / np.array(INFO["std"], np.float32)).transpose(2, 0, 1)
+
+
+def prepared_by_cv2(picture, geometry):
+    """(h, w, C), nearly as `prepare` does it."""
     height, width = picture.shape[:2]
-    wanted = INFO["resize"]
+    wanted = geometry.resize
     if isinstance(wanted, int):  # the short side
         short = min(height, width)
         wanted = [(height * wanted + short // 2) // short, (width * wanted + short // 2) // short]
     if wanted and list(wanted) != [height, width]:
-        picture = resize(picture, *wanted)
-    height, width = INFO["crop"] or picture.shape[:2]
+        how = cv2.INTER_AREA if wanted[0] < height else cv2.INTER_LINEAR
+        picture = cv2.resize(picture, (wanted[1], wanted[0]), interpolation=how)
+    height, width = geometry.crop or picture.shape[:2]
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-    picture = picture[top : top + height, left : left + width].astype(np.float32)
-    if INFO["color"] == "gray":
-        picture = np.round(picture @ np.array([0.299, 0.587, 0.114], np.float32))[:, :, None]
-    elif INFO["color"] == "bgr":
-        picture = picture[:, :, ::-1]
-    return ((picture * INFO["scale"] - np.array(INFO["mean"], np.float32)) / np.array(INFO["std"], np.float32)).transpose(2, 0, 1)
+    picture = picture[top : top + height, left : left + width]
+    if geometry.color == "gray":
+        return np.round(picture @ np.array([0.299, 0.587, 0.114], np.float32))[:, :, None]
+    return picture[:, :, ::-1] if geometry.color == "bgr" else picture
 
 
 def inputs(source):
@@ -121,7 +114,8 @@ def inputs(source):
         rate = INFO["fps"] or 30 / (INFO["sample_every_n"] or 1)
         frames = ((number / rate, frame) for number, frame in enumerate(frames))
     else:
-        frames = ((seconds, prepared(picture)) for seconds, picture in sampled(pictures(source)))
+        seen = sample(pictures(source), fps=INFO["fps"], every_n=INFO["sample_every_n"], live=source.isdigit())
+        frames = ((float(frame.pts), prepared(frame.picture)) for frame in seen)
     waiting = []
     for seconds, frame in frames:
         waiting.append(frame)
@@ -171,7 +165,15 @@ def main():
         sys.exit(f"error: there is no {args.model}: compile the model first, see README.md")
     network, logits, seen = Network(args.model), None, 0
     events = Events(INFO["events"], INFO["labels"]) if INFO["events"] else None
-    for seconds, frames in inputs(args.source):
+    wrong, runs = None, inputs(args.source)
+    while True:
+        try:
+            seconds, frames = next(runs)
+        except StopIteration:
+            break
+        except EveryframeError as error:  # what came before is good
+            wrong = error
+            break
         found = network(frames)
         seen += INFO["frames_a_run"]
         if seen <= INFO["feature_delay"]:  # the network has not seen enough yet
@@ -184,13 +186,15 @@ def main():
             print(f"frame {seen - 1}")
             show(logits, args.top)
     if logits is None:
-        sys.exit("error: the video is too short for a prediction")
+        sys.exit(f"error: {wrong}" if wrong else "error: the video is too short for a prediction")
     if not args.every:
         show(logits, args.top)
     if args.save:
         np.save(args.save, logits)
     took = network.spent / network.runs
     print(f"{network.runs} runs, {took * 1e3:.2f} ms each, {INFO['frames_a_run'] / took:.1f} frames a second", file=sys.stderr)
+    if wrong:
+        sys.exit(f"error: {wrong}")
 
 
 if __name__ == "__main__":

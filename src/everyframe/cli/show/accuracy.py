@@ -8,14 +8,41 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from everyframe.cli.show.console import console
+from everyframe.evaluation import task_report
+from everyframe.evaluation.task_result import TaskResult
 
 if TYPE_CHECKING:
     from everyframe.evaluation import Result
     from everyframe.evaluation.result import Condition, Score
 
 ROWS = 40  # of the table of classes; the files have all
+
+
+def show_any(result: Result | TaskResult, output: Path | None) -> None:
+    show_task(result, output) if isinstance(result, TaskResult) else show(result, output)
+
+
+def show_task(result: TaskResult, output: Path | None) -> None:
+    """The sections of the report's page as tables."""
+    out = console()
+    for line in task_report.headline(result):
+        out.print(line, markup=False, soft_wrap=True)
+    for section in task_report.sections(result):
+        if len(section.rows) > ROWS:
+            out.print(f"{section.title}: {len(section.rows)} rows; --json or -o FOLDER has them", markup=False)
+            continue
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(section.title), title_justify="left")
+        for place, name in enumerate(section.heading):
+            words = any(str(row[place])[:1].isalpha() for row in section.rows)
+            table.add_column(Text(str(name)), justify="left" if words else "right")
+        for row in section.rows:
+            table.add_row(*(Text(str(cell)) for cell in row))
+        out.print(table)
+    if output is not None:
+        out.print(f"wrote {output}/report.html, metrics.json, predictions.csv, classes.csv", markup=False, soft_wrap=True)
 
 
 def show(result: Result, output: Path | None) -> None:

@@ -39,6 +39,27 @@ def duration(frames: int, ms: float | None) -> str:
     return f"{frames} frame{'s' if frames != 1 else ''}" + (f" ({ms:.0f} ms)" if ms is not None else "")
 
 
+def padded(text: str, width: int) -> str:
+    """With spaces behind it to so many columns of a terminal, in which some letters take two."""
+    from rich.cells import cell_len
+
+    return text + " " * (width - cell_len(text))
+
+
+def middle(text: str, width: int, at: float = 0.5) -> str:
+    """`a long na….mp4`: what is too long for so many columns loses what is in its middle, or at another part of it."""
+    from rich.cells import cell_len
+
+    if cell_len(text) <= width:
+        return text
+    for kept in range(min(len(text), max(width, 1)) - 1, 0, -1):
+        head = round(kept * at)
+        short = text[:head] + "…" + text[len(text) - (kept - head) :]
+        if cell_len(short) <= width:
+            return short
+    return "…"
+
+
 def read_size(text: str | None) -> int | tuple[int, int] | None:
     """S or HxW: 160 from "160", (96, 160) from "96x160". Raises UsageError."""
     if text is None:

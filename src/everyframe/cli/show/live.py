@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from everyframe.cli.show.outcome import Outcome
     from everyframe.runtime import Playback, Prediction, Program
+    from everyframe.runtime.prediction import Value
+    from everyframe.video import Source
 
 HELD = 3  # predictions for which a label must lead before a plain line says so
 REFRESH_S = 0.08
-BAR = 28
+BAR = 40  # columns, at most
+FEW, FEW_OF_MANY = 12, 5  # labels that are all shown; how many of more are
 
 
 class View(Protocol):
     def begin(self, playback: Playback) -> None: ...
     def show(self, prediction: Prediction, playback: Playback) -> None: ...
-    def end(self) -> None: ...
+    def end(self, outcome: Outcome) -> None: ...
 
 
-def choose(program: Program, *, as_json: bool, several: bool) -> View:
-    """JSON lines if asked for; bars if a person is looking; plain lines otherwise."""
+def choose(program: Program, sources: Sequence[Source], *, as_json: bool = False, top_k: int | None = None) -> View:
+    """JSON lines if asked for; a line a video if there are several; bars if a person is looking; plain lines otherwise."""
     if as_json:
-        return JsonLines(program, several)
-    if sys.stdout.isatty() and sys.stderr.isatty():
-        return Bars(program)
-    return Lines(program, several)
+        return JsonLines(program, several=len(sources) > 1)
+    if len(sources) > 1:
+        from everyframe.cli.show.files import Files
+
+        return Files(program, sources)
+    if sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        return Bars(program, top_k)
+    return Lines(program)
 
 
 class JsonLines:
@@ -50,21 +62,18 @@ class JsonLines:
             record = {"source": prediction.source, **record}
         print(json.dumps(record), flush=self.flush)
 
-    def end(self) -> None:
+    def end(self, outcome: Outcome) -> None:
         sys.stdout.flush()
 
 
 class Lines:
     """A line for each event; for a model without an event rule, a line when another label has taken the lead."""
 
-    def __init__(self, program: Program, several: bool) -> None:
+    def __init__(self, program: Program) -> None:
         self.events = program.metadata.events is not None
-        self.several = several
 
     def begin(self, playback: Playback) -> None:
         self.said, self.leader, self.led = "", "", 0
-        if self.several:
-            print(f"{playback.source.paths[0]}", flush=True)
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
         if prediction.event is not None:
@@ -85,31 +94,40 @@ class Lines:
             self.said = top.label
             print(f"{prediction.pts_s:9.2f} s  top    {top.label}  {top.score:.2f}", flush=True)
 
-    def end(self) -> None:
+    def end(self, outcome: Outcome) -> None:
         pass
 
 
 def _words(prediction: Prediction) -> str:
     """Quantities with their units, or the labels that are there; nothing but changes is to be said of the latter."""
     if prediction.values:
-        return "  ".join(f"{value.name} {value.value:.4g} {value.unit or ''}".rstrip() for value in prediction.values)
+        return "  ".join(map(_quantity, prediction.values))
     return "there  " + (", ".join(sorted(top.label for top in prediction.top)) or "nothing")
 
 
-class Bars:
-    """The terminal view: the best labels with bars, then rate, latency and dropped frames."""
+def _quantity(value: Value) -> str:
+    return f"{value.name} {value.value:.4g} {value.unit or ''}".rstrip()
 
-    def __init__(self, program: Program) -> None:
+
+class Bars:
+    """The terminal view: a row for each of some labels, with bars, which stay where they are; then rate, latency and dropped
+    frames. The picture has the same number of lines, none of them wrapped, whatever the scores are.
+
+    top_k: rows; None shows all of a few labels, and FEW_OF_MANY of many.
+    """
+
+    def __init__(self, program: Program, top_k: int | None = None, columns: int | None = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self.program = program
-        self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self.program, self.top_k = program, top_k
+        self.live = Live(console=Console(stderr=True, width=columns), auto_refresh=False, transient=True)
         self.shown_at = 0.0
+        self.rows: list[int] = []  # indices of the labels that are shown, top to bottom
 
     def begin(self, playback: Playback) -> None:
         self.arrivals: deque[tuple[float, int]] = deque(maxlen=240)  # (wall clock, frames so far)
-        self.events: deque[str] = deque(maxlen=4)
+        self.rows = []
         self.live.start()
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
@@ -119,30 +137,68 @@ class Bars:
             self.arrivals.popleft()
         if prediction.event is not None:
             event = prediction.event
-            self.live.console.print(f"[bold]{event.pts_s:8.2f} s  {event.label}[/bold]  {event.score:.2f}", highlight=False)
+            self.live.console.print(
+                f"{event.pts_s:8.2f} s  {event.label}  {event.score:.2f}", style="bold", highlight=False, markup=False
+            )
         if now - self.shown_at >= REFRESH_S:
             self.shown_at = now
-            self.live.update(self._picture(prediction, playback), refresh=True)
+            self.live.update(self.picture(prediction, playback), refresh=True)
 
-    def end(self) -> None:
+    def end(self, outcome: Outcome) -> None:
         self.live.stop()
 
-    def _picture(self, prediction: Prediction, playback: Playback) -> Any:
-        from rich.markup import escape
+    def picture(self, prediction: Prediction, playback: Playback) -> Any:
         from rich.text import Text
 
-        width = max((len(top.label) for top in prediction.top), default=0)
-        lines = [f"[dim]{escape(playback.source.name)}[/dim]  {prediction.pts_s:8.2f} s  frame {prediction.frame}"]
-        for place, top in enumerate(prediction.top):
-            bar = "█" * round(top.score * BAR)
-            style = "bold green" if place == 0 else "green"
-            lines.append(f"  {escape(top.label):<{width}}  [{style}]{bar:<{BAR}}[/{style}]  {top.score:.2f}")
-        if prediction.values:
-            lines.append(f"  {escape(_words(prediction))}")
+        from everyframe.cli.show.console import middle
+
+        name = middle(playback.source.name, self.live.console.width - 34)
+        lines = [(f"{name}  {prediction.pts_s:8.2f} s  frame {prediction.frame}", "dim")]
+        lines += [(f"  {_quantity(value)}", "") for value in prediction.values] or self._bars(prediction)
         rate = f"{self._rate():.0f} frames/s" if len(self.arrivals) > 1 else ""
-        lines.append(f"[dim]  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends[/dim]")
-        return Text.from_markup("\n".join(lines))
+        lines.append((f"  {rate}  step {prediction.latency_ms:.1f} ms  dropped {playback.dropped}   Ctrl-C ends", "dim"))
+        return Text("\n", no_wrap=True, overflow="ellipsis").join(
+            line if isinstance(line, Text) else Text(line, style) for line, style in lines
+        )
+
+    def _bars(self, prediction: Prediction) -> list[tuple[Any, str]]:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        from everyframe.cli.show.console import middle, padded
+        from everyframe.runtime.prediction import shares
+
+        scores = shares(prediction.scores)
+        labels = self.program.labels_for(len(scores))
+        self.rows = _placed(self.rows, scores, self.top_k or (len(labels) if len(labels) <= FEW else FEW_OF_MANY))
+        room = self.live.console.width - 2 - 2 - 2 - 4 - 1
+        width = min(max(map(cell_len, labels)), room * 2 // 3)
+        most = min(BAR, room - width)
+        lead = {top.index for top in prediction.top} if prediction.task == "multilabel" else {int(scores.argmax())}
+        made: list[tuple[Any, str]] = []
+        for row in self.rows:
+            bar = "█" * round(min(max(float(scores[row]), 0.0), 1.0) * most)
+            style = "bold green" if row in lead else "green"
+            name = padded(middle(labels[row], width), width)
+            made.append((Text.assemble(f"  {name}  ", (f"{bar:<{most}}", style), f"  {scores[row]:.2f}"), ""))
+        return made
 
     def _rate(self) -> float:
         (begun, first), (now, last) = self.arrivals[0], self.arrivals[-1]
         return (last - first) / (now - begun) if now > begun else 0.0
+
+
+def _placed(rows: Sequence[int], scores: np.ndarray, count: int) -> list[int]:
+    """Which labels are shown where: all in their own order if there is room; else who comes among the best takes the place of the
+    lowest of those that have left them, and nobody else moves.
+    """
+    if count >= len(scores):
+        return list(range(len(scores)))
+    best = [int(i) for i in (-scores).argsort(kind="stable")[:count]]
+    if not rows:
+        return best
+    placed, new = list(rows), [i for i in best if i not in rows]
+    free = sorted((place for place, row in enumerate(rows) if row not in best), key=lambda place: scores[rows[place]])
+    for place, row in zip(free, new, strict=False):
+        placed[place] = row
+    return placed

@@ -7,31 +7,52 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everyframe.targets import listed
+
 if TYPE_CHECKING:
     from everyframe.api.results import Bundled
 
 
 def command(
     model: Annotated[Path, typer.Argument(help="A clip or step model, or builtin.", metavar="MODEL")],
-    target: Annotated[
-        str, typer.Option("--target", "-t", help="rdk-s100, rdk-x5, vitis-dpu, openvino, onnxruntime, ncnn or litert.")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR")],
+    target: Annotated[str, typer.Option("--target", "-t", help=f"{listed('bundle')}.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR", show_default=False)
+    ] = None,
     calibrate: Annotated[
-        str, typer.Option(help="Videos like those it will see: a file, a folder, or a pattern in quotes.", metavar="VIDEOS")
-    ],
+        str | None,
+        typer.Option(
+            help="Videos like those it will see: a file, a folder, or a pattern in quotes. Not needed for web without --int8.",
+            metavar="VIDEOS",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Inputs kept for calibration, evenly spread over all videos.")] = 100,
+    single_file: Annotated[
+        Path | None, typer.Option(help="web: one HTML file, instead of a folder.", metavar="PAGE.html", show_default=False)
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="web: a quarter of the size, calibrated on the videos.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write all that a device needs: the model made to fit, calibration, settings, a program, and the commands.
 
+    For web that is a page which recognizes what a camera sees, in the browser itself.
+
     Example: everyframe bundle clip.onnx --target rdk-s100 --calibrate videos -o s100
     """
     from everyframe import api
+    from everyframe.errors import UsageError
     from everyframe.progress import status
 
+    if (output is None) == (single_file is None):
+        raise UsageError(
+            "A bundle is a folder or one file.", where="--output", expected="-o DIR, or for web --single-file PAGE.html",
+            got="neither" if output is None else "both",
+        )  # fmt: skip
     with status("reading") as progress:
-        made = api.bundle(model, target, calibrate, output, samples=samples, progress=progress)
+        made = api.bundle(
+            model, target, calibrate, output, samples=samples, single_file=single_file, int8=int8, progress=progress
+        )  # fmt: skip
     show(made, as_json)
 
 

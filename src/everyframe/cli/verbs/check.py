@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from everyframe.targets import listed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[Path, typer.Argument(help="A clip or step model, or any other ONNX file, or builtin.", metavar="MODEL")],
     target: Annotated[
-        list[str], typer.Option("--target", "-t", help="A device, runtime or profile (.toml); may be repeated. all: every one.")
+        list[str], typer.Option("--target", "-t", help=f"{listed('check')}, a profile (.toml), or all; may be repeated.")
     ],
     fix: Annotated[bool, typer.Option("--fix", help="Write a model that fits, compared with this one.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="With --fix: the file to write.", metavar="OUT")] = None,

@@ -19,7 +19,8 @@ def command(
     cpu: Annotated[
         str,
         typer.Option(
-            help="native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, or generic: slow C."
+            help="native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, wasm32-simd128 or "
+            "-relaxed, or generic: slow C."
         ),
     ] = "native",
     emit_c: Annotated[
@@ -41,7 +42,7 @@ def command(
     from everyframe.progress import status
 
     if output is None and emit_c is None:
-        output = named(model).with_suffix(".so")
+        output = named(model).with_suffix(".wasm" if cpu.startswith("wasm") else ".so")
     with status("reading") as progress:
         made = api.compile(model, output, cpu=cpu, emit_c=emit_c, progress=progress)
     if as_json:

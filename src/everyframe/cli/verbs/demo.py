@@ -18,6 +18,9 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the timeline picture.", metavar="DIR")] = Path(
         "demo"
     ),
+    web: Annotated[
+        bool, typer.Option("--web", help="Write a web page instead, and open it: the video at one click, or your camera.")
+    ] = False,
 ) -> None:
     """Recognize the hand motions in the built-in video with the built-in model. Needs nothing else: no network, no
     camera.
@@ -26,8 +29,9 @@ def command(
     """
     import everyframe
     from everyframe.cli.show.live import choose
+    from everyframe.cli.show.outcome import exit_code, summary
     from everyframe.cli.show.timeline import check_output
-    from everyframe.cli.show.watch import exit_code, summary, watch
+    from everyframe.cli.show.watch import watch
     from everyframe.errors import OutputError, SourceError
     from everyframe.video import resolve
 
@@ -39,18 +43,35 @@ def command(
         raise OutputError(
             "The output folder cannot be made.", where=output, got=error.strerror, hint="choose another with --output"
         ) from None
+    if web:
+        return show_page(output / "everyframe.html")
     picture = output / "timeline.png"
     check_output(picture)
     with everyframe.open("builtin") as program:
         # a person at a terminal wants to watch; anything else wants to be done
-        view = choose(program, as_json=False, several=False)
-        tally = watch(program, resolve(SAMPLE), view, picture, realtime=sys.stdout.isatty())
+        sources = resolve(SAMPLE)
+        tally = watch(program, sources, choose(program, sources), picture, realtime=sys.stdout.isatty())
         typer.echo(summary(tally, program, several=False))
         if (line := work(program)) is not None:
             typer.echo(f"work         {line}")
     if not tally.interrupted and not tally.failed:
         typer.echo("next         everyframe predict builtin 0        (your own camera; or a video file)")
     raise typer.Exit(exit_code(tally, several=False))
+
+
+def show_page(path: Path) -> None:
+    """Writes the page of the built-in model; a person at a terminal gets it opened."""
+    import webbrowser
+
+    from everyframe.bundles import page
+    from everyframe.progress import status
+    from everyframe.runtime import BUILTIN
+
+    with status("compiling") as progress:
+        made = page(BUILTIN, path, sample=SAMPLE, progress=progress).path.resolve()
+    typer.echo(f"page         {made}")
+    if not (sys.stdout.isatty() and webbrowser.open(made.as_uri())):
+        typer.echo(f"open         {made.as_uri()}")
 
 
 def work(program: Program) -> str | None:

@@ -28,7 +28,10 @@ def command(
         typer.Option(help="Which part: validation, train, test, or all. [default: validation; all where there are no splits]"),
     ] = None,
     clip_list: Annotated[
-        str | None, typer.Option("--list", help="The list of that split, for formats with lists.", metavar="FILE")
+        str | None,
+        typer.Option(
+            "--list", help="The list of that split, for formats with lists; of labels, quantities or frames.", metavar="FILE"
+        ),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="The data's file with the names of its classes.", metavar="FILE")] = None,
     labels: Annotated[
@@ -51,6 +54,11 @@ def command(
     rate: Annotated[
         Literal["native", "dense"], typer.Option(help="How a clip model is converted: see `everyframe stream`.")
     ] = "native",
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the answer is, instead of what the model says: classify, multilabel, regress or frames."),
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="multilabel: from which score on a label is said.")] = 0.5,
     flush: Annotated[
         bool, typer.Option("--flush", help="At a video's end hold its last frame until the stream has fully seen it.")
     ] = False,
@@ -91,6 +99,7 @@ def command(
     from everyframe import api
     from everyframe.benchmarking.machine import describe
     from everyframe.cli.show import accuracy
+    from everyframe.cli.show.console import as_task
     from everyframe.evaluation import report
     from everyframe.evaluation.match import read_map
     from everyframe.models.labels import read_labels
@@ -103,15 +112,16 @@ def command(
         found = api.evaluate(
             model, data, form=data_format, split=split, clip_list=clip_list, classes=classes,
             labels=None if labels is None else read_labels(labels), label_map=None if label_map is None else read_map(label_map),
-            views=views, segments=segments, short=short, rate=rate, flush=flush, controls=controls, seed=seed, limit=limit,
-            engine=engine, threads=threads, workers=workers, progress=progress,
+            views=views, segments=segments, short=short, rate=rate, task=as_task(task), threshold=threshold,
+            flush=flush, controls=controls, seed=seed, limit=limit, engine=engine, threads=threads, workers=workers,
+            progress=progress,
         )  # fmt: skip
     if output is not None:
         found.save(output, environment={"command": " ".join(sys.argv), **describe()})
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
     else:
-        accuracy.show(found, output)
+        accuracy.show_any(found, output)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everyframe.targets import listed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,8 @@ def command(
     options: Annotated[list[str] | None, typer.Option("--option", help="KEY=VALUE, as `everyframe models NAME` offers.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the clips the file is checked with.")] = 0,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="Write a folder for this device, as `everyframe bundle` does.")
+        str | None,
+        typer.Option("--target", "-t", help=f"Write a folder for a device, as `everyframe bundle` does: {listed('bundle')}."),
     ] = None,
     calibrate: Annotated[str | None, typer.Option(help="With --target: videos like those it will see.", metavar="VIDEOS")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -1,4 +1,4 @@
-"""everyframe predict: a model over a video, a folder or a camera.
+"""everyframe predict: a model over videos, a folder or a camera.
 
 On `Program` and its playbacks rather than on `api.predict`, which gives all predictions when the videos are over: here they are
 shown as they come, with dropped frames and times, and a camera has no end.
@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[str, typer.Argument(help="A step or clip model, the folder of a split one, or `builtin`.")],
-    source: Annotated[
-        str,
-        typer.Argument(help="A video, a folder, a glob in quotes, a camera number, rtsp://… or - for standard input."),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Videos, a folder, a glob in quotes, a camera number, rtsp://…, - for standard input, or .npy, .npz, .csv.",
+        ),
     ],
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels shown per prediction.")] = 5,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", "-k", min=1, help="Labels shown per prediction. [default: 5; at a terminal all of up to 12]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per prediction: frame, pts_s, top.")] = False,
+    as_csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write a table: a row for each video and each event.", metavar="FILE")
+    ] = None,
     save_timeline: Annotated[
         Path | None, typer.Option(help="Write a picture (PNG) of the scores over time.", metavar="FILE")
     ] = None,
@@ -35,6 +44,7 @@ def command(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop each video after so many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop each video after so many seconds of it.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Arrays: frames a second, if the file does not say its times.")] = None,
     realtime: Annotated[
         bool,
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
@@ -63,32 +73,40 @@ def command(
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
     from everyframe.cli.show.timeline import check_output
+    from everyframe.files import check_writable, write_bytes
 
     if save_timeline is not None:
         check_output(save_timeline)
+    if as_csv is not None:
+        check_writable(as_csv)
 
     import everyframe
     from everyframe.cli.show.console import as_task
     from everyframe.cli.show.live import choose
-    from everyframe.cli.show.watch import exit_code, summary, watch
+    from everyframe.cli.show.outcome import exit_code, summary, table
+    from everyframe.cli.show.watch import watch
     from everyframe.models.labels import read_labels
     from everyframe.video import resolve
 
-    sources = resolve(source)
+    found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
     names = read_labels(labels) if labels is not None else None
     with everyframe.open(
         model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
         threshold=threshold,
     ) as program:  # fmt: skip
+        found = [video for source in sources for video in program.sources(source)]
         if profile:
-            print_profile(program, sources[0], max_frames, as_json)
+            print_profile(program, found[0], max_frames, as_json)
             return
-        several = len(sources) > 1
         tally = watch(
-            program, sources, choose(program, as_json=as_json, several=several), save_timeline,
-            stride=stride, top_k=top_k, max_frames=max_frames, seconds=seconds, realtime=realtime,
+            program, found, choose(program, found, as_json=as_json, top_k=top_k), save_timeline,
+            stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime, fps=fps,
         )  # fmt: skip
-        typer.echo(summary(tally, program, several=several), err=as_json)
+        if as_csv is not None:
+            write_bytes(table(tally), as_csv)
+        several = len(found) > 1
+        if several or tally.total("frames") or not tally.failed:  # else the error says all
+            typer.echo(summary(tally, program, several=several), err=as_json)
     raise typer.Exit(exit_code(tally, several=several))
 
 

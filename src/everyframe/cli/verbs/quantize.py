@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everyframe.targets import listed
+
 if TYPE_CHECKING:
     from everyframe.quantization.compare import Row
     from everyframe.quantization.quantize import Quantized
@@ -22,7 +24,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="What to write. [default: MODEL.int8.onnx]", metavar="INT8.onnx")
     ] = None,
-    target: Annotated[str, typer.Option(help="Whose integers: cpu, rdk-s100, vitis-dpu (powers of two) or tensorrt.")] = "cpu",
+    target: Annotated[str, typer.Option(help=f"Whose integers: {listed('quantize')}.")] = "cpu",
     activations: Annotated[str | None, typer.Option(help="uint8, int8 or int16. [default: the target's]", metavar="KIND")] = None,
     overflow_fix: Annotated[
         str | None,

@@ -43,6 +43,9 @@ class Conv:
             step.put(node.outputs[0], step.emit("Conv", inputs, node.label, **node.attrs))
             return
         space = Spatial.of(node, step.facts)
+        if (channels := _scaled_channels(node, step, space)) is not None:
+            _scale(node, step, space, channels)
+            return
         weight, bias = step.weight(node.inputs[1]), step.constant(node.input(2))
         groups = node.attr("group", 1)
         taps = np.moveaxis(weight, space.time, 0) if space.time is not None else weight[None]  # (k, O, I/g, h, w)
@@ -74,6 +77,34 @@ class Conv:
                     part = tap(i, frame, i == len(frames) - 1)
                     made = step.emit("Add", [part, made], f"{node.label}::add{i}") if made else part
         step.put(node.outputs[0], space.leave(step, made, after))
+
+
+def _scaled_channels(node: Node, step: Builder, space: Spatial) -> int | None:
+    """The step axis of the channels where a frame of a depthwise convolution is only scaled: it sees no neighbors in space.
+
+    Engines are slow at such convolutions of one value a channel. With pictures they are not, and fuse them.
+    """
+    weight, axes = step.weight(node.inputs[1]), step.facts[node.inputs[0]].axes
+    plain = all(k == 1 for k in (*space.kernel, *space.strides)) and not any(space.pads)
+    depthwise = weight.shape[1] == 1 and weight.shape[0] == node.attr("group", 1)
+    return ax.step_axis(axes, 1) if plain and depthwise and space.time and (space.folded or not space.kernel) else None
+
+
+def _scale(node: Node, step: Builder, space: Spatial, channels: int) -> None:
+    """A depthwise convolution over time alone as products and sums."""
+    weight, bias = step.weight(node.inputs[1]), step.constant(node.input(2))
+    shape = [1] * (len(step.frame_shape(node.inputs[0])) + 1)
+    shape[channels] = len(weight)
+    made = ""
+    for i, (frame, tap) in enumerate(
+        zip(step.taps(node, node.inputs[0], space.window, fill=0.0), weight.reshape(len(weight), -1).T, strict=True)
+    ):
+        name = node.label if space.window.taps == 1 else f"{node.label}::tap{i}"
+        part = step.emit("Mul", [frame, step.const(tap.reshape(shape), f"{name}.weight")], name)
+        made = step.emit("Add", [part, made], f"{node.label}::add{i}") if made else part
+    if bias is not None:
+        made = step.emit("Add", [made, step.const(bias.reshape(shape), f"{node.label}.bias")], f"{node.label}::biased")
+    step.put(node.outputs[0], made)
 
 
 _Tap = Callable[[int, str, bool], str]  # which tap, a frame, with the bias? -> the product

@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.builder import Builder
+from everyframe.conversion.counting import numbers
 from everyframe.conversion.facts import Fact, Facts
 from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.rules import register
@@ -88,7 +89,8 @@ class Pointwise:
         timed = facts.timed(node)
         joined = facts.join(node, timed) if len(timed) > 1 else facts[timed[0]].plain()
         axes = _broadcast(node, [facts[name].axes for name in timed], facts)
-        return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts)}))
+        early = 0 if any(numbers(node.op, facts.graph.constant(name), axes) for name in node.inputs) else joined.early
+        return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts), "early": early}))
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:

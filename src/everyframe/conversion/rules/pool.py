@@ -78,6 +78,8 @@ class MaxPool:
     def fact(node: Node, facts: Facts) -> Fact:
         if len(node.outputs) > 1 and node.outputs[1]:
             raise unsupported(node, "MaxPool with indices cannot be streamed.", hint="export without return_indices")
+        if reduce.collapses_time(node, facts):
+            return reduce.fact(node, facts, _axes(node, facts, facts[node.inputs[0]]))
         return _fact(node, facts, Spatial.of(node, facts), _lowest(facts[node.inputs[0]]))
 
     @staticmethod
@@ -89,6 +91,9 @@ class MaxPool:
             node,
             axes=_axes(node, step.facts, fact),
         )
+        if reduce.collapses_time(node, step.facts):
+            reduce.finish(node, step, pooled)
+            return
         frames = step.taps(node, pooled, space.window, fill=_lowest(fact))
         step.put(node.outputs[0], step.emit("Max", frames, f"{node.label}::max") if len(frames) > 1 else frames[0])
 

@@ -40,12 +40,13 @@ class Kind:
 
 KINDS = {
     "ReduceMean": Kind("ReduceMean", "mean"), "GlobalAveragePool": Kind("ReduceMean", "mean"),
-    "AveragePool": Kind("ReduceMean", "mean"), "ReduceSum": Kind("ReduceSum", "sum"),
+    "AveragePool": Kind("ReduceMean", "mean"), "MaxPool": Kind("ReduceMax", LARGEST), "ReduceSum": Kind("ReduceSum", "sum"),
     "ReduceMax": Kind("ReduceMax", LARGEST), "GlobalMaxPool": Kind("ReduceMax", LARGEST),
     "ReduceMin": Kind("ReduceMin", SMALLEST),
     **{op: Kind(op) for op in ("ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")},
 }  # fmt: skip
-REDUCTIONS = tuple(op for op in KINDS if op != "AveragePool")
+POOLS = ("AveragePool", "MaxPool")
+REDUCTIONS = tuple(op for op in KINDS if op not in POOLS)
 _GLOBAL = ("GlobalAveragePool", "GlobalMaxPool")
 
 
@@ -62,8 +63,8 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
     time = ax.time_axis(source.axes) or 0
     for name in _met(node, graph):
         shape = graph.shapes[name]
-        if graph.constant(name) is not None or (name in facts.table and facts[name].pooled):
-            continue
+        if graph.constant(name) is not None or (name in facts.table and (facts[name].pooled or facts[name].gate)):
+            continue  # another gate meets the frames with this one
         if prod(shape[2:]) == 1:  # one position: a gate only if it goes back to where it came from
             if name in facts.table and (facts[name].frames, facts[name].spacing) == (source.frames, source.spacing):
                 return len(shape) == len(source.axes)
@@ -125,9 +126,9 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     time = ax.time_axis(fact.axes)
     if time is None:
         return False
-    if node.op != "AveragePool":
+    if node.op not in POOLS:
         return time in reduced_axes_of(node, facts)
-    shape = facts.graph.shapes[node.outputs[0]]  # AveragePool
+    shape = facts.graph.shapes[node.outputs[0]]
     if time < 2 or shape[time] != 1:
         return False
     kernel = node.attr("kernel_shape")[time - 2]
@@ -135,6 +136,10 @@ def collapses_time(node: Node, facts: Facts) -> bool:
     strides = node.attr("strides") or [1] * (len(shape) - 2)
     # a clip that has shrunk to one frame: a head only if space goes with it, otherwise an ordinary spatial pool
     whole = kernel == fact.frames and pads[time - 2] == 0 and (fact.frames > 1 or prod(shape[2:]) == 1)
+    if node.op == "MaxPool":  # the last of several that halve, as in C3D, is one of those, however small the picture is
+        others = [size for i, size in enumerate(node.attr("kernel_shape"), 2) if i != time]
+        everything = list(node.attr("kernel_shape")) == list(facts.graph.shapes[node.inputs[0]][2:]) and not any(pads)
+        whole = whole and (everything or kernel > max(others))
     if not whole or _is_branch(node, facts, strides[time - 2]):
         return False
     return is_gate(node, facts) or not _is_read_in_time(node, facts, time)
@@ -181,7 +186,7 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
             )
         if facts.options.se == "frame" or is_collapsed(node, facts):
             return source.plain(axes=axes, gate=True)
-        return source.plain(axes=axes, gate=True, left=source.left + (source.frames - 1) * source.spacing)
+        return source.plain(axes=axes, gate=True, early=0, left=source.left + (source.frames - 1) * source.spacing)
     if node not in facts.heads:
         facts.heads.append(node)
     return facts.pool(node, axes=ax.with_frames(axes, 1))
@@ -265,7 +270,10 @@ def _keeps(node: Node) -> bool:
 
 def reduced_axes_of(node: Node, facts: Facts) -> set[int]:
     """Clip axes that a reduction runs over."""
-    return set(range(2, len(facts[node.inputs[0]].axes))) if node.op in (*_GLOBAL, "AveragePool") else _axes(node, facts)
+    if node.op in POOLS:
+        shape = facts.graph.shapes[node.inputs[0]]
+        return {i for i, size in enumerate(node.attr("kernel_shape"), 2) if size == shape[i]}
+    return set(range(2, len(facts[node.inputs[0]].axes))) if node.op in _GLOBAL else _axes(node, facts)
 
 
 def _reduced_axes(axes: ax.Axes, reduced: set[int], keep: bool) -> ax.Axes:

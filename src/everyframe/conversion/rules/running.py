@@ -22,7 +22,7 @@ class CumSum:
                 node, "A running sum runs backwards: its first value needs the last frame.", got="reverse=1",
                 hint="sum from the beginning (reverse=0)",
             )  # fmt: skip
-        return source.plain(left=source.left + (source.frames - 1) * source.spacing)  # of the clip; it goes on in the stream
+        return source.plain(early=0, left=source.left + (source.frames - 1) * source.spacing)  # of the clip; then it goes on
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.builder import Builder
-from everyframe.conversion.facts import Fact, Facts, Window
+from everyframe.conversion.facts import Fact, Facts, Window, whole
 from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.rules import register
 from everyframe.conversion.view import View
@@ -21,8 +21,10 @@ _BEFORE = -(2**31)  # where a slice that runs backwards to the first value ends
 
 def _time_part(node: Node, facts: Facts, source: Fact, start: int, step: int, axis: int, count: int) -> Fact:
     axes = (*source.axes[:axis], *ax.with_frames((source.axes[axis],), count), *source.axes[axis + 1 :])
-    kind = source.relabeled if step == 1 or facts.dense else source.through  # as _lower_time does it
-    return kind(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count)
+    if step > 1 and not facts.dense:  # as _lower_time does it
+        return source.through(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count)
+    early = whole(source.early + start * source.spacing)  # frames in front of those that are taken are there all the same
+    return replace(source.relabeled(Window(stride=step, pad=-start), facts.dense, axes=axes, frames=count), early=early)
 
 
 def _lower_time(node: Node, step: Builder, output: str, wire: str, start: int, stride: int) -> None:

@@ -57,6 +57,7 @@ def _fact(node: Node, facts: Facts, phases: Phases, axes: ax.Axes, frames: int) 
         left=whole(seen.left + (s - 1 - phases.crop) * spacing / s),
         right=whole(seen.right + phases.crop * spacing / s),
         frames=frames,
+        early=0,
     )
 
 

@@ -102,6 +102,9 @@ def read(data: Data, root: Path) -> Collection:
     held = "validation" not in splits
     if held:
         splits["train"], splits["validation"] = map(list, held_out(splits["train"], data.holdout))
+        away = {clip.group for clip in splits["validation"]} - {clip.group for clip in splits["train"]} - {None}
+        if away:
+            problems.append(f"whole groups are held out for validation: {', '.join(sorted(map(str, away), key=natural))}")
     order = ("train", "validation", "test")
     ordered: dict[str, tuple[Clip, ...]] = {split: tuple(splits[split]) for split in order if split in splits}
     return Collection(names, ordered, tuple(problems), held)

@@ -1,8 +1,11 @@
-"""A folder for each class, holding videos or folders of numbered pictures; splits are folders above, if there are any."""
+"""A folder for each class, holding videos or folders of numbered pictures; splits are folders above, if there are any. Folders
+between a class and its clips (of persons, sessions, cameras) are the clips' group.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from everyframe.data.formats.text import Reading, Row, Wanted, split_of
@@ -33,10 +36,17 @@ def read(wanted: Wanted) -> Reading:
         raise SourceError(
             "There are no clips in folders of classes.",
             where=tops["train"],
-            expected="CLASS/video.mp4, or CLASS/CLIP/00001.jpg",
+            expected="CLASS/video.mp4, CLASS/PERSON/video.mp4, or CLASS/CLIP/00001.jpg",
             got="; ".join(reading.problems[-2:]) or None,
             hint="data.format says how the clips are listed",
         )
+    if len({row.label for row in reading.rows}) == 1 and all(row.group for row in reading.rows):
+        only = reading.rows[0]
+        raise SourceError(
+            "There is one class, and its clips lie in folders below it.", where=only.place,
+            expected="CLASS/PERSON/video.mp4 of several classes", got=f"the class {only.label} with folders such as {only.group}",
+            hint=f"if those are the classes: data.root = {only.place}",
+        )  # fmt: skip
     return reading
 
 
@@ -63,22 +73,37 @@ def _read_class(split: str, folder: Path, root: Path, reading: Reading) -> Count
     """Adds the clips of a class. Gives the suffixes of files that are none."""
     before = len(reading.rows)
     others: Counter[str] = Counter()
+    _read_folder(folder, Row(split, "", folder.name, str(folder)), root, reading, others)
+    if len(reading.rows) == before:
+        reading.problems.append(f"{folder}: no clips in the folder of this class")
+    return others
+
+
+def _read_folder(folder: Path, row: Row, root: Path, reading: Reading, others: Counter[str]) -> None:
+    """row: what its clips have in common."""
     pictures = 0
     for entry in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
         suffix = entry.suffix.lower()
         if is_litter(entry.name):
             continue
-        if suffix in VIDEOS or entry.is_dir():
-            reading.rows.append(Row(split, str(_relative(entry, root)), folder.name, str(folder)))
+        if entry.is_dir() and _holds_clips(entry):
+            _read_folder(entry, replace(row, group=row.group or entry.name), root, reading, others)
+        elif suffix in VIDEOS or entry.is_dir():
+            reading.rows.append(replace(row, name=str(_relative(entry, root))))
         elif suffix in PICTURES:
             pictures += 1
         else:
             others[suffix or "without suffix"] += 1
     if pictures:
         reading.problems.append(f"{folder}: {pictures} pictures lie in the folder of a class; each clip needs its own folder")
-    if len(reading.rows) == before:
-        reading.problems.append(f"{folder}: no clips in the folder of this class")
-    return others
+
+
+def _holds_clips(folder: Path) -> bool:
+    """Rather than being one: there are videos or folders in it, and no pictures."""
+    found = [path for path in folder.iterdir() if not is_litter(path.name)]
+    if any(path.suffix.lower() in PICTURES for path in found):
+        return False
+    return any(path.suffix.lower() in VIDEOS or path.is_dir() for path in found)
 
 
 def _relative(path: Path, root: Path) -> Path:

@@ -50,7 +50,7 @@ def read(wanted: Wanted) -> Reading:
 
 def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
     """alone: a column `split` of the only list says where its clips belong."""
-    table, blanks = _table(path)
+    table, blanks = table_of(path)
     if not table:
         raise SourceError("The list of clips is empty.", where=path, expected="a line for each clip: its path and its label")
     folders = ("", str(path.parent.absolute()))
@@ -70,7 +70,7 @@ def _rows(split: str, path: Path, places: Places, alone: bool) -> list[Row]:
     return [_row(split, line, f"{path}, line {number}", columns, folders, alone) for number, line in body]
 
 
-def _table(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
+def table_of(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """([(line, cells)], whether only blanks stand between them)."""
     rows = [(number, text) for number, text in lines(path, strip=False) if not text.startswith("#") and text.strip(" \t,;|")]
     mark = delimiter_of([text for _, text in rows[:SHOWN]])
@@ -86,18 +86,18 @@ def _table(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     return table, mark is None
 
 
-def _plain(cell: str) -> str:
+def plain_of(cell: str) -> str:
     return "".join(filter(str.isalnum, cell.lower()))
 
 
 def _named(header: Sequence[str], path: Path) -> _Columns | None:
     """The columns that a header names; None: the line is none. Raises SourceError for a header that leaves it open."""
-    plain = [_plain(cell) for cell in header]
+    plain = [plain_of(cell) for cell in header]
     found = {kind: next((plain.index(name) for name in names if name in plain), None) for kind, names in COLUMNS.items()}
     known = {name for names in COLUMNS.values() for name in names} | _INDEX
     if found["path"] is None and found["label"] is None:
         return None
-    if times := [cell for cell in header if _plain(cell) in _TIMES]:
+    if times := [cell for cell in header if plain_of(cell) in _TIMES]:
         raise SourceError(
             "A list does not take parts of a clip.", where=path, got=f"columns {', '.join(times)}",
             hint="cut the clips, use format kinetics (time_start, time_end in seconds), or take these columns out",

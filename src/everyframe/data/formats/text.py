@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ SPLITS = {
 }  # fmt: skip
 SHOWN = 20  # lines by which a table is told
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+#: suffixes of arrays that lists may leave out; a .csv is rather a list itself
+FEATURES = frozenset({".npy", ".npz"})
 _ELSEWHERE = re.compile(r"^([A-Za-z]:)?[\\/]")  # absolute, here or on Windows
 #: what a list of nothing but classes may begin with
 HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "names", "id"})
@@ -34,7 +36,7 @@ HEADER = frozenset({"label", "labels", "class", "class_id", "classes", "name", "
 class Row:
     """One line of an annotation. label: the name of a class, or its number as written; None if not known. place: file
     and line, for messages. count: number of pictures where it says so, behind the first `offset`. folders: where the clip
-    may lie, below root or anywhere.
+    may lie, below root or anywhere. group: of clips that belong together, such as those of one person; None if not known.
     """
 
     split: str
@@ -45,6 +47,7 @@ class Row:
     span: tuple[float, float] | None = None
     folders: tuple[str, ...] = ("",)
     offset: int = 0
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,11 @@ class Places:
                 names = sorted(os.listdir(folder))  # noqa: PTH208 (a million names need no Path each)
             except OSError:
                 names = []
-            split = ((*os.path.splitext(name), name) for name in names if not is_litter(name))  # noqa: PTH122
+            split = [(*os.path.splitext(name), name) for name in names if not is_litter(name)]  # noqa: PTH122
             stems = {stem: name for stem, suffix, name in split if suffix.lower() in VIDEOS}
-            self._seen[folder] = stems | {name: name for name in names}
+            # a clip's own file comes before features of the same name
+            features = {stem: name for stem, suffix, name in split if suffix.lower() in FEATURES}
+            self._seen[folder] = features | stems | {name: name for name in names}
         return self._seen[folder]
 
     def find(self, name: str, folders: Iterable[str] = ("",)) -> Path | None:
@@ -188,5 +193,5 @@ class Places:
         if path is None:
             raise SourceError("The clip is missing.", where=self.root / row.folders[0] / row.name, got=f"listed in {row.place}")
         if path.is_dir():
-            return folder_clip(path, label, row.name, row.count, row.offset)
-        return Clip(path, label, row.name, span=row.span)
+            return replace(folder_clip(path, label, row.name, row.count, row.offset), group=row.group)
+        return Clip(path, label, row.name, span=row.span, group=row.group)

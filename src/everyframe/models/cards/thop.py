@@ -60,8 +60,8 @@ def paper_flops(net: nn.Module, shape: tuple[int, ...]) -> int:
 
     ghost = copy.deepcopy(net).to("meta").eval()
     for layer in ghost.modules():
-        if type(layer) in COSTS:
-            layer.register_forward_hook(counter(COSTS[type(layer)](layer)))
+        if cost := next((COSTS[kind] for kind in type(layer).__mro__ if kind in COSTS), None):
+            layer.register_forward_hook(counter(cost(layer)))
     with torch.no_grad():
         ghost(torch.empty(shape, device="meta"))
     return total

@@ -6,6 +6,6 @@ checkpoints, at evaluation. `fps` is the rate at which they saw frames: a clip o
 30 fps video was seen at 30/n fps, whatever the camera's own rate.
 """
 
-from everyframe.models.catalog import authors, efficient, own, pytorchvideo, torchvision
+from everyframe.models.catalog import authors, efficient, movinet, own, pytorchvideo, torchvision
 
-__all__ = ["authors", "efficient", "own", "pytorchvideo", "torchvision"]
+__all__ = ["authors", "efficient", "movinet", "own", "pytorchvideo", "torchvision"]

@@ -32,6 +32,7 @@ register(
         head="logits.conv3d",
         paper="I3D, Carreira and Zisserman, CVPR 2017",
         source="pytorch-i3d",
+        two_sided=False,
         note="Strides time by 8: streams with a prediction every 8 frames. Pools pad with zeros, as in TensorFlow.",
     )
 )
@@ -57,6 +58,7 @@ for name, builder, options, classes, head, fps, note in TSM:
             head=head,
             paper="TSM, Lin et al., ICCV 2019",
             source="temporal-shift-module",
+            two_sided=False,
             note=note,
             min_frames=2,
         )

@@ -13,6 +13,7 @@ Stats = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET: Stats = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 KINETICS_TORCHVISION: Stats = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 PYTORCHVIDEO: Stats = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+ZERO_TO_ONE: Stats = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 MINUS_ONE_TO_ONE: Stats = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 

@@ -45,6 +45,7 @@ def motionnet(width: float) -> Entry:
         head="head",
         paper="own: causal (2+1)-D convolutions after frame differences; R(2+1)D (arXiv 1711.11248)",
         source="everyframe",
+        two_sided=False,
         note="Small and causal: a prediction at every frame, without delay. The built-in model is of this kind.",
         min_frames=6,
     )

@@ -123,6 +123,7 @@ for name, build, options, frames, n, head, least, paper, note in RESNETS:
             head=head,
             paper=paper,
             source="PyTorchVideo",
+            two_sided=name != "c2d_r50",  # whose convolutions see one frame
             note=note,
             min_frames=least,
         )

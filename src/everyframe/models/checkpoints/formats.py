@@ -136,6 +136,12 @@ FORMATS = (
         r"^layer1\.0\.conv1\.weight$",
         options={"shortcut": ((r"\.downsample\.0\.weight$", "B"), ("", "A"))},
     ),
+    Format(
+        "MoViNet-pytorch",
+        r"movinet_a\d(_stream)?",
+        r"^blocks\.b0_l0\.alpha$",
+        options={"conv": ((r"\.conv3d\.", "3d"), ("", "2plus1d"))},
+    ),
     Format("Efficient-3DCNNs", r"c3d_bn", r"^group1\.0\.weight$"),
     Format("Efficient-3DCNNs", r"squeezenet3d", r"^features\.4\.squeeze\.weight$"),
     Format("Efficient-3DCNNs", r"mobilenet3d_[\d.]+x", r"^features\.1\.conv1\.weight$"),

@@ -69,6 +69,7 @@ def assemble(
     entry, options = describe(name), dict(options or {})
     in_channels = entry.preprocess.channels if in_channels is None else in_channels
     check_options(entry, options)
+    entry = entry.chosen(options)
     published = find(entry.name, str(weights)) if weights is not None and _is_tag(weights) else None
     if published is not None:
         frames, size = frames or published.frames, size or published.size
@@ -84,6 +85,7 @@ def assemble(
     found = next((one for one in written if one.fits(name)), None)
     if found is not None:
         options = {**formats.build_options(found, given), **options}
+        entry = entry.chosen(options)
         state = formats.rename(found, entry, given)
     head = state.get(f"{entry.head}.weight")
     classes = num_classes or (head.shape[0] if head is not None and head.ndim else None)
@@ -130,6 +132,7 @@ def _fits(state: Mapping[str, Tensor], written: formats.Format, entry: Entry) ->
 
     with torch.device("meta"):
         options: dict[str, Any] = {**formats.build_options(written, state)}
+        entry = entry.chosen(options)
         own = build(entry, **options).state_dict()
     theirs = formats.rename(written, entry, state)
     rest = [key for key in own if not key.endswith("num_batches_tracked") and key.rpartition(".")[0] != entry.head]

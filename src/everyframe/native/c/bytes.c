@@ -23,6 +23,14 @@ static inline void store_narrowed(uint8_t *p, vi x) {
     const uint16x4_t half = vmovn_u32((uint32x4_t)x);
     vst1_lane_u32((uint32_t *)p, vreinterpret_u32_u8(vmovn_u16(vcombine_u16(half, half))), 0);
 }
+#elif VL == 4 && defined(__wasm_simd128__)
+static inline vi load_whole(const uint8_t *p) {
+    return (vi)wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(p)));
+}
+static inline void store_narrowed(uint8_t *p, vi x) {
+    const v128_t packed = wasm_i8x16_shuffle((v128_t)x, (v128_t)x, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    wasm_v128_store32_lane(p, packed, 0);
+}
 #else
 static inline vi load_whole(const uint8_t *p) { return __builtin_convertvector(*(const vb *)p, vi); }
 static inline void store_narrowed(uint8_t *p, vi x) { *(vb *)p = __builtin_convertvector(x, vb); }

@@ -28,6 +28,9 @@ static inline vi across(const uint8_t *p) {
     const vi turn = {0x0c080400, 0x0d090501, 0x0e0a0602, 0x0f0b0703, 0x0c080400, 0x0d090501, 0x0e0a0602, 0x0f0b0703};
     const __m256i bytes = _mm256_loadu_si256((const __m256i *)p);
     return (vi)_mm256_shuffle_epi8(_mm256_permutevar8x32_epi32(bytes, (__m256i)lanes), (__m256i)turn);
+#elif VL == 4 && defined(__wasm_simd128__)
+    const v128_t bytes = wasm_v128_load(p);
+    return (vi)wasm_i8x16_shuffle(bytes, bytes, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 #else
     vi made = isplat(0);
     for (int q = 0; q < 4; q++) made |= load_whole(p + q * VL) << (8 * q);

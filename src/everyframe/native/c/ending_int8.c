@@ -157,6 +157,15 @@ static inline vi dot(vi sum, vi x, vi w) {
 }
 #define dot_wide dot
 static inline vi add_product(vi sum, vi x, vi w) { return sum + x * w; }
+#elif VL == 4 && defined(__wasm_simd128__)
+#define INPUT_BIAS 0
+static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)wasm_i32x4_dot_i16x8((v128_t)x, (v128_t)w); }
+static inline vi dot(vi sum, vi x, vi w) {
+    const v128_t even = wasm_i16x8_shr(wasm_i16x8_shl((v128_t)w, 8), 8), odd = wasm_i16x8_shr((v128_t)w, 8);
+    sum = add_product(sum, x & isplat(0x00ff00ff), (vi)even);
+    return add_product(sum, (vi)wasm_u16x8_shr((v128_t)x, 8), (vi)odd);
+}
+#define dot_wide dot
 #else
 #define INPUT_BIAS 0
 static inline vi dot(vi sum, vi x, vi w) {

@@ -97,6 +97,8 @@ static inline uint32_t lanes_of(doubts d) {
     const vi bits = {1, 2, 4, 8};
     return vmaxvq_u32((uint32x4_t)d) ? vaddvq_u32((uint32x4_t)(d & bits)) : 0;
 }
+#elif VL == 4 && defined(__wasm_simd128__)
+static inline uint32_t lanes_of(doubts d) { return (uint32_t)wasm_i32x4_bitmask((v128_t)d); }
 #else
 static inline uint32_t lanes_of(doubts d) {
     uint32_t lanes = 0;

@@ -13,7 +13,8 @@ extern "C" {
 #define EF_API __attribute__((visibility("default")))
 
 /* A step takes EF_FRAMES frames of (EF_CHANNELS, EF_HEIGHT, EF_WIDTH), normalized; a clip network (EF_CLIP 1) takes
-   (EF_CHANNELS, EF_FRAMES, EF_HEIGHT, EF_WIDTH). It answers with EF_CLASSES logits. */
+   (EF_CHANNELS, EF_FRAMES, EF_HEIGHT, EF_WIDTH). It answers with EF_CLASSES logits, and
+   behind them with its other outputs, EF_ANSWER_FLOATS values in all: @ANSWERS@. */
 @SIZES@
 
 @MODEL@

@@ -35,6 +35,10 @@ static inline vf vmin(vf bound, vf x) { return (vf)_mm256_min_ps((__m256)bound, 
 #include <arm_neon.h>
 static inline vf vmax(vf bound, vf x) { return (vf)vmaxq_f32((float32x4_t)bound, (float32x4_t)x); }
 static inline vf vmin(vf bound, vf x) { return (vf)vminq_f32((float32x4_t)bound, (float32x4_t)x); }
+#elif VL == 4 && defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+static inline vf vmax(vf bound, vf x) { return (vf)wasm_f32x4_pmax((v128_t)x, (v128_t)bound); }
+static inline vf vmin(vf bound, vf x) { return (vf)wasm_f32x4_pmin((v128_t)x, (v128_t)bound); }
 #elif VL > 1
 static inline vf pick(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 static inline vf vmax(vf bound, vf x) { return pick(bound > x, bound, x); }

@@ -1,0 +1,138 @@
+"""A web page that recognizes by itself: the model as WebAssembly, its weights, and pages that use them; or all in one file."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from everyframe.bundles import inline
+from everyframe.bundles.job import TEMPLATES, Job
+from everyframe.errors import ModelError
+from everyframe.modelfile.file import load
+from everyframe.native.generate import generate
+from everyframe.native.target import target
+from everyframe.native.wasm import link_wasm
+from everyframe.quantization.videos import Model
+from everyframe.version import __version__
+from everyframe.video.sampling import as_fps
+
+PAGES = TEMPLATES / "web"
+#: module -> the processor it is made for; the first that a browser takes is used
+MODULES = {"relaxed.wasm": "wasm32-relaxed", "simd128.wasm": "wasm32-simd128"}
+#: what stands there until the script runs
+_ALONE = "This page needs JavaScript, and a browser from 2023 or later."
+_SERVED = f"{_ALONE} Its files come from a server: <code>python -m http.server</code> is one."
+TASKS = ("classify", "multilabel", "frames")
+
+
+def fill(job: Job, model: Model, sample: Path | None = None) -> dict[str, Any]:
+    """The folder: pages, the ES module with its types, examples, the model's files. sample: a video to be played by one click."""
+    for source in PAGES.rglob("*.*"):
+        there = job.fresh / source.relative_to(PAGES)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, there)
+    for name, data in files(job, model).items():
+        (job.fresh / name).write_bytes(data)
+    words = {
+        **_words(job),
+        "name": job.name.replace("_", "-").lower(),
+        "without": _SERVED,
+        "sample": sample.name if sample else "",
+    }
+    for name in ("index.html", "package.json", "README.md", "examples/video.html", "examples/worker.html"):
+        page = job.fresh / name
+        text = page.read_text(encoding="utf-8")
+        page.write_text(inline.filled(text, words), encoding="utf-8")
+    if sample is not None:
+        shutil.copy(sample, job.fresh)
+    return {
+        "target": job.target_name,
+        "rewrites": (),
+        "findings": (),
+        "samples": 0,
+        "command": "",
+        "similarity": None,
+        "notes": (),
+    }
+
+
+def single(job: Job, model: Model, sample: Path | None = None) -> bytes:
+    """All of it as one page, which needs no server."""
+    packed = {name: _packed(data) for name, data in files(job, model).items()}
+    if sample is not None:
+        packed["sample.mp4"] = base64.b64encode(sample.read_bytes()).decode()
+    return inline.page(PAGES, packed, {**_words(job), "without": _ALONE, "sample": ""}).encode()
+
+
+def files(job: Job, model: Model) -> Mapping[str, bytes]:
+    """What a browser runs: facts, weights, a module for each kind of processor. Raises ModelError, UnsupportedOperator."""
+    check(model, job.file)
+    modules: dict[str, bytes] = {}
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
+        for file, cpu in MODULES.items():
+            job.progress(f"compiling {file} (the first time, the compiler builds its library: a minute)")
+            source, _, chosen = generate(model.model, model.metadata.states, target(cpu), where=job.file, stem="model")
+            made = link_wasm(source, chosen, Path(name) / file, bgr=model.metadata.preprocess.color == "bgr")
+            modules[file] = made.read_bytes()
+    size = (source.facts["height"], source.facts["width"])
+    facts = info(model, job.name, size, hashlib.sha256(source.weights).hexdigest(), int(source.facts["classes"]))
+    return {"model.json": json.dumps(facts, indent=1).encode(), "model.weights": source.weights, **modules}
+
+
+def check(model: Model, where: str) -> None:
+    """Raises ModelError for what a page cannot show."""
+    metadata = model.metadata
+    if metadata.kind != "step":
+        raise ModelError(
+            "A page takes step models.", where=where, expected="kind step", got=f"kind {metadata.kind}",
+            hint=f"run `everyframe stream {where}` first",
+        )  # fmt: skip
+    if not model.interface.pictures or model.interface.folded:
+        raise ModelError("A page feeds pictures to a network that takes normalized frames.", where=where, got="another input")
+    if model.ending.task not in TASKS or metadata.outputs:
+        raise ModelError(
+            "A page shows the scores of labels.", where=where, expected=f"one output, of {', '.join(TASKS)}",
+            got=f"{model.ending.task}{', and more outputs' if metadata.outputs else ''}",
+            hint="use everyframe.js of a model that has one (`everyframe stream --head`)" if metadata.outputs else "",
+        )  # fmt: skip
+
+
+def info(model: Model, name: str, size: tuple[int, int], sha256: str, classes: int) -> dict[str, Any]:
+    """What everyframe.js reads of a model beside its code and weights."""
+    metadata, pre = model.metadata, model.metadata.preprocess
+    fps = as_fps(pre.fps) if pre.fps else None
+    return {
+        "name": _title(name), "labels": list(metadata.labels or (f"class {i}" for i in range(classes))), "size": size,
+        "resize": pre.resize, "crop": pre.crop, "fps": fps and fps.as_integer_ratio(), "sample_every_n": pre.sample_every_n,
+        "rate": float(fps) if fps else 30.0 / (pre.sample_every_n or 1), "hop": metadata.hop,
+        "feature_delay": metadata.feature_delay, "delay": metadata.delay,
+        "events": metadata.events.model_dump() if metadata.events else None, "task": model.ending.task,
+        "scores": model.ending.scores, "sha256": sha256, "tool": f"everyframe {__version__}",
+    }  # fmt: skip
+
+
+def opened(job: Job) -> Model:
+    from everyframe.bundles import samples
+
+    return samples.opened(load(job.source), Path(job.file))
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def _words(job: Job) -> dict[str, str]:
+    return {"title": html.escape(_title(job.name)), "version": __version__}
+
+
+def _title(name: str) -> str:
+    return re.sub(r"[_\W]+", " ", re.sub(r"(?i)[_.]step$", "", name)).strip().capitalize() or "Model"

@@ -1,0 +1,30 @@
+"""BatchNorm's statistics, taken anew from clips that pass by."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@contextlib.contextmanager
+def anew(net: nn.Module) -> Iterator[list[Tensor]]:
+    """Within, running statistics become the mean over the batches that go through the network; everything else stays in its
+    mode. Gives the statistics, for several processes to share.
+    """
+    norms = [layer for layer in net.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    before = [(layer.momentum, layer.training) for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean
+        layer.train()
+    try:
+        with torch.no_grad():
+            yield [value for layer in norms for value in (layer.running_mean, layer.running_var) if value is not None]
+    finally:
+        for layer, (momentum, training) in zip(norms, before, strict=True):
+            layer.momentum = momentum
+            layer.train(training)

@@ -1,0 +1,88 @@
+"""The boxes at the top of an MP4 or MOV file: where its index (moov) stands, and whether several files were glued together.
+
+Also standard input, which FFmpeg reads through `Piped`, so that it is known what came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+#: the first box of a file is one of these
+_FIRST = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
+_MOST = 100_000  # boxes that are looked at
+
+
+class Boxes:
+    """kinds: types of the boxes so far, in order; empty for what is no such file. `feed` it bytes as they come."""
+
+    def __init__(self) -> None:
+        self.kinds: list[bytes] = []
+        self.skip = 0  # bytes of the current box that are still to come
+        self.over = False
+        self._head = b""
+
+    def feed(self, data: bytes) -> None:
+        while data and not self.over:
+            over = min(self.skip, len(data))
+            self.skip, data = self.skip - over, data[over:]
+            if data:
+                self._head, data = self._head + data[: 16 - len(self._head)], data[16 - len(self._head) :]
+            if len(self._head) == 16:
+                data, self._head = self._enter(self._head) + data, b""
+
+    def _enter(self, head: bytes) -> bytes:
+        """The 16 bytes at the beginning of a box, of which 8 may be its content or the next ones: those are given back."""
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        known = head[:8] if size != 1 else head
+        size = int.from_bytes(head[8:], "big") if size == 1 else size
+        self.over = size < len(known) or (not self.kinds and kind not in _FIRST) or len(self.kinds) >= _MOST
+        if not self.over or (size == 0 and self.kinds):  # 0: to the end of the file
+            self.kinds.append(kind)
+        self.skip = 0 if self.over else size - len(known)
+        return head[len(known) :]
+
+    @property
+    def index_last(self) -> bool:
+        """The pictures came, and before them no index."""
+        return b"mdat" in self.kinds and b"moov" not in self.kinds[: self.kinds.index(b"mdat")]
+
+    @property
+    def files(self) -> int:
+        """How many there are one behind the other."""
+        return self.kinds.count(b"moov")
+
+
+def boxes_of(path: str) -> Boxes:
+    """Of a file: reads nothing but the beginnings of its boxes."""
+    found = Boxes()
+    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
+        while data := file.read(16):
+            found.feed(data)
+            if found.over:
+                break
+            file.seek(found.skip, os.SEEK_CUR)
+            found.skip = 0
+    return found
+
+
+class Piped:
+    """Standard input as PyAV reads it: a file that cannot go back. count: bytes so far."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self.boxes, self.count = Boxes(), 0
+        self._descriptor = descriptor
+
+    def read(self, size: int) -> bytes:
+        data = os.read(self._descriptor, size)
+        self.count += len(data)
+        self.boxes.feed(data)
+        return data
+
+
+def standard_input() -> Any:
+    """A file that was put there with `<` can be read anywhere; a pipe cannot."""
+    return open(0, "rb", buffering=0, closefd=False) if stat.S_ISREG(os.fstat(0).st_mode) else Piped()

@@ -1,0 +1,159 @@
+"""What is read from a pipe, and what the user is told of a source that is no error: against files made here."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import handmade
+from everyframe.errors import SourceError
+from everyframe.modelfile.schema import Preprocess
+from everyframe.video import Reader, Source, resolve
+from everyframe.video import decode as decoding
+from everyframe.video.boxes import Boxes, Piped, boxes_of
+from everyframe.video.decode import decode
+
+STDIN = Source("stdin", "stdin", ("standard input",))
+NOISE = list(np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), np.uint8))
+FAST = {"movflags": "+faststart"}
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Source]]:
+    """Bytes become what is read from standard input."""
+    threads: list[threading.Thread] = []
+
+    def fill(data: bytes) -> Source:
+        read, write = os.pipe()
+
+        def send() -> None:
+            with os.fdopen(write, "wb") as file:
+                file.write(data)
+
+        threads.append(threading.Thread(target=send, daemon=True))
+        threads[-1].start()
+        monkeypatch.setattr(decoding, "standard_input", lambda: Piped(read))
+        return STDIN
+
+    yield fill
+    for thread in threads:
+        thread.join()
+
+
+def frames_of(source: Source) -> int:
+    return sum(1 for _ in decode(source))
+
+
+class TestPipe:
+    @pytest.mark.parametrize(
+        ("name", "codec", "options"),
+        [("a.mp4", "mpeg4", FAST), ("b.mp4", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}), ("c.ts", "mpeg2video", {}),
+         ("d.webm", "libvpx", {}), ("e.mkv", "mpeg4", {}), ("f.avi", "mpeg4", {})],
+    )  # fmt: skip
+    def test_what_can_be_read_in_order_is(self, tmp_path: Path, pipe, name: str, codec: str, options: dict[str, str]) -> None:
+        path = handmade.write_video(tmp_path / name, NOISE, codec=codec, options=options)
+        assert frames_of(pipe(path.read_bytes())) == len(NOISE)
+
+    def test_y4m(self, pipe) -> None:
+        assert frames_of(pipe(b"YUV4MPEG2 W16 H16 F25:1 Ip A1:1 C420\n" + (b"FRAME\n" + bytes(384)) * 5)) == 5
+
+    def test_an_index_behind_the_pictures_is_said_with_what_to_do(self, tmp_path: Path, pipe) -> None:
+        path = handmade.write_video(tmp_path / "a.mp4", NOISE)
+        with pytest.raises(SourceError, match=r"its index comes last.*\n.*standard input\n.*\+faststart"):
+            frames_of(pipe(path.read_bytes()))
+
+    @pytest.mark.parametrize(("data", "what"), [(b"", "Nothing came in"), (b"hello", "This is not a video")])
+    def test_no_video(self, pipe, data: bytes, what: str) -> None:
+        with pytest.raises(SourceError, match=what):
+            frames_of(pipe(data))
+
+    def test_a_file_in_its_place_is_read_anywhere(self, tmp_path: Path) -> None:
+        path = handmade.write_video(tmp_path / "a.mp4", NOISE)
+        with path.open("rb") as file:
+            script = "import sys; from everyframe.video.decode import decode; from everyframe.video import resolve; "
+            script += "print(sum(1 for _ in decode(resolve('-')[0])))"
+            done = subprocess.run([sys.executable, "-c", script], stdin=file, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{len(NOISE)}\n"
+
+    def test_a_terminal_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
+        with pytest.raises(SourceError, match=r"No video comes in(.|\n)*a terminal"):
+            resolve("-")
+
+
+def box(kind: bytes, size: int, form: str = "short") -> bytes:
+    """Of `size` bytes of content."""
+    if form == "long":
+        return (1).to_bytes(4, "big") + kind + (size + 16).to_bytes(8, "big") + bytes(size)
+    return (0 if form == "open" else size + 8).to_bytes(4, "big") + kind + bytes(size)
+
+
+class TestBoxes:
+    @pytest.mark.parametrize("seed", range(30))
+    def test_kinds_in_any_pieces(self, tmp_path: Path, seed: int) -> None:
+        draw = random.Random(seed)
+        kinds = [b"ftyp", *(draw.choice((b"moov", b"mdat", b"free", b"moof", b"uuid")) for _ in range(draw.randrange(9)))]
+        forms = [draw.choice(("short", "long")) for _ in kinds]
+        forms[-1] = draw.choice(("short", "long", "open")) if len(kinds) > 1 else "short"
+        sizes = [draw.choice((8, 9, 100, 4000)) for _ in kinds]
+        data = b"".join(box(*each) for each in zip(kinds, sizes, forms, strict=True))
+        (tmp_path / "a.mp4").write_bytes(data)
+        fed, at = Boxes(), 0
+        while at < len(data):
+            size = draw.choice((1, 3, 16, 1000))
+            fed.feed(data[at : at + size])
+            at += size
+        assert fed.kinds == boxes_of(str(tmp_path / "a.mp4")).kinds == kinds
+
+    @pytest.mark.parametrize("data", [b"", b"RIFF", bytes(100), b"\xff" * 4096, (7).to_bytes(4, "big") + b"ftyp" + bytes(20)])
+    def test_of_other_files_there_are_none(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a").write_bytes(data)
+        found = boxes_of(str(tmp_path / "a"))
+        assert (found.kinds, found.files, found.index_last) == ([], 0, False)
+
+
+def notes(path: Path) -> list[str]:
+    with Reader(resolve(str(path))[0], Preprocess(color="rgb")) as reader:
+        assert sum(1 for _ in reader) > 0
+        return reader.notes
+
+
+class TestNotes:
+    @pytest.mark.parametrize("options", [{}, FAST, {"movflags": "frag_keyframe+empty_moov"}])
+    def test_recordings_glued_together_that_are_not_played(self, tmp_path: Path, options: dict[str, str]) -> None:
+        path = handmade.write_video(tmp_path / "a.mp4", 12, options=options)
+        assert notes(path) == []
+        path.write_bytes(path.read_bytes() * 3)
+        (note,) = notes(path)
+        assert note.startswith("3 recordings glued together, of which the first was played")
+
+    @pytest.mark.parametrize(
+        ("matrix", "curve", "said"),
+        [(1, 1, None), (2, 2, None), (5, 6, None), (9, 14, None), (8, 1, "YCgCo.*BT.601"),
+         (10, 14, "constant luminance.*BT.2020"), (9, 16, "HDR .PQ"), (9, 18, "HDR .HLG")],
+    )  # fmt: skip
+    def test_colors_that_are_approximated(self, tmp_path: Path, matrix: int, curve: int, said: str | None) -> None:
+        path = tmp_path / "a.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.colorspace, stream.codec_context.color_trc = matrix, curve
+            for _ in range(3):
+                frame = av.VideoFrame.from_ndarray(handmade.picture(90), format="rgb24").reformat(format="yuv420p")
+                frame.colorspace, frame.color_trc = matrix, curve
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        found = notes(path)
+        assert len(found) == (said is not None)
+        if said is not None:
+            assert re.search(said, found[0])

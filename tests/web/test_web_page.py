@@ -1,0 +1,262 @@
+"""The web page: its rules in JavaScript are those in Python, what its network sees and says too, and a browser shows it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import everyframe
+import handmade
+from everyframe.api import bundle
+from everyframe.bundles.web import PAGES
+from everyframe.errors import ModelError, UsageError
+from everyframe.modelfile.file import load, metadata_of
+from everyframe.modelfile.schema import EventRule, Preprocess
+from everyframe.native.emit import C_FILES
+from everyframe.runtime import BUILTIN
+from everyframe.runtime.events import EventDetector
+from everyframe.video.frame import Decoded
+from everyframe.video.preprocess import normalize, prepare
+from everyframe.video.sampling import as_fps, sample
+from native.emulated import node
+
+HERE = Path(__file__).parent
+SAMPLE = BUILTIN.with_name("sample.mp4")
+FILES = {"model.json", "model.weights", "relaxed.wasm", "simd128.wasm"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    node()
+    return bundle("builtin", "web", output=tmp_path_factory.mktemp("web") / "page").path
+
+
+def said(folder: Path, kind: str, given: object) -> Any:
+    """What the module says under node; see node_side.mjs."""
+    words = [*node(), str(HERE / "node_side.mjs"), str(folder), kind]
+    done = subprocess.run(words, input=json.dumps(given), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_names_of_the_host_are_its_own() -> None:
+    """The generated code has a name for every kernel: those of the file around it would clash with new ones."""
+    text = (C_FILES / "wasm.c").read_text(encoding="utf-8")
+    made = re.findall(
+        r"^(?:EXPORT\(\w+\) |static )[^=;({]*?(\w+)(?:\[[^;]*|\(.*|;)", re.sub(r"_Alignas\(\d+\) ", "", text), re.MULTILINE
+    )
+    assert len(made) > 12 and all(name.startswith("host_") for name in made), made
+
+
+def test_ticks_are_those_of_python() -> None:
+    """Frames of every rate, trembling, lost, with the clock set back; times as a browser gives them, in microseconds."""
+    rng, cases, wanted = np.random.default_rng(0), [], []
+    for _ in range(120):
+        live, fps = bool(rng.integers(2)), float(rng.choice([12, 12.5, 15, 25, 29.97, 30]))
+        gap = 1 / as_fps(float(rng.choice([7, 10, 15, 24, 25, 29.97, 30, 60])))
+        times, now = [], Fraction(0)
+        for _ in range(int(rng.integers(1, 60))):
+            times.append(now + rng.integers(-400, 400) * Fraction(1, 90_000) * int(rng.integers(2)))
+            now += gap * int(rng.choice([1, 1, 1, 1, 2, 5, 40])) if rng.random() > 0.02 else Fraction(-3)
+        frames = [Decoded(None, t, gap, i) for i, t in enumerate(times)]
+        wanted.append([frame.index for frame in sample(frames, fps=fps, live=live)])
+        duration = float(round(gap * 1_000_000) / 1_000_000)
+        cases.append(
+            {
+                "fps": as_fps(fps).as_integer_ratio(),
+                "live": live,
+                "times": [round(float(t), 6) for t in times],
+                "duration": duration,
+            }
+        )
+    cases.append({"fps": None, "sample_every_n": 3, "times": [0.1 * i for i in range(10)]})
+    assert said(PAGES, "ticks", cases) == [*wanted, [0, 3, 6, 9]]
+
+
+def test_events_are_those_of_python() -> None:
+    rng, cases, wanted = np.random.default_rng(0), [], []
+    labels = ["none", "a", "b", "c"]
+    for _ in range(100):
+        rule = EventRule(
+            background="none", threshold=float(rng.choice([0.4, 0.6, 0.9])), hold_steps=int(rng.integers(1, 4)),
+            refractory_s=float(rng.choice([0, 0.5, 2])), rearm=float(rng.choice([0, 0.5, 0.9])),
+        )  # fmt: skip
+        powers = np.exp(np.cumsum(rng.normal(0, 1.5, (80, 4)), axis=0))
+        rows = [(row.tolist(), i / 12) for i, row in enumerate((powers / powers.sum(1, keepdims=True)).astype(np.float32))]
+        detector = EventDetector(rule, labels)
+        events = [detector.update(np.array(scores), time) for scores, time in rows]
+        wanted.append([event and event.index for event in events])
+        cases.append({"rule": rule.model_dump(), "labels": labels, "rows": rows})
+    assert any(index for row in wanted for index in row)
+    assert said(PAGES, "events", cases) == wanted
+
+
+def rgba(picture: np.ndarray) -> dict[str, Any]:
+    """(h, w, 3) -> what a canvas gives."""
+    full = np.concatenate([picture, np.full((*picture.shape[:2], 1), 255, np.uint8)], axis=2)
+    return {"data": base64.b64encode(full.tobytes()).decode(), "width": picture.shape[1], "height": picture.shape[0]}
+
+
+def some_pictures() -> Iterator[np.ndarray]:
+    """Noise, its color in pairs of pixels as cameras have it, and slopes."""
+    rng = np.random.default_rng(0)
+    for h, w in ((240, 320), (151, 203), (480, 640), (30, 40)):
+        yield np.repeat(rng.integers(0, 256, (h, w, 1), np.uint8), 3, axis=2)
+        yield rng.integers(0, 256, (h, w // 2 + 1, 3), np.uint8).repeat(2, axis=1)[:, :w]
+        ramp = np.add.outer(np.arange(h) * 255 // h, np.arange(w) * 128 // w) % 256
+        yield np.stack([ramp, 255 - ramp, ramp // 2], axis=2).astype(np.uint8)
+
+
+def within_one_level(folder: Path, preprocess: Preprocess) -> None:
+    pictures = list(some_pictures())
+    for picture, got in zip(pictures, said(folder, "pictures", [rgba(picture) for picture in pictures]), strict=True):
+        wanted = normalize(prepare(picture, preprocess)[None], preprocess)[0]
+        level = np.array([preprocess.scale / std for std in preprocess.std])[:, None, None]
+        assert np.abs((np.reshape(got, wanted.shape) - wanted) / level).max() <= 1.001, picture.shape
+
+
+def test_the_network_sees_what_predict_shows_it(folder: Path) -> None:
+    metadata = metadata_of(load(BUILTIN))
+    assert metadata is not None
+    within_one_level(folder, metadata.preprocess)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_short_sides_crops_and_colors(color: str, tmp_path: Path) -> None:
+    """A step model with a short side, a crop in the middle and a color order of its own."""
+    preprocess = Preprocess(color=color, resize=20, crop=(12, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), fps=10)
+    path = handmade.brightness_step(tmp_path / "step.onnx", preprocess=preprocess)
+    within_one_level(bundle(path, "web", output=tmp_path / "page").path, preprocess)
+
+
+def test_predictions_of_a_video_are_those_of_predict(folder: Path) -> None:
+    """Scores at the same times, as near as one gray level lets them be; the frames come at 25 a second, the network takes 12."""
+    with av.open(str(SAMPLE)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame, _ in zip(container.decode(video=0), range(80), strict=False)]
+    small = [prepare(frame, Preprocess(resize=(60, 80))) for frame in frames]
+    given = {"width": 80, "height": 60, "frames": [{"data": rgba(each)["data"], "time": i / 25} for i, each in enumerate(small)]}
+    got = said(folder, "video", given)
+    with everyframe.open("builtin", engine="ort") as program:
+        wanted = list(program.predict(small, fps=25))
+    assert [round(each["time"], 6) for each in got] == [round(each.pts_s, 6) for each in wanted]
+    np.testing.assert_allclose([each["logits"] for each in got], [each.logits for each in wanted], atol=0.15)
+    events = [(each.event.label, each.pts_s) for each in wanted if each.event]
+    assert events and [(each["event"]["label"], each["time"]) for each in got if each["event"]] == events
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, headless."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("needs chromium (on Debian: apt install chromium)")
+    with api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=found, args=[
+            "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+        ])  # fmt: skip
+        yield made
+        made.close()
+
+
+@pytest.mark.slow
+def test_a_page_from_a_file_plays_a_video_and_a_camera(browser: Any, tmp_path: Path) -> None:
+    """Opened as a file, without a server: a video that somebody drops has the events that `predict` finds; a camera starts and
+    stops; nothing is asked of any host, and nothing goes wrong."""
+    node()
+    short = tmp_path / "short.mp4"
+    with av.open(str(SAMPLE)) as given, av.open(str(short), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None and packet.pts * packet.time_base < 7.5:
+                packet.stream = stream
+                made.mux(packet)
+    path = bundle("builtin", "web", single_file=tmp_path / "page.html").path
+    with everyframe.open("builtin", engine="ort") as program:
+        wanted = [prediction.event.label for prediction in program.predict(short) if prediction.event]
+    wrong, asked = [], []
+    page = browser.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector("text=Ready.", timeout=0)
+    page.set_input_files("#file", str(short))
+    page.wait_for_selector("text=The video is over", timeout=0)
+    with page.expect_download() as download:
+        page.click("#json")
+    events = json.loads(Path(download.value.path()).read_text())
+    assert [event["label"] for event in events] == wanted and len(wanted) == 2
+    assert page.locator("#log li").count() == 2
+    page.click("#start")
+    page.wait_for_selector("text=Looking at", timeout=0)
+    page.wait_for_selector("#labels [data-lead=true]", timeout=0)
+    assert page.get_attribute("video", "data-mirrored") == "true"
+    page.click("#stop")
+    page.wait_for_selector("text=Stopped", timeout=0)
+    page.set_input_files("#file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"not a video"})
+    page.wait_for_selector("text=cannot play", timeout=0)
+    assert ([text for text in wrong if "blob:" not in text], asked) == ([], [])
+
+
+class TestWhatIsWritten:
+    def test_a_folder_has_all_that_a_page_needs(self, folder: Path) -> None:
+        names = {path.name for path in folder.iterdir()}
+        assert names >= {
+            *FILES,
+            "index.html",
+            "page.js",
+            "worker.js",
+            "everyframe.js",
+            "everyframe.d.ts",
+            "package.json",
+            "README.md",
+        }
+        assert json.loads((folder / "package.json").read_text())["type"] == "module"
+        assert not any("{{" in path.read_text() for path in folder.rglob("*") if path.suffix in (".html", ".md", ".json"))
+        for path in folder.rglob("*.*"):
+            text = path.read_text() if path.suffix in (".html", ".js", ".css") else ""
+            for link in re.findall(r'(?:src|href|from)[= ]"([^"#]+)"', text):
+                there = re.match(r"[a-z]+:", link) or (path.parent / link).exists()
+                assert there, f"{path.name} leads to {link}"
+                assert not link.startswith(("http", "//")), link
+
+    def test_one_file_holds_the_same_and_forbids_connections(self, tmp_path: Path) -> None:
+        node()
+        made = bundle("builtin", "web", single_file=tmp_path / "page.html")
+        text = made.path.read_text()
+        policy = re.search(r'Content-Security-Policy" content="([^"]*)', text)
+        assert policy and "default-src 'none'" in policy[1] and "connect-src" not in policy[1] and "'self'" not in policy[1]
+        assert all(f'id="{name}"' in text for name in (*FILES, "worker.js"))
+        assert "{{" not in text and not re.search(r"^(import|export) ", text, re.MULTILINE)
+        assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+    def test_bytes_are_a_quarter(self, folder: Path, tmp_path: Path) -> None:
+        small = bundle("builtin", "web", SAMPLE, tmp_path / "page", int8=True).path
+        share = (small / "model.weights").stat().st_size / (folder / "model.weights").stat().st_size
+        assert share < 0.4
+
+
+def test_what_cannot_be_a_page_is_refused(tmp_path: Path) -> None:
+    clip = handmade.brightness_clip(tmp_path / "clip.onnx")
+    with pytest.raises(ModelError, match="everyframe stream"):
+        bundle(clip, "web", output=tmp_path / "page")
+    with pytest.raises(UsageError, match="Only a web page"):
+        bundle("builtin", "onnxruntime", SAMPLE, single_file=tmp_path / "page.html")
+    with pytest.raises(UsageError, match="calibrated"):
+        bundle("builtin", "web", output=tmp_path / "page", int8=True)
+    with pytest.raises(UsageError, match="calibrate"):
+        bundle("builtin", "onnxruntime", output=tmp_path / "page")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.onnx"]
