@@ -15,7 +15,7 @@ from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
 from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer
-from everyframe.native.packed import PackedLayer
+from everyframe.native.packed import Choose, PackedLayer
 from everyframe.native.tables import table_of
 from everyframe.native.target import Target
 
@@ -74,10 +74,10 @@ def value_text(value: object) -> str:
 class Calls:
     """Turns operators into lines of C, in order. text: what was written so far. macs: multiply-adds of a step."""
 
-    def __init__(self, graph: Graph, layout: Layout, target: Target) -> None:
+    def __init__(self, graph: Graph, layout: Layout, target: Target, choose: Choose) -> None:
         self.graph, self.layout, self.target = graph, layout, target
         self.blob = Blob()
-        self.packer = Packer(graph, layout, target, self.blob)
+        self.packer = Packer(graph, layout, target, self.blob, choose)
         self.text = Text()
         self.fresh = {frame.number: i for i, frame in enumerate(layout.fresh)}
         self.slots = {frame.number: i for i, frame in enumerate(graph.slots)}
@@ -318,7 +318,7 @@ def _describe(layer: PackedLayer) -> str:
     sparse = f", {layer.kept:.0%} of the weights" if layer.kept < 0.995 else ""
     return safe(
         f"{op.label}: {what} {len(op.taps)}x{kernel[2]}x{kernel[3]} / {op.strides[0]}, {len(op.taps[0].planes)} -> "
-        f"{out.channels} channels, {out.height} x {out.width}{sparse}"
+        f"{out.channels} channels, {out.height} x {out.width}{sparse}{f'; {layer.choice}' if layer.choice else ''}"
     )
 
 

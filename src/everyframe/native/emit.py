@@ -17,7 +17,7 @@ from everyframe.native.calls import Calls, Work, safe, value_text
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
-from everyframe.native.packed import PackedLayer
+from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
 
 Answers = tuple[tuple[str, tuple[int, ...]], ...]
@@ -40,9 +40,9 @@ class Source:
 
 
 class Emitter:
-    def __init__(self, graph: Graph, layout: Layout, target: Target, model_hash: int) -> None:
+    def __init__(self, graph: Graph, layout: Layout, target: Target, model_hash: int, choose: Choose = by_default) -> None:
         self.graph, self.layout, self.target, self.model_hash = graph, layout, target, model_hash
-        self.calls = Calls(graph, layout, target)
+        self.calls = Calls(graph, layout, target, choose)
 
     def emit(self, notes: list[str], stem: str, metadata: Metadata | None = None) -> Source:
         """notes: lines of the comment on top. stem: the files' name. metadata: adds labels and preprocessing to the header."""
@@ -120,10 +120,7 @@ class Emitter:
         runs, kinds = dict(self.target.runs), self.calls.packer.kinds
         used: dict[tuple[int, int], set[tuple[int, int, int]]] = {kind: set() for kind in kinds}  # (rows, height, length)
         for shape in (layer.shape for layer in self.calls.packer.layers if layer.shape):
-            for height in shape.heights:
-                count = -(-shape.columns // runs[height])
-                lengths = {shape.columns // count, -(-shape.columns // count)}
-                used[shape.step, shape.spans] |= {(r, height, q) for q in lengths for r in (1, 2)[: 1 + shape.paired]}
+            used[shape.step, shape.spans] |= {(r, *tile) for tile in shape.lengths for r in (1, 2)[: 1 + shape.paired]}
         every = [(n, kind, *tile) for n, kind in enumerate(kinds) for tile in sorted(used[kind])]
         made = [f"CONV_TILE({r}, {h}, {q}, {step}, {spans})" for _, (step, spans), r, h, q in every]
         rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{step}_{spans}," for n, (step, spans), r, h, q in every]

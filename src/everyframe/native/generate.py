@@ -18,6 +18,7 @@ from everyframe.native.ir import Conv, Graph
 from everyframe.native.layout import Layout, plan
 from everyframe.native.memory import account
 from everyframe.native.pack import Packer
+from everyframe.native.packed import Choose, by_default
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
 
@@ -35,11 +36,12 @@ def generate(
     where: object = "model",
     stem: str = "model",
     command: str = "",
+    choose: Choose = by_default,
 ) -> tuple[Source, Layout, Target]:
     """The C file of a model. Raises ModelError and UnsupportedOperator; nothing is written.
 
     Also returns the target that was chosen: one with narrower blocks where that skips more zeros.
-    command: how the file is made again, for its header. stem: its name without the ending.
+    command: how the file is made again, for its header. stem: its name without the ending. choose: how convolutions are computed.
     """
     from everyframe.version import __version__
 
@@ -59,7 +61,7 @@ def generate(
         "Arena, in bytes:",
         *(f"    {size:>12,}  {what}" for what, size in memory["bytes"].items()),
     ]
-    source = Emitter(graph, layout, target, int(key[:16], 16)).emit(notes, stem, metadata_of(model, where))
+    source = Emitter(graph, layout, target, int(key[:16], 16), choose).emit(notes, stem, metadata_of(model, where))
     source.facts["memory"] = memory
     return source, layout, target
 

@@ -17,18 +17,19 @@ import numpy as np
 
 from everyframe.native import ir, pack_int8
 from everyframe.native.blob import Blob
+from everyframe.native.choice import Choice
 from everyframe.native.ir import Conv, Frame
 from everyframe.native.layout import Layout
-from everyframe.native.packed import Call, PackedLayer, Packing, Shape
+from everyframe.native.packed import Call, Choose, PackedLayer, Packing, Shape, by_default
 from everyframe.native.target import Target
 
 _WORDS = 4  # of a group's row in the table
 
 
 class Packer(Packing):
-    def __init__(self, graph: ir.Graph, layout: Layout, target: Target, blob: Blob) -> None:
+    def __init__(self, graph: ir.Graph, layout: Layout, target: Target, blob: Blob, choose: Choose = by_default) -> None:
         super().__init__(target, blob)
-        self.graph, self.layout = graph, layout
+        self.graph, self.layout, self.choose = graph, layout, choose
         self.cycles = self.dense_cycles = 0.0  # estimated for all table convolutions: as they are, and without zeros
         self.layers: list[PackedLayer] = []
         self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
@@ -52,6 +53,9 @@ class Packer(Packing):
                 known.setdefault(key, []).append(layer)
                 self.calls[id(op)] = Call(layer, frames)
         for layer in self.layers:
+            if not self.target.scalar and not layer.op.depthwise:
+                layer.geometry = self.geometry(layer)
+                layer.choice = self.choose(self.target, layer.geometry, layer.op.label).check(self.target, layer.op.label)
             if layer.op.quant:
                 pack_int8.pack(self, layer, self.graph.out(layer.op))
             elif self.target.scalar:
@@ -162,14 +166,17 @@ class Packer(Packing):
     # -- everything else ---------------------------------------------------------------------------------------------------------
 
     def _pack_table(self, layer: PackedLayer) -> None:
-        op, block, out = layer.op, self.target.block, layer.out
+        op, block, out, choice = layer.op, self.target.block, layer.out, layer.choice or Choice()
         cout, flat = op.taps[0].weight.shape[0], _is_flat(layer)
         columns = out.height * out.width if flat else out.width
-        plan = self._plan(layer, columns)
+        runs = choice.runs(self.target.runs)
+        plan = self._plan(layer, columns, choice)
         heights = tuple(sorted({count for _, count in plan}))
-        longest = min((dict(self.target.runs)[height] for height in heights), default=1)
+        longest = min((runs[height] for height in heights), default=1)
         edges = _has_edges(op, columns, longest)
-        offsets, weights, starts = self._entries(layer, edges)  # (entries,), (entries, Cout), first of each (slice, source)
+        offsets, weights, starts = self._entries(
+            layer, edges, choice
+        )  # (entries,), (entries, Cout), first of each (slice, source)
         padded = np.zeros((len(offsets), out.blocks * block), np.float32)
         padded[:, :cout] = weights
         kept = [(padded[:, first * block : (first + count) * block] != 0).any(1) for first, count in plan]
@@ -197,7 +204,7 @@ class Packer(Packing):
             paired=out.height > 1 and out.width > 1 and not flat and 2 * out.width <= longest,
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
             spans=3 if edges else 1,
-            heights=heights,
+            lengths=tuple((height, length) for height in heights for length in sorted(_lengths(columns, runs[height]))),
         )
         kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans)
         if kind not in self.kinds:
@@ -207,20 +214,22 @@ class Packer(Packing):
             "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(plan),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
             "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
-            "fetch": min(4, round(1 / max(layer.kept, 0.25))), "out_block": out.plane, "out_row": out.row,
+            "fetch": choice.fetch and min(4, round(1 / max(layer.kept, 0.25))), "block": choice.block,
+            "longest": choice.longest or max(runs.values()), "out_block": out.plane, "out_row": out.row,
             "residual_block": layer.residual.plane if layer.residual else 0,
             "residual_row": layer.residual.row if layer.residual else 0,
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
             "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
             "weights": self.blob.once(
-                ("weights", layer.number), lambda: np.concatenate(packed) if entry else np.zeros(1, np.float32)
+                ("weights", layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
+                lambda: np.concatenate(packed) if entry else np.zeros(1, np.float32),
             ),
             "bias": self.blob.add(_bias(op, cout, block)), "reach": self.blob.add(_reach(layer)),
             "in_first": tuple(form.offset(0, -op.pads[0], -op.pads[1]) for form in layer.forms),
             "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
 
-    def _entries(self, layer: PackedLayer, edges: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _entries(self, layer: PackedLayer, edges: bool, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
         op, width = layer.op, layer.out.width
         kh, kw = op.taps[0].weight.shape[2:]
@@ -233,7 +242,7 @@ class Packer(Packing):
         most = max((len(c) for c, _ in lists), default=1)
         total = sum(len(c) for c, _ in lists) * kh * kw
         share = sum(np.count_nonzero(kernel) for _, kernel in lists) / max(1, sum(kernel.size for _, kernel in lists))
-        slices = 1 if layer.out.height * width == 1 else max(1, round(total * share / self.target.slice))
+        slices = 1 if layer.out.height * width == 1 else max(1, round(total * share / choice.slice))
         step = -(-most // slices)
         at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
         spans = [np.arange(kw)]
@@ -255,7 +264,7 @@ class Packer(Packing):
             return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), none
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
-    def _plan(self, layer: PackedLayer, columns: int) -> list[tuple[int, int]]:
+    def _plan(self, layer: PackedLayer, columns: int, choice: Choice) -> list[tuple[int, int]]:
         """Groups of blocks (first, count) that one kernel computes: the cheapest for the layer's zeros."""
         block, out = self.target.block, layer.out
         read = [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
@@ -263,8 +272,8 @@ class Packer(Packing):
         padded = np.zeros((out.blocks * block, *weights.shape[1:]), bool)
         padded[: len(weights)] = weights != 0
         filled = padded.reshape(out.blocks, block, -1).max(1)  # (blocks, entries)
-        plans = list(self.splits(out.blocks))
-        cycles = [self._cycles(layer.op, columns, plan) for plan in plans]
+        plans = list(self.splits(out.blocks, choice))
+        cycles = [self._cycles(layer.op, columns, plan, choice) for plan in plans]
         cost = [
             sum(float(filled[first : first + count].any(0).sum()) * each[count] for first, count in plan)
             for plan, each in zip(plans, cycles, strict=True)
@@ -274,15 +283,26 @@ class Packer(Packing):
         self.dense_cycles += dense * filled.shape[1] * out.height * out.width
         return plans[int(np.argmin(cost))]
 
-    def _cycles(self, op: Conv, columns: int, plan: list[tuple[int, int]]) -> dict[int, float]:
+    def _cycles(self, op: Conv, columns: int, plan: list[tuple[int, int]], choice: Choice) -> dict[int, float]:
         """Of an entry and position by height: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
-        runs = {height: dict(self.target.runs)[height] for _, height in plan}
+        every = choice.runs(self.target.runs)
+        runs = {height: every[height] for _, height in plan}
         kernel, made = op.taps[0].weight.shape[3], {}
         skipped = min(kernel - 1, 2) / (kernel * columns) if _has_edges(op, columns, min(runs.values())) else 0.0
         for height, most in runs.items():
             run = columns / -(-columns // most)
             made[height] = max(height * run, height + run + 1) / run * (1 - skipped) / (1 if self.target.block == 16 else 2)
         return made
+
+
+def _bytes(cells: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
+    return b"".join(part.tobytes() for cell in cells for part in cell)
+
+
+def _lengths(columns: int, longest: int) -> set[int]:
+    """Positions of the runs that a row is cut into: they differ by at most one."""
+    count = -(-columns // longest)
+    return {columns // count, -(-columns // count)}
 
 
 def _is_flat(layer: PackedLayer) -> bool:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from everyframe.native import ir
+from everyframe.native.choice import Choice
 from everyframe.native.ir import Conv, Frame, Quant
 from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING, middle
 from everyframe.native.packed import PackedLayer, Packing
@@ -157,7 +158,9 @@ def _pack_table(packing: Packing, layer: PackedLayer) -> None:
     offsets, entries, starts = _entries(layer)
     padded = np.zeros((len(offsets), out.blocks * block, _LANES), np.int8)
     padded[:, :cout] = entries
-    groups, kept = _groups(packing, padded, out.blocks)
+    choice = layer.choice or Choice()
+    longest = choice.longest or max(dict(packing.target.tiles).values())
+    groups, kept = _groups(packing, padded, out.blocks, choice)
     positions = out.height * out.width
     channels = [min(cout, (first + count) * block) - first * block for first, count in groups]
     layer.macs = sum(int(keep.sum()) * c for keep, c in zip(kept, channels, strict=True)) * _LANES * positions
@@ -185,7 +188,8 @@ def _pack_table(packing: Packing, layer: PackedLayer) -> None:
     sums = [padded[a:b].sum((0, 2), dtype=np.int32) for a, b in pairwise(starts)]
     layer.fields = {
         "sources": len(layer.forms), "groups": len(groups), "positions": positions,
-        "out_block": out.plane, "residual_block": layer.residual.plane if layer.residual else 0,
+        "block": choice.block, "longest": longest, "out_block": out.plane,
+        "residual_block": layer.residual.plane if layer.residual else 0,
         "group_rows": packing.blob.add(np.array(rows, np.int32)), "bounds": packing.blob.add(np.array(bounds, np.int32)),
         "offsets": packing.blob.add(np.concatenate(tables).astype(np.int32) if tables else np.zeros(1, np.int32)),
         "weights": packing.blob.once(("weights", layer.number), lambda: _words(packed)),
@@ -242,12 +246,12 @@ def _cells(here: np.ndarray, channel: np.ndarray) -> list[tuple[int, list[int]]]
     return [(group * _LANES, lanes) for (group, _), lanes in sorted(cells.items())]
 
 
-def _groups(packing: Packing, weights: np.ndarray, blocks: int) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
+def _groups(packing: Packing, weights: np.ndarray, blocks: int, choice: Choice) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
     """Groups of blocks (first, count) that one kernel computes, and which entries each has. Arithmetic bounds the kernels of any
     height, so the cheapest are those that skip most; taller ones, which read fewer tables, where they skip as much."""
     filled = (weights != 0).reshape(len(weights), blocks, -1).max(2, initial=False)  # (entries, blocks)
     best: tuple[float, list, list] | None = None
-    for plan in packing.splits(blocks):
+    for plan in packing.splits(blocks, choice):
         kept = [filled[:, first : first + count].any(1) for first, count in plan]
         cost = sum(float(keep.sum()) * (count + 0.05) for (_, count), keep in zip(plan, kept, strict=True))
         if best is None or cost < best[0]:

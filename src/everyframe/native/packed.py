@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from everyframe.native.blob import Blob
+from everyframe.native.choice import Choice, Geometry, default
 from everyframe.native.ir import Conv, Frame
 from everyframe.native.layout import Form
 from everyframe.native.target import Target
@@ -16,13 +17,14 @@ from everyframe.native.target import Target
 @dataclass(frozen=True)
 class Shape:
     """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
-    position's input to the next; spans, paired: see `c/conv.c`; heights: blocks of its groups."""
+    position's input to the next; spans, paired: see `c/conv.c`; lengths: (blocks of a group, positions of a run)
+    of its kernels."""
 
     columns: int
     step: int
     spans: int
     paired: bool
-    heights: tuple[int, ...]
+    lengths: tuple[tuple[int, int], ...]
 
 
 @dataclass
@@ -39,6 +41,8 @@ class PackedLayer:
     forms: list[Form]
     fields: dict[str, object] = field(default_factory=dict)
     shape: Shape | None = None
+    geometry: Geometry | None = None
+    choice: Choice | None = None  # None for scalar code and depthwise kernels, of which there is one
     macs: int = 0  # of a frame; zeros that cannot be skipped count too
     bytes: int = 0  # of the weights
     kept: float = 1.0  # share of the weights that are there
@@ -54,16 +58,24 @@ class Call:
     frames: list[Frame | None]  # of each source
 
 
+#: says how a convolution of this geometry is computed; label: of its ONNX node
+Choose = Callable[[Target, Geometry, str], Choice]
+
+
+def by_default(target: Target, geometry: Geometry, label: str) -> Choice:
+    return default(target, geometry)
+
+
 class Packing:
     """For a processor, into a block of weights."""
 
     def __init__(self, target: Target, blob: Blob) -> None:
         self.target, self.blob = target, blob
 
-    def splits(self, blocks: int) -> Iterator[list[tuple[int, int]]]:
+    def splits(self, blocks: int, choice: Choice) -> Iterator[list[tuple[int, int]]]:
         """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
         heights = [h for h, _ in self.target.runs]
-        for tallest in heights[::-1]:
+        for tallest in [choice.tallest] if choice.tallest else heights[::-1]:
             plan, first = [], 0
             while first < blocks:
                 left = blocks - first
@@ -73,6 +85,15 @@ class Packing:
                 plan.append((first, count))
                 first += count
             yield plan
+
+    def geometry(self, layer: PackedLayer) -> Geometry:
+        op, read = layer.op, [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
+        kept = sum(np.count_nonzero(weight) for weight in read) / max(1, sum(weight.size for weight in read))
+        height, width = op.taps[0].weight.shape[2:]
+        return Geometry(
+            int(op.quant is not None), max(1, len(layer.forms)), height, width, *op.strides,
+            sum(weight.shape[1] for weight in read), layer.out.channels, layer.out.height, layer.out.width, round(100 * kept),
+        )  # fmt: skip
 
     def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:
         """Table of the offsets at which the kernel stands for each output position."""

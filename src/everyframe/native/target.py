@@ -27,7 +27,10 @@ class Target:
     cross_gcc: bool = True
     note: str = ""
     runs: tuple[tuple[int, int], ...] = ()  # the same for positions side by side, which need no pointers; empty: as `tiles`
-    slice: int = 512  # entries of a convolution that are worked through before the next positions (see `pack`)
+    slice: int = 512  # entries of a convolution that are worked through before the next positions (see `choice`)
+    #: (slice, block, fetch) where others than (`slice`, 196, 1) are better: for kernels in space, and for those in time alone
+    space: tuple[int, int, int] | None = None
+    time: tuple[int, int, int] | None = None
     macro: str = ""  # what a compiler defines that was called with the right flags
     narrow: Target | None = None  # the same with smaller blocks, which find more zeros in sparse weights
 
@@ -55,7 +58,7 @@ TARGETS = {
     for target in (
         Target("generic", 1, (), ("-O2",), note="plain scalar C for any processor; slow, the reference"),
         Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), "x86_64", "x86_64_v3", note="AVX2 and FMA",
-               macro="__AVX2__"),
+               macro="__AVX2__", space=(144, 784, 0), time=(48, 784, 0)),
         Target(
             "x86-64-v4", 16, ((1, 8), (2, 8), (3, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
             "x86_64", "x86_64_v4", note="AVX-512", slice=1024, runs=((1, 28), (2, 14), (3, 8)), macro="__AVX512F__",

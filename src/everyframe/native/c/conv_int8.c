@@ -4,7 +4,7 @@
    source's weights, for each output channel: what its zeros add is taken off where a sum begins. bounds: of each source, its first
    entry and the first that needs dot_wide; at last the end. */
 typedef struct {
-    int32_t sources, groups, positions, out_block, residual_block;
+    int32_t sources, groups, positions, block, longest, out_block, residual_block;
     uint32_t group_rows, bounds, offsets, weights, sums, at, residual_at;
     const int32_t *in_at;
     ending ending;

@@ -1,14 +1,13 @@
 
 /* Positions first .. first + count - 1 of one group, in tiles whose sizes differ by at most one. */
 static void conv_int8_range(const tile_int8 *j, int32_t height, int32_t first, int32_t count) {
-    const int32_t most = conv_int8_widest[height], tiles = (count + most - 1) / most, small = count / tiles, large = count - small * tiles;
+    const conv_int8_layer *k = j->layer;
+    const int32_t most = MIN(conv_int8_widest[height], k->longest), tiles = (count + most - 1) / most, small = count / tiles, large = count - small * tiles;
     if (large) conv_int8_tiles[height][small + 1](j, first, large);
     conv_int8_tiles[height][small](j, first + large * (small + 1), tiles - large);
 }
 
 /* Blocks of positions, so that what a block reads stays in the second-level cache while all groups pass over it. */
-enum { CONV_INT8_BLOCK = 392 };
-
 static void conv_int8(const job *g, int part, int parts) {
     const conv_int8_layer *k = g->layer;
     const int by_position = k->positions >= 64 * parts || k->groups < parts;
@@ -16,7 +15,7 @@ static void conv_int8(const job *g, int part, int parts) {
     const int32_t g0 = by_position ? 0 : begin(k->groups, part, parts), g1 = by_position ? k->groups : begin(k->groups, part + 1, parts);
     const int32_t *rows = ints(g->stream, k->group_rows), *bounds = ints(g->stream, k->bounds);
     const int32_t *last = rows + 4 * (k->groups - 1);
-    for (int32_t p = p0; p < p1; p += CONV_INT8_BLOCK)
+    for (int32_t p = p0; p < p1; p += k->block)
         for (int32_t group = g0; group < g1; group++) {
             const int32_t *row = rows + 4 * group;
             const tile_int8 j = {
@@ -34,6 +33,6 @@ static void conv_int8(const job *g, int part, int parts) {
                 .channel = row[1] * VL,
                 .channels = (last[0] + last[1]) * VL,
             };
-            conv_int8_range(&j, row[0], p, MIN(CONV_INT8_BLOCK, p1 - p));
+            conv_int8_range(&j, row[0], p, MIN(k->block, p1 - p));
         }
 }

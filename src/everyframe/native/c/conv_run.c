@@ -1,20 +1,19 @@
 
-/* Rows y .. y + rows - 1 of one group and slice, in runs whose lengths differ by at most one. */
+/* Rows y .. y + rows - 1 of one group and slice, in runs whose lengths differ by at most one. A row is finished before the next is
+   begun: what the kernel reads of it again is still in the nearest cache. */
 static void conv_rows(const tile_job *j, int32_t height, int32_t y, int32_t rows) {
     const conv_layer *k = j->layer;
-    const int32_t runs = (k->columns + conv_widest[height] - 1) / conv_widest[height], small = k->columns / runs;
-    const int32_t large = k->columns - small * runs, pairs = k->paired ? rows / 2 : 0;
+    const int32_t widest = MIN(conv_widest[height], k->longest), runs = (k->columns + widest - 1) / widest;
+    const int32_t small = k->columns / runs, large = k->columns - small * runs, pairs = k->paired ? rows / 2 : 0;
     if (pairs) conv_tiles[k->kind][1][height][small](j, y, 2 * pairs, 0, 1);
-    y += 2 * pairs;
-    rows -= 2 * pairs;
-    if (large) conv_tiles[k->kind][0][height][small + 1](j, y, rows, 0, large);
-    conv_tiles[k->kind][0][height][small](j, y, rows, large * (small + 1), runs - large);
+    for (int32_t row = y + 2 * pairs; row < y + rows; row++) {
+        if (large) conv_tiles[k->kind][0][height][small + 1](j, row, 1, 0, large);
+        conv_tiles[k->kind][0][height][small](j, row, 1, large * (small + 1), runs - large);
+    }
 }
 
 /* Rows are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Threads
    share rows where there are many positions, else groups; neither changes the order in which anything is summed. */
-enum { CONV_BLOCK = 196 };
-
 static void conv(const job *g, int part, int parts) {
     const conv_layer *k = g->layer;
     const int by_row = k->rows >= parts && (k->rows * k->columns >= 64 * parts || k->groups < parts);
@@ -22,7 +21,7 @@ static void conv(const job *g, int part, int parts) {
     const int32_t g0 = by_row ? 0 : begin(k->groups, part, parts), g1 = by_row ? k->groups : begin(k->groups, part + 1, parts);
     const int32_t *rows = ints(g->stream, k->group_rows), *bounds = ints(g->stream, k->bounds);
     const int32_t in_slice = k->sources * k->spans * k->kernel_rows, stride = k->slices * in_slice + 1;
-    const int32_t high = MAX(1, CONV_BLOCK / k->columns);
+    const int32_t high = MAX(1, k->block / k->columns);
     for (int32_t y = y0; y < y1; y += high)
         for (int32_t slice = 0; slice < k->slices; slice++)
             for (int32_t group = g0; group < g1; group++) {

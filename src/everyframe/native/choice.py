@@ -1,0 +1,111 @@
+"""How one convolution is computed: what can be chosen for it, and what the choice depends on. All choices give the same results.
+
+What is best depends on sizes, zeros and caches, so a choice is the target's default, or what was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from itertools import product
+
+from everyframe.errors import UsageError
+from everyframe.native.target import Target
+
+#: what numbers can be; the space that is worth measuring is much smaller
+LIMITS = {"slice": (1, 1 << 20), "block": (1, 1 << 20), "fetch": (0, 1), "tallest": (0, 8), "longest": (0, 64)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """slice: entries that are worked through before the next positions; sums wait in the output meanwhile. block: positions of
+    the output over which all groups pass before the next. fetch: does the first group ask for what the next run of positions
+    reads? tallest: vectors of output channels in a group, 0 for as many as the zeros suggest. longest: positions side by side,
+    0 for as many as fit into registers.
+
+    why: where it comes from, for the comment in the C. Convolutions of bytes have no slices and never fetch.
+    """
+
+    slice: int = 512
+    block: int = 196
+    fetch: int = 1
+    tallest: int = 0
+    longest: int = 0
+    why: str = "default"
+
+    def check(self, target: Target, where: object) -> Choice:
+        """Raises UsageError for numbers that the target's kernels cannot have."""
+        for name, (low, high) in LIMITS.items():
+            if not low <= (got := getattr(self, name)) <= high:
+                raise UsageError(
+                    "A choice for a convolution is out of range.", where=where, expected=f"{name} {low} .. {high}", got=got
+                )
+        heights = [0, *(height for height, _ in target.runs)]
+        if self.tallest not in heights:
+            raise UsageError(
+                f"{target.name} has no kernels of this height.", where=where, expected=f"tallest {', '.join(map(str, heights))}",
+                got=self.tallest, hint="take choices only for the processors that they were measured for",
+            )  # fmt: skip
+        return self
+
+    def runs(self, tiles: tuple[tuple[int, int], ...]) -> dict[int, int]:
+        """Of `Target.runs` or `tiles`: height -> longest run of positions."""
+        return {height: min(most, self.longest or most) for height, most in tiles}
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return astuple(self)[:-1]
+
+    def __str__(self) -> str:
+        parts = [f"slices of {self.slice}", f"blocks of {self.block}", "fetching" if self.fetch else "no fetching"]
+        parts += [f"groups of {self.tallest} vectors"] if self.tallest else []
+        parts += [f"runs of {self.longest}"] if self.longest else []
+        return f"{', '.join(parts)} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a choice depends on. sources: frames that are read; channels_in: of all of them, as the weights have them; height,
+    width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes."""
+
+    int8: int
+    sources: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    channels_in: int
+    channels_out: int
+    height: int
+    width: int
+    kept: int
+
+
+def default(target: Target, geometry: Geometry) -> Choice:
+    """What a convolution gets that nothing is known about."""
+    if geometry.int8:
+        return Choice(1, 392, 0)
+    in_space = geometry.kernel_h * geometry.kernel_w > 1
+    better = target.space if in_space else target.time if geometry.sources > 1 else None
+    return Choice(*(better or (target.slice, 196, 1)))
+
+
+_SLICES = (48, 96, 144, 288, 512, 1024)
+_BLOCKS = (56, 196, 784)
+_BLOCKS_INT8 = (196, 392, 784)
+
+
+def space(target: Target, geometry: Geometry) -> list[Choice]:
+    """What is measured for a convolution, the default first. Choices that come to the same are in it once."""
+    usual = default(target, geometry)
+    entries = geometry.channels_in * geometry.kernel_h * geometry.kernel_w * geometry.kept / 100
+    positions = geometry.height * geometry.width
+    slices = (usual.slice,) if geometry.int8 else (usual.slice, *_SLICES)
+    blocks = (usual.block, *(_BLOCKS_INT8 if geometry.int8 else _BLOCKS))
+    heights = (0, *[height for height, _ in target.runs][:-1]) if positions > 1 else (0,)
+    made: dict[tuple, Choice] = {}
+    for cut, block, fetch, tallest in product(
+        slices, blocks, (usual.fetch,) if geometry.int8 else (usual.fetch, 1 - usual.fetch), heights
+    ):
+        effect = max(1, round(entries / cut)), max(1, min(block, positions) // geometry.width), fetch, tallest
+        made.setdefault(effect, replace(usual, slice=cut, block=block, fetch=fetch, tallest=tallest))
+    return list(made.values())
