@@ -53,6 +53,11 @@ def a_local_response_norm(d: Draft) -> None:
 
 
 @idiom()
+def channels_picked_by_a_table(d: Draft) -> None:
+    d.op("ReduceSum", d.op("Gather", d.conv(), d.const([[0, 1], [1, -1], [0, 0]], np.int64), axis=1), d.ints(2), keepdims=0)
+
+
+@idiom()
 def the_place_of_the_largest(d: Draft) -> None:
     d.op("Cast", d.op("ArgMax", d.conv(), axis=1), to=TensorProto.FLOAT)
     d.op("Add", d.last, d.op("Cast", d.op("ArgMin", "clip", axis=4, keepdims=1), to=TensorProto.FLOAT))

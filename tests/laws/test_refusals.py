@@ -225,6 +225,20 @@ def a_head_that_meets_frames_elsewhere(d: Draft) -> None:
     d.op("Concat", pooled, d.op("AveragePool", "clip", kernel_shape=[1, S, S], strides=[T, 1, 1]), axis=1)
 
 
+@refused
+def a_mean_against_itself_turned(d: Draft) -> str:
+    """CTR-GCN: every joint less every other, of features averaged over time."""
+    mean = d.mean("clip", 2, 4, keep=False)
+    differences = d.op("Sub", d.op("Unsqueeze", mean, d.ints(-1)), d.op("Unsqueeze", mean, d.ints(-2)))
+    d.op("Mul", "clip", d.op("Unsqueeze", d.op("Tanh", differences), d.ints(2)))
+    return differences
+
+
+@refused
+def windows_of_frames_by_a_table(d: Draft) -> str:
+    return d.op("Gather", "clip", d.const([[0, 1, 2], [1, 2, 3]], np.int64), axis=2) and d.nodes[-1].name
+
+
 @pytest.mark.parametrize("row", REFUSED.values(), ids=REFUSED.keys())
 def test_it_is_refused_by_name_and_place(row: Callable[[Draft], Any]) -> None:
     draft = Draft()

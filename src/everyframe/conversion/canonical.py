@@ -1,6 +1,7 @@
 """Other ways to write the same, in the clip network itself, so that few rules serve many exporters.
 
     x[:, i], a Gather with a single index       a Gather with a list of one, squeezed
+    a Gather with a table of indices            a Gather with a list, reshaped
     x[:, a:b] = y, a ScatterND                  what is before, y, what is behind: a Concat
     x - x, zeros made of a tensor               a constant
     auto_pad                                    the pads that it stands for
@@ -111,8 +112,14 @@ def _attrs(node: onnx.NodeProto) -> dict[str, Any]:
 
 def _gather(writer: _Writer, node: onnx.NodeProto) -> bool:
     index, axis = writer.array(node.input[1]), int(_attrs(node).get("axis", 0))
-    if index is None or index.ndim or node.input[0] in writer.constants:
+    if index is None or index.ndim == 1 or node.input[0] in writer.constants:
         return False
+    if index.ndim:
+        if (shape := writer.shapes.get(node.output[0])) is None:
+            return False
+        picked = writer.emit(node, "Gather", [node.input[0], writer.const(index.reshape(-1))], axis=axis)
+        writer.emit(node, "Reshape", [picked, writer.const(shape)], node.output[0])
+        return True
     picked = writer.emit(node, "Gather", [node.input[0], writer.const(index.reshape(1))], axis=axis)
     if writer.opset < 13:
         writer.emit(node, "Squeeze", [picked], node.output[0], axes=[axis])

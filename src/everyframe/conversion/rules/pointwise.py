@@ -142,6 +142,15 @@ class Expand:
 
 
 def _broadcast(node: Node, operands: list[ax.Axes], facts: Facts) -> ax.Axes:
+    rank = len(facts.graph.shapes[node.outputs[0]])
+    single = {place - len(axes) + rank for axes in operands if (place := ax.time_axis(axes)) is not None and not _long(axes)}
+    if len(single) > 1 and not any(map(_long, operands)):
+        raise unsupported(
+            node,
+            "A mean over time meets itself, turned.",
+            got=f"its single frame lies on axes {sorted(single)} of {facts.graph.shapes[node.outputs[0]]}",
+            hint="compare joints or positions with each other inside each frame, and average what comes of it",
+        )
     try:
         return broadcast(operands, facts.graph.shapes[node.outputs[0]])
     except ax.AxesError as error:
@@ -151,6 +160,10 @@ def _broadcast(node: Node, operands: list[ax.Axes], facts: Facts) -> ax.Axes:
             got=str(error),
             hint="keep the axes in one order, e.g. (N, C, T, H, W)",
         ) from None
+
+
+def _long(axes: ax.Axes) -> bool:
+    return any(atom.kind == "T" and atom.size > 1 for axis in axes for atom in axis)
 
 
 def gate_repeated(source: Fact, axes: ax.Axes, shape: tuple[int, ...]) -> ax.Axes:

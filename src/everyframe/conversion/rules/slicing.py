@@ -244,6 +244,7 @@ def progression(node: Node, indices: Sequence[int] | np.ndarray) -> tuple[int, i
             node,
             "Frames are picked at uneven distances.",
             got=f"{list(map(int, indices))}",
-            hint=f"pick every n-th frame, e.g. x[:, :, ::{max(1, round(float(np.mean(np.diff(indices)))))}]",
+            hint=f"pick every n-th frame, e.g. x[:, :, ::{max(2, round(float(np.mean(np.diff(indices)))))}], or read neighbors "
+            "with a convolution over time",
         )
     return int(indices[0]), int(step)
