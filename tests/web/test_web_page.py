@@ -243,7 +243,7 @@ class TestWhatIsWritten:
         assert "{{" not in text and not re.search(r"^(import|export) ", text, re.MULTILINE)
         assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
-    def test_bytes_are_a_quarter(self, folder: Path, tmp_path: Path) -> None:
+    def test_bytes_take_less(self, folder: Path, tmp_path: Path) -> None:
         small = bundle("builtin", "web", SAMPLE, tmp_path / "page", int8=True).path
         share = (small / "model.weights").stat().st_size / (folder / "model.weights").stat().st_size
         assert share < 0.4

@@ -225,7 +225,7 @@ def bundle(
 
     target: rdk-s100, rdk-x5, vitis-dpu, web, openvino, onnxruntime, ncnn or litert. videos: like those that it will see (for web,
     only with int8). samples: at most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the
-    result lives. single_file: of web, one HTML file instead. int8: of web, a quarter of the size, calibrated on the videos.
+    result lives. single_file: of web, one HTML file instead. int8: of web, weights of bytes, calibrated on the videos.
     Raises UsageError, ModelError, SourceError, OutputError, EngineError (no compiler), and ConversionMismatch if a rewrite
     changes the answers.
 

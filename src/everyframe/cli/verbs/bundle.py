@@ -31,7 +31,7 @@ def command(
     single_file: Annotated[
         Path | None, typer.Option(help="web: one HTML file, instead of a folder.", metavar="PAGE.html", show_default=False)
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="web: a quarter of the size, calibrated on the videos.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="web: weights of bytes, calibrated on the videos.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write all that a device needs: the model made to fit, calibration, settings, a program, and the commands.
