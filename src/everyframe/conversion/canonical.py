@@ -48,8 +48,9 @@ def apart(model: onnx.ModelProto) -> None:
     nodes = []
     for node in model.graph.node:
         if node.op_type in _REDUCTIONS and len(readers[node.input[0]]) > 1:
-            nodes.append(helper.make_node("Identity", [node.input[0]], [f"{node.output[0]}.of"], f"{node.name}/of"))
-            node.input[0] = f"{node.output[0]}.of"
+            apart = f"{node.output[0]}.of"
+            nodes.append(helper.make_node("Identity", [node.input[0]], [apart], f"{node.name or node.output[0]}/of"))
+            node.input[0] = apart
         nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
