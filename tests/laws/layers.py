@@ -86,11 +86,13 @@ class Pool:
         q = self.kernel
         changes, attrs, source = q.apply(x), q.attrs(x), x.name
         timed = "T" in x.layout[2:]
-        if self.kind == "AveragePool" and timed and changes["T"] == 1 and q.k == x.T and not q.pl:
-            raise DoesNotFit  # this is a head
+        if timed and changes["T"] == 1 and q.k == x.T and not q.pl:
+            raise DoesNotFit  # this is a head: test_pools_over_the_clip.py
         if self.kind == "MaxPool" and timed and sketch.taps == "trained":
             first, last, pl, pr = trimmed(q.k, q.d, q.pl, q.pr, dead_taps(q.k, q.s, q.d, q.pl, x.T, changes["T"]))
             changes = q.apply(x, first, last)
+            if changes["T"] == 1 and last - first + 1 == x.T > 1 and not pl:
+                raise DoesNotFit  # so is what is left of it
             if sketch.long and (first, last) != (0, q.k - 1):
                 t, rank = x.axis("T"), len(x.layout)
                 before, after = ([n * (i == t) for i in range(rank)] for n in (pl, pr))
