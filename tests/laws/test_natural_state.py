@@ -102,11 +102,13 @@ def test_a_state_at_the_end_is_the_newest(op: str, output: int, ahead: int) -> N
         np.testing.assert_allclose(got[n - 1], wanted.reshape(got[n - 1].shape), rtol=1e-4, atol=1e-5)
 
 
-def running(draft: Draft, x: str, *, exclusive: int = 0, mean: str = "", start: int = 1, full: bool = False) -> str:
-    """The running sum, or its mean, of (1, C, T, S, S) over time."""
+def running(
+    draft: Draft, x: str, *, exclusive: int = 0, mean: str = "", start: int = 1, of: float = 1.0, full: bool = False
+) -> str:  # fmt: skip
+    """The running sum, or its mean, of (1, C, T, S, S) over time. of: as many values a frame are in the sum."""
     total = draft.op("CumSum", x, draft.const(2, np.int64), exclusive=exclusive)
     frames = int(draft.frames_now)
-    numbers = np.arange(start, start + frames, dtype=np.float32).reshape(1, 1, -1, 1, 1)
+    numbers = (of * np.arange(start, start + frames)).astype(np.float32).reshape(1, 1, -1, 1, 1)
     if full:  # expanded to all channels and positions, as some exporters fold it
         numbers = np.broadcast_to(numbers, (1, C, frames, 2, 2))
     if mean:
@@ -116,8 +118,12 @@ def running(draft: Draft, x: str, *, exclusive: int = 0, mean: str = "", start: 
 
 @pytest.mark.parametrize(("stride", "ahead", "rate"), [(1, 0, "native"), (1, 1, "native"), (2, 1, "native"), (2, 2, "dense")])
 @pytest.mark.parametrize(
-    "form", [{}, {"exclusive": 1}, {"mean": "Div"}, {"mean": "Mul"}, {"mean": "Div", "start": 3}, {"mean": "Div", "full": True}]
-)
+    "form",
+    [
+        {}, {"exclusive": 1}, {"mean": "Div"}, {"mean": "Mul"}, {"mean": "Div", "start": 3}, {"mean": "Div", "full": True},
+        {"mean": "Div", "of": 6.0}, {"mean": "Mul", "of": 48.0}, {"mean": "Div", "of": 0.3, "start": 2},
+    ],
+)  # fmt: skip
 def test_a_running_sum_goes_on(form: dict[str, Any], stride: int, ahead: int, rate: str) -> None:
     check(partial(running, **form), stride=stride, ahead=ahead, rate=rate)
 

@@ -125,6 +125,8 @@ class Builder(Carrying):
         for count in self.count(node, out, len(ax.step_shape(out.axes)) + 1):
             if counted.start != 1:
                 count = self.emit("Add", [count, self.scalar(counted.start - 1.0)], f"{node.label}::number")
+            if counted.of != 1:
+                count = self.emit("Mul", [count, self.scalar(counted.of)], f"{node.label}::number")
             if counted.shares:
                 count = self.emit("Div", [self.scalar(1.0), count], f"{node.label}::number")
             made.append(count)

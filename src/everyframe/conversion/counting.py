@@ -1,4 +1,5 @@
-"""Constants that number the frames of a clip: 1, 2, 3 ... or 1, 1/2, 1/3 ..., which a running sum is divided by for its mean.
+"""Constants that number the frames of a clip: 1, 2, 3 ... or 1, 1/2, 1/3 ..., which a running sum is divided by for its mean;
+or multiples of them, where the mean is over channels too (cumulative layer normalization).
 
 In a longer video they go on; any other constant that changes along time belongs to the clip's own length.
 """
@@ -16,9 +17,10 @@ OPERATORS = ("Div", "Mul")
 
 @dataclass(frozen=True)
 class Numbers:
-    """start: the first frame's number. shares: the reciprocals are meant."""
+    """start: the first frame's number. of: what it is multiplied with. shares: the reciprocals of that are meant."""
 
     start: int
+    of: float
     shares: bool
 
 
@@ -34,7 +36,9 @@ def numbers(op: str, array: np.ndarray | None, axes: ax.Axes) -> Numbers | None:
         return None
     for shares in (False, True):
         values = 1 / row if shares and row.all() else row
-        start = round(values[0])
-        if start >= 1 and np.allclose(values, start + np.arange(frames), rtol=1e-6, atol=0):
-            return Numbers(start, shares)
+        of = (values[-1] - values[0]) / (frames - 1)
+        of = float(round(of)) if abs(of - round(of)) < 1e-5 * abs(of) else of  # reciprocals are not exact
+        start = round(values[0] / of) if of > 0 else 0
+        if start >= 1 and np.allclose(values, of * (start + np.arange(frames)), rtol=1e-6, atol=0):
+            return Numbers(start, of, shares)
     return None

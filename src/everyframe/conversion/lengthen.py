@@ -251,7 +251,8 @@ class _Rewriter:
         ones, nodes = self._as_long(np.ones((1,) * rank, np.float32), like, time)
         nodes += [
             helper.make_node("CumSum", [ones, self.const(time)], [f"{ones}.sum"]),
-            helper.make_node("Add", [f"{ones}.sum", self.const(counted.start - 1, np.float32)], [f"{ones}.numbers"]),
+            helper.make_node("Add", [f"{ones}.sum", self.const(counted.start - 1, np.float32)], [f"{ones}.from"]),
+            helper.make_node("Mul", [f"{ones}.from", self.const(counted.of, np.float32)], [f"{ones}.numbers"]),
         ]
         if not counted.shares:
             return f"{ones}.numbers", nodes
