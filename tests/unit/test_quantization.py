@@ -221,7 +221,7 @@ def test_bad_input_is_refused_and_nothing_written(folder: Path, tmp_path: Path) 
         (SourceError, "no such video", step, tmp_path / "missing", {}),
         (SourceError, "too short", folder / "clip.onnx", short, {}),
         (SourceError, "does not have the size", fixed, videos, {}),
-        (UsageError, "no such target", step, videos, {"target": "abacus"}),
+        (UsageError, "no integers for this target", step, videos, {"target": "abacus"}),
         (UsageError, "such activations", step, videos, {"target": "vitis-dpu", "activations": "int16"}),
         (UsageError, "no such method", step, videos, {"method": "guess"}),
         (UsageError, "no such overflow fix", step, videos, {"overflow_fix": "some"}),
