@@ -40,8 +40,8 @@ def record(
     None keeps it as long as the result lives. Raises SourceError, UsageError, OutputError.
 
     >>> made = ef.record("video.mp4", gestures=["wave"], count=1, seconds=0.5, countdown=0, pause=0)
-    >>> [f"{clip.parent.name}/{clip.name}" for clip in made.clips]
-    ['wave/001.mp4']
+    >>> made.clips[0].parts[-2:]
+    ('wave', '001.mp4')
     """
     from everyframe.api.outcomes import Recorded
     from everyframe.teaching.learn import BACKGROUND
