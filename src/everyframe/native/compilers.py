@@ -46,7 +46,7 @@ def compiler(target: Target) -> list[str]:
     raise EngineError(
         "There is no C compiler.", where=f"--cpu {target.name}",
         expected=own[0] if own else " or ".join((*known, "the package ziglang")),
-        hint=f"install one ({debian}pip install 'everyframe[cross]') or name one in $CC, "
+        hint=f"install one ({debian}pip install ziglang) or name one in $CC, "
         "or write the C with --emit-c and compile it elsewhere",
     )  # fmt: skip
 
