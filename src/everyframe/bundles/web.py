@@ -77,11 +77,12 @@ def files(job: Job, model: Model) -> Mapping[str, bytes]:
     """What a browser runs: facts, weights, a module for each kind of processor. Raises ModelError, UnsupportedOperator."""
     check(model, job.file)
     modules: dict[str, bytes] = {}
+    # one C file and one file of weights for all modules: what they differ in is the compiler's flags
+    source, *_ = generate(model.model, model.metadata.states, target("wasm32-simd128"), where=job.file, stem="model")
     with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
         for file, cpu in MODULES.items():
             job.progress(f"compiling {file} (the first time, the compiler builds its library: a minute)")
-            source, _, chosen = generate(model.model, model.metadata.states, target(cpu), where=job.file, stem="model")
-            made = link_wasm(source, chosen, Path(name) / file, bgr=model.metadata.preprocess.color == "bgr")
+            made = link_wasm(source, target(cpu), Path(name) / file, bgr=model.metadata.preprocess.color == "bgr")
             modules[file] = made.read_bytes()
     size = (source.facts["height"], source.facts["width"])
     facts = info(model, job.name, size, hashlib.sha256(source.weights).hexdigest(), int(source.facts["classes"]))

@@ -19,7 +19,7 @@ from everyframe.evaluation.fit import NOTHING, Fitted, fit
 from everyframe.evaluation.measure import Settings, array_of, clip_answers, in_one_line, order_of, shown, stream_answers
 from everyframe.evaluation.models import Pair
 from everyframe.evaluation.result import TENTHS
-from everyframe.evaluation.run import check_settings, chosen, limited, run_all, some, timing
+from everyframe.evaluation.run import SHOWN, check_settings, chosen, limited, run_all, some, timing
 from everyframe.evaluation.task_result import TaskResult
 from everyframe.evaluation.task_tally import Answer, Asked, conditions, curve, label_rows, video_row
 from everyframe.progress import CountProgress, silent
@@ -147,7 +147,7 @@ def _notes(fitted: Fitted, data: Annotated) -> list[str]:
         notes.append(f"labels that the model does not know: {some(matched.data_only)}")
     if matched.model_only:
         notes.append(f"labels of the model without a namesake in the data: {some(matched.model_only)}")
-    return notes + list(data.problems[:12])
+    return notes + list(data.problems[:SHOWN])
 
 
 # --- one clip ---

@@ -15,6 +15,7 @@ import numpy as np
 from everyframe.errors import EngineError, StateError, UsageError
 from everyframe.runtime.handed import Pace, one, picture, seconds
 from everyframe.runtime.prediction import Prediction, Top, best, quantities, read, shares
+from everyframe.video.arrays import fits
 from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import normalize, prepare
 from everyframe.video.sampling import Ticks
@@ -199,8 +200,7 @@ class Stream:
         """(count, C, ...) numbers of a model that takes no pictures; a single one may come without that axis."""
         wanted = (count, *self.program.interface.frame)
         frames = frames[None] if frames.ndim == len(wanted) - 1 and count == 1 else frames
-        fits = frames.ndim == len(wanted) and all(size in (None, n) for size, n in zip(wanted, frames.shape, strict=True))
-        if not fits or frames.dtype.kind not in "fiu":
+        if not fits(frames.shape, wanted) or frames.dtype.kind not in "fiu":
             raise StateError(
                 "The frames do not have the shape this stream takes.", expected=f"numbers {wanted}",
                 got=f"{frames.dtype} {tuple(frames.shape)}", hint="this model takes arrays, not pictures",

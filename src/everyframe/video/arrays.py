@@ -100,17 +100,18 @@ def frames_first(array: np.ndarray, layout: Layout, where: object) -> np.ndarray
         frame = layout.frame
         inner = array[0] if array.ndim == len(frame) + 2 and len(array) == 1 else array
         if inner.ndim == len(frame) + 1:
-            if _fits((inner.shape[0], *inner.shape[2:]), frame):
+            if fits((inner.shape[0], *inner.shape[2:]), frame):
                 return np.moveaxis(inner, 1, 0)
-            if _fits(inner.shape[1:], frame):
+            if fits(inner.shape[1:], frame):
                 return inner
     raise SourceError(
         "This array is not what the network takes.", where=where, expected=layout, got=f"{array.dtype} {array.shape}"
     )
 
 
-def _fits(shape: Sequence[int], wanted: Shape) -> bool:
-    return all(size in (None, n) for size, n in zip(wanted, shape, strict=True))
+def fits(shape: Sequence[int], wanted: Shape) -> bool:
+    """Has every axis the size that is wanted? None is any."""
+    return len(shape) == len(wanted) and all(size in (None, n) for size, n in zip(wanted, shape, strict=True))
 
 
 def _times(times: np.ndarray | None, fps: float | None, layout: Layout, count: int, where: Path) -> list[Fraction]:
