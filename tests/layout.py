@@ -56,7 +56,7 @@ ROOMS = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     Room(
-        "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "native", "video", "runtime"),
+        "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime"),
         ("numpy", "onnx", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
     ),
     Room(

@@ -18,8 +18,11 @@ from everyframe import errors
 from everyframe.benchmarking.compare import ratio
 from everyframe.benchmarking.energy import Meter
 from everyframe.benchmarking.noise import Watch
+from everyframe.benchmarking.operators import BETWEEN, operators
 from everyframe.benchmarking.outcome import Measured, read
+from everyframe.benchmarking.tables import layer_table
 from everyframe.cli import main
+from everyframe.conversion.account import layer_of
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,22 @@ def test_what_is_shown(report: Any) -> None:
     stages = next(table for title, table in tables.items() if "stage by stage" in title)
     assert [row[0] for row in stages.rows] == ["step.onnx", "clip.onnx"]
     assert all(set(table.columns) for table in tables.values())
+
+
+@pytest.mark.parametrize("engine", ["ort", "native", "openvino"])
+def test_layers_have_the_networks_names(engine: str, tmp_path: Path) -> None:
+    """Each engine's own words are gone, and what it tells is counted for layers of the clip network."""
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    path = tmp_path / "step.onnx"
+    handmade.conv_step(path)
+    found = operators(path, engine, steps=3)
+    names = {layer.name for layer in found.layers} - {BETWEEN}
+    assert names
+    layers = {layer_of(node.name or node.output[0]) for node in onnx.load(path).graph.node} | {"x"}  # whose state it is
+    assert names <= layers
+    assert sum(layer.ms for layer in found.layers) == pytest.approx(found.total)
+    assert layer_table(found).rows
 
 
 def test_files(report: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from everyframe.api.results import save_json, table
 from everyframe.benchmarking.compare import Comparison
+from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark, flat
 from everyframe.benchmarking.page import page
 from everyframe.benchmarking.report import Table
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class BenchmarkReport:
     """What models cost on this machine (docs/benchmark.md explains every figure). benchmark: all figures. strides: of clip
-    models, as asked for. stages: a video stage by stage. table: the published one that is shown, of so many frames.
+    models, as asked for. stages: a video stage by stage. layers: by engine. table: the published one that is shown, of so many
+    frames.
     """
 
     benchmark: Benchmark
     strides: tuple[int, ...] = ()
     stages: tuple[Stages, ...] = ()
+    layers: tuple[Operators, ...] = ()
     table: str | None = None
     frames: int = 100
 
@@ -37,7 +40,7 @@ class BenchmarkReport:
         """What is shown."""
         if self.table == "s100":
             return threads_table(self.benchmark, self.frames)
-        return tables(self.benchmark, self.strides, self.stages)
+        return tables(self.benchmark, self.strides, self.stages, self.layers)
 
     def save(self, path: File) -> Path:
         """Writes all figures as JSON, which `compare_benchmarks` reads. Raises OutputError."""
@@ -55,7 +58,7 @@ class BenchmarkReport:
     def save_page(self, path: File) -> Path:
         """Writes one HTML page with tables and pictures. Raises OutputError."""
         names = ", ".join(dict.fromkeys(Path(row.model).name for row in self.benchmark.rows))
-        return write_bytes(page(f"Benchmark: {names}", self.benchmark, self.tables(), self.stages).encode(), path)
+        return write_bytes(page(f"Benchmark: {names}", self.benchmark, self.tables(), self.stages, self.layers).encode(), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; times in milliseconds, memory in bytes."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, several, there
+from everyframe.api.given import File, several, source, there
+from everyframe.errors import EveryframeError
 from everyframe.progress import TextProgress, silent
 
 if TYPE_CHECKING:
     from everyframe.api.benchmarked import BenchmarkComparison, BenchmarkReport
+    from everyframe.benchmarking.outcome import Benchmark, Measured
 
 
 def benchmark(
@@ -23,6 +26,7 @@ def benchmark(
     frames: int = 100,
     strides: Sequence[int] = (),
     video: File | None = None,
+    profile: bool = False,
     table: str | None = None,
     progress: TextProgress | None = None,
 ) -> BenchmarkReport:
@@ -30,7 +34,8 @@ def benchmark(
 
     models: paths of step and clip models, of any ONNX file with one input of fixed size, or `builtin`. engines: None: all that
     are installed, but for `reference`. frames: calls of each that count, at least: steps, or clips. strides: of clip models,
-    frames between two predictions. video: is also taken through the step and clip models stage by stage. table: `s100`: threads
+    frames between two predictions. video: is also taken through the step and clip models stage by stage. profile: also
+    what each layer takes on each engine. table: `s100`: threads
     are streams of one thread each, as a board's own tool has it. Latencies are in milliseconds, memory in bytes.
     What cannot be loaded is there with its reason. Raises ModelError for a file that is not there, UsageError.
 
@@ -42,9 +47,12 @@ def benchmark(
 
     from everyframe.api.benchmarked import BenchmarkReport
     from everyframe.benchmarking.contest import Contender, contend
+    from everyframe.benchmarking.operators import operators
     from everyframe.benchmarking.stages import stages
-    from everyframe.errors import EveryframeError, UsageError
+    from everyframe.errors import UsageError
     from everyframe.runtime import engine as known
+    from everyframe.runtime.program import Program
+    from everyframe.video import resolve
 
     given = [models] if isinstance(models, str | os.PathLike) else list(models)
     names = [there(model) for model in given]
@@ -65,22 +73,29 @@ def benchmark(
         ]  # fmt: skip
     progress = progress or silent
     found = contend(contenders, frames, progress)
-    timed = []
-    if video is not None and not found.partial:
-        from everyframe.runtime.program import Program
-        from everyframe.video import resolve
-
-        for row in found.measured:
-            if row.streams > 1 or row.kind == "network":
-                continue
+    timed, layers = [], []
+    singles = [row for row in found.measured if row.streams == 1 and not found.partial]
+    if video is not None:
+        for row in (row for row in singles if row.kind != "network"):
             progress(f"{Path(os.fspath(video)).name} through {row.name}")
-            try:
-                with Program(row.model, engine=row.engine, threads=row.threads) as program:
-                    timed.append(stages(program, resolve(video)[0], threads=row.threads))
-            except EveryframeError as error:
-                found.notes.append(f"{row.name}: {error.what} {error.got or ''}".strip())
-    found.stages = [one.to_dict() for one in timed]
-    return BenchmarkReport(found, tuple(strides), tuple(timed), table, frames)
+            with _noted(found, row), Program(row.model, engine=row.engine, threads=row.threads) as program:
+                timed.append(stages(program, resolve(video)[0], threads=row.threads))
+    if profile:
+        for row in singles:
+            progress(f"the layers of {row.name}")
+            with _noted(found, row):
+                layers.append(operators(Path(source(row.model)), row.engine, row.threads))
+    found.stages, found.layers = [one.to_dict() for one in timed], [one.to_dict() for one in layers]
+    return BenchmarkReport(found, tuple(strides), tuple(timed), tuple(layers), table, frames)
+
+
+@contextlib.contextmanager
+def _noted(found: Benchmark, row: Measured) -> Iterator[None]:
+    """What one cannot do is said beside what the others did."""
+    try:
+        yield
+    except EveryframeError as error:
+        found.notes.append(f"{row.name}: " + " ".join(str(part) for part in (error.what, error.got) if part))
 
 
 def compare_benchmarks(before: File, after: File) -> BenchmarkComparison:

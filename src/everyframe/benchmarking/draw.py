@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark, Measured
 from everyframe.benchmarking.stages import Stages
 from everyframe.benchmarking.tables import number
 from everyframe.canvas import FAINT, HUES, INK, QUIET, SOFT, Canvas
 
 WIDTH, ROW, NAMES = 900, 34, 300
+#: parts of a name that are drawn
+DEEP = 6
 STAGES = {"decode": HUES[0], "preprocess": HUES[2], "step": HUES[1], "postprocess": HUES[4]}
 MEMORY = {"weights": HUES[0], "states": HUES[2], "the rest": QUIET}
 
 
-def pictures(found: Benchmark, stages: Sequence[Stages] = ()) -> dict[str, bytes]:
+def pictures(found: Benchmark, stages: Sequence[Stages] = (), layers: Sequence[Operators] = ()) -> dict[str, bytes]:
     """Heading -> PNG; those for which there is something to draw."""
     rows = found.measured
     made = {}
@@ -31,6 +35,8 @@ def pictures(found: Benchmark, stages: Sequence[Stages] = ()) -> dict[str, bytes
             made[f"Calls a second by {axis}"] = growth(rows, axis)
     if stages:
         made["A video, stage by stage"] = stage_bars(stages)
+    for one in layers:
+        made[f"{one.model} on {one.engine}, {one.threads} thread(s), layer by layer"] = flame(one)
     return made
 
 
@@ -133,6 +139,30 @@ def stage_bars(rows: Sequence[Stages]) -> bytes:
     return _bars(
         [f"{row.model} on {row.engine}, {row.threads} thread(s)" for row in rows], [row.parts for row in rows], STAGES, "ms"
     )
+
+
+def flame(found: Operators) -> bytes:
+    """Layers in their order, as wide as their time: one row a part of their names, neighbors that are alike joined."""
+    paths = [re.split(r"[./]", layer.name.strip("./")) for layer in found.layers]
+    deep = min(DEEP, max(map(len, paths)))
+    height, tall, left, right = 30, 22, 20, WIDTH - 20
+    canvas = Canvas(WIDTH, height + tall * deep + 24)
+    ends = np.cumsum([0.0, *(layer.ms for layer in found.layers)]) / found.total * (right - left) + left
+    canvas.text(left, 14, f"{number(found.total)} ms", 13, SOFT)
+    groups = list(dict.fromkeys(path[0] for path in paths))
+    for depth in range(deep):
+        first = 0
+        for i in range(1, len(paths) + 1):
+            if i < len(paths) and paths[i][: depth + 1] == paths[first][: depth + 1]:
+                continue
+            if len(paths[first]) > depth:
+                hue = HUES[groups.index(paths[first][0]) % len(HUES)]
+                x0, x1, y = float(ends[first]), float(ends[i]), height + tall * depth
+                canvas.box(x0, y, x1 - 0.5, y + tall - 1, (*hue, 200 - 110 * depth // deep))
+                if x1 - x0 > 26:
+                    canvas.text(x0 + 4, y + tall / 2 - 1, canvas.fit(paths[first][depth], 11, x1 - x0 - 8), 11, INK)
+            first = i
+    return canvas.png()
 
 
 def _bars(names: Sequence[str], parts: Sequence[dict[str, float]], hues: dict[str, tuple[int, int, int]], unit: str) -> bytes:

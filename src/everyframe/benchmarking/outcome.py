@@ -138,13 +138,14 @@ class Measured:
 
 @dataclass
 class Benchmark:
-    """notes: what should be known before a figure is trusted. partial: it was interrupted. stages: of a video, if asked for."""
+    """notes: what should be known before a figure is trusted. partial: it was interrupted. stages, layers: if asked for."""
 
     machine: dict[str, Any]
     rows: list[Measured]
     notes: list[str] = field(default_factory=list)
     partial: bool = False
     stages: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def measured(self) -> list[Measured]:
@@ -156,7 +157,7 @@ class Benchmark:
             row["latency"] = None if row["latency"] is None else asdict(row["latency"])
         return {
             "format": FORMAT, "machine": self.machine, "notes": self.notes, "partial": self.partial, "rows": rows,
-            "stages": self.stages,
+            "stages": self.stages, "layers": self.layers,
         }  # fmt: skip
 
 
@@ -171,7 +172,7 @@ def read(path: Path) -> Benchmark:
         for row in found["rows"]:
             figures = row.pop("latency")
             rows.append(Measured(**row, latency=None if figures is None else Figures(**figures)))
-        return Benchmark(found["machine"], rows, found["notes"], found["partial"], found["stages"])
+        return Benchmark(found["machine"], rows, found["notes"], found["partial"], found["stages"], found["layers"])
     except OSError as error:
         raise UsageError("The result cannot be read.", where=path, got=error.strerror or str(error), hint=hint) from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -7,13 +7,16 @@ from html import escape
 
 from everyframe.benchmarking.draw import pictures
 from everyframe.benchmarking.machine import one_line
+from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark
 from everyframe.benchmarking.report import Table
 from everyframe.benchmarking.stages import Stages
 from everyframe.pages import document, image, table
 
 
-def page(title: str, found: Benchmark, made: Sequence[Table], stages: Sequence[Stages] = ()) -> str:
+def page(
+    title: str, found: Benchmark, made: Sequence[Table], stages: Sequence[Stages] = (), layers: Sequence[Operators] = ()
+) -> str:
     """made: the tables that it shows."""
     notes = [*(["Interrupted: what was measured until then."] if found.partial else []), *found.notes]
     skipped = [f"{row.name}: {row.skipped}" for row in found.rows if row.skipped]
@@ -22,7 +25,7 @@ def page(title: str, found: Benchmark, made: Sequence[Table], stages: Sequence[S
     parts += [_table(one) for one in made]
     if skipped:
         parts.append("<h2>Not measured</h2>" + "".join(f"<p>{escape(line)}</p>" for line in skipped))
-    parts += [f"<h2>{escape(heading)}</h2>" + image(png, heading) for heading, png in pictures(found, stages).items()]
+    parts += [f"<h2>{escape(heading)}</h2>" + image(png, heading) for heading, png in pictures(found, stages, layers).items()]
     return document(title, parts)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.benchmarking.compare import Comparison, ratio
+from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark, Measured
 from everyframe.benchmarking.report import Table
 from everyframe.benchmarking.stages import Stages
@@ -16,19 +17,23 @@ COLUMNS = (
     "engine", "threads", "streams", "ms", "fastest is", "5 %", "95 %", "99 %", "CPU ms", "calls/s", "busy cores", "load ms",
     "compile ms", "first ms", "memory MB",
 )  # fmt: skip
+#: layers that a table shows
+TOP = 15
 WHO = ("model", "engine", "threads", "streams")
 FIRST = "1.00x"
 KINDS = {"step": "step network", "clip": "clip network", "network": "network without metadata"}
 
 
-def tables(found: Benchmark, strides: Sequence[int] = (), stages: Sequence[Stages] = ()) -> list[Table]:
-    """A table a model, then what each frame and prediction cost, memory, and the stages of a video. strides: of clip networks."""
+def tables(
+    found: Benchmark, strides: Sequence[int] = (), stages: Sequence[Stages] = (), layers: Sequence[Operators] = ()
+) -> list[Table]:
+    """A table a model, what each frame and prediction cost, memory, the stages of a video, layers. strides: of clip networks."""
     models = list(dict.fromkeys(row.model for row in found.measured))
     made = [_model([row for row in found.measured if row.model == model]) for model in models]
     if any(row.kind in ("step", "clip") for row in found.measured):
         made.append(_per_frame(found.measured, strides))
     made += [_memory(found.measured)] if found.measured else []
-    return made + ([stage_table(stages)] if stages else [])
+    return made + ([stage_table(stages)] if stages else []) + [layer_table(one) for one in layers]
 
 
 def _model(rows: Sequence[Measured]) -> Table:
@@ -119,6 +124,23 @@ def stage_table(rows: Sequence[Stages]) -> Table:
             number(row.whole), f"{row.overlap:.0%}", number(row.serial_fps), number(row.fps),
         ])  # fmt: skip
     table.notes.append("predict: by the clock from the first prediction to the last; decoding then has a process of its own.")
+    return table
+
+
+def layer_table(found: Operators, top: int = TOP) -> Table:
+    """The dearest layers of a network on an engine."""
+    table = Table(
+        f"{found.model} on {found.engine}, {found.threads} thread(s): {number(found.total)} ms in {len(found.layers)} layers",
+        ("layer", "runs as", "calls", "ms", "share", "GFLOP/s"),
+    )
+    dearest = sorted(found.layers, key=lambda layer: -layer.ms)
+    for layer in dearest[:top]:
+        rate = 2e-6 * layer.macs / layer.ms if layer.macs else None
+        table.rows.append([
+            layer.name, layer.kernel, layer.calls, number(layer.ms), f"{layer.ms / found.total:.1%}", number(rate)
+        ])  # fmt: skip
+    if rest := dearest[top:]:
+        table.notes.append(f"{len(rest)} more layers take {number(sum(layer.ms for layer in rest))} ms")
     return table
 
 

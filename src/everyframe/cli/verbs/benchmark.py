@@ -31,6 +31,7 @@ def command(
         Path | None,
         typer.Option(help="Also stage by stage on this video: decode, preprocess, step, postprocess.", metavar="FILE"),
     ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Also what each layer takes on each engine.")] = False,
     table: Annotated[
         Literal["s100"] | None,
         typer.Option(help="A published table, measured here: s100 (threads, frames, total, average, FPS)."),
@@ -79,7 +80,7 @@ def command(
         found = api.benchmark(
             models, engines=None if engine == "all" else engine.split(","), threads=_numbers("--threads", threads),
             streams=_numbers("--streams", streams), frames=frames, strides=() if stride is None else _numbers("--stride", stride),
-            video=video, table=table, progress=progress,
+            video=video, profile=profile, table=table, progress=progress,
         )  # fmt: skip
     if json_file is not None and not printed:
         found.save(json_file)
