@@ -162,21 +162,15 @@ class Calls:
 
     def _conv(self, op: Conv, frame: Frame) -> None:
         call = self.packer.calls[id(op)]
-        layer, out = call.layer, self.layout.forms[frame.number]
+        layer = call.layer
         kind = layer.kind.replace("depthwise", "conv") if self.target.scalar else layer.kind
-        fields = dict(layer.fields)
+        fields = conv_fields(layer, op)
         if kind.startswith("depthwise"):
-            rest = layer.residual
+            out, rest = layer.out, layer.residual
             fields |= {
                 "out_block": out.plane, "out_row": out.row,
                 "residual_block": rest.plane if rest else 0, "residual_row": rest.row if rest else 0,
             }  # fmt: skip
-        act = op.activation
-        end: dict[str, object] = {"activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last)}
-        if op.quant:
-            fields["ending"] = layer.fields["ending"] | end  # type: ignore[operator]
-        else:
-            fields |= {**end, "low": float(act.low), "high": float(act.high)}
         name = self.text.structure(f"{kind}_layer", fields, _describe(layer))
         inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
         self.macs += layer.macs
@@ -297,6 +291,15 @@ class Calls:
             "value": stored(float(op.value), frame),
         }  # fmt: skip
         self._call("window", self.text.structure("window_layer", fields), frame, [self.pointer(op.source)], frame.floats)
+
+
+def conv_fields(layer: PackedLayer, op: Conv) -> dict[str, object]:
+    """What the structure of a packed convolution holds."""
+    act = op.activation
+    end: dict[str, object] = {"activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last)}
+    if op.quant:
+        return layer.fields | {"ending": layer.fields["ending"] | end}  # type: ignore[operator]
+    return layer.fields | {**end, "low": float(act.low), "high": float(act.high)}
 
 
 def _read(parts: list[Frame]) -> dict[str, object]:

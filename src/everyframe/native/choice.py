@@ -65,7 +65,8 @@ class Choice:
 @dataclass(frozen=True)
 class Geometry:
     """What a choice depends on. sources: frames that are read; channels_in: of all of them, as the weights have them; height,
-    width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes."""
+    width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes. frames: of the
+    output that it makes in one step."""
 
     int8: int
     sources: int
@@ -78,6 +79,7 @@ class Geometry:
     height: int
     width: int
     kept: int
+    frames: int = 1
 
 
 def default(target: Target, geometry: Geometry) -> Choice:

@@ -11,6 +11,7 @@ A *source* is one frame that the convolution reads; a null pointer stands for ti
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -52,18 +53,19 @@ class Packer(Packing):
                 layer, frames = self._new(op, key, cells[id(op)])
                 known.setdefault(key, []).append(layer)
                 self.calls[id(op)] = Call(layer, frames)
+        frames = Counter(call.layer.number for call in self.calls.values())
         for layer in self.layers:
             if not self.target.scalar and not layer.op.depthwise:
-                layer.geometry = self.geometry(layer)
+                layer.geometry = self.geometry(layer, frames[layer.number])
                 layer.choice = self.choose(self.target, layer.geometry, layer.op.label).check(self.target, layer.op.label)
             if layer.op.quant:
-                pack_int8.pack(self, layer, self.graph.out(layer.op))
+                pack_int8.pack(self, layer)
             elif self.target.scalar:
                 self._pack_scalar(layer)
             elif layer.op.depthwise:
                 self._pack_depthwise(layer)
             else:
-                self._pack_table(layer)
+                self.pack_table(layer)
 
     # -- which frames are one layer -------------------------------------------------------------------------------------------
 
@@ -92,7 +94,8 @@ class Packer(Packing):
             made.append((source, channels))
         residual = self.layout.forms[op.residual.number] if op.residual else None
         forms = [self.layout.forms[f.number] for f in frames]
-        layer = PackedLayer(len(self.layers), key, op, self.layout.forms[self.graph.out(op).number], residual, made, forms)
+        out = self.graph.out(op)
+        layer = PackedLayer(len(self.layers), key, op, out, self.layout.forms[out.number], residual, made, forms)
         self.layers.append(layer)
         return layer, list(frames)
 
@@ -165,7 +168,7 @@ class Packer(Packing):
 
     # -- everything else ---------------------------------------------------------------------------------------------------------
 
-    def _pack_table(self, layer: PackedLayer) -> None:
+    def pack_table(self, layer: PackedLayer) -> None:
         op, block, out, choice = layer.op, self.target.block, layer.out, layer.choice or Choice()
         cout, flat = op.taps[0].weight.shape[0], _is_flat(layer)
         columns = out.height * out.width if flat else out.width

@@ -1,0 +1,237 @@
+/* -- measuring ------------------------------------------------------------------------------------------------------------------ */
+
+/* Every convolution of a network with every choice that is worth trying, in turns: values are small integers and weights are 1, so
+   that all choices must give the same bits. What is best, with a margin, becomes a line of JSON for `everyframe compile --table`.
+
+   cc ... tune.c -o tune -lm && ./tune [SECONDS [RESULT [TABLES]]]       default: 60 tune.jsonl tune.tables; RESULT - prints */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct {
+    const char *choice; /* as JSON */
+    const void *layer;
+} candidate;
+
+/* inputs: words of the largest frame that is read; frames: calls in a step; work: multiply-adds in a step, which share the time. */
+typedef struct {
+    const char *key; /* JSON of what the choice is for */
+    kernel run;
+    const candidate *candidates;
+    int count, frames, sources, int8;
+    const int32_t *origins;
+    int64_t inputs, out, out_origin, rest, rest_origin;
+    double work;
+} tune_case;
+
+@CASES@
+
+enum { MOST_ROUNDS = 15, LEAST_ROUNDS = 5, MOST_FRAMES = 4 };
+static const double MARGIN = 0.97, HOPELESS = 1.12; /* what wins, and what is not measured again, relative to default and best */
+
+static double seconds(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void *memory(size_t bytes) {
+    void *made = aligned_alloc(64, (bytes + 1087) / 64 * 64); /* kernels of bytes read a little further */
+    if (!made) {
+        fprintf(stderr, "tune: out of memory\n");
+        exit(1);
+    }
+    memset(made, 0, (bytes + 1087) / 64 * 64);
+    return made;
+}
+
+static void numbers(void *to, int64_t words, int bytes) {
+    uint32_t state = 12345;
+    for (int64_t i = 0; i < (bytes ? 4 * words : words); i++) {
+        state = state * 1664525u + 1013904223u;
+        if (bytes) ((uint8_t *)to)[i] = (uint8_t)(state >> 24);
+        else ((float *)to)[i] = (float)((int32_t)(state >> 29) - 3);
+    }
+}
+
+/* What a processor and its caches are called, as native/processor.py does. */
+static void word_of(const char *path, const char *name, char *out, size_t size) {
+    char line[512];
+    FILE *file = fopen(path, "r");
+    if (!file) return;
+    while (fgets(line, sizeof line, file)) {
+        char *value = strchr(line, ':');
+        size_t length = strlen(name), n = 0;
+        if (name[0] && (!value || strncmp(line, name, length) || (line[length] != ' ' && line[length] != '\t' && line[length] != ':')))
+            continue;
+        for (char *c = name[0] ? value + 1 : line; *c && n + 1 < size; c++) {
+            const int space = *c == ' ' || *c == '\t' || *c == '\n' || *c == '"' || *c == '\\';
+            if (!space) out[n++] = *c;
+            else if (n && out[n - 1] != ' ') out[n++] = ' ';
+        }
+        out[n] = 0;
+        if (n && out[n - 1] == ' ') out[n - 1] = 0;
+        break;
+    }
+    fclose(file);
+}
+
+static int caches[3]; /* KB */
+static char processor[256];
+
+static void know(void) {
+    char path[128], level[32], kind[32], size[32], part[128] = "";
+    word_of("/proc/cpuinfo", "model name", processor, sizeof processor);
+    if (!processor[0]) {
+        word_of("/proc/cpuinfo", "CPU implementer", processor, 64);
+        if (!processor[0]) word_of("/proc/cpuinfo", "uarch", processor, 64);
+        if (!processor[0]) strcpy(processor, "unknown");
+        word_of("/proc/cpuinfo", "CPU part", part, sizeof part);
+        if (part[0]) strcat(strcat(processor, " "), part);
+    }
+    for (int i = 0; i < 10; i++) {
+        level[0] = kind[0] = size[0] = 0;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/level", i);
+        word_of(path, "", level, sizeof level);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/type", i);
+        word_of(path, "", kind, sizeof kind);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
+        word_of(path, "", size, sizeof size);
+        const int n = atoi(level);
+        if (strcmp(kind, "Instruction") && n >= 1 && n <= 3 && strchr(size, 'K')) caches[n - 1] = atoi(size);
+    }
+}
+
+static const char *note(void) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__AVX512F__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f")) return ", \"note\": \"timed on a larger machine\"";
+#endif
+    return "";
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(const double *values, int count) {
+    double sorted[MOST_ROUNDS];
+    memcpy(sorted, values, (size_t)count * sizeof *values);
+    qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+    return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
+}
+
+typedef struct {
+    float *in, *out[MOST_FRAMES], *wanted, *rest;
+    char *sweep;
+    size_t sweep_bytes;
+    const ef_stream *stream;
+} bench;
+
+/* One choice: seconds of a frame. What it reads of the weights has left the second-level cache, as in a network. */
+static double once(const bench *b, const tune_case *c, const candidate *what) {
+    const int frames = MIN(c->frames, MOST_FRAMES);
+    const float *in[EF_MAX_SOURCES];
+    for (size_t i = 0; i < b->sweep_bytes; i += 64) b->sweep[i]++;
+    volatile float sum = 0;
+    for (int64_t i = 0; i < c->inputs * (frames + c->sources - 1); i += 16) sum += b->in[i];
+    const double begun = seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (int frame = 0; frame < frames; frame++) {
+        for (int s = 0; s < c->sources; s++) in[s] = b->in + (frame + s) * c->inputs + c->origins[s];
+        const job j = {b->stream, what->layer, b->out[frame] + c->out_origin, c->rest ? b->rest + c->rest_origin : NULL, in, NULL};
+        c->run(&j, 0, 1);
+    }
+    return (seconds(CLOCK_THREAD_CPUTIME_ID) - begun) / frames;
+}
+
+static void tune(const bench *b, const tune_case *c, double until, FILE *result, int at, int of) {
+    double (*times)[MOST_ROUNDS] = memory((size_t)c->count * sizeof *times);
+    unsigned char *alive = memory((size_t)c->count);
+    const size_t bytes = (size_t)c->out * 4;
+    int rounds = 0, wrong = 0;
+    numbers(b->in, c->inputs * (MIN(c->frames, MOST_FRAMES) + c->sources - 1), c->int8);
+    numbers(b->rest, c->rest, c->int8);
+    memset(alive, 1, (size_t)c->count);
+    for (; rounds < MOST_ROUNDS; rounds++) {
+        double best = 1e30;
+        for (int i = 0; i < c->count; i++) {
+            if (!alive[i]) continue;
+            if (seconds(CLOCK_MONOTONIC) > until && rounds == 0 && i) { /* what was not even tried is not known */
+                alive[i] = 0;
+                continue;
+            }
+            if (rounds == 0) memset(b->out[0], 0, bytes);
+            times[i][rounds] = once(b, c, &c->candidates[i]);
+            if (rounds == 0 && i == 0) memcpy(b->wanted, b->out[0], bytes);
+            if (rounds == 0 && memcmp(b->wanted, b->out[0], bytes)) alive[i] = 0, wrong++;
+            if (alive[i]) best = MIN(best, median(times[i], rounds + 1));
+            if (rounds == 0 && result == stdout) printf("# %d of %d: %d of %d choices\n", at + 1, of, i + 1, c->count), fflush(stdout);
+        }
+        for (int i = 1; i < c->count; i++)
+            if (alive[i] && median(times[i], rounds + 1) > HOPELESS * best) alive[i] = 0;
+        if (rounds + 1 >= LEAST_ROUNDS && seconds(CLOCK_MONOTONIC) > until) {
+            rounds++;
+            break;
+        }
+        if (rounds + 1 < LEAST_ROUNDS && seconds(CLOCK_MONOTONIC) > until + 0.5 * (until > 0)) { /* far too slow: a last word */
+            rounds++;
+            break;
+        }
+    }
+    int chosen = 0;
+    double least = 1;
+    for (int i = 1; i < c->count && rounds >= LEAST_ROUNDS; i++) { /* by pairs: a slow moment hits both */
+        double ratio[MOST_ROUNDS];
+        int won = 0;
+        if (!alive[i]) continue;
+        for (int r = 0; r < rounds; r++) ratio[r] = times[i][r] / times[0][r], won += ratio[r] < 1;
+        if (median(ratio, rounds) < least && median(ratio, rounds) <= MARGIN && 4 * won >= 3 * rounds) least = median(ratio, rounds), chosen = i;
+    }
+    char date[32] = "";
+    const time_t now = time(NULL);
+    strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
+    if (rounds >= LEAST_ROUNDS)
+        fprintf(result, "{%s, \"processor\": \"%s\", \"caches_kb\": [%d, %d, %d], \"choice\": %s, \"ms\": %.5g, \"default_ms\": %.5g, "
+                "\"rounds\": %d, \"tried\": %d, \"date\": \"%s\", \"made_by\": \"" TUNE_MADE_BY ", " TUNE_COMPILER "\"%s}\n",
+                c->key, processor, caches[0], caches[1], caches[2], c->candidates[chosen].choice, 1e3 * median(times[chosen], rounds),
+                1e3 * median(times[0], rounds), rounds, c->count, date, note()), fflush(result);
+    if (wrong) fprintf(result, "# %d choices gave other results and were left out: {%s}\n", wrong, c->key);
+    free(times);
+    free(alive);
+}
+
+int main(int argc, char **argv) {
+    const double budget = argc > 1 ? atof(argv[1]) : 60;
+    const char *name = argc > 2 ? argv[2] : "tune.jsonl", *tables = argc > 3 ? argv[3] : "tune.tables";
+    FILE *file = fopen(tables, "rb"), *result = strcmp(name, "-") ? fopen(name, "w") : stdout;
+    float *weights = memory(4 * (TUNE_ONES + TUNE_WORDS));
+    if (!(budget > 0) || !file || !result || fread(weights + TUNE_ONES, 4, TUNE_WORDS, file) != TUNE_WORDS) {
+        fprintf(stderr, "tune: usage: %s [SECONDS [RESULT [TABLES]]]; %s has to be the file made with this program\n", argv[0], tables);
+        return 2;
+    }
+    fclose(file);
+    for (int64_t i = 0; i < TUNE_ONES; i++) weights[i] = 1;
+    know();
+    const ef_stream stream = {.weights = weights};
+    bench b = {.stream = &stream, .sweep_bytes = (size_t)2048 * (caches[1] ? caches[1] : 2048)};
+    int64_t inputs = 0, out = 0, rest = 0;
+    const int count = (int)(sizeof cases / sizeof *cases);
+    double work = 0;
+    for (int i = 0; i < count; i++) {
+        const tune_case *c = &cases[i];
+        inputs = MAX(inputs, c->inputs * (MIN(c->frames, MOST_FRAMES) + c->sources - 1));
+        out = MAX(out, c->out), rest = MAX(rest, c->rest), work += c->work * c->count;
+    }
+    b.in = memory(4 * (size_t)inputs), b.wanted = memory(4 * (size_t)out), b.rest = memory(4 * (size_t)rest), b.sweep = memory(b.sweep_bytes);
+    for (int i = 0; i < MOST_FRAMES; i++) b.out[i] = memory(4 * (size_t)out);
+    double now = seconds(CLOCK_MONOTONIC);
+    const double end = now + budget;
+    for (int i = 0; i < count && now < end; i++) { /* what most of the time goes to comes first */
+        const tune_case *c = &cases[i];
+        tune(&b, c, now + (end - now) * c->work * c->count / work, result, i, count);
+        work -= c->work * c->count;
+        now = seconds(CLOCK_MONOTONIC);
+    }
+    return ferror(result) || (result != stdout && fclose(result)) ? 1 : 0;
+}

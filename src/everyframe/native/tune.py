@@ -1,0 +1,182 @@
+"""A program that measures choices: `tune.c`, with the convolutions of a network, the kernels for every choice, and its tables.
+
+The same program tunes this machine (`everyframe compile --tune`) and a board (`--emit-c DIR`): it prints rows of `tuned`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from everyframe.errors import EngineError
+from everyframe.native import pack_int8
+from everyframe.native.blob import Blob
+from everyframe.native.calls import Text, conv_fields, safe
+from everyframe.native.choice import Choice, Geometry, space
+from everyframe.native.compilers import command, run
+from everyframe.native.emit import MAX_THREADS, c_text, conv_kernels, defines
+from everyframe.native.generate import BASE_FLAGS
+from everyframe.native.ir import Activation
+from everyframe.native.layout import Form
+from everyframe.native.pack import Packer
+from everyframe.native.packed import PackedLayer
+from everyframe.native.target import Target
+from everyframe.native.tuned import Row, isa, parse, shape
+
+#: where no other time is given
+BUDGET_S = 60.0
+NAME = "tune"
+
+
+@dataclass(frozen=True)
+class Program:
+    """text: of tune.c; tables: of tune.tables, which it reads; cases: how many convolutions it measures."""
+
+    text: str
+    tables: bytes
+    cases: int
+
+    def files(self) -> dict[str, bytes]:
+        return {f"{NAME}.c": self.text.encode(), f"{NAME}.tables": self.tables}
+
+
+class _Ones(Blob):
+    """Tables only: floats that are weights are ones, in one region for all, which the program fills itself."""
+
+    def __init__(self, floats: int) -> None:
+        super().__init__()
+        self.words = self.ones = -(-floats // 16) * 16
+
+    def once(self, key: object, make: Callable[[], np.ndarray]) -> int:
+        return 0 if isinstance(key, tuple) and key[0] == "weights" and len(key) > 2 else super().once(key, make)
+
+    def tables(self) -> bytes:
+        return np.concatenate([*self.arrays, np.zeros(16, np.uint32)]).tobytes()
+
+
+def cases_of(layers: Iterable[PackedLayer]) -> list[tuple[PackedLayer, Geometry]]:
+    """One layer for each geometry that has choices, the most work first."""
+    found: dict[Geometry, PackedLayer] = {}
+    for layer in layers:
+        if layer.geometry is not None:
+            found.setdefault(layer.geometry, layer)
+    return sorted(((layer, geometry) for geometry, layer in found.items()), key=lambda case: -case[0].macs * case[1].frames)
+
+
+def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda target, geometry: False) -> Program | None:
+    """What measures the convolutions that were packed (see `cases_of`), but for those that are known. None where none is left."""
+    from everyframe.version import __version__
+
+    target = of.target
+    chosen = [
+        (layer, geometry, choices) for layer, geometry in cases_of(of.layers)
+        if not known(target, geometry) and len(choices := space(target, geometry)) > 1
+    ]  # fmt: skip
+    if not chosen:
+        return None
+    floats = [layer for layer, *_ in chosen if not layer.op.quant]
+    block = target.block
+    blob = _Ones(max((sum(t.weight[0].size for t in layer.op.taps) * layer.out.blocks * block for layer in floats), default=0))
+    packer, text = Packer(of.graph, of.layout, target, blob), Text()
+    lines: list[str] = []
+    for n, (layer, geometry, choices) in enumerate(chosen):
+        plain = layer if layer.op.quant else _plain(layer)
+        kind, names = f"{layer.kind}_layer", []
+        for choice in choices:
+            made = replace(plain, number=len(packer.layers), fields={}, choice=choice)
+            packer.layers.append(made)
+            pack_int8.pack(packer, made) if made.op.quant else packer.pack_table(made)
+            names.append((_json(choice), text.structure(kind, conv_fields(made, made.op))))
+        listed = ", ".join(f"{{{_c_text(words)}, &{name}}}" for words, name in names)
+        lines.append(f"static const candidate candidates_{n}[] = {{{listed}}};")
+        lines.append(f"static const int32_t origins_{n}[] = {{{', '.join(str(form.origin) for form in layer.forms) or '0'}}};")
+    rows = [
+        f"    {{{_c_text(_key(target, geometry))}, {layer.kind}, candidates_{n}, {len(choices)}, {geometry.frames}, "
+        f"{len(layer.forms)}, {int(layer.op.quant is not None)}, origins_{n}, {max((f.floats for f in layer.forms), default=1)}, "
+        f"{layer.out.floats}, {layer.out.origin}, {_floats(layer.residual)}, {layer.residual.origin if layer.residual else 0}, "
+        f"{float(layer.macs * geometry.frames)}}},"
+        for n, (layer, geometry, choices) in enumerate(chosen)
+    ]
+    tables = blob.tables()
+    cases = "\n".join([*lines, "", "static const tune_case cases[] = {", *rows, "};"])
+    text_c = "\n".join([
+        f"/* {NAME}.c: measures how the convolutions of a network are computed best on the processor that runs it; made by everyframe "
+        f"{__version__} for {target.name}.", f"   cc {' '.join((*target.flags, *BASE_FLAGS))} {NAME}.c -o {NAME} -lm && ./{NAME} 60",
+        f"   everyframe compile MODEL.onnx --cpu {target.name} --table {NAME}.jsonl      where the model is */",
+        "#define _GNU_SOURCE", "#define EF_NO_THREADS", "#include <math.h>", "#include <stdint.h>", "#include <string.h>",
+        "typedef struct ef_stream ef_stream;",
+        defines(target, {
+            "EF_COUNTERS": 0, "EF_SLOTS": 0, "EF_FRESH": 0, "EF_MAX_THREADS": MAX_THREADS,
+            "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer, *_ in chosen)]),
+            "TUNE_ONES": f"(size_t){blob.ones}", "TUNE_WORDS": f"(size_t){len(tables) // 4}",
+            "TUNE_MADE_BY": f'"everyframe {__version__}"', "TUNE_COMPILER": "EF_COMPILER",
+        }),
+        "#ifdef __clang__", '#define EF_COMPILER "clang " __clang_version__', "#else", '#define EF_COMPILER "gcc " __VERSION__', "#endif",
+        *map(c_text, ["vector", *(["bytes", "exact"] if len(floats) < len(chosen) else []), "threads", "copy"]),
+        *conv_kernels(target, packer), *text.tables, "", c_text(NAME).replace("@CASES@", cases),
+    ])  # fmt: skip
+    return Program(text_c, tables, len(chosen))
+
+
+def _plain(layer: PackedLayer) -> PackedLayer:
+    """With ones for weights, and nothing but sums: of small integers they are exact in any order."""
+    taps = [replace(tap, weight=(tap.weight != 0).astype(np.float32)) for tap in layer.op.taps]
+    return replace(layer, op=replace(layer.op, taps=taps, bias=None, activation=Activation()))
+
+
+def _key(target: Target, geometry: Geometry) -> str:
+    facts = {"isa": isa(target, geometry), "vector": target.block, "shape": shape(geometry), "kept": geometry.kept}
+    return json.dumps({**facts, "frames": geometry.frames})[1:-1]
+
+
+def _json(choice: Choice) -> str:
+    return json.dumps({name: value for name, value in asdict(choice).items() if name != "why"})
+
+
+def _c_text(words: str) -> str:
+    return '"' + safe(words).replace('"', '\\"') + '"'
+
+
+def _floats(form: Form | None) -> int:
+    return form.floats if form else 0
+
+
+# -- on this machine ------------------------------------------------------------------------------------------------------------
+
+
+def measure(made: Program, target: Target, budget: float, progress: Callable[[str], None]) -> Iterator[Row]:
+    """Rows as they are found. What was measured before an interruption has been given out. Raises EngineError."""
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
+        folder = Path(name)
+        for file, data in made.files().items():
+            (folder / file).write_bytes(data)
+        progress(f"compiling the kernels of {made.cases} convolutions")
+        run([*command(target), *BASE_FLAGS, "-w", "-o", NAME, f"{NAME}.c", "-lm"], folder)
+        with _running([str(folder / NAME), f"{budget:g}", "-", str(folder / f"{NAME}.tables")]) as process:
+            for line in process.stdout or ():
+                if line.startswith("#"):
+                    progress(f"measuring: {line[1:].strip()}")
+                else:
+                    yield parse(line, f"{NAME}.c")
+        if process.returncode:
+            raise EngineError("Measuring failed.", where=f"{NAME}.c", got=f"exit code {process.returncode}", hint="compile without --tune")
+
+
+@contextmanager
+def _running(words: list[str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
