@@ -53,10 +53,10 @@ class Packer(Packing):
                 layer, frames = self._new(op, key, cells[id(op)])
                 known.setdefault(key, []).append(layer)
                 self.calls[id(op)] = Call(layer, frames)
-        frames = Counter(call.layer.number for call in self.calls.values())
+        counts = Counter(call.layer.number for call in self.calls.values())
         for layer in self.layers:
             if not self.target.scalar and not layer.op.depthwise:
-                layer.geometry = self.geometry(layer, frames[layer.number])
+                layer.geometry = self.geometry(layer, counts[layer.number])
                 layer.choice = self.choose(self.target, layer.geometry, layer.op.label).check(self.target, layer.op.label)
             if layer.op.quant:
                 pack_int8.pack(self, layer)
@@ -180,7 +180,7 @@ class Packer(Packing):
         offsets, weights, starts = self._entries(
             layer, edges, choice
         )  # (entries,), (entries, Cout), first of each (slice, source)
-        padded = np.zeros((len(offsets), out.blocks * block), np.float32)
+        padded = np.zeros((len(offsets), out.blocks * block), weights.dtype)
         padded[:, :cout] = weights
         kept = [(padded[:, first * block : (first + count) * block] != 0).any(1) for first, count in plan]
         channels = [min(cout, (first + count) * block) - first * block for first, count in plan]
@@ -190,13 +190,11 @@ class Packer(Packing):
         rows: list[list[int]] = []
         bounds: list[np.ndarray] = []
         tables: list[np.ndarray] = []
-        packed: list[np.ndarray] = []
         entry = table = 0
-        for (first, count), keep in zip(plan, kept, strict=True):
-            here = np.flatnonzero(keep)
+        entries = [np.flatnonzero(keep) for keep in kept]
+        for (first, count), here in zip(plan, entries, strict=True):
             bounds.append(np.searchsorted(here, starts))
             rows.append([count, first, entry, 0 if dense else table])
-            packed.append(padded[here, first * block : (first + count) * block].ravel())
             entry += len(here) * count * block
             if not dense or not tables:
                 tables.append(offsets[here])
@@ -217,15 +215,18 @@ class Packer(Packing):
             "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(plan),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
             "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
-            "fetch": choice.fetch and min(4, round(1 / max(layer.kept, 0.25))), "block": choice.block,
-            "longest": choice.longest or max(runs.values()), "out_block": out.plane, "out_row": out.row,
+            **untabled(layer, choice), "longest": choice.longest or max(runs.values()),
+            "out_block": out.plane, "out_row": out.row,
             "residual_block": layer.residual.plane if layer.residual else 0,
             "residual_row": layer.residual.row if layer.residual else 0,
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
             "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
             "weights": self.blob.once(
                 ("weights", layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
-                lambda: np.concatenate(packed) if entry else np.zeros(1, np.float32),
+                lambda: np.concatenate([
+                    padded[here, first * block : (first + count) * block].ravel()
+                    for (first, count), here in zip(plan, entries, strict=True)
+                ]) if entry else np.zeros(1, np.float32),
             ),
             "bias": self.blob.add(_bias(op, cout, block)), "reach": self.blob.add(_reach(layer)),
             "in_first": tuple(form.offset(0, -op.pads[0], -op.pads[1]) for form in layer.forms),
@@ -296,6 +297,12 @@ class Packer(Packing):
             run = columns / -(-columns // most)
             made[height] = max(height * run, height + run + 1) / run * (1 - skipped) / (1 if self.target.block == 16 else 2)
         return made
+
+
+def untabled(layer: PackedLayer, choice: Choice) -> dict[str, object]:
+    """What a choice changes without changing tables."""
+    fetch = {} if layer.op.quant else {"fetch": choice.fetch and min(4, round(1 / max(layer.kept, 0.25)))}
+    return {**fetch, "block": choice.block}
 
 
 def _bytes(cells: list[tuple[np.ndarray, np.ndarray]]) -> bytes:

@@ -29,7 +29,8 @@ class Shape:
 
 @dataclass
 class PackedLayer:
-    """A convolution that several frames may share. op, frame: one of them and what it makes. cells: per tap (source (Cin,), channel (Cin,)), source -1 for none.
+    """A convolution that several frames may share. op, frame: one of them and what it makes. cells: per tap (source (Cin,),
+    channel (Cin,)), source -1 for none.
     forms: of each source. fields: what the C structure holds."""
 
     number: int

@@ -27,7 +27,7 @@ from everyframe.native.emit import MAX_THREADS, c_text, conv_kernels, defines
 from everyframe.native.generate import BASE_FLAGS
 from everyframe.native.ir import Activation
 from everyframe.native.layout import Form
-from everyframe.native.pack import Packer
+from everyframe.native.pack import Packer, untabled
 from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
 from everyframe.native.tuned import Row, isa, parse, shape
@@ -88,15 +88,20 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
     blob = _Ones(max((sum(t.weight[0].size for t in layer.op.taps) * layer.out.blocks * block for layer in floats), default=0))
     packer, text = Packer(of.graph, of.layout, target, blob), Text()
     lines: list[str] = []
-    for n, (layer, geometry, choices) in enumerate(chosen):
+    for n, (layer, _, choices) in enumerate(chosen):
         plain = layer if layer.op.quant else _plain(layer)
-        kind, names = f"{layer.kind}_layer", []
-        for choice in choices:
-            made = replace(plain, number=len(packer.layers), fields={}, choice=choice)
-            packer.layers.append(made)
-            pack_int8.pack(packer, made) if made.op.quant else packer.pack_table(made)
-            names.append((_json(choice), text.structure(kind, conv_fields(made, made.op))))
-        listed = ", ".join(f"{{{_c_text(words)}, &{name}}}" for words, name in names)
+        kind, parents = f"{layer.kind}_layer", _parents(choices)
+        made: list[PackedLayer] = []
+        for choice, parent in zip(choices, parents, strict=True):
+            if parent < len(made):
+                made.append(replace(made[parent], fields=made[parent].fields | untabled(made[parent], choice)))
+                continue
+            made.append(replace(plain, number=len(packer.layers), fields={}, choice=choice))
+            packer.layers.append(made[-1])
+            pack_int8.pack(packer, made[-1]) if layer.op.quant else packer.pack_table(made[-1])
+        names = [text.structure(kind, conv_fields(each, each.op)) for each in made]
+        rows_of = zip(choices, names, parents, strict=True)
+        listed = ", ".join(f"{{{_c_text(_json(choice))}, &{name}, {parent}}}" for choice, name, parent in rows_of)
         lines.append(f"static const candidate candidates_{n}[] = {{{listed}}};")
         lines.append(f"static const int32_t origins_{n}[] = {{{', '.join(str(form.origin) for form in layer.forms) or '0'}}};")
     rows = [
@@ -109,27 +114,33 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
     tables = blob.tables()
     cases = "\n".join([*lines, "", "static const tune_case cases[] = {", *rows, "};"])
     text_c = "\n".join([
-        f"/* {NAME}.c: measures how the convolutions of a network are computed best on the processor that runs it; made by everyframe "
-        f"{__version__} for {target.name}.", f"   cc {' '.join((*target.flags, *BASE_FLAGS))} {NAME}.c -o {NAME} -lm && ./{NAME} 60",
-        f"   everyframe compile MODEL.onnx --cpu {target.name} --table {NAME}.jsonl      where the model is */",
+        f"/* {NAME}.c: measures how the convolutions of a network are computed best on the processor that runs it.",
+        f"   Made by everyframe {__version__} for {target.name}. There:", "",
+        f"   cc {' '.join((*target.flags, *BASE_FLAGS))} {NAME}.c -o {NAME} -lm && ./{NAME} 60", "   and where the model is:",
+        f"   everyframe compile MODEL.onnx --cpu {target.name} --table {NAME}.jsonl */",
         "#define _GNU_SOURCE", "#define EF_NO_THREADS", "#include <math.h>", "#include <stdint.h>", "#include <string.h>",
         "typedef struct ef_stream ef_stream;",
         defines(target, {
             "EF_COUNTERS": 0, "EF_SLOTS": 0, "EF_FRESH": 0, "EF_MAX_THREADS": MAX_THREADS,
             "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer, *_ in chosen)]),
             "TUNE_ONES": f"(size_t){blob.ones}", "TUNE_WORDS": f"(size_t){len(tables) // 4}",
-            "TUNE_MADE_BY": f'"everyframe {__version__}"', "TUNE_COMPILER": "EF_COMPILER",
+            "TUNE_MADE_BY": f'"everyframe {__version__}"',
         }),
-        "#ifdef __clang__", '#define EF_COMPILER "clang " __clang_version__', "#else", '#define EF_COMPILER "gcc " __VERSION__', "#endif",
-        *map(c_text, ["vector", *(["bytes", "exact"] if len(floats) < len(chosen) else []), "threads", "copy"]),
+        *map(c_text, ("vector", *(("bytes", "exact") if len(floats) < len(chosen) else ()), "threads", "copy")),
         *conv_kernels(target, packer), *text.tables, "", c_text(NAME).replace("@CASES@", cases),
     ])  # fmt: skip
     return Program(text_c, tables, len(chosen))
 
 
+def _parents(choices: list[Choice]) -> list[int]:
+    """Where the first choice with the same tables stands: it is tried before the others."""
+    first: dict[tuple, int] = {}
+    return [first.setdefault((c.slice, c.tallest, c.longest), n) for n, c in enumerate(choices)]
+
+
 def _plain(layer: PackedLayer) -> PackedLayer:
-    """With ones for weights, and nothing but sums: of small integers they are exact in any order."""
-    taps = [replace(tap, weight=(tap.weight != 0).astype(np.float32)) for tap in layer.op.taps]
+    """Which weights are there, and nothing but sums: of small integers they are exact in any order."""
+    taps = [replace(tap, weight=(tap.weight != 0).astype(np.int8)) for tap in layer.op.taps]
     return replace(layer, op=replace(layer.op, taps=taps, bias=None, activation=Activation()))
 
 
@@ -168,7 +179,9 @@ def measure(made: Program, target: Target, budget: float, progress: Callable[[st
                 else:
                     yield parse(line, f"{NAME}.c")
         if process.returncode:
-            raise EngineError("Measuring failed.", where=f"{NAME}.c", got=f"exit code {process.returncode}", hint="compile without --tune")
+            raise EngineError(
+                "Measuring failed.", where=f"{NAME}.c", got=f"exit code {process.returncode}", hint="compile without --tune"
+            )
 
 
 @contextmanager

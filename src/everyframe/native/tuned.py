@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ def parse(line: str, where: object) -> Row:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             "A row of measured choices cannot be read.", where=where, got=f"{type(error).__name__}: {error}",
-            expected="a line of JSON as `everyframe compile --tune` and tune.c write it", hint="delete the line, or measure again",
+            expected="a line of JSON as `everyframe compile --tune` and tune.c write it",
+            hint="delete the line, or measure again",
         ) from None  # fmt: skip
 
 
@@ -108,8 +109,8 @@ def own_table() -> Path:
 
 
 class Tables:
-    """Rows to choose from. given: of a file that the user names, which count wherever they were measured. others: of this user and
-    of the package, which count on the same processor, or one with caches of similar size."""
+    """Rows to choose from. given: of a file that the user names, which count wherever they were measured. others: of this user
+    and of the package, which count on the same processor, or one with caches of similar size."""
 
     def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = ()) -> None:
         self.given, self.others = list(given), list(others)
@@ -117,7 +118,9 @@ class Tables:
     @classmethod
     def found(cls, path: str | os.PathLike[str] | None = None) -> Tables:
         own = own_table()
-        return cls(read(path) if path else (), [*(read(own) if own.exists() else ()), *(read(SHIPPED) if SHIPPED.exists() else ())])
+        return cls(
+            read(path) if path else (), [*(read(own) if own.exists() else ()), *(read(SHIPPED) if SHIPPED.exists() else ())]
+        )
 
     def __call__(self, target: Target, geometry: Geometry, label: str) -> Choice:
         """The choice for a convolution: of the nearest row, or the default."""
@@ -149,7 +152,3 @@ def measured(row: Row, target: Target, geometry: Geometry) -> bool:
     """Is this the very convolution, on this processor?"""
     key = isa(target, geometry), target.block, here(), shape(geometry), geometry.kept, geometry.frames
     return row.key == key
-
-
-def named(choice: Choice, why: str) -> Choice:
-    return replace(choice, why=why)

@@ -7,10 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#ifdef __clang__
+#define TUNE_COMPILER "clang " __clang_version__
+#else
+#define TUNE_COMPILER "gcc " __VERSION__
+#endif
 
 typedef struct {
     const char *choice; /* as JSON */
     const void *layer;
+    int parent; /* not tried where that one is hopeless; its own number if none */
 } candidate;
 
 /* inputs: words of the largest frame that is read; frames: calls in a step; work: multiply-adds in a step, which share the time. */
@@ -27,7 +33,8 @@ typedef struct {
 @CASES@
 
 enum { MOST_ROUNDS = 15, LEAST_ROUNDS = 5, MOST_FRAMES = 4 };
-static const double MARGIN = 0.97, HOPELESS = 1.12; /* what wins, and what is not measured again, relative to default and best */
+/* what wins and what is not measured again, relative to the default and to the best; how long a try should and must take */
+static const double MARGIN = 0.97, HOPELESS = 1.1, ENOUGH_S = 4e-3, LEAST_S = 3e-4;
 
 static double seconds(clockid_t clock) {
     struct timespec t;
@@ -130,72 +137,75 @@ typedef struct {
 } bench;
 
 /* One choice: seconds of a frame. What it reads of the weights has left the second-level cache, as in a network. */
-static double once(const bench *b, const tune_case *c, const candidate *what) {
-    const int frames = MIN(c->frames, MOST_FRAMES);
+static double once(const bench *b, const tune_case *c, const candidate *what, int frames, int times) {
     const float *in[EF_MAX_SOURCES];
     for (size_t i = 0; i < b->sweep_bytes; i += 64) b->sweep[i]++;
     volatile float sum = 0;
     for (int64_t i = 0; i < c->inputs * (frames + c->sources - 1); i += 16) sum += b->in[i];
     const double begun = seconds(CLOCK_THREAD_CPUTIME_ID);
-    for (int frame = 0; frame < frames; frame++) {
+    for (int n = 0; n < frames * times; n++) {
+        const int frame = n % frames;
         for (int s = 0; s < c->sources; s++) in[s] = b->in + (frame + s) * c->inputs + c->origins[s];
         const job j = {b->stream, what->layer, b->out[frame] + c->out_origin, c->rest ? b->rest + c->rest_origin : NULL, in, NULL};
         c->run(&j, 0, 1);
     }
-    return (seconds(CLOCK_THREAD_CPUTIME_ID) - begun) / frames;
+    return (seconds(CLOCK_THREAD_CPUTIME_ID) - begun) / (frames * times);
 }
 
 static void tune(const bench *b, const tune_case *c, double until, FILE *result, int at, int of) {
     double (*times)[MOST_ROUNDS] = memory((size_t)c->count * sizeof *times);
     unsigned char *alive = memory((size_t)c->count);
     const size_t bytes = (size_t)c->out * 4;
-    int rounds = 0, wrong = 0;
+    int rounds = 0, wrong = 0, tried = 0;
     numbers(b->in, c->inputs * (MIN(c->frames, MOST_FRAMES) + c->sources - 1), c->int8);
     numbers(b->rest, c->rest, c->int8);
     memset(alive, 1, (size_t)c->count);
+    memset(b->out[0], 0, bytes);
+    once(b, c, &c->candidates[0], 1, 1);
+    memcpy(b->wanted, b->out[0], bytes);
+    const double begun = seconds(CLOCK_MONOTONIC);
+    once(b, c, &c->candidates[0], 1, 4);
+    const double about = (seconds(CLOCK_MONOTONIC) - begun) / 4;
+    /* as many frames as a step has, if they are quick: they share the weights that the first brought into the caches; and more than
+       once what a clock cannot tell */
+    const int frames = (int)MAX(1, MIN(MIN(c->frames, MOST_FRAMES), ENOUGH_S / about)), repeats = (int)MAX(1, LEAST_S / about / frames);
     for (; rounds < MOST_ROUNDS; rounds++) {
+        if (rounds >= LEAST_ROUNDS && seconds(CLOCK_MONOTONIC) > until) break;
         double best = 1e30;
-        for (int i = 0; i < c->count; i++) {
-            if (!alive[i]) continue;
-            if (seconds(CLOCK_MONOTONIC) > until && rounds == 0 && i) { /* what was not even tried is not known */
-                alive[i] = 0;
-                continue;
+        for (int pass = 0; pass < 2; pass++) /* parents, then their children */
+            for (int i = 0; i < c->count; i++) {
+                const int parent = c->candidates[i].parent;
+                if (!alive[i] || (parent != i) != pass) continue;
+                if (rounds == 0 && i && (!alive[parent] || (pass && times[parent][0] > HOPELESS * best) || seconds(CLOCK_MONOTONIC) > until)) {
+                    alive[i] = 0;
+                    continue;
+                }
+                if (rounds == 0) memset(b->out[0], 0, bytes);
+                times[i][rounds] = once(b, c, &c->candidates[i], frames, repeats);
+                if (rounds == 0 && memcmp(b->wanted, b->out[0], bytes)) alive[i] = 0, wrong++;
+                if (alive[i]) best = MIN(best, median(times[i], rounds + 1));
+                tried += rounds == 0;
+                if (rounds == 0 && result == stdout) printf("# %d of %d: %d choices of at most %d\n", at + 1, of, tried, c->count), fflush(stdout);
             }
-            if (rounds == 0) memset(b->out[0], 0, bytes);
-            times[i][rounds] = once(b, c, &c->candidates[i]);
-            if (rounds == 0 && i == 0) memcpy(b->wanted, b->out[0], bytes);
-            if (rounds == 0 && memcmp(b->wanted, b->out[0], bytes)) alive[i] = 0, wrong++;
-            if (alive[i]) best = MIN(best, median(times[i], rounds + 1));
-            if (rounds == 0 && result == stdout) printf("# %d of %d: %d of %d choices\n", at + 1, of, i + 1, c->count), fflush(stdout);
-        }
         for (int i = 1; i < c->count; i++)
             if (alive[i] && median(times[i], rounds + 1) > HOPELESS * best) alive[i] = 0;
-        if (rounds + 1 >= LEAST_ROUNDS && seconds(CLOCK_MONOTONIC) > until) {
-            rounds++;
-            break;
-        }
-        if (rounds + 1 < LEAST_ROUNDS && seconds(CLOCK_MONOTONIC) > until + 0.5 * (until > 0)) { /* far too slow: a last word */
-            rounds++;
-            break;
-        }
     }
     int chosen = 0;
     double least = 1;
-    for (int i = 1; i < c->count && rounds >= LEAST_ROUNDS; i++) { /* by pairs: a slow moment hits both */
+    for (int i = 1; i < c->count; i++) { /* by pairs: a slow moment hits both */
         double ratio[MOST_ROUNDS];
         int won = 0;
         if (!alive[i]) continue;
-        for (int r = 0; r < rounds; r++) ratio[r] = times[i][r] / times[0][r], won += ratio[r] < 1;
+        for (int r = 0; r < rounds; r++) ratio[r] = times[i][r] / MAX(times[0][r], 1e-9), won += ratio[r] < 1;
         if (median(ratio, rounds) < least && median(ratio, rounds) <= MARGIN && 4 * won >= 3 * rounds) least = median(ratio, rounds), chosen = i;
     }
     char date[32] = "";
     const time_t now = time(NULL);
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
-    if (rounds >= LEAST_ROUNDS)
-        fprintf(result, "{%s, \"processor\": \"%s\", \"caches_kb\": [%d, %d, %d], \"choice\": %s, \"ms\": %.5g, \"default_ms\": %.5g, "
-                "\"rounds\": %d, \"tried\": %d, \"date\": \"%s\", \"made_by\": \"" TUNE_MADE_BY ", " TUNE_COMPILER "\"%s}\n",
+    fprintf(result, "{%s, \"processor\": \"%s\", \"caches_kb\": [%d, %d, %d], \"choice\": %s, \"ms\": %.5g, \"default_ms\": %.5g, "
+            "\"rounds\": %d, \"tried\": %d, \"date\": \"%s\", \"made_by\": \"" TUNE_MADE_BY ", " TUNE_COMPILER "\"%s}\n",
                 c->key, processor, caches[0], caches[1], caches[2], c->candidates[chosen].choice, 1e3 * median(times[chosen], rounds),
-                1e3 * median(times[0], rounds), rounds, c->count, date, note()), fflush(result);
+                1e3 * median(times[0], rounds), rounds, tried, date, note()), fflush(result);
     if (wrong) fprintf(result, "# %d choices gave other results and were left out: {%s}\n", wrong, c->key);
     free(times);
     free(alive);
