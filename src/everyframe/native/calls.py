@@ -18,6 +18,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer
 from everyframe.native.tables import table_of
 from everyframe.native.target import Target
+from everyframe.native.winograd import tiles
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
 _WORTH_SHARING = 60_000
@@ -110,7 +111,7 @@ class Calls:
         handler: Any = {
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
-            ir.Product: self._product,
+            ir.Product: self._product, ir.Tile: self._tile, ir.Untile: self._untile,
         }[type(op)]  # fmt: skip
         handler(op, frame)
 
@@ -279,6 +280,28 @@ class Calls:
         fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
         work = frame.floats * op.a.width
         self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
+
+    def _tile(self, op: ir.Tile, frame: Frame) -> None:
+        fields = {
+            "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number],
+            "across": tiles(op.tile, *op.size)[1], "top": op.pads[0], "left": op.pads[1],
+        }  # fmt: skip
+        name = self.text.structure("tile_layer", fields)
+        self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
+
+    def _untile(self, op: ir.Untile, frame: Frame) -> None:
+        act, rest = op.activation, op.residual
+        bias = np.zeros(self.layout.forms[frame.number].blocks * self.target.block, np.float32)
+        bias[: frame.channels] = 0 if op.bias is None else op.bias
+        fields = {
+            "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number],
+            "residual": self.layout.forms[(rest or frame).number], "across": tiles(op.tile, frame.height, frame.width)[1],
+            "bias": self.blob.add(bias), "activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last),
+            "low": float(act.low), "high": float(act.high),
+        }  # fmt: skip
+        name = self.text.structure("untile_layer", fields)
+        residual = self.pointer(rest) if rest else "NULL"
+        self._call(f"untile_{op.tile}", name, frame, [self.pointer(op.source)], op.source.floats * 2, residual)
 
     def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
         name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})

@@ -12,7 +12,7 @@ from everyframe.errors import UsageError
 from everyframe.native.target import Target
 
 #: what numbers can be; the space that is worth measuring is much smaller
-LIMITS = {"slice": (1, 1 << 20), "block": (1, 1 << 20), "fetch": (0, 1), "tallest": (0, 8), "longest": (0, 64)}
+LIMITS = {"slice": (1, 1 << 20), "block": (1, 1 << 20), "fetch": (0, 1), "tallest": (0, 8), "longest": (0, 64), "tile": (0, 4)}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Choice:
     """slice: entries that are worked through before the next positions; sums wait in the output meanwhile. block: positions of
     the output over which all groups pass before the next. fetch: does the first group ask for what the next run of positions
     reads? tallest: vectors of output channels in a group, 0 for as many as the zeros suggest. longest: positions side by side,
-    0 for as many as fit into registers.
+    0 for as many as fit into registers. tile: 2 or 4 for Winograd's F(2x2, 3x3) or F(4x4, 3x3), see `winograd`; the
+    others are then those of its product.
 
     why: where it comes from, for the comment in the C. Convolutions of bytes have no slices and never fetch.
     """
@@ -30,6 +31,7 @@ class Choice:
     fetch: int = 1
     tallest: int = 0
     longest: int = 0
+    tile: int = 0
     why: str = "default"
 
     def check(self, target: Target, where: object) -> Choice:
@@ -56,7 +58,8 @@ class Choice:
         return astuple(self)[:-1]
 
     def __str__(self) -> str:
-        parts = [f"slices of {self.slice}", f"blocks of {self.block}", "fetching" if self.fetch else "no fetching"]
+        parts = [f"Winograd F({self.tile}x{self.tile}, 3x3)"] if self.tile else []
+        parts += [f"slices of {self.slice}", f"blocks of {self.block}", "fetching" if self.fetch else "no fetching"]
         parts += [f"groups of {self.tallest} vectors"] if self.tallest else []
         parts += [f"runs of {self.longest}"] if self.longest else []
         return f"{', '.join(parts)} ({self.why})"

@@ -83,6 +83,8 @@ class Emitter:
         names += [*(["bytes", "exact"] if quantized else []), "threads", "copy"]
         parts = [c_text(name) for name in names]
         parts += conv_kernels(self.target, self.calls.packer)
+        if sizes := sorted({op.tile for op in ops if isinstance(op, ir.Tile | ir.Untile)}):
+            parts.append(c_text("winograd") + "".join(f"WINOGRAD({size})\n" for size in sizes))
         for kind, name in (
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),

@@ -21,6 +21,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, by_default
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
+from everyframe.native.winograd import rewrite
 
 
 def digest(model: onnx.ModelProto) -> str:
@@ -46,7 +47,7 @@ def generate(
     from everyframe.version import __version__
 
     key = digest(model)
-    graph, layout, target = planned(model, states, target, where)
+    graph, layout, target = planned(model, states, target, where, choose)
     memory = account(graph, layout, target)
     notes = [
         f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
@@ -66,10 +67,14 @@ def generate(
     return source, layout, target
 
 
-def planned(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> tuple[Graph, Layout, Target]:
+def planned(
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, choose: Choose = by_default
+) -> tuple[Graph, Layout, Target]:
     """What code would be made of, and for what target. Raises ModelError and UnsupportedOperator."""
     graph = fuse(trace(model if states else _folded(model), states, where))
     target = _fitting(graph, target)
+    if not target.scalar:
+        graph = rewrite(graph, target, choose)
     return graph, plan(graph, target.block, borders=not target.scalar), target
 
 

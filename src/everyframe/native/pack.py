@@ -12,6 +12,8 @@ A *source* is one frame that the convolution reads; a null pointer stands for ti
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -57,7 +59,8 @@ class Packer(Packing):
         for layer in self.layers:
             if not self.target.scalar and not layer.op.depthwise:
                 layer.geometry = self.geometry(layer, counts[layer.number])
-                layer.choice = self.choose(self.target, layer.geometry, layer.op.label).check(self.target, layer.op.label)
+                choice = layer.op.how or self.choose(self.target, layer.geometry, layer.op.label)
+                layer.choice = choice.check(self.target, layer.op.label)
             if layer.op.quant:
                 pack_int8.pack(self, layer)
             elif self.target.scalar:
@@ -202,7 +205,7 @@ class Packer(Packing):
         layer.bytes = 4 * entry
         layer.shape = Shape(
             columns=columns,
-            paired=out.height > 1 and out.width > 1 and not flat and 2 * out.width <= longest,
+            paired=out.height > 1 and out.width > 1 and not flat and not op.tile and 2 * out.width <= longest,
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
             spans=3 if edges else 1,
             lengths=tuple((height, length) for height in heights for length in sorted(_lengths(columns, runs[height]))),
@@ -214,6 +217,7 @@ class Packer(Packing):
         layer.fields = {
             "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(plan),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
+            "row_weights": entry if op.tile else 0,
             "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
             **untabled(layer, choice), "longest": choice.longest or max(runs.values()),
             "out_block": out.plane, "out_row": out.row,
@@ -224,7 +228,8 @@ class Packer(Packing):
             "weights": self.blob.once(
                 ("weights", layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
                 lambda: np.concatenate([
-                    padded[here, first * block : (first + count) * block].ravel()
+                    each[here, first * block : (first + count) * block].ravel()
+                    for each in self._rows(layer, padded, edges, choice)
                     for (first, count), here in zip(plan, entries, strict=True)
                 ]) if entry else np.zeros(1, np.float32),
             ),
@@ -232,6 +237,19 @@ class Packer(Packing):
             "in_first": tuple(form.offset(0, -op.pads[0], -op.pads[1]) for form in layer.forms),
             "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
+
+    def _rows(self, layer: PackedLayer, padded: np.ndarray, edges: bool, choice: Choice) -> Iterator[np.ndarray]:
+        """Weights of all entries (entries, Cout), for each row where they differ."""
+        if not layer.op.tile:
+            yield padded
+            return
+        given = [tap.rows() for tap in layer.op.taps if tap.rows]  # a (rows, Cout, Cin) each
+        for row in zip(*given, strict=True):
+            taps = [replace(tap, weight=each[:, :, None, None]) for tap, each in zip(layer.op.taps, row, strict=True)]
+            _, weights, _ = self._entries(replace(layer, op=replace(layer.op, taps=taps)), edges, choice)
+            made = np.zeros(padded.shape, np.float32)
+            made[:, : weights.shape[1]] = weights
+            yield made
 
     def _entries(self, layer: PackedLayer, edges: bool, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
@@ -246,6 +264,7 @@ class Packer(Packing):
         most = max((len(c) for c, _ in lists), default=1)
         total = sum(len(c) for c, _ in lists) * kh * kw
         share = sum(np.count_nonzero(kernel) for _, kernel in lists) / max(1, sum(kernel.size for _, kernel in lists))
+        share = layer.geometry.kept / 100 if layer.op.tile and layer.geometry else share  # rows have zeros of their own
         slices = 1 if layer.out.height * width == 1 else max(1, round(total * share / choice.slice))
         step = -(-most // slices)
         at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
@@ -318,7 +337,7 @@ def _lengths(columns: int, longest: int) -> set[int]:
 def _is_flat(layer: PackedLayer) -> bool:
     """Can a small picture be one row of positions? Its convolution has no kernel, and no frame has borders."""
     op, forms = layer.op, [layer.out, *layer.forms, *([layer.residual] if layer.residual else [])]
-    point = op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
+    point = not op.tile and op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
     return point and layer.out.width < _WIDE and not any(form.bordered for form in forms)
 
 

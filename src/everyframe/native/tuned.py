@@ -4,8 +4,7 @@
      "kept": 33, "frames": 8, "choice": {"slice": 144, ...}, "ms": 3.1, "default_ms": 3.4, "rounds": 9, "date": "...", ...}
 
 `shape` is kernel (frames, height, width) / stride, input channels of all frames -> output channels, height x width of the output.
-Empty lines and those that begin with # are comments. `measured.jsonl` in this folder ships; it was made by
-`python -m everyframe.native.shipped`.
+Empty lines and those that begin with # are comments. `measured.jsonl` in this folder ships; `make choices` adds to it.
 """
 
 from __future__ import annotations
