@@ -23,17 +23,20 @@ from everyframe.native.compile import compile_model
 from everyframe.native.target import runs_here
 from everyframe.native.tuned import SHIPPED
 
-NETWORKS = ("c3d", "r3d_18", "r2plus1d_18", "i3d_r50", "slow_r50", "c2d_r50", "slowfast_4x16", "x3d_s", "x3d_m", "tsm_mobilenetv2")
+NETWORKS = (
+    "c3d", "r3d_18", "r2plus1d_18", "i3d_r50", "slow_r50", "c2d_r50", "slowfast_4x16", "x3d_s", "x3d_m", "tsm_mobilenetv2",
+)  # fmt: skip
 CPUS = ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3", "aarch64")
 
 
 def exported(names: list[str], folder: Path) -> Iterator[Path]:
     for name in names:
-        clip = ef.load_model(name).export(folder / f"{name}.onnx")
-        yield folder / f"{name}.onnx"
+        clip, step = folder / f"{name}.onnx", folder / f"{name}.step.onnx"
+        ef.export(name).save(clip)
+        yield clip
         with suppress(EveryframeError):  # not every network has a step
-            ef.convert(clip).save(folder / f"{name}.step.onnx")
-            yield folder / f"{name}.step.onnx"
+            ef.convert(clip).save(step)
+            yield step
 
 
 def main() -> None:
@@ -41,7 +44,8 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--models", nargs="+", type=Path, default=())
     parser.add_argument("--budget", type=float, default=120.0, help="seconds for a model and an instruction set")
-    parser.add_argument("--cpu", nargs="+", default=[name for name in CPUS if runs_here(name)][:1] + ["x86-64-v3"] * runs_here("x86-64-v3"))
+    here = [name for name in CPUS if runs_here(name)]
+    parser.add_argument("--cpu", nargs="+", default=[*here[:1], *(name for name in here if name == "x86-64-v3")])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for path in asked.models or exported(list(asked.networks), Path(folder)):

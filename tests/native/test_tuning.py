@@ -18,8 +18,9 @@ from everyframe.native.choice import Choice, Geometry, default, space
 from everyframe.native.compile import compile_model
 from everyframe.native.compilers import command
 from everyframe.native.emit import Source
-from everyframe.native.generate import BASE_FLAGS, generate
+from everyframe.native.generate import BASE_FLAGS, generate, untransformed
 from everyframe.native.library import Library
+from everyframe.native.pack import Packer
 from everyframe.native.processor import Processor, here
 from everyframe.native.target import Target, runs_here, target
 from everyframe.native.tune import measure, program
@@ -34,9 +35,9 @@ VECTORS = [name for name in CPUS if name not in ("generic", "x86-64-v3")]
 
 
 def network() -> Sketch:
-    """Two convolutions, one with zeros."""
+    """Convolutions: with zeros, dense in space and time (which Winograd's transforms are for), and of single positions."""
     sketch = Sketch((1, 16, 3, 9, 8))
-    for kernel, kept in (((3, 3, 3), 0.4), ((1, 1, 1), 1.0)):
+    for kernel, kept in (((3, 3, 3), 0.4), ((1, 3, 3), 1.0), ((1, 1, 1), 1.0)):
         mask = np.repeat(sketch.rng.random((3, 16, *kernel)) < kept, 16, 0)
         weight = sketch.constant(sketch.rng.standard_normal((48, 16, *kernel)) * mask)
         sketch.answer(sketch.op("Conv", "frames", weight, sketch.normal(48), pads=[k // 2 for k in kernel] * 2))
@@ -46,6 +47,10 @@ def network() -> Sketch:
 def generated(sketch: Sketch, cpu: str, choose: Tables | None = None) -> tuple[Source, Target]:
     source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", choose=choose or Tables())
     return source, fitting
+
+
+def packed(sketch: Sketch, cpu: str) -> Packer:
+    return untransformed(sketch.model(), (), target(cpu), "sketch")
 
 
 def sparse(source: Source) -> Geometry:
@@ -70,8 +75,8 @@ def row() -> str:
 def test_the_program_measures_every_convolution_and_its_rows_are_taken(cpu: str, tmp_path: Path) -> None:
     sketch = network()
     source, fitting = generated(sketch, cpu)
-    made = program(source.packer)
-    assert made is not None and made.cases == 2
+    made = program(packed(sketch, cpu))
+    assert made is not None and made.cases == 3
     rows = list(measure(made, replace(fitting, flags=(*fitting.flags, *QUICK)), 2.0, lambda _: None))
     geometries = {shape(layer.geometry): layer.geometry for layer in source.layers if layer.geometry}
     assert {row.shape for row in rows} == {*geometries}
@@ -84,13 +89,14 @@ def test_the_program_measures_every_convolution_and_its_rows_are_taken(cpu: str,
     again, _ = generated(sketch, cpu, Tables(rows))
     assert all(layer.choice and layer.choice.why.startswith("measured on") for layer in again.layers)
     assert "measured on" in again.text
-    assert program(source.packer, lambda _target, geometry: shape(geometry) in {row.shape for row in rows}) is None
+    assert program(packed(sketch, cpu), lambda _target, geometry: shape(geometry) in {row.shape for row in rows}) is None
 
 
 def test_a_choice_that_gives_other_results_is_never_taken() -> None:
     """The default's answer is changed in one place before others are compared with it: all others lose."""
-    source, fitting = generated(network(), VECTORS[-1])
-    made = program(source.packer)
+    sketch, cpu = network(), VECTORS[-1]
+    _, fitting = generated(sketch, cpu)
+    made = program(packed(sketch, cpu))
     assert made is not None
     first = "once(b, c, &c->candidates[0], 1, 1);"
     assert first in made.text
@@ -105,8 +111,8 @@ def test_bytes_are_measured_too() -> None:
     sketch = Quantized((1, 16, 9, 8))
     made = sketch.op("Conv", sketch.grid("frames", 0.03, 128), sketch.random_weight(40, 16, 3, 3), pads=[1] * 4)
     sketch.steps(sketch.grid(made, 0.05, 100), 0.05)
-    source, fitting = generated(sketch, VECTORS[-1])
-    program_of = program(source.packer)
+    _, fitting = generated(sketch, VECTORS[-1])
+    program_of = program(packed(sketch, VECTORS[-1]))
     assert program_of is not None
     (row,) = measure(program_of, replace(fitting, flags=(*fitting.flags, *QUICK)), 1.0, lambda _: None)
     assert row.shape.endswith("int8") and row.isa == fitting.name
@@ -117,8 +123,8 @@ def test_a_board_measures_and_its_file_is_taken(tmp_path: Path) -> None:
     """The program under an emulator, its file handed to `--table`: the choices change, the answers do not."""
     cpu, sketch = "aarch64", network()
     run_by = emulator(cpu)
-    source, fitting = generated(sketch, cpu)
-    made = program(source.packer)
+    _, fitting = generated(sketch, cpu)
+    made = program(packed(sketch, cpu))
     assert made is not None
     for name, data in made.files().items():
         (tmp_path / name).write_bytes(data)

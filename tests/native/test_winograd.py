@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,17 @@ import onnx
 import pytest
 
 from everyframe.conversion import convert
+from everyframe.modelfile import Metadata, Preprocess, attach
 from everyframe.native import winograd
 from everyframe.native.build import link
 from everyframe.native.choice import Choice, Geometry
-from everyframe.native.generate import generate
+from everyframe.native.compile import compile_model
+from everyframe.native.generate import generate, untransformed
 from everyframe.native.library import Library
 from everyframe.native.packed import Choose
+from everyframe.native.processor import here
 from everyframe.native.target import TARGETS, Target, target
+from everyframe.native.tuned import NUMBERS, isa, shape
 from helpers import relative
 from native.emulated import FOREIGN
 from native.emulated import program as emulated
@@ -132,3 +137,36 @@ def test_transformed_kernels_are_kernels(tile: int) -> None:
     product = winograd.weights(kernel, tile).reshape(tile + 2, tile + 2) * (b @ piece @ b.T)
     direct = [[float((piece[y : y + 3, x : x + 3] * kernel[0, 0]).sum()) for x in range(tile)] for y in range(tile)]
     np.testing.assert_allclose(a @ product @ a.T, direct, atol=1e-5)
+
+
+def test_what_rounds_more_stays_within_the_bound_or_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A table says that F(4x4, 3x3) is faster: it is taken, refused by `exact`, and left out where the bound is missed."""
+    model = stacked()
+    attach(model, Metadata(kind="clip", frames=6, preprocess=Preprocess()))
+    onnx.save(model, tmp_path / "clip.onnx")
+    lines = []
+    for layer in untransformed(model, (), target("native"), "clip").layers:
+        chosen = layer.geometry
+        assert chosen is not None
+        quick, exact = (dict(zip(NUMBERS, (96, 1, 0, 0, 0, tile), strict=True)) for tile in (4, 2))
+        facts = {
+            "isa": isa(target("native"), chosen), "vector": target("native").block, "processor": here().name,
+            "caches_kb": here().caches, "shape": shape(chosen),
+            "kept": chosen.kept, "frames": chosen.frames, "choice": exact, "ms": 2.0, "default_ms": 3.0,
+            "approximate": quick, "approximate_ms": 1.0, "date": "2026-11-29",
+        }  # fmt: skip
+        lines.append(json.dumps(facts))
+    table = tmp_path / "table.jsonl"
+    table.write_text("\n".join(lines))
+
+    def tiles(**more: bool) -> tuple[set[int], float]:
+        made = compile_model(tmp_path / "clip.onnx", tmp_path / "clip.so", table=table, **more)
+        assert made.difference is not None
+        return {choice.tile for _, choice in made.chosen if "measured" in choice.why}, made.difference
+
+    (quick, rough), (exact, fine) = tiles(), tiles(exact=True)
+    assert (quick, exact) == ({4}, {2}) and fine < rough < 1e-4
+    monkeypatch.setattr("everyframe.native.check.TOLERANCE", (fine * rough) ** 0.5)
+    assert tiles() == ({2}, fine)
+    made = compile_model(tmp_path / "clip.onnx", emit_c=tmp_path, table=table)
+    assert {choice.tile for _, choice in made.chosen} == {2}, "what cannot be compared is exact"

@@ -282,24 +282,18 @@ class Calls:
         self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
 
     def _tile(self, op: ir.Tile, frame: Frame) -> None:
-        fields = {
-            "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number],
-            "across": tiles(op.tile, *op.size)[1], "top": op.pads[0], "left": op.pads[1],
-        }  # fmt: skip
-        name = self.text.structure("tile_layer", fields)
+        forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]
+        name = self.text.structure(*tile_fields(forms[op.source.number], forms[frame.number], across, op.pads))
         self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
 
     def _untile(self, op: ir.Untile, frame: Frame) -> None:
-        act, rest = op.activation, op.residual
-        bias = np.zeros(self.layout.forms[frame.number].blocks * self.target.block, np.float32)
+        forms, rest = self.layout.forms, op.residual
+        bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
         bias[: frame.channels] = 0 if op.bias is None else op.bias
-        fields = {
-            "in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number],
-            "residual": self.layout.forms[(rest or frame).number], "across": tiles(op.tile, frame.height, frame.width)[1],
-            "bias": self.blob.add(bias), "activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last),
-            "low": float(act.low), "high": float(act.high),
-        }  # fmt: skip
-        name = self.text.structure("untile_layer", fields)
+        name = self.text.structure(*untile_fields(
+            forms[op.source.number], forms[frame.number], forms[rest.number] if rest else None,
+            tiles(op.tile, frame.height, frame.width)[1], self.blob.add(bias), op.activation, op.residual_last,
+        ))  # fmt: skip
         residual = self.pointer(rest) if rest else "NULL"
         self._call(f"untile_{op.tile}", name, frame, [self.pointer(op.source)], op.source.floats * 2, residual)
 
@@ -323,6 +317,22 @@ def conv_fields(layer: PackedLayer, op: Conv) -> dict[str, object]:
     if op.quant:
         return layer.fields | {"ending": layer.fields["ending"] | end}  # type: ignore[operator]
     return layer.fields | {**end, "low": float(act.low), "high": float(act.high)}
+
+
+def tile_fields(source: Form, out: Form, across: int, pads: tuple[int, int]) -> tuple[str, dict[str, object]]:
+    """Kind and fields of the structure of a transform. across: tiles in a row."""
+    return "tile_layer", {"in": source, "out": out, "across": across, "top": pads[0], "left": pads[1]}
+
+
+def untile_fields(
+    source: Form, out: Form, residual: Form | None, across: int, bias: int, act: ir.Activation, residual_last: bool
+) -> tuple[str, dict[str, object]]:
+    """The same for the way back. bias: where it lies in the blob."""
+    return "untile_layer", {
+        "in": source, "out": out, "residual": residual or out, "across": across, "bias": bias,
+        "activation": ACTIVATIONS.index(act.name), "residual_last": int(residual_last),
+        "low": float(act.low), "high": float(act.high),
+    }  # fmt: skip
 
 
 def _read(parts: list[Frame]) -> dict[str, object]:

@@ -86,7 +86,25 @@ class Geometry:
 
 
 def default(target: Target, geometry: Geometry) -> Choice:
-    """What a convolution gets that nothing is known about."""
+    """What a convolution gets that nothing is known about: Winograd's transform where it was the faster one on every processor
+    that was measured, and no state has to hold transformed frames, which are four times as large."""
+    g = geometry
+    wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
+    if target.product and transformable(g) and wide and (g.frames > 1 or g.sources == 1):
+        return Choice(target.product, 1, 0, tile=2)
+    return direct(target, geometry)
+
+
+def transformable(geometry: Geometry) -> bool:
+    """Can it be `winograd`? Zeros in its kernels would be lost."""
+    g = geometry
+    return (
+        (g.int8, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (0, 3, 3, 1, 1) and g.kept > 99 and min(g.height, g.width) > 1
+    )
+
+
+def direct(target: Target, geometry: Geometry, label: str = "") -> Choice:
+    """The default of what is not transformed."""
     if geometry.int8:
         return Choice(1, 392, 0)
     in_space = geometry.kernel_h * geometry.kernel_w > 1
@@ -97,11 +115,12 @@ def default(target: Target, geometry: Geometry) -> Choice:
 _SLICES = (48, 96, 144, 288, 512, 1024)
 _BLOCKS = (56, 196, 784)
 _BLOCKS_INT8 = (196, 392, 784)
+_PRODUCTS = (96, 256, 768)
 
 
 def space(target: Target, geometry: Geometry) -> list[Choice]:
     """What is measured for a convolution, the default first. Choices that come to the same are in it once."""
-    usual = default(target, geometry)
+    usual, first = direct(target, geometry), default(target, geometry)
     entries = geometry.channels_in * geometry.kernel_h * geometry.kernel_w * geometry.kept / 100
     positions = geometry.height * geometry.width
     slices = (usual.slice,) if geometry.int8 else (usual.slice, *_SLICES)
@@ -113,4 +132,8 @@ def space(target: Target, geometry: Geometry) -> list[Choice]:
     ):
         effect = max(1, round(entries / cut)), max(1, min(block, positions) // geometry.width), fetch, tallest
         made.setdefault(effect, replace(usual, slice=cut, block=block, fetch=fetch, tallest=tallest))
-    return list(made.values())
+    products = [
+        Choice(cut, 1, 0, tallest, tile=tile) for tile, cut, tallest in product((2, 4), _PRODUCTS, heights)
+        if transformable(geometry) and not (cut > _PRODUCTS[0] and cut > geometry.channels_in)
+    ]  # fmt: skip
+    return [first, *(choice for choice in (*made.values(), *products) if choice != first)]

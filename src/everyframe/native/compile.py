@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable, write_bytes
 from everyframe.modelfile.file import Held, load, metadata_of
 from everyframe.native.build import link, write_sources
@@ -18,8 +18,9 @@ from everyframe.native.check import check
 from everyframe.native.choice import Choice
 from everyframe.native.compilers import compiler
 from everyframe.native.emit import Source
-from everyframe.native.generate import generate
+from everyframe.native.generate import generate, untransformed
 from everyframe.native.library import Library
+from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
 from everyframe.native.tune import BUDGET_S, NAME, measure
 from everyframe.native.tune import program as measuring
@@ -58,6 +59,7 @@ def compile_model(
     tune: float | bool = False,
     table: str | os.PathLike[str] | None = None,
     tables: bool = True,
+    exact: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Compiled:
     """Compiles a step or clip model. output: the library to write; emit_c: a folder for the C file, its header and the weights.
@@ -65,7 +67,9 @@ def compile_model(
     At least one of both should be given. The library is compared with a reference before it is written, where it can run.
     tune: measure how convolutions are computed best, where that is not known yet, in so many seconds (True: BUDGET_S).
     table: of measured choices; what is measured goes there, instead of into this user's own (`tuned.own_table`).
-    tables: use those of the user and of the package.
+    tables: use those of the user and of the package. exact: do without Winograd's F(4x4, 3x3), whose error is about ten times
+    that of other ways; without it, it is used where it was measured to be faster, can be checked here and stays within
+    `check.TOLERANCE` over the whole network.
 
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
@@ -94,27 +98,43 @@ def compile_model(
         )
         return made, fitting
 
+    choices.choose.approximate = not exact and output is not None and runs_here(chosen.name)
     source, fitting = generated()
-    if choices.more(source, fitting, progress):
+    if choices.more(lambda: untransformed(model, metadata.states, chosen, path.name), fitting, progress):
         progress("generating C with what was measured")
         source, fitting = generated()
     chosen = fitting
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
-            progress(f"compiling for {chosen.name}")
             made = Path(folder) / "model"
-            if chosen.machine == WASM:
-                link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
-            else:
-                link(source, chosen, model, made)
-            if runs_here(chosen.name):
+
+            def built() -> float | None:
+                progress(f"compiling for {chosen.name}")
+                if chosen.machine == WASM:
+                    link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
+                else:
+                    link(source, chosen, model, made)
+                if not runs_here(chosen.name):
+                    return None
                 progress("comparing with the model over a stream of pictures")
-                difference = check(model, metadata, Library(made))
+                return check(model, metadata, Library(made))
+
+            try:
+                difference = built()
+            except ConversionMismatch:
+                if not choices.inexact(source):
+                    raise
+                progress("generating C without what is not exact enough here")
+                choices.choose.approximate = False
+                source, chosen = generated()
+                made = Path(folder) / "exact"  # a library that is loaded stays what it is
+                difference = built()
             library = write_bytes(made.read_bytes(), output)
         written = []
         if emit_c is not None:
-            program = measuring(source.packer) if chosen.machine != WASM else None
+            wanted = not chosen.scalar and chosen.machine != WASM
+            program = measuring(untransformed(model, metadata.states, target(cpu), path.name)) if wanted else None
             written = write_sources(source, emit_c, program.files() if program else {})
     kept = [(layer.kept, layer.macs / max(layer.kept, 1e-9)) for layer in source.layers]
     share = sum(k * n for k, n in kept) / max(1.0, sum(n for _, n in kept))
@@ -147,12 +167,16 @@ class _Measured:
         self.options += "" if tables else " --no-tune"
         self.choose = Tables.found(named) if tables else Tables(read(named) if named else ())
 
-    def more(self, source: Source, target: Target, progress: Callable[[str], None]) -> bool:
+    @staticmethod
+    def inexact(source: Source) -> bool:
+        return any(layer.choice and layer.choice.tile > 2 for layer in source.layers)
+
+    def more(self, layers: Callable[[], Packer], target: Target, progress: Callable[[str], None]) -> bool:
         """Measures what is not in the tables; rows are kept one by one."""
         if self.budget is None or self.table is None:
             return False
         known = [*self.choose.given, *self.choose.others]
-        made = measuring(source.packer, lambda target, geometry: any(measured(row, target, geometry) for row in known))
+        made = measuring(layers(), lambda target, geometry: any(measured(row, target, geometry) for row in known))
         if made is None:
             return False
         compiler(target)

@@ -12,6 +12,7 @@ from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native.blob import Blob
+from everyframe.native.choice import direct
 from everyframe.native.emit import Emitter, Source
 from everyframe.native.fuse import fuse
 from everyframe.native.ir import Conv, Graph
@@ -76,6 +77,12 @@ def planned(
     if not target.scalar:
         graph = rewrite(graph, target, choose)
     return graph, plan(graph, target.block, borders=not target.scalar), target
+
+
+def untransformed(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> Packer:
+    """The convolutions as they are, for measuring what else they could be; matched, not packed. Raises as `planned`."""
+    graph, layout, target = planned(model, states, target, where, direct)
+    return Packer(graph, layout, target, Blob()).match()
 
 
 def _fitting(graph: Graph, target: Target) -> Target:

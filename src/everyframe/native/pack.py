@@ -20,7 +20,7 @@ import numpy as np
 
 from everyframe.native import ir, pack_int8
 from everyframe.native.blob import Blob
-from everyframe.native.choice import Choice
+from everyframe.native.choice import Choice, direct
 from everyframe.native.ir import Conv, Frame
 from everyframe.native.layout import Layout
 from everyframe.native.packed import Call, Choose, PackedLayer, Packing, Shape, by_default
@@ -38,8 +38,8 @@ class Packer(Packing):
         self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
         self.calls: dict[int, Call] = {}
 
-    def pack(self) -> None:
-        """Fills `layers` and `calls` (by id of the operator)."""
+    def match(self) -> Packer:
+        """Fills `layers` and `calls` (by id of the operator), but for what has to be packed."""
         ops = [op for op in self.graph.ops if isinstance(op, Conv)]
         cells = {id(op): [self._cells(op, tap) for tap in op.taps] for op in ops}
         holes = {key: sum(int((numbers < 0).sum()) for numbers, _ in each) for key, each in cells.items()}
@@ -59,7 +59,16 @@ class Packer(Packing):
         for layer in self.layers:
             if not self.target.scalar and not layer.op.depthwise:
                 layer.geometry = self.geometry(layer, counts[layer.number])
+        return self
+
+    def pack(self) -> None:
+        """`match`, and packs."""
+        self.match()
+        for layer in self.layers:
+            if layer.geometry is not None:
                 choice = layer.op.how or self.choose(self.target, layer.geometry, layer.op.label)
+                if choice.tile and not layer.op.tile:  # it reads parts of frames
+                    choice = direct(self.target, layer.geometry)
                 layer.choice = choice.check(self.target, layer.op.label)
             if layer.op.quant:
                 pack_int8.pack(self, layer)
@@ -226,7 +235,7 @@ class Packer(Packing):
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
             "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
             "weights": self.blob.once(
-                ("weights", layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
+                ("weights", op.tile, layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
                 lambda: np.concatenate([
                     each[here, first * block : (first + count) * block].ravel()
                     for each in self._rows(layer, padded, edges, choice)

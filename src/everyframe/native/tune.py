@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.errors import EngineError
-from everyframe.native import pack_int8
+from everyframe.native import ir, pack_int8, winograd
 from everyframe.native.blob import Blob
-from everyframe.native.calls import Text, conv_fields, safe
+from everyframe.native.calls import Text, conv_fields, safe, tile_fields, untile_fields, value_text
 from everyframe.native.choice import Choice, Geometry, space
 from everyframe.native.compilers import command, run
 from everyframe.native.emit import MAX_THREADS, c_text, conv_kernels, defines
 from everyframe.native.generate import BASE_FLAGS
 from everyframe.native.ir import Activation
 from everyframe.native.layout import Form
+from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer, untabled
 from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
@@ -50,14 +51,17 @@ class Program:
 
 
 class _Ones(Blob):
-    """Tables only: floats that are weights are ones, in one region for all, which the program fills itself."""
+    """Tables only. Floats that are weights are ones, in one region for all, which the program fills itself; and those of
+    transformed kernels what ones become, in one region for each tile."""
 
-    def __init__(self, floats: int) -> None:
+    def __init__(self, floats: Sequence[int]) -> None:
         super().__init__()
-        self.words = self.ones = -(-floats // 16) * 16
+        ends = np.cumsum([-(-count // 16) * 16 for count in floats]).tolist()
+        self.starts = dict(zip((0, *winograd.KERNEL), (0, *ends), strict=False))
+        self.words = self.ones = ends[-1]
 
     def once(self, key: object, make: Callable[[], np.ndarray]) -> int:
-        return 0 if isinstance(key, tuple) and key[0] == "weights" and len(key) > 2 else super().once(key, make)
+        return self.starts[key[1]] if isinstance(key, tuple) and key[0] == "weights" and len(key) > 2 else super().once(key, make)
 
     def tables(self) -> bytes:
         return np.concatenate([*self.arrays, np.zeros(16, np.uint32)]).tobytes()
@@ -79,15 +83,21 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
     target = of.target
     chosen = [
         (layer, geometry, choices) for layer, geometry in cases_of(of.layers)
-        if not known(target, geometry) and len(choices := space(target, geometry)) > 1
+        if not known(target, geometry) and len(choices := _choices(of, layer, geometry)) > 1
     ]  # fmt: skip
     if not chosen:
         return None
     floats = [layer for layer, *_ in chosen if not layer.op.quant]
-    block = target.block
-    blob = _Ones(max((sum(t.weight[0].size for t in layer.op.taps) * layer.out.blocks * block for layer in floats), default=0))
+    sizes = [sum(tap.weight[0].size for tap in layer.op.taps) * layer.out.blocks * target.block for layer in floats]
+    fitting = [winograd.fits(of.graph, layer.op) for layer in floats]
+    products = [  # for each tile, of what can be transformed
+        max((size // 9 * (tile + 2) ** 2 for size, fits in zip(sizes, fitting, strict=True) if fits), default=0)
+        for tile in winograd.KERNEL
+    ]  # fmt: skip
+    blob = _Ones([max(sizes, default=0), *products])
     packer, text = Packer(of.graph, of.layout, target, blob), Text()
-    lines: list[str] = []
+    ones = {tile: winograd.weights(np.ones((1, 1, 3, 3)), tile).ravel().tolist() for tile in winograd.KERNEL}
+    lines = [f"static const float rows_{tile}[] = {{{', '.join(map(c_float, row))}}};" for tile, row in ones.items()]
     for n, (layer, _, choices) in enumerate(chosen):
         plain = layer if layer.op.quant else _plain(layer)
         kind, parents = f"{layer.kind}_layer", _parents(choices)
@@ -96,17 +106,26 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
             if parent < len(made):
                 made.append(replace(made[parent], fields=made[parent].fields | untabled(made[parent], choice)))
                 continue
-            made.append(replace(plain, number=len(packer.layers), fields={}, choice=choice))
+            new = _product(plain, choice.tile, target.block) if choice.tile else plain
+            made.append(replace(new, number=len(packer.layers), fields={}, choice=choice))
             packer.layers.append(made[-1])
             pack_int8.pack(packer, made[-1]) if layer.op.quant else packer.pack_table(made[-1])
-        names = [text.structure(kind, conv_fields(each, each.op)) for each in made]
-        rows_of = zip(choices, names, parents, strict=True)
-        listed = ", ".join(f"{{{_c_text(_json(choice))}, &{name}, {parent}}}" for choice, name, parent in rows_of)
-        lines.append(f"static const candidate candidates_{n}[] = {{{listed}}};")
+        listed = []
+        for choice, each, parent in zip(choices, made, parents, strict=True):
+            around = "0"
+            if tile := choice.tile:
+                into, back = (text.structure(*words) for words in _around(layer, each, blob))
+                count = f"{each.fields['row_weights']}, {(tile + 2) ** 2}, {blob.starts[tile]}"
+                around = f"tile_{tile}, untile_{tile}, &{into}, &{back}, rows_{tile}, {count}"
+            name = text.structure(kind, conv_fields(each, each.op))
+            listed.append(f"    {{{_c_text(_json(choice))}, &{name}, {parent}, {around}}},")
+        lines += [f"static const candidate candidates_{n}[] = {{", *listed, "};"]
+        lines.append(f"static const form forms_{n}[] = {{{', '.join(map(value_text, layer.forms)) or '{0}'}}};")
         lines.append(f"static const int32_t origins_{n}[] = {{{', '.join(str(form.origin) for form in layer.forms) or '0'}}};")
     rows = [
         f"    {{{_c_text(_key(target, geometry))}, {layer.kind}, candidates_{n}, {len(choices)}, {geometry.frames}, "
-        f"{len(layer.forms)}, {int(layer.op.quant is not None)}, origins_{n}, {max((f.floats for f in layer.forms), default=1)}, "
+        f"{len(layer.forms)}, {int(layer.op.quant is not None)}, forms_{n}, origins_{n}, "
+        f"{max((f.floats for f in layer.forms), default=1)}, "
         f"{layer.out.floats}, {layer.out.origin}, {_floats(layer.residual)}, {layer.residual.origin if layer.residual else 0}, "
         f"{float(layer.macs * geometry.frames)}}},"
         for n, (layer, geometry, choices) in enumerate(chosen)
@@ -127,15 +146,40 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
             "TUNE_MADE_BY": f'"everyframe {__version__}"',
         }),
         *map(c_text, ("vector", *(("bytes", "exact") if len(floats) < len(chosen) else ()), "threads", "copy")),
-        *conv_kernels(target, packer), *text.tables, "", c_text(NAME).replace("@CASES@", cases),
+        *conv_kernels(target, packer), c_text("winograd"), *(f"WINOGRAD({tile})" for tile in ones), *text.tables,
+        "", c_text(NAME).replace("@CASES@", cases),
     ])  # fmt: skip
     return Program(text_c, tables, len(chosen))
+
+
+def _choices(of: Packer, layer: PackedLayer, geometry: Geometry) -> list[Choice]:
+    fits = winograd.fits(of.graph, layer.op)
+    return [choice for choice in space(of.target, geometry) if fits or not choice.tile]
+
+
+def _product(layer: PackedLayer, tile: int, block: int) -> PackedLayer:
+    """The product that a transformed convolution consists of."""
+    places, count = (tile + 2) ** 2, int(np.prod(winograd.tiles(tile, layer.out.height, layer.out.width)))
+    taps = [replace(tap, weight=tap.weight.any((2, 3), keepdims=True).astype(np.int8)) for tap in layer.op.taps]
+    op = ir.Conv(layer.op.order, layer.op.label, taps, tile=tile)
+    forms = [Form(form.channels, places, count, block) for form in layer.forms]
+    return replace(layer, op=op, out=Form(layer.out.channels, places, count, block), residual=None, forms=forms)
+
+
+def _around(layer: PackedLayer, product: PackedLayer, blob: Blob) -> list[tuple[str, dict[str, object]]]:
+    """The transforms before and after a product."""
+    tile, out = product.op.tile, layer.out
+    across = winograd.tiles(tile, out.height, out.width)[1]
+    return [tile_fields(layer.forms[0], product.forms[0], across, layer.op.pads), untile_fields(
+        product.out, out, layer.residual, across, blob.add(np.zeros(out.blocks * out.block, np.float32)), Activation(),
+        layer.op.residual_last,
+    )]  # fmt: skip
 
 
 def _parents(choices: list[Choice]) -> list[int]:
     """Where the first choice with the same tables stands: it is tried before the others."""
     first: dict[tuple, int] = {}
-    return [first.setdefault((c.slice, c.tallest, c.longest), n) for n, c in enumerate(choices)]
+    return [first.setdefault((c.tile, c.slice, c.tallest, c.longest), n) for n, c in enumerate(choices)]
 
 
 def _plain(layer: PackedLayer) -> PackedLayer:

@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).resolve().parent / "measured.jsonl"
 FARTHEST = 2.8
 #: percent of the weights by which sparsity may differ
 _KEPT_APART = 12
-_NUMBERS = [field.name for field in fields(Choice) if field.name != "why"]
+NUMBERS = [field.name for field in fields(Choice) if field.name != "why"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Row:
     kept: int
     frames: int
     choice: Choice
+    approximate: Choice | None  # faster still, but not as exact
     facts: dict[str, Any]  # the whole line
 
     @property
@@ -63,12 +64,14 @@ def parse(line: str, where: object) -> Row:
     try:
         facts = json.loads(line)
         caches = tuple(int(size) for size in facts["caches_kb"])
-        numbers = {name: int(facts["choice"][name]) for name in _NUMBERS}
+        exact, quick = (_choice(facts, name, name_ms) for name, name_ms in (("choice", "ms"), ("approximate", "approximate_ms")))
+        if exact is None:
+            raise KeyError("choice")
         if len(caches) != 3:
             raise ValueError("caches_kb has three sizes")
         return Row(
             str(facts["isa"]), int(facts["vector"]), Processor(str(facts["processor"]), caches), str(facts["shape"]),
-            int(facts["kept"]), int(facts["frames"]), Choice(**numbers, why=_why(facts)), facts,
+            int(facts["kept"]), int(facts["frames"]), exact, quick, facts,
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -78,8 +81,14 @@ def parse(line: str, where: object) -> Row:
         ) from None  # fmt: skip
 
 
-def _why(facts: dict[str, Any]) -> str:
-    ms, usual = float(facts["ms"]), float(facts["default_ms"])
+def _choice(facts: dict[str, Any], name: str, ms: str) -> Choice | None:
+    if name not in facts:
+        return None
+    return Choice(**{number: int(facts[name][number]) for number in NUMBERS}, why=_why(facts, float(facts[ms])))
+
+
+def _why(facts: dict[str, Any], ms: float) -> str:
+    usual = float(facts["default_ms"])
     than = "as good as any other" if ms >= usual else f"the default {usual:.4g} ms"
     return f"measured on {facts['processor']}, {facts.get('date', 'no date')}: {ms:.4g} ms, {than}"
 
@@ -109,10 +118,11 @@ def own_table() -> Path:
 
 class Tables:
     """Rows to choose from. given: of a file that the user names, which count wherever they were measured. others: of this user
-    and of the package, which count on the same processor, or one with caches of similar size."""
+    and of the package, which count on the same processor, or one with caches of similar size.
+    approximate: what is not as exact as the convolution itself counts, too (F(4x4, 3x3))."""
 
-    def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = ()) -> None:
-        self.given, self.others = list(given), list(others)
+    def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = (), approximate: bool = False) -> None:
+        self.given, self.others, self.approximate = list(given), list(others), approximate
 
     @classmethod
     def found(cls, path: str | os.PathLike[str] | None = None) -> Tables:
@@ -133,7 +143,10 @@ class Tables:
                 if self.fits(row, target, geometry):
                     kept = abs(row.kept - geometry.kept)
                     found.append(((rank, apart is None, apart or 0, kept, abs(row.frames - geometry.frames), order), row))
-        return min(found, key=lambda pair: pair[0])[1].choice if found else default(target, geometry)
+        if not found:
+            return default(target, geometry)
+        row = min(found, key=lambda pair: pair[0])[1]
+        return row.approximate if self.approximate and row.approximate else row.choice
 
     @staticmethod
     def fits(row: Row, target: Target, geometry: Geometry) -> bool:

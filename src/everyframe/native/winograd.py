@@ -49,7 +49,7 @@ def rewrite(graph: Graph, target: Target, choose: Choose) -> Graph:
     """Changes the convolutions for which that is chosen, in place."""
     alike: dict[tuple, list[Conv]] = defaultdict(list)
     for op in graph.ops:
-        if isinstance(op, Conv) and _fits(graph, op):
+        if isinstance(op, Conv) and fits(graph, op):
             alike[(tuple(tap.key for tap in op.taps), op.bias_key, graph.out(op).shape, op.pads)].append(op)
     rewriting = _Rewriting(graph)
     for ops in alike.values():
@@ -80,7 +80,7 @@ def _parts(op: Conv) -> list[tuple[Tap, Frame]]:
     return made
 
 
-def _fits(graph: Graph, op: Conv) -> bool:
+def fits(graph: Graph, op: Conv) -> bool:
     """Is it made of 3x3 kernels of stride 1 on whole frames of floats?"""
     plain = not op.depthwise and op.quant is None and graph.out(op).quant is None
     if not plain or op.strides != (1, 1) or op.dilations != (1, 1) or min(graph.out(op).shape[1:]) < 2:

@@ -43,6 +43,9 @@ def command(
             metavar="FILE",
         ),
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Do without Winograd's F(4x4, 3x3), which rounds more than other ways do.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compile a model to C that needs nothing but libc, and the C to a library for `predict`.
@@ -66,7 +69,7 @@ def command(
     with status("reading") as progress:
         made = api.compile(
             model, output, cpu=cpu, emit_c=emit_c, tune=(True if budget is None else budget) if tune else False, table=table,
-            tables=tune is not False, progress=progress,
+            tables=tune is not False, exact=exact, progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps(made.to_dict()))
