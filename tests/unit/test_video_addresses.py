@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import handmade
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import Preprocess
-from everyframe.video import Reader, resolve
+from everyframe.video import Reader, Source, clock, resolve
+from everyframe.video.decode import decode
 
 FRAMES = 60
 
@@ -59,6 +63,7 @@ def _serving(folder: Path) -> Iterator[str]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
     handmade.write_video(folder / "v.mkv", FRAMES)
+    handmade.write_video(folder / "v.mjpeg", FRAMES, codec="mjpeg", pix_fmt="yuvj420p")
     (folder / "ended.m3u8").write_text("#EXTM3U\n#EXT-X-ENDLIST\n")
     (folder / "going.m3u8").write_text("#EXTM3U\n")
     with _serving(folder) as found:
@@ -79,6 +84,25 @@ def test_a_stream_without_an_end_is_a_camera(address: str) -> None:
     with Reader(source, Preprocess()) as reader, pytest.raises(SourceError, match="live source has ended"):
         for _ in reader:
             pass
+
+
+def test_a_camera_without_times_is_timed_as_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JPEGs in a row, as cheap cameras send them: FFmpeg numbers them as if they were 25 a second."""
+    path = handmade.write_video(tmp_path / "v.mjpeg", FRAMES, codec="mjpeg", pix_fmt="yuvj420p")
+    nanoseconds = itertools.count(step=1_000_000_000 // 10)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic_ns=lambda: next(nanoseconds)))
+    times = []
+    with pytest.raises(SourceError, match="live source has ended"):
+        for frame in decode(Source("address", "camera", (str(path),))):
+            times.append(frame.pts)
+    assert times == [Fraction(n, 10) for n in range(FRAMES)]
+
+
+def test_a_file_without_times_says_what_is_assumed(address: str) -> None:
+    said: list[str] = []
+    times = [frame.pts for frame in decode(resolve(f"{address}/file/v.mjpeg")[0], note=said.append)]
+    assert times == [Fraction(n, 25) for n in range(FRAMES)]
+    assert len(said) == 1 and "no times" in said[0] and "25 a second" in said[0]
 
 
 def test_what_is_not_there_is_said(address: str) -> None:

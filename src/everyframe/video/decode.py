@@ -92,6 +92,8 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
             damage = _cut_short(container, stream, frame, clock)
         if frame is None and (why := piped(file, path)):
             raise why
+        if clock.untimed and frame is not None:
+            note(f"{container.format.name} holds no times: its frames were taken for {float(1 / clock.gap):.4g} a second")
         if source.kind == "file" and "mp4" in container.format.name and (files := boxes_of(path).files) > 1:
             note(f"{files} recordings glued together, of which the first was played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
