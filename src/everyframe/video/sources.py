@@ -102,7 +102,7 @@ def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Sourc
     found = [path for path in found if not is_litter(path.name)]
     folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
-    numbers = [Source("array", p.name, (str(p),)) for p in _arrays(found)]
+    numbers = [Source("array", p.name, (str(p),)) for p in _arrays(found, folders)]
     videos = [p for p in found if p.suffix.lower() in VIDEOS]
     if numbers and arrays:
         return numbers
@@ -122,10 +122,10 @@ def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Sourc
     )
 
 
-def _arrays(found: list[Path]) -> list[Path]:
-    """A table beside arrays is rather a list of them."""
+def _arrays(found: list[Path], folders: int) -> list[Path]:
+    """A table beside arrays or folders is rather a list of what is there."""
     arrays = [path for path in found if path.suffix.lower() in ARRAYS]
-    return [path for path in arrays if path.suffix.lower() != ".csv"] or arrays
+    return [path for path in arrays if path.suffix.lower() != ".csv"] or ([] if folders else arrays)
 
 
 def natural(text: str) -> list[tuple[int, str]]:
