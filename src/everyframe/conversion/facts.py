@@ -67,6 +67,7 @@ class Fact:
     home: the axis that time had before a mean or squeeze took it away.
     pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
     early: stream frames in front of frame 0 of which the wire has true values too: a Slice numbered them away.
+    static: made of inputs without frames alone: one value a step, which meets the frames of any wire as a gate does.
     """
 
     axes: ax.Axes
@@ -83,6 +84,7 @@ class Fact:
     pooled: bool = False
     feature_delay: Time = 0
     early: Time = 0
+    static: bool = False
 
     @property
     def lag(self) -> int:
@@ -134,7 +136,8 @@ class Fact:
 class Options:
     """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own).
 
-    layout: axes of the clip network's input (None: NCTHW). frames, size: T and (H, W) of an input that leaves them open.
+    layout: axes of the clip network's inputs, as `inputs` reads them (None: NCTHW). frames, size: T and (H, W) of an input that
+    leaves them open.
     """
 
     rate: str = "native"
@@ -174,6 +177,16 @@ class Facts:
         self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
 
     @property
+    def clock(self) -> str:
+        """The input whose frames the stream counts: the first of those that have most of them."""
+        return next(name for name in self.graph.inputs if not self.table[name].static and self.table[name].spacing == 1)
+
+    @property
+    def length(self) -> int:
+        """Frames of the clip."""
+        return self.table[self.clock].frames
+
+    @property
     def dense(self) -> bool:
         return self.options.rate == "dense"
 
@@ -194,6 +207,7 @@ class Facts:
     def join(self, node: Node, names: list[str]) -> Fact:
         """The common fact of wires that meet in one operator: equal rates, and the latest delay. Axes are the first's."""
         facts = [self.table[name] for name in names]
+        facts = [fact for fact in facts if not fact.static] or facts  # what has no frames meets those of any wire
         if len({f.pooled for f in facts}) == 1 and len({(f.every, f.spacing) for f in facts}) > 1:
             raise ModelError(
                 f"Wires of different frame rates meet in {node.op}.",
