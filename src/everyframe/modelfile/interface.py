@@ -190,14 +190,20 @@ def check_picture(picture: np.ndarray, taken: Interface, where: object) -> None:
         )
 
 
-def check_pictures(taken: Interface, where: object) -> None:
-    """Raises ModelError for a model that takes arrays where a video is to be run."""
+def one_kind(taken: Interface, where: object, but: str, hint: str | None = None) -> Interface:
+    """The interface of a model with one input. Raises ModelError for one with several. but: what cannot be done with them."""
     if taken.several:
         names = ", ".join(f"{each.name} {each.shape}" for each in taken.inputs)
-        raise ModelError(
-            "This model takes several inputs, and a video gives only pictures.", where=where, expected=names,
-            hint="`everyframe predict MODEL FILE.npz` takes arrays by these names, `ef.predict` and `stream.push` a dict of them",
-        )  # fmt: skip
+        raise ModelError(f"This model takes several inputs, and {but}.", where=where, expected="one input", got=names, hint=hint)
+    return taken
+
+
+def check_pictures(taken: Interface, where: object) -> None:
+    """Raises ModelError for a model that takes arrays where a video is to be run."""
+    one_kind(
+        taken, where, "a video gives only pictures",
+        hint="`everyframe predict MODEL FILE.npz` takes arrays by these names, `ef.predict` and `stream.push` a dict of them",
+    )  # fmt: skip
     if not taken.pictures:
         raise ModelError(
             "This model takes arrays, not pictures, so a video cannot be run through it.", where=where,
