@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
+from typing import Any
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.refusals import where
@@ -149,6 +150,14 @@ class Options:
     size: tuple[int, int] | None = None
 
 
+class MeetsPicks(ModelError):
+    """An average over time meets single frames that were picked. wires: those; as heads of one frame they can be joined."""
+
+    def __init__(self, facts: Facts, wires: list[str], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.facts, self.wires = facts, wires
+
+
 @dataclass(frozen=True)
 class HeadWindow:
     """What a head averages: the newest `frames` of its wire, after holding them back for `wait` of its own frames."""
@@ -217,7 +226,11 @@ class Facts:
                 hint="pool the faster one over time, or give both branches the same temporal stride",
             )
         if len({f.pooled for f in facts}) > 1:
-            raise ModelError(
+            framed = [name for name in names if not self.table[name].pooled and not self.table[name].static]
+            picked = all(self.table[name].frames == 1 for name in framed)
+            raise MeetsPicks(
+                self,
+                framed if picked else [],
                 f"A value averaged over time meets frames again in {node.op}, but not as a gate.",
                 where=where(node),
                 hint="use the average only for the classifier, or as a squeeze-and-excite gate (--se frame|window)",
@@ -276,10 +289,12 @@ class Facts:
         if not self.heads:
             return Heads({})
         wires = {node.name: self[node.inputs[0]].plain() for node in self.heads}
-        fewest = min(fact.frames for fact in wires.values())
-        frames = {n: max(1, (self.options.window or fewest) * f.frames // fewest) for n, f in wires.items()}
+        fewest = min((fact.frames for fact in wires.values() if not fact.early), default=1)
+        grown = (self.options.window or fewest) - fewest  # a picked frame stays one, at the end of the windows of the others
+        frames = {n: 1 if f.early else max(1, (fewest + grown) * f.frames // fewest) for n, f in wires.items()}
+        more = {n: grown * f.spacing if f.early else 0 for n, f in wires.items()}
         # stream frames from the beginning of a head's window to the end of the step
-        reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) for n, f in wires.items()}
+        reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) + more[n] for n, f in wires.items()}
         grid = common(fact.every for fact in wires.values())
         longest = -(-max(reach.values()) // grid) * grid
         windows = {n: HeadWindow(frames[n], (longest - reach[n]) // wires[n].every) for n in wires}

@@ -20,11 +20,12 @@ from everyframe.conversion import rules
 from everyframe.conversion.bind import bind
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
-from everyframe.conversion.facts import Facts, Options
+from everyframe.conversion.facts import Facts, MeetsPicks, Options
 from everyframe.conversion.heads import keeps_frames, with_heads
 from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
+from everyframe.conversion.picked import average_picks
 from everyframe.conversion.propagate import propagate
 from everyframe.conversion.refusals import following
 from everyframe.conversion.result import Conversion
@@ -63,12 +64,22 @@ def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
     if canonical(clip):
         clip = fold(clip)
     apart(clip)
-    facts = propagate(Graph.of(clip), options)
+    facts = _followed(clip, options)
     if options.taps == "trained":
         notes = cut_dead_taps(clip, facts)
         if notes:
             facts = propagate(Graph.of(clip), options)
     return Prepared(source, clip, facts, [*changed, *notes, *facts.notes, *_carried(facts)], cut=bool(notes))
+
+
+def _followed(clip: onnx.ModelProto, options: Options) -> Facts:
+    """Facts; picked frames that meet an average are made heads, in place."""
+    while True:
+        try:
+            return propagate(Graph.of(clip), options)
+        except MeetsPicks as met:
+            if not met.wires or not average_picks(clip, met.facts, met.wires):
+                raise
 
 
 def _carried(facts: Facts) -> list[str]:
