@@ -32,7 +32,7 @@ def benchmark(
 ) -> BenchmarkReport:
     """Times models on engines, with numbers of threads and of simultaneous streams, in turns and each in a process of its own.
 
-    models: paths of step and clip models, of any ONNX file with one input of fixed size, or `builtin`. engines: None: all that
+    models: paths of step and clip models, of any ONNX file with inputs of fixed size, or `builtin`. engines: None: all that
     are installed, but for `reference`. frames: calls of each that count, at least: steps, or clips. strides: of clip models,
     frames between two predictions. video: is also taken through the step and clip models stage by stage. profile: also
     what each layer takes on each engine. table: `s100`: threads

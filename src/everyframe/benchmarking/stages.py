@@ -12,7 +12,7 @@ import numpy as np
 
 from everyframe.errors import SourceError
 from everyframe.modelfile.interface import check_pictures
-from everyframe.runtime.engine import Run
+from everyframe.runtime.engine import Frames, Run
 from everyframe.runtime.program import Program
 from everyframe.runtime.stream import ClipStream, Stream
 from everyframe.video import prepare, sample
@@ -87,7 +87,7 @@ class _TimedRun:
     def others(self) -> Mapping[str, np.ndarray]:
         return self._run.others
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         begun = time.perf_counter()
         answer = self._run.step(frames)
         self._owner.spent += time.perf_counter() - begun

@@ -51,7 +51,7 @@ class Subject:
 
 
 def prepare(path: str, engine: str, threads: int) -> Subject:
-    """path: as `everyframe predict` takes it, or any ONNX file with one input. Raises ModelError, EngineError, UsageError."""
+    """path: as `everyframe predict` takes it, or any ONNX file. Raises ModelError, EngineError, UsageError."""
     path = str(BUILTIN) if path == "builtin" else path
     model = None if is_split(path) or artifact.is_library(path) else load(path)
     if model is not None and metadata_of(model, path) is None:
@@ -60,7 +60,7 @@ def prepare(path: str, engine: str, threads: int) -> Subject:
     metadata, taken = program.metadata, program.interface
     clip = metadata.kind == "clip"
     state = sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in metadata.states)
-    frames = _noise(taken.shape, np.uint8 if taken.folded else np.float32, path)
+    frames = _together({one.name: _noise(one.shape, np.uint8 if one.folded else np.float32, path) for one in taken.inputs})
 
     def start() -> Callable[[], object]:
         run = program.start()
@@ -73,20 +73,21 @@ def prepare(path: str, engine: str, threads: int) -> Subject:
 
 
 def _foreign(model: onnx.ModelProto, path: str, engine: str, threads: int) -> Subject:
-    """A network that says nothing of itself: its one input is given noise, its first output is the answer."""
+    """A network that says nothing of itself: what goes in is noise, its first output is the answer."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type not in DTYPES:
+    kinds = {value.name: value.type.tensor_type for value in model.graph.input if value.name not in weights}
+    if not kinds or any(kind.elem_type not in DTYPES for kind in kinds.values()):
         raise ModelError(
-            "Only networks with one input of float32 or bytes can be timed.", where=path,
-            got=", ".join(value.name for value in inputs) or "no input", hint="`everyframe import` says what its tensors are",
+            "Only networks that take float32 or bytes can be timed.", where=path, got=", ".join(kinds) or "no input",
+            hint="`everyframe import` says what its tensors are",
         )  # fmt: skip
-    kind = inputs[0].type.tensor_type
-    shape = tuple(size.dim_value or None for size in kind.shape.dim)
-    shape = (1, *shape[1:]) if shape and shape[0] is None else shape
-    frames = _noise(shape, DTYPES[kind.elem_type], path)
-    first, *others = [value.name for value in model.graph.output]
-    job = engines.Job(model, path, inputs[0].name, first, StatePlan(()), threads, tuple(others))
+    noise = {}
+    for name, kind in kinds.items():
+        first, *sizes = [size.dim_value or None for size in kind.shape.dim] or [1]
+        noise[name] = _noise((first or 1, *sizes), DTYPES[kind.elem_type], f"{path}, {name}")
+    frames, (first_input, *more) = _together(noise), list(noise)
+    answer, *others = [value.name for value in model.graph.output]
+    job = engines.Job(model, path, first_input, answer, StatePlan(()), threads, tuple(others), tuple(more))
     loaded, load_ms, compile_ms = _loaded(lambda: engines.load(engine, job), model, engine)
 
     def start() -> Callable[[], object]:
@@ -110,6 +111,11 @@ def _loaded(load: Callable[[], Loaded], model: onnx.ModelProto | None, engine: s
 def _timed(load: Callable[[], Loaded]) -> tuple[Loaded, float]:
     begun = time.perf_counter()
     return load(), (time.perf_counter() - begun) * 1e3
+
+
+def _together(noise: dict[str, np.ndarray]) -> engines.Frames:
+    """What a step is given: an array alone, or several by name."""
+    return noise if len(noise) > 1 else next(iter(noise.values()))
 
 
 def _weights(model: onnx.ModelProto | None) -> int:
