@@ -17,6 +17,7 @@ from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 from device import Device
@@ -42,7 +43,7 @@ INFO = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
 # C channels, H W; a clip network takes (1, C, T, H, W), a step network (hop, C, H, W) and its states
 
 
-def fail(why):
+def fail(why) -> NoReturn:
     print(f"error: {why}", file=sys.stderr)
     sys.exit(2)
 
