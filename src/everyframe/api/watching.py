@@ -73,7 +73,7 @@ def predict(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
             hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
         )  # fmt: skip
-    found = []
+    found, notes = [], dict[str, None]()
     with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold) as program:
         for each in program.predict(
             videos,
@@ -85,10 +85,11 @@ def predict(
             fps=fps,
             pts=pts,
             bgr=bgr,
+            note=notes.setdefault,
         ):
             found.append(each)
             progress(f"frame {each.frame}")
-    made = Predictions(found)
+    made = Predictions(found, list(notes))
     if output is not None:
         made.save(output)
     return made

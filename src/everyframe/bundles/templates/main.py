@@ -43,7 +43,7 @@ INFO = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
 # C channels, H W; a clip network takes (1, C, T, H, W), a step network (hop, C, H, W) and its states
 
 
-def fail(why) -> NoReturn:
+def fail(why: object) -> NoReturn:
     print(f"error: {why}", file=sys.stderr)
     sys.exit(2)
 
