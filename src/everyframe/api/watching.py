@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,6 +117,7 @@ def evaluate(
     controls: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
+    fps: float | None = None,
     engine: str = "auto",
     threads: int = 1,
     workers: int | None = None,
@@ -134,8 +136,8 @@ def evaluate(
     parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. task: what the answer is,
     instead of what the model says. threshold: of multilabel, from which score on a label is said. flush: hold the last frame
     until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so many
-    videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables, pictures
-    and a page. progress: told how many videos are done, and of how many.
+    videos, evenly spread. fps: of arrays that do not say their times. threads: of the engine, for each of `workers` videos at
+    once. output: a folder for tables, pictures and a page. progress: told how many videos are done, and of how many.
     Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
 
     >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
@@ -158,6 +160,7 @@ def evaluate(
     names = None if labels is None else several("labels", labels)
     played = several("controls", controls)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate, task=task, threshold=threshold)
+    pair = replace(pair, fps=fps)
     if tasks.says_more(pair, Path(data), form, clip_list):
         how = Sampling(kind="segments" if segments else "clip", short=short or "loop")
         found_more = tasks.evaluate(
