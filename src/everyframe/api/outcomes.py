@@ -48,10 +48,11 @@ def copied(folder: Path, there: Path, what: str, mark: str | None = None) -> Pat
 
 
 class Predictions(Sequence["Prediction"]):
-    """The predictions of a video, in order."""
+    """The predictions of a video, in order. notes: what the user should know of it, such as colors that are only approximated."""
 
-    def __init__(self, found: Sequence[Prediction]) -> None:
+    def __init__(self, found: Sequence[Prediction], notes: Sequence[str] = ()) -> None:
         self._found = tuple(found)
+        self.notes = list(notes)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -61,7 +62,7 @@ class Predictions(Sequence["Prediction"]):
     @overload
     def __getitem__(self, at: slice) -> Predictions: ...
     def __getitem__(self, at: int | slice) -> Prediction | Predictions:
-        return Predictions(self._found[at]) if isinstance(at, slice) else self._found[at]
+        return Predictions(self._found[at], self.notes) if isinstance(at, slice) else self._found[at]
 
     def save(self, path: File) -> Path:
         """Writes one JSON object a line, as `everyframe predict --json` prints them. Raises OutputError."""
@@ -69,7 +70,7 @@ class Predictions(Sequence["Prediction"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; times in seconds."""
-        return {"predictions": [each.to_dict() for each in self._found]}
+        return {"predictions": [each.to_dict() for each in self._found], "notes": self.notes}
 
     def _repr_html_(self) -> str:
         step = max(1, -(-len(self) // SHOWN))  # evenly spread

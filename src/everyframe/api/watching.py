@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,7 +75,7 @@ def predict(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
             hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
         )  # fmt: skip
-    found = []
+    found, notes = [], dict[str, None]()
     with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold, refractory=refractory) as program:
         for each in program.predict(
             videos,
@@ -86,10 +87,11 @@ def predict(
             fps=fps,
             pts=pts,
             bgr=bgr,
+            note=notes.setdefault,
         ):
             found.append(each)
             progress(f"frame {each.frame}")
-    made = Predictions(found)
+    made = Predictions(found, list(notes))
     if output is not None:
         made.save(output)
     return made
@@ -116,6 +118,7 @@ def evaluate(
     controls: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
+    fps: float | None = None,
     engine: str = "auto",
     threads: int = 1,
     workers: int | None = None,
@@ -134,8 +137,8 @@ def evaluate(
     parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. task: what the answer is,
     instead of what the model says. threshold: of multilabel, from which score on a label is said (0.5). flush: hold the last
     frame until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so
-    many videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables,
-    pictures and a page. progress: told how many videos are done, and of how many.
+    many videos, evenly spread. fps: of arrays that do not say their times. threads: of the engine, for each of `workers` videos
+    at once. output: a folder for tables, pictures and a page. progress: told how many videos are done, and of how many.
     Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
 
     >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
@@ -158,6 +161,7 @@ def evaluate(
     names = None if labels is None else several("labels", labels)
     played = several("controls", controls)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate, task=task, threshold=threshold)
+    pair = replace(pair, fps=fps)
     if tasks.says_more(pair, Path(data), form, clip_list):
         how = Sampling(kind="segments" if segments else "clip", short=short or "loop")
         found_more = tasks.evaluate(

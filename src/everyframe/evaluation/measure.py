@@ -112,6 +112,8 @@ def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, 
     if clip.path.suffix.lower() in ARRAYS:
         rows = np.stack([frame.data for frame in array_of(clip, pair)])
         return rows, rows, (rows.shape[1], rows.shape[2]) if rows.dtype == np.uint8 else (0, 0)
+    if pair.fps is not None:
+        raise SourceError("A video says its times itself.", where=clip.path, got=f"fps {pair.fps:g}", hint="leave it out")
     if not pair.any.interface.pictures:
         raise SourceError("This model takes arrays, not pictures.", where=clip.path, expected=".npy, .npz or .csv")
     size = wanted.crop if view in SEVERAL_CROPS else None
@@ -122,7 +124,7 @@ def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, 
 
 
 def array_of(clip: Clip, pair: Pair) -> ArrayReader:
-    return ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any))
+    return ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any), pair.fps)
 
 
 def clip_answers(

@@ -287,6 +287,8 @@ def _model_facts(metadata: Metadata) -> str:
     rows.append(
         f"#define EF_FIRST_FRAMES {metadata.feature_delay + 1} /* predictions mean something from the step with this frame on */"
     )
+    if pre.fps:
+        rows.append(f"#define EF_FPS {c_float(pre.fps)} /* frames a second that the network was trained at: show it as many */")
     if metadata.labels:
         rows.append(f"#define EF_LABELS {{{', '.join(json.dumps(label) for label in metadata.labels)}}}")
     return "/* The model's own: channels come as " + pre.color + ". */\n" + "\n".join(rows)

@@ -77,6 +77,7 @@ def command(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffled order.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many videos, evenly spread.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second of arrays that do not say their times.")] = None,
     engine: Annotated[
         str, typer.Option(help="auto (ort; native for a .so), ort, native (generated C), openvino or reference.")
     ] = "auto",
@@ -121,7 +122,7 @@ def command(
             model, data, form=data_format, split=split, clip_list=clip_list, classes=classes,
             labels=None if labels is None else read_labels(labels), label_map=None if label_map is None else read_map(label_map),
             views=views, segments=segments, short=short, rate=rate, task=as_task(task), threshold=threshold,
-            flush=flush, controls=controls, seed=seed, limit=limit, engine=engine, threads=threads, workers=workers,
+            flush=flush, controls=controls, seed=seed, limit=limit, fps=fps, engine=engine, threads=threads, workers=workers,
             progress=progress,
         )  # fmt: skip
     if output is not None:
