@@ -66,7 +66,7 @@ def row() -> str:
         "isa": "x86-64-v3", "vector": fitting.block, "processor": here().name, "caches_kb": here().caches,
         "shape": shape(geometry),
         "kept": geometry.kept, "frames": geometry.frames, "ms": 2.0, "default_ms": 3.0, "date": "2026-11-29",
-        "choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 1, "longest": 3},
+        "choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 1, "longest": 3, "tile": 0},
     }  # fmt: skip
     return json.dumps(facts)
 
@@ -158,15 +158,15 @@ def test_a_row_counts_where_it_was_measured_and_near_it(row: str, monkeypatch: p
         return tables(fitting, geometry, "conv")
 
     there = own.processor
-    assert chosen(there).numbers == (7, 14, 0, 1, 3)
-    assert chosen(replace(there, name="its sister")).numbers == (7, 14, 0, 1, 3)
+    assert chosen(there).numbers == (7, 14, 0, 1, 3, 0)
+    assert chosen(replace(there, name="its sister")).numbers == (7, 14, 0, 1, 3, 0)
     first, second, third = there.caches
     assert chosen(Processor("far away", (first, second * 8, third))) == usual
     assert chosen(Processor("unknown", (0, 0, 0))) == usual
-    assert Tables([own])(fitting, geometry, "conv").numbers == (7, 14, 0, 1, 3), "a table that the user names counts anywhere"
+    assert Tables([own])(fitting, geometry, "conv").numbers == (7, 14, 0, 1, 3, 0), "a table that the user names counts anywhere"
     monkeypatch.setattr(name, lambda: there)
     assert tables(fitting, replace(geometry, kept=100), "conv") == default(fitting, replace(geometry, kept=100))
-    assert tables(fitting, replace(geometry, kept=geometry.kept + 3, frames=9), "conv").numbers == (7, 14, 0, 1, 3)
+    assert tables(fitting, replace(geometry, kept=geometry.kept + 3, frames=9), "conv").numbers == (7, 14, 0, 1, 3, 0)
     assert tables(fitting, replace(geometry, width=geometry.width + 1), "conv").why == "default"
 
 
@@ -200,7 +200,8 @@ def test_rows_that_cannot_be_read_are_named(row: str, change: dict, said: str, t
 @pytest.mark.skipif(not runs_here("x86-64-v3"), reason="needs AVX2")
 def test_impossible_rows_are_refused(row: str) -> None:
     wrong = parse(
-        json.dumps(json.loads(row) | {"choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 5, "longest": 0}}), "test"
+        json.dumps(json.loads(row) | {"choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 5, "longest": 0, "tile": 0}}),
+        "test",
     )
     with pytest.raises(UsageError) as caught:
         generated(network(), "x86-64-v3", Tables([wrong]))
