@@ -102,6 +102,7 @@ class Emitter:
             (ir.Window, "window"),
             (ir.Move, "move"),
             (ir.Product, "product"),
+            (ir.Pick | ir.Put | ir.Rank, "places"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):

@@ -94,8 +94,8 @@ def split_plane(plane: int) -> tuple[int, int]:
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
     axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
-    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1) or
-    'int' (whole numbers).
+    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1), 'int'
+    (whole numbers, exact up to 2**24), or 'uint8' and 'int8': the integers that quantized frames are stored as.
     """
 
     array: np.ndarray
@@ -309,6 +309,43 @@ class Product(Op):
 
     def reads(self) -> list[Frame]:
         return [self.a, self.b]
+
+
+@dataclass(eq=False)
+class Pick(Op):
+    """Values of `source` (n, 1, 1) whose places are known only at run time: out = source[index], 0 where that lies outside.
+    index: of any shape, whole numbers."""
+
+    source: Frame = None  # type: ignore[assignment]
+    index: Frame = None  # type: ignore[assignment]
+
+    def reads(self) -> list[Frame]:
+        return [self.source, self.index]
+
+
+@dataclass(eq=False)
+class Put(Op):
+    """`base` (n, 1, 1) with values put to places known only at run time, one after another: out[index] = values, or what `kind`
+    makes of both. index, values: (m, 1, 1). kind: 'set', 'add', 'mul', 'max' or 'min'. What lies outside is left out."""
+
+    base: Frame = None  # type: ignore[assignment]
+    index: Frame = None  # type: ignore[assignment]
+    values: Frame = None  # type: ignore[assignment]
+    kind: str = "set"
+
+    def reads(self) -> list[Frame]:
+        return [self.base, self.index, self.values]
+
+
+@dataclass(eq=False)
+class Rank(Op):
+    """(C, 1, K): places of the K largest (or smallest) of each row of `source` (C, 1, W), the first one of equals first."""
+
+    source: Frame = None  # type: ignore[assignment]
+    largest: bool = True
+
+    def reads(self) -> list[Frame]:
+        return [self.source]
 
 
 @dataclass(eq=False)
