@@ -12,7 +12,7 @@ import numpy as np
 
 from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
-from everyframe.native import ir, maps
+from everyframe.native import ir, ir_values, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
@@ -101,8 +101,8 @@ class Emitter:
             (ir.Flatten, "flatten"),
             (ir.Window, "window"),
             (ir.Move, "move"),
-            (ir.Product, "product"),
-            (ir.Pick | ir.Put | ir.Rank, "places"),
+            (ir_values.Product, "product"),
+            (ir_values.Pick | ir_values.Put | ir_values.Rank, "places"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):

@@ -18,6 +18,7 @@ from everyframe.native import (
     lower_linear,
     lower_places,
     lower_reduce,
+    lower_sampling,
     lower_structure,
 )
 from everyframe.native.cells import cells_of, gathered
@@ -27,7 +28,7 @@ from everyframe.native.lower_quantized import levels
 from everyframe.native.tracer import LOWER, Row, Tracer, following, unsupported
 
 #: the modules that fill the table
-LOWERINGS = (control, lower_compute, lower_elementwise, lower_linear, lower_places, lower_reduce, lower_structure)
+LOWERINGS = (control, lower_compute, lower_elementwise, lower_linear, lower_places, lower_reduce, lower_sampling, lower_structure)
 #: operators that take pictures whose height and width are one axis
 _TAKE_MERGED = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Size")
 
