@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from everyframe.native.generate import generate
+from everyframe.errors import EngineError
+from everyframe.native.build import write_sources
+from everyframe.native.compilers import command
+from everyframe.native.generate import BASE_FLAGS, generate
 from everyframe.native.target import target
 from native.operators import CPUS, Sketch, compiled, distance
 
@@ -203,8 +208,7 @@ def test_integers_with_scales_of_their_own(cpu: str, tmp_path: Path) -> None:
     assert len(np.unique(one)) > 3
 
 
-@pytest.mark.parametrize("cpu", CPUS)
-def test_places_known_only_at_run_time(cpu: str, tmp_path: Path) -> None:
+def places() -> Sketch:
     """Indices that the network computes: picked, put, ranked, sampled between values."""
     sketch = Sketch((2, 8, 4, 6), opset=22)
     half = sketch.op("Slice", "frames", ints(sketch, 0), ints(sketch, 3), ints(sketch, 3))  # (2, 8, 4, 3)
@@ -240,11 +244,10 @@ def test_places_known_only_at_run_time(cpu: str, tmp_path: Path) -> None:
     mask = sketch.op("Sigmoid", sketch.op("Conv", "frames", sketch.normal(9, 8, 1, 1)))
     bent = [offset, sketch.normal(4), mask]
     sketch.answer(sketch.op("DeformConv", "frames", sketch.normal(4, 4, 3, 3), *bent, pads=[1] * 4, group=2))
-    assert distance(sketch, tmp_path, cpu) <= CLOSE
+    return sketch
 
 
-@pytest.mark.parametrize("cpu", CPUS)
-def test_recurrence_over_a_window(cpu: str, tmp_path: Path) -> None:
+def recurrences() -> Sketch:
     """Sequences that are there all at once, both ways; kernels and matrices that the network computes; several factors."""
     sketch = Sketch((5, 8, 2, 2))
     row = sketch.op("Reshape", "frames", ints(sketch, 5, 4, 8))
@@ -265,4 +268,24 @@ def test_recurrence_over_a_window(cpu: str, tmp_path: Path) -> None:
     sketch.answer(
         sketch.op("Gemm", sketch.op("Flatten", "frames"), sketch.op("Flatten", "frames"), sketch.normal(5, 5), transB=1)
     )
-    assert distance(sketch, tmp_path, cpu) <= CLOSE
+    return sketch
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("made", [places, recurrences])
+def test_what_is_known_only_at_run_time(made: Callable[[], Sketch], cpu: str, tmp_path: Path) -> None:
+    assert distance(made(), tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", ["generic", "aarch64"])
+@pytest.mark.parametrize("made", [places, recurrences])
+def test_compilers_have_nothing_to_say(made: Callable[[], Sketch], cpu: str, tmp_path: Path) -> None:
+    try:
+        words = command(target(cpu))
+    except EngineError as missing:
+        pytest.skip(str(missing.what))
+    source, _, fitting = generate(made().model(), (), target(cpu), where="sketch", stem="sketch")
+    write_sources(source, tmp_path)
+    flags = [*BASE_FLAGS, "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    done = subprocess.run([*words, *flags, str(tmp_path / "sketch.c")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), fitting.name

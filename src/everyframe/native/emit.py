@@ -39,6 +39,10 @@ class Source:
     macs: int
 
 
+#: kernels come as whole files, of which a network may use only a part
+_QUIET = '#pragma GCC diagnostic ignored "-Wunused-function"'
+
+
 class Emitter:
     def __init__(self, graph: Graph, layout: Layout, target: Target, model_hash: int, choose: Choose = by_default) -> None:
         self.graph, self.layout, self.target, self.model_hash = graph, layout, target, model_hash
@@ -52,7 +56,7 @@ class Emitter:
         sizes = self._sizes()
         header = _header(sizes, notes, stem, metadata, self.graph.answers)
         parts = [
-            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n',
+            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n\n{_QUIET}\n',
             self._defines(), *self._kernels(), *functions, self._float_tables(), "\n".join(self.calls.text.tables) + "\n",
             states, step, self._c("api"),
         ]  # fmt: skip

@@ -319,13 +319,17 @@ def _extremes(tracer: Tracer, node: Node, x: Planes, window: dict[str, Any]) -> 
     steps: list[ir.Step] = []
     best: tuple = ("num", -np.inf)
     place: tuple = ("num", 0.0)
-    for i, j in product(range(kernel_h), range(kernel_w)):
+    taps = list(product(range(kernel_h), range(kernel_w)))
+    for i, j in taps:
         origin = (i * down - top, j * right - left)
         parts.append(windows(tracer, x, origin, tuple(strides), tuple(out), -np.inf))
-        value = ("in", len(parts) - 1)
-        steps += [("less", (best, value)), ("where", (("tmp", len(steps)), value, best)),
-                  ("where", (("tmp", len(steps)), ("num", float(i * down * by_row + j * right * by_column)), place))]  # fmt: skip
-        best, place = ("tmp", len(steps) - 2), ("tmp", len(steps) - 1)
+        value, larger = ("in", len(parts) - 1), ("tmp", len(steps))
+        here = ("num", float(i * down * by_row + j * right * by_column))
+        steps += [("less", (best, value)), ("where", (larger, here, place))]
+        place = ("tmp", len(steps) - 1)
+        if (i, j) != taps[-1]:
+            steps.append(("where", (larger, value, best)))
+            best = ("tmp", len(steps) - 1)
     steps.append(("add", (place, ("in", 0))))
     made = apply(tracer, node, steps, parts)
     return replace(made, kind="int")

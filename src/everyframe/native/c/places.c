@@ -8,7 +8,7 @@ typedef struct {
     form in, index, out;
 } pick_layer;
 
-__attribute__((unused)) static void pick_at(const job *j, int part, int parts) {
+static void pick_at(const job *j, int part, int parts) {
     const pick_layer *k = j->layer;
     const int32_t lines = k->out.channels * k->out.height;
     for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {
@@ -37,7 +37,7 @@ static inline float put_together(int32_t kind, float old, float new) {
     }
 }
 
-__attribute__((unused)) static void put_at(const job *j, int part, int parts) {
+static void put_at(const job *j, int part, int parts) {
     const put_layer *k = j->layer;
     if (part || parts < 1) return;
     for (int32_t i = 0; i < k->out.channels; i++)
@@ -56,7 +56,7 @@ typedef struct {
     int32_t largest;
 } rank_layer;
 
-__attribute__((unused)) static void rank_rows(const job *j, int part, int parts) {
+static void rank_rows(const job *j, int part, int parts) {
     const rank_layer *k = j->layer;
     for (int32_t c = begin(k->in.channels, part, parts); c < begin(k->in.channels, part + 1, parts); c++) {
         const float sign = k->largest ? 1.0f : -1.0f, *row = j->in[0] + value_at(&k->in, c, 0, 0);
