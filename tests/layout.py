@@ -46,7 +46,7 @@ ROOMS = (
         ("numpy", "onnx"), "ONNX in, ONNX out: facts on wires, one rule per operator, clip to step, verification, accounting",
     ),
     Room(
-        "native", ("errors", "version", "files", "modelfile"),
+        "native", ("errors", "version", "files", "modelfile", "conversion"),
         ("numpy", "onnx"), "code generation: a step model becomes C without dependencies",
     ),
     Room("video", ("errors", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),

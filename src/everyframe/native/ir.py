@@ -95,8 +95,8 @@ def split_plane(plane: int) -> tuple[int, int]:
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
     axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
-    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1) or
-    'int' (whole numbers).
+    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1), 'int'
+    (whole numbers, exact up to 2**24), or 'uint8' and 'int8': the integers that quantized frames are stored as.
     """
 
     array: np.ndarray
@@ -334,17 +334,6 @@ class Move(Op):
 
     def reads(self) -> list[Frame]:
         return list(self.frames.values())
-
-
-@dataclass(eq=False)
-class Product(Op):
-    """(M, 1, N) of frames (M, 1, K) and (N, 1, K): out[m, n] = sum over k of a[m, k] * b[n, k]."""
-
-    a: Frame = None  # type: ignore[assignment]
-    b: Frame = None  # type: ignore[assignment]
-
-    def reads(self) -> list[Frame]:
-        return [self.a, self.b]
 
 
 @dataclass(eq=False)
