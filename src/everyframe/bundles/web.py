@@ -16,6 +16,7 @@ from typing import Any
 
 from everyframe.bundles import inline
 from everyframe.bundles.job import TEMPLATES, Job
+from everyframe.bundles.teachable import GRAPH, teachable
 from everyframe.errors import ModelError
 from everyframe.modelfile.file import load
 from everyframe.native.generate import generate
@@ -76,7 +77,12 @@ def single(job: Job, model: Model, sample: Path | None = None) -> bytes:
 def files(job: Job, model: Model) -> Mapping[str, bytes]:
     """What a browser runs: facts, weights, a module for each kind of processor. Raises ModelError, UnsupportedOperator."""
     check(model, job.file)
-    modules: dict[str, bytes] = {}
+    teaching, more, modules = None, dict[str, bytes](), dict[str, bytes]()
+    try:
+        ready = teachable(model)
+        model, teaching, more[GRAPH] = ready.model, ready.facts, ready.graph
+    except ModelError as error:
+        job.progress(f"the page will not teach gestures: {error.what} ({error.got})")
     # one C file and one file of weights for all modules: what they differ in is the compiler's flags
     source, *_ = generate(model.model, model.metadata.states, target("wasm32-simd128"), where=job.file, stem="model")
     with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
@@ -86,7 +92,8 @@ def files(job: Job, model: Model) -> Mapping[str, bytes]:
             modules[file] = made.read_bytes()
     size = (source.facts["height"], source.facts["width"])
     facts = info(model, job.name, size, hashlib.sha256(source.weights).hexdigest(), int(source.facts["classes"]))
-    return {"model.json": json.dumps(facts, indent=1).encode(), "model.weights": source.weights, **modules}
+    facts["teach"] = teaching
+    return {"model.json": json.dumps(facts, indent=1).encode(), "model.weights": source.weights, **modules, **more}
 
 
 def check(model: Model, where: str) -> None:
@@ -113,7 +120,7 @@ def info(model: Model, name: str, size: tuple[int, int], sha256: str, classes: i
     fps = as_fps(pre.fps) if pre.fps else None
     return {
         "name": _title(name), "labels": list(metadata.labels or (f"class {i}" for i in range(classes))), "size": size,
-        "resize": pre.resize, "crop": pre.crop, "fps": fps and fps.as_integer_ratio(), "sample_every_n": pre.sample_every_n,
+        "resize": pre.resize, "crop": pre.crop, "std": pre.std, "fps": fps and fps.as_integer_ratio(), "sample_every_n": pre.sample_every_n,
         "rate": float(fps) if fps else 30.0 / (pre.sample_every_n or 1), "hop": metadata.hop,
         "feature_delay": metadata.feature_delay, "delay": metadata.delay,
         "events": metadata.events.model_dump() if metadata.events else None, "task": model.ending.task,

@@ -1,5 +1,6 @@
 // The page: a camera or a video goes to the worker frame by frame; what comes back is shown.
 
+import { Player } from "./frames.js";
 import { Timeline, colorOf } from "./timeline.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,11 +10,11 @@ const SHARED = 8;
 const AHEAD = 3; // frames on their way to the worker; more would only come later
 const FLASH_MS = 1600;
 
-let worker, info, rows;
+let worker, info, rows, player;
 let run = 0; // which playing it is: answers to an earlier one are late
 let source = null; // {kind: "camera" | "file", name, stop}
 let first = null; // time of its first frame
-let events = [], flying = 0, behind = false, painting = false, newest = null;
+let events = [], flying = 0, behind = false, landed = null, painting = false, newest = null;
 const seen = { shown: [], used: [], stepMs: [], lateMs: [] };
 
 // -- words ------------------------------------------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ async function unpacked(base64) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-async function begin() {
+async function open() {
   const lacks = ["Worker", "WebAssembly", "OffscreenCanvas", "ResizeObserver", "DecompressionStream"].filter((name) => !(name in globalThis));
   if (lacks.length) return say(`This browser is too old for this page (it has no ${lacks.join(", no ")}). Any one from 2023 or later will do.`, "trouble");
   say("Loading the model …");
@@ -82,6 +83,7 @@ const ANSWERS = {
   steps(answer) {
     if (answer.run !== run) return;
     if (!answer.ended) flying--;
+    landed?.();
     for (const prediction of answer.steps) take(prediction);
     if (answer.sent) keepFigure(seen.lateMs, performance.now() - answer.sent);
     if (answer.ended) finish(`The video is over: ${counted(events.length, "event")}.`);
@@ -216,45 +218,38 @@ async function startVideo(address, name) {
 async function play(next, attach) {
   clear();
   source = next;
-  worker.postMessage({ kind: "reset", live: next.kind === "camera" });
-  [first, flying, behind] = [null, 0, false];
+  begin();
+  const mine = run, live = next.kind === "camera";
+  player = new Player(video, { live, take: look, over: () => worker.postMessage({ kind: "end", run }) });
   attach(video);
-  const mine = run;
-  await video.play();
-  if (mine !== run) return;
   $("empty").hidden = true;
-  enable();
-  say(next.kind === "camera" ? `Looking at ${next.name || "the camera"}.` : `Playing ${next.name}.`);
-  follow(mine);
-}
-
-/** Calls `look` for every frame that is shown, where the browser tells them; else for every picture of the page. */
-function follow(mine) {
+  await player.start();
   if (mine !== run) return;
-  if (video.requestVideoFrameCallback) {
-    video.requestVideoFrameCallback((_, frame) => {
-      follow(mine);
-      look(mine, frame.mediaTime);
-    });
-  } else {
-    requestAnimationFrame(() => {
-      follow(mine);
-      if (video.currentTime !== follow.last) look(mine, (follow.last = video.currentTime));
-    });
-  }
+  enable();
+  say(live ? `Looking at ${next.name || "the camera"}.` : `Playing ${next.name}.`);
 }
 
-async function look(mine, time) {
-  if (mine !== run || !source || !video.videoWidth) return;
+/** The next frame is the first. */
+function begin() {
+  worker.postMessage({ kind: "reset", live: source.kind === "camera" });
+  [first, flying, behind, landed] = [null, 0, false, null];
+}
+
+/** A camera's frames are left out while others are on their way; a file waits for them. */
+function look(image, time) {
   seen.shown.push(performance.now());
   first ??= time;
-  if (flying >= AHEAD) return void (behind = true);
-  const message = { kind: "frame", time, behind, run: mine, sent: performance.now() };
+  if (flying >= AHEAD && source.kind === "camera") return image.close?.(), void (behind = true);
+  send(image, { kind: "frame", time, behind, run, sent: performance.now() });
   flying++;
   behind = false;
-  message.image = globalThis.VideoFrame ? new VideoFrame(video, { timestamp: Math.round(time * 1e6) }) : await createImageBitmap(video);
-  if (mine !== run) return message.image.close();
-  worker.postMessage(message, [message.image]);
+  if (flying >= AHEAD && source.kind === "file") return new Promise((resolve) => (landed = () => flying < AHEAD && resolve()));
+}
+
+async function send(image, message) {
+  if (image.then) image = await image;
+  if (message.run !== run) return image.close();
+  worker.postMessage({ ...message, image }, [image]);
 }
 
 /** The end of a camera or video; what it said stays. */
@@ -265,6 +260,8 @@ function finish(text, kind) {
 
 function halt() {
   run++;
+  player?.stop();
+  landed?.();
   source?.stop();
   source = null;
   video.pause();
@@ -306,19 +303,19 @@ $("start").onclick = startCamera;
 $("stop").onclick = () => finish(`Stopped: ${counted(events.length, "event")}.`);
 $("reset").onclick = () => {
   run++;
+  const waiting = landed;
   clear();
-  worker.postMessage({ kind: "reset", live: source.kind === "camera" });
-  [first, flying, behind] = [null, 0, false];
-  follow(run);
+  begin();
+  waiting?.();
 };
 $("camera").onchange = startCamera;
 $("sample").onclick = () => {
   const text = embedded("sample.mp4");
   startVideo(text ? URL.createObjectURL(new Blob([decoded(text)], { type: "video/mp4" })) : document.body.dataset.sample, "the sample");
 };
-const open = ifReady((file) => startVideo(URL.createObjectURL(file), file.name));
+const openFile = ifReady((file) => startVideo(URL.createObjectURL(file), file.name));
 $("file").onchange = ({ target }) => {
-  if (target.files[0]) open(target.files[0]);
+  if (target.files[0]) openFile(target.files[0]);
   target.value = "";
 };
 addEventListener("dragover", (event) => {
@@ -330,9 +327,8 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   $("picture").dataset.over = false;
   const [file] = event.dataTransfer.files;
-  if (file) open(file);
+  if (file) openFile(file);
 });
-video.onended = () => source?.kind === "file" && worker.postMessage({ kind: "end", run });
 video.onerror = () => source?.kind === "file" && finish("This video is damaged, or of a kind that this browser cannot play.", "trouble");
 document.addEventListener("visibilitychange", () => {
   if (source?.kind === "file") document.hidden ? video.pause() : video.play(); // hidden pages get no frames
@@ -350,4 +346,4 @@ $("csv").onclick = () => {
   save(["pts_s,label,score", ...lines, ""].join("\n"), "text/csv", "events.csv");
 };
 
-begin().catch((error) => say(`The model cannot be loaded: ${error.message}`, "trouble"));
+open().catch((error) => say(`The model cannot be loaded: ${error.message}`, "trouble"));
