@@ -157,8 +157,8 @@ def _cpu_flags() -> set[str]:
     lines = dict(line.partition("\t")[::2] for line in text.splitlines())
     letters = lines.get("isa", "").strip(": \t").partition("_")[0].removeprefix("rv64")
     flags = set(lines.get("flags", "").strip(": \t").split())
-    # under an emulator that file still speaks of the host; numpy asks the processor itself
-    lacks: list[str] = np.show_config("dicts")["SIMD Extensions"]["not found"]  # type: ignore[index]
+    # under an emulator that file still speaks of the host; numpy asks the processor itself, and names no lack where it finds none
+    lacks: list[str] = np.show_config("dicts").get("SIMD Extensions", {}).get("not found", [])  # type: ignore[union-attr]
     if {"X86_V4", "AVX512F", "AVX512_SKX"} & {*lacks} and "avx512f" in flags:
         flags = {flag for flag in flags if not flag.startswith(("avx512", "avx_vnni"))}
     return {*flags, *letters}
