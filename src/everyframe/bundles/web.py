@@ -143,4 +143,6 @@ def _words(job: Job) -> dict[str, str]:
 
 
 def _title(name: str) -> str:
+    if name == "motions":  # the built-in model
+        return "Hand motions"
     return re.sub(r"[_\W]+", " ", re.sub(r"(?i)[_.]step$", "", name)).strip().capitalize() or "Model"

@@ -1,18 +1,19 @@
 // The page: a camera or a video goes to the worker frame by frame; what comes back is shown.
 
 import { Player } from "./frames.js";
+import { $, Lessons } from "./lessons.js";
 import { Timeline, colorOf } from "./timeline.js";
 
-const $ = (id) => document.getElementById(id);
 const video = $("video"), timeline = new Timeline($("timeline"));
 const ROWS = 12; // labels that get a row of their own; of more, the best share SHARED rows
 const SHARED = 8;
 const AHEAD = 3; // frames on their way to the worker; more would only come later
 const FLASH_MS = 1600;
 
-let worker, info, rows, player;
+let worker, info, rows, player, lessons;
 let run = 0; // which playing it is: answers to an earlier one are late
-let source = null; // {kind: "camera" | "file", name, stop}
+let source = null; // {kind: "camera" | "file", name, stop, address, over}: what is looked at
+let address = ""; // of the video that is shown
 let first = null; // time of its first frame
 let events = [], flying = 0, behind = false, landed = null, painting = false, newest = null;
 const seen = { shown: [], used: [], stepMs: [], lateMs: [] };
@@ -48,6 +49,22 @@ async function unpacked(base64) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+async function packed(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
+  const whole = new Uint8Array(await new Response(stream).arrayBuffer());
+  return btoa(Array.from(whole, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+/** A page in one file as it came, with other data in place of some: by id. */
+const pristine = {
+  shell: Array.from(document.body.children, (element) => (element.type === "text/plain" ? element.id : element.outerHTML)),
+  read: async (name) => unpacked(embedded(name)),
+  page(data) {
+    const body = pristine.shell.map((each) => (document.getElementById(each) ? `<script type="text/plain" id="${each}">${data[each] ?? embedded(each)}</script>` : each));
+    return `<!doctype html>\n<html lang="en">\n${document.head.outerHTML}\n<body data-sample="${document.body.dataset.sample}">\n${body.join("\n")}\n</body>\n</html>\n`;
+  },
+};
+
 async function open() {
   const lacks = ["Worker", "WebAssembly", "OffscreenCanvas", "ResizeObserver", "DecompressionStream"].filter((name) => !(name in globalThis));
   if (lacks.length) return say(`This browser is too old for this page (it has no ${lacks.join(", no ")}). Any one from 2023 or later will do.`, "trouble");
@@ -70,16 +87,21 @@ const ANSWERS = {
     $("progress").value = of ? done / of : 0;
   },
   ready(answer) {
-    info = answer.info;
-    timeline.background = info.labels.indexOf(info.events?.background ?? "");
-    makeRows();
+    show(answer.info);
     $("delay").textContent = info.feature_delay ? `${(info.feature_delay / info.rate).toFixed(2)} s` : "none";
     if (!info.events) $("none").textContent = "This model tells no single events: it says at every frame what is going on.";
     $("start").disabled = false;
     $("sample").hidden = !(embedded("sample.mp4") || document.body.dataset.sample);
     if (!navigator.mediaDevices) [$("start").disabled, $("invitation").textContent] = [true, TROUBLE.insecure];
+    if (info.teach) lessons = new Lessons(info, { worker, say, camera, clip, packed, save, files: embedded("teach.graph") ? pristine : null });
     say("Ready.");
   },
+  became({ info }) {
+    show(info);
+    clear();
+  },
+  example: (answer) => lessons.answered(answer),
+  learned: (answer) => lessons.answered(answer),
   steps(answer) {
     if (answer.run !== run) return;
     if (!answer.ended) flying--;
@@ -94,6 +116,14 @@ const ANSWERS = {
     say(message, "trouble");
   },
 };
+
+/** Labels and event rule of a model. */
+function show(model) {
+  info = model;
+  $("title").textContent = info.name;
+  timeline.background = info.labels.indexOf(info.events?.background ?? "");
+  makeRows();
+}
 
 // -- what comes back --------------------------------------------------------------------------------------------------------------
 
@@ -202,12 +232,12 @@ async function startCamera() {
   }
 }
 
-async function startVideo(address, name) {
+async function startVideo(from, name) {
   halt();
   run++;
   video.dataset.mirrored = false;
   try {
-    await play({ kind: "file", name, stop: () => URL.revokeObjectURL(address) }, (element) => (element.src = address));
+    await play({ kind: "file", name, address: from, stop() {} }, (element) => (element.src = from));
   } catch (error) {
     if (error.name === "AbortError") return; // another one was started meanwhile
     halt();
@@ -220,13 +250,37 @@ async function play(next, attach) {
   source = next;
   begin();
   const mine = run, live = next.kind === "camera";
-  player = new Player(video, { live, take: look, over: () => worker.postMessage({ kind: "end", run }) });
+  player = new Player(video, { live, take: look, over: next.over ?? (() => worker.postMessage({ kind: "end", run })) });
   attach(video);
+  URL.revokeObjectURL(address); // of the video before: its last picture was still shown
+  address = next.address;
   $("empty").hidden = true;
   await player.start();
   if (mine !== run) return;
   enable();
   say(live ? `Looking at ${next.name || "the camera"}.` : `Playing ${next.name}.`);
+}
+
+/** The camera, looking; whether it does. */
+async function camera() {
+  if (source?.kind !== "camera") await startCamera();
+  return source?.kind === "camera";
+}
+
+/** Plays a video to its end for somebody else: `begun` before its first frame. Throws where that cannot be. */
+async function clip(file, begun) {
+  halt();
+  run++;
+  video.dataset.mirrored = false;
+  const from = URL.createObjectURL(file), stop = (reject) => () => reject(new DOMException("stopped", "AbortError"));
+  try {
+    await new Promise((resolve, reject) => {
+      const next = { kind: "file", name: file.name, address: from, over: resolve, stop: stop(reject) };
+      play(next, (element) => (begun(), (element.src = from))).catch(reject);
+    });
+  } finally {
+    if (source?.address === from) halt();
+  }
 }
 
 /** The next frame is the first. */
