@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
@@ -153,62 +152,6 @@ def test_predictions_of_a_video_are_those_of_predict(folder: Path) -> None:
     np.testing.assert_allclose([each["logits"] for each in got], [each.logits for each in wanted], atol=0.15)
     events = [(each.event.label, each.pts_s) for each in wanted if each.event]
     assert events and [(each["event"]["label"], each["time"]) for each in got if each["event"]] == events
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, headless."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("needs chromium (on Debian: apt install chromium)")
-    with api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=found, args=[
-            "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-        ])  # fmt: skip
-        yield made
-        made.close()
-
-
-@pytest.mark.slow
-def test_a_page_from_a_file_plays_a_video_and_a_camera(browser: Any, tmp_path: Path) -> None:
-    """Opened as a file, without a server: a video that somebody drops has the events that `predict` finds; a camera starts and
-    stops; nothing is asked of any host, and nothing goes wrong."""
-    node()
-    short = tmp_path / "short.mp4"
-    with av.open(str(SAMPLE)) as given, av.open(str(short), "w") as made:
-        stream = made.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(video=0):
-            if packet.dts is not None and packet.pts * packet.time_base < 7.5:
-                packet.stream = stream
-                made.mux(packet)
-    path = bundle("builtin", "web", single_file=tmp_path / "page.html").path
-    with everyframe.open("builtin", engine="ort") as program:
-        wanted = [prediction.event.label for prediction in program.predict(short) if prediction.event]
-    wrong, asked = [], []
-    page = browser.new_page()
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("text=Ready.", timeout=0)
-    page.set_input_files("#file", str(short))
-    page.wait_for_selector("text=The video is over", timeout=0)
-    with page.expect_download() as download:
-        page.click("#json")
-    events = json.loads(Path(download.value.path()).read_text())
-    assert [event["label"] for event in events] == wanted and len(wanted) == 2
-    assert page.locator("#log li").count() == 2
-    page.click("#start")
-    page.wait_for_selector("text=Looking at", timeout=0)
-    page.wait_for_selector("#labels [data-lead=true]", timeout=0)
-    assert page.get_attribute("video", "data-mirrored") == "true"
-    page.click("#stop")
-    page.wait_for_selector("text=Stopped", timeout=0)
-    page.set_input_files("#file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"not a video"})
-    page.wait_for_selector("text=cannot play", timeout=0)
-    assert ([text for text in wrong if "blob:" not in text], asked) == ([], [])
 
 
 class TestWhatIsWritten:

@@ -224,7 +224,7 @@ async function startCamera() {
     track.onended = () => mine === run && finish("The camera is gone. Plug it in again and press Start, or choose another one.", "trouble");
     video.dataset.mirrored = track.getSettings().facingMode !== "environment";
     const stop = () => stream.getTracks().forEach((each) => each.stop());
-    await play({ kind: "camera", name: track.label, stop }, (element) => (element.srcObject = stream));
+    await play({ kind: "camera", name: track.label, stop }, (element) => (element.removeAttribute("src"), (element.srcObject = stream)));
     await listCameras(track.getSettings().deviceId);
   } catch (error) {
     halt();
