@@ -96,7 +96,14 @@ def opened(browser: Any, address: str, ready: str = "Ready.", before: str = "", 
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     own = re.match(r"https?://[^/]+|", address)
-    page.on("request", lambda asked: wrong.append(asked.url) if asked.url.startswith("http") and not (own and own[0] and asked.url.startswith(own[0])) else None)
+    page.on(
+        "request",
+        lambda asked: (
+            wrong.append(asked.url)
+            if asked.url.startswith("http") and not (own and own[0] and asked.url.startswith(own[0]))
+            else None
+        ),
+    )
     page.goto(address)
     if ready:
         page.wait_for_selector(f"#status:has-text('{ready}')", timeout=0)
@@ -265,12 +272,15 @@ def test_what_is_missing_is_said(driver: Any, file: Path, folder: Path) -> None:
         page.evaluate("navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }")
         page.click("#start")
         page.wait_for_selector("text=The camera was not allowed", timeout=0)
-    with driver("--host-resolver-rules=MAP camera.example 127.0.0.1") as plain, served(folder) as port:
-        with opened(plain, f"http://camera.example:{port}/") as page:
-            assert page.is_disabled("#start")
-            assert "only to pages that come over https" in page.inner_text("#invitation")
-            page.set_input_files("#file", str(SAMPLE))
-            page.wait_for_selector("#labels [data-lead=true]", timeout=0)
+    with (
+        driver("--host-resolver-rules=MAP camera.example 127.0.0.1") as plain,
+        served(folder) as port,
+        opened(plain, f"http://camera.example:{port}/") as page,
+    ):
+        assert page.is_disabled("#start")
+        assert "only to pages that come over https" in page.inner_text("#invitation")
+        page.set_input_files("#file", str(SAMPLE))
+        page.wait_for_selector("#labels [data-lead=true]", timeout=0)
     with driver() as old:
         for name in ("WebAssembly", "DecompressionStream", "OffscreenCanvas"):
             with opened(old, file.as_uri(), "", before=f"delete globalThis.{name}") as page:
@@ -287,13 +297,18 @@ def test_examples_work(driver: Any, folder: Path, tmp_path: Path) -> None:
     flags = (*FAKE, f"--use-file-for-fake-video-capture={camera(tmp_path / 'camera.y4m', 25)}")
     with driver(*flags) as made, served(folder) as port:
         with opened(made, f"http://localhost:{port}/examples/video.html", "") as page:
-            page.wait_for_function("document.querySelector('video').requestVideoFrameCallback && document.readyState === 'complete'")
+            page.wait_for_function(
+                "document.querySelector('video').requestVideoFrameCallback && document.readyState === 'complete'"
+            )
             page.wait_for_timeout(1500)
             page.set_input_files("input", str(short))
             page.wait_for_selector("li:has-text('swipe_left'), option:has-text('swipe_left')", state="attached", timeout=30_000)
         with opened(made, f"http://localhost:{port}/examples/worker.html", "") as page:
             page.click("button")
-            page.wait_for_function("document.querySelector('output').value.length > 3 && !/Press/.test(document.querySelector('output').value)", timeout=30_000)
+            page.wait_for_function(
+                "document.querySelector('output').value.length > 3 && !/Press/.test(document.querySelector('output').value)",
+                timeout=30_000,
+            )
 
 
 @pytest.mark.browser
@@ -311,7 +326,8 @@ def test_large_weights_come_with_a_bar_and_once(browser: Any, folder: Path, tmp_
             asked.clear()
             page = within.new_page()
             page.add_init_script(
-                "addEventListener('DOMContentLoaded', () => { globalThis.bar = []; const shown = document.getElementById('progress');"
+                "addEventListener('DOMContentLoaded', () => { globalThis.bar = [];"
+                "const shown = document.getElementById('progress');"
                 "new MutationObserver(() => shown.hidden || bar.push(shown.value)).observe(shown, {attributes: true}); });"
             )
             page.goto(f"http://localhost:{port}/")

@@ -13,13 +13,15 @@ from typing import Any
 
 import av
 import numpy as np
+import onnx
 import pytest
 
 import everyframe
 import handmade
 from everyframe.api import bundle
+from everyframe.bundles import web
 from everyframe.bundles.web import PAGES
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.schema import EventRule, Preprocess
 from everyframe.native.emit import C_FILES
@@ -190,6 +192,32 @@ class TestWhatIsWritten:
         small = bundle("builtin", "web", SAMPLE, tmp_path / "page", int8=True).path
         share = (small / "model.weights").stat().st_size / (folder / "model.weights").stat().st_size
         assert share < 0.4
+
+
+def test_code_that_says_something_else_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both modules run in node over a stream before anything is written."""
+    node()
+    step = handmade.brightness_step(tmp_path / "step.onnx")
+    assert not bundle(step, "web", single_file=tmp_path / "page.html").notes[1:], "compared: no note but that of teaching"
+    first = web.generate
+
+    def wrong(model: onnx.ModelProto, *given: Any, **more: Any) -> Any:
+        other = onnx.ModelProto()
+        other.CopyFrom(model)
+        for tensor in other.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.dtype == np.float32 and values.size > 1:
+                tensor.CopyFrom(
+                    onnx.numpy_helper.from_array(
+                        (values + np.arange(values.size).reshape(values.shape)).astype(np.float32), tensor.name
+                    )
+                )
+        return first(other, *given, **more)
+
+    monkeypatch.setattr(web, "generate", wrong)
+    with pytest.raises(ConversionMismatch, match="disagrees"):
+        bundle(step, "web", single_file=tmp_path / "wrong.html")
+    assert not (tmp_path / "wrong.html").exists()
 
 
 def test_what_cannot_be_a_page_is_refused(tmp_path: Path) -> None:

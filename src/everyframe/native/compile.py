@@ -17,6 +17,7 @@ from everyframe.native.build import link, write_sources
 from everyframe.native.check import check
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import generate
+from everyframe.native.hosted import Hosted, node
 from everyframe.native.library import Library
 from everyframe.native.target import WASM, Target, runs_here, target
 from everyframe.native.wasm import link_wasm
@@ -80,9 +81,11 @@ def compile_model(
                 link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
             else:
                 link(source, chosen, model, made)
-            if runs_here(chosen.name):
+            words = node() if chosen.machine == WASM else None
+            hosted = Hosted(words, made, None, source.facts) if words else None
+            if runs_here(chosen.name) or (hosted is not None and hosted.known()):
                 progress("comparing with the model over a stream of pictures")
-                difference = check(model, metadata, Library(made))
+                difference = check(model, metadata, hosted or Library(made))
             library = write_bytes(made.read_bytes(), output)
         written = write_sources(source, emit_c) if emit_c is not None else []
     kept = [(layer.kept, layer.macs / max(layer.kept, 1e-9)) for layer in source.layers]
