@@ -11,8 +11,10 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ SAMPLE = BUILTIN.with_name("sample.mp4")
 QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 TICK = 1 / 12
+#: milliseconds; a machine may be busy
+PATIENCE_MS = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +75,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(folder: Path, asked: list[str] | None = None) -> Iterator[int]:
-    """The folder on a port of this machine. asked: paths that were."""
+    """The folder on a port of this machine, large files slowly. asked: paths that were."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             if asked is not None:
                 asked.append(self.path.partition("?")[0])
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            while data := source.read(1 << 17):
+                outputfile.write(data)
+                time.sleep(0.02)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -106,7 +115,7 @@ def opened(browser: Any, address: str, ready: str = "Ready.", before: str = "", 
     )
     page.goto(address)
     if ready:
-        page.wait_for_selector(f"#status:has-text('{ready}')", timeout=0)
+        page.wait_for_selector(f"#status:has-text('{ready}')", timeout=PATIENCE_MS)
     yield page
     within.close()
     assert wrong == []
@@ -125,7 +134,7 @@ def watched(page: Any, path: Path) -> list[tuple[str, float]]:
     """The events of a file that somebody drops."""
     page.evaluate("document.getElementById('status').textContent = ''")
     page.set_input_files("#file", str(path))
-    page.wait_for_selector("text=The video is over", timeout=0)
+    page.wait_for_selector("text=The video is over", timeout=PATIENCE_MS)
     return events(page)
 
 
@@ -159,7 +168,7 @@ def camera(path: Path, fps: int, source: Path = SAMPLE) -> Path:
         for frame in given.decode(video=0):
             while at / fps <= float(frame.pts * frame.time_base):
                 picture = frame.reformat(160, 120, "yuv420p")
-                picture.pts, picture.time_base = at, stream.codec_context.time_base
+                picture.pts, picture.time_base = at, Fraction(1, fps)
                 made.mux(stream.encode(picture))
                 at += 1
         made.mux(stream.encode(None))
@@ -176,17 +185,17 @@ def test_a_page_from_a_file_plays_a_video_and_a_camera(browser: Any, file: Path,
         same(found, predicted(short))
         assert len(found) == 2 == page.locator("#log li").count()
         page.click("#start")
-        page.wait_for_selector("text=Looking at", timeout=0)
-        page.wait_for_selector("#labels [data-lead=true]", timeout=0)
+        page.wait_for_selector("text=Looking at", timeout=PATIENCE_MS)
+        page.wait_for_selector("#labels [data-lead=true]", timeout=PATIENCE_MS)
         assert page.get_attribute("video", "data-mirrored") == "true"
         page.evaluate("document.querySelector('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))")
-        page.wait_for_selector("text=The camera is gone", timeout=0)
+        page.wait_for_selector("text=The camera is gone", timeout=PATIENCE_MS)
         page.click("#start")
-        page.wait_for_selector("text=Looking at", timeout=0)
+        page.wait_for_selector("text=Looking at", timeout=PATIENCE_MS)
         page.click("#stop")
-        page.wait_for_selector("text=Stopped", timeout=0)
+        page.wait_for_selector("text=Stopped", timeout=PATIENCE_MS)
         page.set_input_files("#file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"not a video"})
-        page.wait_for_selector("text=cannot play", timeout=0)
+        page.wait_for_selector("text=cannot play", timeout=PATIENCE_MS)
 
 
 def real_clips() -> list[Path]:
@@ -220,7 +229,7 @@ def test_the_sample_has_the_events_of_predict_in_a_page_that_is_disturbed(browse
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
             page.set_viewport_size({"width": size[0], "height": size[1]})
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.wait_for_selector("text=The video is over", timeout=0)
+        page.wait_for_selector("text=The video is over", timeout=PATIENCE_MS)
         same(events(page), predicted(SAMPLE))
 
 
@@ -242,24 +251,32 @@ def test_a_camera_has_the_events_of_predict(driver: Any, file: Path, tmp_path: P
 @pytest.mark.browser
 def test_a_page_that_is_opened_again_and_again_leaves_nothing(browser: Any, file: Path) -> None:
     """Fifty times opened, watched for a moment and closed, in one process: the heap goes back to where it was."""
-    sizes = []
-    within = browser.new_context()
+    sizes: list[tuple[int, int, int, int]] = []
+    within, whole = browser.new_context(), browser.new_browser_cdp_session()
     page = within.new_page()
     session = within.new_cdp_session(page)
     for _ in range(50):
         page.goto(file.as_uri())
-        page.wait_for_selector("#status:has-text('Ready.')", timeout=0)
+        page.wait_for_selector("#status:has-text('Ready.')", timeout=PATIENCE_MS)
         page.click("#start")
-        page.wait_for_selector("#labels [data-lead=true]", timeout=0)
+        page.wait_for_selector("#labels [data-lead=true]", timeout=PATIENCE_MS)
         page.click("#stop")
         page.goto("about:blank")
         session.send("HeapProfiler.collectGarbage")
         counts = session.send("Memory.getDOMCounters")
-        sizes.append((session.send("Runtime.getHeapUsage")["usedSize"], counts["documents"], counts["nodes"]))
+        renderers = [each["id"] for each in whole.send("SystemInfo.getProcessInfo")["processInfo"] if each["type"] == "renderer"]
+        resident = sum(int(Path(f"/proc/{number}/statm").read_text().split()[1]) for number in renderers) * 4096
+        sizes.append((session.send("Runtime.getHeapUsage")["usedSize"], counts["documents"], counts["nodes"], resident))
     within.close()
-    print("heap after 1, 10, 50 (bytes, documents, nodes):", sizes[0], sizes[9], sizes[-1])
-    assert sizes[-1][0] < 1.2 * sizes[4][0] + 1e6
-    assert sizes[-1][1] <= sizes[4][1] + 1 and sizes[-1][2] <= sizes[4][2] + 50
+    print(
+        "after 1, 10, 50 times (bytes of the heap, documents, nodes, bytes of all pages' processes):",
+        sizes[0],
+        sizes[9],
+        sizes[-1],
+    )
+    early, late = sizes[9], sizes[-1]
+    assert late[0] < 1.2 * early[0] + 1e6 and late[1] <= early[1] + 1 and late[2] <= early[2] + 50
+    assert late[3] < early[3] + 50e6, "memory of modules, pictures and workers too"
 
 
 @pytest.mark.browser
@@ -267,11 +284,13 @@ def test_what_is_missing_is_said(driver: Any, file: Path, folder: Path) -> None:
     """No camera, no permission, plain http, an old browser, one that shows no script."""
     with driver() as bare, opened(bare, file.as_uri()) as page:
         page.click("#start")
-        page.wait_for_selector("text=There is no camera here", timeout=0)
+        page.wait_for_selector("text=There is no camera here", timeout=PATIENCE_MS)
     with driver(FAKE[0]) as asking, opened(asking, file.as_uri(), permissions=[]) as page:
-        page.evaluate("navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }")
+        page.evaluate(
+            "() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); }; }"
+        )
         page.click("#start")
-        page.wait_for_selector("text=The camera was not allowed", timeout=0)
+        page.wait_for_selector("text=The camera was not allowed", timeout=PATIENCE_MS)
     with (
         driver("--host-resolver-rules=MAP camera.example 127.0.0.1") as plain,
         served(folder) as port,
@@ -280,13 +299,11 @@ def test_what_is_missing_is_said(driver: Any, file: Path, folder: Path) -> None:
         assert page.is_disabled("#start")
         assert "only to pages that come over https" in page.inner_text("#invitation")
         page.set_input_files("#file", str(SAMPLE))
-        page.wait_for_selector("#labels [data-lead=true]", timeout=0)
+        page.wait_for_selector("#labels [data-lead=true]", timeout=PATIENCE_MS)
     with driver() as old:
         for name in ("WebAssembly", "DecompressionStream", "OffscreenCanvas"):
             with opened(old, file.as_uri(), "", before=f"delete globalThis.{name}") as page:
-                page.wait_for_selector(f"text=This browser is too old for this page (it has no {name}", timeout=0)
-        with opened(old, file.as_uri(), "", before="WebAssembly.validate = () => false") as page:
-            page.wait_for_selector("text=no SIMD in WebAssembly", timeout=0)
+                page.wait_for_selector(f"text=This browser is too old for this page (it has no {name}", timeout=PATIENCE_MS)
         with opened(old, file.as_uri(), "", java_script_enabled=False) as page:
             assert "needs JavaScript, and a browser from 2023" in page.inner_text("#status")
 
@@ -331,14 +348,14 @@ def test_large_weights_come_with_a_bar_and_once(browser: Any, folder: Path, tmp_
                 "new MutationObserver(() => shown.hidden || bar.push(shown.value)).observe(shown, {attributes: true}); });"
             )
             page.goto(f"http://localhost:{port}/")
-            page.wait_for_selector("#status:has-text('Ready.')", timeout=0)
+            page.wait_for_selector("#status:has-text('Ready.')", timeout=PATIENCE_MS)
             shown = page.evaluate("bar")
             page.close()
             return asked.count("/model.weights"), shown
 
         first, again = visit(), visit()
         assert first[0] == 1 and again[0] == 0
-        assert first[1] == sorted(first[1]) and len(first[1]) > 1
+        assert first[1] == sorted(first[1]) and first[1]
         info = json.loads((there / "model.json").read_text())
         (there / "model.json").write_text(json.dumps({**info, "sha256": "0" * 64}))
         assert visit()[0] == 1
@@ -358,15 +375,15 @@ def test_gestures_are_taught_tried_and_saved(driver: Any, file: Path, tmp_path: 
             label = name.replace(" ", "_")
             page.evaluate("document.getElementById('status').textContent = ''")
             page.set_input_files(f"[data-name={label}] input", [str(path) for path in sorted((root / label).glob("*.mp4"))[:5]])
-            page.wait_for_selector("text=Looked at 5 clips", timeout=0)
+            page.wait_for_selector("text=Looked at 5 clips", timeout=PATIENCE_MS)
         page.click('[data-name=""] .record')
-        page.wait_for_selector("text=Recorded: anything but a gesture", timeout=0)
+        page.wait_for_selector("text=Recorded: anything but a gesture", timeout=PATIENCE_MS)
         page.fill("#name", "none")
         page.press("#name", "Enter")
         assert page.locator("#gestures li").count() == 3, "none is no gesture"
         page.click("#stop")
         page.click("#learn")
-        page.wait_for_selector("text=Try it now", timeout=0)
+        page.wait_for_selector("text=Try it now", timeout=PATIENCE_MS)
         found = watched(page, probe)
         saved: Callable[[str, str], Path] = lambda button, name: _saved(page, button, tmp_path / name)  # noqa: E731
         model, html = saved("#onnx", "mine.onnx"), saved("#page", "mine.html")

@@ -85,6 +85,10 @@ def test_ticks_are_those_of_python() -> None:
     assert said(PAGES, "ticks", cases) == [*wanted, [0, 3, 6, 9]]
 
 
+def test_a_browser_without_simd_is_told_so(folder: Path) -> None:
+    assert "no SIMD" in said(folder, "old", None)
+
+
 def test_events_are_those_of_python() -> None:
     rng, cases, wanted = np.random.default_rng(0), [], []
     labels = ["none", "a", "b", "c"]
