@@ -83,8 +83,12 @@ ROOMS = (
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
+        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
+        ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
+    ),
+    Room(
         "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
-         "devices", "quantization", "splitting"),
+         "devices", "quantization", "splitting", "teaching"),
         ("numpy", "onnx", "openvino"),
         "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
     ),
@@ -96,10 +100,6 @@ ROOMS = (
         "evaluation", ("errors", "files", "progress", "canvas", "pages", "modelfile", "conversion", "video", "runtime", "recipes",
          "data"),
         ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
-    ),
-    Room(
-        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
-        ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
     ),
     Room(
         "training", ("errors", "version", "files", "progress", "modelfile", "conversion", "runtime", "models", "recipes",
