@@ -93,7 +93,7 @@ ROOMS = (
         ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
     ),
     Room(
-        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
+        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "data"),
         ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
     ),
     Room(

@@ -165,6 +165,8 @@ class Metadata(Stored):
     task, scores   what the logits are, and whether they are probabilities already; not said in files before 1.1, where the
                last operators tell (`modelfile.ending`).
     outputs    what a step model gives beside its logits.
+    temperature  what logits are divided by before they become probabilities, so that those are right as often as they say; fitted
+               on validation.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
     """
@@ -187,5 +189,6 @@ class Metadata(Stored):
     task: Task | None = None
     scores: Scores | None = None
     outputs: tuple[OutputSpec, ...] = ()
+    temperature: float = Field(default=1.0, gt=0)
     axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
     provenance: Provenance = Provenance()

@@ -129,7 +129,7 @@ export class Model {
     if (this.frames - 1 < this.info.feature_delay) return null;
     const said = Float32Array.from(new Float32Array(memory.buffer, logits(), classes()));
     if (!said.every(Number.isFinite)) throw new Error("The network's output is not finite. Reset it.");
-    const scores = this.info.scores === "probabilities" ? said : SCORES[this.info.task](said);
+    const scores = this.info.scores === "probabilities" ? said : SCORES[this.info.task](said.map((logit) => logit / (this.info.temperature ?? 1)));
     const index = scores.indexOf(Math.max(...scores));
     const event = this.detector?.update(scores, time) ?? null;
     return { frame: this.frames - 1, time, scores, logits: said, top: { label: this.labels[index], index, score: scores[index] }, event, stepMs };
