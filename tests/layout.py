@@ -83,7 +83,11 @@ ROOMS = (
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
-        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
+        "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
+        ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
+    ),
+    Room(
+        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "data"),
         ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
     ),
     Room(
@@ -91,10 +95,6 @@ ROOMS = (
          "devices", "quantization", "splitting", "teaching"),
         ("numpy", "onnx", "openvino"),
         "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
-    ),
-    Room(
-        "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
-        ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
     ),
     Room(
         "evaluation", ("errors", "files", "progress", "canvas", "pages", "modelfile", "conversion", "video", "runtime", "recipes",

@@ -15,6 +15,7 @@ from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
 from everyframe.errors import OutputError, PluginError
 from everyframe.evaluation import report, task_report
+from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
@@ -112,6 +113,20 @@ class TaskEvaluation(TaskResult):
     def _repr_html_(self) -> str:
         section = task_report.sections(self)[0]
         return table(f"{self.model} on {self.videos} videos", [tuple(row) for row in section.rows], tuple(section.heading))
+
+
+class SpanEvaluation(SpanResult):
+    """How well events tell what happens in long recordings (docs/evaluate.md explains every figure)."""
+
+    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
+        """Writes metrics.json into a folder. environment: what it says of the machine and the command. Raises OutputError."""
+        report.prepare(Path(folder))
+        save_json({**self.to_dict(), "environment": dict(environment)}, Path(folder) / "metrics.json")
+        return Path(folder)
+
+    def _repr_html_(self) -> str:
+        rows = [(row.label, row.spans, row.found, row.wrong, row.false) for row in (self.all, *self.labels)]
+        return table(f"{self.model} on {self.recordings} recordings", rows, ("label", "spans", "found", "wrong", "false events"))
 
 
 class EventReport(dict[str, Any]):

@@ -12,7 +12,7 @@ from everyframe.api.given import File, Model, several, source, there
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Evaluation, EventReport, Predictions, TaskEvaluation
+    from everyframe.api.outcomes import Evaluation, EventReport, Predictions, SpanEvaluation, TaskEvaluation
     from everyframe.data.views import Views
     from everyframe.modelfile.schema import Task
 
@@ -123,12 +123,13 @@ def evaluate(
     threads: int = 1,
     workers: int | None = None,
     progress: CountProgress | None = None,
-) -> Evaluation | TaskEvaluation:
+) -> Evaluation | TaskEvaluation | SpanEvaluation:
     """How good a model is on labeled videos: its clips, whole videos, and the stream at every frame. Ctrl-C gives what is done.
 
     A model that names one class of several gives an `Evaluation`, from clips of one class each. One that says any of several
     labels (multilabel), quantities (regress), or a label for each frame (frames) gives a `TaskEvaluation`, from a list that says
-    as much (docs/evaluate.md): `data` itself, `clip_list`, or a usual name in the folder.
+    as much (docs/evaluate.md): `data` itself, `clip_list`, or a usual name in the folder. One with an event rule gives a
+    `SpanEvaluation` where `data` is a list of spans of long recordings.
     model: a clip or step model, a compiled one, or a run folder. data: the folder of the videos, or a recipe (.toml) that names
     them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all;
     None is validation, or all of data that has no splits, but for what its training held out of them.
@@ -145,9 +146,9 @@ def evaluate(
     >>> found.videos, 0 <= found.conditions["normal"].streaming.end.top1 <= 1
     (4, True)
     """
-    from everyframe.api.outcomes import Evaluation, TaskEvaluation
+    from everyframe.api.outcomes import Evaluation, SpanEvaluation, TaskEvaluation
     from everyframe.errors import SourceError
-    from everyframe.evaluation import evaluate, open_pair, report, tasks
+    from everyframe.evaluation import evaluate, open_pair, report, spans, tasks
     from everyframe.evaluation.measure import Settings
     from everyframe.evaluation.source import chosen
     from everyframe.recipes.training import Sampling
@@ -173,6 +174,14 @@ def evaluate(
         if output is not None:
             more.save(output)
         return more
+    if Path(data).is_file() and Path(data).suffix.lower() != ".toml":
+        events = spans.evaluate(
+            pair, Path(data), label_map=label_map, workers=workers, name=str(data), progress=progress or silent
+        )
+        spanned = SpanEvaluation(**vars(events))
+        if output is not None:
+            spanned.save(output)
+        return spanned
     found, sampling, split, part = chosen(Path(data), run, form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
     result = evaluate(

@@ -165,7 +165,8 @@ def beside(result: Result) -> list[str]:
     lines = [f"Always saying the most frequent label would be right for {percent(result.most_frequent)} of the videos."]
     if result.calibration:
         errors = ", ".join(
-            f"{one.ece * 100:.1f} % ({PLACES[where]}; best divided by {one.temperature:.2g})"
+            f"{one.ece * 100:.1f} % ({PLACES[where]}; {one.best_ece * 100:.1f} % with logits divided by {one.temperature:.2g}, "
+            "fitted on these videos)"
             for where, one in result.calibration.items()
         )
         lines.append(f"Expected calibration error, the distance between scores and the share that is right: {errors}.")

@@ -150,7 +150,9 @@ SCORES = {"classify": softmax, "frames": softmax, "multilabel": sigmoid, "regres
 
 
 def scored(logits):
-    return SCORES[INFO["task"]](logits) if INFO["scores"] == "logits" else logits
+    if INFO["scores"] != "logits" or INFO["task"] == "regress":
+        return logits
+    return SCORES[INFO["task"]](logits / np.float32(INFO["temperature"]))
 
 
 def show(logits, count):

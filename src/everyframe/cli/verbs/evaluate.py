@@ -18,7 +18,9 @@ def command(
     ] = "builtin",
     data: Annotated[
         Path | None,
-        typer.Option(help="Labeled videos: their folder, or a recipe (.toml) that names them. [default: of the training]"),
+        typer.Option(
+            help="Labeled videos: their folder, a list of spans of recordings, or a recipe (.toml). [default: of the training]"
+        ),
     ] = None,
     data_format: Annotated[
         str, typer.Option("--format", help="folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d.")
