@@ -11,6 +11,8 @@ from rich.table import Table
 from everyframe.api.results import Converted
 from everyframe.cli.show.console import console, count, duration
 
+EVERYTHING = "everything since the reset"  # of a network whose state goes on for ever
+
 
 def stream_lines(made: Converted, output: Path) -> list[str]:
     """What a conversion is said to be."""
@@ -27,7 +29,7 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         f"largest relative difference {made.difference:.1e}",
         f"  delay: the newest frame a prediction has fully seen is {span(meta.feature_delay)} old; "
         f"the window of {meta.window} is full after {span(meta.delay)}",
-        f"  receptive field {span(meta.receptive_field)}, state {count(state)} floats "
+        f"  receptive field {EVERYTHING if meta.unbounded else span(meta.receptive_field)}, state {count(state)} floats "
         f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
         f"  {count(found['macs_per_frame'])} MACs a frame; a clip takes {count(found['macs_per_clip'])}",
     ]
@@ -85,7 +87,7 @@ def _table(title: str, columns: list[tuple[str, str]]) -> Table:
 def _facts(found: dict[str, Any]) -> list[str]:
     return [
         f"hop {found['hop']} frame{'s' if found['hop'] > 1 else ''} a step, window {found['window_frames']}, "
-        f"receptive field {duration(found['receptive_field_frames'], None)}",
+        f"receptive field {EVERYTHING if found['unbounded'] else duration(found['receptive_field_frames'], None)}",
         f"delay {duration(found['delay_frames'], found['delay_ms'])} until the window is full; "
         f"first prediction, and newest frame seen by one: "
         f"{duration(found['feature_delay_frames'], found['feature_delay_ms'])}",
