@@ -179,6 +179,7 @@ def _step_info(model: onnx.ModelProto, metadata: Metadata) -> dict[str, Any]:
         "task": told.task,
         "scores": told.scores,
         "outputs": [spec.model_dump() for spec in metadata.outputs],
+        "inputs": [spec.model_dump() for spec in metadata.inputs],
         "frames": metadata.frames,
         "hop": metadata.hop,
         "rate": metadata.rate,

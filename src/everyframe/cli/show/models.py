@@ -14,6 +14,17 @@ from everyframe.cli.show.console import console, count, duration
 EVERYTHING = "everything since the reset"  # of a network whose state goes on for ever
 
 
+def input_lines(specs: list[dict[str, Any]]) -> list[str]:
+    """What a model with several inputs takes in a step."""
+    rates = {0: "no frames, one value for all", 1: "a frame with every frame"}
+    lines = []
+    for spec in specs:
+        rate = rates.get(spec["every"], f"a frame every {spec['every']} frames")
+        kind = "pictures or arrays" if spec["preprocess"] else "arrays"
+        lines.append(f"  input {spec['name']} {tuple(spec['shape'])}: {rate}, {kind}")
+    return lines
+
+
 def stream_lines(made: Converted, output: Path) -> list[str]:
     """What a conversion is said to be."""
     meta, found = made.metadata, made.to_dict()
@@ -44,6 +55,7 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
+    lines += input_lines([spec.model_dump() for spec in meta.inputs])
     lines.append(f"  output: {meta.task}, {meta.scores}")
     lines += [f"  and {spec.name} {spec.shape}: {spec.task}, {spec.scores}, {span(spec.delay)} late" for spec in meta.outputs]
     if made.assumed:
@@ -106,6 +118,8 @@ def _show_step(found: dict[str, Any]) -> None:
     )
     for line in _facts(found):
         out.print("  " + line, markup=False)
+    for line in input_lines(found["inputs"]):
+        out.print(line, markup=False)
     out.print(f"  output: {found['task']}, {found['scores']}", markup=False)
     for spec in found["outputs"]:
         about = f"{spec['task']}, {spec['scores']}, a value every {spec['every']} frames, delay {spec['delay']}"
