@@ -23,7 +23,8 @@ def open(
     overlap: bool = False,
     steady: str | None = None,
     task: Task | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    refractory: float | None = None,
 ) -> Program:
     """Opens a step or clip model for prediction; its weights are shared by all of its streams.
 
@@ -31,8 +32,9 @@ def open(
     onnx.ModelProto. engine: auto (the faster of ort and native; it may compile when a model is first opened), ort, native,
     openvino or reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's own.
     overlap: the stages of a split model work at the same time. steady: the rule for a label to show (`tsm`).
-    task: what the network's answer is (classify, multilabel, regress, frames), instead of what the model says. threshold: of
-    multilabel, from which score on a label is shown.
+    task: what the network's answer is (classify, multilabel, regress, frames), instead of what the model says. threshold:
+    from which score on a label is shown (multilabel, 0.5), or can be an event. refractory: how many seconds after an event there
+    is no other. Both instead of what the model's event rule says.
     A stream's `step` takes frames (N, C, H, W) float32, N the model's hop, and gives logits (classes,) float32.
     Raises ModelError, EngineError, UsageError.
 
@@ -44,7 +46,7 @@ def open(
 
     given = there(model) if isinstance(model, str) else source(model)
     names = None if labels is None else several("labels", labels)
-    return open(given, engine, threads, names, overlap, steady, task, threshold)
+    return open(given, engine, threads, names, overlap, steady, task, threshold, refractory)
 
 
 def convert(

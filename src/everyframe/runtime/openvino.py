@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, install_extra
 from everyframe.modelfile import saturation
 from everyframe.modelfile.schema import StateSpec
 from everyframe.runtime.engine import Frames, Job, cores
@@ -32,7 +32,7 @@ class OpenVinoSession:
         except ImportError as error:
             raise EngineError(
                 "The engine openvino is not installed.", got=str(error),
-                hint="pip install 'everyframe[openvino]', or choose --engine ort",
+                hint=f"{install_extra('openvino')}, or choose --engine ort",
             ) from None  # fmt: skip
         threads = job.threads or cores()
         streams = max(1, cores() // threads)  # requests that run at the same time

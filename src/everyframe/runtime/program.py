@@ -21,6 +21,7 @@ from everyframe.modelfile.schema import Task
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
+from everyframe.runtime.events import EventDetector, asked_of
 from everyframe.runtime.feed import is_frames, named, over
 from everyframe.runtime.play import Playback, layout
 from everyframe.runtime.prediction import THRESHOLD, Prediction
@@ -31,7 +32,6 @@ from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
 
 if TYPE_CHECKING:
-    from everyframe.runtime.events import EventDetector
     from everyframe.runtime.steady import Steady
 
 #: the model that comes with the package
@@ -46,7 +46,8 @@ def open(
     overlap: bool = False,
     steady: str | None = None,
     task: Task | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
+    refractory: float | None = None,
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
     comes with the package.
@@ -56,12 +57,14 @@ def open(
     threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
     split model work at the same time, each on another step; streams answer a few steps later, with the same.
     steady: the rule for a label to show (`runtime.steady.RULES`). task: what the network's answer is, instead of what the file
-    or its last operators say: classify, multilabel, regress or frames. threshold: of multilabel, from which score on a label
-    is shown.
+    or its last operators say: classify, multilabel, regress or frames. threshold: from which score on a label is
+    shown (multilabel), or can be an event. refractory: how many seconds after an event there is no other. Both instead of what
+    the model's event rule says.
     """
     return Program(
-        path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady, task=task, threshold=threshold
-    )
+        path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady, task=task, threshold=threshold,
+        refractory=refractory,
+    )  # fmt: skip
 
 
 def _levels_up() -> int:
@@ -92,11 +95,12 @@ class Program:
         overlap: bool = False,
         steady: str | None = None,
         task: Task | None = None,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
+        refractory: float | None = None,
     ) -> None:
         if task is not None and task not in get_args(Task):
             raise UsageError("There is no such task.", where="task", expected=", ".join(get_args(Task)), got=task)
-        if not 0 <= threshold <= 1:
+        if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError("A threshold is a probability.", where="threshold", expected="0 to 1", got=threshold)
         if threads is not None and threads < 1:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
@@ -121,7 +125,10 @@ class Program:
             model = artifact.read(self.path)["model"] if self.compiled else load(path if isinstance(path, Held) else self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
-        self.ending, self.threshold = ending(model, self.interface.logits, self.metadata, task), threshold
+        self.ending = ending(model, self.interface.logits, self.metadata, task)
+        self.threshold = THRESHOLD if threshold is None else threshold
+        multilabel = self.ending.task == "multilabel"
+        self.metadata = asked_of(self.metadata, None if multilabel else threshold, refractory, self.path)
         if labels is not None:
             check_labels(tuple(labels), self.interface.classes, self.path)
         self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
@@ -303,6 +310,4 @@ class Program:
         rule = self.metadata.events
         if rule is None or self.labels is None or not self.classes_one:
             return None
-        from everyframe.runtime.events import EventDetector
-
         return EventDetector(rule, self.labels)
