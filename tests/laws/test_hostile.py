@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import everyframe
 from everyframe.cli import main
 from everyframe.conversion import convert, info, stream
-from everyframe.errors import EveryframeError
+from everyframe.conversion.rules import pointwise
+from everyframe.errors import Defect, EveryframeError, UnsupportedOperator
 from everyframe.modelfile.file import Held
 from laws.natural import Draft
 from laws.test_natural_state import last, loop, recurrent, running, scan
@@ -265,3 +266,42 @@ def test_what_would_have_to_be_remembered_is_bounded() -> None:
     far = clip(dilations=[40_000, 1, 1], pads=[40_000, 1, 1, 40_000, 1, 1])
     with pytest.raises(EveryframeError, match="reaches too far in time"):
         stream(Held(far), None, taps="all")
+
+
+def test_a_fault_of_our_own_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What our code raises by mistake is a Defect with node and place; what numpy raises about a network's numbers is not."""
+    with monkeypatch.context() as patch:
+        patch.delitem(pointwise.NONNEGATIVE, "Relu")
+        with pytest.raises(Defect) as caught:
+            convert(sound("plain"))
+    assert isinstance(caught.value.__cause__, KeyError)
+    for words in ("everyframe itself failed", "Relu", "KeyError", "conversion/rules/pointwise.py, line", "report"):
+        assert words in str(caught.value)
+    with monkeypatch.context() as patch:
+        patch.setitem(pointwise.NONNEGATIVE, "Relu", lambda *_: bool(np.zeros(3).reshape(2, 2)))
+        with pytest.raises(UnsupportedOperator, match="This use of Relu cannot be followed") as refused:
+            convert(sound("plain"))
+    assert isinstance(refused.value.__cause__, ValueError)
+
+
+def test_weights_that_are_inputs_are_constants() -> None:
+    """As exporters wrote them before IR version 4 (opsets 7 and 8)."""
+    old, new = sound("plain"), sound("plain")
+    old.ir_version = 3
+    old.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in old.graph.initializer
+    )
+    one, other = convert(old), convert(new)
+    assert [node.op_type for node in one.step.graph.node] == [node.op_type for node in other.step.graph.node]
+
+
+def test_bounds_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from everyframe.conversion import step
+    from everyframe.modelfile import file
+
+    calls: list[object] = []
+    for module in (step, file):
+        check = module.check_bounds
+        monkeypatch.setattr(module, "check_bounds", lambda model, where, check=check: (calls.append(where), check(model, where)))
+    stream(Held(sound("plain")), None)
+    assert len(calls) == 1
