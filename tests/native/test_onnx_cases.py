@@ -36,19 +36,31 @@ def schemas(op: str) -> list[Any]:
     return [onnx.defs.get_schema(op, opset) for opset in OPSETS if onnx.defs.has(op, opset)]
 
 
+KINDS = onnx.defs.OpSchema.AttrType
+#: attributes with values that are no default of any operator
+OTHER = {
+    KINDS.INT: 77,
+    KINDS.FLOAT: 77.5,
+    KINDS.STRING: b"other",
+    KINDS.INTS: [77],
+    KINDS.FLOATS: [77.5],
+    KINDS.STRINGS: [b"other"],
+}
+
+
 @pytest.mark.parametrize("op", sorted(LOWER))
 def test_what_is_not_read_must_have_its_default(op: str) -> None:
     assert schemas(op)
     for schema in schemas(op):
         for name, declared in schema.attributes.items():
-            if name in LOWER[op].reads or declared.type != onnx.defs.OpSchema.AttrType.INT:
+            if name in LOWER[op].reads or declared.type not in OTHER:
                 continue
-            node = Node(op, "one", ("x",), ("y",), {name: declared.default_value.i + 7}, "1 of 1")
+            node = Node(op, "one", ("x",), ("y",), {name: OTHER[declared.type]}, "1 of 1")
             with pytest.raises(UnsupportedOperator, match=f"attribute {name} cannot be compiled"):
                 check_read(node, LOWER[op], [None], schema.since_version)
-            same = Node(op, "one", ("x",), ("y",), {name: declared.default_value.i}, "1 of 1")
             if declared.default_value.name:
-                check_read(same, LOWER[op], [None], schema.since_version)
+                same = onnx.helper.get_attribute_value(declared.default_value)
+                check_read(Node(op, "one", ("x",), ("y",), {name: same}, "1 of 1"), LOWER[op], [None], schema.since_version)
 
 
 def attribute_network(op: str, shape: tuple[int, ...], opset: int = 20, more: tuple[Any, ...] = (), **attrs: Any) -> Sketch:

@@ -279,22 +279,6 @@ class Calls:
         work = frame.floats * op.a.width
         self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
 
-    def _tile(self, op: ir.Tile, frame: Frame) -> None:
-        forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]
-        name = self.text.structure(*tile_fields(forms[op.source.number], forms[frame.number], across, op.pads))
-        self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
-
-    def _untile(self, op: ir.Untile, frame: Frame) -> None:
-        forms, rest = self.layout.forms, op.residual
-        bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
-        bias[: frame.channels] = 0 if op.bias is None else op.bias
-        name = self.text.structure(*untile_fields(
-            forms[op.source.number], forms[frame.number], forms[rest.number] if rest else None,
-            tiles(op.tile, frame.height, frame.width)[1], self.blob.add(bias), op.activation, op.residual_last,
-        ))  # fmt: skip
-        residual = self.pointer(rest) if rest else "NULL"
-        self._call(f"untile_{op.tile}", name, frame, [self.pointer(op.source)], op.source.floats * 2, residual)
-
     def _pick(self, op: ir_values.Pick, frame: Frame) -> None:
         parts = {"in": op.source, "index": op.index, "out": frame}
         name = self.text.structure("pick_layer", {name: self.layout.forms[f.number] for name, f in parts.items()})
@@ -312,6 +296,22 @@ class Calls:
         fields = {"in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "largest": int(op.largest)}
         name = self.text.structure("rank_layer", fields)
         self._call("rank_rows", name, frame, [self.pointer(op.source)], op.source.floats * frame.width)
+
+    def _tile(self, op: ir.Tile, frame: Frame) -> None:
+        forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]
+        name = self.text.structure(*tile_fields(forms[op.source.number], forms[frame.number], across, op.pads))
+        self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
+
+    def _untile(self, op: ir.Untile, frame: Frame) -> None:
+        forms, rest = self.layout.forms, op.residual
+        bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
+        bias[: frame.channels] = 0 if op.bias is None else op.bias
+        name = self.text.structure(*untile_fields(
+            forms[op.source.number], forms[frame.number], forms[rest.number] if rest else None,
+            tiles(op.tile, frame.height, frame.width)[1], self.blob.add(bias), op.activation, op.residual_last,
+        ))  # fmt: skip
+        residual = self.pointer(rest) if rest else "NULL"
+        self._call(f"untile_{op.tile}", name, frame, [self.pointer(op.source)], op.source.floats * 2, residual)
 
     def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
         name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})

@@ -17,6 +17,7 @@ from everyframe.native.ir import Frame, Planes, Scalars, Value
 from everyframe.native.lower_compute import conv
 from everyframe.native.lower_quantized import exact, in_integers, rows_of
 from everyframe.native.lower_structure import constant_planes
+from everyframe.native.quants import Levels
 from everyframe.native.tracer import Tracer, lowers, stack, unsupported
 
 # N batch or frames, C channels, H height, W width; M, N, K of a matrix product
@@ -24,7 +25,7 @@ from everyframe.native.tracer import Tracer, lowers, stack, unsupported
 
 def linear(
     tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, key: tuple,
-    levels: ir.Levels | None = None,
+    levels: Levels | None = None,
 ) -> Frame:  # fmt: skip
     """A fully connected layer of one row; over a flattened picture a convolution of that size. weight: (Cout, Cin)."""
     frame, shape = tracer.of(row[0]), (1, 1)

@@ -16,6 +16,7 @@ from everyframe.native import ir
 from everyframe.native.fuse import drop_unread
 from everyframe.native.ir import Frame, Planes, Quant, Scalars, Value
 from everyframe.native.lower_elementwise import c_float, integers
+from everyframe.native.quants import Levels
 from everyframe.native.tracer import Tracer, lowers, unsupported
 
 #: ONNX types of integers -> numpy's
@@ -156,7 +157,7 @@ def grid(operand: tuple, quant: Quant) -> ir.Step:
     return "grid", (operand, ("par", quant.scale), ("par", quant.inverse), ("par", float(quant.zero)))
 
 
-def levels(node: Node, given: list) -> ir.Levels | None:
+def levels(node: Node, given: list) -> Levels | None:
     """A dequantized constant as int8 and scale; None if it is no weight in 8 bits."""
     integers, scale = np.asarray(given[0]), np.asarray(given[1], np.float32)
     axis = int(node.attr("axis", 1)) % max(1, integers.ndim)
@@ -168,7 +169,7 @@ def levels(node: Node, given: list) -> ir.Levels | None:
     centered = integers.astype(np.int32) - (zero.reshape(along) if np.ndim(zero) else zero)
     if centered.min(initial=0) < -128 or centered.max(initial=0) > 127 or (scale.size > 1 and axis > 1):
         return None
-    return ir.Levels(centered.astype(np.int8), scale.ravel(), axis)
+    return Levels(centered.astype(np.int8), scale.ravel(), axis)
 
 
 def exact(tracer: Tracer, name: str, value: np.ndarray | None, quant: Quant | None) -> np.ndarray | None:
@@ -178,11 +179,11 @@ def exact(tracer: Tracer, name: str, value: np.ndarray | None, quant: Quant | No
     return tracer.exact.get(name, np.asarray(value, np.float64)) if quant else np.asarray(value, np.float32)
 
 
-def rows_of(found: ir.Levels | None, transposed: bool) -> ir.Levels | None:
+def rows_of(found: Levels | None, transposed: bool) -> Levels | None:
     """A matrix's levels as (Cout, Cin). transposed: it lies like that already. None if its scale runs over the inputs."""
     if found is None or found.integers.ndim != 2 or (found.scale.size > 1 and found.axis != (0 if transposed else 1)):
         return None
-    return ir.Levels(found.integers if transposed else found.integers.T, found.scale, 0)
+    return Levels(found.integers if transposed else found.integers.T, found.scale, 0)
 
 
 def in_integers(tracer: Tracer, taps: list[ir.Tap]) -> Quant | None:

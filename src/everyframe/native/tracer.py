@@ -14,6 +14,7 @@ from everyframe.errors import UnsupportedOperator
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Value
+from everyframe.native.quants import Levels
 
 Lower = Callable[["Tracer", Node, list], Value]
 
@@ -76,7 +77,7 @@ class Tracer:
         self.frames: dict[int, Frame] = {}
         self.made: dict[int, Frame] = {}
         self.tables: list[np.ndarray] = []
-        self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantized
+        self.levels: dict[str, Levels] = {}  # tensors that are constants, dequantized
         self.exact: dict[str, np.ndarray] = {}  # the same of one axis, their values as float64
         self.node: Node | None = None
         self.order, self.opset = 0, 0  # of the node
