@@ -225,18 +225,15 @@ class Calls:
         return forms.pop()
 
     def _input(self, op: ir.Input, frame: Frame) -> None:
-        c, h, w = self.graph.input_shape
-        count = self.graph.input_count
-        start, stride = (op.index * h * w, count * h * w) if self.graph.clip else (op.index * c * h * w, h * w)
         name = self.text.structure(
             "import_layer",
             {
                 "out": self.layout.forms[frame.number],
-                "stride": stride,
+                "stride": op.stride,
                 **_stored(frame),
             },
         )
-        self._call("import", name, frame, [f"frames + {start}"], frame.floats)
+        self._call("import", name, frame, [f"frames + {op.start}"], frame.floats)
 
     def _gather(self, op: ir.Gather, frame: Frame) -> None:
         sources = op.reads()

@@ -144,9 +144,10 @@ class Op:
 
 @dataclass(eq=False)
 class Input(Op):
-    """Frame `index` of what the caller hands over."""
+    """A frame of what the caller hands over: its first channel begins at float `start`, the next one `stride` floats behind."""
 
-    index: int = 0
+    start: int = 0
+    stride: int = 0
 
 
 @dataclass(eq=False)
@@ -424,9 +425,8 @@ class Graph:
     counter_next: list[str]
     tables: list[np.ndarray]
     logits: list[Frame]
-    input_shape: tuple[int, ...]  # of one frame, (C, H, W)
-    input_count: int
-    clip: bool  # the caller hands over (C, T, H, W) instead of (N, C, H, W)
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]  # what the caller hands over, one behind the other: names and shapes
+    clip: bool  # a clip, (C, T, H, W) instead of (N, C, H, W)
     answers: tuple[tuple[str, tuple[int, ...]], ...]
 
     def out(self, op: Op) -> Frame:
