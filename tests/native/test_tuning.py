@@ -177,6 +177,8 @@ def test_measured_code_is_another_file_in_the_cache(row: str, monkeypatch: pytes
     own_table().parent.mkdir()
     write([parse(row, "test")], own_table())
     assert store.place(model, chosen) != before
+    own_table().write_text("of another version\n")
+    assert store.place(model, chosen) == before, "rows that cannot be read stop nobody"
     own_table().unlink()
     assert store.place(model, chosen) == before
 
@@ -260,3 +262,16 @@ def test_rows_change_nothing_but_the_time(tmp_path: Path, row: str) -> None:
     frames = np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
     wanted = reference(sketch.model(), frames)
     np.testing.assert_allclose(made.start(2).step(frames), wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    table = tmp_path / "table.jsonl"
+
+    def progress(line: str) -> None:
+        if table.exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_model(BUILTIN, tmp_path / "m.so", tune=20.0, table=table, progress=progress)
+    assert read(table)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["table.jsonl"]
