@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -91,7 +93,11 @@ def run(argv: list[str] | None = None) -> None:
     try:
         with _warnings_in_a_line():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
-            app(args=argv, prog_name="everyframe")
+            try:
+                app(args=argv, prog_name="everyframe")
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -101,3 +107,9 @@ def run(argv: list[str] | None = None) -> None:
         # the reader of a pipe went away (`| head`): not our error, and stdout can no longer be flushed
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: The output cannot be written.\n  got:      no space is left", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what waits in stdout would fail once more
+        sys.exit(2)
