@@ -31,6 +31,7 @@ VERBS: dict[str, str] = {
     "train": "train",
     "prune": "prune",
     "evaluate": "evaluate",
+    "benchmark": "benchmark",
 }
 
 app = typer.Typer(
