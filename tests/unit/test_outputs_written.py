@@ -74,3 +74,10 @@ def test_what_is_read_is_not_overwritten(target: str, tmp_path: Path) -> None:
     done = command("predict", model, video, "--csv", tmp_path / target, "--engine", "ort", stdout=subprocess.DEVNULL)
     assert done.returncode == 2 and "overwrite what is read" in done.stderr
     assert (video.read_bytes(), model.read_bytes()) == before
+
+
+def test_standard_output_that_is_closed(tmp_path: Path) -> None:
+    model, video = handmade.brightness_step(tmp_path / "step.onnx"), handmade.write_video(tmp_path / "v.mkv", 30)
+    table = tmp_path / "t.csv"
+    done = command("predict", model, video, "--csv", table, "--engine", "ort", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr, table.is_file()) == (0, "", True)

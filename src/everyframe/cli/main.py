@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -90,6 +91,9 @@ def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
     from everyframe.errors import EveryframeError
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by a service
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
     _register()
     try:
         with _warnings_in_a_line():
@@ -97,8 +101,7 @@ def run(argv: list[str] | None = None) -> None:
             try:
                 app(args=argv, prog_name="everyframe")
             finally:
-                if sys.stdout is not None:
-                    sys.stdout.flush()
+                sys.stdout.flush()
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
