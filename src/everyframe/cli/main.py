@@ -93,7 +93,7 @@ def run(argv: list[str] | None = None) -> None:
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by a service
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     _register()
     try:
         with _warnings_in_a_line():
