@@ -57,7 +57,7 @@ ROOMS = (
     ),
     Room(
         "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime"),
-        ("numpy", "onnx", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
+        ("numpy", "onnx", "openvino", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
     ),
     Room(
         "models", ("errors", "plugins", "version", "files", "modelfile", "conversion"),

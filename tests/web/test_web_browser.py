@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import itertools
 import json
 import re
 import shutil
@@ -244,8 +245,10 @@ def test_a_camera_has_the_events_of_predict(driver: Any, file: Path, tmp_path: P
         page.wait_for_timeout(45_000)
         page.click("#stop")
         found = [label for label, _ in events(page)]
-    # a repetition may cut a motion in two
-    assert any(found[i : i + 6] == (wanted + wanted)[k : k + 6] for i in range(len(found)) for k in range(7)), found
+    # a busy machine may lose one, but none is taken for another
+    places = [wanted.index(label) for label in found]
+    steps = [(after - before) % len(wanted) for before, after in itertools.pairwise(places)]
+    assert len(found) >= 6 and sum(step - 1 for step in steps) <= 1 and 0 not in steps, found
 
 
 @pytest.mark.browser

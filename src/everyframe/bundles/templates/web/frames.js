@@ -15,6 +15,7 @@ export class Player {
   #last = -1; // time of the last frame
   #shortest = Infinity;
   #calm = 0;
+  #blind = false; // a browser that gives the time of a jump as that of the picture (Firefox): what it leaves out is lost
   #dated = false; // whether pictures carry the time at which they are shown
   #still = null; // {until, shown}: the picture that a paused video is waited for to show
   #stopped = false;
@@ -33,14 +34,14 @@ export class Player {
       // the first picture, which playing would pass by; some phones show none before they play
       const failed = new Promise((_, reject) => video.addEventListener("error", () => reject(video.error), { once: true }));
       const time = await Promise.race([this.#picture(Infinity, 2 * PATIENCE_MS), failed]);
-      if (time !== null && !this.#stopped) return this.#taken(time);
+      if (time >= 0 && !this.#stopped) return this.#taken(time);
     }
     if (!this.#stopped) await video.play();
   }
 
   stop() {
     this.#stopped = true;
-    this.#still?.shown(null);
+    this.#still?.shown(NaN);
     this.video.onended = null;
   }
 
@@ -69,10 +70,10 @@ export class Player {
     if (this.#still) return time <= this.#still.until && this.#still.shown(time); // later ones are from before a jump back
     if (time <= this.#last) return;
     const missed = now.dropped > before.dropped || (before.presented && now.presented > before.presented + 1);
-    if (missed || this.#far(time)) return void this.#fetch(time);
+    if (!this.#blind && (missed || this.#far(time))) return void this.#fetch(time);
     const picture = this.#grab(), own = picture.timestamp / 1e6; // a late call may find the next picture there already
     this.#dated ||= Math.abs(own - time) < CLOSE;
-    if (!this.#dated || Math.abs(own - time) < CLOSE) return void this.#taken(time, picture);
+    if (this.#blind || !this.#dated || Math.abs(own - time) < CLOSE) return void this.#taken(time, picture);
     picture.close();
     this.#fetch(time);
   }
@@ -101,7 +102,12 @@ export class Player {
     video.pause();
     if (this.#calm < CALM) video.playbackRate = Math.max(SLOWEST, video.playbackRate / 2);
     this.#calm = 0;
-    let found = this.#shortest < Infinity ? await this.#seek(last + 1.25 * this.#shortest) : null;
+    const expected = last + 1.25 * this.#shortest;
+    let found = this.#shortest < Infinity ? await this.#seek(expected) : NaN;
+    if (Math.abs(found - expected) < CLOSE / 100) {
+      [this.#blind, video.playbackRate] = [true, 1];
+      return void this.#go();
+    }
     if (!(found > last) || this.#far(found)) {
       // not where it was to be expected: whatever a frame follows lies just before it
       for (found = time; (time = await this.#seek(found - CLOSE)) > last && time < found; ) found = time;
@@ -112,18 +118,18 @@ export class Player {
     else this.over();
   }
 
-  /** What is shown at a time; null: nothing new. */
+  /** What is shown at a time; NaN: nothing new. */
   #seek(time) {
-    if (this.#stopped) return null;
+    if (this.#stopped) return NaN;
     this.video.currentTime = Math.max(0, time);
     return this.#picture(time + CLOSE / 4);
   }
 
-  /** The time of the next picture that the paused video shows, if it is not later than `until`. */
+  /** The time of the next picture that the paused video shows, if it is not later than `until`; else NaN. */
   #picture(until, patience = PATIENCE_MS) {
     return new Promise((resolve) => {
       const shown = (time) => (clearTimeout(timer), (this.#still = null), resolve(time));
-      const timer = setTimeout(shown, patience, null);
+      const timer = setTimeout(shown, patience, NaN);
       this.#still = { until, shown };
     });
   }
@@ -134,7 +140,7 @@ export class Player {
     // the last frame may still be on its way to the screen
     requestAnimationFrame(() => requestAnimationFrame(() => {
       if (this.#stopped || this.#still) return;
-      if (this.#far(this.video.duration)) this.#fetch(this.video.duration);
+      if (!this.#blind && this.#far(this.video.duration)) this.#fetch(this.video.duration);
       else this.over();
     }));
   }
