@@ -8,13 +8,33 @@ Numpy only. The state is one streak, one armed flag and one time; `reset` forget
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from everyframe.errors import UsageError
-from everyframe.modelfile.schema import EventRule
+from everyframe.modelfile.schema import EventRule, Metadata
+
+
+def asked_of(metadata: Metadata, threshold: float | None, refractory: float | None, where: object) -> Metadata:
+    """The same with another threshold (0 to 1) or refractory time, seconds, of its event rule; None keeps the model's. Raises
+    UsageError where it has no such rule.
+    """
+    asked = {name: value for name, value in (("threshold", threshold), ("refractory_s", refractory)) if value is not None}
+    if not asked:
+        return metadata
+    if metadata.events is None:
+        raise UsageError(
+            "This model makes no events of its scores.", where=where, got=", ".join(asked).removesuffix("_s"),
+            hint="only models with an event rule have a threshold and a refractory time; `everyframe info` shows it",
+        )  # fmt: skip
+    if not 0 < asked.get("threshold", 1) <= 1:
+        raise UsageError("A threshold is a probability.", where="threshold", expected="more than 0, to 1", got=threshold)
+    if not 0 <= asked.get("refractory_s", 0) < math.inf:
+        raise UsageError("A time cannot be negative.", where="refractory", expected="0 s or more", got=refractory)
+    return metadata.model_copy(update={"events": metadata.events.model_copy(update=asked)})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from everyframe import modelfile
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.graph import static_shapes
-from everyframe.modelfile.interface import check_pictures, interface
+from everyframe.modelfile.interface import check_pictures, interface, one_kind
 from everyframe.modelfile.schema import Metadata, StateSpec
 from everyframe.modelfile.walk import Walk
 from everyframe.teaching.head import Familiar, Head
@@ -52,7 +52,7 @@ class Backbone:
 
 def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
     """Raises ModelError naming the nodes where no classifier can be found or cut."""
-    taken = interface(given, metadata, where)
+    taken = one_kind(interface(given, metadata, where), where, "only one with a single one can be taught")
     check_pictures(taken, where)
     logits = taken.logits
     model = onnx.ModelProto()
