@@ -25,11 +25,11 @@ import networks
 import numpy as np
 import onnx
 from machine_limits import limits
-from native_profile import clock
 from onnx import TensorProto, helper, numpy_helper
 from sparse import kept
 
 from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking.operators import clock
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library

@@ -23,7 +23,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import overload
 
 __all__ = [
@@ -131,6 +135,37 @@ def meant(name: str, known: Iterable[str], otherwise: str | None = None, cutoff:
     """
     close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"did you mean {close[0]}?" if close else otherwise
+
+
+def pip_install(packages: str) -> str:
+    """The command that installs packages where this runs, whether or not that environment is the shell's."""
+    python = Path(sys.executable)
+    pip = shutil.which("pip")
+    return f"{'pip' if pip and Path(pip).parent == python.parent else f'{_typed(python)} -m pip'} install {packages}"
+
+
+def install_extra(name: str) -> str:
+    """The command that installs what an extra of everyframe needs; in a checkout, in the versions that it is tested with."""
+    if checkout := _checkout():
+        return pip_install(f"-c {_typed(checkout / 'requirements.lock')} -e {_typed(checkout, f'[{name}]')}")
+    return pip_install(f"'everyframe[{name}]'")
+
+
+def upgrade() -> str:
+    """The command that brings the newest everyframe."""
+    checkout = _checkout()
+    return f"git -C {_typed(checkout)} pull" if checkout else pip_install("--upgrade everyframe")
+
+
+def _checkout() -> Path | None:
+    above = Path(__file__).resolve().parents[2]
+    return above if (above / "pyproject.toml").is_file() else None
+
+
+def _typed(path: Path, behind: str = "") -> str:
+    """As it is typed into a shell in the folder where the user is."""
+    here = Path.cwd()
+    return shlex.quote(f"{path.relative_to(here) if path.is_relative_to(here) else path}{behind}")
 
 
 def first_line(error: Exception) -> str:

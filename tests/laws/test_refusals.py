@@ -294,7 +294,7 @@ def an_output_from_nowhere() -> onnx.ModelProto:
         (plain(weight=np.inf).model(), ("NaN or infinite", "constant0")),
         (not_a_number_in_a_constant_node(), ("NaN or infinite",)),
         (plain(kind=TensorProto.DOUBLE).model(), ("float32",)),
-        (two_clips(), ("exactly one input", "flow")),
+        (two_clips(), ("do not fit each other", "flow")),
         (an_output_from_nowhere(), ("does not depend on the clip",)),
     ],
     ids=["dynamic time", "dynamic width", "dynamic size", "batch of two", "NaN", "infinity", "NaN in a node", "double",

@@ -168,7 +168,9 @@ class Taught(teaching.Taught):
         return {
             "file": str(self.path) if self.path else None, "labels": learned.labels, "examples": self.counts,
             "leave_one_out": {"accuracy": learned.accuracy, "told": learned.told, "events_right": outcome.hits,
-                              "events_false": outcome.false, "events_false_on_background": outcome.quiet_false},
+                              "events_false": outcome.false, "events_false_on_background": outcome.quiet_false,
+                              "events_a_minute_on_background": outcome.quiet_a_minute,
+                              "events_a_minute_on_untaught_gestures": outcome.strange_a_minute},
             "background_s": self.background_s, "events": learned.rule.model_dump(), "features": self.width,
             "layer": self.layer, "window_frames": self.window, "penalty": learned.penalty, "difference": self.difference,
             "seconds": self.seconds, "notes": self.notes, "left_out": [str(error) for error in self.broken],

@@ -272,10 +272,15 @@ class Code(Compiled):
             "files": [str(file) for file in self.files], "cpu": self.target.name, "difference": self.difference,
             "macs": self.macs, "weights_kept": round(self.weights, 4), "memory_bytes": self.memory_bytes,
             "weight_bytes": self.weight_bytes, "memory": self.memory,
+            "convolutions": [{"name": name, "choice": str(choice)} for name, choice in self.chosen],
+            "measured": [row.facts for row in self.rows],
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
-        return table(f"library for {self.target.name}", [(k, v) for k, v in self.to_dict().items() if k != "memory"])
+        return table(
+            f"library for {self.target.name}",
+            [(k, v) for k, v in self.to_dict().items() if k not in ("memory", "convolutions", "measured")],
+        )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def predict(
     labels: Sequence[str] | None = None,
     steady: str | None = None,
     task: Task | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    refractory: float | None = None,
     stride: int | None = None,
     top_k: int = 5,
     max_frames: int | None = None,
@@ -42,10 +43,10 @@ def predict(
     uint8 pictures (h, w, 3), an array (T, h, w, 3), a `cv2.VideoCapture`; of a model that takes no pictures, frames (C, ...) or
     an array (C, T, ...), also as .npy, .npz and .csv.
 
-    engine, threads, labels, steady, task, threshold: as for `open`. stride: of clip models, frames between predictions. top_k:
-    labels kept in `top`. max_frames, seconds: of each video. realtime: play files at their own speed, and drop what is late.
-    fps, pts, bgr: of frames, as `Program.predict` has them. output: a file of JSON lines; None keeps them in memory. A prediction
-    has scores and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
+    engine, threads, labels, steady, task, threshold, refractory: as for `open`. stride: of clip models, frames between
+    predictions. top_k: labels kept in `top`. max_frames, seconds: of each video. realtime: play files at their own speed, and
+    drop what is late. fps, pts, bgr: of frames, as `Program.predict` has them. output: a file of JSON lines; None keeps them in
+    memory. A prediction has scores and logits (classes,) float32, pts_s in seconds, latency_ms in milliseconds.
     Raises ModelError, SourceError, EngineError, UsageError, OutputError.
 
     >>> found = ef.predict("step.onnx", "video.mp4", engine="ort")
@@ -74,7 +75,7 @@ def predict(
             hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
         )  # fmt: skip
     found = []
-    with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold) as program:
+    with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold, refractory=refractory) as program:
         for each in program.predict(
             videos,
             stride=stride,
@@ -110,7 +111,7 @@ def evaluate(
     short: Literal["loop", "hold"] | None = None,
     rate: str = "native",
     task: Task | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     flush: bool = False,
     controls: Sequence[str] = (),
     seed: int = 0,
@@ -131,10 +132,10 @@ def evaluate(
     clip_list, classes: files of that format. labels: of the model, instead of its own. label_map: data label -> model label.
     views: clips of each video (non-overlapping, middle, 10-crop, 30-view). segments: a clip has one frame of each of T equal
     parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. task: what the answer is,
-    instead of what the model says. threshold: of multilabel, from which score on a label is said. flush: hold the last frame
-    until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so many
-    videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables, pictures
-    and a page. progress: told how many videos are done, and of how many.
+    instead of what the model says. threshold: of multilabel, from which score on a label is said (0.5). flush: hold the last
+    frame until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so
+    many videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables,
+    pictures and a page. progress: told how many videos are done, and of how many.
     Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
 
     >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
@@ -186,6 +187,9 @@ def evaluate_events(
     data: File | None = None,
     output: File | None = None,
     *,
+    label_map: Mapping[str, str] | None = None,
+    threshold: float | None = None,
+    refractory: float | None = None,
     baseline: bool = True,
     quick: bool = False,
     progress: TextProgress | None = None,
@@ -193,9 +197,10 @@ def evaluate_events(
     """How well a motion model tells its gestures as single events: recall, false events a minute, and single gestures also with
     the frames reversed and shuffled, all on rendered video. Beside `evaluate`, since labels of clips say nothing of when.
 
-    model: one with the labels and the event rule of the built-in model. data: a folder of recorded video to measure on as well.
-    baseline: measure the optical-flow rule beside it. quick: a tenth of the rendered video. output: a file for the figures
-    (JSON). Raises ModelError, SourceError, UsageError, OutputError.
+    model: one with the labels and the event rule of the built-in model. data: a folder of recorded video to measure on as well;
+    videos in folders named like labels hold one gesture each, in all others every event is false. label_map: folder -> label,
+    where names differ. threshold, refractory: as for `open`. baseline: measure the optical-flow rule beside it. quick: a tenth of
+    the rendered video. output: a file for the figures (JSON). Raises ModelError, SourceError, UsageError, OutputError.
 
     >>> ef.evaluate_events("step.onnx")
     Traceback (most recent call last):
@@ -210,10 +215,10 @@ def evaluate_events(
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
         check_writable(output)
-    recognizer = events.open_model(source(model))
+    recognizer = events.open_model(source(model), threshold, refractory)
     sizes = {name: max(4, count // 10) for name, count in events.SIZES.items()} if quick else None
     folder = None if data is None else Path(data)
-    found = events.evaluate(recognizer, folder, sizes=sizes, baseline=baseline, progress=progress or silent)
+    found = events.evaluate(recognizer, folder, sizes=sizes, baseline=baseline, label_map=label_map, progress=progress or silent)
     made = EventReport(found)
     if output is not None:
         made.save(output)

@@ -29,6 +29,7 @@ VERBS: dict[str, str] = {
     "train": "train",
     "prune": "prune",
     "evaluate": "evaluate",
+    "benchmark": "benchmark",
 }
 
 app = typer.Typer(

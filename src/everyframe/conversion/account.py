@@ -230,8 +230,9 @@ def _clip_info(model: onnx.ModelProto, options: Options) -> dict[str, Any]:
     step_macs, _, state = _totals(layers(made.step, made.metadata))
     return {
         "kind": "clip",
-        "frames": facts[facts.graph.input].frames,
-        "input": list(facts.graph.shapes[facts.graph.input]),
+        "frames": facts.length,
+        "input": list(facts.graph.shapes[facts.clock]),
+        "inputs": {name: list(facts.graph.shapes[name]) for name in facts.graph.inputs},
         "hop": facts.hop,
         "delay_frames": made.metadata.delay,
         "feature_delay_frames": made.metadata.feature_delay,

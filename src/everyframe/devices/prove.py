@@ -13,7 +13,7 @@ from everyframe import modelfile
 from everyframe.conversion.axes import step_shape
 from everyframe.conversion.facts import Facts
 from everyframe.conversion.step import Conversion
-from everyframe.conversion.verify import TOLERANCE, make_video, relative, verify
+from everyframe.conversion.verify import TOLERANCE, Video, make_video, relative, verify
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.schema import Metadata, Preprocess
 from everyframe.modelfile.walk import Walk
@@ -115,14 +115,16 @@ def _frames_of(metadata: Metadata | None, shape: list[int], runs: int) -> list[n
     return [batch.transpose(1, 0, 2, 3)[None] if len(shape) == 5 else batch for batch in batches]
 
 
-def _of_facts(made: Conversion) -> Callable[[Facts, int, int], np.ndarray] | None:
-    """A maker of real video for `verify`; None where the network takes no pictures."""
+def _of_facts(made: Conversion) -> Callable[[Facts, int, int], Video] | None:
+    """A maker of real video for `verify`; None where the network takes no pictures, or something beside them."""
+    clock = made.facts.clock
+    shape = step_shape(made.facts[clock].axes)
 
-    def video(facts: Facts, frames: int, seed: int) -> np.ndarray:
-        return real_frames(made.metadata.preprocess, step_shape(facts[facts.graph.input].axes)[1:], frames)
+    def video(facts: Facts, frames: int, seed: int) -> Video:
+        return {clock: real_frames(made.metadata.preprocess, shape[1:], frames)}
 
-    shape = step_shape(made.facts[made.facts.graph.input].axes)
-    return video if len(shape) == 3 and shape[0] == made.metadata.preprocess.channels else None
+    pictures = len(shape) == 3 and shape[0] == made.metadata.preprocess.channels
+    return video if pictures and len(made.facts.graph.inputs) == 1 else None
 
 
 def real_frames(preprocess: Preprocess, size: tuple[int, ...], count: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from everyframe.conversion import stream
 from everyframe.errors import ModelError
 from everyframe.modelfile.file import Held
 from everyframe.modelfile.schema import Preprocess, Task
-from everyframe.runtime.prediction import THRESHOLD
 from everyframe.runtime.program import Program
 
 
@@ -53,7 +52,7 @@ def open_pair(
     labels: tuple[str, ...] | None = None,
     rate: str = "native",
     task: Task | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
 ) -> Pair:
     """path: a clip or step model (.onnx or compiled), `builtin`, or a run folder. A clip model is converted at this
     rate (see `conversion.stream`), so that it can be streamed. task, threshold: as for `runtime.open`. Raises ModelError.

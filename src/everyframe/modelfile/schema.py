@@ -130,6 +130,22 @@ class OutputSpec(Stored):
     delay: int = Field(default=0, ge=0)
 
 
+class InputSpec(Stored):
+    """One input of a step model that takes more than one kind of frames, or arrays that have the axes of a picture, by the name
+    of its tensor.
+
+    shape: of a step, frames first. axes: of one frame. every: frames of the stream between two of its own, so that a step takes
+    hop / every of them; 0 of what has no frames: its one value goes in with every step. preprocess: how a picture becomes a frame
+    of it; None: numbers, which go in as they are.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: str = "CHW"
+    every: int = Field(default=1, ge=0)
+    preprocess: Preprocess | None = None
+
+
 class Pruned(Stored):
     """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
     network it was exported from.
@@ -165,6 +181,8 @@ class Metadata(Stored):
     task, scores   what the logits are, and whether they are probabilities already; not said in files before 1.1, where the
                last operators tell (`modelfile.ending`).
     outputs    what a step model gives beside its logits.
+    inputs     what a step model takes beside its states, where that is more than one kind of frames (`preprocess` and `axes` are
+               those of the first that counts the stream's frames); empty: pictures or arrays as `axes` says.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
     """
@@ -187,5 +205,6 @@ class Metadata(Stored):
     task: Task | None = None
     scores: Scores | None = None
     outputs: tuple[OutputSpec, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
     axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
     provenance: Provenance = Provenance()

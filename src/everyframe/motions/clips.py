@@ -1,18 +1,20 @@
 """Real clips for testing: folders of video, read at one frame rate as the network sees them. Never trained on.
 
-Two layouts: class-per-folder (`val/<class>/*.mp4`, with a table from folder to labels) and any tree of videos.
+Two layouts: class-per-folder (`val/<class>/*.mp4`) and any tree of videos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
-from everyframe.errors import SourceError
+from everyframe.errors import SourceError, UsageError
+from everyframe.evaluation.match import match
 from everyframe.modelfile.schema import Preprocess
+from everyframe.motions.render.motions import LABELS
 
 SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
 
@@ -68,8 +70,16 @@ def videos(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
-def labeled(folder: Path, table: dict[str, tuple[str, ...]]) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
-    """(file, class, labels) for class-per-folder data, at any depth, of the classes in the table."""
-    for path in videos(folder):
-        if path.parent.name in table:
-            yield path, path.parent.name, table[path.parent.name]
+def classes(paths: Sequence[Path], label_map: Mapping[str, str] | None = None) -> dict[str, tuple[str, ...]]:
+    """What counts as right in the videos of each folder: the label it is named like, or which `label_map` names; what is known of
+    the folder's name; and else `none`. Empty where no folder is one of a gesture. Raises UsageError where the map does not fit.
+    """
+    names = sorted({path.parent.name for path in paths})
+    try:
+        index = match(names, LABELS, len(LABELS), label_map).index
+    except UsageError:
+        if label_map:
+            raise
+        index = (-1,) * len(names)
+    table = {name: HAND_GESTURES.get(name, ("none",)) if i < 0 else (LABELS[i],) for name, i in zip(names, index, strict=True)}
+    return table if any(labels != ("none",) for labels in table.values()) else {}

@@ -12,7 +12,7 @@ An optical-flow rule is measured on exactly the same, its event rule tuned on th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import onnx
 
 from everyframe import modelfile
 from everyframe.conversion import stream
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ModelError, SourceError, UsageError
 from everyframe.modelfile.file import Held
 from everyframe.modelfile.interface import interface
 from everyframe.modelfile.schema import EventRule, Metadata, Preprocess
@@ -31,11 +31,13 @@ from everyframe.motions import clips, flow_rule, metrics
 from everyframe.motions.render import dataset
 from everyframe.motions.render.motions import LABELS, REVERSED, Interval
 from everyframe.progress import TextProgress, silent
+from everyframe.runtime.events import asked_of
 from everyframe.runtime.prediction import softmax
 
 BUILT_IN = Path(__file__).parents[1] / "assets" / "motions.onnx"
 SIZES = {"streams": 600, "negatives": 300, "singles": 60}  # singles: of each label
 TUNING = 250  # streams that the flow rule's event rule is tuned on
+HELD_S = 1.0  # for so long the last frame of a clip of one gesture is held: a camera would not have stopped there
 AT_ONCE = 10  # streams rendered between two words of progress
 
 
@@ -71,9 +73,9 @@ class StepScorer:
         return result
 
 
-def open_model(path: str | os.PathLike[str]) -> Recognizer:
-    """A step model, or a clip model which is converted first. Raises ModelError if it does not recognize the
-    motions.
+def open_model(path: str | os.PathLike[str], threshold: float | None = None, refractory: float | None = None) -> Recognizer:
+    """A step model, or a clip model which is converted first. threshold, refractory: instead of its event rule's. Raises
+    ModelError if it does not recognize the motions.
     """
     model = modelfile.load(path)
     metadata = modelfile.metadata_of(model, path)
@@ -86,8 +88,9 @@ def open_model(path: str | os.PathLike[str]) -> Recognizer:
             hint="use the built-in model or one trained by `everyframe train motions`",
         )
     if metadata.kind == "clip":
-        return open_model(Held(stream(path, None).step, Path(path).name))
-    return Recognizer(Path(path).name, StepScorer(model, metadata, path), metadata.events, metadata.preprocess)
+        return open_model(Held(stream(path, None).step, Path(path).name), threshold, refractory)
+    rule = asked_of(metadata, threshold, refractory, path).events or metadata.events
+    return Recognizer(Path(path).name, StepScorer(model, metadata, path), rule, metadata.preprocess)
 
 
 def evaluate(
@@ -96,6 +99,7 @@ def evaluate(
     *,
     sizes: dict[str, int] | None = None,
     baseline: bool = True,
+    label_map: Mapping[str, str] | None = None,
     progress: TextProgress = silent,
 ) -> dict:
     """Everything, for the model and for the optical-flow rule beside it."""
@@ -115,7 +119,7 @@ def evaluate(
     for rival in rivals:
         report[rival.name] = {"rule": rival.rule.model_dump(), **procedural(rival, sizes, progress)}
         if data is not None:
-            report[rival.name]["real"] = real(rival, data, progress)
+            report[rival.name]["real"] = real(rival, data, label_map, progress)
     return report
 
 
@@ -191,39 +195,47 @@ def procedural(model: Recognizer, sizes: dict[str, int], progress: TextProgress)
     return result
 
 
-def real(model: Recognizer, data: Path, progress: TextProgress) -> dict:
-    """Real clips: class-per-folder hand gestures (each split for itself), false events a minute on everything else."""
+def real(model: Recognizer, data: Path, label_map: Mapping[str, str] | None, progress: TextProgress) -> dict:
+    """Real clips: class-per-folder gestures (each split of hand_gestures for itself), false events a minute on everything
+    else."""
     result: dict = {}
-    for split in sorted(p for p in (data / "hand_gestures").glob("*") if p.is_dir()):
-        result[f"hand_gestures/{split.name}"] = _labeled(model, split, clips.HAND_GESTURES, progress)
-    if not result and any(p.name in clips.HAND_GESTURES for p in data.rglob("*") if p.is_dir()):
-        result[data.name] = _labeled(model, data, clips.HAND_GESTURES, progress)
-    for folder in (data / "clips", data / "ut_interaction"):
-        if folder.is_dir():
-            result[folder.name] = _unlabeled(model, clips.videos(folder), progress)
-    if not result:
-        result[data.name] = _unlabeled(model, clips.videos(data), progress)
+    known = sorted(p for p in (data / "hand_gestures").glob("*") if p.is_dir())
+    others = [folder for folder in (data / "clips", data / "ut_interaction") if folder.is_dir()]
+    parts = {f"hand_gestures/{p.name}": p for p in known} | {p.name: p for p in others} or {data.name: data}
+    for name, folder in parts.items():
+        paths = clips.videos(folder)
+        if not paths:
+            raise SourceError(
+                "There are no videos in this folder.", where=folder, expected=f"files {', '.join(sorted(clips.SUFFIXES))}"
+            )
+        table = {} if folder in others else clips.classes(paths, label_map)
+        result[name] = _labeled(model, paths, table, progress) if table else _unlabeled(model, paths, progress)
     return result
 
 
-def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]], progress: TextProgress) -> dict:
-    """first: the first event's label is right. any: some event is. peak: the highest score among gestures is
-    (knowing there is one).
+def _labeled(model: Recognizer, paths: list[Path], table: dict[str, tuple[str, ...]], progress: TextProgress) -> dict:
+    """first: the first event's label is right. any: some event is. peak: the highest score among gestures is (knowing there is
+    one). silent: no event at all. as_cut: the same without HELD_S.
     """
     rows: dict[str, dict] = {}
     false, seconds = 0, 0.0
     fps = model.preprocess.fps or 1
-    for path, name, labels in clips.labeled(folder, table):
+    for path in paths:
         progress(f"{model.name}: {path}")
+        name = path.parent.name
+        labels = table[name]
         video = clips.read(path, model.preprocess)
-        scores = model.score(video)
+        end = (len(video) - 0.5) / fps
+        scores = model.score(np.concatenate([video, np.repeat(video[-1:], round(HELD_S * fps), 0)]))
         events = metrics.detect(scores, model.rule, fps)
         row = rows.setdefault(
-            name, {"label": "|".join(labels), "clips": 0, "first": 0, "any": 0, "peak": 0, "silent": 0, "said": {}}
+            name, {"label": "|".join(labels), "clips": 0, "first": 0, "any": 0, "peak": 0, "silent": 0, "said": {}, "as_cut": {}}
         )
         row["clips"] += 1
         said = events[0].label if events else "none"
+        early = said if events and events[0].pts_s < end else "none"
         row["said"][said] = row["said"].get(said, 0) + 1
+        row["as_cut"][early] = row["as_cut"].get(early, 0) + 1
         row["first"] += said in labels
         row["silent"] += not events
         if labels == ("none",):
@@ -234,12 +246,14 @@ def _labeled(model: Recognizer, folder: Path, table: dict[str, tuple[str, ...]],
     positive = [r for r in rows.values() if r["label"] != "none"]
     count = sum(r["clips"] for r in positive)
     share = lambda key: round(sum(r[key] for r in positive) / max(1, count), 4)  # noqa: E731
+    cut = lambda right: sum(r["as_cut"].get(label, 0) for r in positive for label in right(r)) / max(1, count)  # noqa: E731
     return {
         "mapped_clips": count,
         "first": share("first"),
         "any": share("any"),
         "peak": share("peak"),
         "silent": share("silent"),
+        "as_cut": {"first": round(cut(lambda r: r["label"].split("|")), 4), "silent": round(cut(lambda r: ["none"]), 4)},
         "false_per_minute_on_other_classes": round(false / max(1e-9, seconds / 60), 2),
         "other_minutes": round(seconds / 60, 2),
         "classes": rows,

@@ -17,6 +17,33 @@ from everyframe.motions.render.motions import LABELS, Interval
 from everyframe.runtime.events import Event, EventDetector
 
 LATE_S = 1.2
+#: factor of a gesture -> where its ranges end: frame heights of the way of the fingers and of the palm, seconds of a stroke or
+#: of a period, frames a second
+RANGES: dict[str, tuple[float, ...]] = {
+    "amplitude": (0.25, 0.45, 0.8), "duration": (0.3, 0.5, 0.8), "size": (0.09, 0.15), "camera": (11.0, 20.0)
+}  # fmt: skip
+
+
+FACTORS = ("amplitude", "duration", "size", "kind", "look", "camera", "tight")
+
+
+def _order(part: str) -> tuple[float, str]:
+    """Ranges from low to high, words by the alphabet."""
+    first, _, rest = part.partition(" ")
+    return (-np.inf if first == "<" else np.inf if first == ">=" else float(first) if rest else 0.0, part)
+
+
+def factors(interval: Interval) -> dict[str, str]:
+    """In which range each factor of a gesture lies, or what it is."""
+    known = {"duration": interval.factors.get("period", interval.end_s - interval.start_s), **interval.factors}
+    return {name: _range(known[name], RANGES[name]) if name in RANGES else str(known[name]) for name in known if name != "period"}
+
+
+def _range(value: float, ends: tuple[float, ...]) -> str:
+    at = int(np.searchsorted(ends, value, side="right"))
+    if at in (0, len(ends)):
+        return f"< {ends[0]:g}" if at == 0 else f">= {ends[-1]:g}"
+    return f"{ends[at - 1]:g} - {ends[at]:g}"
 
 
 def detect(scores: np.ndarray, rule: EventRule, fps: float, labels: Sequence[str] = LABELS) -> list[Event]:
@@ -33,6 +60,7 @@ class Tally:
     hits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
     misses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
     false: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABELS[1:], 0))
+    told: list[tuple[Interval, bool]] = field(default_factory=list)  # each gesture that counts, and whether it was a hit
 
     def add(self, events: Iterable[Event], intervals: Iterable[Interval], seconds: float) -> None:
         """Intervals that become recognizable only after the stream's end ask for nothing, but excuse an event."""
@@ -48,14 +76,27 @@ class Tally:
             else:
                 open_intervals.remove(found)
                 self.hits[event.label] += 1
+                self.told.append((found, True))
         for interval in open_intervals:
             if interval.start_s >= 0 and interval.ready_s < seconds - 0.4:
                 self.misses[interval.label] += 1
+                self.told.append((interval, False))
 
     @property
     def f1(self) -> float:
         hits, misses, false = (sum(d.values()) for d in (self.hits, self.misses, self.false))
         return 2 * hits / max(1, 2 * hits + misses + false)
+
+    def by(self, *names: str) -> dict[str, tuple[int, int]]:
+        """(hits, gestures) for each range of a factor, or of several together."""
+        found: dict[str, tuple[int, int]] = {}
+        for interval, hit in self.told:
+            known = factors(interval)
+            if all(name in known for name in names):
+                key = " | ".join(known[name] for name in names)
+                hits, count = found.get(key, (0, 0))
+                found[key] = hits + hit, count + 1
+        return dict(sorted(found.items(), key=lambda item: [_order(part) for part in item[0].split(" | ")]))
 
     def report(self) -> dict:
         """Recall a class, false events a minute, F1."""
@@ -66,6 +107,8 @@ class Tally:
             "gestures": hits + misses,
             "recall": round(hits / max(1, hits + misses), 4),
             "recall_by_label": recall,
+            "recall_by_factor": {name: self.by(name) for name in FACTORS},
+            "recall_by_amplitude_and_duration": self.by("amplitude", "duration"),
             "false_by_label": dict(self.false),
             "false_per_minute": round(false / max(1e-9, self.seconds / 60), 3),
             "f1": round(self.f1, 4),

@@ -37,14 +37,12 @@ class Hosted:
     def __init__(self, words: list[str], module: Path, weights: Path | None, facts: dict[str, Any]) -> None:
         self.words = [*words, str(C_FILES / "hosted.mjs"), str(module), *([str(weights)] if weights else [])]
         self.answers = [(name, tuple(shape)) for name, shape in facts["answers"]]
-        frame = (facts["channels"], facts["height"], facts["width"])
-        self.input_shape = (1, frame[0], facts["frames"], *frame[1:]) if facts["clip"] else (facts["frames"], *frame)
-
+        self.inputs = [(name, tuple(shape)) for name, shape in facts["inputs"]]
         self._known = [*words, "-e", "process.exit(+!WebAssembly.validate(fs.readFileSync(process.argv[1])))", str(module)]
 
     def known(self) -> bool:
-        """Whether this node has the module's instructions."""
-        return subprocess.run(self._known, capture_output=True, check=False).returncode == 0
+        """Whether this node has the module's instructions, and the module one input, as its host can give it."""
+        return len(self.inputs) == 1 and subprocess.run(self._known, capture_output=True, check=False).returncode == 0
 
     def start(self, threads: int = 1) -> _Running:
         return _Running(self)

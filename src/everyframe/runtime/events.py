@@ -8,13 +8,33 @@ Numpy only. The state is one streak, one armed flag and one time; `reset` forget
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from everyframe.errors import UsageError
-from everyframe.modelfile.schema import EventRule
+from everyframe.modelfile.schema import EventRule, Metadata
+
+
+def asked_of(metadata: Metadata, threshold: float | None, refractory: float | None, where: object) -> Metadata:
+    """The same with another threshold (0 to 1) or refractory time, seconds, of its event rule; None keeps the model's. Raises
+    UsageError where it has no such rule.
+    """
+    asked = {name: value for name, value in (("threshold", threshold), ("refractory_s", refractory)) if value is not None}
+    if not asked:
+        return metadata
+    if metadata.events is None:
+        raise UsageError(
+            "This model makes no events of its scores.", where=where, got=", ".join(asked).removesuffix("_s"),
+            hint="only models with an event rule have a threshold and a refractory time; `everyframe info` shows it",
+        )  # fmt: skip
+    if not 0 < asked.get("threshold", 1) <= 1:
+        raise UsageError("A threshold is a probability.", where="threshold", expected="more than 0, to 1", got=threshold)
+    if not 0 <= asked.get("refractory_s", 0) < math.inf:
+        raise UsageError("A time cannot be negative.", where="refractory", expected="0 s or more", got=refractory)
+    return metadata.model_copy(update={"events": metadata.events.model_copy(update=asked)})
 
 
 @dataclass(frozen=True)
@@ -64,16 +84,21 @@ class EventDetector:
         scores = np.asarray(scores, float).reshape(-1)
         if len(scores) != len(self.labels):
             raise UsageError("The scores do not fit the labels.", expected=f"{len(self.labels)} scores", got=len(scores))
-        if scores[self._background] >= self.rule.rearm:
-            self._armed = True
         leader = int(np.argmax(scores)) if np.isfinite(scores).all() else -1
-        if leader < 0 or leader == self._background or scores[leader] < self.rule.threshold:
+        fired = self.follow(leader, float(scores[leader]), float(scores[self._background]), pts_s)
+        return Event(self.labels[leader], leader, float(scores[leader]), pts_s) if fired else None
+
+    def follow(self, leader: int, score: float, background: float, pts_s: float) -> bool:
+        """Whether an event fires in this step. leader: the label with the highest score, -1: none; background: its score."""
+        if background >= self.rule.rearm:
+            self._armed = True
+        if leader < 0 or leader == self._background or score < self.rule.threshold:
             self._leader, self._streak = -1, 0
-            return None
+            return False
         self._streak = self._streak + 1 if leader == self._leader else 1
         self._leader = leader
         resting = self._last_s is not None and pts_s - self._last_s < self.rule.refractory_s
         if self._streak < self.rule.hold_steps or not self._armed or resting:
-            return None
+            return False
         self._armed, self._last_s = False, pts_s
-        return Event(self.labels[leader], leader, float(scores[leader]), pts_s)
+        return True

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -21,17 +21,17 @@ from everyframe.modelfile.schema import Task
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
+from everyframe.runtime.events import EventDetector, asked_of
 from everyframe.runtime.feed import is_frames, named, over
 from everyframe.runtime.play import Playback, layout
 from everyframe.runtime.prediction import THRESHOLD, Prediction
 from everyframe.runtime.states import plan
 from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
-from everyframe.video.arrays import frames_first
+from everyframe.video.arrays import by_name, frames_first
 from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
 
 if TYPE_CHECKING:
-    from everyframe.runtime.events import EventDetector
     from everyframe.runtime.steady import Steady
 
 #: the model that comes with the package
@@ -46,7 +46,8 @@ def open(
     overlap: bool = False,
     steady: str | None = None,
     task: Task | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
+    refractory: float | None = None,
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
     comes with the package.
@@ -56,12 +57,14 @@ def open(
     threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
     split model work at the same time, each on another step; streams answer a few steps later, with the same.
     steady: the rule for a label to show (`runtime.steady.RULES`). task: what the network's answer is, instead of what the file
-    or its last operators say: classify, multilabel, regress or frames. threshold: of multilabel, from which score on a label
-    is shown.
+    or its last operators say: classify, multilabel, regress or frames. threshold: from which score on a label is
+    shown (multilabel), or can be an event. refractory: how many seconds after an event there is no other. Both instead of what
+    the model's event rule says.
     """
     return Program(
-        path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady, task=task, threshold=threshold
-    )
+        path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady, task=task, threshold=threshold,
+        refractory=refractory,
+    )  # fmt: skip
 
 
 def _levels_up() -> int:
@@ -92,11 +95,12 @@ class Program:
         overlap: bool = False,
         steady: str | None = None,
         task: Task | None = None,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
+        refractory: float | None = None,
     ) -> None:
         if task is not None and task not in get_args(Task):
             raise UsageError("There is no such task.", where="task", expected=", ".join(get_args(Task)), got=task)
-        if not 0 <= threshold <= 1:
+        if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError("A threshold is a probability.", where="threshold", expected="0 to 1", got=threshold)
         if threads is not None and threads < 1:
             raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
@@ -121,7 +125,10 @@ class Program:
             model = artifact.read(self.path)["model"] if self.compiled else load(path if isinstance(path, Held) else self.path)
         self.metadata = metadata_or_raise(model, self.path)
         self.interface = interface(model, self.metadata, self.path)
-        self.ending, self.threshold = ending(model, self.interface.logits, self.metadata, task), threshold
+        self.ending = ending(model, self.interface.logits, self.metadata, task)
+        self.threshold = THRESHOLD if threshold is None else threshold
+        multilabel = self.ending.task == "multilabel"
+        self.metadata = asked_of(self.metadata, None if multilabel else threshold, refractory, self.path)
         if labels is not None:
             check_labels(tuple(labels), self.interface.classes, self.path)
         self.labels: tuple[str, ...] | None = tuple(labels) if labels is not None else self.metadata.labels
@@ -138,8 +145,9 @@ class Program:
             loaded = engines.Loaded(session, "ort", reason, session.warning)
         else:
             job = engines.Job(
-                model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others
-            )
+                model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others,
+                tuple(taken.name for taken in self.interface.inputs[1:]),
+            )  # fmt: skip
             loaded = engines.load(engine, job)
         #: the engine that runs it, and why `auto` chose that one or how it computes where that is not the usual way
         self.engine, self.engine_reason = loaded.engine, loaded.reason
@@ -232,15 +240,17 @@ class Program:
 
         Or for frames: any iterator of uint8 pictures (h, w, 3), an array (T, h, w, 3), a cv2.VideoCapture, or an async
         iterator, for which the predictions are one too. Of a model that takes no pictures: frames (C, ...) one by one, or an
-        array (C, T, ...) or (T, C, ...). fps: their rate, or pts: their times in seconds; without both, frames that come one by
-        one are timed as they arrive. bgr: their order of colors (of a capture: True, else False). Files of arrays (.npy, .npz,
-        .csv) take fps too.
+        array (C, T, ...) or (T, C, ...); of one with several inputs, dicts of frames by name, or a dict of whole arrays. fps:
+        their rate, or pts: their times in seconds; without both, frames that come one by one are timed as they arrive. bgr:
+        their order of colors (of a capture: True, else False). Files of arrays (.npy, .npz, .csv) take fps too.
         """
         if is_frames(source):
             for name, value in (("max_frames", max_frames), ("seconds", seconds)):
                 _check_limit(name, value)
             stream = self.stream(stride=stride, top_k=top_k)
-            if isinstance(source, np.ndarray) and not self.interface.pictures:
+            if isinstance(source, Mapping):
+                source = by_name(source, layout(self), "the arrays")
+            elif isinstance(source, np.ndarray) and not self.interface.pictures:
                 source = frames_first(source, layout(self), "the array")
             found = over(stream, source, fps=fps, pts=pts, bgr=bgr, max_frames=max_frames, seconds_most=seconds)
             return cast("Iterator[Prediction]", found)  # or an async one
@@ -300,6 +310,4 @@ class Program:
         rule = self.metadata.events
         if rule is None or self.labels is None or not self.classes_one:
             return None
-        from everyframe.runtime.events import EventDetector
-
         return EventDetector(rule, self.labels)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +95,7 @@ def distinct(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
 
 
 class Reader:
-    """Runs clips through a backbone in onnxruntime."""
+    """Runs clips through a backbone in onnxruntime, several at once: each thread has its own states."""
 
     def __init__(self, backbone: Backbone, where: str) -> None:
         metadata = backbone.metadata
@@ -102,8 +104,9 @@ class Reader:
         self.hop, self.delay, self.preprocess = metadata.hop, metadata.feature_delay, metadata.preprocess
         self.rate = rate(metadata.preprocess)
         self._raw = len(frames.type.tensor_type.shape.dim) == 4 and frames.type.tensor_type.elem_type == 2  # uint8
-        job = engines.Job(backbone.model, where, frames.name, backbone.features, plan(metadata.states, where))
-        self._run = engines.load("ort", job).start()
+        job = engines.Job(backbone.model, where, frames.name, backbone.features, plan(metadata.states, where), threads=1)
+        self._session = engines.load("ort", job)
+        self._own = threading.local()
 
     def read(self, clip: Clip) -> Iterator[Example]:
         """One example, or the pieces of background footage. Raises SourceError."""
@@ -125,13 +128,15 @@ class Reader:
 
     def features(self, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(H, W, C) uint8 one by one -> features (steps, F), and the newest frame that each step has fully seen (steps,)."""
-        self._run.reset()
+        run = getattr(self._own, "run", None) or self._session.start()
+        self._own.run = run
+        run.reset()
         made, waiting = [], list[np.ndarray]()
         for picture in self._and_held(pictures):
             waiting.append(picture)
             if len(waiting) == self.hop:
                 new, waiting = np.stack(waiting), []
-                made.append(self._run.step(new if self._raw else normalize(new, self.preprocess)).reshape(-1))
+                made.append(run.step(new if self._raw else normalize(new, self.preprocess)).reshape(-1))
         seen = (np.arange(len(made)) + 1) * self.hop - 1 - self.delay
         return np.stack(made)[seen >= 0], seen[seen >= 0]
 
@@ -170,13 +175,19 @@ def _decoded(source: Source) -> Iterator[Decoded]:
 
 
 def read_all(reader: Reader, clips: Sequence[Clip], progress: TextProgress) -> tuple[list[Example], list[EveryframeError]]:
-    """The examples of all clips; what is broken is left out and returned."""
+    """The examples of all clips, in their order; what is broken is left out and returned."""
     examples: list[Example] = []
     broken: list[EveryframeError] = []
-    for i, clip in enumerate(clips, 1):
-        progress(f"looking at clip {i} of {len(clips)}")
+    # threads: the decoder and the engine leave the interpreter's lock while they work
+    with ThreadPoolExecutor(engines.cores()) as pool:
+        waiting = [pool.submit(lambda clip: list(reader.read(clip)), clip) for clip in clips]
         try:
-            examples += reader.read(clip)
-        except SourceError as error:
-            broken.append(error)
+            for i, one in enumerate(waiting, 1):
+                progress(f"looking at clip {i} of {len(clips)}")
+                try:
+                    examples += one.result()
+                except SourceError as error:
+                    broken.append(error)
+        finally:
+            pool.shutdown(cancel_futures=True)
     return examples, broken

@@ -93,7 +93,7 @@ def teach(
         path, learned, Counter(example.label for example in taken if example.label is not None),
         sum(len(example.seen) for example in taken if example.label is None) * step_s, backbone.width, backbone.layer,
         backbone.metadata.window, difference, time.perf_counter() - begun,
-        [*notes, *notes_of_model, *_delay_note(taken, reader)], broken, taught,
+        [*notes, *notes_of_model, *_delay_note(taken, reader), *_background_note(taken)], broken, taught,
     )  # fmt: skip
 
 
@@ -153,9 +153,18 @@ def _delay_note(taken: Sequence[Example], reader: Reader) -> list[str]:
     ]
 
 
+def _background_note(taken: Sequence[Example]) -> list[str]:
+    if any(example.label is None for example in taken):
+        return []
+    return ["no background footage: how often other things raise events there is not known; add --background VIDEO"]
+
+
 def _metadata(source: Metadata, bare: Metadata, learned: Learned, model: str, count: int) -> Metadata:
     digest = hashlib.sha256((source.provenance.weights_sha256 or "").encode())
-    digest.update(learned.head.weight.astype(np.float32).tobytes() + learned.head.bias.astype(np.float32).tobytes())
+    head = learned.head
+    familiar = (head.familiar.center, head.familiar.spread, head.familiar.means) if head.familiar is not None else ()
+    for value in (head.weight, head.bias, *familiar):
+        digest.update(value.astype(np.float32).tobytes())
     provenance = Provenance(
         model=source.provenance.model, weights_sha256=digest.hexdigest(), tool=f"everyframe {__version__}",
         passes=(*source.provenance.passes, "teach"),

@@ -24,13 +24,13 @@ _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 def open_container(source: Source, path: str, file: Any = None) -> av.container.InputContainer:
     """path: one of `source`. file: what is read in its stead. Raises SourceError."""
-    camera = source.kind == "camera"
+    camera, address = source.kind == "camera", source.kind == "address"
     # else FFmpeg takes what stands before a colon for a protocol
     name = f"file:{path}" if source.kind in ("file", "pictures") else path
-    options = {"rtsp_transport": "tcp"} if source.kind == "address" else {}
+    options = {"rtsp_transport": "tcp"} if address else {}
     try:
         container = av.open(
-            file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if source.live else None,
+            file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if camera or address else None,
             metadata_errors="replace",
         )  # fmt: skip
     except av.error.InvalidDataError:
@@ -43,7 +43,11 @@ def open_container(source: Source, path: str, file: Any = None) -> av.container.
             "The camera cannot be opened." if camera else "The video cannot be opened.",
             where=path,
             got=getattr(error, "strerror", None) or str(error),
-            hint="close the program that uses it" if busy else "check the path and its permissions",
+            hint="close the program that uses it"
+            if busy
+            else "check the address, and that its server runs"
+            if address
+            else "check the path and its permissions",
         ) from None
     if container.format.name in _NO_VIDEO:
         container.close()
@@ -83,8 +87,12 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
     return found
 
 
-def no_frames(path: str) -> SourceError:
-    return SourceError("The video has no frames.", where=path, hint="check that it plays; record or download it again")
+def no_frames(path: str, address: bool = False) -> SourceError:
+    return SourceError(
+        "The video has no frames.", where=path,
+        hint="check that it plays; download it first, since some servers give files only from their beginning" if address
+        else "check that it plays; record or download it again",
+    )  # fmt: skip
 
 
 def refused(container: av.container.InputContainer, path: str, packet: av.Packet | None) -> SourceError | None:

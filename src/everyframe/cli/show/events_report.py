@@ -20,6 +20,10 @@ def text(name: str, report: dict) -> str:
         recall = streams["recall_by_label"].get(label)
         in_streams = "" if recall is None else f", recall in streams {recall:.1%}"
         lines.append(f"    {label:<26} accuracy {accuracy:.1%}{in_streams}")
+    for name, found in streams.get("recall_by_factor", {}).items():
+        shares = ", ".join(f"{part} {hits / count:.0%} of {count}" for part, (hits, count) in found.items())
+        if shares:
+            lines.append(f"    recall by {name:<16} {shares}")
     for folder, one in report.get("real", {}).items():
         lines += _folder(folder, one)
     return "\n".join(lines)
@@ -31,7 +35,8 @@ def _folder(name: str, one: dict) -> list[str]:
         return [f"  {name:<20} {one['clips']} clips, {one['minutes']} min: {rate}"]
     lines = [
         f"  {name:<20} {one['mapped_clips']} clips of mapped classes: first event right {one['first']:.1%}, "
-        f"any {one['any']:.1%}, peak {one['peak']:.1%}, silent {one['silent']:.1%}; "
+        f"any {one['any']:.1%}, peak {one['peak']:.1%}, silent {one['silent']:.1%} "
+        f"(as cut, without a held last frame: right {one['as_cut']['first']:.1%}, silent {one['as_cut']['silent']:.1%}); "
         f"other classes {one['false_per_minute_on_other_classes']:.2f} false events a minute"
     ]
     for name, row in sorted(one["classes"].items()):

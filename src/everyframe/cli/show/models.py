@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from everyframe.api.results import Converted
+from everyframe.api.results import Code, Converted
 from everyframe.cli.show.console import console, count, duration
 
 
@@ -161,6 +161,26 @@ def _show_published(out: Console, table: dict[str, Any]) -> None:
     out.print(rows)
     for note in table["notes"]:
         out.print(f"  {note}", markup=False)
+
+
+def choice_lines(made: Code) -> list[str]:
+    """How convolutions are computed that do not have the default, and what was measured now."""
+    lines = []
+    if made.rows:
+        won = [row.facts for row in made.rows if row.facts["ms"] < row.facts["default_ms"]]
+        lines.append(f"measured {len(made.rows)} convolutions, {len(won)} gained; kept in {made.table}")
+        for facts in won:
+            ratio = facts["default_ms"] / facts["ms"]
+            lines.append(f"  {ratio:.2f}x  {facts['shape']}: {facts['ms']:.3g} ms a frame instead of {facts['default_ms']:.3g}")
+    elif made.table:
+        lines.append(f"nothing to measure: {made.table} has it all")
+    apart = sum(choice.why != "default" for _, choice in made.chosen)
+    tiles = [choice.tile for _, choice in made.chosen if choice.tile]
+    if quick := sum(tile > 2 for tile in tiles):
+        lines.append(f"{quick} convolutions by Winograd's F(4x4, 3x3), within the difference above; --exact does without")
+    if len(tiles) > quick:
+        lines.append(f"{len(tiles) - quick} convolutions by Winograd's F(2x2, 3x3)")
+    return [*lines, *([f"{apart} of {len(made.chosen)} convolutions as they were measured"] if apart else [])]
 
 
 def memory_lines(account: dict[str, Any], memory_bytes: int | None = None, weight_bytes: int | None = None) -> list[str]:

@@ -58,7 +58,15 @@ def command(
         str | None,
         typer.Option(help="What the answer is, instead of what the model says: classify, multilabel, regress or frames."),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="multilabel: from which score on a label is said.")] = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="From which score on a label is said (multilabel), or can be an event. [default: 0.5; the event rule's]"
+        ),
+    ] = None,
+    refractory: Annotated[
+        float | None, typer.Option(help="With --events: seconds without another after an event. [default: the event rule's]")
+    ] = None,
     flush: Annotated[
         bool, typer.Option("--flush", help="At a video's end hold its last frame until the stream has fully seen it.")
     ] = False,
@@ -94,7 +102,7 @@ def command(
     if data is None and not events and (Path(model) / "recipe.toml").is_file():
         data = Path(model) / "recipe.toml"
     if events or data is None:
-        _events(model, data, baseline, quick, as_json)
+        _events(model, data, label_map, threshold, refractory, baseline, quick, as_json)
         return
     from everyframe import api
     from everyframe.benchmarking.machine import describe
@@ -126,15 +134,23 @@ def command(
         raise typer.Exit(INTERRUPTED)
 
 
-def _events(model: str, data: Path | None, baseline: bool, quick: bool, as_json: bool) -> None:
+def _events(
+    model: str, data: Path | None, label_map: Path | None, threshold: float | None, refractory: float | None, baseline: bool,
+    quick: bool, as_json: bool,
+) -> None:  # fmt: skip
     from everyframe import api
     from everyframe.cli.show.events_report import text
     from everyframe.errors import ModelError
+    from everyframe.evaluation.match import read_map
     from everyframe.progress import status
 
+    names = None if label_map is None else read_map(label_map)
     try:
         with status("reading") as progress:
-            found = api.evaluate_events(model, data, baseline=baseline, quick=quick, progress=progress)
+            found = api.evaluate_events(
+                model, data, label_map=names, threshold=threshold, refractory=refractory, baseline=baseline, quick=quick,
+                progress=progress,
+            )  # fmt: skip
     except ModelError as error:
         error.hint = "name labeled videos for any other model: --data FOLDER" if data is None else error.hint
         raise type(error)(error.what, where=error.where, expected=error.expected, got=error.got, hint=error.hint) from None

@@ -63,7 +63,15 @@ def command(
         str | None,
         typer.Option(help="What the answer is, instead of what the model says: classify, multilabel, regress or frames."),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="multilabel: from which score on a label is shown.")] = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="From which score on a label is shown (multilabel), or can be an event. [default: 0.5; the event rule's]"
+        ),
+    ] = None,
+    refractory: Annotated[
+        float | None, typer.Option(help="Seconds without another event after an event. [default: the event rule's]")
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
@@ -92,7 +100,7 @@ def command(
     names = read_labels(labels) if labels is not None else None
     with everyframe.open(
         model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
-        threshold=threshold,
+        threshold=threshold, refractory=refractory,
     ) as program:  # fmt: skip
         found = [video for source in sources for video in program.sources(source)]
         if profile:

@@ -167,7 +167,12 @@ def _long(axes: ax.Axes) -> bool:
 
 
 def gate_repeated(source: Fact, axes: ax.Axes, shape: tuple[int, ...]) -> ax.Axes:
-    """The axes of a gate that is repeated for all frames: where its time was, it is again."""
+    """The axes of a gate that is repeated for all frames: where its time was, it is again. What has no frames at all is only said
+    to be repeated.
+    """
+    if source.static:
+        before = ax.shape_of(((),) * (len(shape) - len(source.axes)) + source.axes)
+        return tuple((ax.Atom(n, "="),) if was == 1 < n else axis for axis, was, n in zip(axes, before, shape, strict=True))
     time = ax.time_axis(source.axes) if ax.time_axis(source.axes) is not None else source.home
     if not source.gate or time is None or len(source.axes) != len(shape) or shape[time] != source.frames:
         return axes
@@ -184,7 +189,9 @@ def broadcast(operands: list[ax.Axes], shape: tuple[int, ...]) -> ax.Axes:
         if len(mixed | {axes[i] for axes in padded if mixed and ax.shape_of((axes[i],))[0] > 1}) > 1:
             raise ax.AxesError(f"axis {i} of {shape} holds frames together with something else, in another order or only once")
         fitting = [axes[i] for axes in padded if ax.shape_of((axes[i],))[0] == size] or [(ax.Atom(size),)]
-        result.append(max(fitting, key=lambda axis: (any(a.kind for a in axis) and ax.is_frame_axis(axis), len(axis))))
+        result.append(
+            max(fitting, key=lambda axis: (any(a.kind in ("N", "T") for a in axis) * ax.is_frame_axis(axis), len(axis)))
+        )
     times = [i for i, axis in enumerate(result) if any(atom.kind == "T" for atom in axis)]
     long = [i for i in times if any(a.kind == "T" and a.size > 1 for a in result[i])]
     if len(times) > 1:

@@ -65,6 +65,8 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
         shape = graph.shapes[name]
         if graph.constant(name) is not None or (name in facts.table and (facts[name].pooled or facts[name].gate)):
             continue  # another gate meets the frames with this one
+        if name in facts.table and facts[name].frames == 1 < source.frames and facts[name].early:
+            continue  # a picked frame beside a mean
         if prod(shape[2:]) == 1:  # one position: a gate only if it goes back to where it came from
             if name in facts.table and (facts[name].frames, facts[name].spacing) == (source.frames, source.spacing):
                 return len(shape) == len(source.axes)

@@ -97,16 +97,19 @@ class Look:
 
 
 def hand(
-    x: np.ndarray, y: np.ndarray, look: Look, at: np.ndarray, forward: np.ndarray, size: np.ndarray, curl: np.ndarray
-) -> np.ndarray:
-    """(n, H, W) distance to a hand whose palm center is `at`, pointing `forward` (unit), `size` (n,) frame heights
-    of palm.
+    x: np.ndarray, y: np.ndarray, look: Look, at: np.ndarray, forward: np.ndarray, size: np.ndarray, curl: np.ndarray,
+    roll: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """(n, H, W) distance to a hand whose palm center is `at`, pointing `forward` (n, 2), which is shorter than 1 where it is
+    foreshortened; `size` (n,): frame heights of its palm; turned by `roll` (n,) radians about the forearm.
     """
-    side = np.stack([-forward[:, 1], forward[:, 0]], 1) * (-1 if look.left else 1)
+    across = forward / (np.hypot(forward[:, 0], forward[:, 1])[:, None] + 1e-6)
+    wide = look.narrow * np.cos(roll) * (-1 if look.left else 1)
+    side = np.stack([-across[:, 1], across[:, 0]], 1) * wide[:, None]
     wrist = at - 0.5 * size[:, None] * forward
 
     def place(u: np.ndarray | float, v: np.ndarray | float) -> np.ndarray:
-        return wrist + size[:, None] * (np.reshape(u, (-1, 1)) * look.narrow * side + np.reshape(v, (-1, 1)) * forward)
+        return wrist + size[:, None] * (np.reshape(u, (-1, 1)) * side + np.reshape(v, (-1, 1)) * forward)
 
     parts: list[np.ndarray] = []
     for (base_u, base_v, length, angle, radius), out in zip(FINGERS, SHAPES[look.shape], strict=True):
@@ -160,12 +163,23 @@ class Person:
         skin, hair, clothes, eyes = self.tones
         spot = lambda u, v: at + s * np.stack([np.broadcast_to(u, len(at)), np.broadcast_to(v, len(at))], 1)  # noqa: E731
         trunk = capsule(x, y, spot(0, 0.85), spot(0, 3.2), 0.62 * s, 0.8 * s)
+        if s < 0.16:  # stands
+            for leg in (-0.4, 0.4):
+                np.minimum(trunk, capsule(x, y, spot(leg, 3.2), spot(1.2 * leg, 6.5), 0.4 * s, 0.25 * s), out=trunk)
         np.minimum(trunk, capsule(x, y, spot(-0.75, 0.62), spot(0.75, 0.62), 0.26 * s, 0.26 * s), out=trunk)
         color: np.ndarray | float = clothes
         if self.cloth is not None:
             move = at[:, :, None, None].astype(np.float32)
             color = clothes * 0.6 + 0.4 * sample(self.cloth, x - move[:, 0], y - move[:, 1], 4 * s)
         over(canvas, trunk, color, softness)
+        reach = s * np.array([0.6, 1.3]) + softness
+        low, high = at.min(0) - reach, at.max(0) + s * np.array([0.6, 0.8]) + softness
+        columns = np.flatnonzero(((x > low[0]) & (x < high[0])).any((0, 1)))
+        rows = np.flatnonzero(((y > low[1]) & (y < high[1])).any((0, 2)))
+        if not len(columns) or not len(rows):
+            return
+        box = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))  # what is drawn of neck and head
+        canvas, x, y = canvas[box], x[box], y[box]
         over(canvas, capsule(x, y, spot(0, -0.2), spot(0, 0.45), 0.22 * s, 0.26 * s), skin * 0.85, softness)
         over(canvas, capsule(x, y, spot(0, -0.66), spot(0, -0.60), 0.47 * s, 0.46 * s), hair, softness)
         face = self.turn * 0.2

@@ -85,21 +85,43 @@ def flicker(rng: np.random.Generator, n: int) -> np.ndarray:
     return gain[:, None, None].astype(np.float32)
 
 
+def pumping(rng: np.random.Generator, video: np.ndarray) -> np.ndarray:
+    """(n, 1, 1) gain of an automatic exposure, which follows what is in the picture, late."""
+    bright = video.mean((1, 2))
+    slow, pace = bright.copy(), rng.uniform(0.08, 0.5)
+    for i in range(1, len(slow)):
+        slow[i] = slow[i - 1] + pace * (bright[i] - slow[i - 1])
+    return ((bright[0] + 0.05) / (slow + 0.05))[:, None, None].astype(np.float32) ** np.float32(rng.uniform(0.5, 1.5))
+
+
+def shown(rng: np.random.Generator, times: np.ndarray, fps: float) -> np.ndarray:
+    """Which moment each of the times, seconds, shows: the newest frame of a camera of that rate, which shakes, loses frames or
+    doubles them.
+    """
+    n = int((times[-1] - times[0] + 1) * fps) + 3
+    taken = times[0] - 0.5 + (np.arange(n) + rng.random()) / fps
+    kept = rng.random(n) >= rng.choice([0.0, 0.03, 0.15], p=[0.5, 0.3, 0.2])
+    kept[0] = True
+    arrived = taken + rng.normal(0, rng.choice([0.0, 0.1, 0.3]) / fps, n)
+    return taken[kept][np.clip(np.searchsorted(np.sort(arrived[kept]), times, side="right") - 1, 0, kept.sum() - 1)]
+
+
 def expose(rng: np.random.Generator, video: np.ndarray, clean: bool = False) -> np.ndarray:
     """Tone curve, flicker, blur, noise and compression: (n, H, W) float32 -> uint8."""
     n = len(video)
     if not clean:
         video = video * rng.uniform(0.55, 1.15) + rng.uniform(-0.03, 0.2)
-        video = np.clip(video * flicker(rng, n), 0, 1) ** np.float32(rng.uniform(0.6, 1.4))
+        gain = pumping(rng, video) if rng.random() < 0.2 else flicker(rng, n)
+        video = np.clip(video * gain, 0, 1) ** np.float32(rng.uniform(0.6, 1.4))
         video = blur(video, rng.choice([0, rng.uniform(0.3, 1.1)], p=[0.55, 0.45]))
-        noise = rng.choice([0.0, rng.uniform(0.003, 0.02), rng.uniform(0.02, 0.07)], p=[0.25, 0.5, 0.25])
+        noise = rng.choice([0.0, rng.uniform(0.003, 0.02), rng.uniform(0.02, 0.06)], p=[0.3, 0.55, 0.15])
         if noise:
             grain = rng.standard_normal((min(n, 7), *video.shape[1:]), dtype=np.float32) * np.float32(noise)
             order = rng.integers(0, len(grain), n)
             roll = rng.integers(0, 64, (n, 2))
             video = video + np.stack([np.roll(grain[o], tuple(r), (0, 1)) for o, r in zip(order, roll, strict=True)])
-        if rng.random() < 0.4:
-            video = compress(video, rng.uniform(0.02, 0.12), int(rng.choice([4, 8])))
+        if rng.random() < 0.35:
+            video = compress(video, rng.uniform(0.02, 0.1), int(rng.choice([4, 8])))
         if rng.random() < 0.3:
             video = skip_blocks(video, rng.uniform(0.004, 0.02))
     return (np.clip(video, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -6,8 +6,9 @@ to image-right, and a circle that the user sees clockwise runs counter-clockwise
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -36,16 +37,20 @@ MIRRORED = {
 REVERSED = {**MIRRORED, "swipe_up": "swipe_down", "swipe_down": "swipe_up"}
 
 RATE = 60  # samples a second of a script
+READY = 0.75  # share of a stroke or of a turn after which it is unambiguous
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One gesture in time, seconds: begun at `start_s`, recognizable from `ready_s`, over at `end_s`."""
+    """One gesture in time, seconds: begun at `start_s`, recognizable from `ready_s`, over at `end_s`. factors: what may make it
+    hard, as `motions.factors` counts it.
+    """
 
     label: str
     start_s: float
     ready_s: float
     end_s: float
+    factors: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def minimum_jerk(u: np.ndarray) -> np.ndarray:
@@ -53,21 +58,50 @@ def minimum_jerk(u: np.ndarray) -> np.ndarray:
     return u**3 * (10 - 15 * u + 6 * u**2)
 
 
+@dataclass(frozen=True)
+class Pose:
+    """Where a hand is and how it is held, each of n times: place (n, 2), scale, tilt of the wrist in the picture, curl of the
+    fingers 0..1, roll about the forearm (angles in radians), and flick, (n, 2): what is added to the direction of the fingers, of
+    length 1, before it is cut to that length. So one flick turns a hand across it and shortens one along it.
+    """
+
+    at: np.ndarray
+    scale: np.ndarray
+    tilt: np.ndarray
+    curl: np.ndarray
+    roll: np.ndarray
+    flick: np.ndarray
+
+
 class Script:
-    """A hand's path, written piece by piece: (n, 2) positions at RATE, with scale, wrist tilt and curl beside them."""
+    """A hand's path, written piece by piece: positions at RATE, with how the hand is held beside them. size: its palm, in frame
+    heights: people who are farther away move less of the picture.
+    """
 
     def __init__(
         self,
         rng: np.random.Generator,
         start: tuple[float, float] | np.ndarray,
         view: tuple[float, float] = (0.667, 0.5),
+        size: float = 0.12,
     ) -> None:
         self.rng = rng
         self.view = view  # half width, half height of the frame
+        self.size = size
         self.at = np.asarray(start, float)
-        self.scale, self.tilt, self.curl = 1.0, 0.0, 0.0
-        self.points: list[np.ndarray] = []  # each (m, 5): x, y, scale, tilt, curl
+        self.scale, self.tilt, self.curl, self.flick = 1.0, 0.0, 0.0, np.zeros(2)
+        self.points: list[np.ndarray] = []  # each (m, 8): x, y, scale, tilt, curl, roll, flick
         self.intervals: list[Interval] = []
+
+    @property
+    def quick(self) -> float:
+        """The least mean speed of a stroke that is a gesture, frame heights a second."""
+        return float(np.clip(4.5 * self.size, 0.3, 0.8))
+
+    @property
+    def near(self) -> bool:
+        """Whether fingers are to be seen, so that a turn of the wrist can be a gesture."""
+        return self.size > 0.09
 
     @property
     def seconds(self) -> float:
@@ -80,17 +114,23 @@ class Script:
         scale: np.ndarray | float | None = None,
         tilt: np.ndarray | float = 0.0,
         curl: np.ndarray | float | None = None,
+        roll: np.ndarray | float = 0.0,
+        flick: np.ndarray | float = 0.0,
     ) -> None:
         """Appends (m, 2) positions and where they end becomes the place to go on from."""
-        rows = np.empty((len(xy), 5))
+        rows = np.empty((len(xy), 8))
+        back = np.exp(-np.arange(len(xy)) / (0.15 * RATE))  # wrists do not jump
         rows[:, :2] = xy
         rows[:, 2] = self.scale if scale is None else scale
         rows[:, 3] = tilt
-        rows[:, 3] += (self.tilt - rows[0, 3]) * np.exp(-np.arange(len(xy)) / (0.15 * RATE))  # wrists do not jump
+        rows[:, 3] += (self.tilt - rows[0, 3]) * back
         rows[:, 4] = self.curl if curl is None else curl
+        rows[:, 5] = roll
+        rows[:, 6:] = flick
+        rows[:, 6:] += (self.flick - rows[0, 6:]) * back[:, None]
         self.points.append(rows)
-        self.at = rows[-1, :2].copy()
-        self.scale, self.tilt, self.curl = (float(v) for v in rows[-1, 2:])
+        self.at, self.flick = rows[-1, :2].copy(), rows[-1, 6:].copy()
+        self.scale, self.tilt, self.curl = (float(v) for v in rows[-1, 2:5])
 
     def go(
         self,
@@ -101,10 +141,10 @@ class Script:
         tilt: float = 0.0,
         scale: float | None = None,
         curl: float | None = None,
-        flick: float = 0.0,
+        flick: np.ndarray | float = 0.0,
     ) -> None:
-        """A reach to `target`; bow: sideways bulge as a fraction of the way; tilt: wrist angle at mid-way, flick:
-        from beginning to end, radians.
+        """A reach to `target`; bow: sideways bulge as a fraction of the way; tilt: wrist angle at mid-way, radians; flick:
+        of the fingers, (2,).
         """
         u = np.arange(1, max(2, round(seconds * RATE)) + 1) / max(2, round(seconds * RATE))
         s = minimum_jerk(u)[:, None]
@@ -114,7 +154,8 @@ class Script:
         between = lambda old, new: None if new is None else old + (new - old) * s[:, 0]  # noqa: E731
         self.add(
             self.at + way * s + side * arch[:, None],
-            tilt=tilt * arch + flick * (s[:, 0] - 0.4),
+            tilt=tilt * arch,
+            flick=(s - 0.4) * flick,
             scale=between(self.scale, scale),
             curl=between(self.curl, curl),
         )
@@ -125,8 +166,9 @@ class Script:
         drift = np.cumsum(self.rng.normal(0, tremor / 4, (n, 2)), 0)
         self.add(self.at + drift - np.linspace(0, 1, n)[:, None] * drift[-1] * self.rng.random())
 
-    def mark(self, label: str, start_s: float, ready_s: float, end_s: float) -> None:
-        self.intervals.append(Interval(label, start_s, ready_s, end_s))
+    def mark(self, label: str, start_s: float, ready_s: float, **factors: Any) -> None:
+        """What was just written is a gesture."""
+        self.intervals.append(Interval(label, start_s, ready_s, self.seconds, {"size": self.size, **factors}))
 
     def inside(self, margin: float = 0.12) -> np.ndarray:
         """A random place well inside the frame."""
@@ -134,47 +176,56 @@ class Script:
 
 
 def swipe(script: Script, label: str, amplitude: float | None = None, seconds: float | None = None, here: bool = False) -> None:
-    """One straight fast stroke. Begins where it has room; the way there is slower than the stroke. here: from where
-    the hand is.
-
-    One in seven is a flick: a shorter stroke in which the hand turns about the wrist.
+    """One straight fast stroke of the arm, or a flick: a shorter one in which the hand turns about the wrist. Begins where it has
+    room; the way there is slower than the stroke. here: from where the hand is.
     """
     rng, (wide, high) = script.rng, script.view
-    flick = amplitude is None and rng.random() < 0.15
+    flick = amplitude is None and script.near and rng.random() < 0.25
     direction = np.array(SWIPES[label])
-    horizontal = direction[0] != 0
-    amplitude = amplitude or (rng.uniform(0.18, 0.35) if flick else rng.uniform(0.32, 1.15 if horizontal else 0.8))
-    seconds = seconds or float(np.clip(rng.uniform(0.2, 0.62), amplitude / 3.5, amplitude / 0.8))
+    if amplitude is None:
+        low, most = max(0.12, 1.2 * script.size), min(9 * script.size, 1.15 if direction[0] else 0.85)
+        amplitude = rng.uniform(0.25, 1.3) * script.size if flick else between(rng, low, most)
+    if seconds is None and flick:
+        seconds = rng.uniform(0.15, 0.35)
+    seconds = seconds or float(np.clip(between(rng, 0.15, 1.0), amplitude / 3.5, amplitude / script.quick))
     angle = np.arctan2(direction[1], direction[0]) + rng.normal(0, 0.16)
     direction = np.array([np.cos(angle), np.sin(angle)])
-    middle = np.array([rng.normal(0, 0.14), rng.normal(0.02, 0.11)])
-    begin = np.clip(middle - direction * amplitude / 2, (-wide - 0.08, -high - 0.05), (wide + 0.08, high + 0.05))
+    middle = np.array([rng.normal(0, 0.2), rng.normal(0.02, 0.15)])
+    edge = np.array([wide, high]) + 0.5 * script.size  # where half of the hand is to be seen
+    begin = np.clip(middle - direction * amplitude / 2, -edge, edge)
     begin = np.where(np.abs(begin) > (wide, high), begin * rng.uniform(0.75, 1.0), begin)
     if here:
         begin = script.at.copy()
     distance = float(np.hypot(*(begin - script.at)))
     if distance > 0.05 and rng.random() < 0.93:
         # to the starting place, clearly slower than a stroke
-        script.go(begin, max(0.3, distance / rng.uniform(0.5, 1.1)), bow=rng.normal(0, 0.25))
+        script.go(begin, max(0.3, distance / (script.quick * rng.uniform(0.5, 1.1))), bow=rng.normal(0, 0.25))
     if rng.random() < 0.75:
         script.hold(rng.uniform(0.03, 0.6))
     start = script.seconds
+    turn = rng.uniform(0.9, 2.2) if flick else 0.0
     script.go(
         script.at + direction * amplitude,
         seconds,
         bow=rng.normal(0, 0.1),
         tilt=0.0 if flick else rng.normal(0, 0.5),
-        flick=direction[0] * rng.uniform(0.9, 1.8) if flick else 0.0,
+        flick=direction * turn,
     )
-    end = script.seconds
-    script.mark(label, start, start + 0.9 * (end - start), end)
+    fingers = amplitude + 1.3 * script.size * min(turn, 1.5)  # how far their tips come
+    script.mark(label, start, start + READY * (script.seconds - start), kind="flick" if flick else "stroke", amplitude=fingers)
+
+
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Small ones as often as large ones: uniform in the logarithm."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))
 
 
 def settle(script: Script) -> None:
     """What follows a swipe: staying, dropping out of view, or a return stroke; none of it is a gesture."""
     rng, high = script.rng, script.view[1]
+    begin = script.points[-1][0, :2]  # of the stroke
     script.hold(rng.choice([0.03, rng.uniform(0.05, 0.5)]), tremor=0.006)
-    kind = rng.choice(["stay", "drop", "slow_return", "fast_return", "low_return"], p=[0.15, 0.3, 0.25, 0.15, 0.15])
+    kind = rng.choice(["stay", "drop", "slow_return", "fast_return", "back", "low_return"], p=[0.15, 0.25, 0.2, 0.12, 0.16, 0.12])
     home = np.array([rng.normal(0, 0.2), rng.uniform(0.0, 0.3)])
     distance = float(np.hypot(*(home - script.at))) + 0.05
     if kind == "drop":
@@ -188,6 +239,9 @@ def settle(script: Script) -> None:
         script.go(home, max(0.5, distance / rng.uniform(0.3, 0.8)), bow=rng.normal(0, 0.25))
     elif kind == "fast_return":
         script.go(home, max(0.25, distance / rng.uniform(0.8, 2.0)), bow=rng.normal(0, 0.15))
+    elif kind == "back":  # the way it came
+        distance = float(np.hypot(*(begin - script.at)))
+        script.go(begin + rng.normal(0, 0.03, 2), max(0.15, distance / rng.uniform(0.5, 2.0)), bow=rng.normal(0, 0.15))
     elif kind == "low_return":
         script.go((script.at[0] * 0.7, high + 0.2), rng.uniform(0.3, 0.7), bow=rng.normal(0, 0.2))
         script.go(home, rng.uniform(0.4, 0.9), bow=rng.normal(0, 0.2))
@@ -202,17 +256,23 @@ def wave(
     period_s: float | None = None,
     here: bool = False,
 ) -> None:
-    """To and fro about a place, sideways, with the wrist or with the whole forearm. here: where the hand is."""
+    """To and fro about a place, sideways: with the whole forearm, with the wrist, or shaken about the forearm, in place. here:
+    where the hand is.
+    """
     rng = script.rng
     center = script.at.copy() if here else script.inside(0.2) * (0.8, 0.7)
     distance = float(np.hypot(*(center - script.at)))
     script.go(center, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
     if rng.random() < 0.6:
         script.hold(rng.uniform(0.03, 0.4))
-    period = period_s or rng.uniform(0.28, 0.8)
-    periods = periods or max(2.5, rng.uniform(1.3, 3.0) / period)
-    amplitude = rng.uniform(0.05, 0.2)
-    twist = rng.uniform(0.15, 0.8)
+    kind = str(rng.choice(["arm", "wrist", "shake"], p=[0.5, 0.25, 0.25])) if script.near and not here else "arm"
+    period = period_s or between(rng, 0.22, 0.85)
+    periods = periods or max(2.25, rng.uniform(1.1, 2.8) / period)
+    amplitude = rng.uniform(0, 0.3) * script.size
+    if kind == "arm":
+        amplitude = float(np.clip(between(rng, 0.4, 1.8) * script.size, 0.03, 0.22))
+    twist = {"arm": rng.uniform(0.1, 0.8), "wrist": rng.uniform(0.35, 0.9), "shake": rng.uniform(0, 0.3)}[kind]
+    roll = rng.uniform(0.6, 1.5) if kind == "shake" else 0.0
     n = round(period * periods * RATE)
     u = np.arange(1, n + 1) / RATE
     rise = np.minimum(1, u / (0.4 * period)) * np.minimum(1, (u[-1] - u) / (0.3 * period) + 0.02)
@@ -221,21 +281,27 @@ def wave(
     dip = np.cos(2 * phase) * rise * amplitude * rng.uniform(0, 0.25)
     lean = rng.normal(0, 0.15)
     start = script.seconds
-    script.add(script.at + np.stack([swing * amplitude, swing * amplitude * lean + dip], 1), tilt=swing * twist)
-    script.mark(label, start, start + min(1.5 * period, 0.75 * period * periods), script.seconds)
+    path = np.stack([swing * amplitude, swing * amplitude * lean + dip], 1)
+    script.add(script.at + path, tilt=swing * twist, roll=roll * (swing + rng.uniform(-0.5, 0.5)))
+    tips = 2 * amplitude + 2 * script.size * (np.sin(twist) * 1.3 + 0.5 * min(roll, 1))
+    script.mark(label, start, start + min(1.25 * period, 0.75 * period * periods), kind=kind, amplitude=tips, period=period)
 
 
 def circle(script: Script, label: str, turns: float | None = None, period_s: float | None = None, here: bool = False) -> None:
-    """Round a center, once or several times. here: from where the hand is."""
+    """Round a center, once or several times, with the whole hand or with the fingers about the wrist. here: from where the
+    hand is.
+    """
     rng = script.rng
     sign = TURNS[label]
-    radius = rng.uniform(0.08, 0.24)
+    fingers = script.near and not here and rng.random() < 0.25
+    radius = (rng.uniform(0.1, 0.35) if fingers else between(rng, 0.4, 2.2)) * script.size
+    radius = radius if fingers else float(np.clip(radius, 0.035, 0.26))
     oval = rng.uniform(0.7, 1.35)
     first = rng.uniform(0, 2 * np.pi)
-    period = period_s or rng.uniform(0.45, 1.3)
-    turns = turns or rng.uniform(1.1, max(1.3, min(3.5, 3.0 / period)))
+    period = period_s or between(rng, 0.4, 1.5)
+    turns = turns or rng.uniform(1.05, max(1.3, min(3.5, 3.0 / period)))
     radii = np.array([radius * oval, radius])
-    center = script.inside(0.25) * (0.8, 0.7)
+    center = script.inside(0.2) * (0.85, 0.8)
     begin = script.at.copy() if here else center + radii * (np.cos(first), np.sin(first))
     distance = float(np.hypot(*(begin - script.at)))
     script.go(begin, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
@@ -248,12 +314,14 @@ def circle(script: Script, label: str, turns: float | None = None, period_s: flo
     drift = np.linspace(0, 1, len(u))[:, None] * rng.normal(0, 0.05, 2)
     shrink = (1 + 0.12 * np.sin(u * rng.uniform(0.5, 3)))[:, None]
     shrink = shrink / shrink[0]
-    path = (
-        script.at - radii * (np.cos(first), np.sin(first)) + radii * shrink * np.stack([np.cos(angle), np.sin(angle)], 1) + drift
-    )
+    round_about = np.stack([np.cos(angle), np.sin(angle)], 1)
+    path = script.at - radii * (np.cos(first), np.sin(first)) + radii * shrink * round_about + drift
+    flick = rng.uniform(0.35, 0.8) if fingers else 0.0
     start = script.seconds
-    script.add(path, tilt=rng.uniform(0, 0.3) * np.sin(angle))
-    script.mark(label, start, start + 0.8 * period, script.seconds)
+    script.add(path, tilt=rng.uniform(0, 0.3) * np.sin(angle), flick=flick * round_about)
+    tips = 2 * radius + 2.6 * flick * script.size
+    kind = "fingers" if fingers else "hand"
+    script.mark(label, start, start + READY * period, kind=kind, amplitude=tips, period=period)
 
 
 GESTURES: dict[str, Callable[[Script, str], None]] = {

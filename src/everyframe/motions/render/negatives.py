@@ -40,10 +40,10 @@ def rest(script: Script) -> None:
 
 
 def drift(script: Script) -> None:
-    """The way of a swipe at a third of its speed."""
+    """The way of a swipe at less than half of its speed."""
     target = script.inside()
     distance = float(np.hypot(*(target - script.at)))
-    script.go(target, max(0.9, distance / script.rng.uniform(0.15, 0.42)), bow=script.rng.normal(0, 0.2))
+    script.go(target, max(0.9, distance / (script.quick * script.rng.uniform(0.2, 0.55))), bow=script.rng.normal(0, 0.2))
 
 
 def fist(script: Script) -> None:
@@ -57,7 +57,7 @@ def point(script: Script) -> None:
     """To a place and back, slowly or with a jab."""
     home = script.at.copy()
     script.go(
-        script.at + script.rng.normal(0, 0.09, 2),
+        script.at + script.rng.normal(0, min(0.09, 0.75 * script.size), 2),
         script.rng.uniform(0.2, 0.5),
         scale=script.rng.uniform(0.8, 1.2),
         curl=0.6,
@@ -80,7 +80,7 @@ def push_pull(script: Script) -> None:
 def partial(script: Script) -> None:
     """A stroke that is given up: short."""
     angle = script.rng.choice([0, 0.5, 1, 1.5]) * np.pi + script.rng.normal(0, 0.3)
-    step = np.array([np.cos(angle), np.sin(angle)]) * script.rng.uniform(0.03, 0.15)
+    step = np.array([np.cos(angle), np.sin(angle)]) * script.rng.uniform(0.03, max(0.06, 0.7 * script.size))
     script.go(np.clip(script.at + step, -0.6, 0.6), script.rng.uniform(0.15, 0.5))
     script.hold(script.rng.uniform(0.1, 0.8))
 
@@ -90,7 +90,7 @@ def oscillate(script: Script) -> None:
     n = round(script.rng.uniform(0.6, 2.0) * RATE)
     t = np.arange(n) / RATE
     angle = script.rng.uniform(0, np.pi)
-    size = script.rng.uniform(0.004, 0.028)
+    size = script.rng.uniform(0.03, 0.2) * script.size
     if abs(np.sin(angle)) > 0.8:
         size *= script.rng.uniform(1, 3)  # up and down may be larger: it is not how one waves
     swing = size * np.sin(
@@ -122,7 +122,7 @@ def signing(script: Script) -> None:
     """Talking hands: one way-point after another without rest, in every direction, changing shape."""
     rng = script.rng
     center = script.inside(0.25)
-    radius = rng.uniform(0.06, 0.28)
+    radius = float(np.clip(rng.uniform(0.5, 2.3) * script.size, 0.04, 0.28))
     for _ in range(rng.integers(3, 9)):
         target = center + rng.normal(0, 1, 2) * radius * (1, 0.8)
         distance = float(np.hypot(*(target - script.at)))

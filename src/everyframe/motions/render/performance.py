@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.motions.render.motions import GESTURES, LABELS, RATE, SWIPES, Script, settle
+from everyframe.motions.render.motions import GESTURES, LABELS, RATE, SWIPES, Pose, Script, settle
 from everyframe.motions.render.negatives import any_negative, away, enter
 
 
 def write_gestures(
-    rng: np.random.Generator, seconds: float, view: tuple[float, float], label: str | None = None, single: bool = False
+    rng: np.random.Generator,
+    seconds: float,
+    view: tuple[float, float],
+    size: float = 0.12,
+    label: str | None = None,
+    single: bool = False,
 ) -> Script:
     """Gesture after gesture with what lies between them, until the time is filled; single: one, then nothing."""
-    script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view)
+    script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view, size)
     if single:
         chosen = label or str(rng.choice(LABELS[1:]))
         script.at = script.inside(0.1)
@@ -44,8 +49,21 @@ def write_gestures(
     return script
 
 
-def write_negatives(rng: np.random.Generator, seconds: float, view: tuple[float, float]) -> Script:
-    script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view)
+def write_tight(rng: np.random.Generator, view: tuple[float, float], size: float, label: str | None = None) -> Script:
+    """One gesture, cut as clips are: it begins at once or nearly so, and soon after it the clip is over."""
+    chosen = label or str(rng.choice(LABELS[1:]))
+    script = Script(rng, (0.0, 0.0), view, size)
+    script.at = script.inside(0.1)
+    script.hold(rng.uniform(0.02, 0.3))
+    GESTURES[chosen](script, chosen)
+    if chosen in SWIPES and rng.random() < 0.5:
+        settle(script)
+    script.hold(rng.uniform(0.02, 0.4))
+    return script
+
+
+def write_negatives(rng: np.random.Generator, seconds: float, view: tuple[float, float], size: float = 0.12) -> Script:
+    script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view, size)
     if rng.random() < 0.15:
         script.hold(seconds)  # nobody's hand at all
     elif rng.random() < 0.6:
@@ -55,9 +73,9 @@ def write_negatives(rng: np.random.Generator, seconds: float, view: tuple[float,
     return script
 
 
-def place(script: Script, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Position (n, 2), scale, tilt and curl (n,) of the hand at the times."""
+def place(script: Script, times: np.ndarray) -> Pose:
+    """The hand at the times, seconds."""
     rows = np.concatenate(script.points)
     at = np.clip(times * RATE, 0, len(rows) - 1)
-    columns = [np.interp(at, np.arange(len(rows)), rows[:, i]) for i in range(5)]
-    return np.stack(columns[:2], 1), columns[2], columns[3], columns[4]
+    x, y, scale, tilt, curl, roll, fx, fy = (np.interp(at, np.arange(len(rows)), column) for column in rows.T)
+    return Pose(np.stack([x, y], 1), scale, tilt, curl, roll, np.stack([fx, fy], 1))

@@ -5,15 +5,16 @@ Everything is drawn from one generator, so a stream is its seed. Frame i shows t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from everyframe.motions.render import actors, backgrounds, camera
 from everyframe.motions.render.motions import Interval, Script
 from everyframe.motions.render.negatives import rest, signing
-from everyframe.motions.render.performance import place, write_gestures, write_negatives
+from everyframe.motions.render.performance import place, write_gestures, write_negatives, write_tight
 
 CHUNK = 8  # frames drawn at a time: small enough for the cache, and for a tight box around the hand
 
@@ -38,6 +39,7 @@ class Style:
     shake: float = 0.0
     pan: float = 0.0
     cut: bool = False
+    head: float = 0.3  # of who moves the hand, frame heights
     size: float = 0.12  # palm, frame heights
     anchor: str = "shoulder"
     other_hand: str = "none"  # none | still | busy
@@ -45,26 +47,32 @@ class Style:
     shutter: float = 0.5
     dropout: float = 0.0
     clean: bool = False
-    source_fps: float | None = None
-    extra: dict = field(default_factory=dict)
+    source_fps: float = 0.0  # 0: the stream's own
+    tight: bool = False  # cut around a gesture, the last frame held
+    both: bool = False  # the other hand does the same, mirrored
 
     @classmethod
     def random(cls, rng: np.random.Generator, negative: bool) -> Style:
         sparse = rng.random() < 0.2
         busy = 2.0 if negative else 1.0  # negatives get more of what distracts
         person = not sparse and rng.random() < 0.75
+        head = float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
+        size = float(np.exp(rng.uniform(np.log(0.055), np.log(0.28))))
+        if person and rng.random() < 0.6:  # near and far: both of a person, a hand held out is larger
+            size = float(np.clip(head * rng.uniform(0.35, 0.8), 0.05, 0.28))
         return cls(
             sparse=sparse,
             person=person,
-            second=not sparse and rng.random() < 0.1 * busy,
-            walker=not sparse and rng.random() < 0.06 * busy,
+            second=not sparse and rng.random() < 0.12 * busy,
+            walker=not sparse and rng.random() < 0.08 * busy,
             lean=float(rng.choice([0.003, 0.015, 0.06 * busy], p=[0.4, 0.4, 0.2])),
             shake=float(rng.choice([0.0, rng.uniform(0.002, 0.02)], p=[0.7, 0.3])),
             pan=float(
                 rng.choice([0.0, rng.uniform(0.03, 0.35)], p=[0.96 if not negative else 0.88, 0.04 if not negative else 0.12])
             ),
             cut=rng.random() < 0.02 * busy,
-            size=float(np.exp(rng.uniform(np.log(0.08), np.log(0.27)))),
+            head=head,
+            size=size,
             anchor=str(
                 rng.choice(
                     ["shoulder", "below", "left", "right", "above"],
@@ -77,11 +85,13 @@ class Style:
                     ],
                 )
             ),
-            other_hand=str(rng.choice(["none", "still", "busy"], p=[0.5, 0.15, 0.35] if negative else [0.82, 0.13, 0.05])),
+            other_hand=str(rng.choice(["none", "still", "busy"], p=[0.5, 0.15, 0.35] if negative else [0.76, 0.16, 0.08])),
             exposures=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])),
-            shutter=rng.uniform(0.3, 0.95),
+            shutter=rng.uniform(0.1, 0.95),
             dropout=float(rng.choice([0.0, rng.uniform(0, 0.15)])) if sparse else 0.0,
-            source_fps=float(rng.choice([10, 15, 20, 24])) if rng.random() < 0.15 else None,
+            source_fps=0.0 if rng.random() < 0.4 else float(rng.choice([8, 10, 10, 15, 15, 20, 24, 25, 30, 30, 60])),
+            tight=rng.random() < 0.25,
+            both=negative and rng.random() < 0.12,
         )
 
 
@@ -108,26 +118,37 @@ class Arm:
         self.upright = rng.uniform(0, 1)
         self.offset = rng.normal(0, 0.3)
         self.bend = float(rng.uniform(-1, 1))
-        self.gone = rng.random(4096) < style.dropout
+        self.gone = np.repeat(rng.random(4096) < style.dropout, rng.integers(1, 4))
+
+    def mirrored(self, about: float) -> Arm:
+        """The other arm of somebody who does the same with both hands; about: twice where the middle is."""
+        other = copy.copy(self)
+        other.script, other.look = copy.copy(self.script), replace(self.look, left=not self.look.left)
+        other.script.points = [rows * (-1, 1, 1, -1, 1, 1, -1, 1) + (about, 0, 0, 0, 0, 0, 0, 0) for rows in self.script.points]
+        other.anchor, other.offset, other.bend = self.anchor * (-1, 1) + (about, 0), -self.offset, -self.bend
+        return other
 
     def paint(self, canvas: np.ndarray, view: View, times: np.ndarray, softness: float) -> None:
         style, k = self.style, self.style.exposures
         n = len(times)
         step = float(np.median(np.diff(times))) if n > 1 else 1 / 30
         fine = (times[:, None] + np.linspace(0, style.shutter * step, k, endpoint=k == 1)[None]).ravel()
-        at, scale, tilt, curl = place(self.script, fine)
+        pose = place(self.script, fine)
+        at = pose.at
         anchor = np.repeat(self.anchor, n, 0) if len(self.anchor) == 1 else self.anchor
         anchor = np.repeat(anchor, k, 0) + 0.15 * (at - at.mean(0))
-        size = style.size * scale
+        size = style.size * pose.scale
         way = at - anchor
         way /= np.hypot(way[:, 0], way[:, 1])[:, None] + 1e-6
         forward = way * (1 - 0.7 * self.upright) + np.array([0, -0.7 * self.upright])
-        turn = np.arctan2(forward[:, 1], forward[:, 0]) + tilt + self.offset
-        forward = np.stack([np.cos(turn), np.sin(turn)], 1)
+        turn = np.arctan2(forward[:, 1], forward[:, 0]) + pose.tilt + self.offset
+        forward = np.stack([np.cos(turn), np.sin(turn)], 1) + pose.flick
+        forward /= np.maximum(1, np.hypot(forward[:, 0], forward[:, 1]))[:, None]
         for begin in range(0, n, CHUNK):
             frames = slice(begin, min(n, begin + CHUNK))
             fines = slice(frames.start * k, frames.stop * k)
-            self._paint(canvas, view, frames, at[fines], forward[fines], size[fines], curl[fines], anchor[fines], softness)
+            hand = (at[fines], forward[fines], size[fines], pose.curl[fines], pose.roll[fines], anchor[fines])
+            self._paint(canvas, view, frames, *hand, softness)
 
     def _paint(
         self,
@@ -138,6 +159,7 @@ class Arm:
         forward: np.ndarray,
         size: np.ndarray,
         curl: np.ndarray,
+        roll: np.ndarray,
         anchor: np.ndarray,
         softness: float,
     ) -> None:
@@ -172,7 +194,7 @@ class Arm:
                 fabric = tone * 0.5 + 0.5 * backgrounds.sample(look.texture, x[:1] - middle[0], y[:1] - middle[1], 0.6)
             put(upper, fabric)
             put(lower, fabric * (1 - look.edge * np.exp(np.minimum(lower, 0) / (0.1 * self.style.size))))
-        distance = actors.hand(x, y, look, at, forward, size, curl)
+        distance = actors.hand(x, y, look, at, forward, size, curl, roll)
         shade = look.skin * (1 - look.edge * np.exp(np.minimum(distance, 0) / (0.06 * self.style.size)))
         if look.light:
             shade = shade * (1 + look.light * (x - at[:, 0, None, None].astype(np.float32)) / (4 * self.style.size))
@@ -208,10 +230,13 @@ class View:
         return self.x * zoom + move[:, 0], self.y * zoom + move[:, 1]
 
 
-def _person(rng: np.random.Generator, style: Style, n: int, size: tuple[int, int], walks: bool, place_x: float) -> actors.Person:
+def _person(
+    rng: np.random.Generator, style: Style, n: int, size: tuple[int, int], walks: bool, place_x: float, height: float = 0.0
+) -> actors.Person:
     wide = size[1] / size[0] / 2
-    height = rng.uniform(0.16, 0.42)
-    at = np.array([place_x, rng.uniform(-0.15, 0.2)]) + style.lean * camera.smooth_walk(rng, n, rng.uniform(4, 30)) * (
+    height = height or rng.uniform(0.1, 0.45)
+    at = np.array([place_x, rng.uniform(-0.25 if height < 0.16 else -0.15, 0.2)])
+    at = at + style.lean * camera.smooth_walk(rng, n, rng.uniform(4, 30)) * (
         1,
         0.5,
     )
@@ -248,15 +273,17 @@ def render(
     if style.walker:
         people.append(_person(rng, style, n, size, True, 0.0))
     if style.person:
-        people.append(_person(rng, style, n, size, False, main_x))
+        people.append(_person(rng, style, n, size, False, main_x, style.head))
     shoulder = people[-1].shoulder(rng.choice([-1, 1])) if style.person and style.anchor == "shoulder" else None
     arms = [Arm(rng, style, script, shoulder, w / h)]
     if style.other_hand != "none":
-        second = Script(rng, (rng.uniform(-wide, wide), rng.uniform(0.1, 0.5)), script.view)
+        second = Script(rng, (rng.uniform(-wide, wide), rng.uniform(0.1, 0.5)), script.view, style.size)
         act = rest if style.other_hand == "still" else signing
         while second.seconds < times[-1] + 1:
             act(second)
         arms.insert(0, Arm(rng, style, second, None, w / h))
+    if style.both:
+        arms.append(arms[-1].mirrored(2 * main_x))
     if prepare:
         prepare(people, arms)
     whole = slice(0, n)
@@ -266,6 +293,10 @@ def render(
     if style.sparse and rng.random() < 0.6:
         texture = np.zeros_like(texture)
     canvas = np.broadcast_to(backgrounds.sample(texture, x, y), (n, h, w)).copy()
+    behind = float(canvas.mean())
+    for arm in arms:  # who is made out against nothing is no example
+        if abs(arm.look.skin - behind) < 0.12:
+            arm.look.skin = behind + (0.15 if behind < 0.5 else -0.15)
     if style.cut:
         at = int(rng.integers(1, n))
         canvas[at:] = backgrounds.sample(backgrounds.any_background(rng, texel), *view.grid(slice(at, n)))
@@ -294,18 +325,27 @@ def random_stream(
     style = Style.random(rng, negative)
     view = (size[1] / size[0] / 2, 0.5)
     seconds = frames / fps
-    begin = 0.0 if single else rng.uniform(0, 1.2)  # the camera is switched on while something is going on already
-    script = (
-        write_negatives(rng, seconds + begin + 0.2, view)
-        if negative
-        else write_gestures(rng, seconds + begin, view, label, single)
-    )
+    tight = style.tight and not single
+    begin = 0.0 if single or (tight and not negative) else rng.uniform(0, 1.2)  # switched on while something is going on already
+    if negative:
+        script = write_negatives(rng, seconds + begin + 0.2, view, style.size)
+    elif tight:
+        script = write_tight(rng, view, style.size, label)
+    else:
+        script = write_gestures(rng, seconds + begin, view, style.size, label, single)
     times = np.arange(frames) / fps
     seen = times + begin + rng.normal(0, 0.006, frames)
     if style.source_fps:
-        seen = np.floor(seen * style.source_fps) / style.source_fps
-    video = render(rng, script, np.sort(seen), size, style)
-    intervals = [Interval(i.label, i.start_s - begin, i.ready_s - begin, i.end_s - begin) for i in script.intervals]
-    at = place(script, np.sort(seen))[0]
+        seen = camera.shown(rng, times + begin, style.source_fps)
+    seen = np.sort(seen)
+    video = render(rng, script, seen, size, style)
+    at = place(script, seen).at
+    if tight:  # it is over: the last frame is held
+        last = int(rng.uniform(0.4, 1) * frames) if negative else min(frames - 1, int((script.seconds - begin) * fps))
+        video[last:], at[last:] = video[last], at[last]
+    world = {"look": "bones" if style.sparse else "person", "camera": style.source_fps or fps, "tight": tight}
+    intervals = [
+        Interval(i.label, i.start_s - begin, i.ready_s - begin, i.end_s - begin, {**i.factors, **world}) for i in script.intervals
+    ]
     hand = np.column_stack([at, (np.abs(at) < view).all(1)]).astype(np.float32)
     return Stream(video, [i for i in intervals if i.end_s > 0 and i.start_s < seconds], fps, hand)
