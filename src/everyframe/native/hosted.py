@@ -54,11 +54,12 @@ class _Running:
         self._node = subprocess.Popen(hosted.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._given, self._said = cast(IO[bytes], self._node.stdin), cast(IO[bytes], self._node.stdout)
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
         """float32 of the input shape -> logits. Raises EngineError where node ends."""
         sizes = [prod(shape) for _, shape in self._hosted.answers]
+        (given,) = frames.values() if isinstance(frames, dict) else (frames,)
         with suppress(BrokenPipeError):
-            self._given.write(np.ascontiguousarray(frames, np.float32).tobytes())
+            self._given.write(np.ascontiguousarray(given, np.float32).tobytes())
             self._given.flush()
         said = self._said.read(4 * sum(sizes))
         if len(said) < 4 * sum(sizes):
