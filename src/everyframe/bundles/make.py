@@ -199,7 +199,7 @@ def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
             for s in metadata.states
         ],
         "events": metadata.events.model_dump() if metadata.events else None,
-        "task": model.ending.task, "scores": model.ending.scores,
+        "task": model.ending.task, "scores": model.ending.scores, "temperature": metadata.temperature,
         **preprocess.model_dump(), "labels": list(labels), "tool": f"everyframe {__version__}",
     }  # fmt: skip
 

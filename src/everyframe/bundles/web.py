@@ -141,7 +141,7 @@ def info(model: Model, name: str, size: tuple[int, int], sha256: str, classes: i
         "rate": float(fps) if fps else 30.0 / (pre.sample_every_n or 1), "hop": metadata.hop,
         "feature_delay": metadata.feature_delay, "delay": metadata.delay,
         "events": metadata.events.model_dump() if metadata.events else None, "task": model.ending.task,
-        "scores": model.ending.scores, "sha256": sha256, "tool": f"everyframe {__version__}",
+        "scores": model.ending.scores, "temperature": metadata.temperature, "sha256": sha256, "tool": f"everyframe {__version__}",
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from math import prod
@@ -37,11 +38,13 @@ class Hosted:
     def __init__(self, words: list[str], module: Path, weights: Path | None, facts: dict[str, Any]) -> None:
         self.words = [*words, str(C_FILES / "hosted.mjs"), str(module), *([str(weights)] if weights else [])]
         self.answers = [(name, tuple(shape)) for name, shape in facts["answers"]]
-        self.inputs = [(name, tuple(shape)) for name, shape in facts["inputs"]]
+        frame = (facts["channels"], facts["height"], facts["width"])
+        shape = (1, frame[0], facts["frames"], *frame[1:]) if facts["clip"] else (facts["frames"], *frame)
+        self.inputs = [(name, tuple(size)) for name, size in facts.get("inputs", [["frames", shape]])]
         self._known = [*words, "-e", "process.exit(+!WebAssembly.validate(fs.readFileSync(process.argv[1])))", str(module)]
 
     def known(self) -> bool:
-        """Whether this node has the module's instructions, and the module one input, as its host can give it."""
+        """Whether this node has the module's instructions, and what it is given is frames alone."""
         return len(self.inputs) == 1 and subprocess.run(self._known, capture_output=True, check=False).returncode == 0
 
     def start(self, threads: int = 1) -> _Running:
@@ -54,12 +57,12 @@ class _Running:
         self._node = subprocess.Popen(hosted.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._given, self._said = cast(IO[bytes], self._node.stdin), cast(IO[bytes], self._node.stdout)
 
-    def step(self, frames: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
-        """float32 of the input shape -> logits. Raises EngineError where node ends."""
+    def step(self, frames: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 of the inputs' shapes -> logits. Raises EngineError where node ends."""
+        given = [frames[name] for name, _ in self._hosted.inputs] if isinstance(frames, Mapping) else [frames]
         sizes = [prod(shape) for _, shape in self._hosted.answers]
-        (given,) = frames.values() if isinstance(frames, dict) else (frames,)
         with suppress(BrokenPipeError):
-            self._given.write(np.ascontiguousarray(given, np.float32).tobytes())
+            self._given.write(b"".join(np.ascontiguousarray(array, np.float32).tobytes() for array in given))
             self._given.flush()
         said = self._said.read(4 * sum(sizes))
         if len(said) < 4 * sum(sizes):

@@ -152,7 +152,8 @@ export class Model {
     if (stepMs === null || this.frames - 1 < this.info.feature_delay) return null;
     const { scores: kind, task } = this.info, said = this.#answer();
     if (!said.every(Number.isFinite)) throw new Error("The network's output is not finite. Reset it.");
-    const scores = this.#head ? softmax(said) : kind === "probabilities" ? said : SCORES[task](said);
+    const cooled = said.map((logit) => logit / (this.info.temperature ?? 1));
+    const scores = this.#head ? softmax(said) : kind === "probabilities" ? said : SCORES[task](cooled);
     const index = scores.indexOf(Math.max(...scores));
     const event = this.detector?.update(scores, time) ?? null;
     return { frame: this.frames - 1, time, scores, logits: said, top: { label: this.labels[index], index, score: scores[index] }, event, stepMs };
