@@ -206,7 +206,7 @@ VERBS = {
 
 def clip(frames: int = 8, size: int = 16, weight: float = 1.0, **conv: object) -> onnx.ModelProto:
     info = helper.make_tensor_value_info
-    attrs = {"pads": [1] * 6, **conv}
+    attrs: dict[str, object] = {"pads": [1] * 6, **conv}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], name="conv", **attrs),
         helper.make_node("GlobalAveragePool", ["a"], ["y"]),
@@ -226,6 +226,34 @@ def circle() -> onnx.ModelProto:
     return model
 
 
+def functions(calls: list[list[str]]) -> onnx.ModelProto:
+    """Functions F0, F1, ... that use these operators, one after another; the network uses the first."""
+    opsets = [helper.make_opsetid("mine", 1), helper.make_opsetid("", 17)]
+    made = []
+    for number, used in enumerate(calls):
+        names = [f"t{i}" for i in range(len(used) + 1)]
+        nodes = [
+            helper.make_node(op, [a], [b], domain="mine" * op.startswith("F"))
+            for op, a, b in zip(used, names, names[1:], strict=False)
+        ]
+        made.append(helper.make_function("mine", f"F{number}", names[:1], names[-1:], nodes, opsets))
+    model = clip()
+    model.graph.node[1].CopyFrom(helper.make_node("F0", ["a"], ["y"], domain="mine", name="used"))
+    model.opset_import.append(opsets[0])
+    model.functions.extend(made)
+    return model
+
+
+def doubled(what: str) -> onnx.ModelProto:
+    """An attribute or a weight tensor that is there twice."""
+    model = clip()
+    if what == "attribute":
+        model.graph.node[0].attribute.append(helper.make_attribute("pads", "twice"))
+    else:
+        model.graph.initializer.append(model.graph.initializer[0])
+    return model
+
+
 #: what is wrong -> (the model, what the error names)
 HOSTILE = {
     "dilation": (clip(dilations=[10**9, 1, 1]), "node 'conv'"),
@@ -236,6 +264,11 @@ HOSTILE = {
     "picture": (clip(size=100_000), "input 'x'"),
     "nan": (clip(weight=np.nan), "tensor w"),
     "circle": (circle(), "node 'relu'"),
+    "function": (functions([["F1"], ["F0"]]), "uses itself"),
+    "functions": (functions([*([f"F{n}"] * 2 for n in range(1, 41)), ["Relu"]]), "nodes"),
+    "attribute": (doubled("attribute"), "pads is given twice"),
+    "kind": (clip(pads="wide"), "pads is STRING"),
+    "weight": (doubled("weight"), "tensor 'w'"),
     "result": (clip(pads=[0, 30_000, 30_000, 0, 30_000, 30_000]), "node 'conv'"),
 }
 

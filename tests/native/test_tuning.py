@@ -66,7 +66,7 @@ def row() -> str:
         "isa": "x86-64-v3", "vector": fitting.block, "processor": here().name, "caches_kb": here().caches,
         "shape": shape(geometry),
         "kept": geometry.kept, "frames": geometry.frames, "ms": 2.0, "default_ms": 3.0, "date": "2026-11-29",
-        "choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 1, "longest": 3},
+        "choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 1, "longest": 3, "tile": 0},
     }  # fmt: skip
     return json.dumps(facts)
 
@@ -158,15 +158,15 @@ def test_a_row_counts_where_it_was_measured_and_near_it(row: str, monkeypatch: p
         return tables(fitting, geometry, "conv")
 
     there = own.processor
-    assert chosen(there).numbers == (7, 14, 0, 1, 3)
-    assert chosen(replace(there, name="its sister")).numbers == (7, 14, 0, 1, 3)
+    assert chosen(there).numbers == (7, 14, 0, 1, 3, 0)
+    assert chosen(replace(there, name="its sister")).numbers == (7, 14, 0, 1, 3, 0)
     first, second, third = there.caches
     assert chosen(Processor("far away", (first, second * 8, third))) == usual
     assert chosen(Processor("unknown", (0, 0, 0))) == usual
-    assert Tables([own])(fitting, geometry, "conv").numbers == (7, 14, 0, 1, 3), "a table that the user names counts anywhere"
+    assert Tables([own])(fitting, geometry, "conv").numbers == (7, 14, 0, 1, 3, 0), "a table that the user names counts anywhere"
     monkeypatch.setattr(name, lambda: there)
     assert tables(fitting, replace(geometry, kept=100), "conv") == default(fitting, replace(geometry, kept=100))
-    assert tables(fitting, replace(geometry, kept=geometry.kept + 3, frames=9), "conv").numbers == (7, 14, 0, 1, 3)
+    assert tables(fitting, replace(geometry, kept=geometry.kept + 3, frames=9), "conv").numbers == (7, 14, 0, 1, 3, 0)
     assert tables(fitting, replace(geometry, width=geometry.width + 1), "conv").why == "default"
 
 
@@ -177,6 +177,8 @@ def test_measured_code_is_another_file_in_the_cache(row: str, monkeypatch: pytes
     own_table().parent.mkdir()
     write([parse(row, "test")], own_table())
     assert store.place(model, chosen) != before
+    own_table().write_text("of another version\n")
+    assert store.place(model, chosen) == before, "rows that cannot be read stop nobody"
     own_table().unlink()
     assert store.place(model, chosen) == before
 
@@ -200,7 +202,8 @@ def test_rows_that_cannot_be_read_are_named(row: str, change: dict, said: str, t
 @pytest.mark.skipif(not runs_here("x86-64-v3"), reason="needs AVX2")
 def test_impossible_rows_are_refused(row: str) -> None:
     wrong = parse(
-        json.dumps(json.loads(row) | {"choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 5, "longest": 0}}), "test"
+        json.dumps(json.loads(row) | {"choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 5, "longest": 0, "tile": 0}}),
+        "test",
     )
     with pytest.raises(UsageError) as caught:
         generated(network(), "x86-64-v3", Tables([wrong]))
@@ -259,3 +262,16 @@ def test_rows_change_nothing_but_the_time(tmp_path: Path, row: str) -> None:
     frames = np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
     wanted = reference(sketch.model(), frames)
     np.testing.assert_allclose(made.start(2).step(frames), wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    table = tmp_path / "table.jsonl"
+
+    def progress(line: str) -> None:
+        if table.exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_model(BUILTIN, tmp_path / "m.so", tune=20.0, table=table, progress=progress)
+    assert read(table)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["table.jsonl"]

@@ -199,7 +199,7 @@ def compile(
 
     >>> made = ef.compile("step.onnx", emit_c="step_c")
     >>> sorted(file.suffix for file in made.files), made.macs > 0
-    (['.c', '.h', '.weights'], True)
+    (['.c', '.c', '.h', '.tables', '.weights'], True)
     """
     import tempfile
     from pathlib import Path

@@ -184,6 +184,8 @@ class Metadata(Stored):
     outputs    what a step model gives beside its logits.
     inputs     what a step model takes beside its states, where that is more than one kind of frames (`preprocess` and `axes` are
                those of the first that counts the stream's frames); empty: pictures or arrays as `axes` says.
+    temperature  what logits are divided by before they become probabilities, so that those are right as often as they say; fitted
+               on validation.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
     """
@@ -208,5 +210,6 @@ class Metadata(Stored):
     scores: Scores | None = None
     outputs: tuple[OutputSpec, ...] = ()
     inputs: tuple[InputSpec, ...] = ()
+    temperature: float = Field(default=1.0, gt=0)
     axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
     provenance: Provenance = Provenance()

@@ -153,14 +153,14 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
 
 
 def _choices(of: Packer, layer: PackedLayer, geometry: Geometry) -> list[Choice]:
-    fits = winograd.fits(of.graph, layer.op)
+    fits = winograd.fits(of.graph, layer.op) and all(form.block == of.target.block for form in layer.forms)
     return [choice for choice in space(of.target, geometry) if fits or not choice.tile]
 
 
 def _product(layer: PackedLayer, tile: int, block: int) -> PackedLayer:
     """The product that a transformed convolution consists of."""
     places, count = (tile + 2) ** 2, int(np.prod(winograd.tiles(tile, layer.out.height, layer.out.width)))
-    taps = [replace(tap, weight=tap.weight.any((2, 3), keepdims=True).astype(np.int8)) for tap in layer.op.taps]
+    taps = [replace(tap, weight=np.asarray(tap.weight.any((2, 3), keepdims=True), np.int8)) for tap in layer.op.taps]
     op = ir.Conv(layer.op.order, layer.op.label, taps, tile=tile)
     forms = [Form(form.channels, places, count, block) for form in layer.forms]
     return replace(layer, op=op, out=Form(layer.out.channels, places, count, block), residual=None, forms=forms)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,18 @@ def read(path: str | os.PathLike[str]) -> list[Row]:
     return [parse(line, f"{path}, line {n}") for n, line in numbered if line and not line.startswith("#")]
 
 
+def _readable(path: Path) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    found = []
+    for line in lines:
+        with suppress(UsageError):
+            found.append(parse(line, path))
+    return found
+
+
 def write(rows: Iterable[Row], path: str | os.PathLike[str]) -> Path:
     """Of rows with one key the last stays. Raises OutputError."""
     kept = {row.key: row for row in rows}
@@ -126,10 +139,8 @@ class Tables:
 
     @classmethod
     def found(cls, path: str | os.PathLike[str] | None = None) -> Tables:
-        own = own_table()
-        return cls(
-            read(path) if path else (), [*(read(own) if own.exists() else ()), *(read(SHIPPED) if SHIPPED.exists() else ())]
-        )
+        """path: of a table that the user names. Of the others, what cannot be read (another version wrote it) is passed over."""
+        return cls(read(path) if path else (), [*_readable(own_table()), *_readable(SHIPPED)])
 
     def __call__(self, target: Target, geometry: Geometry, label: str) -> Choice:
         """The choice for a convolution: of the nearest row, or the default."""

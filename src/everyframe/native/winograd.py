@@ -112,7 +112,7 @@ class _Rewriting:
             frame = self._transformed(source, tile, op.pads, size)
             frames[frame.number] = frame
             planes = ir.retarget(tap.planes, {source.number: frame})
-            taps.append(Tap(tap.weight.any((2, 3), keepdims=True), (*tap.key, "winograd", tile), planes))
+            taps.append(Tap(np.asarray(tap.weight.any((2, 3), keepdims=True)), (*tap.key, "winograd", tile), planes))
             taps[-1].rows = lambda weight=tap.weight: weights(weight, tile)
         product = Conv(op.order, op.label, taps, bias_key=(*op.bias_key, "winograd", tile), frames=frames, tile=tile, how=choice)
         places, count = (tile + 2) ** 2, int(np.prod(tiles(tile, *size)))
