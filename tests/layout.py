@@ -46,7 +46,7 @@ ROOMS = (
         ("numpy", "onnx"), "ONNX in, ONNX out: facts on wires, one rule per operator, clip to step, verification, accounting",
     ),
     Room(
-        "native", ("errors", "version", "files", "modelfile"),
+        "native", ("errors", "version", "files", "modelfile", "conversion"),
         ("numpy", "onnx"), "code generation: a step model becomes C without dependencies",
     ),
     Room("video", ("errors", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
@@ -57,7 +57,7 @@ ROOMS = (
     ),
     Room(
         "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime"),
-        ("numpy", "onnx", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
+        ("numpy", "onnx", "openvino", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
     ),
     Room(
         "models", ("errors", "plugins", "version", "files", "modelfile", "conversion"),
@@ -83,23 +83,23 @@ ROOMS = (
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
-        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
-         "devices", "quantization", "splitting"),
-        ("numpy", "onnx", "openvino"),
-        "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
-    ),
-    Room(
         "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
         ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
+    ),
+    Room(
+        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "data"),
+        ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
+    ),
+    Room(
+        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
+         "devices", "quantization", "splitting", "teaching"),
+        ("numpy", "onnx", "openvino"),
+        "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
     ),
     Room(
         "evaluation", ("errors", "files", "progress", "canvas", "pages", "modelfile", "conversion", "video", "runtime", "recipes",
          "data"),
         ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
-    ),
-    Room(
-        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
-        ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
     ),
     Room(
         "training", ("errors", "version", "files", "progress", "modelfile", "conversion", "runtime", "models", "recipes",

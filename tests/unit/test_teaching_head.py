@@ -155,5 +155,5 @@ class TestTheRule:
         alone, _ = tune(taught, ("none", "a"), "none", 0.1)
         rule, found = tune([*taught, *strangers], ("none", "a"), "none", 0.1)
         assert alone.threshold == rule.threshold == 0.75 and found.strange_a_minute == 0
-        rule, found = tune([*taught, *[Stream(flat(0.9), STRANGE)] * 9], ("none", "a"), "none", 0.1)
+        rule, found = tune([*taught, *[Stream(flat(0.9), STRANGE)] * 40], ("none", "a"), "none", 0.1)
         assert found.hits == found.strange_false == 0, "nothing tells them apart, so nothing is told"

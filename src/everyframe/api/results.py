@@ -68,7 +68,8 @@ class Converted(Conversion):
         per_hop = clip_macs / max(step_macs, 1)  # a network without convolutions has nothing to save
         return {
             "hop": meta.hop, "frames": meta.frames, "feature_delay_frames": meta.feature_delay, "delay_frames": meta.delay,
-            "receptive_field_frames": meta.receptive_field, "window_frames": meta.window,
+            "receptive_field_frames": None if meta.unbounded else meta.receptive_field, "unbounded": meta.unbounded,
+            "window_frames": meta.window,
             "state_floats": sum(prod(spec.shape) for spec in meta.states if spec.dtype == "float32"),
             "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
             "saving_per_frame": per_hop * meta.hop, "saving_per_hop": per_hop, "difference": self.difference, "notes": self.notes,

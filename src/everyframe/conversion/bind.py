@@ -4,6 +4,7 @@ a symbolic batch               one clip
 symbolic T, H, W               what `frames` and `size` say
 an input of bytes              floats of the same values
 float16 inside or at its ends  float32, with the same weights
+weights that are inputs        constants
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from everyframe.errors import ModelError
 def bind(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, list[str]]:
     """(the network, a note for what was changed). The model is copied where anything is. Raises ModelError."""
     inputs = real_inputs(model)
+    if len(inputs) < len(model.graph.input):
+        model = _without_defaults(model)
     found = layouts(options.layout, {value.name: len(value.type.tensor_type.shape.dim) for value in inputs})
     symbolic = any(not dim.HasField("dim_value") for value in inputs for dim in value.type.tensor_type.shape.dim)
     kinds = {tensor.data_type for tensor in model.graph.initializer} | {value.type.tensor_type.elem_type for value in inputs}
@@ -40,6 +43,17 @@ def bind(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, lis
         _widen(made)
         notes.append("the network's float16 is computed in float32, with the same weights")
     return made, notes
+
+
+def _without_defaults(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights are constants: before IR version 4 they were inputs with a default, which is never folded."""
+    made, names = onnx.ModelProto(), {value.name for value in real_inputs(model)}
+    made.CopyFrom(model)
+    made.ir_version = max(made.ir_version, 4)
+    for i in reversed(range(len(made.graph.input))):
+        if made.graph.input[i].name not in names:
+            del made.graph.input[i]
+    return made
 
 
 def _sizes(value: onnx.ValueInfoProto, layout: str, options: Options, *, alone: bool) -> None:

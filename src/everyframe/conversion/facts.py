@@ -68,6 +68,7 @@ class Fact:
     home: the axis that time had before a mean or squeeze took it away.
     pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
     early: stream frames in front of frame 0 of which the wire has true values too: a Slice numbered them away.
+    unbounded: depends on everything since the reset, whatever left and right say of the clip: a state is carried for ever.
     static: made of inputs without frames alone: one value a step, which meets the frames of any wire as a gate does.
     """
 
@@ -86,6 +87,7 @@ class Fact:
     feature_delay: Time = 0
     early: Time = 0
     static: bool = False
+    unbounded: bool = False
 
     @property
     def lag(self) -> int:
@@ -241,7 +243,8 @@ class Facts:
                 where=where(node),
                 expected="as many frames on all inputs",
                 got=", ".join(f"{n!r}: {f.frames}" for n, f in zip(names, facts, strict=True)),
-                hint="a stream has no whole clip to look at; use an average over time (--se frame|window)",
+                hint="a stream has no whole clip to look at: compare neighbors (x[:, :, 1:] with x[:, :, :-1]), "
+                "or use an average over time (--se frame|window)",
             )
         return replace(
             facts[0],
@@ -254,6 +257,7 @@ class Facts:
             nonneg=False,
             gate=all(f.gate for f in facts),
             feature_delay=max(f.feature_delay for f in facts),
+            unbounded=any(f.unbounded for f in facts),
         )
 
     def head(self, node: Node) -> HeadWindow:

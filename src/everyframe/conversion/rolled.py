@@ -212,8 +212,8 @@ class _Loop:
         return True
 
     def _written(self, tail: list[onnx.NodeProto]) -> onnx.ModelProto | None:
-        first, axis = next(iter(self.picks.source.values()))
-        prefix, shapes, info = f"{first}/loop{axis}", self.view.shapes, helper.make_tensor_value_info
+        first, scanned = next(iter(self.picks.source.values()))
+        prefix, shapes, info = f"{first}/loop{scanned}", self.view.shapes, helper.make_tensor_value_info
         read = self._read(tail)
         states = sorted(self.first)
         if read is None or any(axis is not None and shapes[self._name(place)][axis] != 1 for place, axis, _ in read):
@@ -234,12 +234,12 @@ class _Loop:
             if not joined:
                 after.append(self._last(outputs[-1], place))
         inputs = [info(f"{prefix}/state{n}", TensorProto.FLOAT, shapes[self._name(p)]) for n, p in enumerate(states)]
-        for frame, (source, axis) in zip(frames.values(), sources, strict=True):
-            inputs.append(info(frame, TensorProto.FLOAT, [size for i, size in enumerate(shapes[source]) if i != axis]))
+        for frame, (source, along) in zip(frames.values(), sources, strict=True):
+            inputs.append(info(frame, TensorProto.FLOAT, [size for i, size in enumerate(shapes[source]) if i != along]))
         body = helper.make_graph(nodes, prefix, inputs, [info(name, TensorProto.FLOAT, None) for name in ends], self.inner)
         scan = helper.make_node(
             "Scan", [*(self.first[p] for p in states), *(name for name, _ in sources)], outputs, name=prefix, body=body,
-            num_scan_inputs=len(frames), scan_input_axes=[axis for _, axis in sources], scan_output_axes=axes,
+            num_scan_inputs=len(frames), scan_input_axes=[along for _, along in sources], scan_output_axes=axes,
         )  # fmt: skip
         whole = {name for _, _, name in read}
         return self._replaced([scan, *after], [node for node in tail if node.output[0] not in whole])

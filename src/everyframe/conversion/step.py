@@ -34,7 +34,7 @@ from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
 from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable
-from everyframe.modelfile.bounds import LARGEST
+from everyframe.modelfile.bounds import LARGEST, check_bounds
 from everyframe.modelfile.ending import Ending, ending
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
@@ -59,6 +59,8 @@ def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
     if modelfile.metadata_of(model) is None:
         _check_order(model, Told.of(options.layout))
     source, changed = bind(model, options)
+    if source is not model:
+        check_bounds(source, "the clip network")
     clip, notes = fold(roll(source)), []
     natural(clip)
     if canonical(clip):
@@ -156,10 +158,9 @@ def convert(
 ) -> Conversion:
     """Converts a clip network held in memory; nothing is verified numerically yet. heads: of its outputs, the main one first;
     none: all of them. values: of inputs that are to be constants. Raises ModelError and its children."""
-    _check(options)
-    if task is not None and task not in get_args(Task):
-        raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
+    _check(options, task)
     with following():
+        check_bounds(model, "the clip network")
         return _convert(with_heads(bound(model, values), heads), options, labels, task)
 
 
@@ -202,6 +203,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "feature_delay": feature_delay,
             "delay": max(feature_delay, ceil(out.right - out.early)),
             "receptive_field": ceil(out.left + out.right) + 1,
+            "unbounded": out.unbounded,
             "window": _window(facts),
             "task": told.task,
             "scores": told.scores,
@@ -313,8 +315,10 @@ def stream(
         check_writable(output)  # before the long work
     say("converting")
     options = Options(rate, window, se, taps, layout, frames, size)
-    made = convert(modelfile.load(clip), options, labels=labels, task=task, heads=heads, values=values)
+    _check(options, task)
+    given = modelfile.load(clip)
     with following():
+        made = _convert(with_heads(bound(given, values), heads), options, labels, task)
         onnx.checker.check_model(made.step, full_check=True)
         say("comparing with the clip network over a stream")
         made.difference = _compared(made)
@@ -336,7 +340,9 @@ def _compared(made: Conversion) -> float:
         ) from None  # fmt: skip
 
 
-def _check(options: Options) -> None:
+def _check(options: Options, task: Task | None) -> None:
+    if task is not None and task not in get_args(Task):
+        raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
     for name, value, allowed in (
         ("rate", options.rate, RATES),
         ("se", options.se, SE_MODES),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, maps
+from everyframe.native import ir, ir_values, maps
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
@@ -111,7 +111,8 @@ class Calls:
         handler: Any = {
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
-            ir.Product: self._product, ir.Tile: self._tile, ir.Untile: self._untile,
+            ir_values.Product: self._product, ir_values.Pick: self._pick, ir_values.Put: self._put, ir_values.Rank: self._rank,
+            ir.Tile: self._tile, ir.Untile: self._untile,
         }[type(op)]  # fmt: skip
         handler(op, frame)
 
@@ -273,10 +274,28 @@ class Calls:
         }  # fmt: skip
         self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
 
-    def _product(self, op: ir.Product, frame: Frame) -> None:
+    def _product(self, op: ir_values.Product, frame: Frame) -> None:
         fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
         work = frame.floats * op.a.width
         self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
+
+    def _pick(self, op: ir_values.Pick, frame: Frame) -> None:
+        parts = {"in": op.source, "index": op.index, "out": frame}
+        name = self.text.structure("pick_layer", {name: self.layout.forms[f.number] for name, f in parts.items()})
+        self._call("pick_at", name, frame, [self.pointer(op.source), self.pointer(op.index)], frame.floats)
+
+    def _put(self, op: ir_values.Put, frame: Frame) -> None:
+        """By one thread: what comes later wins."""
+        parts = {"base": op.base, "index": op.index, "values": op.values, "out": frame}
+        fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in parts.items()}
+        fields["kind"] = f"PUT_{op.kind.upper()}"
+        name = self.text.structure("put_layer", fields)
+        self._call("put_at", name, frame, [self.pointer(f) for f in op.reads()], 0)
+
+    def _rank(self, op: ir_values.Rank, frame: Frame) -> None:
+        fields = {"in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "largest": int(op.largest)}
+        name = self.text.structure("rank_layer", fields)
+        self._call("rank_rows", name, frame, [self.pointer(op.source)], op.source.floats * frame.width)
 
     def _tile(self, op: ir.Tile, frame: Frame) -> None:
         forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]

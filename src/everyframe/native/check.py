@@ -8,6 +8,7 @@ steps of its scale), flat ones, something that moves and stops. They last for a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import onnx
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.schema import Metadata
 from everyframe.modelfile.walk import Walk
+from everyframe.native.hosted import Hosted
 from everyframe.native.library import Library
 
 # N new frames a step, C channels, T frames of a clip, H height, W width
@@ -26,7 +28,7 @@ QUANTIZED_TOLERANCE = 0.01
 _MOST_STEPS = 100
 
 
-def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps: int | None = None) -> float:
+def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted, *, steps: int | None = None) -> float:
     """The largest relative L2 distance between an answer of both over a stream. Raises ConversionMismatch above TOLERANCE
     (or QUANTIZED_TOLERANCE), and where another label is the best one of the logits by more than that.
 
@@ -41,21 +43,21 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
     first = metadata.feature_delay // metadata.hop
     whole = first + -(-max(metadata.frames, metadata.window or 0) // metadata.hop) + 6
     count = steps or (2 if metadata.kind == "clip" else min(_MOST_STEPS, whole))
-    stream, worst = library.start(threads=1), 0.0
-    for n, frames in enumerate(_inputs(library.inputs, metadata, count)):
-        whole_answer, logits = walk.step(frames), stream.step(frames)
-        distances = {name: _distance(whole_answer[name], got) for name, got in ((answer, logits), *stream.others.items())}
-        distance = max(distances.values())
-        worst = max(worst, distance)
-        lost = _lost(whole_answer[answer].ravel(), logits.ravel())
-        if not distance <= tolerance or lost > tolerance:
-            raise ConversionMismatch(
-                f"The compiled code disagrees with {by}, so nothing was written.", where=f"step {n}",
-                expected=f"a relative distance of at most {tolerance:g}, and the same best label",
-                got=f"{distance:.2g}" + (", another label" if lost > 0 else ""),
-                hint="this is a defect of everyframe; run the model with --engine ort meanwhile",
-            )  # fmt: skip
-    stream.close()
+    worst = 0.0
+    with closing(library.start(threads=1)) as stream:
+        for n, frames in enumerate(_inputs(library.inputs, metadata, count)):
+            whole_answer, logits = walk.step(frames), stream.step(frames)
+            distances = {name: _distance(whole_answer[name], got) for name, got in ((answer, logits), *stream.others.items())}
+            distance = max(distances.values())
+            worst = max(worst, distance)
+            lost = _lost(whole_answer[answer].ravel(), logits.ravel())
+            if not distance <= tolerance or lost > tolerance:
+                raise ConversionMismatch(
+                    f"The compiled code disagrees with {by}, so nothing was written.", where=f"step {n}",
+                    expected=f"a relative distance of at most {tolerance:g}, and the same best label",
+                    got=f"{distance:.2g}" + (", another label" if lost > 0 else ""),
+                    hint="this is a defect of everyframe; run the model with --engine ort meanwhile",
+                )  # fmt: skip
     return worst
 
 

@@ -19,6 +19,7 @@ from everyframe.native.choice import Choice
 from everyframe.native.compilers import compiler
 from everyframe.native.emit import Source
 from everyframe.native.generate import generate, untransformed
+from everyframe.native.hosted import Hosted, node
 from everyframe.native.library import Library
 from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
@@ -115,10 +116,12 @@ def compile_model(
                     link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
                 else:
                     link(source, chosen, model, made)
-                if not runs_here(chosen.name):
+                words = node() if chosen.machine == WASM else None
+                hosted = Hosted(words, made, None, source.facts) if words else None
+                if not (runs_here(chosen.name) or (hosted is not None and hosted.known())):
                     return None
                 progress("comparing with the model over a stream of pictures")
-                return check(model, metadata, Library(made))
+                return check(model, metadata, hosted or Library(made))
 
             try:
                 difference = built()

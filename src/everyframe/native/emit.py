@@ -12,7 +12,7 @@ import numpy as np
 
 from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
-from everyframe.native import ir, maps
+from everyframe.native import ir, ir_values, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
@@ -44,6 +44,10 @@ class Source:
         return self.packer.layers
 
 
+#: kernels come as whole files, of which a network may use only a part
+_QUIET = '#pragma GCC diagnostic ignored "-Wunused-function"'
+
+
 class Emitter:
     def __init__(self, graph: Graph, layout: Layout, target: Target, model_hash: int, choose: Choose = by_default) -> None:
         self.graph, self.layout, self.target, self.model_hash = graph, layout, target, model_hash
@@ -57,7 +61,7 @@ class Emitter:
         sizes = self._sizes()
         header = _header(sizes, notes, stem, metadata, self.graph.answers)
         parts = [
-            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n',
+            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n\n{_QUIET}\n',
             self._defines(), *self._kernels(), *functions, self._float_tables(), "\n".join(self.calls.text.tables) + "\n",
             states, step, c_text("api"),
         ]  # fmt: skip
@@ -90,7 +94,8 @@ class Emitter:
             (ir.Flatten, "flatten"),
             (ir.Window, "window"),
             (ir.Move, "move"),
-            (ir.Product, "product"),
+            (ir_values.Product, "product"),
+            (ir_values.Pick | ir_values.Put | ir_values.Rank, "places"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):
@@ -287,6 +292,8 @@ def _model_facts(metadata: Metadata) -> str:
     rows.append(
         f"#define EF_FIRST_FRAMES {metadata.feature_delay + 1} /* predictions mean something from the step with this frame on */"
     )
+    if pre.fps:
+        rows.append(f"#define EF_FPS {c_float(pre.fps)} /* frames a second that the network was trained at: show it as many */")
     if metadata.labels:
         rows.append(f"#define EF_LABELS {{{', '.join(json.dumps(label) for label in metadata.labels)}}}")
     return "/* The model's own: channels come as " + pre.color + ". */\n" + "\n".join(rows)

@@ -15,36 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from everyframe.native.quants import Quant
+
 SHIFT = 24  # a plane is frame number << SHIFT | channel
-
-
-@dataclass(frozen=True)
-class Quant:
-    """How values are stored as bytes: value = (byte - zero) * scale. ONNX's int8 is stored 128 higher, so bytes have no sign."""
-
-    scale: float
-    zero: int
-
-    @property
-    def inverse(self) -> float:
-        return float(np.float32(1) / np.float32(self.scale))
-
-    def byte(self, value: float) -> int:
-        return int(np.clip(np.rint(np.float32(value) / np.float32(self.scale)) + self.zero, 0, 255))
-
-    def nearest(self, value: float) -> float:
-        """The value that a byte can stand for."""
-        return float(np.float32(self.byte(value) - self.zero) * np.float32(self.scale))
-
-
-@dataclass(frozen=True, eq=False)
-class Levels:
-    """A constant that was quantized: its value is integers * scale. scale: one number for each index of axis 0 or 1 of a matrix
-    or kernel, or a single one."""
-
-    integers: np.ndarray  # int8
-    scale: np.ndarray
-    axis: int
 
 
 @dataclass(eq=False, repr=False)
@@ -95,8 +68,8 @@ def split_plane(plane: int) -> tuple[int, int]:
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
     axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
-    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1) or
-    'int' (whole numbers).
+    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1), 'int'
+    (whole numbers, exact up to 2**24), or 'uint8' and 'int8': the integers that quantized frames are stored as.
     """
 
     array: np.ndarray
@@ -334,17 +307,6 @@ class Move(Op):
 
     def reads(self) -> list[Frame]:
         return list(self.frames.values())
-
-
-@dataclass(eq=False)
-class Product(Op):
-    """(M, 1, N) of frames (M, 1, K) and (N, 1, K): out[m, n] = sum over k of a[m, k] * b[n, k]."""
-
-    a: Frame = None  # type: ignore[assignment]
-    b: Frame = None  # type: ignore[assignment]
-
-    def reads(self) -> list[Frame]:
-        return [self.a, self.b]
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native import evaluate, ir
 from everyframe.native.ir import Frame, Planes, Scalars, Value
-from everyframe.native.lower_quantized import check_integers, quantized, state_quants
+from everyframe.native.lower_quantized import quantized, state_quants
 from everyframe.native.lower_structure import flattened
 from everyframe.native.tracer import Tracer, stack
 
@@ -39,12 +39,11 @@ def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: objec
 
 def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, quants: dict[int, ir.Quant]) -> ir.Graph:
     """quants: of states, by their slot."""
-    tracer = Tracer()
+    tracer = Tracer(evaluate.step)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = _nodes(model.graph, constants)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     evaluate.check(nodes, {*constants}, opset)
-    check_integers(nodes)
     values: dict[str, Value] = dict(constants)
     inputs = {value.name: value for value in model.graph.input if value.name not in constants}
     slots: list[Frame] = []
@@ -138,6 +137,9 @@ def _answers(model: onnx.ModelProto, states: set[str]) -> list[str]:
 
 def _answer(tracer: Tracer, name: str, value: Value | None) -> tuple[list[Frame], tuple[int, ...]]:
     """(frames that hold an output's values one after another, its shape)."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size:  # it does not depend on the frames
+        row = tracer.constant(value.reshape(-1, 1, 1))
+        return [tracer.plain(row)], value.shape
     if not isinstance(value, Planes) or not prod(value.shape):
         got = getattr(value, "shape", "an output that is not computed")
         raise ModelError("The network's output is not made of frames.", where=name, got=got, hint="run it with `--engine ort`")

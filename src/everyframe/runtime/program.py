@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -233,10 +233,11 @@ class Program:
         fps: float | None = None,
         pts: Iterable[float] | None = None,
         bgr: bool | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Prediction]:
         """Predictions for a file, folder, glob, camera number or address; several videos go one after another, each
         from a fresh state. max_frames, seconds: stop each video there. realtime: play a file at its own speed and drop
-        what is late.
+        what is late. note: told of each video what is no error, such as colors that are only approximated.
 
         Or for frames: any iterator of uint8 pictures (h, w, 3), an array (T, h, w, 3), a cv2.VideoCapture, or an async
         iterator, for which the predictions are one too. Of a model that takes no pictures: frames (C, ...) one by one, or an
@@ -267,6 +268,8 @@ class Program:
             with contextlib.closing(self.play_all(sources, stride=stride, top_k=top_k, **options)) as playbacks:
                 for playback in playbacks:
                     yield from playback
+                    for each in playback.notes:
+                        note(each)
 
         return run()
 

@@ -272,11 +272,12 @@ class Stream:
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
-        each, logits = read(_rows(logits, program.interface.classes), task, said)
+        temperature = program.metadata.temperature
+        each, logits = read(_rows(logits, program.interface.classes), task, said, temperature)
         scores, logits, shown = each[-1], logits[-1], None
         if self._steady is not None:
             logits, shown = self._steady.update(logits)
-            scores = read(logits, task, "logits")[0]
+            scores = read(logits, task, "logits", temperature if said == "logits" else 1.0)[0]
         event = self._events.update(scores, pts_s) if self._events is not None else None
         labels = program.labels_for(len(scores))
         regress = task == "regress"

@@ -130,13 +130,12 @@ def _rejection(familiar: Familiar, features: str, plain: str, classes: int) -> t
         ("Mul", ("beyond", "background"), "raised"),
     )  # fmt: skip
     own = {features: features}
-    nodes = [
-        helper.make_node(
-            op, [own.get(name, f"{TAUGHT}.{name}") for name in inputs], [f"{TAUGHT}.{output}"], f"{TAUGHT}.{output}",
-            **({"transB": 1} if op == "Gemm" else {}),
-        )
-        for op, inputs, output in parts
-    ]  # fmt: skip
+    nodes = []
+    for op, inputs, output in parts:
+        names = [own.get(name, f"{TAUGHT}.{name}") for name in inputs]
+        nodes.append(helper.make_node(op, names, [f"{TAUGHT}.{output}"], f"{TAUGHT}.{output}"))
+        if op == "Gemm":
+            nodes[-1].attribute.append(helper.make_attribute("transB", 1))
     return [*nodes, helper.make_node("Add", [plain, f"{TAUGHT}.raised"], ["logits"], f"{TAUGHT}.logits")], constants
 
 

@@ -20,6 +20,8 @@ REFRACTORY_S = 0.8
 FALSE_COST = 0.5
 #: events that are allowed a minute on gestures that were not taught, and on background; each one more costs a recognized gesture
 STRANGE_A_MINUTE, QUIET_A_MINUTE = 4.0, 0.5
+#: of fewer gestures, a head that lacks one stands for the whole one less well, and what it says counts less
+_ENOUGH = 4
 #: the label of a stream with a gesture that its head was not taught
 STRANGE = -1
 
@@ -61,12 +63,11 @@ class Outcome:
     def strange_a_minute(self) -> float | None:
         return 60 * self.strange_false / self.strange_s if self.strange_s else None
 
-    @property
-    def value(self) -> float:
-        """In recognized gestures."""
-        over = max(0.0, self.strange_false - STRANGE_A_MINUTE * self.strange_s / 60)
-        over += max(0.0, self.quiet_false - QUIET_A_MINUTE * self.quiet_s / 60)
-        return self.hits - FALSE_COST * self.false - over
+    def value(self, gestures: int) -> float:
+        """In recognized gestures, of so many that are taught."""
+        strange = max(0.0, self.strange_false - STRANGE_A_MINUTE * self.strange_s / 60)
+        quiet = max(0.0, self.quiet_false - QUIET_A_MINUTE * self.quiet_s / 60)
+        return self.hits - FALSE_COST * self.false - min(1.0, gestures / _ENOUGH) * strange - quiet
 
 
 def events(stream: Stream, rule: EventRule, labels: Sequence[str], step_s: float) -> list[int]:
@@ -106,4 +107,4 @@ def rules(background: str, step_s: float) -> Iterator[EventRule]:
 def tune(streams: Sequence[Stream], labels: Sequence[str], background: str, step_s: float) -> tuple[EventRule, Outcome]:
     """The rule with the most hits less what false events cost; of equals the one that asks for more."""
     tried = ((rule, outcome(streams, rule, labels, step_s)) for rule in rules(background, step_s))
-    return max(tried, key=lambda each: each[1].value)
+    return max(tried, key=lambda each: each[1].value(len(labels) - 1))

@@ -41,22 +41,24 @@ def usual_gap(stream: av.video.stream.VideoStream) -> Fraction:
 class Clock:
     """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end. waits: pictures may be held back.
 
-    untimed: the container holds no times; a live one's are those at which packets arrive, any other's are those of `gap`.
-    jumps: how often the container's clock was set anew. reached: the container's time of the newest frame, in seconds.
+    joins: recordings of this kind may be glued together. untimed: the container holds no times; a live one's are those at
+    which packets arrive, any other's are those of `gap`. jumps: how often the container's clock was set anew. read: where in
+    the file the newest packet ends. reached: the container's time of the newest frame, in seconds.
     """
 
     def __init__(
         self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool, waits: bool
     ) -> None:
         self.gap = usual_gap(stream)
-        self.count = 0
+        self.count = self.read = 0
         self.last = Fraction(0)
         self.reached = self.origin = Fraction(0)
         flags = int(container.format.flags)  # type: ignore[call-overload]
         self.untimed = bool(flags & _UNTIMED)
         self._arrival = self.untimed and live
         self._base, self._shift = Fraction(1, _MICRO) if self._arrival else stream.time_base or Fraction(0), 0
-        self._jump = max(JUMP[bool(flags & _JUMPY)], SLOW * self.gap)
+        self.joins = bool(flags & _JUMPY)
+        self._jump = max(JUMP[self.joins], SLOW * self.gap)
         self._leaps, self._live = 0, live  # a camera that stalls is late, not elsewhere
         self._packets = _Packets(self._base, self.gap)
         # a picture that has just happened must not wait for others, and what sends it numbers it rightly
@@ -70,6 +72,7 @@ class Clock:
     def enter(self, packet: av.Packet) -> None:
         if self._arrival and packet.size:
             packet.pts = packet.dts = time.monotonic_ns() // 1000
+        self.read = max(self.read, (packet.pos or 0) + packet.size)
         packet.opaque = [self._packets.shift(packet)]  # an object of its own: PyAV finds it by its address
 
     def stamp(self, picture: av.VideoFrame) -> Iterator[Decoded]:

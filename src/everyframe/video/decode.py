@@ -15,7 +15,7 @@ import av.error
 import av.video.stream
 
 from everyframe.errors import SourceError
-from everyframe.video.boxes import boxes_of, standard_input
+from everyframe.video.boxes import glued, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
@@ -94,8 +94,9 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
             raise why
         if clock.untimed and frame is not None:
             note(f"{container.format.name} holds no times: its frames were taken for {float(1 / clock.gap):.4g} a second")
-        if source.kind == "file" and "mp4" in container.format.name and (files := boxes_of(path).files) > 1:
-            note(f"{files} recordings glued together, of which the first was played: join them with ffmpeg's `-f concat`")
+        if source.kind == "file" and not clock.joins and glued(path, clock.read):
+            damage = None
+            note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
             return
         if damage is not None:

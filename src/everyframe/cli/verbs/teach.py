@@ -21,8 +21,9 @@ def command(
     examples: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A folder with a folder of clips for each gesture; `none` holds background. May be given again.",
-            metavar="FOLDER",
+            help="A folder with a folder of clips for each gesture; `none` holds background. Or a list of spans of long "
+            "recordings (file,start,end,label; .eaf). May be given again.",
+            metavar="FOLDER|LIST",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The step model to write.", metavar="MINE.onnx")] = Path(

@@ -29,6 +29,7 @@ class Concat:
         first = _first(node, facts)
         axis = node.attr("axis") % len(first.axes)
         if ax.is_time_axis(first.axes[axis]):
+            _check_only_frames(node, facts, axis)
             return _fact_in_time(node, facts, pieces(node, facts))
         joined = facts.join(node, timed)
         size = facts.graph.shapes[node.outputs[0]][axis]
@@ -73,6 +74,16 @@ class Concat:
         view = View(out.axes, apart, whole)
         made = step.emit("Concat", inputs, node.label, axis=view.place(axis))
         step.put(node.outputs[0], step.leave(view, made, node.label))
+
+
+def _check_only_frames(node: Node, facts: Facts, axis: int) -> None:
+    """Refuses frames beside joints or positions on one axis, as where one layer makes gates for both."""
+    for name in facts.timed(node):
+        if not ax.is_time_axis(facts[name].axes[axis]):
+            raise unsupported(
+                node, "Frames are joined with something else along one axis.", got=f"{name!r} of {facts.graph.shapes[name]}",
+                hint="let one layer attend to frames and another one to joints or positions, each with its own input",
+            )  # fmt: skip
 
 
 def _first(node: Node, facts: Facts) -> Fact:

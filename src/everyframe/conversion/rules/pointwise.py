@@ -89,6 +89,7 @@ class Pointwise:
         timed = facts.timed(node)
         joined = facts.join(node, timed) if len(timed) > 1 else facts[timed[0]].plain()
         axes = _broadcast(node, [facts[name].axes for name in timed], facts)
+        _check_gates(node, facts, len(axes))
         early = 0 if any(numbers(node.op, facts.graph.constant(name), axes) for name in node.inputs) else joined.early
         return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts), "early": early}))
 
@@ -108,6 +109,20 @@ class Pointwise:
         groups = step.groups(node, out)
         made = step.emit(node.op, [step.operand(node, name, out, groups) for name in node.inputs], node.label, **node.attrs)
         step.put(node.outputs[0], step.regrouped(made, out, groups, node.label))
+
+
+def _check_gates(node: Node, facts: Facts, rank: int) -> None:
+    """Refuses a mean over time whose axis came back somewhere else than in the frames that it meets."""
+    places: dict[bool, set[int]] = {True: set(), False: set()}
+    for fact in map(facts.get, facts.timed(node)):
+        if fact is not None and (time := ax.time_axis(fact.axes)) is not None:
+            places[fact.gate].add(time + rank - len(fact.axes))
+    if places[False] and places[True] - places[False]:
+        raise unsupported(
+            node, "A mean over time meets frames whose time lies on another axis.",
+            got=f"axis {min(places[True])} and axis {min(places[False])}",
+            hint="keep the mean's axis where it was: mean(axis, keepdim=True)",
+        )  # fmt: skip
 
 
 def _bounds(node: Node, step: Builder) -> list[str]:

@@ -72,7 +72,8 @@ class Scan:
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in body.node for a in n.attribute):
             raise unsupported(node, "There is control flow inside a loop.", hint="export it with constant control flow")
         source = (facts.join(node, list(read)) if len(read) > 1 else facts[read[0]]).plain(nonneg=False)
-        source = source.plain(early=0, left=source.left + (source.frames - 1) * source.spacing)  # of the clip; then it goes on
+        left = source.left + (source.frames - 1) * source.spacing  # of the clip; then it goes on
+        source = source.plain(early=0, left=left, unbounded=True)
         made = [source] * len(states)
         for name, axis in zip(node.outputs[len(states) :], axes_out, strict=True):
             shape = facts.graph.shapes[name] if name else ()
