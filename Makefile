@@ -15,7 +15,7 @@ LOCK := requirements.lock
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
 	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
-.PHONY: help demo test lint tiny docs site zoo lock bench wheel clean
+.PHONY: help demo test lint tiny docs site zoo lock bench choices wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +47,9 @@ zoo: $(VENV)/.dev ## Measure every network of the zoo again (ARGS='x3d_s c3d': o
 
 bench: $(VENV)/.bench ## Measure everyframe against its peers on this machine.
 	@$(RUN) benchmarks/run.py $(ARGS)
+
+choices: $(VENV)/.bench ## Measure how this machine computes the zoo's convolutions best, for the table that ships (ARGS='c3d').
+	@$(RUN) benchmarks/choices.py $(ARGS)
 
 wheel: $(VENV)/.dev ## Build the wheel into dist/.
 	@$(RUN) -m build --wheel --no-isolation

@@ -25,11 +25,11 @@ import networks
 import numpy as np
 import onnx
 from machine_limits import limits
-from native_profile import clock
 from onnx import TensorProto, helper, numpy_helper
 from sparse import kept
 
 from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking.operators import clock
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
@@ -93,14 +93,14 @@ def network(layer: Conv, mask: np.ndarray | None = None) -> onnx.ModelProto:
 
 
 class Native:
-    """Milliseconds in the convolution's calls of one run; `macs` really done."""
+    """Milliseconds in the convolution's calls of one run, transforms included; `macs` really done."""
 
     def __init__(self, model: onnx.ModelProto, threads: int) -> None:
         source, _, fitting = generate(model, (), target("native"), where="layer")
         with tempfile.TemporaryDirectory() as folder:
             self.library = Library(link(source, fitting, model, Path(folder) / "model.so", (clock(threads),)))
         self.stream = self.library.start(threads)
-        self.convs = [i for i, work in enumerate(source.work) if work.kernel == "conv"]
+        self.convs = [i for i, work in enumerate(source.work) if work.kernel in ("conv", "tile", "untile")]
         self.macs = sum(source.work[i].macs for i in self.convs)
         times = (ctypes.c_int64 * len(source.work)).in_dll(self.library.code, "ef_profile")
         self.times = np.frombuffer(times, np.int64)

@@ -11,25 +11,14 @@ nothing else, and the layer's weights at the rate at which memory is read.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from machine_limits import limits
 
 from everyframe.benchmarking import Table
-from everyframe.modelfile.file import load, metadata_of
-from everyframe.native.build import link
-from everyframe.native.generate import generate
-from everyframe.native.library import Library
-from everyframe.native.target import target
-
-
-def clock(threads: int) -> str:
-    """The compiler's flag for profiles: CPU time of one thread, else wall time."""
-    return f"-DEF_PROFILE={'CLOCK_THREAD_CPUTIME_ID' if threads == 1 else 'CLOCK_MONOTONIC'}"
+from everyframe.benchmarking.operators import kernels
+from everyframe.modelfile.file import load
 
 
 @dataclass
@@ -46,23 +35,10 @@ class Row:
 
 def profile(path: Path, threads: int, steps: int, cpu: str = "native") -> list[Row]:
     """The layers in the order in which they run."""
-    model = load(path)
-    metadata = metadata_of(model, path)
-    source, _, fitting = generate(model, metadata.states if metadata else (), target(cpu), where=path.name)
-    with tempfile.TemporaryDirectory() as folder:
-        library = Library(link(source, fitting, model, Path(folder) / "model.so", (clock(threads),)))
-        stream = library.start(threads)
-        times = (ctypes.c_int64 * len(source.work)).in_dll(library.code, "ef_profile")
-        frames = np.random.default_rng(0).standard_normal(library.input_shape, np.float32)
-        least = np.full(len(source.work), np.inf)
-        for _ in range(steps):
-            stream.step(frames)
-            least = np.minimum(least, np.frombuffer(times, np.int64))
-        stream.close()
     rows: dict[tuple[str, str], Row] = {}
-    for work, ns in zip(source.work, least, strict=True):
+    for work, us in kernels(load(path), path, threads, steps, cpu):
         row = rows.setdefault((work.label, work.kernel), Row(work.label, work.kernel, bytes=work.bytes))
-        row.calls, row.us, row.macs = row.calls + 1, row.us + ns / 1e3, row.macs + work.macs
+        row.calls, row.us, row.macs = row.calls + 1, row.us + us, row.macs + work.macs
     return list(rows.values())
 
 

@@ -6,8 +6,10 @@
 
 DATA holds hand_gestures/{train,val}/CLASS/*.mp4 and ut_interaction/{train,val}/CLASS/*.mp4. A draw takes classes and five
 examples of each from train at random; tested are all clips of those classes in val. Background is 12 videos of
-ut_interaction/train; false events are counted on ut_interaction/val, and on val clips of gestures that were not taught. The
-control is the same network with the values of each weight tensor shuffled: its features have seen nothing.
+ut_interaction/train (none with --no-background); false events are counted on ut_interaction/val, on DATA/clips where there is
+such a folder, and on clips of gestures that were not taught. With --half tune or report, classes are drawn from one half of them
+only, and other gestures are those of that half: what is chosen on one half is reported on the other. The control is the same
+network with the values of each weight tensor shuffled: its features have seen nothing.
 """
 
 from __future__ import annotations
@@ -85,9 +87,11 @@ class Bench:
 
     def draw(
         self, train: dict[str, list[Example]], val: dict[str, list[Example]], background: list[Example], quiet: list[Example],
-        classes: Sequence[str], rng: np.random.Generator,
+        classes: Sequence[str], rng: np.random.Generator, others: Sequence[str] = (), more: Sequence[Example] = (),
     ) -> dict[str, float]:  # fmt: skip
-        """One draw: accuracy of the taught head, its own estimate, events; and of other classifiers on the same moments."""
+        """One draw: accuracy of the taught head, its own estimate, events; and of other classifiers on the same moments. others:
+        classes that count as gestures that were not taught. more: other footage without gestures.
+        """
         picked = [train[c][i] for c in classes for i in sorted(rng.choice(len(train[c]), EXAMPLES, replace=False))]
         taken = sorted([*picked, *background], key=lambda e: (e.label or "", e.name))
         begun = time.perf_counter()
@@ -103,13 +107,13 @@ class Bench:
 
         def found(example: Example) -> list[int]:
             scores = softmax(learned.head.logits(example.features))
-            return [event.index for event in events(Stream(scores, 0), learned.rule, learned.labels, self.step_s)]
+            return events(Stream(scores, 0), learned.rule, learned.labels, self.step_s)
 
         def a_minute(examples: Sequence[Example]) -> float:
             minutes = sum(len(e.seen) for e in examples) * self.step_s / 60
             return sum(len(found(e)) for e in examples) / minutes if minutes else float("nan")
 
-        first = [found(e) for e in tested]
+        first, strange = [found(e) for e in tested], [c for c in others if c not in classes]
         return {
             "chance": 1 / len(classes),
             "accuracy": accuracy(learned.head),
@@ -117,7 +121,11 @@ class Bench:
             "first_event_right": float(np.mean([bool(f) and f[0] == t for f, t in zip(first, truth, strict=True)])),
             "no_event": float(np.mean([not f for f in first])),
             "false_a_minute_background": a_minute(quiet),
-            "false_a_minute_other_gestures": a_minute([e for c, some in val.items() if c not in classes for e in some]),
+            "false_a_minute_other_gestures": a_minute([e for c in strange for e in val.get(c, ())]),
+            "false_a_minute_other_gestures_of_train": a_minute([e for c in strange for e in train.get(c, ())]),
+            "false_a_minute_clips": a_minute(more),
+            "left_out_strangers": learned.outcome.strange_a_minute or 0.0,
+            "left_out_first_event_right": learned.outcome.hits / learned.outcome.examples,
             "threshold": learned.rule.threshold,
             "seconds": seconds,
         } | {name: accuracy(fit(rows)) for name, fit in CLASSIFIERS.items()}
@@ -185,6 +193,9 @@ def main() -> None:
     parser.add_argument("--window", type=int)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--no-control", action="store_true")
+    parser.add_argument("--no-background", action="store_true")
+    parser.add_argument("--half", choices=("tune", "report"))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     if (given.data is None) == (not given.rendered):
@@ -193,16 +204,25 @@ def main() -> None:
     for name in ("model",) if given.no_control else ("model", "shuffled weights"):
         bench = Bench(given.model, given.window, name != "model")
         train, val, background, quiet = rendered(bench) if given.rendered else real(bench, given.data)
+        background = [] if given.no_background else background
+        clips = [] if given.rendered else sorted((given.data / "clips").rglob("*.m[kp][v4]"))
+        more = [example for path in clips for example in bench.reader.read(Clip(None, resolve(path)[0]))]
         known = sorted(set(train) & set(val))
-        cases = {f"{n} classes": (known, n, given.draws) for n in (3, 4, 5, 6)}
-        cases |= {"6 paths": (list(PATHS), 6, given.draws)} if not given.rendered else {}
-        cases[f"all {len(train)} classes"] = (sorted(train), len(train), max(1, given.draws // 5))
+        if given.half:
+            order = np.random.default_rng(19).permutation(len(train))
+            chosen = {sorted(train)[i] for i in (order[:9] if given.half == "tune" else order[9:])}
+            cases = {f"4 classes of half `{given.half}`": (sorted(chosen & set(known)), 4, given.draws)}
+        else:
+            chosen = set(train)
+            cases = {f"{n} classes": (known, n, given.draws) for n in (3, 4, 5, 6)}
+            cases |= {"6 paths": (list(PATHS), 6, given.draws)} if not given.rendered else {}
+            cases[f"all {len(train)} classes"] = (sorted(train), len(train), max(1, given.draws // 5))
         for case, (pool, size, draws) in cases.items():
-            rng = np.random.default_rng(0)
+            rng = np.random.default_rng(given.seed)
             drawn = []
             for _ in range(draws):
                 classes = sorted(rng.choice(pool, size, replace=False))
-                drawn.append(bench.draw(train, val, background, quiet, classes, rng))
+                drawn.append(bench.draw(train, val, background, quiet, classes, rng, sorted(chosen), more))
             row = {key: round(float(np.mean([d[key] for d in drawn])), 4) for key in drawn[0]}
             row["accuracy_sd"] = round(float(np.std([d["accuracy"] for d in drawn])), 4)
             report.setdefault(name, {})[case] = row | {"draws": draws}

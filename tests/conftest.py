@@ -29,6 +29,7 @@ FIGURE = "figure"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than a few seconds; `-m 'not slow'` leaves it out")
+    config.addinivalue_line("markers", "browser: minutes in a real browser; only `-m browser` runs it")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,7 +47,12 @@ def compiled_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["EVERYFRAME_CACHE"] = before
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "browser" not in config.option.markexpr:
+        kept = [item for item in items if item.get_closest_marker("browser") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("browser") is not None])
+        items[:] = kept
+
     def place(item: pytest.Item) -> int:
         folder = item.path.relative_to(HERE).parts[0]
         return ORDER.index(folder) if folder in ORDER else len(ORDER)

@@ -35,6 +35,7 @@ ROOMS = (
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
     Room("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
+    Room("pages", (), (), "HTML pages that hold everything: one look for all reports"),
     Room(
         "modelfile", ("errors", "version", "files"),
         ("numpy", "onnx", "onnxruntime", "pydantic"),
@@ -45,7 +46,7 @@ ROOMS = (
         ("numpy", "onnx"), "ONNX in, ONNX out: facts on wires, one rule per operator, clip to step, verification, accounting",
     ),
     Room(
-        "native", ("errors", "version", "files", "modelfile"),
+        "native", ("errors", "version", "files", "modelfile", "conversion"),
         ("numpy", "onnx"), "code generation: a step model becomes C without dependencies",
     ),
     Room("video", ("errors", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
@@ -54,7 +55,10 @@ ROOMS = (
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
-    Room("benchmarking", ("errors", "native", "runtime"), ("numpy", "onnx", "rich"), "timers, thread sweeps and reports"),
+    Room(
+        "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime"),
+        ("numpy", "onnx", "openvino", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
+    ),
     Room(
         "models", ("errors", "plugins", "version", "files", "modelfile", "conversion"),
         ("numpy", "onnx", "rich", "safetensors", "torch"),
@@ -79,22 +83,23 @@ ROOMS = (
         ("numpy", "onnx"), "a step model in stages",
     ),
     Room(
-        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
-         "devices", "quantization", "splitting"),
-        ("numpy", "onnx", "openvino"),
-        "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
-    ),
-    Room(
         "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
         ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
     ),
     Room(
-        "evaluation", ("errors", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime", "recipes", "data"),
-        ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
+        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "data"),
+        ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
     ),
     Room(
-        "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime"),
-        ("av", "numpy", "onnx"), "a head on frozen step features from a few examples",
+        "bundles", ("errors", "targets", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime",
+         "devices", "quantization", "splitting", "teaching"),
+        ("numpy", "onnx", "openvino"),
+        "folders for boards' own tools: model, calibration, settings, a program to run there; a web page, with compiled code",
+    ),
+    Room(
+        "evaluation", ("errors", "files", "progress", "canvas", "pages", "modelfile", "conversion", "video", "runtime", "recipes",
+         "data"),
+        ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
     ),
     Room(
         "training", ("errors", "version", "files", "progress", "modelfile", "conversion", "runtime", "models", "recipes",
@@ -113,9 +118,9 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
     ),
     Room(
-        "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",
-         "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation", "teaching", "training", "pruning",
-         "motions"),
+        "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "benchmarking",
+         "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation", "teaching", "training",
+         "pruning", "motions"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(

@@ -1,9 +1,9 @@
 /* Raw pictures in, labels out, without Python: the generated C of a model and this file are a whole program.
 
        everyframe compile builtin --cpu native --emit-c motions_c
-       cc -O2 -march=native -std=gnu11 -Imotions_c -Imotions_c -DEF_EMBED='"motions_c/motions.weights"' \
+       cc -O2 -march=native -std=gnu11 -Imotions_c -DEF_EMBED='"motions_c/motions.weights"' \
           -DMODEL='"motions.c"' examples/c/predict.c -o predict -lm -lpthread
-       ffmpeg -v error -i video.mp4 -vf scale=64:48 -pix_fmt gray -f rawvideo - | ./predict
+       ffmpeg -v error -i video.mp4 -vf fps=12,scale=64:48 -pix_fmt gray -f rawvideo - | ./predict
 
    It reads pictures of the network's size, one byte a channel, channels side by side (EF_HEIGHT, EF_WIDTH, EF_CHANNELS), from
    standard input, and prints the best label after every step. No memory is allocated. */

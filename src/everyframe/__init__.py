@@ -47,7 +47,7 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "evaluate",
-    "evaluate_events", "record", "teach", "train", "prune", "export", "import_model",
+    "evaluate_events", "record", "teach", "train", "prune", "export", "import_model", "benchmark", "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -80,8 +80,10 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from everyframe import errors as errors
     from everyframe import models as models
+    from everyframe.api import benchmark as benchmark
     from everyframe.api import bundle as bundle
     from everyframe.api import check as check
+    from everyframe.api import compare_benchmarks as compare_benchmarks
     from everyframe.api import compile as compile
     from everyframe.api import convert as convert
     from everyframe.api import evaluate as evaluate

@@ -13,6 +13,7 @@
     ├── TrainingStopped        a training that cannot go on: a loss that is no number, a worker that died
     ├── OutputError            an output path that cannot be written
     ├── PluginError            something of another package that cannot be loaded, or has a name that is taken
+    ├── Defect                 a fault of everyframe's own
     └── UsageError             arguments that contradict each other or are out of range
 
 Each message says what happened, where (file, node, key), what was expected, what was found and what to do next.
@@ -23,11 +24,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import overload
 
 __all__ = [
     "ConversionMismatch",
+    "Defect",
     "EngineError",
     "EveryframeError",
     "ModelError",
@@ -113,6 +119,9 @@ class OutputError(EveryframeError): ...
 class PluginError(EveryframeError): ...
 
 
+class Defect(EveryframeError): ...
+
+
 class UsageError(EveryframeError): ...
 
 
@@ -133,17 +142,70 @@ def meant(name: str, known: Iterable[str], otherwise: str | None = None, cutoff:
     return f"did you mean {close[0]}?" if close else otherwise
 
 
+def pip_install(packages: str) -> str:
+    """The command that installs packages where this runs, whether or not that environment is the shell's."""
+    python = Path(sys.executable)
+    pip = shutil.which("pip")
+    return f"{'pip' if pip and Path(pip).parent == python.parent else f'{_typed(python)} -m pip'} install {packages}"
+
+
+def install_extra(name: str) -> str:
+    """The command that installs what an extra of everyframe needs; in a checkout, in the versions that it is tested with."""
+    if checkout := _checkout():
+        return pip_install(f"-c {_typed(checkout / 'requirements.lock')} -e {_typed(checkout, f'[{name}]')}")
+    return pip_install(f"'everyframe[{name}]'")
+
+
+def upgrade() -> str:
+    """The command that brings the newest everyframe."""
+    checkout = _checkout()
+    return f"git -C {_typed(checkout)} pull" if checkout else pip_install("--upgrade everyframe")
+
+
+def _checkout() -> Path | None:
+    above = Path(__file__).resolve().parents[2]
+    return above if (above / "pyproject.toml").is_file() else None
+
+
+def _typed(path: Path, behind: str = "") -> str:
+    """As it is typed into a shell in the folder where the user is."""
+    here = Path.cwd()
+    return shlex.quote(f"{path.relative_to(here) if path.is_relative_to(here) else path}{behind}")
+
+
 def first_line(error: Exception) -> str:
     """What an error of another package says, which may go on for pages; its type where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+#: what a statement of ours raises where it is wrong about what it is given; other libraries tell by their own errors
+_SLIPS = (AttributeError, KeyError, IndexError, NameError, TypeError, AssertionError, NotImplementedError, RecursionError)
+_PACKAGE = Path(__file__).resolve().parent
+
+
 @contextlib.contextmanager
 def following(refusal: Callable[[str], EveryframeError]) -> Iterator[None]:
-    """What onnx, numpy or onnxruntime raise becomes an error of ours: `refusal`, given the type and what was said."""
+    """What onnx, numpy or onnxruntime raise becomes an error of ours: `refusal`, given the type and what was said. A slip of this
+    package's own code is said to be one: a `Defect`, by the same place.
+    """
     try:
         yield
     except EveryframeError:
         raise
     except Exception as error:
-        raise refusal(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}") from error
+        made = refusal(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
+        if isinstance(error, _SLIPS) and (at := _raised_here(error)):
+            raise Defect(
+                "everyframe itself failed at this network.", where=made.where, got=f"{made.got} ({at})",
+                hint="please report it with the model; what is damaged in a file may also lead here: does it run in onnxruntime?",
+            ) from error  # fmt: skip
+        raise made from error
+
+
+def _raised_here(error: Exception) -> str:
+    """`file.py, line n` of this package where the error began; empty if that was in another one."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    file = Path(last.tb_frame.f_code.co_filename) if last is not None else Path()
+    return f"{file.relative_to(_PACKAGE).as_posix()}, line {last.tb_lineno}" if last and file.is_relative_to(_PACKAGE) else ""

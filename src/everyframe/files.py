@@ -32,6 +32,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     problem = None
     if path.is_dir():
         problem = "it is a folder"
+    elif _is_special(path):
+        problem = None if os.access(path, os.W_OK) else "permission denied"
     elif not path.parent.is_dir():
         problem = "its folder does not exist"
     elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
@@ -43,6 +45,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             got=problem,
             hint="choose a file in a writable folder that exists",
         )
+
+
+def check_kept(output: Path, *read: str) -> None:
+    """Raises OutputError where writing `output` would overwrite one of the files that are read."""
+    if output.is_file() and any(output.samefile(path) for path in read if Path(path).is_file()):
+        raise OutputError("This would overwrite what is read.", where=output, hint="name another file")
 
 
 def check_folder(folder: Path, mark: str | None, what: str) -> None:
@@ -65,16 +73,27 @@ def make_ordinary(path: Path) -> None:
     path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
+def _is_special(path: Path) -> bool:
+    """A device or a pipe, which takes what is written, but never gives its place to a file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def write_bytes(data: bytes, path: str | os.PathLike[str]) -> Path:
-    """Writes a whole file or nothing: a temporary name in the same folder, then a rename. Raises OutputError."""
+    """Writes a whole file or nothing: a temporary name in the same folder, then a rename. A link stays one, and a device or a
+    pipe what it is. Raises OutputError.
+    """
     path = Path(path)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if _is_special(path):
+            path.write_bytes(data)
+            return path
+        whole = path.resolve()
+        handle, temporary = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         make_ordinary(Path(temporary))
-        Path(temporary).replace(path)
+        Path(temporary).replace(whole)
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

@@ -42,7 +42,8 @@ def _all() -> str:
         native, dense = measured.native, measured.dense
         shape = f"{entry.frames}x{entry.size[0]}x{entry.size[1]}"
         cells = [f"`{entry.name}`", shape, f"{measured.params:,}", f"{measured.macs:,}"]
-        cells += [f"{measured.golden[1]:.0e}" if measured.golden else "", native.hop, native.delay, native.receptive_field]
+        field = native.receptive_field or "all"  # everything since the reset
+        cells += [f"{measured.golden[1]:.0e}" if measured.golden else "", native.hop, native.delay, field]
         cells += [f"{native.state_floats:,}", f"{native.macs_per_frame:,.0f}", f"{measured.saving_per_hop:.2f}"]
         if dense is None:
             return [*map(str, cells), "refused", "", ""]

@@ -4,6 +4,7 @@ state.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import onnxruntime
 import pytest
 
 import handmade
+from everyframe.conversion.step import stream
 from everyframe.errors import EngineError, ModelError
-from everyframe.modelfile.file import load
+from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.schema import StateSpec
+from everyframe.modelfile.walk import Walk
 from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import Rotation, StatePlan, plan, without_copies
+from laws.test_several_inputs import PLAIN, T
 from running import at_once
 
 NETS = {
@@ -135,6 +139,31 @@ def test_all_outputs_are_given_and_stay_the_callers(tmp_path: Path, engine: str,
     assert [set(each) for each in others] == [{"maps", "means"}] * len(logits)
     np.testing.assert_allclose(np.concatenate([each["maps"] for each in others]), maps, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.concatenate([each["means"] for each in others]), maps.mean((2, 3)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+def test_several_inputs_are_given_by_name(several: Path, engine: str) -> None:
+    """Pictures, slower arrays and a value without frames: what the plainest loop says, and other streams change nothing."""
+    model = load(several)
+    walk, rng = Walk(model), np.random.default_rng(0)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input if v.name in walk.frames}
+    frames = [{name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()} for _ in range(8)]
+    given = job(several)
+    network = engines.load(engine, replace(given, frames=walk.frames[0], more=walk.frames[1:]))
+    one, two = network.start(), network.start()
+    for n, step in enumerate(frames):
+        kept = {name: array.copy() for name, array in step.items()}
+        two.step(frames[-1 - n])
+        np.testing.assert_allclose(one.step(step), walk.step(step)["logits"], rtol=1e-4, atol=1e-5)
+        for name, array in step.items():
+            np.testing.assert_array_equal(array, kept[name])
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("engines") / "several.onnx"
+    stream(Held(PLAIN.build(T, mean=True)), path, layout=PLAIN.layout)
+    return path
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import everyframe
 from everyframe.cli import main
 from everyframe.conversion import convert, info, stream
-from everyframe.errors import EveryframeError
+from everyframe.conversion.rules import pointwise
+from everyframe.errors import Defect, EveryframeError, UnsupportedOperator
 from everyframe.modelfile.file import Held
 from laws.natural import Draft
 from laws.test_natural_state import last, loop, recurrent, running, scan
@@ -205,7 +206,7 @@ VERBS = {
 
 def clip(frames: int = 8, size: int = 16, weight: float = 1.0, **conv: object) -> onnx.ModelProto:
     info = helper.make_tensor_value_info
-    attrs = {"pads": [1] * 6, **conv}
+    attrs: dict[str, object] = {"pads": [1] * 6, **conv}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], name="conv", **attrs),
         helper.make_node("GlobalAveragePool", ["a"], ["y"]),
@@ -225,6 +226,34 @@ def circle() -> onnx.ModelProto:
     return model
 
 
+def functions(calls: list[list[str]]) -> onnx.ModelProto:
+    """Functions F0, F1, ... that use these operators, one after another; the network uses the first."""
+    opsets = [helper.make_opsetid("mine", 1), helper.make_opsetid("", 17)]
+    made = []
+    for number, used in enumerate(calls):
+        names = [f"t{i}" for i in range(len(used) + 1)]
+        nodes = [
+            helper.make_node(op, [a], [b], domain="mine" * op.startswith("F"))
+            for op, a, b in zip(used, names, names[1:], strict=False)
+        ]
+        made.append(helper.make_function("mine", f"F{number}", names[:1], names[-1:], nodes, opsets))
+    model = clip()
+    model.graph.node[1].CopyFrom(helper.make_node("F0", ["a"], ["y"], domain="mine", name="used"))
+    model.opset_import.append(opsets[0])
+    model.functions.extend(made)
+    return model
+
+
+def doubled(what: str) -> onnx.ModelProto:
+    """An attribute or a weight tensor that is there twice."""
+    model = clip()
+    if what == "attribute":
+        model.graph.node[0].attribute.append(helper.make_attribute("pads", "twice"))
+    else:
+        model.graph.initializer.append(model.graph.initializer[0])
+    return model
+
+
 #: what is wrong -> (the model, what the error names)
 HOSTILE = {
     "dilation": (clip(dilations=[10**9, 1, 1]), "node 'conv'"),
@@ -235,6 +264,11 @@ HOSTILE = {
     "picture": (clip(size=100_000), "input 'x'"),
     "nan": (clip(weight=np.nan), "tensor w"),
     "circle": (circle(), "node 'relu'"),
+    "function": (functions([["F1"], ["F0"]]), "uses itself"),
+    "functions": (functions([*([f"F{n}"] * 2 for n in range(1, 41)), ["Relu"]]), "nodes"),
+    "attribute": (doubled("attribute"), "pads is given twice"),
+    "kind": (clip(pads="wide"), "pads is STRING"),
+    "weight": (doubled("weight"), "tensor 'w'"),
     "result": (clip(pads=[0, 30_000, 30_000, 0, 30_000, 30_000]), "node 'conv'"),
 }
 
@@ -265,3 +299,42 @@ def test_what_would_have_to_be_remembered_is_bounded() -> None:
     far = clip(dilations=[40_000, 1, 1], pads=[40_000, 1, 1, 40_000, 1, 1])
     with pytest.raises(EveryframeError, match="reaches too far in time"):
         stream(Held(far), None, taps="all")
+
+
+def test_a_fault_of_our_own_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What our code raises by mistake is a Defect with node and place; what numpy raises about a network's numbers is not."""
+    with monkeypatch.context() as patch:
+        patch.delitem(pointwise.NONNEGATIVE, "Relu")
+        with pytest.raises(Defect) as caught:
+            convert(sound("plain"))
+    assert isinstance(caught.value.__cause__, KeyError)
+    for words in ("everyframe itself failed", "Relu", "KeyError", "conversion/rules/pointwise.py, line", "report"):
+        assert words in str(caught.value)
+    with monkeypatch.context() as patch:
+        patch.setitem(pointwise.NONNEGATIVE, "Relu", lambda *_: bool(np.zeros(3).reshape(2, 2)))
+        with pytest.raises(UnsupportedOperator, match="This use of Relu cannot be followed") as refused:
+            convert(sound("plain"))
+    assert isinstance(refused.value.__cause__, ValueError)
+
+
+def test_weights_that_are_inputs_are_constants() -> None:
+    """As exporters wrote them before IR version 4 (opsets 7 and 8)."""
+    old, new = sound("plain"), sound("plain")
+    old.ir_version = 3
+    old.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in old.graph.initializer
+    )
+    one, other = convert(old), convert(new)
+    assert [node.op_type for node in one.step.graph.node] == [node.op_type for node in other.step.graph.node]
+
+
+def test_bounds_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from everyframe.conversion import step
+    from everyframe.modelfile import file
+
+    calls: list[object] = []
+    for module in (step, file):
+        check = module.check_bounds
+        monkeypatch.setattr(module, "check_bounds", lambda model, where, check=check: (calls.append(where), check(model, where)))
+    stream(Held(sound("plain")), None)
+    assert len(calls) == 1

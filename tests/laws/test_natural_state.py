@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from everyframe.conversion.step import convert
+from everyframe.conversion.step import Options, convert
 from everyframe.conversion.verify import verify
 from everyframe.errors import UnsupportedOperator
 from everyframe.modelfile.session import run
@@ -298,3 +298,36 @@ def test_what_needs_the_end_of_the_clip_is_refused_with_the_way_out(name: str) -
     write, way = REFUSED[name]
     with pytest.raises(UnsupportedOperator, match=way):
         convert(build(write, 6, 1, 1, 18))
+
+
+@pytest.mark.parametrize("frames", [3, 6])
+def test_a_loop_over_the_frames_of_two_tensors_is_carried(frames: int) -> None:
+    """`h = tanh(a(x[:, t]) + p[:, t] + b(h))`, p another tensor of the same frames; the first `b(h)` is of constants alone."""
+
+    def two(draft: Draft, x: str) -> str:
+        p, h, made = draft.op("Sigmoid", draft.op("Add", x, draft.const(0.5))), draft.const(np.zeros((1, C))), []
+        a, b, axis = draft.random(C, C), draft.random(C, C), draft.ints(0)
+        for t in range(draft.frames):
+            one, two = (draft.op("Squeeze", draft.op("Gather", y, draft.ints(t), axis=0), axis) for y in (x, p))
+            h = draft.op("Tanh", draft.op("Sum", draft.op("MatMul", one, a), two, draft.op("MatMul", h, b)))
+            made.append(draft.op("Unsqueeze", h, axis))
+        return str(draft.op("ReduceMean", draft.op("Concat", *made, axis=0), draft.ints(0), keepdims=0))
+
+    def network(count: int, mean: bool) -> onnx.ModelProto:
+        draft = Draft(count)
+        flat = draft.op("Reshape", draft.op("Transpose", "x", perm=[1, 0, 2]), draft.ints(count, 1, C))
+        y = two(draft, flat)
+        info = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            draft.nodes, "two", [info("x", TensorProto.FLOAT, [1, count, C])], [info(y, TensorProto.FLOAT, [1, C])], draft.weights
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+    made = convert(network(frames, mean=True), Options(layout="NTC"))
+    assert (made.metadata.feature_delay, made.metadata.unbounded, made.metadata.window) == (0, True, frames)
+    assert verify(made) < 1e-5
+    video = np.random.default_rng(0).standard_normal((1, frames, C)).astype(np.float32)
+    walk = Walk(made.step)
+    found = [walk.step(video[0, t : t + 1])["logits"] for t in range(frames)]
+    (whole,) = run(network(frames, mean=True), {"x": video}).values()
+    np.testing.assert_allclose(found[-1], whole, rtol=1e-5, atol=1e-6)

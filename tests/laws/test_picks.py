@@ -170,3 +170,32 @@ def test_it_says_what_the_clip_that_ends_now_says(age: int) -> None:
         if begin >= 0 and begin + 8 <= 20:
             wanted = run(clip, {"clip": video[begin : begin + 8].T[None]}, ("logits",))["logits"].reshape(-1)
             np.testing.assert_allclose(answer, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 12])
+@pytest.mark.parametrize("layer", [Layer(3, (1, 1)), Layer(3, (2, 0)), Layer(3, (1, 1), 2)])
+def test_a_mean_beside_a_picked_frame(layer: Layer, window: int | None) -> None:
+    """cat(y.mean(2), y.max(2), y[:, :, -1], y[:, :, -1] - y[:, :, -2]): all of them are values of the same step."""
+    net = Picks(8, (layer,), (), "Slice", 0, False)
+    nodes, constants, y = net.body(net.T)
+    for name, values in {"axis": [2], "last": [-1], "before": [-2], "end": [2**40]}.items():
+        constants[name] = np.array(values, np.int64)
+    nodes += [
+        helper.make_node("ReduceMean", [y, "axis"], ["mean"]), helper.make_node("ReduceMax", [y, "axis"], ["max"]),
+        helper.make_node("Slice", [y, "last", "end", "axis"], ["newest"]),
+        helper.make_node("Slice", [y, "before", "last", "axis"], ["older"]),
+        helper.make_node("Sub", ["newest", "older"], ["change"]),
+        helper.make_node("Concat", ["mean", "max", "newest", "change"], ["logits"], axis=1),
+    ]  # fmt: skip
+    made = stream(Held(_model(nodes, constants, "logits", net.T, None)), None, window=window, layout="NCT")
+    n, hop = window or net.frames, layer.stride
+    assert (made.metadata.hop, made.metadata.window) == (hop, n)
+    video = np.random.default_rng(1).standard_normal((40, C)).astype(np.float32)
+    whole, walk = net.whole(video), Walk(made.step)
+    for t in range((len(video) - 8) // hop):
+        found = walk.step(video[t * hop : (t + 1) * hop].reshape(hop, C))["logits"].reshape(4, C)
+        j = ((t + 1) * hop - 1 - layer.right) // hop  # the newest frame that is complete
+        if j >= n - 1:
+            seen = whole[j - n + 1 : j + 1]
+            wanted = [seen.mean(0), seen.max(0), whole[j], whole[j] - whole[j - 1]]
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5, err_msg=f"step {t}")

@@ -220,9 +220,32 @@ def time_beside_height(d: Draft) -> None:
 
 
 @refused
-def a_head_that_meets_frames_elsewhere(d: Draft) -> None:
-    pooled = d.op("AveragePool", d.conv(), kernel_shape=[T, S, S])
-    d.op("Concat", pooled, d.op("AveragePool", "clip", kernel_shape=[1, S, S], strides=[T, 1, 1]), axis=1)
+def a_gate_for_frames_and_joints_at_once(d: Draft) -> str:
+    """EfficientGCN: one layer makes gates of the means over joints and over time, side by side."""
+    x = d.mean("clip", 4)
+    joints = d.op("Transpose", d.mean(x, 2), perm=[0, 1, 3, 2, 4])
+    joined = d.op("Concat", d.mean(x, 3), joints, axis=2)
+    gates = d.op("Sigmoid", d.op("Conv", joined, d.random(C, C, 1, 1, 1)))
+    d.op("Mul", x, d.op("Slice", gates, d.ints(0), d.ints(T), d.ints(2)))
+    return joined
+
+
+@refused
+def a_kernel_made_of_the_clip(d: Draft) -> str:
+    """TAM: a kernel over time that a linear layer generates from all frames."""
+    means = d.op("Reshape", d.mean("clip", 3, 4, keep=False), d.ints(C, T))
+    layer = d.op("MatMul", means, d.random(T, 3))
+    kernel = d.op("Reshape", layer, d.ints(C, 1, 3, 1, 1))
+    d.op("Conv", "clip", kernel, pads=[1, 0, 0, 1, 0, 0], group=C)
+    return layer
+
+
+@refused
+def a_mean_that_comes_back_on_another_axis(d: Draft) -> str:
+    mean = d.mean(d.mean("clip", 3, 4, keep=False), 2, keep=False)
+    gate = d.op("Unsqueeze", d.op("Sigmoid", mean), d.ints(2, 3, 4))
+    turned = d.op("Transpose", gate, perm=[0, 2, 1, 3, 4])
+    return d.op("Mul", d.op("Transpose", "clip", perm=[0, 3, 1, 2, 4]), turned)
 
 
 @refused
@@ -294,7 +317,7 @@ def an_output_from_nowhere() -> onnx.ModelProto:
         (plain(weight=np.inf).model(), ("NaN or infinite", "constant0")),
         (not_a_number_in_a_constant_node(), ("NaN or infinite",)),
         (plain(kind=TensorProto.DOUBLE).model(), ("float32",)),
-        (two_clips(), ("exactly one input", "flow")),
+        (two_clips(), ("do not fit each other", "flow")),
         (an_output_from_nowhere(), ("does not depend on the clip",)),
     ],
     ids=["dynamic time", "dynamic width", "dynamic size", "batch of two", "NaN", "infinity", "NaN in a node", "double",

@@ -18,6 +18,7 @@ from everyframe.modelfile.schema import StateSpec
 from everyframe.native.build import write_sources
 from everyframe.native.compilers import command
 from everyframe.native.generate import BASE_FLAGS, generate
+from everyframe.native.packed import Choose, by_default
 from everyframe.native.target import TARGETS, WASM, runs_here, target
 from everyframe.native.wasm import link_wasm
 
@@ -84,10 +85,13 @@ class Program:
         return np.frombuffer(done.stdout, np.float32).reshape(2, len(frames), self.classes)
 
 
-def program(model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = ()) -> Program:
+def program(
+    model: onnx.ModelProto, states: Sequence[StateSpec], cpu: str, folder: Path, flags: Sequence[str] = (),
+    choose: Choose = by_default,
+) -> Program:  # fmt: skip
     """Compiles it. flags: more of them. The whole path of the code: zig keeps objects by the names of what they include."""
     run_by = emulator(cpu)
-    source, _, fitting = generate(model, states, target(cpu), where="net", stem="net")
+    source, _, fitting = generate(model, states, target(cpu), where="net", stem="net", choose=choose)
     folder.mkdir(parents=True, exist_ok=True)
     write_sources(source, folder)
     made = Program(run_by, folder / cpu, folder / "net.weights", int(str(source.facts["classes"])))

@@ -1,8 +1,8 @@
 """ONNX's own tests of operators (onnx.backend.test) as branches of networks that can be compiled.
 
-A case's float inputs become parts of `frames`: planes of it, cut to height and width for what has four or more axes, single
-values for the rest. So they are there only at run time, either all of them or just the first (most networks have constant
-weights).
+A case's inputs become parts of `frames`: planes of it, cut to height and width for what has four or more axes, single values for
+the rest, cast to the type that they have. So they are there only at run time, all of them or just some (most networks have
+constant weights).
 What a case answers is cast to float32 and compared with the arrays that come with it. Many branches are one network, so that a
 compiler is called a few times and not thousands.
 """
@@ -10,7 +10,7 @@ compiler is called a few times and not thousands.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -20,9 +20,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from everyframe.native.control import renamed
 from native.operators import Sketch
 
 # N batch, C channels, H height, W width
+
+
+#: numpy's types of what float32 frames can be cast to -> ONNX's
+TYPES = {
+    np.dtype(name): number
+    for name, number in (
+        ("float32", TensorProto.FLOAT), ("float64", TensorProto.DOUBLE), ("bool", TensorProto.BOOL), ("int8", TensorProto.INT8),
+        ("uint8", TensorProto.UINT8), ("int16", TensorProto.INT16), ("uint16", TensorProto.UINT16), ("int32", TensorProto.INT32),
+        ("uint32", TensorProto.UINT32), ("int64", TensorProto.INT64), ("uint64", TensorProto.UINT64),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Case:
 
     def close(self, name: str, got: np.ndarray) -> bool:
         wanted = np.asarray(dict(self.answers)[name])
+        wanted = wanted.astype(np.float32) if wanted.dtype.name == "bfloat16" else wanted
         if wanted.dtype.kind not in "fiub":
             return wanted.shape == got.shape
         wanted = wanted.astype(np.float64).ravel()
@@ -82,7 +95,7 @@ class Branch:
 
     @property
     def planes(self) -> list[np.ndarray]:
-        return [_planes(value) for name, value in self.case.feeds if name in self.live]
+        return [_planes(np.asarray(value, np.float32)) for name, value in self.case.feeds if name in self.live]
 
     @property
     def opset(self) -> int:
@@ -102,15 +115,41 @@ def _planes(value: np.ndarray) -> np.ndarray:
     return value.reshape(-1, *(value.shape[-2:] if value.ndim >= 4 else (1, 1)))
 
 
-def branches(case: Case) -> list[Branch]:
-    """With all float inputs at run time, and with the first alone, unless it is an operator's definition written out; none for a
-    case that cannot be written so."""
-    floats = [n for n, v in case.feeds if isinstance(v, np.ndarray) and v.dtype == np.float32 and v.size]
-    plain = all(not entry.domain for entry in case.model.opset_import)
-    if not floats or not plain or not case.tensors or case.model.functions:
-        return []
-    both = len(floats) > 1 and "_expanded" not in case.name
-    return [Branch(case, tuple(names)) for names in ([floats, floats[:1]] if both else [floats])]
+def branches(case: Case) -> Iterator[Branch]:
+    """What of a case may be there only at run time: all floats, the first of them, everything; only all floats of an operator's
+    definition written out. Nothing for a case that cannot be written so."""
+    given, floats = _given(case)
+    if given:
+        ways = [floats] if "_expanded" in case.name and floats else [floats, floats[:1], [*given]]
+        yield from _each(case, ways)
+
+
+def others(case: Case) -> Iterator[Branch]:
+    """More ways, for a case of which nothing passed: floats of more than one value, what has the first input's type, it alone."""
+    given, floats = _given(case)
+    if given and not ("_expanded" in case.name and floats):
+        kind = next(iter(given.values())).dtype
+        several = [name for name in floats if given[name].size > 1]
+        yield from _each(case, [several, [name for name in given if given[name].dtype == kind], [next(iter(given))]])
+
+
+def _each(case: Case, ways: Sequence[Sequence[str]]) -> list[Branch]:
+    return [Branch(case, names) for names in dict.fromkeys(tuple(way) for way in ways if way)]
+
+
+def _given(case: Case) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The inputs that frames can hold, and the names of the floats among them; none of a case that is no network of tensors."""
+    if any(entry.domain for entry in case.model.opset_import) or not case.tensors or case.model.functions:
+        return {}, []
+    given = {name: value for name, value in case.feeds if isinstance(value, np.ndarray) and _held(value)}
+    return given, [name for name, value in given.items() if value.dtype == np.float32]
+
+
+def _held(value: np.ndarray) -> bool:
+    """Can frames of float32 hold it?"""
+    if not value.size or value.dtype not in TYPES:
+        return False
+    return value.dtype.kind == "f" or bool((np.abs(value.astype(np.float64)) < 1 << 24).all())
 
 
 def joined(parts: Sequence[Branch]) -> tuple[Sketch, np.ndarray]:
@@ -127,6 +166,8 @@ def joined(parts: Sequence[Branch]) -> tuple[Sketch, np.ndarray]:
                 planes = _planes(value)
                 frames[0, first : first + len(planes), : planes.shape[1], : planes.shape[2]] = planes
                 names[name] = _part(sketch, first, planes.shape, value.shape)
+                if value.dtype != np.float32:
+                    names[name] = sketch.op("Cast", names[name], to=TYPES[value.dtype])
                 first += len(planes)
             else:
                 names[name] = sketch.constant(value, value.dtype)
@@ -139,6 +180,9 @@ def joined(parts: Sequence[Branch]) -> tuple[Sketch, np.ndarray]:
             names |= {out: f"b{number}.{out}" for out in node.output if out}
             copy.input[:] = [names[each] if each else "" for each in node.input]
             copy.output[:] = [names[each] if each else "" for each in node.output]
+            for attribute in copy.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    attribute.g.CopyFrom(renamed(attribute.g, lambda name, names=names: names.get(name, name), {}))  # type: ignore[misc]
             sketch.nodes.append(copy)
         for name, value in branch.case.answers:
             cast = value.dtype != np.float32

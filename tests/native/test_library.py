@@ -292,7 +292,8 @@ class TestCommand:
         monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
         made = compile_model(BUILTIN, cpu="aarch64", emit_c=tmp_path / "c")
         assert made.library is None and made.difference is None
-        assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["motions.c", "motions.h", "motions.weights"]
+        names = ["motions.c", "motions.h", "motions.weights", "tune.c", "tune.tables"]
+        assert sorted(p.name for p in (tmp_path / "c").iterdir()) == names
 
 
 class TestInterface:

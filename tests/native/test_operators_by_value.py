@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
-from everyframe.native.generate import generate
+from everyframe.errors import EngineError
+from everyframe.native.build import write_sources
+from everyframe.native.compilers import command
+from everyframe.native.generate import BASE_FLAGS, generate
 from everyframe.native.target import target
 from native.operators import CPUS, Sketch, compiled, distance
 
@@ -200,3 +206,86 @@ def test_integers_with_scales_of_their_own(cpu: str, tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(one, other)
     assert len(np.unique(one)) > 3
+
+
+def places() -> Sketch:
+    """Indices that the network computes: picked, put, ranked, sampled between values."""
+    sketch = Sketch((2, 8, 4, 6), opset=22)
+    half = sketch.op("Slice", "frames", ints(sketch, 0), ints(sketch, 3), ints(sketch, 3))  # (2, 8, 4, 3)
+    best = sketch.op("ArgMax", half, axis=1, keepdims=0)  # (2, 4, 3), 0 to 7
+    few = sketch.op("Mod", best, sketch.constant(4, np.int64))
+    flat = sketch.op("Reshape", half, ints(sketch, 8, 24))
+    at = sketch.op("Reshape", best, ints(sketch, 1, 24))
+    for tensor in (
+        sketch.op("Gather", flat, best, axis=0), sketch.op("Gather", "frames", few, axis=2),
+        sketch.op("GatherElements", flat, at, axis=0),
+        sketch.op("GatherND", flat, sketch.op("Reshape", best, ints(sketch, 4, 6, 1))),
+        *(sketch.op("ScatterElements", flat, at, sketch.normal(1, 24), axis=0, **more)
+          for more in ({}, {"reduction": "add"}, {"reduction": "max"})),
+        sketch.op("ScatterND", flat, sketch.op("Reshape", best, ints(sketch, 24, 1)), sketch.normal(24, 24), reduction="min"),
+        sketch.op("OneHot", few, sketch.constant(5, np.int64), sketch.constant([-1.0, 2.0]), axis=1),
+    ):  # fmt: skip
+        sketch.answer(tensor)
+    for axis, k, largest in ((1, 3, 1), (-1, 6, 0)):
+        sketch.nodes.append(
+            helper.make_node("TopK", ["frames", ints(sketch, k)], [f"top{k}", f"at{k}"], axis=axis, largest=largest)
+        )
+        sketch.answer(f"top{k}")
+        sketch.answer(sketch.op("Cast", f"at{k}", to=1))
+    sketch.nodes.append(helper.make_node("MaxPool", ["frames"], ["pooled", "where"], kernel_shape=[2, 2], strides=[2, 2]))
+    sketch.answer(sketch.op("MaxUnpool", "pooled", "where", kernel_shape=[2, 2], strides=[2, 2]))
+    grid = sketch.op(
+        "Transpose", sketch.op("Slice", "frames", ints(sketch, 0), ints(sketch, 2), ints(sketch, 1)), perm=[0, 2, 3, 1]
+    )
+    for mode in ("nearest", "linear", "cubic"):
+        for padding in ("zeros", "border", "reflection"):
+            sketch.answer(sketch.op("GridSample", "frames", grid, mode=mode, padding_mode=padding, align_corners=0))
+    offset = sketch.op("Conv", "frames", sketch.normal(18, 8, 3, 3), pads=[1] * 4)
+    mask = sketch.op("Sigmoid", sketch.op("Conv", "frames", sketch.normal(9, 8, 1, 1)))
+    bent = [offset, sketch.normal(4), mask]
+    sketch.answer(sketch.op("DeformConv", "frames", sketch.normal(4, 4, 3, 3), *bent, pads=[1] * 4, group=2))
+    return sketch
+
+
+def recurrences() -> Sketch:
+    """Sequences that are there all at once, both ways; kernels and matrices that the network computes; several factors."""
+    sketch = Sketch((5, 8, 2, 2))
+    row = sketch.op("Reshape", "frames", ints(sketch, 5, 4, 8))
+    options: dict[str, Any]
+    for op, gates, options in (("LSTM", 4, {}), ("GRU", 3, {"linear_before_reset": 1}), ("RNN", 1, {"clip": 0.5})):
+        weights = [sketch.normal(2, gates * 6, 8), sketch.normal(2, gates * 6, 6), sketch.normal(2, 2 * gates * 6)]
+        made = [f"{op}.{name}" for name in ("y", "h", "c")[: 2 + (op == "LSTM")]]
+        sketch.nodes.append(helper.make_node(op, [row, *weights], made, hidden_size=6, direction="bidirectional", **options))
+        for tensor in made:
+            sketch.answer(tensor)
+    weight = sketch.op("Reshape", sketch.op("ReduceMean", "frames", ints(sketch, 2, 3)), ints(sketch, 8, 1, 5, 1))
+    shifted = sketch.op("Reshape", "frames", ints(sketch, 1, 8, 5, 4))
+    sketch.answer(sketch.op("Conv", shifted, weight, group=8, pads=[2, 0, 2, 0]))
+    kernel = sketch.op("Reshape", "frames", ints(sketch, 10, 8, 2, 1))
+    sketch.answer(sketch.op("Conv", "frames", kernel, sketch.op("ReduceMean", kernel, ints(sketch, 1, 2, 3), keepdims=0)))
+    sketch.answer(sketch.op("Einsum", row, row, row, equation="tpc,tqc,tqd->dp"))
+    sketch.answer(sketch.op("Einsum", row, equation="...c->c..."))
+    sketch.answer(
+        sketch.op("Gemm", sketch.op("Flatten", "frames"), sketch.op("Flatten", "frames"), sketch.normal(5, 5), transB=1)
+    )
+    return sketch
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("made", [places, recurrences])
+def test_what_is_known_only_at_run_time(made: Callable[[], Sketch], cpu: str, tmp_path: Path) -> None:
+    assert distance(made(), tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", ["generic", "aarch64"])
+@pytest.mark.parametrize("made", [places, recurrences])
+def test_compilers_have_nothing_to_say(made: Callable[[], Sketch], cpu: str, tmp_path: Path) -> None:
+    try:
+        words = command(target(cpu))
+    except EngineError as missing:
+        pytest.skip(str(missing.what))
+    source, _, fitting = generate(made().model(), (), target(cpu), where="sketch", stem="sketch")
+    write_sources(source, tmp_path)
+    flags = [*BASE_FLAGS, "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    done = subprocess.run([*words, *flags, str(tmp_path / "sketch.c")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), fitting.name

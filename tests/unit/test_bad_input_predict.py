@@ -104,7 +104,13 @@ CASES: dict[str, tuple[Callable[[Bench], list], list[str]]] = {
         ["neither a video nor a picture in this pattern"],
     ),
     "not a video": (lambda b: [b.model, b.write("n.mp4", "hello")], ["This is not a video", "n.mp4"]),
-    "empty file": (lambda b: [b.model, b.write("n.mp4", "")], ["This is not a video", "n.mp4"]),
+    "empty file": (lambda b: [b.model, b.write("n.mp4", "")], ["This is not a video", "n.mp4", "an empty file"]),
+    "archive": (lambda b: [b.model, b.write("n.mp4", "PK\3\4 and more")], ["not a video", "n.mp4", "a zip archive", "unpack it"]),
+    "web page": (lambda b: [b.model, b.write("n.mp4", "<!DOCTYPE html><p>404")], ["not a video", "a web page", "download"]),
+    "pointer": (
+        lambda b: [b.model, b.write("n.mp4", "version https://git-lfs.github.com/spec/v1\n")],
+        ["Git LFS", "git lfs pull"],
+    ),
     "a model as the video": (lambda b: [b.model, b.model], ["This is not a video", "step.onnx"]),
     "truncated mp4": (
         lambda b: [b.model, handmade.cut(b.video, 0.5)],

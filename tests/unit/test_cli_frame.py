@@ -40,6 +40,7 @@ NOT_THERE = {
     "import": ("missing.onnx", "--mapping", "missing.toml", "-o", "out.onnx"),
     "train": ("missing.toml",),
     "prune": ("missing.toml",),
+    "benchmark": ("missing.onnx",),
 }
 
 

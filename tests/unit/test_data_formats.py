@@ -72,6 +72,13 @@ def kinetics(root: Path) -> dict[str, str]:
     return {}
 
 
+def spans(root: Path) -> dict[str, str]:
+    put(root, "a1.mp4", "b1.mp4", "a2.mp4", "b2.mp4")
+    put(root, "spans.csv", content="file,start,end,label\na1.mp4,1,2.5,clap\nb1.mp4,0,1,wave\n")
+    put(root, "spans_val.csv", content="file,start,end,label\na2.mp4,1,2.5,clap\nb2.mp4,0,1,wave\n")
+    return {}
+
+
 def jester(root: Path) -> dict[str, str]:
     for name in ("a1", "a2", "b1", "b2"):
         pictures(root, f"20bn-jester-v1/{name}")
@@ -135,6 +142,7 @@ def efficient3d_kinetics(root: Path) -> dict[str, str]:
 
 LAYOUTS: dict[str, tuple[str, Callable[[Path], dict[str, str]]]] = {
     "folders": ("folders", folders), "list": ("list", lists), "list of folders": ("list", frames_lists),
+    "spans": ("spans", spans),
     "kinetics": ("kinetics", kinetics), "jester": ("jester", jester), "jester numbers": ("jester", jester_numbers),
     "something": ("something", something), "something v1": ("something", jester_numbers), "ucf101": ("ucf101", ucf101),
     "hmdb51": ("hmdb51", hmdb51), "efficient3d": ("efficient3d", efficient3d),

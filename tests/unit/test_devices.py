@@ -271,6 +271,7 @@ ONE_NODE = {
     "Unsqueeze": graph("Unsqueeze", [(2, 3)], (2, 1, 1, 3), weights=[AXES]),
     "Softmax": graph("Softmax", [(2, 3, 4)], (2, 3, 4), axis=-1),
     "LogSoftmax": graph("LogSoftmax", [(2, 3, 4)], (2, 3, 4), axis=2),
+    "Hardmax": graph("Hardmax", [(2, 3, 4)], (2, 3, 4), axis=-1),
     "Pad": graph("Pad", [(2, 3)], (2, 6), inputs=["x0", "pads", "value", "axes"],
                  weights=[("pads", np.array([1, 2])), ("value", np.float32(7)), ("axes", np.array([1]))]),
     "Split": graph("Split", [(2, 5)], (2, 3), axis=1, num_outputs=2),

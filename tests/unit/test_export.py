@@ -345,7 +345,7 @@ def test_the_export_verb_on_bad_input(capsys: pytest.CaptureFixture[str], argume
 def test_the_export_verb_without_torch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert cli("export", SMALL) == 2
-    assert "pip install 'everyframe[train]'" in capsys.readouterr().err
+    assert errors.install_extra("train") in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_only_these_verbs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from everyframe import models
-from everyframe.errors import EngineError, UsageError, WeightsError
+from everyframe.errors import EngineError, UsageError, WeightsError, install_extra
 from everyframe.models import registry
 from helpers import randomise, relative
 
@@ -115,7 +116,7 @@ def test_listing_needs_no_torch() -> None:
 
 def test_building_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EngineError, match=r"pip install 'everyframe\[train\]'"):
+    with pytest.raises(EngineError, match=re.escape(install_extra("train"))):
         models.create("x3d_s")
 
 

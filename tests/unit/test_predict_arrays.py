@@ -16,7 +16,7 @@ from everyframe.cli.main import run
 from everyframe.conversion.facts import Options
 from everyframe.conversion.step import convert
 from everyframe.errors import EveryframeError, SourceError, UsageError
-from everyframe.modelfile.file import attach, save
+from everyframe.modelfile.file import attach, load, metadata_of, save
 from everyframe.modelfile.schema import Metadata, Preprocess
 from handmade import model, tensor
 
@@ -199,6 +199,31 @@ class TestCommand:
         assert rows[-1]["pts_s"] == 8 / 5
         code, out, err = self.said(capsys, "predict", files["CV"][1], tmp_path / "a1.npy", "--save-timeline", tmp_path / "t.png")
         assert (code, err) == (0, "") and (tmp_path / "t.png").is_file() and "predictions  9" in out
+
+    def test_the_rate_of_arrays_that_are_evaluated(
+        self, files: dict[str, tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Frames at twice the network's rate are what every second of them is at its own."""
+        step = load(files["CV"][1])
+        metadata = metadata_of(step)
+        assert metadata is not None
+        wanted = {"preprocess": Preprocess(fps=10), "labels": ("a", "b", "c", "d")}
+        save(attach(step, metadata.model_copy(update=wanted)), tmp_path / "step.onnx")
+        for folder, every in (("all", 1), ("half", 2)):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "labels.csv").write_text("file,label\n" + "".join(f"{label}.npy,{label}\n" for label in "abcd"))
+            for number, label in enumerate("abcd"):
+                np.save(tmp_path / folder / f"{label}.npy", np.roll(frames("CV", 24), number, axis=2)[::every])
+
+        def measured(folder: str, *more: object) -> tuple[int, str, str]:
+            data = tmp_path / folder
+            chosen = "--format", "list", "--list", data / "labels.csv", "--split", "all", "--workers", 1, "--json"
+            return self.said(capsys, "evaluate", tmp_path / "step.onnx", "--data", data, *chosen, *more)
+
+        code, _, err = measured("all")
+        assert code == 2 and "--fps 10" in err
+        twice, own = (json.loads(measured(folder, "--fps", fps)[1]) for folder, fps in (("all", 20), ("half", 10)))
+        assert twice["videos"] == 4 and twice["conditions"] == own["conditions"]
 
     def test_what_is_for_videos_says_so(
         self, files: dict[str, tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -331,3 +331,11 @@ def test_a_prediction_as_json() -> None:
         "pts_s": 0.1,
         "top": [{"label": "b", "index": 1, "score": 0.75}, {"label": "a", "index": 0, "score": 0.25}],
     }
+
+
+def test_what_is_no_error_is_told(step: Path, video: Path) -> None:
+    assert everyframe.predict(step, video).notes == []
+    video.write_bytes(video.read_bytes() * 2)
+    found = everyframe.predict(step, video)
+    (note,) = found.notes
+    assert "glued behind" in note and found[:3].notes == found.to_dict()["notes"] == [note]

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, Group
 
@@ -21,6 +23,7 @@ from everyframe.cli.show.console import middle
 from everyframe.cli.show.files import Files
 from everyframe.cli.show.live import Bars, _placed
 from everyframe.cli.show.outcome import COLUMNS, LISTED, Outcome, names
+from everyframe.cli.show.watch import targets
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import EventRule
 from everyframe.runtime import Prediction
@@ -99,6 +102,16 @@ class TestFolder:
         assert files["v10.mp4"]["events"] == "2" and float(files["v10.mp4"]["seconds"]) == pytest.approx(1.9, abs=0.1)
         assert files["short.mp4"]["label"] == "" and files["cut.mkv"]["error"].startswith("The video is damaged or cut short.")
 
+    def test_pictures_of_files_with_one_name(self, predict: Run, tmp_path: Path) -> None:
+        model = handmade.brightness_step(tmp_path / "step.onnx")
+        for place in ("front", "side"):
+            (tmp_path / place).mkdir()
+            handmade.write_video(tmp_path / place / "clip.mp4", 6)
+        code, out, _ = predict(model, *sorted(tmp_path.glob("*/clip.mp4")), "--save-timeline", tmp_path / "out.png")
+        assert code == 0
+        assert {path.name for path in tmp_path.glob("*.png")} == {"out.front_clip.mp4.png", "out.side_clip.mp4.png"}
+        assert all(path.name in out for path in tmp_path.glob("*.png"))
+
     def test_a_table_that_cannot_be_written_is_said_first(self, predict: Run, folder: Path) -> None:
         code, out, err = predict(folder.parent / "step.onnx", folder, "--csv", folder)
         assert (code, out) == (2, "") and "cannot be written" in err
@@ -135,6 +148,20 @@ class TestLines:
         assert all(cell_len(line) <= columns for line in shown), shown
         assert shown[0].startswith("2024-1") and ".mp4 " in shown[0] and "120 events" in shown[0]
         assert "error: The decoder" in shown[2]
+
+    def test_quantities_are_no_labels(self) -> None:
+        file, *values = outcome("a.mp4", [-7.0, 30.0, 0.25], quantities=True).rows()
+        assert not {"label", "score", "time_s"} & set(file)
+        assert [(row["row"], row["label"], row["score"]) for row in values][:2] == [
+            ("value", "none", "-7.0000"),
+            ("value", "wave", "30.0000"),
+        ]
+
+    @given(st.lists(st.sampled_from(["a.mp4", "a.mkv", "x/a.mp4", "x_a.mp4", "y/b.mp4", "b", "a.mp4-2"]), min_size=1))
+    def test_no_picture_overwrites_another(self, names: list[str]) -> None:
+        found = targets(Path("out.png"), names)
+        assert len(set(found)) == len(names)
+        assert all(path.parent == Path() and path.suffix == ".png" for path in found)
 
     def test_names_are_paths_below_the_common_folder_and_can_be_printed(self) -> None:
         sources = [Source("file", Path(path).name, (path,)) for path in ("/a/b/x.mp4", "/a/c/x.mp4", "/a/b/\x1b[2J.mp4")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,23 @@ class TestTheTaughtModel:
         assert len(logits) == len(features) == len(seen)
         np.testing.assert_allclose(logits, taught.learned.head.logits(features), rtol=1e-3, atol=2e-4)
         np.testing.assert_allclose(head_of(taught.path).weight, taught.learned.head.weight, rtol=1e-5)
+
+    @pytest.mark.parametrize("engine", ["ort", "native"])
+    def test_the_rejection_is_in_the_file(self, taught: Taught, folder: Path, tmp_path: Path, engine: str) -> None:
+        """With a limit that half of a clip's moments pass: in every engine the background's logit is that of the head."""
+        bare, path = backbone(), next((folder / "wave").iterdir())
+        features = Reader(bare, "builtin").features([np.asarray(frame.data) for frame in everyframe_frames(path)])[0]
+        familiar = taught.learned.head.familiar
+        assert familiar is not None
+        head = replace(taught.learned.head, familiar=replace(familiar, limit=float(np.median(familiar.distance(features)))))
+        gained = head.familiar.beyond(features)  # type: ignore[union-attr]
+        assert (gained == 0).any() and (gained > 1).any()
+        metadata = modelfile.metadata_of(modelfile.load(taught.path))
+        assert metadata is not None
+        modelfile.save(with_head(bare, head, metadata), tmp_path / "strict.onnx")
+        with everyframe.open(tmp_path / "strict.onnx", engine=engine) as program:
+            logits = np.stack([p.logits for p in program.predict(path)])
+        np.testing.assert_allclose(logits, head.logits(features), rtol=1e-3, atol=5e-4)
 
     def test_is_an_ordinary_step_model(self, taught: Taught) -> None:
         model, source = modelfile.load(taught.path), modelfile.metadata_of(modelfile.load(BUILTIN))

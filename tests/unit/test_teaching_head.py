@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from everyframe.teaching.head import Rows, leave_one_out
+from everyframe.modelfile.schema import EventRule
+from everyframe.runtime.events import EventDetector
+from everyframe.teaching.head import Rows, folds, leave_out
 from everyframe.teaching.moments import Span, before, gesture, span
-from everyframe.teaching.rule import Stream, outcome, tune
+from everyframe.teaching.rule import STRANGE, Stream, events, outcome, tune
 
 
 class TestTheHead:
@@ -43,7 +47,7 @@ class TestTheHead:
         """An example under a wrong name is told by that name if it is learned from, and by its own when it is left out."""
         rows = self.rows(width=40)
         rows.label[rows.group == 0] = 2  # really class 0
-        penalty, unseen = leave_one_out(rows, range(18), penalties=(1e-4,))
+        penalty, unseen = leave_out(rows, [(n,) for n in range(18)], penalties=(1e-4,))
         features = rows.coordinates @ rows.basis * rows.scale + rows.mean
         own = features[rows.group == 0]
         assert (rows.head(rows.fit(penalty)).logits(own).argmax(1) == 2).all()
@@ -52,11 +56,50 @@ class TestTheHead:
     def test_what_is_left_out_cannot_change_its_head(self) -> None:
         """The same whatever stands there, up to the scale of the features."""
         rows = self.rows()
-        _, before_ = leave_one_out(rows, [4], penalties=(0.01,))
+        _, before_ = leave_out(rows, [(4,)], penalties=(0.01,))
         rows.coordinates[rows.group == 4] = 1e3
         rows.label[rows.group == 4] = 2
-        _, after = leave_one_out(rows, [4], penalties=(0.01,))
+        _, after = leave_out(rows, [(4,)], penalties=(0.01,))
         np.testing.assert_allclose(before_[4].weight, after[4].weight, atol=2e-2 * np.abs(before_[4].weight).max())
+
+    def test_many_examples_are_left_out_in_folds_with_a_share_of_every_label(self) -> None:
+        labels = [0] * 30 + [1] * 50 + [2] * 20
+        made = folds(range(100), labels, most=10)
+        assert sorted(group for fold in made for group in fold) == list(range(100))
+        assert {tuple(sum(labels[g] == k for g in fold) for k in range(3)) for fold in made} == {(3, 5, 2)}
+        assert folds(range(3), [0, 1, 1]) == [(0,), (1,), (2,)], "few are left out one by one"
+
+
+class TestTheRejection:
+    def test_what_was_taught_is_familiar_and_what_lies_far_off_is_background(self) -> None:
+        """In every direction, and however sure the classifier alone is."""
+        rows = TestTheHead.rows(apart=3.0)
+        head = rows.head(rows.fit(0.01), rows.familiar())
+        assert head.familiar is not None
+        gestures = rows.features[rows.label > 0]
+        assert np.mean(head.familiar.beyond(gestures) == 0) >= 0.95
+        rng = np.random.default_rng(1)
+        far = gestures.mean(0) + 50 * rng.normal(size=(200, gestures.shape[1]))
+        assert (rows.head(rows.fit(0.01)).logits(far).argmax(1) > 0).any(), "the classifier alone takes some for gestures"
+        assert (head.logits(far).argmax(1) == 0).all()
+
+    def test_the_limit_is_that_of_examples_left_out(self) -> None:
+        """Written out: each example against means without it."""
+        rows = TestTheHead.rows(examples=3)
+        found = rows.familiar()
+        kept, distances = rows.label > 0, []
+        for group in np.unique(rows.group[kept]):
+            others = kept & (rows.group != group)
+            means = [rows.features[others & (rows.label == k)].mean(0) for k in (1, 2)]
+            z = [(rows.features[rows.group == group] - mean) / found.spread for mean in means]
+            distances += np.square(z).mean(-1).min(0).tolist()
+        assert np.isclose(found.limit, np.sort(distances)[int(np.ceil(0.95 * len(distances))) - 1])
+
+    def test_a_gesture_left_out_is_not_familiar(self) -> None:
+        rows = TestTheHead.rows(apart=6.0)
+        own = rows.features[rows.label == 2]
+        left = np.unique(rows.group[rows.label == 2]).tolist()
+        assert (rows.familiar(left).beyond(own) > 0).all()
 
 
 class TestMoments:
@@ -90,4 +133,27 @@ class TestTheRule:
 
         streams = [Stream(flat(0.75), 1)] * 5 + [Stream(flat(0.62), 0)] * 5
         rule, found = tune(streams, ("none", "a"), "none", 0.1)
-        assert rule.threshold == 0.7 and (found.hits, found.false) == (5, 0)
+        assert rule.threshold == 0.75 and (found.hits, found.false) == (5, 0)
+
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=25, deadline=None)
+    def test_events_are_those_of_the_detector(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        scores = rng.dirichlet([0.4] * 3, 60)
+        rule = EventRule(background="none", threshold=0.5, hold_steps=int(rng.integers(1, 3)), refractory_s=0.3, rearm=0.4)
+        detector = EventDetector(rule, ("none", "a", "b"))
+        expected = [event.index for i, row in enumerate(scores) if (event := detector.update(row, i * 0.1))]
+        assert events(Stream(scores, 0), rule, ("none", "a", "b"), 0.1) == expected
+
+    def test_events_on_gestures_that_were_not_taught_raise_the_threshold(self) -> None:
+        """Right answers at 0.75; strangers reach 0.72, more often than is allowed."""
+
+        def flat(score: float) -> np.ndarray:
+            return np.r_[np.tile([1.0, 0.0], (10, 1)), np.tile([1 - score, score], (5, 1))]
+
+        taught, strangers = [Stream(flat(0.75), 1)] * 5, [Stream(flat(0.72), STRANGE)] * 5
+        alone, _ = tune(taught, ("none", "a"), "none", 0.1)
+        rule, found = tune([*taught, *strangers], ("none", "a"), "none", 0.1)
+        assert alone.threshold == rule.threshold == 0.75 and found.strange_a_minute == 0
+        rule, found = tune([*taught, *[Stream(flat(0.9), STRANGE)] * 40], ("none", "a"), "none", 0.1)
+        assert found.hits == found.strange_false == 0, "nothing tells them apart, so nothing is told"

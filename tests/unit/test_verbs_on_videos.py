@@ -134,8 +134,26 @@ class TestVerbs:
         assert code == 0 and np.load(tmp_path / "b" / "video0.npy").size, err
 
     def test_evaluate(self, kind: str, made, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        code, out, err = run(capsys, "evaluate", model, "--data", made[f"{kind} classes"], "--workers", 1)
+        """Every video ends bright, so that half of them are right: of as many as there are."""
+        words = ("--data", made[f"{kind} classes"], "--workers", 1, "--json")
+        code, out, err = run(capsys, "evaluate", model, *words)
         assert code == 0, err
+        found = json.loads(out)
+        videos, unreadable = (6, 4) if kind == "folder" else (2, 0)
+        end = found["conditions"]["normal"]["streaming"]["end"]
+        assert (found["videos"], found["unreadable"], end["count"], end["top1"]) == (videos, unreadable, videos, 0.5)
+
+    def test_teach(self, kind: str, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Two examples of each; what cannot be read is named and left out."""
+        examples = tmp_path / "examples"
+        for label in ("one", "other"):
+            (examples / label).mkdir(parents=True)
+            for path in sorted((made[f"{kind} classes"] / "dark").iterdir()):
+                for number in (1, 2):
+                    if path.is_file():  # a copy counts once, so each is another file to its last byte
+                        (examples / label / f"{label} {number} {path.name}").write_bytes(path.read_bytes() + bytes(number))
+        code, out, err = run(capsys, "teach", "builtin", "--examples", examples, "-o", tmp_path / "mine.onnx")
+        assert (code, (tmp_path / "mine.onnx").exists()) == (0, True), err
         assert ("broken.mp4" in out + err) == (kind == "folder")
 
     def test_check_data(self, kind: str, made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,3 +162,19 @@ class TestVerbs:
         assert ("broken.mp4" in out + err) == (kind == "folder")
         sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48"}
         assert sizes.get(kind, "48x64") in out
+
+
+def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """info, check and compile of the same model; what is compiled answers for a phone's video as the model does."""
+    code, out, err = run(capsys, "info", model, "--json")
+    assert code == 0 and json.loads(out), err
+    code, out, err = run(capsys, "check", model, "--target", "native")
+    assert code == 0 and "fits" in out, err
+    code, _, err = run(capsys, "compile", model, "-o", tmp_path / "step.so")
+    assert code == 0, err
+    said = []
+    for each in (model, tmp_path / "step.so"):
+        code, out, err = run(capsys, "predict", each, made["phone"], "--json")
+        rows = [json.loads(line) for line in out.splitlines()]
+        said.append([(row["frame"], row["pts_s"], row["top"][0]["label"]) for row in rows])
+    assert said[0] == said[1]

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,8 +18,7 @@ import pytest
 
 import handmade
 from everyframe.errors import SourceError
-from everyframe.modelfile.schema import Preprocess
-from everyframe.video import Reader, Source, resolve
+from everyframe.video import Source, resolve
 from everyframe.video import decode as decoding
 from everyframe.video.boxes import Boxes, Piped, boxes_of
 from everyframe.video.decode import decode
@@ -116,26 +116,39 @@ class TestBoxes:
         assert fed.kinds == boxes_of(str(tmp_path / "a.mp4")).kinds == kinds
 
     @pytest.mark.parametrize("data", [b"", b"RIFF", bytes(100), b"\xff" * 4096, (7).to_bytes(4, "big") + b"ftyp" + bytes(20)])
-    def test_of_other_files_there_are_none(self, tmp_path: Path, data: bytes) -> None:
-        (tmp_path / "a").write_bytes(data)
-        found = boxes_of(str(tmp_path / "a"))
-        assert (found.kinds, found.files, found.index_last) == ([], 0, False)
+    def test_of_other_files_there_are_none(self, data: bytes) -> None:
+        found = Boxes()
+        found.feed(data)
+        assert (found.kinds, found.index_last) == ([], False)
 
 
-def notes(path: Path) -> list[str]:
-    with Reader(resolve(str(path))[0], Preprocess(color="rgb")) as reader:
-        assert sum(1 for _ in reader) > 0
-        return reader.notes
+def notes(path: Path) -> tuple[int, list[str]]:
+    """Frames, and what is said."""
+    said: list[str] = []
+    return sum(1 for _ in decode(resolve(str(path))[0], note=said.append)), said
 
 
 class TestNotes:
-    @pytest.mark.parametrize("options", [{}, FAST, {"movflags": "frag_keyframe+empty_moov"}])
-    def test_recordings_glued_together_that_are_not_played(self, tmp_path: Path, options: dict[str, str]) -> None:
-        path = handmade.write_video(tmp_path / "a.mp4", 12, options=options)
-        assert notes(path) == []
+    @pytest.mark.parametrize(
+        ("name", "codec", "options", "played"),
+        [
+            ("a.mp4", "mpeg4", {}, 1), ("a.mp4", "mpeg4", FAST, 1),
+            ("a.mov", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}, 4 / 3),
+            ("a.flv", "libx264", {}, 1), ("a.wmv", "msmpeg4", {}, 1), ("a.y4m", "rawvideo", {}, 1),
+            ("a.avi", "mpeg4", {}, 3), ("a.mkv", "mpeg4", {}, 2), ("a.webm", "libvpx", {}, 2), ("a.ts", "libx264", {}, 3),
+            ("a.mpg", "mpeg2video", {}, 3), ("a.gif", "gif", {}, 3),
+        ],
+    )  # fmt: skip
+    def test_recordings_glued_together(self, tmp_path: Path, name: str, codec: str, options: Any, played: float) -> None:
+        """All are played, or the summary says that they were not."""
+        path = handmade.write_video(
+            tmp_path / name, 12, rate=25, codec=codec, options=options, pix_fmt="rgb8" if codec == "gif" else "yuv420p"
+        )
+        assert notes(path) == (12, [])
         path.write_bytes(path.read_bytes() * 3)
-        (note,) = notes(path)
-        assert note.startswith("3 recordings glued together, of which the first was played")
+        frames, said = notes(path)
+        assert frames == 12 * played
+        assert ["glued behind" in note for note in said] == [True] * (played < 3)
 
     @pytest.mark.parametrize(
         ("matrix", "curve", "said"),
@@ -153,7 +166,7 @@ class TestNotes:
                 frame.colorspace, frame.color_trc = matrix, curve
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        found = notes(path)
+        _, found = notes(path)
         assert len(found) == (said is not None)
         if said is not None:
             assert re.search(said, found[0])

@@ -190,7 +190,7 @@ class TestSources:
             ("missing.mp4", r"no such video(.|\n)*missing\.mp4(.|\n)*a file, a folder, a glob"),
             ("*.mp4", r"neither a video nor a picture in this pattern"),
             ("empty", r"neither a video nor a picture in this folder(.|\n)*0 other files, 0 folders"),
-            ("nested", r"0 other files, 1 folders(.|\n)*pattern in quotes: .*/nested/\*\*/\*\.mp4"),
+            ("nested", r"1 other files, 1 folders(.|\n)*pattern in quotes: .*/nested/\*\*/\*\.mp4"),
             ("97", r"no such camera(.|\n)*/dev/video97"),
             ("/dev/video98", r"no such camera(.|\n)*/dev/video98"),
         ],
@@ -198,6 +198,7 @@ class TestSources:
     def test_what_is_not_there(self, tmp_path: Path, source: str, message: str) -> None:
         (tmp_path / "empty").mkdir()
         (tmp_path / "nested" / "class").mkdir(parents=True)
+        (tmp_path / "nested" / "clips.csv").touch()
         with pytest.raises(SourceError, match=message):
             resolve(source if source[0] in "9/" else tmp_path / source)
 

@@ -34,6 +34,26 @@ const SAYS = {
       return [...made.prepare({ data: bytes(data), width, height })];
     });
   },
+  async old() {
+    WebAssembly.validate = () => false;
+    return model().then(() => null, (error) => error.message);
+  },
+  async taught() {
+    const { Teacher } = await import(pathToFileURL(`${folder}/teach.js`));
+    const { personal, onnx } = await import(pathToFileURL(`${folder}/personal.js`));
+    const made = await model(), teacher = new Teacher(made), { width, height, fps, clips } = given;
+    for (const { label, frames } of clips) {
+      teacher.begin(label);
+      frames.forEach((data, i) => teacher.add({ data: bytes(data), width, height }, i / fps));
+      teacher.end();
+    }
+    const learned = await teacher.learn(), info = personal(made.info, learned);
+    made.become(info);
+    const logits = clips[0].frames.flatMap((data, i) => [...made.feed({ data: bytes(data), width, height }, i / fps)]).map((each) => [...each.logits]);
+    const file = await onnx(info, new Uint8Array(readFileSync(`${folder}/teach.graph`)));
+    const head = { weight: [...learned.head.weight], bias: [...learned.head.bias] };
+    return { ...learned, head, logits, onnx: Buffer.from(file).toString("base64") };
+  },
   async video() {
     const made = await model(), { width, height, frames } = given;
     const said = frames.flatMap(({ data, time }) => [...made.feed({ data: bytes(data), width, height }, time)]);

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,13 +13,15 @@ from typing import Any
 
 import av
 import numpy as np
+import onnx
 import pytest
 
 import everyframe
 import handmade
 from everyframe.api import bundle
+from everyframe.bundles import web
 from everyframe.bundles.web import PAGES
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.schema import EventRule, Preprocess
 from everyframe.native.emit import C_FILES
@@ -82,6 +83,10 @@ def test_ticks_are_those_of_python() -> None:
         )
     cases.append({"fps": None, "sample_every_n": 3, "times": [0.1 * i for i in range(10)]})
     assert said(PAGES, "ticks", cases) == [*wanted, [0, 3, 6, 9]]
+
+
+def test_a_browser_without_simd_is_told_so(folder: Path) -> None:
+    assert "no SIMD" in said(folder, "old", None)
 
 
 def test_events_are_those_of_python() -> None:
@@ -155,62 +160,6 @@ def test_predictions_of_a_video_are_those_of_predict(folder: Path) -> None:
     assert events and [(each["event"]["label"], each["time"]) for each in got if each["event"]] == events
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, headless."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("needs chromium (on Debian: apt install chromium)")
-    with api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=found, args=[
-            "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-        ])  # fmt: skip
-        yield made
-        made.close()
-
-
-@pytest.mark.slow
-def test_a_page_from_a_file_plays_a_video_and_a_camera(browser: Any, tmp_path: Path) -> None:
-    """Opened as a file, without a server: a video that somebody drops has the events that `predict` finds; a camera starts and
-    stops; nothing is asked of any host, and nothing goes wrong."""
-    node()
-    short = tmp_path / "short.mp4"
-    with av.open(str(SAMPLE)) as given, av.open(str(short), "w") as made:
-        stream = made.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(video=0):
-            if packet.dts is not None and packet.pts * packet.time_base < 7.5:
-                packet.stream = stream
-                made.mux(packet)
-    path = bundle("builtin", "web", single_file=tmp_path / "page.html").path
-    with everyframe.open("builtin", engine="ort") as program:
-        wanted = [prediction.event.label for prediction in program.predict(short) if prediction.event]
-    wrong, asked = [], []
-    page = browser.new_page()
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("text=Ready.", timeout=0)
-    page.set_input_files("#file", str(short))
-    page.wait_for_selector("text=The video is over", timeout=0)
-    with page.expect_download() as download:
-        page.click("#json")
-    events = json.loads(Path(download.value.path()).read_text())
-    assert [event["label"] for event in events] == wanted and len(wanted) == 2
-    assert page.locator("#log li").count() == 2
-    page.click("#start")
-    page.wait_for_selector("text=Looking at", timeout=0)
-    page.wait_for_selector("#labels [data-lead=true]", timeout=0)
-    assert page.get_attribute("video", "data-mirrored") == "true"
-    page.click("#stop")
-    page.wait_for_selector("text=Stopped", timeout=0)
-    page.set_input_files("#file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"not a video"})
-    page.wait_for_selector("text=cannot play", timeout=0)
-    assert ([text for text in wrong if "blob:" not in text], asked) == ([], [])
-
-
 class TestWhatIsWritten:
     def test_a_folder_has_all_that_a_page_needs(self, folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
@@ -247,6 +196,32 @@ class TestWhatIsWritten:
         small = bundle("builtin", "web", SAMPLE, tmp_path / "page", int8=True).path
         share = (small / "model.weights").stat().st_size / (folder / "model.weights").stat().st_size
         assert share < 0.4
+
+
+def test_code_that_says_something_else_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both modules run in node over a stream before anything is written."""
+    node()
+    step = handmade.brightness_step(tmp_path / "step.onnx")
+    assert not bundle(step, "web", single_file=tmp_path / "page.html").notes[1:], "compared: no note but that of teaching"
+    first = web.generate
+
+    def wrong(model: onnx.ModelProto, *given: Any, **more: Any) -> Any:
+        other = onnx.ModelProto()
+        other.CopyFrom(model)
+        for tensor in other.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.dtype == np.float32 and values.size > 1:
+                tensor.CopyFrom(
+                    onnx.numpy_helper.from_array(
+                        (values + np.arange(values.size).reshape(values.shape)).astype(np.float32), tensor.name
+                    )
+                )
+        return first(other, *given, **more)
+
+    monkeypatch.setattr(web, "generate", wrong)
+    with pytest.raises(ConversionMismatch, match="disagrees"):
+        bundle(step, "web", single_file=tmp_path / "wrong.html")
+    assert not (tmp_path / "wrong.html").exists()
 
 
 def test_what_cannot_be_a_page_is_refused(tmp_path: Path) -> None:

@@ -5,17 +5,19 @@ models     open, convert, info, list_models, export, import_model
 fitting    check, fix, quantize, split, compile, bundle
 watching   predict, evaluate, evaluate_events
 learning   record, teach, train, prune
-results, outcomes   what they give
+measuring  benchmark, compare_benchmarks
+results, outcomes, benchmarked   what they give
 """
 
 from __future__ import annotations
 
 from everyframe.api.fitting import bundle, check, compile, fix, quantize, split
 from everyframe.api.learning import prune, record, teach, train
+from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
 from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
-    "bundle", "check", "compile", "convert", "evaluate", "evaluate_events", "export", "fix", "import_model", "info",
-    "list_models", "open", "predict", "prune", "quantize", "record", "split", "stream", "teach", "train",
+    "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "evaluate", "evaluate_events", "export", "fix",
+    "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record", "split", "stream", "teach", "train",
 ]  # fmt: skip

@@ -178,6 +178,10 @@ def compile(
     *,
     cpu: str = "native",
     emit_c: File | None = None,
+    tune: float | bool = False,
+    table: File | None = None,
+    tables: bool = True,
+    exact: bool = False,
     progress: TextProgress | None = None,
 ) -> Code:
     """A step or clip model as C that needs nothing but libc, and the C as a library, which `open` takes. The library is
@@ -185,12 +189,17 @@ def compile(
 
     cpu: native (this machine), x86-64-v3 or -v4, also with -vnni, aarch64, riscv64, riscv64-v, wasm32-simd128 or -relaxed (a
     module for browsers), or generic. emit_c: a folder for the C file, its header and the weights; alone, it needs no compiler.
-    output: the library to write; without both, its bytes are in `code`. Memory is in bytes. Raises ModelError,
+    output: the library to write; without both, its bytes are in `code`. Memory is in bytes.
+
+    tune: measure how convolutions are computed best on this processor, where no table knows; a number: for so many seconds
+    (default 60). What is found is kept in `table`, default: the user's own. table: a file of measured choices, also from a
+    board. tables: False leaves out the user's own and the one that ships. exact: no kernels that round more than others.
+    Raises ModelError,
     UnsupportedOperator, ConversionMismatch, EngineError (no compiler), OutputError, UsageError.
 
     >>> made = ef.compile("step.onnx", emit_c="step_c")
     >>> sorted(file.suffix for file in made.files), made.macs > 0
-    (['.c', '.h', '.weights'], True)
+    (['.c', '.c', '.h', '.tables', '.weights'], True)
     """
     import tempfile
     from pathlib import Path
@@ -199,12 +208,15 @@ def compile(
     from everyframe.native.compile import compile_model
 
     file = source(model)
+    how = {"cpu": cpu, "tune": tune, "table": table, "tables": tables, "exact": exact, "progress": progress}
     if output is not None or emit_c is not None:
-        made = compile_model(file, output, cpu=cpu, emit_c=emit_c, progress=progress)
+        made = compile_model(file, output, emit_c=emit_c, **how)  # type: ignore[arg-type]
         return Code(**vars(made), code=made.library.read_bytes() if made.library else None)
     # a compiler writes a file, and the system loads the library from one to compare it
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
-        made = compile_model(file, Path(folder) / "model.so", cpu=cpu, progress=progress)
+        made = compile_model(
+            file, Path(folder) / "model.so", cpu=cpu, tune=tune, table=table, tables=tables, exact=exact, progress=progress
+        )
         code = (Path(folder) / "model.so").read_bytes()
     return Code(**{**vars(made), "files": (), "library": None}, code=code)
 

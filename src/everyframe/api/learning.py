@@ -223,14 +223,12 @@ def _run(result: training.Result | pruning.Result | motions.Result | None, held:
 @contextlib.contextmanager
 def extra(what: str) -> Iterator[None]:
     """Around imports that need the train extra. Raises UsageError where it is not installed."""
-    from everyframe.errors import UsageError
+    from everyframe.errors import UsageError, install_extra
 
     try:
         yield
     except ImportError as error:
-        raise UsageError(
-            f"{what} needs packages that are not installed.", got=error.name, hint="pip install 'everyframe[train]'"
-        ) from None
+        raise UsageError(f"{what} needs packages that are not installed.", got=error.name, hint=install_extra("train")) from None
 
 
 def _alone() -> UsageError:

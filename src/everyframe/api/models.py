@@ -57,12 +57,13 @@ def convert(
     window: int | None = None,
     se: str = "frame",
     taps: str = "trained",
-    layout: str | None = None,
+    layout: str | Mapping[str, str] | None = None,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
     task: Task | None = None,
     heads: Sequence[str] = (),
+    bind: Mapping[str, Any] | None = None,
     progress: TextProgress | None = None,
 ) -> Converted:
     """A clip network, (1, C, T, H, W) -> logits (1, classes), becomes a step network: N new frames (N, C, H, W) and states
@@ -71,10 +72,11 @@ def convert(
     rate: `native` steps take as many frames as the temporal strides multiply to; `dense` predicts at every frame. window:
     feature frames that the head averages (default: the clip's own). se: squeeze-and-excite sees one `frame` or the `window`
     of the clip. taps: `trained` removes kernel taps that never met a frame in the clip, `all` keeps them. layout: the axes of
-    the clip network's input (None: NCTHW, and a question where the shape contradicts it). frames, size: T and (H, W) of an
-    input that leaves them open. labels: one per logit. task: what the main output is (classify, multilabel, regress, frames),
-    instead of what its last operators tell. heads: of several outputs, the main one first (default: all of them).
-    output: the file to write; None keeps the result in memory.
+    the clip network's input (None: NCTHW, and a question where the shape contradicts it), or of each by name; one without a T
+    has no frames. bind: name -> value (a number, an array or a .npy file) of inputs that are to be constants. frames, size: T
+    and (H, W) of an input that leaves them open. labels: one per logit. task: what the main output is (classify, multilabel,
+    regress, frames), instead of what its last operators tell. heads: of several outputs, the main one first (default: all of
+    them). output: the file to write; None keeps the result in memory.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
 
     >>> step = ef.convert("clip.onnx")
@@ -87,11 +89,15 @@ def convert(
     from everyframe.api.results import Converted
 
     made = conversion.stream(
-        source(model), output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames, size=size,
+        source(model), output, rate=rate, window=window, se=se, taps=taps, layout=_layout(layout), frames=frames, size=size,
         labels=None if labels is None else several("labels", labels), task=task, heads=several("heads", heads),
-        progress=progress,
+        values=bind or {}, progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
+
+
+def _layout(given: str | Mapping[str, str] | None) -> str | None:
+    return ",".join(f"{name}={axes}" for name, axes in given.items()) if isinstance(given, Mapping) else given
 
 
 def stream(model: Model, output: File | None = None, **options: Any) -> Converted:
@@ -104,7 +110,7 @@ def stream(model: Model, output: File | None = None, **options: Any) -> Converte
     return convert(model, output, **options)
 
 
-def info(model: Model, *, rate: str = "native", layout: str | None = None) -> Info:
+def info(model: Model, *, rate: str = "native", layout: str | Mapping[str, str] | None = None) -> Info:
     """What a model is and what it costs: frames, delay, multiply-adds, parameters, state and memory, layer by layer.
 
     model: a clip or step model, a compiled one, or the folder of a split one. rate, layout: of a clip network, as for
@@ -126,7 +132,7 @@ def info(model: Model, *, rate: str = "native", layout: str | None = None) -> In
         return Info(info_split(file))
     if artifact.is_library(file):
         return Info(_library(file))
-    return Info({**info(file, Options(rate=rate, layout=layout)), "compiled": _compiled(file)})
+    return Info({**info(file, Options(rate=rate, layout=_layout(layout))), "compiled": _compiled(file)})
 
 
 def _library(file: File) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
 from everyframe.errors import OutputError, PluginError
 from everyframe.evaluation import report, task_report
+from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
@@ -48,10 +49,11 @@ def copied(folder: Path, there: Path, what: str, mark: str | None = None) -> Pat
 
 
 class Predictions(Sequence["Prediction"]):
-    """The predictions of a video, in order."""
+    """The predictions of a video, in order. notes: what the user should know of it, such as colors that are only approximated."""
 
-    def __init__(self, found: Sequence[Prediction]) -> None:
+    def __init__(self, found: Sequence[Prediction], notes: Sequence[str] = ()) -> None:
         self._found = tuple(found)
+        self.notes = list(notes)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -61,7 +63,7 @@ class Predictions(Sequence["Prediction"]):
     @overload
     def __getitem__(self, at: slice) -> Predictions: ...
     def __getitem__(self, at: int | slice) -> Prediction | Predictions:
-        return Predictions(self._found[at]) if isinstance(at, slice) else self._found[at]
+        return Predictions(self._found[at], self.notes) if isinstance(at, slice) else self._found[at]
 
     def save(self, path: File) -> Path:
         """Writes one JSON object a line, as `everyframe predict --json` prints them. Raises OutputError."""
@@ -69,7 +71,7 @@ class Predictions(Sequence["Prediction"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; times in seconds."""
-        return {"predictions": [each.to_dict() for each in self._found]}
+        return {"predictions": [each.to_dict() for each in self._found], "notes": self.notes}
 
     def _repr_html_(self) -> str:
         step = max(1, -(-len(self) // SHOWN))  # evenly spread
@@ -111,6 +113,20 @@ class TaskEvaluation(TaskResult):
     def _repr_html_(self) -> str:
         section = task_report.sections(self)[0]
         return table(f"{self.model} on {self.videos} videos", [tuple(row) for row in section.rows], tuple(section.heading))
+
+
+class SpanEvaluation(SpanResult):
+    """How well events tell what happens in long recordings (docs/evaluate.md explains every figure)."""
+
+    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
+        """Writes metrics.json into a folder. environment: what it says of the machine and the command. Raises OutputError."""
+        report.prepare(Path(folder))
+        save_json({**self.to_dict(), "environment": dict(environment)}, Path(folder) / "metrics.json")
+        return Path(folder)
+
+    def _repr_html_(self) -> str:
+        rows = [(row.label, row.spans, row.found, row.wrong, row.false) for row in (self.all, *self.labels)]
+        return table(f"{self.model} on {self.recordings} recordings", rows, ("label", "spans", "found", "wrong", "false events"))
 
 
 class EventReport(dict[str, Any]):
@@ -168,7 +184,9 @@ class Taught(teaching.Taught):
         return {
             "file": str(self.path) if self.path else None, "labels": learned.labels, "examples": self.counts,
             "leave_one_out": {"accuracy": learned.accuracy, "told": learned.told, "events_right": outcome.hits,
-                              "events_false": outcome.false, "events_false_on_background": outcome.quiet_false},
+                              "events_false": outcome.false, "events_false_on_background": outcome.quiet_false,
+                              "events_a_minute_on_background": outcome.quiet_a_minute,
+                              "events_a_minute_on_untaught_gestures": outcome.strange_a_minute},
             "background_s": self.background_s, "events": learned.rule.model_dump(), "features": self.width,
             "layer": self.layer, "window_frames": self.window, "penalty": learned.penalty, "difference": self.difference,
             "seconds": self.seconds, "notes": self.notes, "left_out": [str(error) for error in self.broken],

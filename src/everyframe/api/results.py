@@ -68,7 +68,8 @@ class Converted(Conversion):
         per_hop = clip_macs / max(step_macs, 1)  # a network without convolutions has nothing to save
         return {
             "hop": meta.hop, "frames": meta.frames, "feature_delay_frames": meta.feature_delay, "delay_frames": meta.delay,
-            "receptive_field_frames": meta.receptive_field, "window_frames": meta.window,
+            "receptive_field_frames": None if meta.unbounded else meta.receptive_field, "unbounded": meta.unbounded,
+            "window_frames": meta.window,
             "state_floats": sum(prod(spec.shape) for spec in meta.states if spec.dtype == "float32"),
             "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
             "saving_per_frame": per_hop * meta.hop, "saving_per_hop": per_hop, "difference": self.difference, "notes": self.notes,
@@ -272,10 +273,15 @@ class Code(Compiled):
             "files": [str(file) for file in self.files], "cpu": self.target.name, "difference": self.difference,
             "macs": self.macs, "weights_kept": round(self.weights, 4), "memory_bytes": self.memory_bytes,
             "weight_bytes": self.weight_bytes, "memory": self.memory,
+            "convolutions": [{"name": name, "choice": str(choice)} for name, choice in self.chosen],
+            "measured": [row.facts for row in self.rows],
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
-        return table(f"library for {self.target.name}", [(k, v) for k, v in self.to_dict().items() if k != "memory"])
+        return table(
+            f"library for {self.target.name}",
+            [(k, v) for k, v in self.to_dict().items() if k not in ("memory", "convolutions", "measured")],
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ from everyframe.api.given import File, Model, several, source, there
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Evaluation, EventReport, Predictions, TaskEvaluation
+    from everyframe.api.outcomes import Evaluation, EventReport, Predictions, SpanEvaluation, TaskEvaluation
     from everyframe.data.views import Views
     from everyframe.modelfile.schema import Task
 
@@ -74,7 +75,7 @@ def predict(
             "A camera has no end.", where=videos, expected="max_frames or seconds",
             hint="`for prediction in everyframe.open(model).predict(source)` watches it as it goes",
         )  # fmt: skip
-    found = []
+    found, notes = [], dict[str, None]()
     with open(model, engine, threads, labels, steady=steady, task=task, threshold=threshold, refractory=refractory) as program:
         for each in program.predict(
             videos,
@@ -86,10 +87,11 @@ def predict(
             fps=fps,
             pts=pts,
             bgr=bgr,
+            note=notes.setdefault,
         ):
             found.append(each)
             progress(f"frame {each.frame}")
-    made = Predictions(found)
+    made = Predictions(found, list(notes))
     if output is not None:
         made.save(output)
     return made
@@ -116,16 +118,18 @@ def evaluate(
     controls: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
+    fps: float | None = None,
     engine: str = "auto",
     threads: int = 1,
     workers: int | None = None,
     progress: CountProgress | None = None,
-) -> Evaluation | TaskEvaluation:
+) -> Evaluation | TaskEvaluation | SpanEvaluation:
     """How good a model is on labeled videos: its clips, whole videos, and the stream at every frame. Ctrl-C gives what is done.
 
     A model that names one class of several gives an `Evaluation`, from clips of one class each. One that says any of several
     labels (multilabel), quantities (regress), or a label for each frame (frames) gives a `TaskEvaluation`, from a list that says
-    as much (docs/evaluate.md): `data` itself, `clip_list`, or a usual name in the folder.
+    as much (docs/evaluate.md): `data` itself, `clip_list`, or a usual name in the folder. One with an event rule gives a
+    `SpanEvaluation` where `data` is a list of spans of long recordings.
     model: a clip or step model, a compiled one, or a run folder. data: the folder of the videos, or a recipe (.toml) that names
     them. form: folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d. split: validation, train, test or all;
     None is validation, or all of data that has no splits, but for what its training held out of them.
@@ -134,17 +138,17 @@ def evaluate(
     parts. short: videos too short for a clip `loop` or `hold`. rate: how a clip model is converted. task: what the answer is,
     instead of what the model says. threshold: of multilabel, from which score on a label is said (0.5). flush: hold the last
     frame until the stream has seen it. controls: also with the frames `reversed`, `shuffled` (by `seed`) or `frozen`. limit: so
-    many videos, evenly spread. threads: of the engine, for each of `workers` videos at once. output: a folder for tables,
-    pictures and a page. progress: told how many videos are done, and of how many.
+    many videos, evenly spread. fps: of arrays that do not say their times. threads: of the engine, for each of `workers` videos
+    at once. output: a folder for tables, pictures and a page. progress: told how many videos are done, and of how many.
     Raises ModelError, SourceError, RecipeError, UsageError, OutputError.
 
     >>> found = ef.evaluate("step.onnx", "clips", split="all", workers=1)
     >>> found.videos, 0 <= found.conditions["normal"].streaming.end.top1 <= 1
     (4, True)
     """
-    from everyframe.api.outcomes import Evaluation, TaskEvaluation
+    from everyframe.api.outcomes import Evaluation, SpanEvaluation, TaskEvaluation
     from everyframe.errors import SourceError
-    from everyframe.evaluation import evaluate, open_pair, report, tasks
+    from everyframe.evaluation import evaluate, open_pair, report, spans, tasks
     from everyframe.evaluation.measure import Settings
     from everyframe.evaluation.source import chosen
     from everyframe.recipes.training import Sampling
@@ -158,6 +162,7 @@ def evaluate(
     names = None if labels is None else several("labels", labels)
     played = several("controls", controls)
     pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate, task=task, threshold=threshold)
+    pair = replace(pair, fps=fps)
     if tasks.says_more(pair, Path(data), form, clip_list):
         how = Sampling(kind="segments" if segments else "clip", short=short or "loop")
         found_more = tasks.evaluate(
@@ -169,6 +174,14 @@ def evaluate(
         if output is not None:
             more.save(output)
         return more
+    if Path(data).is_file() and Path(data).suffix.lower() != ".toml":
+        events = spans.evaluate(
+            pair, Path(data), label_map=label_map, workers=workers, name=str(data), progress=progress or silent
+        )
+        spanned = SpanEvaluation(**vars(events))
+        if output is not None:
+            spanned.save(output)
+        return spanned
     found, sampling, split, part = chosen(Path(data), run, form, split, clip_list, classes)
     changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
     result = evaluate(

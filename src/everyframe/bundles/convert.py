@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from everyframe.bundles.job import Job
+from everyframe.errors import install_extra
 from everyframe.modelfile.file import save
 
 LIMIT_S = 1800
@@ -48,7 +49,7 @@ def run(job: Job, model: onnx.ModelProto, compiled: str, command: str) -> list[s
 
 def _openvino(fresh: Path, model: onnx.ModelProto, compiled: str) -> list[str]:
     if find_spec("openvino") is None:
-        return ["openvino is not installed here: pip install 'everyframe[openvino]'"]
+        return [f"openvino is not installed here: {install_extra('openvino')}"]
     import openvino
 
     with tempfile.TemporaryDirectory() as beside:

@@ -27,8 +27,8 @@ def page(folder: Path, data: Mapping[str, str], words: Mapping[str, str]) -> str
     text = filled(_read(folder, "index.html"), words)
     style, script, worker = (
         _read(folder, "page.css"),
-        _joined(folder, "timeline.js", "page.js"),
-        _joined(folder, "everyframe.js", "worker.js"),
+        _joined(folder, "timeline.js", "frames.js", "personal.js", "lessons.js", "page.js"),
+        _joined(folder, "everyframe.js", "teach.js", "worker.js"),
     )
     kept = "".join(f'<script type="text/plain" id="{name}">{value}</script>\n' for name, value in data.items())
     kept += f'<script type="text/plain" id="worker.js">{_inside(worker)}</script>\n'

@@ -111,8 +111,9 @@ def page(
     """The bundle `web` as one HTML file that needs no server. Raises ModelError, EngineError (no compiler), OutputError."""
     check_writable(file)
     job = Job(model, Path(), "web", TARGETS["web"], 0, progress)
-    path = write_bytes(web.single(job, web.opened(job), sample), file)
-    return Bundle("web", path, (path.name,), (), (), 0, "", None, ())
+    data, notes = web.single(job, web.opened(job), sample)
+    path = write_bytes(data, file)
+    return Bundle("web", path, (path.name,), (), (), 0, "", None, tuple(notes))
 
 
 def check(folder: Path, target: str) -> None:
@@ -198,7 +199,7 @@ def _info(model: Model, compiled: str, labels: Sequence[str]) -> dict:
             for s in metadata.states
         ],
         "events": metadata.events.model_dump() if metadata.events else None,
-        "task": model.ending.task, "scores": model.ending.scores,
+        "task": model.ending.task, "scores": model.ending.scores, "temperature": metadata.temperature,
         **preprocess.model_dump(), "labels": list(labels), "tool": f"everyframe {__version__}",
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from everyframe.errors import SourceError
-from everyframe.modelfile.interface import interface, metadata_or_raise
+from everyframe.modelfile.interface import interface, metadata_or_raise, one_kind
 from everyframe.modelfile.walk import Walk
 from everyframe.quantization.videos import Model
 from everyframe.video.sources import Source
@@ -30,7 +30,7 @@ class Example:
 def opened(model: onnx.ModelProto, where: Path) -> Model:
     """Raises ModelError for a model without metadata."""
     metadata = metadata_or_raise(model, where)
-    return Model(model, metadata, interface(model, metadata, where), where.name)
+    return Model(model, metadata, one_kind(interface(model, metadata, where), where, "a bundle takes one"), where.name)
 
 
 def folders(names: Sequence[str]) -> dict[str, str]:

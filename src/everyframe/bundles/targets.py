@@ -47,7 +47,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
     "openvino": Target("OpenVINO", "runtime", "{name}.xml", "openvino", needs="openvino"),
     "onnxruntime": Target("ONNX Runtime", "runtime", "model.onnx", "onnxruntime", needs="onnxruntime"),
     "ncnn": Target(
-        "ncnn", "runtime", "{name}.ncnn.param", "ncnn", "pnnx {name}.onnx inputshape={shapes}", keeps="{name}.ncnn.*",
+        "ncnn", "runtime", "{name}.ncnn.param", "ncnn", "pnnx {name}.onnx inputshape='{shapes}'", keeps="{name}.ncnn.*",
         needs="ncnn pnnx",
     ),
     "litert": Target(

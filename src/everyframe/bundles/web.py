@@ -10,15 +10,19 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from everyframe.bundles import inline
 from everyframe.bundles.job import TEMPLATES, Job
+from everyframe.bundles.teachable import GRAPH, teachable
 from everyframe.errors import ModelError
+from everyframe.files import write_bytes
 from everyframe.modelfile.file import load
+from everyframe.native.check import check as compare
 from everyframe.native.generate import generate
+from everyframe.native.hosted import Hosted, node
 from everyframe.native.target import target
 from everyframe.native.wasm import link_wasm
 from everyframe.quantization.videos import Model
@@ -40,7 +44,8 @@ def fill(job: Job, model: Model, sample: Path | None = None) -> dict[str, Any]:
         there = job.fresh / source.relative_to(PAGES)
         there.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, there)
-    for name, data in files(job, model).items():
+    made, notes = files(job, model)
+    for name, data in made.items():
         (job.fresh / name).write_bytes(data)
     words = {
         **_words(job),
@@ -61,32 +66,50 @@ def fill(job: Job, model: Model, sample: Path | None = None) -> dict[str, Any]:
         "samples": 0,
         "command": "",
         "similarity": None,
-        "notes": (),
+        "notes": notes,
     }
 
 
-def single(job: Job, model: Model, sample: Path | None = None) -> bytes:
-    """All of it as one page, which needs no server."""
-    packed = {name: _packed(data) for name, data in files(job, model).items()}
+def single(job: Job, model: Model, sample: Path | None = None) -> tuple[bytes, Sequence[str]]:
+    """All of it as one page, which needs no server; and notes."""
+    made, notes = files(job, model)
+    packed = {name: _packed(data) for name, data in made.items()}
     if sample is not None:
         packed["sample.mp4"] = base64.b64encode(sample.read_bytes()).decode()
-    return inline.page(PAGES, packed, {**_words(job), "without": _ALONE, "sample": ""}).encode()
+    return inline.page(PAGES, packed, {**_words(job), "without": _ALONE, "sample": ""}).encode(), notes
 
 
-def files(job: Job, model: Model) -> Mapping[str, bytes]:
-    """What a browser runs: facts, weights, a module for each kind of processor. Raises ModelError, UnsupportedOperator."""
+def files(job: Job, model: Model) -> tuple[Mapping[str, bytes], Sequence[str]]:
+    """What a browser runs: facts, weights, a module for each kind of processor, all compared with the model; and notes. Raises
+    ModelError, UnsupportedOperator, ConversionMismatch.
+    """
     check(model, job.file)
-    modules: dict[str, bytes] = {}
+    teaching, more, modules, notes = None, dict[str, bytes](), dict[str, bytes](), list[str]()
+    try:
+        ready = teachable(model)
+        model, teaching, more[GRAPH] = ready.model, ready.facts, ready.graph
+    except ModelError as error:
+        notes.append(f"the page teaches no gestures: {error.what} ({error.got})")
+    if (words := node()) is None:
+        notes.append("the page's code was not compared with the model: there is no node (on Debian: apt install nodejs)")
     # one C file and one file of weights for all modules: what they differ in is the compiler's flags
     source, *_ = generate(model.model, model.metadata.states, target("wasm32-simd128"), where=job.file, stem="model")
     with tempfile.TemporaryDirectory(prefix="everyframe-") as name:
+        weights = write_bytes(source.weights, Path(name) / "model.weights")
         for file, cpu in MODULES.items():
             job.progress(f"compiling {file} (the first time, the compiler builds its library: a minute)")
             made = link_wasm(source, target(cpu), Path(name) / file, bgr=model.metadata.preprocess.color == "bgr")
+            hosted = Hosted(words, made, weights, source.facts) if words else None
+            if hosted is not None and hosted.known():
+                job.progress(f"comparing {file} with the model over a stream of pictures")
+                compare(model.model, model.metadata, hosted)
+            elif hosted is not None:
+                notes.append(f"{file} was not compared with the model: this node is older than its instructions")
             modules[file] = made.read_bytes()
     size = (source.facts["height"], source.facts["width"])
     facts = info(model, job.name, size, hashlib.sha256(source.weights).hexdigest(), int(source.facts["classes"]))
-    return {"model.json": json.dumps(facts, indent=1).encode(), "model.weights": source.weights, **modules}
+    facts["teach"] = teaching
+    return {"model.json": json.dumps(facts, indent=1).encode(), "model.weights": source.weights, **modules, **more}, notes
 
 
 def check(model: Model, where: str) -> None:
@@ -113,11 +136,12 @@ def info(model: Model, name: str, size: tuple[int, int], sha256: str, classes: i
     fps = as_fps(pre.fps) if pre.fps else None
     return {
         "name": _title(name), "labels": list(metadata.labels or (f"class {i}" for i in range(classes))), "size": size,
-        "resize": pre.resize, "crop": pre.crop, "fps": fps and fps.as_integer_ratio(), "sample_every_n": pre.sample_every_n,
+        "resize": pre.resize, "crop": pre.crop, "std": pre.std,
+        "fps": fps and fps.as_integer_ratio(), "sample_every_n": pre.sample_every_n,
         "rate": float(fps) if fps else 30.0 / (pre.sample_every_n or 1), "hop": metadata.hop,
         "feature_delay": metadata.feature_delay, "delay": metadata.delay,
         "events": metadata.events.model_dump() if metadata.events else None, "task": model.ending.task,
-        "scores": model.ending.scores, "sha256": sha256, "tool": f"everyframe {__version__}",
+        "scores": model.ending.scores, "temperature": metadata.temperature, "sha256": sha256, "tool": f"everyframe {__version__}",
     }  # fmt: skip
 
 
@@ -136,4 +160,6 @@ def _words(job: Job) -> dict[str, str]:
 
 
 def _title(name: str) -> str:
+    if name == "motions":  # the built-in model
+        return "Hand motions"
     return re.sub(r"[_\W]+", " ", re.sub(r"(?i)[_.]step$", "", name)).strip().capitalize() or "Model"

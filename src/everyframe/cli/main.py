@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,6 +32,7 @@ VERBS: dict[str, str] = {
     "train": "train",
     "prune": "prune",
     "evaluate": "evaluate",
+    "benchmark": "benchmark",
 }
 
 app = typer.Typer(
@@ -87,11 +91,17 @@ def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
     from everyframe.errors import EveryframeError
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by a service
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     _register()
     try:
         with _warnings_in_a_line():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
-            app(args=argv, prog_name="everyframe")
+            try:
+                app(args=argv, prog_name="everyframe")
+            finally:
+                sys.stdout.flush()
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -101,3 +111,9 @@ def run(argv: list[str] | None = None) -> None:
         # the reader of a pipe went away (`| head`): not our error, and stdout can no longer be flushed
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: The output cannot be written.\n  got:      no space is left", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what waits in stdout would fail once more
+        sys.exit(2)

@@ -16,7 +16,7 @@ from math import prod
 @dataclass(frozen=True)
 class Atom:
     size: int
-    kind: str = ""  # "N", "T" or "" (channels, height, width, groups ...)
+    kind: str = ""  # "N", "T", "=" (one value, repeated) or "" (channels, height, width, groups ...)
 
 
 Axis = tuple[Atom, ...]
@@ -75,6 +75,11 @@ def without(axes: Axes, removed: set[int]) -> Axes:
     """The axes that are left when some are taken away; the first is the batch again where that has gone."""
     left = tuple(axis for i, axis in enumerate(axes) if i not in removed)
     return ((Atom(1, "N"),), *left[1:]) if left and not left[0] else left
+
+
+def without_time(axes: Axes) -> Axes:
+    """The axes of something that has none."""
+    return tuple(tuple(atom for atom in axis if atom.kind != "T") for axis in axes)
 
 
 def with_frames(axes: Axes, frames: int) -> Axes:

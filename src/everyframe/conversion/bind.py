@@ -4,6 +4,7 @@ a symbolic batch               one clip
 symbolic T, H, W               what `frames` and `size` say
 an input of bytes              floats of the same values
 float16 inside or at its ends  float32, with the same weights
+weights that are inputs        constants
 """
 
 from __future__ import annotations
@@ -13,41 +14,50 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from everyframe.conversion.facts import Options
+from everyframe.conversion.inputs import layouts, real_inputs
 from everyframe.errors import ModelError
-
-LAYOUT = "NCTHW"
 
 
 def bind(model: onnx.ModelProto, options: Options) -> tuple[onnx.ModelProto, list[str]]:
     """(the network, a note for what was changed). The model is copied where anything is. Raises ModelError."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        return model, []  # said where graphs are read
-    layout = options.layout or LAYOUT
-    dims = inputs[0].type.tensor_type.shape.dim
-    symbolic = any(not dim.HasField("dim_value") for dim in dims)
-    kinds = {tensor.data_type for tensor in model.graph.initializer} | {inputs[0].type.tensor_type.elem_type}
+    inputs = real_inputs(model)
+    if len(inputs) < len(model.graph.input):
+        model = _without_defaults(model)
+    found = layouts(options.layout, {value.name: len(value.type.tensor_type.shape.dim) for value in inputs})
+    symbolic = any(not dim.HasField("dim_value") for value in inputs for dim in value.type.tensor_type.shape.dim)
+    kinds = {tensor.data_type for tensor in model.graph.initializer} | {value.type.tensor_type.elem_type for value in inputs}
     half = TensorProto.FLOAT16 in kinds or any(_casts_to_half(node) for node in model.graph.node)
-    bytes_in = inputs[0].type.tensor_type.elem_type == TensorProto.UINT8
-    if not (symbolic or half or bytes_in or options.frames or options.size):
+    if not (symbolic or half or TensorProto.UINT8 in kinds or options.frames or options.size):
         return model, []
     made, notes = onnx.ModelProto(), []
     made.CopyFrom(model)
-    value = next(value for value in made.graph.input if value.name == inputs[0].name)
+    for value in real_inputs(made):
+        if symbolic or options.frames or options.size:
+            _sizes(value, found[value.name], options, alone=len(inputs) == 1)
+        if value.type.tensor_type.elem_type == TensorProto.UINT8:
+            _only_cast(made, value)
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
     if symbolic or options.frames or options.size:
-        _sizes(value, layout, options)
         _forget_sizes(made)
-    if bytes_in:
-        _only_cast(made, value)
-        value.type.tensor_type.elem_type = TensorProto.FLOAT
     if half:
         _widen(made)
         notes.append("the network's float16 is computed in float32, with the same weights")
     return made, notes
 
 
-def _sizes(value: onnx.ValueInfoProto, layout: str, options: Options) -> None:
+def _without_defaults(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights are constants: before IR version 4 they were inputs with a default, which is never folded."""
+    made, names = onnx.ModelProto(), {value.name for value in real_inputs(model)}
+    made.CopyFrom(model)
+    made.ir_version = max(made.ir_version, 4)
+    for i in reversed(range(len(made.graph.input))):
+        if made.graph.input[i].name not in names:
+            del made.graph.input[i]
+    return made
+
+
+def _sizes(value: onnx.ValueInfoProto, layout: str, options: Options, *, alone: bool) -> None:
+    """alone: sizes that are asked for are this input's; of several, they fill in what is open."""
     dims = value.type.tensor_type.shape.dim
     shape = "(" + ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims) + ")"
     if len(dims) != len(layout):
@@ -57,7 +67,7 @@ def _sizes(value: onnx.ValueInfoProto, layout: str, options: Options) -> None:
     for letter, dim in zip(layout, dims, strict=True):
         fixed = dim.dim_value if dim.HasField("dim_value") else None
         size = given.get(letter) if letter != "N" else (fixed or 1)
-        if fixed and size and size != fixed:
+        if fixed and size and size != fixed and alone:
             raise ModelError(
                 "The clip network's input has another size than the one asked for.", where=f"input {value.name!r}",
                 expected=f"{letter} = {fixed}", got=f"{letter} = {size}",
@@ -127,25 +137,3 @@ def _widen_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_type == TensorProto.FLOAT16:
         wide = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
         tensor.CopyFrom(wide)
-
-
-def check_layout(shape: tuple[int, ...], where: str) -> None:
-    """Without --layout, (1, C, T, H, W) is assumed; a shape that looks like another order is a question.
-
-    Channels are 1, 3 or 4 where they come from pictures, and pictures lie in the last two axes of (1, C, T, H, W).
-    """
-    colors = (1, 3, 4)
-    if len(shape) != 5 or shape[1] in colors or 0 in shape:
-        return
-    other = None
-    if shape[4] in colors and shape[3] != shape[4]:
-        other = "NTHWC"
-    elif shape[2] == 3 and shape[1] > 4 and shape[3] > 4:
-        other = "NTCHW"
-    if other is not None:
-        raise ModelError(
-            "The order of the input's axes is not clear.", where=where,
-            expected=f"{LAYOUT}, channels before frames, unless --layout says otherwise",
-            got=f"{shape}, which reads like {other}: {dict(zip(other, shape, strict=True))}",
-            hint=f"say it: everyframe stream FILE --layout {other}, or --layout {LAYOUT} if that is right",
-        )  # fmt: skip

@@ -150,9 +150,9 @@ class Builder(Carrying):
 
     # -- the graph -----------------------------------------------------------------------------------------------------
 
-    def finish(self, frames: str, wires: tuple[str, ...], opset: int) -> onnx.ModelProto:
-        """The step model: inputs (frames, states), outputs (logits, other outputs, states), unused nodes removed. `answers` says
-        which output of the clip network became which.
+    def finish(self, wires: tuple[str, ...], opset: int) -> onnx.ModelProto:
+        """The step model: inputs (frames of each kind, states), outputs (logits, other outputs, states), unused nodes removed.
+        `answers` says which output of the clip network became which.
         """
         if self.last_t or any(f"{COUNTER}.in" in node.input for node in self.nodes):
             limit = self.const(np.array([self.last_t], np.int64), "t.last")
@@ -168,14 +168,13 @@ class Builder(Carrying):
         outputs |= {f"{name}.out": tensor for name, (tensor, _) in self.state_out.items()}
         renamed = self.publish(outputs)
         self.tensors = {wire: renamed.get(tensor, tensor) for wire, tensor in self.tensors.items()}
-        shape = self.frame_shape(self.facts.graph.input)
         types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
         shapes = {name: [counts[wire], *self.frame_shape(wire)] for wire, name in self.answers.items()}
         nodes, constants = self.needed(set(outputs))
         graph = helper.make_graph(
             nodes,
             "step",
-            [helper.make_tensor_value_info(frames, TensorProto.FLOAT, [self.hop, *shape])]
+            [helper.make_tensor_value_info(self.given[x], TensorProto.FLOAT, self.step_shape(x)) for x in self.given]
             + [helper.make_tensor_value_info(s.input, types[s.dtype], list(s.shape)) for s in self.states],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, answer) for name, answer in shapes.items()]
             + [helper.make_tensor_value_info(s.output, types[s.dtype], list(s.shape)) for s in self.states],
@@ -184,6 +183,10 @@ class Builder(Carrying):
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", max(18, opset))], ir_version=9, producer_name="everyframe"
         )
+
+    def step_shape(self, wire: str) -> list[int]:
+        """Of a wire in a step: its frames first."""
+        return [self.m(self.fact(wire)), *self.frame_shape(wire)]
 
     def _answer(self, wire: str, count: int, name: str) -> str:
         """The newest `count` values of a step; without a head the last of m predictions."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
+from typing import Any
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.refusals import where
@@ -67,6 +68,8 @@ class Fact:
     home: the axis that time had before a mean or squeeze took it away.
     pooled: the temporal window was taken; there is one value a step (every = hop). feature_delay: delay before it was.
     early: stream frames in front of frame 0 of which the wire has true values too: a Slice numbered them away.
+    unbounded: depends on everything since the reset, whatever left and right say of the clip: a state is carried for ever.
+    static: made of inputs without frames alone: one value a step, which meets the frames of any wire as a gate does.
     """
 
     axes: ax.Axes
@@ -83,6 +86,8 @@ class Fact:
     pooled: bool = False
     feature_delay: Time = 0
     early: Time = 0
+    static: bool = False
+    unbounded: bool = False
 
     @property
     def lag(self) -> int:
@@ -134,7 +139,8 @@ class Fact:
 class Options:
     """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own).
 
-    layout: axes of the clip network's input (None: NCTHW). frames, size: T and (H, W) of an input that leaves them open.
+    layout: axes of the clip network's inputs, as `inputs` reads them (None: NCTHW). frames, size: T and (H, W) of an input that
+    leaves them open.
     """
 
     rate: str = "native"
@@ -144,6 +150,14 @@ class Options:
     layout: str | None = None
     frames: int | None = None
     size: tuple[int, int] | None = None
+
+
+class MeetsPicks(ModelError):
+    """An average over time meets single frames that were picked. wires: those; as heads of one frame they can be joined."""
+
+    def __init__(self, facts: Facts, wires: list[str], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.facts, self.wires = facts, wires
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,16 @@ class Facts:
         self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
 
     @property
+    def clock(self) -> str:
+        """The input whose frames the stream counts: the first of those that have most of them."""
+        return next(name for name in self.graph.inputs if not self.table[name].static and self.table[name].spacing == 1)
+
+    @property
+    def length(self) -> int:
+        """Frames of the clip."""
+        return self.table[self.clock].frames
+
+    @property
     def dense(self) -> bool:
         return self.options.rate == "dense"
 
@@ -194,6 +218,7 @@ class Facts:
     def join(self, node: Node, names: list[str]) -> Fact:
         """The common fact of wires that meet in one operator: equal rates, and the latest delay. Axes are the first's."""
         facts = [self.table[name] for name in names]
+        facts = [fact for fact in facts if not fact.static] or facts  # what has no frames meets those of any wire
         if len({f.pooled for f in facts}) == 1 and len({(f.every, f.spacing) for f in facts}) > 1:
             raise ModelError(
                 f"Wires of different frame rates meet in {node.op}.",
@@ -203,7 +228,11 @@ class Facts:
                 hint="pool the faster one over time, or give both branches the same temporal stride",
             )
         if len({f.pooled for f in facts}) > 1:
-            raise ModelError(
+            framed = [name for name in names if not self.table[name].pooled and not self.table[name].static]
+            picked = all(self.table[name].frames == 1 for name in framed)
+            raise MeetsPicks(
+                self,
+                framed if picked else [],
                 f"A value averaged over time meets frames again in {node.op}, but not as a gate.",
                 where=where(node),
                 hint="use the average only for the classifier, or as a squeeze-and-excite gate (--se frame|window)",
@@ -214,7 +243,8 @@ class Facts:
                 where=where(node),
                 expected="as many frames on all inputs",
                 got=", ".join(f"{n!r}: {f.frames}" for n, f in zip(names, facts, strict=True)),
-                hint="a stream has no whole clip to look at; use an average over time (--se frame|window)",
+                hint="a stream has no whole clip to look at: compare neighbors (x[:, :, 1:] with x[:, :, :-1]), "
+                "or use an average over time (--se frame|window)",
             )
         return replace(
             facts[0],
@@ -227,6 +257,7 @@ class Facts:
             nonneg=False,
             gate=all(f.gate for f in facts),
             feature_delay=max(f.feature_delay for f in facts),
+            unbounded=any(f.unbounded for f in facts),
         )
 
     def head(self, node: Node) -> HeadWindow:
@@ -262,10 +293,12 @@ class Facts:
         if not self.heads:
             return Heads({})
         wires = {node.name: self[node.inputs[0]].plain() for node in self.heads}
-        fewest = min(fact.frames for fact in wires.values())
-        frames = {n: max(1, (self.options.window or fewest) * f.frames // fewest) for n, f in wires.items()}
+        fewest = min((fact.frames for fact in wires.values() if not fact.early), default=1)
+        grown = (self.options.window or fewest) - fewest  # a picked frame stays one, at the end of the windows of the others
+        frames = {n: 1 if f.early else max(1, (fewest + grown) * f.frames // fewest) for n, f in wires.items()}
+        more = {n: grown * f.spacing if f.early else 0 for n, f in wires.items()}
         # stream frames from the beginning of a head's window to the end of the step
-        reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) for n, f in wires.items()}
+        reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) + more[n] for n, f in wires.items()}
         grid = common(fact.every for fact in wires.values())
         longest = -(-max(reach.values()) // grid) * grid
         windows = {n: HeadWindow(frames[n], (longest - reach[n]) // wires[n].every) for n in wires}

@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from everyframe.conversion import axes as ax
-from everyframe.conversion.counting import Numbers, numbers
+from everyframe.conversion.any_length import END, Writer
+from everyframe.conversion.counting import numbers
 from everyframe.conversion.facts import Facts
-from everyframe.conversion.memory import SMALLEST, Extreme
 from everyframe.conversion.rules import concat, pointwise, pool, reduce, slicing, stacked
 from everyframe.modelfile.graph import Node
 
-_END = np.iinfo(np.int64).max
 _SIZED = {"Expand": 1, "Tile": 1, "Resize": 3}  # operators with sizes or repeats, and which of their inputs says them
 
 
@@ -55,8 +54,11 @@ def lengthen(clip: onnx.ModelProto, facts: Facts, frames: int) -> Reference:
         body.graph.node.extend(rewriter.rewrite(proto, node) if node and node.inputs and facts.timed(node) else [proto])
     del body.graph.output[:], body.graph.value_info[:]
     body.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wires)
-    axis = ax.time_axis(facts[facts.graph.input].axes)
-    body.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = frames
+    for value in body.graph.input:
+        fact = facts[value.name]
+        if not fact.static:
+            time = ax.time_axis(fact.axes)
+            value.type.tensor_type.shape.dim[time].dim_value = frames // int(fact.spacing)
     return Reference(body, {name: _tail(clip, facts, wires, name) for name in facts.graph.outputs if name in behind}, wires)
 
 
@@ -95,27 +97,27 @@ def _tail(clip: onnx.ModelProto, facts: Facts, wires: tuple[str, ...], output: s
             kept.append(proto)
             wanted |= set(proto.input)
     read = [name for name in wires if name in wanted]
+    read += [name for name in facts.graph.inputs if name in wanted and name not in read]  # those without frames
     del tail.graph.node[:], tail.graph.input[:], tail.graph.output[:], tail.graph.value_info[:]
     tail.graph.node.extend(kept[::-1])
-    tail.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, facts[name].clip_shape) for name in read)
+    tail.graph.input.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, facts.graph.shapes[n]) for n in read)
     tail.graph.output.extend(value for value in clip.graph.output if value.name == output)
     return tail
 
 
-class _Rewriter:
+def _framed(node: Node, facts: Facts) -> str:
+    """The first input of a node that has frames."""
+    timed = facts.timed(node)
+    return next((name for name in timed if not facts[name].static), timed[0])
+
+
+class _Rewriter(Writer):
     """Rewrites single nodes for another clip length. A wire whose time lost its axis in a gate is kept as (T, ...)."""
-
-    def __init__(self, facts: Facts, body: onnx.ModelProto) -> None:
-        self.facts, self.body, self.count = facts, body, 0
-
-    def const(self, values: object, dtype: type = np.int64) -> str:
-        self.count += 1
-        name = f"lengthened.{self.count}"
-        self.body.graph.initializer.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
 
     def rewrite(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
         facts = self.facts
+        if facts[node.outputs[0]].static:
+            return self._without_frames(proto, node)
         if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
             return self._reshape(node)
         if node.op in reduce.KINDS and reduce.collapses_time(node, facts) and reduce.is_gate(node, facts):
@@ -141,7 +143,7 @@ class _Rewriter:
             array = facts.graph.constant(name)
             time = ax.time_axis(axes)
             if time is not None and (counted := numbers(node.op, array, axes)) is not None:
-                made, nodes = self._counted(counted, facts.timed(node)[0], time, len(axes))
+                made, nodes = self.counted(counted, _framed(node, facts), time, len(axes))
                 copy.input[i] = made
                 before += nodes
             elif (
@@ -153,10 +155,23 @@ class _Rewriter:
             ):
                 copy.input[i] = self.const(array.take([0], axis=time), array.dtype.type)
             elif array is not None and time is not None and node.op == "Concat" and node.attr("axis") % len(axes) != time:
-                made, nodes = self._as_long(array.take([0], axis=time), facts.timed(node)[0], time)
+                made, nodes = self.as_long(array.take([0], axis=time), _framed(node, facts), time)
+                copy.input[i] = made
+                before += nodes
+            elif name in facts.table and facts[name].static and time is not None and node.op == "Concat" and len(axes) > 1:
+                made, nodes = self.as_long(name, _framed(node, facts), time)
                 copy.input[i] = made
                 before += nodes
         return [*before, copy]
+
+    def _without_frames(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
+        """What is not computed from frames is not repeated for them."""
+        if node.op in ("Expand", "Tile", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+            axes, repeats = self.facts[node.outputs[0]].axes, node.op in ("Expand", "Tile")
+            once = [int(np.prod([atom.size for atom in axis if atom.kind != "="])) for axis in axes]
+            if not repeats or once != list(self.facts.graph.shapes[node.outputs[0]]):
+                return [helper.make_node("Reshape", [node.inputs[0], self.const(once)], [node.outputs[0]])]
+        return [proto]
 
     def _joined(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
         """A Concat over time: as many frames before and behind the wire that goes on as in the clip."""
@@ -169,8 +184,8 @@ class _Rewriter:
             if piece.name not in self.facts.table or piece == found.main:
                 continue
             copy.input[i] = f"{out}.piece{i}"
-            start, end = (0, piece.frames) if i < behind else (-piece.frames, _END)
-            nodes.append(self._sliced(piece.name, f"{copy.input[i]}.cut", [start], [end], [time], [1]))
+            start, end = (0, piece.frames) if i < behind else (-piece.frames, END)
+            nodes.append(self.sliced(piece.name, f"{copy.input[i]}.cut", [start], [end], [time], [1]))
             zeros = [f"{copy.input[i]}.cut"] * 2
             kept = helper.make_node("Identity", zeros[:1], [copy.input[i]])
             nodes.append(kept if piece.value is None else helper.make_node("Sub", zeros, [copy.input[i]]))
@@ -227,36 +242,12 @@ class _Rewriter:
         copy.input[i] = f"{name}.full"
         return [
             helper.make_node("Shape", [node.inputs[0]], [f"{name}.shape"]),
-            self._sliced(f"{name}.shape", f"{name}.frames", [time], [time + 1], [0], [1]),
+            self.sliced(f"{name}.shape", f"{name}.frames", [time], [time + 1], [0], [1]),
             helper.make_node(
                 "Concat", [self.const(sizes[:time]), f"{name}.frames", self.const(sizes[time + 1 :])], [f"{name}.full"], axis=0
             ),
             copy,
         ]
-
-    def _as_long(self, array: np.ndarray, like: str, time: int) -> tuple[str, list[onnx.NodeProto]]:
-        """A constant frame, repeated as often as tensor `like` has frames."""
-        self.count += 1
-        name = f"{like}.like{self.count}"
-        shape = [self.const(array.shape[:time]), f"{name}.frames", self.const(array.shape[time + 1 :])]
-        return name, [
-            helper.make_node("Shape", [like], [f"{name}.shape"]),
-            self._sliced(f"{name}.shape", f"{name}.frames", [time], [time + 1], [0], [1]),
-            helper.make_node("Concat", shape, [f"{name}.full"], axis=0),
-            helper.make_node("Expand", [self.const(array, array.dtype.type), f"{name}.full"], [name]),
-        ]
-
-    def _counted(self, counted: Numbers, like: str, time: int, rank: int) -> tuple[str, list[onnx.NodeProto]]:
-        """The numbers of the frames of tensor `like`."""
-        ones, nodes = self._as_long(np.ones((1,) * rank, np.float32), like, time)
-        nodes += [
-            helper.make_node("CumSum", [ones, self.const(time)], [f"{ones}.sum"]),
-            helper.make_node("Add", [f"{ones}.sum", self.const(counted.start - 1, np.float32)], [f"{ones}.from"]),
-            helper.make_node("Mul", [f"{ones}.from", self.const(counted.of, np.float32)], [f"{ones}.numbers"]),
-        ]
-        if not counted.shares:
-            return f"{ones}.numbers", nodes
-        return f"{ones}.shares", [*nodes, helper.make_node("Reciprocal", [f"{ones}.numbers"], [f"{ones}.shares"])]
 
     def _reshape(self, node: Node) -> list[onnx.NodeProto]:
         before, after = self.facts[node.inputs[0]].axes, self.facts[node.outputs[0]].axes
@@ -303,7 +294,7 @@ class _Rewriter:
         mean = f"{out}.space"
         again = reduce.is_collapsed(node, self.facts)
         if self.facts.options.se == "window" and not again:
-            nodes += self._causal(kind, mean, f"{out}.window", source.frames, time, len(source.axes))
+            nodes += self.causal(kind, mean, f"{out}.window", source.frames, time, len(source.axes))
             mean = f"{out}.window"
         if kind.time == "sum" and not again:
             nodes.append(helper.make_node("Mul", [mean, self.const(source.frames, np.float32)], [f"{out}.times"]))
@@ -318,32 +309,6 @@ class _Rewriter:
                 helper.make_node("Reshape", [f"{out}.front", self.const([-1, *rest])], [out]),
             ]
         return nodes
-
-    def _causal(self, kind: reduce.Kind, x: str, out: str, n: int, time: int, rank: int) -> list[onnx.NodeProto]:
-        """The mean (or extreme) of the last n frames that exist: a pool on (1, everything else, T) that counts no padding."""
-        last = [i for i in range(rank) if i != time] + [time]
-        smallest = kind.time == SMALLEST
-        flip = "Neg" if smallest else "Identity"
-        attrs: dict[str, Any] = {} if isinstance(kind.time, Extreme) else {"count_include_pad": 0}
-        pool = "MaxPool" if isinstance(kind.time, Extreme) else "AveragePool"
-        return [
-            helper.make_node(flip, [x], [f"{out}.flipped"]),
-            helper.make_node("Transpose", [f"{out}.flipped"], [f"{out}.last"], perm=last),
-            helper.make_node("Shape", [f"{out}.last"], [f"{out}.shape"]),
-            self._sliced(f"{out}.shape", f"{out}.frames", [-1], [_END], [0], [1]),
-            helper.make_node("Concat", [self.const([1, -1]), f"{out}.frames"], [f"{out}.flat_shape"], axis=0),
-            helper.make_node("Reshape", [f"{out}.last", f"{out}.flat_shape"], [f"{out}.flat"]),
-            helper.make_node(pool, [f"{out}.flat"], [f"{out}.pooled"], kernel_shape=[n], pads=[n - 1, 0], **attrs),
-            helper.make_node("Reshape", [f"{out}.pooled", f"{out}.shape"], [f"{out}.apart"]),
-            helper.make_node("Transpose", [f"{out}.apart"], [f"{out}.back"], perm=[last.index(i) for i in range(rank)]),
-            helper.make_node(flip, [f"{out}.back"], [out]),
-        ]
-
-    def _sliced(self, x: str, out: str, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> onnx.NodeProto:
-        """A Slice in the model's own opset: its ranges became inputs in opset 10."""
-        if self.facts.graph.opset >= 10:
-            return helper.make_node("Slice", [x, *map(self.const, (starts, ends, axes, steps))], [out])
-        return helper.make_node("Slice", [x], [out], starts=starts, ends=ends, axes=axes)
 
     def _resize(self, proto: onnx.NodeProto, node: Node) -> list[onnx.NodeProto]:
         """Sizes that follow the number of frames, in the same proportion."""
@@ -391,6 +356,6 @@ class _Rewriter:
         return [self._cut(node.inputs[0], node.outputs[0], ranges, source.frames, time)]
 
     def _cut(self, x: str, out: str, ranges: list[tuple[int, int, int, int]], frames: int, time: int | None) -> onnx.NodeProto:
-        ends = [(_END if end >= frames else end - frames) if axis == time else end for axis, _, end, _ in ranges]
+        ends = [(END if end >= frames else end - frames) if axis == time else end for axis, _, end, _ in ranges]
         starts, axes, steps = [a for _, a, _, _ in ranges], [a for a, _, _, _ in ranges], [s for _, _, _, s in ranges]
-        return self._sliced(x, out, starts, ends, axes, steps)
+        return self.sliced(x, out, starts, ends, axes, steps)

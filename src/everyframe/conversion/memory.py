@@ -21,6 +21,7 @@ import numpy as np
 from everyframe.conversion import axes as ax
 from everyframe.conversion.emitter import Emitter
 from everyframe.conversion.facts import Fact, Facts, HeadWindow, Time, Window
+from everyframe.conversion.inputs import step_inputs
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 
@@ -77,7 +78,9 @@ class Memory(Emitter):
     """Wires of the clip network as tensors of the step network, with their past."""
 
     def __init__(self, facts: Facts, plan: MemoryPlan) -> None:
-        super().__init__(reserved=("frames", "logits", f"{COUNTER}.in", f"{COUNTER}.out"))
+        #: input of the clip network -> input of the step network
+        self.given = step_inputs(facts.graph.inputs)
+        super().__init__(reserved=(*self.given.values(), "logits", f"{COUNTER}.in", f"{COUNTER}.out"))
         self.facts, self.plan, self.hop = facts, plan, facts.hop
         self.states: list[StateSpec] = []
         self.state_out: dict[str, tuple[str, str | None]] = {}  # state -> (tensor, input it merely copies)
@@ -291,7 +294,7 @@ class Memory(Emitter):
 
     def delayed(self, node: Node | None, wire: str, frames: int) -> str:
         """The wire as it was `frames` of its own frames ago."""
-        if frames <= 0:
+        if frames <= 0 or self.fact(wire).static:
             return self.raw(wire)
         if (kind := self.facts.graph.types.get(wire)) is not None:  # states are floats
             past = self.delayed(node, self._as_float(wire), frames)

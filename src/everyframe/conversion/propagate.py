@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion import rules
-from everyframe.conversion.bind import LAYOUT
 from everyframe.conversion.facts import Fact, Facts, Heads, Options, common
+from everyframe.conversion.inputs import layouts
 from everyframe.conversion.refusals import following, unsupported
 from everyframe.errors import ModelError
 from everyframe.modelfile.graph import Graph, Node
@@ -20,24 +20,16 @@ def propagate(graph: Graph, options: Options) -> Facts:
     hop, heads = 1, Heads({})
     while True:  # again: heads need the hop and each other, which the wires before them decide
         facts = _propagate_once(graph, options, hop, heads)
-        found = common(fact.every for fact in facts.table.values() if not fact.pooled), facts.align()
+        timed = (fact for fact in facts.table.values() if not fact.static)
+        found = common(fact.every for fact in timed if not fact.pooled), facts.align()
         if found == (hop, heads):
             return facts
         hop, heads = found
 
 
 def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
-    shape, layout = graph.shapes[graph.input], options.layout or LAYOUT
-    if len(shape) != len(layout) or "T" not in layout or ("N" in layout and shape[layout.index("N")] != 1):
-        raise ModelError(
-            "The network's input is not one clip.",
-            where=f"input {graph.input!r}",
-            expected=f"{len(layout)} axes {layout} with N = 1",
-            got=str(shape),
-            hint="export with batch size 1; another axis order is said to `everyframe stream`, e.g. --layout NTCHW",
-        )
     facts = Facts(graph, options, hop, heads)
-    facts.table[graph.input] = Fact(ax.of_layout(layout, shape), shape[layout.index("T")])
+    facts.table |= _given(graph, options, hop)
     for node in graph.averages_last():
         if facts.timed(node):
             with following(node):
@@ -47,9 +39,50 @@ def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> F
             facts.table.update(zip(node.outputs, outputs, strict=False))
             _check_reach(node, outputs)
     for name in graph.outputs:
-        if name not in facts.table:
+        if name not in facts.table or facts[name].static:
             raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
     return facts
+
+
+def _given(graph: Graph, options: Options, hop: int) -> dict[str, Fact]:
+    """Facts of the inputs. Frame j of one that has n times fewer frames than another goes with frame j*n of that."""
+    found = layouts(options.layout, {name: len(graph.shapes[name]) for name in graph.inputs})
+    for name, layout in found.items():
+        shape = graph.shapes[name]
+        if (
+            len(shape) != len(layout)
+            or (len(found) == 1 and "T" not in layout)
+            or ("N" in layout and shape[layout.index("N")] != 1)
+        ):
+            raise ModelError(
+                "The network's input is not one clip.",
+                where=f"input {name!r}",
+                expected=f"{len(layout)} axes {layout} with N = 1",
+                got=str(shape),
+                hint="export with batch size 1; another axis order is said to `everyframe stream`, e.g. --layout NTCHW",
+            )
+    lengths = {name: graph.shapes[name][layout.index("T")] for name, layout in found.items() if "T" in layout}
+    if not lengths:
+        raise ModelError(
+            "No input of the network has frames.", where=", ".join(found), expected="a clip, (1, C, T, H, W)",
+            hint="say where time is, e.g. --layout NAME=NCT",
+        )  # fmt: skip
+    length = max(lengths.values())
+    if any(length % frames for frames in lengths.values()):
+        raise ModelError(
+            "The inputs' numbers of frames do not fit each other.", where="graph inputs",
+            expected="each a whole fraction of the longest, such as 32 and 8",
+            got=", ".join(f"{name!r}: {frames}" for name, frames in lengths.items()),
+            hint="export the network with other clip lengths, or resample the slower input",
+        )  # fmt: skip
+    made = {}
+    for name, layout in found.items():
+        axes, apart = ax.of_layout(layout, graph.shapes[name]), length // lengths.get(name, length)
+        if name in lengths:
+            made[name] = Fact(axes, lengths[name], every=1 if options.rate == "dense" else apart, spacing=apart)
+        else:
+            made[name] = Fact(axes, length, every=hop, spacing=hop, gate=True, static=True)
+    return made
 
 
 def _check_reach(node: Node, outputs: list[Fact]) -> None:

@@ -22,5 +22,6 @@ class Conversion:
     tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
     notes: list[str] = field(default_factory=list)
     difference: float | None = None  # largest relative difference found by verify
+    inputs: dict[str, str] = field(default_factory=dict)  # input of the clip network -> input of the step network
     answers: dict[str, str] = field(default_factory=dict)  # output of the clip network -> output of the step network
     assumed: list[str] = field(default_factory=list)  # what the file did not say

@@ -31,12 +31,20 @@ def roll(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclass
 class _Picks:
-    """Single frames of one tensor. index: picked tensor -> (frame, how many-th pick of it)."""
+    """Single frames of tensors of one length. index: picked tensor -> (frame, how many-th pick of it); source: picked tensor ->
+    (tensor, axis) that it was picked from.
+    """
 
-    source: str
-    axis: int
     frames: int
     index: dict[str, Place] = field(default_factory=dict)
+    source: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def add(self, source: tuple[str, int], found: list[tuple[int, str]]) -> None:
+        first = len(self.index) // self.frames
+        seen = [first] * self.frames
+        for t, name in found:
+            self.index[name], self.source[name] = (t, seen[t]), source
+            seen[t] += 1
 
 
 def _rolled_once(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -44,18 +52,40 @@ def _rolled_once(model: onnx.ModelProto) -> onnx.ModelProto | None:
     if not view.groups:
         return None
     view.shapes = static_shapes(model)
+    whole: dict[tuple[str, int], int] = {}  # what every frame is picked of, as often as any other -> frames
     for (source, axis), found in view.groups.items():
-        frames = view.shapes.get(source, ())[axis : axis + 1] or (0,)
-        counts = [sum(t == i for t, _ in found) for i in range(frames[0])]
-        if frames[0] >= 2 and counts[0] and set(counts) == {counts[0]} and len(found) == sum(counts):
-            picks = _Picks(source, axis, frames[0])
-            seen = [0] * frames[0]
-            for t, name in found:
-                picks.index[name] = (t, seen[t])
-                seen[t] += 1
-            if made := _Loop(view, picks).rolled():
-                return made
+        frames = (view.shapes.get(source, ())[axis : axis + 1] or (0,))[0]
+        counts = [sum(t == i for t, _ in found) for i in range(frames)]
+        if frames >= 2 and counts[0] and set(counts) == {counts[0]} and len(found) == sum(counts):
+            whole[source, axis] = frames
+    for group, frames in whole.items():
+        picks = _Picks(frames)
+        picks.add(group, view.groups[group])
+        others = [other for other, length in whole.items() if length == frames and other != group]
+        while more := next(
+            (other for other in others if other not in picks.source.values() and _meets(view, picks, other)), None
+        ):
+            picks.add(more, view.groups[more])
+        if made := _Loop(view, picks).rolled():
+            return made
     return None
+
+
+def _meets(view: _View, picks: _Picks, other: tuple[str, int]) -> bool:
+    """Does something that is computed from these picks read those of another tensor, too?"""
+    theirs, made = {name for _, name in view.groups[other]}, set(picks.index)
+    for node in view.nodes:
+        if made & set(node.input):
+            if theirs & set(node.input):
+                return True
+            made |= set(node.output)
+    theirs_too = set(theirs)
+    for node in view.nodes:  # or the other way round: what is computed of both, each by itself before
+        if theirs_too & set(node.input):
+            if made & set(node.input):
+                return True
+            theirs_too |= set(node.output)
+    return False
 
 
 class _View:
@@ -66,6 +96,11 @@ class _View:
         for node in model.graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.arrays[node.output[0]] = node.attribute[0].t
+        #: constants, and what is computed from them alone
+        self.fixed = {*self.arrays, ""}
+        for node in self.nodes:
+            if self.fixed.issuperset(node.input) and not any(a.HasField("g") for a in node.attribute):
+                self.fixed.update(node.output)
         self._digests: dict[str, bytes] = {}
         self.groups: dict[tuple[str, int], list[tuple[int, str]]] = {}
         self.pickers: set[str] = set()
@@ -75,6 +110,8 @@ class _View:
                 self.pickers.add(name)
 
     def digest(self, name: str) -> bytes:
+        if name not in self.arrays:
+            return name.encode()
         if name not in self._digests:
             tensor = onnx.TensorProto()
             tensor.CopyFrom(self.arrays[name])
@@ -123,6 +160,8 @@ class _Loop:
     def rolled(self) -> onnx.ModelProto | None:
         """The model with a Scan in place of the copies; None if they are none."""
         last, length = self.picks.frames - 1, len(self.cells[0])
+        if any(source in self.level for source, _ in self.picks.source.values()):  # one loop behind another
+            return None
         if last < 2 or not length or any(len(cell) != length for cell in self.cells[:-1]):
             return None
         body = [self._meaning(1, node) for node in self.cells[1]]
@@ -166,20 +205,21 @@ class _Loop:
             if other[0] == "made" and other[1] == -1:
                 place: Place = other[2]  # type: ignore[assignment]
                 known = self.first.setdefault(place, name)
-                if own[0] != "constant" or self.view.digest(known) != self.view.digest(name):
+                if name not in self.view.fixed or self.view.digest(known) != self.view.digest(name):
                     return False
             elif own != other or (own[0] in ("made", "picked") and own[1] != 0):
                 return False
         return True
 
     def _written(self, tail: list[onnx.NodeProto]) -> onnx.ModelProto | None:
-        prefix, shapes, info = f"{self.picks.source}/loop{self.picks.axis}", self.view.shapes, helper.make_tensor_value_info
+        first, scanned = next(iter(self.picks.source.values()))
+        prefix, shapes, info = f"{first}/loop{scanned}", self.view.shapes, helper.make_tensor_value_info
         read = self._read(tail)
         states = sorted(self.first)
         if read is None or any(axis is not None and shapes[self._name(place)][axis] != 1 for place, axis, _ in read):
             return None
         frames = {name: f"{name}/frame" for name, (t, _) in self.picks.index.items() if t == 1}
-        shape = [size for i, size in enumerate(shapes[self.picks.source]) if i != self.picks.axis]
+        sources = [self.picks.source[name] for name in frames]
         nodes = [self._reshape(frame, name, shapes[name]) for name, frame in frames.items()]
         nodes += self._body({self.cells[0][i].output[k]: f"{prefix}/state{n}" for n, (i, k) in enumerate(states)})
         outputs, ends = [f"{prefix}/end{n}" for n in range(len(states))], [self._name(p) for p in states]
@@ -194,11 +234,12 @@ class _Loop:
             if not joined:
                 after.append(self._last(outputs[-1], place))
         inputs = [info(f"{prefix}/state{n}", TensorProto.FLOAT, shapes[self._name(p)]) for n, p in enumerate(states)]
-        inputs += [info(frame, TensorProto.FLOAT, shape) for frame in frames.values()]
+        for frame, (source, along) in zip(frames.values(), sources, strict=True):
+            inputs.append(info(frame, TensorProto.FLOAT, [size for i, size in enumerate(shapes[source]) if i != along]))
         body = helper.make_graph(nodes, prefix, inputs, [info(name, TensorProto.FLOAT, None) for name in ends], self.inner)
         scan = helper.make_node(
-            "Scan", [*(self.first[p] for p in states), *[self.picks.source] * len(frames)], outputs, name=prefix, body=body,
-            num_scan_inputs=len(frames), scan_input_axes=[self.picks.axis] * len(frames), scan_output_axes=axes,
+            "Scan", [*(self.first[p] for p in states), *(name for name, _ in sources)], outputs, name=prefix, body=body,
+            num_scan_inputs=len(frames), scan_input_axes=[along for _, along in sources], scan_output_axes=axes,
         )  # fmt: skip
         whole = {name for _, _, name in read}
         return self._replaced([scan, *after], [node for node in tail if node.output[0] not in whole])

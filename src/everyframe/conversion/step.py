@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import onnx
 
 from everyframe import modelfile
 from everyframe.conversion import rules
-from everyframe.conversion.bind import LAYOUT, bind, check_layout
+from everyframe.conversion.bind import bind
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
-from everyframe.conversion.facts import Facts, Options
+from everyframe.conversion.facts import Facts, MeetsPicks, Options
 from everyframe.conversion.heads import keeps_frames, with_heads
+from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
+from everyframe.conversion.picked import average_picks
 from everyframe.conversion.propagate import propagate
 from everyframe.conversion.refusals import following
 from everyframe.conversion.result import Conversion
@@ -31,11 +34,11 @@ from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
 from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable
-from everyframe.modelfile.bounds import LARGEST
+from everyframe.modelfile.bounds import LARGEST, check_bounds
 from everyframe.modelfile.ending import Ending, ending
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
-from everyframe.modelfile.schema import Metadata, OutputSpec, Preprocess, Task
+from everyframe.modelfile.schema import InputSpec, Metadata, OutputSpec, Preprocess, Task
 
 RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
 
@@ -53,20 +56,32 @@ class Prepared:
 
 def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
     """Binds (see bind.py) and folds a clip network, removes taps that never saw a frame, and propagates facts."""
-    if options.layout is None and modelfile.metadata_of(model) is None:
-        _check_order(model)
+    if modelfile.metadata_of(model) is None:
+        _check_order(model, Told.of(options.layout))
     source, changed = bind(model, options)
+    if source is not model:
+        check_bounds(source, "the clip network")
     clip, notes = fold(roll(source)), []
     natural(clip)
     if canonical(clip):
         clip = fold(clip)
     apart(clip)
-    facts = propagate(Graph.of(clip), options)
+    facts = _followed(clip, options)
     if options.taps == "trained":
         notes = cut_dead_taps(clip, facts)
         if notes:
             facts = propagate(Graph.of(clip), options)
     return Prepared(source, clip, facts, [*changed, *notes, *facts.notes, *_carried(facts)], cut=bool(notes))
+
+
+def _followed(clip: onnx.ModelProto, options: Options) -> Facts:
+    """Facts; picked frames that meet an average are made heads, in place."""
+    while True:
+        try:
+            return propagate(Graph.of(clip), options)
+        except MeetsPicks as met:
+            if not met.wires or not average_picks(clip, met.facts, met.wires):
+                raise
 
 
 def _carried(facts: Facts) -> list[str]:
@@ -75,7 +90,7 @@ def _carried(facts: Facts) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    length = facts[facts.graph.input].frames
+    length = facts.length
     return [f"{shown}: the state goes on from step to step for ever; the clip network begins anew with every {length}-frame clip"]
 
 
@@ -93,7 +108,7 @@ def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
         plan = MemoryPlan(depths=_merged(trial.wanted), sums=sums)
     plan = MemoryPlan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
     builder = _lower(facts, plan)
-    return builder.finish("frames", facts.graph.outputs, facts.graph.opset), builder
+    return builder.finish(facts.graph.outputs, facts.graph.opset), builder
 
 
 def _check_memory(trial: Builder) -> None:
@@ -109,7 +124,8 @@ def _check_memory(trial: Builder) -> None:
 
 def _lower(facts: Facts, plan: MemoryPlan) -> Builder:
     builder = Builder(facts, plan)
-    builder.put(facts.graph.input, "frames")
+    for name, tensor in builder.given.items():
+        builder.put(name, tensor)
     for node in facts.graph.nodes:
         if facts.timed(node):
             with following(node):
@@ -138,14 +154,14 @@ def convert(
     labels: tuple[str, ...] | None = None,
     task: Task | None = None,
     heads: Sequence[str] = (),
+    values: Mapping[str, Value] = MappingProxyType({}),
 ) -> Conversion:
     """Converts a clip network held in memory; nothing is verified numerically yet. heads: of its outputs, the main one first;
-    none: all of them. Raises ModelError and its children."""
-    _check(options)
-    if task is not None and task not in get_args(Task):
-        raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
+    none: all of them. values: of inputs that are to be constants. Raises ModelError and its children."""
+    _check(options, task)
     with following():
-        return _convert(with_heads(model, heads), options, labels, task)
+        check_bounds(model, "the clip network")
+        return _convert(with_heads(bound(model, values), heads), options, labels, task)
 
 
 def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] | None, task: Task | None) -> Conversion:
@@ -161,11 +177,12 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
     feature_delay = ceil(out.feature_delay if out.pooled else out.since)
+    found = layouts(options.layout, {name: len(facts.graph.shapes[name]) for name in facts.graph.inputs})
     source = given or Metadata(
         kind="clip",
-        frames=facts[facts.graph.input].frames,
-        preprocess=_default_preprocess(builder.frame_shape(facts.graph.input), _takes_bytes(model)),
-        axes=_frame_axes(options.layout or LAYOUT),
+        frames=facts.length,
+        preprocess=_default_preprocess(builder.frame_shape(facts.clock), _takes_bytes(model)),
+        axes=_frame_axes(found[facts.clock]),
     )
     told = _ending(model, facts, facts.graph.outputs[0], source, task)
     if options.window and not facts.heads:
@@ -186,9 +203,11 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "feature_delay": feature_delay,
             "delay": max(feature_delay, ceil(out.right - out.early)),
             "receptive_field": ceil(out.left + out.right) + 1,
+            "unbounded": out.unbounded,
             "window": _window(facts),
             "task": told.task,
             "scores": told.scores,
+            "inputs": _inputs(found, builder, source),
             "outputs": tuple(
                 _output(model, facts, builder, wire, name) for wire, name in builder.answers.items() if name != "logits"
             ),
@@ -211,6 +230,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
         metadata,
         builder.tensors,
         notes,
+        inputs=builder.given,
         answers=builder.answers,
         assumed=_assumed(given, metadata, told),
     )
@@ -221,6 +241,24 @@ def _ending(model: onnx.ModelProto, facts: Facts, wire: str, source: Metadata | 
     told = ending(model, wire, source, task)
     framed = keeps_frames(facts, wire) and told.task == "classify" and task is None
     return replace(told, task="frames") if framed else told
+
+
+def _inputs(found: dict[str, str], builder: Builder, source: Metadata) -> tuple[InputSpec, ...]:
+    """What the metadata says of the inputs; nothing of a single one that its `axes` and `preprocess` tell."""
+    facts, made = builder.facts, []
+    for name, layout in found.items():
+        fact, shape = facts[name], builder.frame_shape(name)
+        axes = "CHW" if {"H", "W"} <= set(layout) and len(shape) == 3 else "".join(x for x in layout if x not in "NT")
+        pictures = axes == "CHW" and not fact.static and shape[0] in (1, 3)
+        preprocess = source.preprocess if name == facts.clock else _default_preprocess(shape, takes_bytes=False)
+        made.append(
+            InputSpec(
+                name=builder.given[name], shape=tuple(builder.step_shape(name)), axes=axes,
+                every=0 if fact.static else int(fact.every), preprocess=preprocess if pictures else None,
+            )
+        )  # fmt: skip
+    told = len(made) == 1 and (made[0].axes != "CHW" or made[0].preprocess is not None)
+    return () if told else tuple(made)
 
 
 def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, name: str) -> OutputSpec:
@@ -258,6 +296,7 @@ def stream(
     labels: tuple[str, ...] | None = None,
     task: Task | None = None,
     heads: Sequence[str] = (),
+    values: Mapping[str, Value] = MappingProxyType({}),
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written; None
@@ -266,9 +305,9 @@ def stream(
     rate: "native" steps take as many frames as the temporal strides multiply to; "dense" gives a prediction at every frame.
     window: feature frames averaged by the head (default: the clip's own; may be longer). se: squeeze-and-excite sees one
     "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
-    layout: axes of the clip network's input; None is NCTHW, and a question where the shape contradicts it. frames, size: T and
-    (H, W) of an input that leaves them open. task: what the main output is, instead of what its last operators tell. heads: of
-    several outputs, the main one first.
+    layout: axes of the clip network's inputs (`inputs`); None is NCTHW, and a question where the shape contradicts it. frames,
+    size: T and (H, W) of inputs that leave them open. task: what the main output is, instead of what its last operators tell.
+    heads: of several outputs, the main one first. values: of inputs that are to be constants, by name.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
@@ -276,8 +315,10 @@ def stream(
         check_writable(output)  # before the long work
     say("converting")
     options = Options(rate, window, se, taps, layout, frames, size)
-    made = convert(modelfile.load(clip), options, labels=labels, task=task, heads=heads)
+    _check(options, task)
+    given = modelfile.load(clip)
     with following():
+        made = _convert(with_heads(bound(given, values), heads), options, labels, task)
         onnx.checker.check_model(made.step, full_check=True)
         say("comparing with the clip network over a stream")
         made.difference = _compared(made)
@@ -299,7 +340,9 @@ def _compared(made: Conversion) -> float:
         ) from None  # fmt: skip
 
 
-def _check(options: Options) -> None:
+def _check(options: Options, task: Task | None) -> None:
+    if task is not None and task not in get_args(Task):
+        raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
     for name, value, allowed in (
         ("rate", options.rate, RATES),
         ("se", options.se, SE_MODES),
@@ -309,9 +352,11 @@ def _check(options: Options) -> None:
             raise UsageError(f"Unknown --{name} {value!r}.", expected=" or ".join(allowed))
     if options.window is not None and not 1 <= options.window <= 4096:
         raise UsageError("--window is out of range.", expected="1 to 4096 frames", got=options.window)
-    layout = options.layout or LAYOUT
-    if sorted(set(layout) & set("NT")) not in (["N", "T"], ["T"]) or len(set(layout)) != len(layout):
-        raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=layout)
+    told = Told.of(options.layout)
+    for layout in told:
+        timed = "T" in layout or layout in told.named.values()  # what is named may have no frames
+        if not timed or set(layout) - set("NTCHWVM") or len(set(layout)) != len(layout):
+            raise UsageError("--layout does not say where time is.", expected="e.g. NCTHW, NTCHW or TCHW", got=layout)
     for name, number in [("frames", options.frames), *(("size", n) for n in options.size or ())]:
         if number is not None and not 1 <= number <= 8192:
             raise UsageError(f"--{name} is out of range.", expected="1 to 8192", got=number)
@@ -354,10 +399,9 @@ def _takes_bytes(model: onnx.ModelProto) -> bool:
     return any(value.type.tensor_type.elem_type == onnx.TensorProto.UINT8 for value in model.graph.input)
 
 
-def _check_order(model: onnx.ModelProto) -> None:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in weights:
+def _check_order(model: onnx.ModelProto, told: Told) -> None:
+    for value in real_inputs(model):
+        if told.common is None and value.name not in told.named:
             check_layout(tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim), f"input {value.name!r}")
 
 

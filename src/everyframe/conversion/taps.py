@@ -45,7 +45,7 @@ def cut_dead_taps(clip: onnx.ModelProto, facts: Facts) -> list[str]:
         silenced = [i for i in range(first, last + 1) if i not in live] if node.op == "Conv" else []
         if removed or silenced:
             _apply(clip, proto, space, first, last, pads, silenced)
-            length = facts[facts.graph.input].frames
+            length = facts.length
             notes.append(
                 f"{node.label}: {taps - removed - len(silenced)} of {taps} temporal taps ever met a frame in the "
                 f"{length}-frame clip; the others are {'removed' if removed else 'set to zero'}; --taps all keeps them"

@@ -8,7 +8,7 @@ step (partial windows included).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from everyframe.modelfile.session import run, session
 from everyframe.modelfile.walk import Walk
 
 TOLERANCE = 1e-5
+#: what is streamed, by input: (its frames, C, H, W); of one without frames its value in a step, (1, ...)
+Video = Mapping[str, np.ndarray]
 
 
 def verify(
@@ -29,7 +31,7 @@ def verify(
     tolerance: float = TOLERANCE,
     frames: int | None = None,
     seed: int = 0,
-    video: Callable[[Facts, int, int], np.ndarray] | None = None,
+    video: Callable[[Facts, int, int], Video] | None = None,
 ) -> float:
     """Largest difference relative to the largest reference value. Raises ConversionMismatch beyond `tolerance` or 3 times the
     noise floor (what a relative input change of 1e-7 does to the clip network), whichever is larger. video: what to stream
@@ -39,12 +41,12 @@ def verify(
     seen = frames or default_frames(facts, made.metadata.feature_delay)
     # the reference goes on behind what is streamed, so that its right edge (zeros, cut frames) touches nothing compared here
     shown = (video or make_video)(facts, seen + _whole_hops(facts, default_frames(facts, 0)), seed)
-    reference = lengthen(made.clip, facts, shown.shape[0])
+    reference = lengthen(made.clip, facts, len(shown[facts.clock]))
     features = _features(reference, facts, shown)
-    streamed, answers = stream_all(made, shown[:seen], reference)
+    streamed, answers = stream_all(made, shown, reference, seen)
     differences = {name: _difference(streamed[name], features[name], facts[name], facts) for name in reference.wires}
     for name, found in answers.items():
-        differences[f"output {name}"] = _answers_difference(reference, name, facts, features, found)
+        differences[f"output {name}"] = _answers_difference(reference, name, facts, features, found, shown)
     worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
     if differences[worst] <= tolerance:
         return differences[worst]
@@ -63,8 +65,8 @@ def verify(
 def _check_prepared(made: Conversion, seed: int) -> None:
     """Folding and cutting taps must not change what the network says about a clip of its own length."""
     facts = made.facts
-    clip = clip_input(facts, make_video(facts, facts[facts.graph.input].frames, seed))
-    before, after = (run(model, {facts.graph.input: clip}, facts.graph.outputs) for model in (made.source, made.clip))
+    clip = clip_input(facts, make_video(facts, facts.length, seed))
+    before, after = (run(model, clip, facts.graph.outputs) for model in (made.source, made.clip))
     for output in facts.graph.outputs:
         difference = relative(after[output], before[output])
         if not difference <= TOLERANCE:
@@ -75,21 +77,24 @@ def _check_prepared(made: Conversion, seed: int) -> None:
             )  # fmt: skip
 
 
-def make_video(facts: Facts, frames: int, seed: int) -> np.ndarray:
-    """Random frames (frames, C, H, W): coarse blocks and noise, so that pooling does not average everything away."""
-    shape = (frames, *ax.step_shape(facts[facts.graph.input].axes))
-    rng = np.random.default_rng(seed)
-    video = 0.5 * rng.standard_normal(shape)
-    if len(shape) == 4:
-        height, width = shape[2:]
-        coarse = rng.standard_normal((*shape[:2], 4, 4))
-        video += coarse[:, :, np.arange(height) * 4 // height][..., np.arange(width) * 4 // width]
-    return video.astype(np.float32)
+def make_video(facts: Facts, frames: int, seed: int) -> dict[str, np.ndarray]:
+    """Random frames of every input: coarse blocks and noise, so that pooling does not average everything away."""
+    rng, made = np.random.default_rng(seed), {}
+    for name in facts.graph.inputs:
+        fact = facts[name]
+        shape = (1 if fact.static else frames // int(fact.spacing), *ax.step_shape(fact.axes))
+        video = 0.5 * rng.standard_normal(shape)
+        if len(shape) == 4:
+            height, width = shape[2:]
+            coarse = rng.standard_normal((*shape[:2], 4, 4))
+            video += coarse[:, :, np.arange(height) * 4 // height][..., np.arange(width) * 4 // width]
+        made[name] = video.astype(np.float32)
+    return made
 
 
 def default_frames(facts: Facts, feature_delay: int) -> int:
     """A video long enough for several predictions; its length differs from the clip's by whole hops (dynamic pads)."""
-    clip = facts[facts.graph.input].frames
+    clip = facts.length
     wanted = feature_delay + max(_whole_hops(facts, 1) * 3, 20)
     return clip + _whole_hops(facts, max(0, wanted - clip))
 
@@ -101,21 +106,23 @@ def _whole_hops(facts: Facts, frames: int) -> int:
     return -(-frames // hop) * hop
 
 
-def clip_input(facts: Facts, video: np.ndarray) -> np.ndarray:
-    """(frames, C, H, W) -> the clip network's own layout."""
-    axes = facts[facts.graph.input].axes
-    time = ax.time_axis(axes) or 0
-    rest = [i for i, axis in enumerate(axes) if not ax.is_frame_axis(axis)]
-    shape = [1] * len(axes)
-    for i, size in zip(rest, video.shape[1:], strict=True):
-        shape[i] = size
-    frames = [frame.reshape(shape) for frame in video]
-    return np.ascontiguousarray(np.concatenate(frames, axis=time))
+def clip_input(facts: Facts, video: Video) -> dict[str, np.ndarray]:
+    """(frames, C, H, W) of each input -> the clip network's own layouts."""
+    made = {}
+    for name, given in video.items():
+        axes = facts[name].axes
+        rest = [i for i, axis in enumerate(axes) if not ax.is_frame_axis(axis)]
+        shape = [1] * len(axes)
+        for i, size in zip(rest, given.shape[1:], strict=True):
+            shape[i] = size
+        frames = [frame.reshape(shape) for frame in given]
+        made[name] = np.ascontiguousarray(np.concatenate(frames, axis=ax.time_axis(axes) or 0) if axes else given[0])
+    return made
 
 
-def _features(reference: Reference, facts: Facts, video: np.ndarray) -> dict[str, np.ndarray]:
+def _features(reference: Reference, facts: Facts, video: Video) -> dict[str, np.ndarray]:
     """Each wire as (its frames, frame shape of the step network)."""
-    outputs = run(reference.body, {facts.graph.input: clip_input(facts, video)}, reference.wires)
+    outputs = run(reference.body, clip_input(facts, video), reference.wires)
     return {name: _by_frame(outputs[name], facts[name]) for name in reference.wires}
 
 
@@ -135,16 +142,25 @@ def _atoms(fact: Fact) -> tuple[int | None, list[int]]:
 
 
 def stream_all(
-    made: Conversion, video: np.ndarray, reference: Reference
+    made: Conversion, video: Video, reference: Reference, seen: int
 ) -> tuple[dict[str, np.ndarray], dict[str, list[np.ndarray]]]:
-    """Runs the step network over a video. Returns (wire -> frames with index >= 0, output with a tail -> its values by step)."""
+    """Runs the step network over the first `seen` frames of a video. Returns (wire -> frames with index >= 0, output with a tail
+    -> its values by step).
+    """
     facts, hop = made.facts, made.metadata.hop
     tensors = {wire: made.tensors[wire] for wire in reference.wires}
     answers: dict[str, list[np.ndarray]] = {name: [] for name in reference.tails}
     walk = Walk(made.step, tensors.values(), states=made.metadata.states)
     collected: dict[str, list[np.ndarray]] = {wire: [] for wire in reference.wires}
-    for t in range(len(video) // hop):
-        out = walk.step(video[t * hop : (t + 1) * hop])
+    counts = {name: (facts.m(facts[name]), facts[name].unit) for name in video}
+    for t in range(seen // hop):
+        # at rate "dense" a slower input has a frame for each of the stream's
+        out = walk.step(
+            {
+                made.inputs[name]: frames if facts[name].static else _step_frames(frames, t * counts[name][0], *counts[name])
+                for name, frames in video.items()
+            }
+        )
         for name, values in answers.items():
             values.append(out[made.answers[name]])
         for wire, tensor in tensors.items():
@@ -152,6 +168,11 @@ def stream_all(
             m = int(hop // fact.every)
             collected[wire] += [out[tensor][q] for q in range(m) if t * m - fact.lag + q >= 0]
     return {wire: np.array(values) for wire, values in collected.items()}, answers
+
+
+def _step_frames(frames: np.ndarray, first: int, count: int, unit: int) -> np.ndarray:
+    """count frames from number `first` on, each `unit` times in a row."""
+    return frames[np.arange(first, first + count) // unit]
 
 
 def _difference(streamed: np.ndarray, reference: np.ndarray, fact: Fact, facts: Facts) -> float:
@@ -172,18 +193,19 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def expected_answers(
-    reference: Reference, output: str, facts: Facts, features: dict[str, np.ndarray], steps: int
+    reference: Reference, output: str, facts: Facts, features: dict[str, np.ndarray], steps: int, video: Video
 ) -> dict[int, np.ndarray]:
     """An output's values by step: the head's window over the reference features, then the clip network's own tail."""
     tail = session(reference.tails[output], optimize=False)
-    wires = [value.name for value in tail.get_inputs()]
+    wires = [value.name for value in tail.get_inputs() if value.name in reference.wires]
+    given = clip_input(facts, {v.name: video[v.name] for v in tail.get_inputs() if v.name not in wires})
     heads = {node.inputs[0]: node for node in facts.heads}
     # the step in which a value that is not averaged was there, less the step in which the output shows it
     first = facts[output].lag
     ahead = {wire: 0 if wire in heads else max(0, facts[wire].lag) // facts.m(facts[wire]) - first for wire in wires}
     made: dict[int, np.ndarray] = {}
     for t in range(first, steps):
-        feeds = {}
+        feeds = dict(given)
         for wire in wires:
             fact = facts[wire]
             head = facts.head(heads[wire]) if wire in heads else HeadWindow(1)
@@ -209,18 +231,19 @@ def _tile(frame: np.ndarray, fact: Fact) -> np.ndarray:
 
 
 def _answers_difference(
-    reference: Reference, output: str, facts: Facts, features: dict[str, np.ndarray], found: list[np.ndarray]
+    reference: Reference, output: str, facts: Facts, features: dict[str, np.ndarray], found: list[np.ndarray], video: Video
 ) -> float:
-    expected = expected_answers(reference, output, facts, features, len(found))
+    expected = expected_answers(reference, output, facts, features, len(found), video)
     if not expected:
         return math.nan
     return relative(np.stack([found[t].reshape(-1) for t in expected]), np.stack([v.reshape(-1) for v in expected.values()]))
 
 
-def noise_floor(reference: Reference, facts: Facts, video: np.ndarray, features: dict[str, np.ndarray]) -> float:
+def noise_floor(reference: Reference, facts: Facts, video: Video, features: dict[str, np.ndarray]) -> float:
     """What a relative change of 1e-7 of the input does to the features: the least difference two float32 programs may show."""
-    noise = 1 + 1e-7 * np.random.default_rng(1).choice(np.array([-1, 1], np.float32), video.shape)
-    shaken = _features(reference, facts, (video * noise).astype(np.float32))
+    rng, signs = np.random.default_rng(1), np.array([-1, 1], np.float32)
+    noisy = {name: (given * (1 + 1e-7 * rng.choice(signs, given.shape))).astype(np.float32) for name, given in video.items()}
+    shaken = _features(reference, facts, noisy)
     return max(
         relative(shaken[name].reshape(len(shaken[name]), -1), features[name].reshape(len(features[name]), -1))
         for name in reference.wires

@@ -13,7 +13,7 @@ from everyframe import modelfile
 from everyframe.conversion.axes import step_shape
 from everyframe.conversion.facts import Facts
 from everyframe.conversion.step import Conversion
-from everyframe.conversion.verify import TOLERANCE, make_video, relative, verify
+from everyframe.conversion.verify import TOLERANCE, Video, make_video, relative, verify
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.schema import Metadata, Preprocess
 from everyframe.modelfile.walk import Walk
@@ -49,10 +49,10 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto, *, steps: int | None 
     for on, feeds in _inputs(before, steps):
         one = answers(before, feeds, optimize=False)
         other = answers(after, feeds, optimize=True)
-        difference = max(relative(other[name], one[name]) for name in one)
+        difference = _difference(other, one)
         if not difference <= TOLERANCE:
             shaken = answers(before, [_shaken(frames) for frames in feeds], optimize=False)
-            allowed = max(TOLERANCE, 3 * max(relative(shaken[name], one[name]) for name in one))
+            allowed = max(TOLERANCE, 3 * _difference(shaken, one))
             if not difference <= allowed:
                 raise ConversionMismatch(
                     "The rewritten model disagrees with the model before, so nothing was written.", where=f"on {on}",
@@ -63,11 +63,17 @@ def prove(before: onnx.ModelProto, after: onnx.ModelProto, *, steps: int | None 
     return proofs
 
 
+def _difference(other: dict[str, np.ndarray], one: dict[str, np.ndarray]) -> float:
+    """The largest between two models' answers; infinite where there are not as many values."""
+    return max(relative(other[name], one[name]) if other[name].size == one[name].size else np.inf for name in one)
+
+
 def answers(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]], *, optimize: bool) -> dict[str, np.ndarray]:
-    """Every output that is no state, for each feed in turn; states go from one to the next."""
+    """The values of every output that is no state, for all feeds in turn; states go from one to the next."""
     walk = Walk(model, how="fast" if optimize else "plain")
     found = [walk.step(feed) for feed in feeds]
-    return {name: np.stack([values[name] for values in found]) for name in walk.answers}
+    made = {name: np.concatenate([np.ravel(values[name]) for values in found]) for name in walk.answers}
+    return {name: array if array.dtype.kind == "f" else array.astype(np.float64) for name, array in made.items()}
 
 
 def _shaken(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,14 +121,16 @@ def _frames_of(metadata: Metadata | None, shape: list[int], runs: int) -> list[n
     return [batch.transpose(1, 0, 2, 3)[None] if len(shape) == 5 else batch for batch in batches]
 
 
-def _of_facts(made: Conversion) -> Callable[[Facts, int, int], np.ndarray] | None:
-    """A maker of real video for `verify`; None where the network takes no pictures."""
+def _of_facts(made: Conversion) -> Callable[[Facts, int, int], Video] | None:
+    """A maker of real video for `verify`; None where the network takes no pictures, or something beside them."""
+    clock = made.facts.clock
+    shape = step_shape(made.facts[clock].axes)
 
-    def video(facts: Facts, frames: int, seed: int) -> np.ndarray:
-        return real_frames(made.metadata.preprocess, step_shape(facts[facts.graph.input].axes)[1:], frames)
+    def video(facts: Facts, frames: int, seed: int) -> Video:
+        return {clock: real_frames(made.metadata.preprocess, shape[1:], frames)}
 
-    shape = step_shape(made.facts[made.facts.graph.input].axes)
-    return video if len(shape) == 3 and shape[0] == made.metadata.preprocess.channels else None
+    pictures = len(shape) == 3 and shape[0] == made.metadata.preprocess.channels
+    return video if pictures and len(made.facts.graph.inputs) == 1 else None
 
 
 def real_frames(preprocess: Preprocess, size: tuple[int, ...], count: int) -> np.ndarray:

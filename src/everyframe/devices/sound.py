@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from math import prod
 
@@ -10,6 +11,7 @@ import onnx
 from onnx import TensorProto, numpy_helper, shape_inference
 
 from everyframe.devices.check import Finding
+from everyframe.modelfile.bounds import attribute_fault, function_fault
 from everyframe.modelfile.without_weights import without_weights
 
 #: values of a tensor, above which nothing has memory for it
@@ -23,6 +25,8 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 def faults(model: onnx.ModelProto) -> tuple[Finding, ...]:
     """Why nothing runs the model, the first of each kind; () if nothing was found."""
     found: dict[str, Finding] = {}
+    if wrong := function_fault(model):  # nothing that follows functions comes to an end
+        return (_finding("", "", f"its functions cannot be written out: {wrong}"),)
     for finding in (*_order(model), *_attributes(model), *_weights(model), *_sizes(model)):
         found.setdefault(finding.why, finding)
     return tuple(found.values())
@@ -38,6 +42,9 @@ def _order(model: onnx.ModelProto) -> Iterator[Finding]:
     known = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
     known |= {tensor.values.name for tensor in graph.sparse_initializer}
     later = {name for node in graph.node for name in node.output}
+    for name, count in Counter(tensor.name for tensor in graph.initializer).items():
+        if count > 1:
+            yield _finding(name, "", f"{count} weights have this name")
     for number, node in enumerate(graph.node, 1):
         for name in set(node.input) - known:
             why = f"it reads {name!r}, which is made behind it" if name in later else f"it reads {name!r}, which nothing makes"
@@ -50,6 +57,8 @@ def _order(model: onnx.ModelProto) -> Iterator[Finding]:
 
 def _attributes(model: onnx.ModelProto) -> Iterator[Finding]:
     for number, node in enumerate(model.graph.node, 1):
+        if wrong := attribute_fault(node):
+            yield _finding(node.name or node.output[0], node.op_type, wrong, f"{number} of {len(model.graph.node)}")
         for attribute in node.attribute:
             given = np.atleast_1d(np.asarray(attribute.ints or attribute.i))
             for name, least in _LEAST:

@@ -13,6 +13,7 @@ from everyframe.data.views import Views, array_views, cut, views
 from everyframe.errors import SourceError
 from everyframe.evaluation.controls import CONDITIONS
 from everyframe.evaluation.models import Pair
+from everyframe.modelfile.interface import one_kind
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.play import layout
 from everyframe.runtime.prediction import Prediction
@@ -107,9 +108,12 @@ def order_of(condition: str, count: int, number: int, settings: Settings) -> np.
 def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """(frames as clips are cut of them, what the stream sees, the size of a cut). Arrays are not cut. Raises SourceError."""
     wanted = pair.preprocess
+    one_kind(pair.any.interface, pair.any.path, "an evaluation takes clips, which give one")
     if clip.path.suffix.lower() in ARRAYS:
         rows = np.stack([frame.data for frame in array_of(clip, pair)])
         return rows, rows, (rows.shape[1], rows.shape[2]) if rows.dtype == np.uint8 else (0, 0)
+    if pair.fps is not None:
+        raise SourceError("A video says its times itself.", where=clip.path, got=f"fps {pair.fps:g}", hint="leave it out")
     if not pair.any.interface.pictures:
         raise SourceError("This model takes arrays, not pictures.", where=clip.path, expected=".npy, .npz or .csv")
     size = wanted.crop if view in SEVERAL_CROPS else None
@@ -120,7 +124,7 @@ def shown(clip: Clip, pair: Pair, view: Views) -> tuple[np.ndarray, np.ndarray, 
 
 
 def array_of(clip: Clip, pair: Pair) -> ArrayReader:
-    return ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any))
+    return ArrayReader(Source("array", clip.name, (str(clip.path),)), layout(pair.any), pair.fps)
 
 
 def clip_answers(

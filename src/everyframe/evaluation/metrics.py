@@ -155,6 +155,14 @@ def calibration(sure: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[fl
     return sum(abs(said - was) * n for said, was, n in rows) / max(1, len(sure)), rows
 
 
+def divided(scores: np.ndarray, by: float) -> np.ndarray:
+    """Scores (n, classes) of logits divided by a temperature."""
+    logits = np.log(np.maximum(scores.astype(np.float64), 1e-12)) / by
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    made: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return made
+
+
 def temperature(scores: np.ndarray, truth: np.ndarray) -> float:
     """By what logits are to be divided so that these truths (n,) are likeliest, between 1/20 and 20. scores: (n, classes)
     probabilities; a softmax of their logarithms is the same. The likelihood is concave in 1/T, so a search by thirds finds it.

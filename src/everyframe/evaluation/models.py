@@ -15,12 +15,13 @@ from everyframe.runtime.program import Program
 
 @dataclass(frozen=True)
 class Pair:
-    """At least one of both. notes: why the other is missing, or where it comes from."""
+    """At least one of both. notes: why the other is missing, or where it comes from. fps: of arrays without times."""
 
     name: str
     clip: Program | None
     step: Program | None
     notes: tuple[str, ...] = ()
+    fps: float | None = None
 
     @property
     def any(self) -> Program:

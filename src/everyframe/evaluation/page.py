@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -11,32 +10,8 @@ from typing import Any
 import numpy as np
 
 from everyframe.evaluation.result import Figures, Result, Score
+from everyframe.pages import document, image, table
 
-STYLE = """
-:root { color-scheme: light; --ink: #1c2026; --soft: #68707a; --faint: #e2e6eb; --blank: #f5f7f9; --blue: #2563b4; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1.1rem 4rem; background: #fff; color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .2rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--faint); padding-bottom: .25rem; }
-p { margin: .4rem 0; } .soft { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1.1rem 0; }
-.card { background: var(--blank); border-radius: .6rem; padding: .75rem .9rem; }
-.card b { display: block; font-size: 1.65rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.card.live { background: var(--blue); color: #fff; } .card.live .soft { color: #dbe6f5; }
-.card span { display: block; font-size: .86rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .28rem .7rem; border-bottom: 1px solid var(--faint); white-space: nowrap; }
-th { font-weight: 600; color: var(--soft); } th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.words { text-align: left; white-space: normal; }
-img { max-width: 100%; min-width: 36rem; height: auto; display: block; }
-pre { background: var(--blank); border-radius: .6rem; padding: .8rem .9rem; overflow-x: auto;
-  font-size: .84rem; line-height: 1.45; }
-.warn { background: #fff4e5; border-left: 4px solid #d66026; padding: .6rem .9rem; border-radius: .3rem; }
-details summary { cursor: pointer; color: var(--blue); margin: .5rem 0; }
-@media print { body { max-width: none; } details { display: block; } }
-"""
 SHOWN = 200  # rows of a list on the page; the files have all
 
 
@@ -77,13 +52,8 @@ def page(
         parts.append(f"<h2>Recipe</h2><pre>{escape(recipe.strip())}</pre>")
     if environment:
         rows = [[escape(str(key)), escape(str(value))] for key, value in _flat(environment).items()]
-        parts.append("<h2>Environment</h2>" + _table(["", ""], rows, words={1}))
-    body = "\n".join(part for part in parts if part)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+        parts.append("<h2>Environment</h2>" + table(["", ""], rows, words={1}))
+    return document(title, parts)
 
 
 def percent(value: float | None) -> str:
@@ -184,7 +154,7 @@ MEASURES = (
 def _conditions(result: Result) -> str:
     rows = [[heading, *(percent(pick(c)) for c in result.conditions.values())] for heading, pick in MEASURES]
     said = "".join(f'<p class="soft">{escape(line)}</p>' for line in beside(result))
-    return "<h2>Accuracy</h2>" + _table(["frames", *result.conditions], rows) + said
+    return "<h2>Accuracy</h2>" + table(["frames", *result.conditions], rows) + said
 
 
 PLACES = {"video": "whole videos", "stream": "stream, at the video's end"}
@@ -195,7 +165,8 @@ def beside(result: Result) -> list[str]:
     lines = [f"Always saying the most frequent label would be right for {percent(result.most_frequent)} of the videos."]
     if result.calibration:
         errors = ", ".join(
-            f"{one.ece * 100:.1f} % ({PLACES[where]}; best divided by {one.temperature:.2g})"
+            f"{one.ece * 100:.1f} % ({PLACES[where]}; {one.best_ece * 100:.1f} % with logits divided by {one.temperature:.2g}, "
+            "fitted on these videos)"
             for where, one in result.calibration.items()
         )
         lines.append(f"Expected calibration error, the distance between scores and the share that is right: {errors}.")
@@ -211,17 +182,18 @@ def _mistaken(result: Result) -> str:
     counts = result.confusion or result.confusion_streaming
     if counts is None:
         return ""
-    table = np.array(counts)
-    np.fill_diagonal(table, 0)
-    order = np.argsort(-table, axis=None, kind="stable")[:10]
-    pairs = [(int(at) // len(table), int(at) % len(table)) for at in order if table.flat[at]]
+    errors = np.array(counts)
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:10]
+    pairs = [(int(at) // len(errors), int(at) % len(errors)) for at in order if errors.flat[at]]
     if not pairs:
         return ""
     totals = np.array(counts).sum(1)
     rows = [
-        [escape(result.labels[t]), escape(result.labels[p]), str(table[t, p]), percent(table[t, p] / totals[t])] for t, p in pairs
+        [escape(result.labels[t]), escape(result.labels[p]), str(errors[t, p]), percent(errors[t, p] / totals[t])]
+        for t, p in pairs
     ]
-    return "<h2>Most often mistaken</h2>" + _table(["truth", "taken for", "videos", "of the class"], rows, words={1})
+    return "<h2>Most often mistaken</h2>" + table(["truth", "taken for", "videos", "of the class"], rows, words={1})
 
 
 def _classes(result: Result) -> str:
@@ -232,7 +204,7 @@ def _classes(result: Result) -> str:
         [escape(row.label), str(row.count), *(cell for kind in both for cell in _figures(getattr(row, kind)))]
         for row in result.classes
     ]
-    return "<h2>Classes</h2>" + _table(heading, rows)
+    return "<h2>Classes</h2>" + table(heading, rows)
 
 
 def _figures(figures: Figures | None) -> list[str]:
@@ -252,40 +224,24 @@ def _videos(result: Result) -> str:
     if rows:
         more = f" (the first {SHOWN}; predictions.csv has all)" if len(wrong) > SHOWN else ""
         found += f"<h2>Wrong videos</h2><details><summary>{len(wrong)} videos{more}, the surest first</summary>"
-        found += _table(["video", "truth", "prediction", "score", "stream at the end"], rows) + "</details>"
+        found += table(["video", "truth", "prediction", "score", "stream at the end"], rows) + "</details>"
     if unread:
-        found += "<h2>Unreadable videos</h2>" + _table(["video", "why"], unread[:SHOWN], words={1})
+        found += "<h2>Unreadable videos</h2>" + table(["video", "why"], unread[:SHOWN], words={1})
     return found
 
 
 def _section(section: Section) -> str:
     parts = [f"<h2>{escape(section.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in section.text)]
     if section.rows:
-        parts.append(_table(section.heading, [[escape(str(cell)) for cell in row] for row in section.rows]))
-    parts += [_image(data, name) for name, data in section.pictures.items()]
+        parts.append(table(section.heading, [[escape(str(cell)) for cell in row] for row in section.rows]))
+    parts += [image(data, name) for name, data in section.pictures.items()]
     return "".join(parts)
 
 
 def _picture(name: str, pictures: Mapping[str, bytes], heading: str) -> list[str]:
     if name not in pictures:
         return []
-    return [f"<h2>{escape(heading)}</h2>" + _image(pictures[name], heading)]
-
-
-def _image(png: bytes, what: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<div class="scroll"><img alt="{escape(what)}" src="data:image/png;base64,{data}"></div>'
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], words: set[int] = frozenset()) -> str:  # type: ignore[assignment]
-    """Cells are HTML already. words: columns that hold text."""
-
-    def cells(row: Sequence[str]) -> str:
-        return "".join(f'<td class="words">{cell}</td>' if i in words else f"<td>{cell}</td>" for i, cell in enumerate(row))
-
-    head = "".join(f"<th>{cell}</th>" for cell in heading) if any(heading) else ""
-    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{f"<tr>{head}</tr>" if head else ""}{body}</table></div>'
+    return [f"<h2>{escape(heading)}</h2>" + image(pictures[name], heading)]
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -121,12 +121,14 @@ class VideoRow:
 @dataclass(frozen=True)
 class Calibration:
     """How far scores are from the share that is right. ece: expected calibration error of the winning scores. temperature: by
-    what logits would have to be divided for these videos to be likeliest. bins: (mean score, share right, videos).
+    what logits would have to be divided, beside what the model's own temperature does, for these videos to be likeliest;
+    best_ece: the error then. bins: (mean score, share right, videos).
     """
 
     ece: float
     temperature: float
     bins: tuple[tuple[float, float, int], ...]
+    best_ece: float = 0.0
 
 
 @dataclass(frozen=True)

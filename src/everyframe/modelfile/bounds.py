@@ -6,7 +6,8 @@ A number of a hostile or damaged file costs nothing to write and everything to f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 import numpy as np
@@ -19,6 +20,7 @@ from everyframe.modelfile.without_weights import without_weights
 LARGEST = 2**30  # values of one tensor: 4 GiB of floats
 FARTHEST = 2**16  # frames or positions that one attribute may span
 NEWEST = 1000  # no opset is as new as that
+MOST_NODES = 2**20  # of a network, its functions written out
 #: attribute -> what its values have to be
 _RULES: dict[str, tuple[str, Callable[[int], bool]]] = {
     "strides": (f"1 to {FARTHEST}", lambda v: 1 <= v <= FARTHEST),
@@ -49,6 +51,8 @@ def check_bounds(model: onnx.ModelProto, where: object) -> None:
         _check_weight(tensor, f"{where}, tensor {tensor.name!r}")
     for i, node in enumerate(graph.node):
         _check_attributes(node, _at(where, graph, i))
+    if wrong := function_fault(model):
+        raise _bad(where, "The network's functions cannot be written out.", f"up to {MOST_NODES:,} nodes, no circle", wrong)
     _check_order(graph, where)
     _check_shapes(model, where)
     check_finite(model, where)
@@ -101,7 +105,45 @@ def check_finite(model: onnx.ModelProto, where: object) -> None:
         )
 
 
+def function_fault(model: onnx.ModelProto) -> str | None:
+    """Why the model's functions come to no end, or to too many nodes; None if they do not."""
+    used = {(f.domain, f.name): list(_operators(f.node)) for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    try:
+        for key in TopologicalSorter(used).static_order():
+            sizes[key] = sum(sizes[op] for op in used[key]) if key in used else 1
+    except CycleError as error:
+        return f"{error.args[1][0][1]!r} uses itself"
+    whole = sum(sizes.get(op, 1) for op in _operators(model.graph.node))
+    return f"{whole:,} nodes" if whole > MOST_NODES else None
+
+
+def _operators(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
+    """(domain, operator) of nodes and of those in their graphs."""
+    for node in nodes:
+        yield node.domain, node.op_type
+        for attribute in node.attribute:
+            yield from _operators(attribute.g.node)
+
+
+def attribute_fault(node: onnx.NodeProto) -> str | None:
+    """An attribute that is given twice, or is of another type than ONNX says."""
+    names = [attribute.name for attribute in node.attribute]
+    if twice := [name for name in names if names.count(name) > 1]:
+        return f"{twice[0]} is given twice"
+    known = node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type)
+    declared = onnx.defs.get_schema(node.op_type).attributes if known else {}
+    for attribute in node.attribute:
+        expected = declared.get(attribute.name)
+        if expected and attribute.type not in (0, int(expected.type)) and not attribute.ref_attr_name:
+            kinds = [onnx.AttributeProto.AttributeType.Name(kind) for kind in (int(expected.type), attribute.type)]
+            return f"{attribute.name} is {kinds[1]} instead of {kinds[0]}"
+    return None
+
+
 def _check_attributes(node: onnx.NodeProto, where: str) -> None:
+    if wrong := attribute_fault(node):
+        raise _bad(where, "A node has an impossible attribute.", "one of ONNX's type", wrong)
     for attribute in node.attribute:
         expected, holds = _RULES.get(attribute.name, ("", None))
         values = list(attribute.ints) or ([attribute.i] if attribute.type == onnx.AttributeProto.INT else [])
@@ -115,6 +157,10 @@ def _check_order(graph: onnx.GraphProto, where: object) -> None:
     """Every tensor is made once, from what was made before: a circle never ends."""
     known = {value.name for value in graph.input} | {t.name for t in graph.initializer} | {""}
     known |= {t.values.name for t in graph.sparse_initializer}
+    names = [t.name for t in graph.initializer]
+    if len(names) > len({*names}):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _bad(f"{where}, tensor {twice!r}", "A weight tensor is there twice.", "one for each name", names.count(twice))
     makers: dict[str, int] = {}
     for i, node in enumerate(graph.node):
         for name in filter(None, node.output):

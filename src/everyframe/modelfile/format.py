@@ -13,12 +13,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from everyframe.errors import ModelError
+from everyframe.errors import ModelError, upgrade
 
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 FORMAT = f"{MAJOR}.{MINOR}"
 _FORM = re.compile(r"([1-9]\d{0,5})\.(0|[1-9]\d{0,5})")
-_UPGRADE = "pip install --upgrade everyframe"
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -50,7 +49,7 @@ def check_format(told: object, where: object) -> bool:
     if found is not None and found[0] > MAJOR:
         raise ModelError(
             "This was made by a newer everyframe.", where=where, expected=f"format {MAJOR}.x",
-            got=f"format {found[0]}.{found[1]}{_writer(told)}", hint=_UPGRADE,
+            got=f"format {found[0]}.{found[1]}{_writer(told)}", hint=upgrade(),
         )  # fmt: skip
     return found is not None and found > (MAJOR, MINOR)
 
@@ -72,7 +71,7 @@ def read_json(model: type[M], text: str, *, what: str, where: object, hint: str)
         first = error.errors()[0]
         raise ModelError(
             what, where=f"{where}, key {'.'.join(map(str, first['loc'])) or '(root)'}", got=first["msg"],
-            hint=f"it was made by a newer everyframe: {_UPGRADE}" if any(newer) else hint,
+            hint=f"it was made by a newer everyframe: {upgrade()}" if any(newer) else hint,
         ) from None  # fmt: skip
 
 

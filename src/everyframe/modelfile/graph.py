@@ -49,7 +49,7 @@ class Graph:
     nodes: list[Node]
     constants: dict[str, np.ndarray]
     shapes: dict[str, tuple[int, ...]]
-    input: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opset: int
     types: dict[str, int] = field(default_factory=dict)  # ONNX element types of tensors that are not float32
@@ -85,21 +85,15 @@ class Graph:
                     label or name,
                 )
             )
-        inputs = [value.name for value in proto.input if value.name not in constants]
-        if len(inputs) != 1:
-            raise ModelError(
-                "A clip network has exactly one input.",
-                where="graph inputs",
-                expected="one tensor (1, C, T, H, W)",
-                got=", ".join(inputs) or "none",
-                hint="export the network so that it takes only the clip",
-            )
+        inputs = tuple(value.name for value in proto.input if value.name not in constants)
+        if not inputs:
+            raise ModelError("The network takes nothing.", where="graph inputs", expected="a clip, (1, C, T, H, W)", got="none")
         graph = cls(
             model,
             nodes,
             constants,
             static_shapes(model),
-            inputs[0],
+            inputs,
             tuple(o.name for o in proto.output),
             next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
             _types(nodes, constants),

@@ -10,40 +10,74 @@ from onnx import TensorProto
 
 from everyframe.errors import ModelError, SourceError
 from everyframe.modelfile.file import metadata_of
-from everyframe.modelfile.schema import Metadata
+from everyframe.modelfile.schema import Metadata, Preprocess
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
-    """frames, logits: the names of the tensors that are not states. shape: of the frames input, None where dynamic;
-    (hop, C, H, W) for a step model, (1, C, T, H, W) for a clip model. folded: the model takes uint8 (hop, H, W, C) and
-    normalizes by itself. pictures: what goes in is made of a video, not given as arrays. others: outputs beside logits and
-    states. clip: a clip model's.
+class Input:
+    """What a model takes beside its states. shape: of a step, frames first, or of a clip (1, C, T, ...); None where dynamic.
+    frame: of one frame: (C,), (C, V), (C, V, M), or of pictures (C, H, W). every: frames of the stream between two of its own; 0
+    where it has none. preprocess: how its pictures are made; None: it takes arrays. folded: it takes uint8 (hop, H, W, C), and
+    the model normalizes by itself.
     """
 
-    frames: str
-    logits: str
+    name: str
     shape: tuple[int | None, ...]
-    folded: bool
-    classes: int | None
-    pictures: bool = True
-    others: tuple[str, ...] = ()
-    clip: bool = False
+    frame: tuple[int | None, ...]
+    every: int = 1
+    preprocess: Preprocess | None = None
+    folded: bool = False
 
     @property
-    def frame(self) -> tuple[int | None, ...]:
-        """The shape of one frame: (C,), (C, V), (C, V, M), or of pictures (C, H, W)."""
-        if self.folded:
-            return (self.shape[3], *self.shape[1:3])
-        return (self.shape[1], *self.shape[3:]) if self.clip else self.shape[1:]
+    def pictures(self) -> bool:
+        return self.preprocess is not None
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(H, W) of the pictures, where both are fixed."""
-        if not self.pictures:
-            return None
-        height, width = self.shape[1:3] if self.folded else self.shape[-2:]
+        height, width = self.frame[-2:] if self.pictures else (None, None)
         return (height, width) if height is not None and width is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """inputs: what is no state, the one first that counts the stream's frames; most models have this one only. logits, others:
+    the names of the main output and of those beside it.
+    """
+
+    inputs: tuple[Input, ...]
+    logits: str
+    classes: int | None
+    others: tuple[str, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        return len(self.inputs) > 1
+
+    @property
+    def frames(self) -> str:
+        return self.inputs[0].name
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return self.inputs[0].shape
+
+    @property
+    def folded(self) -> bool:
+        return self.inputs[0].folded
+
+    @property
+    def frame(self) -> tuple[int | None, ...]:
+        return self.inputs[0].frame
+
+    @property
+    def pictures(self) -> bool:
+        """What goes in is made of a video, and of nothing else."""
+        return self.inputs[0].pictures and not self.several
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        return self.inputs[0].size
 
 
 def metadata_or_raise(model: onnx.ModelProto, where: object) -> Metadata:
@@ -86,7 +120,6 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
                 expected=spec.shape,
                 got=shape,
             )
-    frames = _other(inputs, {spec.input for spec in metadata.states}, "frames", "input", where)
     others = tuple(spec.name for spec in metadata.outputs)
     if gone := [name for name in others if name not in outputs]:
         raise ModelError(
@@ -95,14 +128,33 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
             hint="convert the clip model again",
         )
     logits = _other(outputs, {*others, *(spec.output for spec in metadata.states)}, "logits", "output", where)
-    shape = _shape(inputs[frames])
-    folded = inputs[frames].type.tensor_type.elem_type == TensorProto.UINT8
-    _check_frames(shape, folded, metadata, f"{where}, input {frames}")
+    taken = _inputs(inputs, metadata, where)
     out = _shape(outputs[logits])
     classes = classes_of(out, metadata.frames if metadata.kind == "clip" else None)
     if metadata.labels is not None:
         check_labels(metadata.labels, classes, where)
-    return Interface(frames, logits, shape, folded, classes, metadata.axes == "CHW", others, metadata.kind == "clip")
+    return Interface(taken, logits, classes, others)
+
+
+def _inputs(there: dict[str, onnx.ValueInfoProto], metadata: Metadata, where: object) -> tuple[Input, ...]:
+    """What the model takes beside its states, the one first whose frames the stream counts."""
+    if metadata.inputs:
+        made = []
+        for spec in metadata.inputs:
+            if spec.name not in there or _shape(there[spec.name]) != spec.shape:
+                raise ModelError(
+                    "An input named in the metadata is not in the graph, or of another shape.", where=f"{where}, {spec.name}",
+                    expected=spec.shape, got=_shape(there[spec.name]) if spec.name in there else "no such input",
+                    hint="convert the clip model again",
+                )  # fmt: skip
+            made.append(Input(spec.name, spec.shape, spec.shape[1:], spec.every, spec.preprocess))
+        return tuple(sorted(made, key=lambda each: each.every or metadata.hop + 1))
+    name = _other(there, {spec.input for spec in metadata.states}, "frames", "input", where)
+    shape, clip = _shape(there[name]), metadata.kind == "clip"
+    folded = there[name].type.tensor_type.elem_type == TensorProto.UINT8
+    _check_frames(shape, folded, metadata, f"{where}, input {name}")
+    frame = (shape[3], *shape[1:3]) if folded else (shape[1], *shape[3:]) if clip else shape[1:]
+    return (Input(name, shape, frame, 1, metadata.preprocess if metadata.axes == "CHW" else None, folded),)
 
 
 def classes_of(shape: tuple[int | None, ...], frames: int | None = None) -> int | None:
@@ -138,8 +190,20 @@ def check_picture(picture: np.ndarray, taken: Interface, where: object) -> None:
         )
 
 
+def one_kind(taken: Interface, where: object, but: str, hint: str | None = None) -> Interface:
+    """The interface of a model with one input. Raises ModelError for one with several. but: what cannot be done with them."""
+    if taken.several:
+        names = ", ".join(f"{each.name} {each.shape}" for each in taken.inputs)
+        raise ModelError(f"This model takes several inputs, and {but}.", where=where, expected="one input", got=names, hint=hint)
+    return taken
+
+
 def check_pictures(taken: Interface, where: object) -> None:
     """Raises ModelError for a model that takes arrays where a video is to be run."""
+    one_kind(
+        taken, where, "a video gives only pictures",
+        hint="`everyframe predict MODEL FILE.npz` takes arrays by these names, `ef.predict` and `stream.push` a dict of them",
+    )  # fmt: skip
     if not taken.pictures:
         raise ModelError(
             "This model takes arrays, not pictures, so a video cannot be run through it.", where=where,

@@ -130,6 +130,22 @@ class OutputSpec(Stored):
     delay: int = Field(default=0, ge=0)
 
 
+class InputSpec(Stored):
+    """One input of a step model that takes more than one kind of frames, or arrays that have the axes of a picture, by the name
+    of its tensor.
+
+    shape: of a step, frames first. axes: of one frame. every: frames of the stream between two of its own, so that a step takes
+    hop / every of them; 0 of what has no frames: its one value goes in with every step. preprocess: how a picture becomes a frame
+    of it; None: numbers, which go in as they are.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: str = "CHW"
+    every: int = Field(default=1, ge=0)
+    preprocess: Preprocess | None = None
+
+
 class Pruned(Stored):
     """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
     network it was exported from.
@@ -160,11 +176,16 @@ class Metadata(Stored):
     feature_delay  the newest frame a prediction has fully seen lies this many frames back; the first prediction comes
                    once frame `feature_delay` has arrived (in the step that contains it).
     delay      frames until the window is full too: feature_delay + (window - 1) * spacing (the steady state).
-    receptive_field  frames that can influence one prediction, window included.
+    receptive_field  frames of a clip that can influence one prediction, window included.
+    unbounded  a state goes on for ever (a recurrent layer, a running mean), so every frame since the reset does.
     window     feature frames averaged by the head; 1 if there is no temporal pooling.
     task, scores   what the logits are, and whether they are probabilities already; not said in files before 1.1, where the
                last operators tell (`modelfile.ending`).
     outputs    what a step model gives beside its logits.
+    inputs     what a step model takes beside its states, where that is more than one kind of frames (`preprocess` and `axes` are
+               those of the first that counts the stream's frames); empty: pictures or arrays as `axes` says.
+    temperature  what logits are divided by before they become probabilities, so that those are right as often as they say; fitted
+               on validation.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
     """
@@ -182,10 +203,13 @@ class Metadata(Stored):
     delay: int = Field(default=0, ge=0)
     feature_delay: int = Field(default=0, ge=0)
     receptive_field: int = Field(default=1, ge=1)
+    unbounded: bool = False
     window: int = Field(default=1, ge=1)
     events: EventRule | None = None
     task: Task | None = None
     scores: Scores | None = None
     outputs: tuple[OutputSpec, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    temperature: float = Field(default=1.0, gt=0)
     axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
     provenance: Provenance = Provenance()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from everyframe import plugins
-from everyframe.errors import EngineError, UsageError
+from everyframe.errors import EngineError, UsageError, install_extra
 from everyframe.modelfile.schema import Preprocess
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def require(*packages: str) -> None:
         raise EngineError(
             f"This needs {' and '.join(missing)}, not installed here.",
             where="building and exporting networks (converting, streaming and predicting ONNX files work without)",
-            hint="pip install 'everyframe[train]'",
+            hint=install_extra("train"),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -23,12 +23,12 @@ def files(source: Source) -> dict[str, bytes]:
     return {f"{stem}.c": source.text.encode(), f"{stem}.h": source.header.encode(), f"{stem}.weights": source.weights}
 
 
-def write_sources(source: Source, folder: str | os.PathLike[str]) -> list[Path]:
-    """Writes C file, header and weights into `folder`, which is made if it is not there. Raises OutputError."""
+def write_sources(source: Source, folder: str | os.PathLike[str], more: Mapping[str, bytes] | None = None) -> list[Path]:
+    """Writes C file, header and weights into `folder`, which is made if it is not there, and more by name. Raises OutputError."""
     folder = Path(folder)
     if not folder.exists() and folder.parent.is_dir():
         folder.mkdir()
-    return [write_bytes(data, folder / name) for name, data in files(source).items()]
+    return [write_bytes(data, folder / name) for name, data in {**files(source), **(more or {})}.items()]
 
 
 def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.PathLike[str], extra: Sequence[str] = ()) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, maps
+from everyframe.native import ir, ir_values, maps
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
@@ -18,6 +18,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer
 from everyframe.native.tables import table_of
 from everyframe.native.target import Target
+from everyframe.native.winograd import tiles
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
 _WORTH_SHARING = 60_000
@@ -110,7 +111,8 @@ class Calls:
         handler: Any = {
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
-            ir.Product: self._product,
+            ir_values.Product: self._product, ir_values.Pick: self._pick, ir_values.Put: self._put, ir_values.Rank: self._rank,
+            ir.Tile: self._tile, ir.Untile: self._untile,
         }[type(op)]  # fmt: skip
         handler(op, frame)
 
@@ -162,21 +164,15 @@ class Calls:
 
     def _conv(self, op: Conv, frame: Frame) -> None:
         call = self.packer.calls[id(op)]
-        layer, out = call.layer, self.layout.forms[frame.number]
+        layer = call.layer
         kind = layer.kind.replace("depthwise", "conv") if self.target.scalar else layer.kind
-        fields = dict(layer.fields)
+        fields = conv_fields(layer, op)
         if kind.startswith("depthwise"):
-            rest = layer.residual
+            out, rest = layer.out, layer.residual
             fields |= {
                 "out_block": out.plane, "out_row": out.row,
                 "residual_block": rest.plane if rest else 0, "residual_row": rest.row if rest else 0,
             }  # fmt: skip
-        act = op.activation
-        end: dict[str, object] = {"activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last)}
-        if op.quant:
-            fields["ending"] = layer.fields["ending"] | end  # type: ignore[operator]
-        else:
-            fields |= {**end, "low": float(act.low), "high": float(act.high)}
         name = self.text.structure(f"{kind}_layer", fields, _describe(layer))
         inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
         self.macs += layer.macs
@@ -230,18 +226,15 @@ class Calls:
         return forms.pop()
 
     def _input(self, op: ir.Input, frame: Frame) -> None:
-        c, h, w = self.graph.input_shape
-        count = self.graph.input_count
-        start, stride = (op.index * h * w, count * h * w) if self.graph.clip else (op.index * c * h * w, h * w)
         name = self.text.structure(
             "import_layer",
             {
                 "out": self.layout.forms[frame.number],
-                "stride": stride,
+                "stride": op.stride,
                 **_stored(frame),
             },
         )
-        self._call("import", name, frame, [f"frames + {start}"], frame.floats)
+        self._call("import", name, frame, [f"frames + {op.start}"], frame.floats)
 
     def _gather(self, op: ir.Gather, frame: Frame) -> None:
         sources = op.reads()
@@ -281,10 +274,44 @@ class Calls:
         }  # fmt: skip
         self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
 
-    def _product(self, op: ir.Product, frame: Frame) -> None:
+    def _product(self, op: ir_values.Product, frame: Frame) -> None:
         fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
         work = frame.floats * op.a.width
         self._call("product", self.text.structure("product_layer", fields), frame, [self.pointer(op.a), self.pointer(op.b)], work)
+
+    def _pick(self, op: ir_values.Pick, frame: Frame) -> None:
+        parts = {"in": op.source, "index": op.index, "out": frame}
+        name = self.text.structure("pick_layer", {name: self.layout.forms[f.number] for name, f in parts.items()})
+        self._call("pick_at", name, frame, [self.pointer(op.source), self.pointer(op.index)], frame.floats)
+
+    def _put(self, op: ir_values.Put, frame: Frame) -> None:
+        """By one thread: what comes later wins."""
+        parts = {"base": op.base, "index": op.index, "values": op.values, "out": frame}
+        fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in parts.items()}
+        fields["kind"] = f"PUT_{op.kind.upper()}"
+        name = self.text.structure("put_layer", fields)
+        self._call("put_at", name, frame, [self.pointer(f) for f in op.reads()], 0)
+
+    def _rank(self, op: ir_values.Rank, frame: Frame) -> None:
+        fields = {"in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "largest": int(op.largest)}
+        name = self.text.structure("rank_layer", fields)
+        self._call("rank_rows", name, frame, [self.pointer(op.source)], op.source.floats * frame.width)
+
+    def _tile(self, op: ir.Tile, frame: Frame) -> None:
+        forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]
+        name = self.text.structure(*tile_fields(forms[op.source.number], forms[frame.number], across, op.pads))
+        self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
+
+    def _untile(self, op: ir.Untile, frame: Frame) -> None:
+        forms, rest = self.layout.forms, op.residual
+        bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
+        bias[: frame.channels] = 0 if op.bias is None else op.bias
+        name = self.text.structure(*untile_fields(
+            forms[op.source.number], forms[frame.number], forms[rest.number] if rest else None,
+            tiles(op.tile, frame.height, frame.width)[1], self.blob.add(bias), op.activation, op.residual_last,
+        ))  # fmt: skip
+        residual = self.pointer(rest) if rest else "NULL"
+        self._call(f"untile_{op.tile}", name, frame, [self.pointer(op.source)], op.source.floats * 2, residual)
 
     def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
         name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})
@@ -297,6 +324,31 @@ class Calls:
             "value": stored(float(op.value), frame),
         }  # fmt: skip
         self._call("window", self.text.structure("window_layer", fields), frame, [self.pointer(op.source)], frame.floats)
+
+
+def conv_fields(layer: PackedLayer, op: Conv) -> dict[str, object]:
+    """What the structure of a packed convolution holds."""
+    act = op.activation
+    end: dict[str, object] = {"activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last)}
+    if op.quant:
+        return layer.fields | {"ending": layer.fields["ending"] | end}  # type: ignore[operator]
+    return layer.fields | {**end, "low": float(act.low), "high": float(act.high)}
+
+
+def tile_fields(source: Form, out: Form, across: int, pads: tuple[int, int]) -> tuple[str, dict[str, object]]:
+    """Kind and fields of the structure of a transform. across: tiles in a row."""
+    return "tile_layer", {"in": source, "out": out, "across": across, "top": pads[0], "left": pads[1]}
+
+
+def untile_fields(
+    source: Form, out: Form, residual: Form | None, across: int, bias: int, act: ir.Activation, residual_last: bool
+) -> tuple[str, dict[str, object]]:
+    """The same for the way back. bias: where it lies in the blob."""
+    return "untile_layer", {
+        "in": source, "out": out, "residual": residual or out, "across": across, "bias": bias,
+        "activation": ACTIVATIONS.index(act.name), "residual_last": int(residual_last),
+        "low": float(act.low), "high": float(act.high),
+    }  # fmt: skip
 
 
 def _read(parts: list[Frame]) -> dict[str, object]:

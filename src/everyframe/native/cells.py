@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from everyframe.modelfile.graph import Node
-from everyframe.native import ir
+from everyframe.native import ir, ir_values
 from everyframe.native.ir import Frame, Planes
 from everyframe.native.tracer import Tracer, unsupported
 
@@ -71,3 +71,14 @@ def vector(tracer: Tracer, value: Planes) -> Frame | None:
     flat = value.array.ravel()
     frame = tracer.of(flat[0])
     return frame if frame.channels == flat.size and np.array_equal(frame.planes(), flat) else None
+
+
+def products(tracer: Tracer, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cells of (..., M, K) and (..., N, K) -> of their products (..., M, N)."""
+    lead, (m, n) = left.shape[:-2], (left.shape[-2], right.shape[-2])
+    made = np.empty((*lead, m, n), np.int64)
+    for index in np.ndindex(*lead):
+        a, b = (tracer.plain(tracer.move(part[index][:, None])) for part in (left, right))  # (M, 1, K), (N, 1, K)
+        frame = tracer.add(ir_values.Product(*tracer.place(), a, b), (m, 1, n))
+        made[index] = ir.cell(frame.planes()[:, None], np.arange(n))
+    return made

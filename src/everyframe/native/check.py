@@ -7,7 +7,8 @@ steps of its scale), flat ones, something that moves and stops. They last for a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import onnx
 from everyframe.errors import ConversionMismatch
 from everyframe.modelfile.schema import Metadata
 from everyframe.modelfile.walk import Walk
+from everyframe.native.hosted import Hosted
 from everyframe.native.library import Library
 
 # N new frames a step, C channels, T frames of a clip, H height, W width
@@ -26,7 +28,7 @@ QUANTIZED_TOLERANCE = 0.01
 _MOST_STEPS = 100
 
 
-def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps: int | None = None) -> float:
+def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted, *, steps: int | None = None) -> float:
     """The largest relative L2 distance between an answer of both over a stream. Raises ConversionMismatch above TOLERANCE
     (or QUANTIZED_TOLERANCE), and where another label is the best one of the logits by more than that.
 
@@ -41,21 +43,21 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library, *, steps
     first = metadata.feature_delay // metadata.hop
     whole = first + -(-max(metadata.frames, metadata.window or 0) // metadata.hop) + 6
     count = steps or (2 if metadata.kind == "clip" else min(_MOST_STEPS, whole))
-    stream, worst = library.start(threads=1), 0.0
-    for n, frames in enumerate(_inputs(library.input_shape, metadata, count)):
-        whole_answer, logits = walk.step(frames), stream.step(frames)
-        distances = {name: _distance(whole_answer[name], got) for name, got in ((answer, logits), *stream.others.items())}
-        distance = max(distances.values())
-        worst = max(worst, distance)
-        lost = _lost(whole_answer[answer].ravel(), logits.ravel())
-        if not distance <= tolerance or lost > tolerance:
-            raise ConversionMismatch(
-                f"The compiled code disagrees with {by}, so nothing was written.", where=f"step {n}",
-                expected=f"a relative distance of at most {tolerance:g}, and the same best label",
-                got=f"{distance:.2g}" + (", another label" if lost > 0 else ""),
-                hint="this is a defect of everyframe; run the model with --engine ort meanwhile",
-            )  # fmt: skip
-    stream.close()
+    worst = 0.0
+    with closing(library.start(threads=1)) as stream:
+        for n, frames in enumerate(_inputs(library.inputs, metadata, count)):
+            whole_answer, logits = walk.step(frames), stream.step(frames)
+            distances = {name: _distance(whole_answer[name], got) for name, got in ((answer, logits), *stream.others.items())}
+            distance = max(distances.values())
+            worst = max(worst, distance)
+            lost = _lost(whole_answer[answer].ravel(), logits.ravel())
+            if not distance <= tolerance or lost > tolerance:
+                raise ConversionMismatch(
+                    f"The compiled code disagrees with {by}, so nothing was written.", where=f"step {n}",
+                    expected=f"a relative distance of at most {tolerance:g}, and the same best label",
+                    got=f"{distance:.2g}" + (", another label" if lost > 0 else ""),
+                    hint="this is a defect of everyframe; run the model with --engine ort meanwhile",
+                )  # fmt: skip
     return worst
 
 
@@ -71,15 +73,28 @@ def _lost(wanted: np.ndarray, got: np.ndarray) -> float:
     return float(wanted.max() - wanted[int(got.argmax())]) / max(float(np.linalg.norm(wanted)), 1e-6)
 
 
-def _inputs(shape: tuple[int, ...], metadata: Metadata, count: int) -> Iterator[np.ndarray]:
-    """`count` inputs: (N, C, H, W) of a step, (1, C, T, H, W) of a clip network."""
-    frames, channels = (shape[2], shape[1]) if metadata.kind == "clip" else shape[:2]
+def _inputs(
+    inputs: Sequence[tuple[str, tuple[int, ...]]], metadata: Metadata, count: int
+) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+    """What `count` steps take: (N, C, H, W) of a step, (1, C, T, H, W) of a clip network, of several inputs by name."""
+    made = [_frames(shape, metadata, count) for _, shape in inputs]
+    for each in zip(*made, strict=True):
+        yield each[0] if len(inputs) == 1 else {name: frames for (name, _), frames in zip(inputs, each, strict=True)}
+
+
+def _frames(shape: tuple[int, ...], metadata: Metadata, count: int) -> Iterator[np.ndarray]:
+    clip = metadata.kind == "clip"
+    if len(shape) != (5 if clip else 4):
+        noise = np.random.default_rng(0)
+        yield from (noise.standard_normal(shape, np.float32) for _ in range(count))
+        return
+    frames, channels = (shape[2], shape[1]) if clip else shape[:2]
     preprocess, scene = metadata.preprocess, _scene(channels, shape[-2], shape[-1], count * frames)
     known = len(preprocess.mean) if len(preprocess.mean) == channels else 1
     mean, std = (np.array(part[:known], np.float32).reshape(-1, 1, 1) for part in (preprocess.mean, preprocess.std))
     for _ in range(count):
         made = np.stack([(next(scene) * np.float32(preprocess.scale) - mean) / std for _ in range(frames)])  # (N, C, H, W)
-        yield np.ascontiguousarray(made.transpose(1, 0, 2, 3)[None] if metadata.kind == "clip" else made)
+        yield np.ascontiguousarray(made.transpose(1, 0, 2, 3)[None] if clip else made)
 
 
 def _scene(channels: int, height: int, width: int, count: int) -> Iterator[np.ndarray]:

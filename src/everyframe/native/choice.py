@@ -12,7 +12,7 @@ from everyframe.errors import UsageError
 from everyframe.native.target import Target
 
 #: what numbers can be; the space that is worth measuring is much smaller
-LIMITS = {"slice": (1, 1 << 20), "block": (1, 1 << 20), "fetch": (0, 1), "tallest": (0, 8), "longest": (0, 64)}
+LIMITS = {"slice": (1, 1 << 20), "block": (1, 1 << 20), "fetch": (0, 1), "tallest": (0, 8), "longest": (0, 64), "tile": (0, 4)}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Choice:
     """slice: entries that are worked through before the next positions; sums wait in the output meanwhile. block: positions of
     the output over which all groups pass before the next. fetch: does the first group ask for what the next run of positions
     reads? tallest: vectors of output channels in a group, 0 for as many as the zeros suggest. longest: positions side by side,
-    0 for as many as fit into registers.
+    0 for as many as fit into registers. tile: 2 or 4 for Winograd's F(2x2, 3x3) or F(4x4, 3x3), see `winograd`; the
+    others are then those of its product.
 
     why: where it comes from, for the comment in the C. Convolutions of bytes have no slices and never fetch.
     """
@@ -30,6 +31,7 @@ class Choice:
     fetch: int = 1
     tallest: int = 0
     longest: int = 0
+    tile: int = 0
     why: str = "default"
 
     def check(self, target: Target, where: object) -> Choice:
@@ -56,7 +58,8 @@ class Choice:
         return astuple(self)[:-1]
 
     def __str__(self) -> str:
-        parts = [f"slices of {self.slice}", f"blocks of {self.block}", "fetching" if self.fetch else "no fetching"]
+        parts = [f"Winograd F({self.tile}x{self.tile}, 3x3)"] if self.tile else []
+        parts += [f"slices of {self.slice}", f"blocks of {self.block}", "fetching" if self.fetch else "no fetching"]
         parts += [f"groups of {self.tallest} vectors"] if self.tallest else []
         parts += [f"runs of {self.longest}"] if self.longest else []
         return f"{', '.join(parts)} ({self.why})"
@@ -65,7 +68,8 @@ class Choice:
 @dataclass(frozen=True)
 class Geometry:
     """What a choice depends on. sources: frames that are read; channels_in: of all of them, as the weights have them; height,
-    width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes."""
+    width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes. frames: of the
+    output that it makes in one step."""
 
     int8: int
     sources: int
@@ -78,10 +82,29 @@ class Geometry:
     height: int
     width: int
     kept: int
+    frames: int = 1
 
 
 def default(target: Target, geometry: Geometry) -> Choice:
-    """What a convolution gets that nothing is known about."""
+    """What a convolution gets that nothing is known about: Winograd's transform where it was the faster one on every processor
+    that was measured, and no state has to hold transformed frames, which are four times as large."""
+    g = geometry
+    wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
+    if target.product and transformable(g) and wide and (g.frames > 1 or g.sources == 1):
+        return Choice(target.product, 1, 0, tile=2)
+    return direct(target, geometry)
+
+
+def transformable(geometry: Geometry) -> bool:
+    """Can it be `winograd`? Zeros in its kernels would be lost."""
+    g = geometry
+    return (
+        (g.int8, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (0, 3, 3, 1, 1) and g.kept > 99 and min(g.height, g.width) > 1
+    )
+
+
+def direct(target: Target, geometry: Geometry, label: str = "") -> Choice:
+    """The default of what is not transformed."""
     if geometry.int8:
         return Choice(1, 392, 0)
     in_space = geometry.kernel_h * geometry.kernel_w > 1
@@ -92,11 +115,12 @@ def default(target: Target, geometry: Geometry) -> Choice:
 _SLICES = (48, 96, 144, 288, 512, 1024)
 _BLOCKS = (56, 196, 784)
 _BLOCKS_INT8 = (196, 392, 784)
+_PRODUCTS = (96, 256, 768)
 
 
 def space(target: Target, geometry: Geometry) -> list[Choice]:
     """What is measured for a convolution, the default first. Choices that come to the same are in it once."""
-    usual = default(target, geometry)
+    usual, first = direct(target, geometry), default(target, geometry)
     entries = geometry.channels_in * geometry.kernel_h * geometry.kernel_w * geometry.kept / 100
     positions = geometry.height * geometry.width
     slices = (usual.slice,) if geometry.int8 else (usual.slice, *_SLICES)
@@ -108,4 +132,8 @@ def space(target: Target, geometry: Geometry) -> list[Choice]:
     ):
         effect = max(1, round(entries / cut)), max(1, min(block, positions) // geometry.width), fetch, tallest
         made.setdefault(effect, replace(usual, slice=cut, block=block, fetch=fetch, tallest=tallest))
-    return list(made.values())
+    products = [
+        Choice(cut, 1, 0, tallest, tile=tile) for tile, cut, tallest in product((2, 4), _PRODUCTS, heights)
+        if transformable(geometry) and not (cut > _PRODUCTS[0] and cut > geometry.channels_in)
+    ]  # fmt: skip
+    return [first, *(choice for choice in (*made.values(), *products) if choice != first)]

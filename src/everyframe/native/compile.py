@@ -10,15 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import ModelError
+from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable, write_bytes
 from everyframe.modelfile.file import Held, load, metadata_of
 from everyframe.native.build import link, write_sources
 from everyframe.native.check import check
+from everyframe.native.choice import Choice
 from everyframe.native.compilers import compiler
-from everyframe.native.generate import generate
+from everyframe.native.emit import Source
+from everyframe.native.generate import generate, untransformed
+from everyframe.native.hosted import Hosted, node
 from everyframe.native.library import Library
+from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
+from everyframe.native.tune import BUDGET_S, NAME, measure
+from everyframe.native.tune import program as measuring
+from everyframe.native.tuned import Row, Tables, measured, own_table, read, write
 from everyframe.native.wasm import link_wasm
 
 
@@ -26,7 +33,8 @@ from everyframe.native.wasm import link_wasm
 class Compiled:
     """memory: see `native.memory`. files: what was written. difference: largest relative distance to the reference (see
     `native.check`), None where the code cannot run here. macs: multiply-adds of a step that are really done; weights: their share
-    of the model's, zeros left out.
+    of the model's, zeros left out. chosen: how each convolution is computed, in order (see `native.choice`); rows: what was
+    measured now, and table: where it was written.
     """
 
     target: Target
@@ -38,6 +46,9 @@ class Compiled:
     weights: float
     memory_bytes: int
     weight_bytes: int
+    chosen: tuple[tuple[str, Choice], ...] = ()
+    rows: tuple[Row, ...] = ()
+    table: Path | None = None
 
 
 def compile_model(
@@ -46,11 +57,21 @@ def compile_model(
     *,
     cpu: str = "native",
     emit_c: str | os.PathLike[str] | None = None,
+    tune: float | bool = False,
+    table: str | os.PathLike[str] | None = None,
+    tables: bool = True,
+    exact: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Compiled:
     """Compiles a step or clip model. output: the library to write; emit_c: a folder for the C file, its header and the weights.
 
     At least one of both should be given. The library is compared with a reference before it is written, where it can run.
+    tune: measure how convolutions are computed best, where that is not known yet, in so many seconds (True: BUDGET_S).
+    table: of measured choices; what is measured goes there, instead of into this user's own (`tuned.own_table`).
+    tables: use those of the user and of the package. exact: do without Winograd's F(4x4, 3x3), whose error is about ten times
+    that of other ways; without it, it is used where it was measured to be faster, can be checked here and stays within
+    `check.TOLERANCE` over the whole network.
+
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
     progress = progress or (lambda _: None)
@@ -59,6 +80,7 @@ def compile_model(
     if output is not None:
         check_writable(output)
         compiler(chosen)
+    choices = _Measured(chosen, tune, table, tables)
     model = load(given)
     metadata = metadata_of(model, path)
     if metadata is None or metadata.kind == "stage":
@@ -69,28 +91,103 @@ def compile_model(
         )  # fmt: skip
     progress("generating C")
     stem = _stem(path)
-    command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name} --emit-c DIR"
-    source, _, chosen = generate(model, metadata.states, chosen, where=path.name, stem=stem, command=command)
+    command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name}{choices.options} --emit-c DIR"
+
+    def generated() -> tuple[Source, Target]:
+        made, _, fitting = generate(
+            model, metadata.states, chosen, where=path.name, stem=stem, command=command, choose=choices.choose
+        )
+        return made, fitting
+
+    choices.choose.approximate = not exact and output is not None and runs_here(chosen.name)
+    source, fitting = generated()
+    if choices.more(lambda: untransformed(model, metadata.states, chosen, path.name), fitting, progress):
+        progress("generating C with what was measured")
+        source, fitting = generated()
+    chosen = fitting
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
-            progress(f"compiling for {chosen.name}")
             made = Path(folder) / "model"
-            if chosen.machine == WASM:
-                link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
-            else:
-                link(source, chosen, model, made)
-            if runs_here(chosen.name):
+
+            def built() -> float | None:
+                progress(f"compiling for {chosen.name}")
+                if chosen.machine == WASM:
+                    link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
+                else:
+                    link(source, chosen, model, made)
+                words = node() if chosen.machine == WASM else None
+                hosted = Hosted(words, made, None, source.facts) if words else None
+                if not (runs_here(chosen.name) or (hosted is not None and hosted.known())):
+                    return None
                 progress("comparing with the model over a stream of pictures")
-                difference = check(model, metadata, Library(made))
+                return check(model, metadata, hosted or Library(made))
+
+            try:
+                difference = built()
+            except ConversionMismatch:
+                if not choices.inexact(source):
+                    raise
+                progress("generating C without what is not exact enough here")
+                choices.choose.approximate = False
+                source, chosen = generated()
+                made = Path(folder) / "exact"  # a library that is loaded stays what it is
+                difference = built()
             library = write_bytes(made.read_bytes(), output)
-        written = write_sources(source, emit_c) if emit_c is not None else []
+        written = []
+        if emit_c is not None:
+            wanted = not chosen.scalar and chosen.machine != WASM
+            program = measuring(untransformed(model, metadata.states, target(cpu), path.name)) if wanted else None
+            written = write_sources(source, emit_c, program.files() if program else {})
     kept = [(layer.kept, layer.macs / max(layer.kept, 1e-9)) for layer in source.layers]
     share = sum(k * n for k, n in kept) / max(1.0, sum(n for _, n in kept))
     return Compiled(
         chosen, source.facts["memory"], (*([library] if library else []), *written), library, difference, source.macs, share,
         source.facts["memory_bytes"], len(source.weights),
+        tuple((layer.op.label, layer.choice) for layer in source.layers if layer.choice), tuple(choices.rows), choices.table,
     )  # fmt: skip
+
+
+class _Measured:
+    """Where choices come from, and what is measured now."""
+
+    def __init__(self, target: Target, tune: float | bool, table: str | os.PathLike[str] | None, tables: bool) -> None:
+        budget = None if tune is False else BUDGET_S if tune is True else tune
+        self.budget, self.rows = budget, list[Row]()
+        if budget is not None and not budget > 0:
+            raise UsageError("There is no time to measure in.", where="the budget", expected="seconds above 0", got=budget)
+        if budget is not None and not runs_here(target.name):
+            raise UsageError(
+                "Choices are measured on the processor that they are for.", where=f"--cpu {target.name}",
+                hint=f"write the C with --emit-c DIR, run its {NAME}.c there, and hand what it writes to --table",
+            )  # fmt: skip
+        self.table = Path(table or own_table()) if budget is not None else None
+        fresh = self.table is not None and not self.table.exists()
+        if self.table is not None:
+            self.table.parent.mkdir(parents=True, exist_ok=True) if not table else check_writable(self.table)
+        named = None if fresh else table
+        self.options = f" --table {shlex.quote(Path(table).name)}" if table else ""
+        self.options += "" if tables else " --no-tune"
+        self.choose = Tables.found(named) if tables else Tables(read(named) if named else ())
+
+    @staticmethod
+    def inexact(source: Source) -> bool:
+        return any(layer.choice and layer.choice.tile > 2 for layer in source.layers)
+
+    def more(self, layers: Callable[[], Packer], target: Target, progress: Callable[[str], None]) -> bool:
+        """Measures what is not in the tables; rows are kept one by one."""
+        if self.budget is None or self.table is None:
+            return False
+        known = [*self.choose.given, *self.choose.others]
+        made = measuring(layers(), lambda target, geometry: any(measured(row, target, geometry) for row in known))
+        if made is None:
+            return False
+        compiler(target)
+        for row in measure(made, target, self.budget, progress):
+            self.rows.append(row)
+            write([*(read(self.table) if self.table.exists() else ()), row], self.table)
+        self.choose.given += self.rows
+        return bool(self.rows)
 
 
 def _stem(path: Path) -> str:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, pip_install
 from everyframe.files import cache_folder
 from everyframe.native.target import WASM, Target, machine
 
@@ -46,7 +46,7 @@ def compiler(target: Target) -> list[str]:
     raise EngineError(
         "There is no C compiler.", where=f"--cpu {target.name}",
         expected=own[0] if own else " or ".join((*known, "the package ziglang")),
-        hint=f"install one ({debian}pip install ziglang) or name one in $CC, "
+        hint=f"install one ({debian}{pip_install('ziglang')}) or name one in $CC, "
         "or write the C with --emit-c and compile it elsewhere",
     )  # fmt: skip
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
-from everyframe.native import ir, maps
+from everyframe.native import ir, ir_values, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
+from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
 
@@ -34,9 +35,17 @@ class Source:
     header: str
     weights: bytes
     facts: dict[str, Any]
-    layers: list[PackedLayer]
+    packer: Packer
     work: list[Work]  # the step's calls of kernels, in order
     macs: int
+
+    @property
+    def layers(self) -> list[PackedLayer]:
+        return self.packer.layers
+
+
+#: kernels come as whole files, of which a network may use only a part
+_QUIET = '#pragma GCC diagnostic ignored "-Wunused-function"'
 
 
 class Emitter:
@@ -52,9 +61,9 @@ class Emitter:
         sizes = self._sizes()
         header = _header(sizes, notes, stem, metadata, self.graph.answers)
         parts = [
-            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n',
+            _comment(notes), f'#include "{stem}.h"\n\n#include <math.h>\n#include <string.h>\n\n{_QUIET}\n',
             self._defines(), *self._kernels(), *functions, self._float_tables(), "\n".join(self.calls.text.tables) + "\n",
-            states, step, self._c("api"),
+            states, step, c_text("api"),
         ]  # fmt: skip
         return Source(
             stem,
@@ -62,15 +71,12 @@ class Emitter:
             header,
             self.calls.blob.to_bytes(self.model_hash),
             sizes,
-            self.calls.packer.layers,
+            self.calls.packer,
             self.calls.text.work,
             self.calls.macs,
         )
 
     # -- the parts --------------------------------------------------------------------------------------------------------------
-
-    def _c(self, name: str) -> str:
-        return (C_FILES / f"{name}.c").read_text(encoding="utf-8")
 
     def _kernels(self) -> list[str]:
         ops = self.graph.ops
@@ -79,77 +85,40 @@ class Emitter:
             names.append("functions")
         quantized = any(frame.quant for frame in self.graph.frames.values())
         names += [*(["bytes", "exact"] if quantized else []), "threads", "copy"]
-        parts = [self._c(name) for name in names]
-        kinds = {layer.kind for layer in self.calls.packer.layers}
-        if kinds:
-            parts.append(self._c("activation"))
-        whole = {kind for kind in kinds if kind.endswith("_int8")}
-        if whole:
-            parts += [self._c("ending_int8"), self._c("conv_int8_scalar")] if self.target.scalar else [self._c("ending_int8")]
-        if kinds - whole and self.target.scalar:
-            parts.append(self._c("conv_scalar"))
-        elif "conv" in kinds:
-            parts.append(self._c("conv") + self._tiles() + self._c("conv_run"))
-        if "depthwise" in kinds and not self.target.scalar:
-            parts.append(self._c("depthwise"))
-        if "conv_int8" in kinds and not self.target.scalar:
-            parts += [self._c("conv_int8"), self._tiles_int8(), self._c("conv_int8_run")]
-        if "depthwise_int8" in kinds and not self.target.scalar:
-            parts.append(self._c("depthwise_int8"))
+        parts = [c_text(name) for name in names]
+        parts += conv_kernels(self.target, self.calls.packer)
+        if sizes := sorted({op.tile for op in ops if isinstance(op, ir.Tile | ir.Untile)}):
+            parts.append(c_text("winograd") + "".join(f"WINOGRAD({size})\n" for size in sizes))
         for kind, name in (
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),
             (ir.Window, "window"),
             (ir.Move, "move"),
-            (ir.Product, "product"),
+            (ir_values.Product, "product"),
+            (ir_values.Pick | ir_values.Put | ir_values.Rank, "places"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):
             if any(isinstance(op, kind) for op in ops):
-                parts.append(self._c(name))
+                parts.append(c_text(name))
         for kind, name in ((ir.Pool, "pool_int8"), (ir.Reduce, "reduce_int8")):
             made = [op for op in ops if isinstance(op, kind)]
             if any(frame.quant for op in made for frame in (self.graph.out(op), *op.reads())):
-                parts.append(self._c(name))
+                parts.append(c_text(name))
         if self.calls.text.maps or "map_table_layer" in self.calls.text.counts:
-            parts.append(self._c("map"))
+            parts.append(c_text("map"))
         return parts
-
-    def _tiles(self) -> str:
-        """The convolution kernels that this network needs, and a table of them by kind, height and length of a run."""
-        runs, kinds = dict(self.target.runs), self.calls.packer.kinds
-        used: dict[tuple[int, int], set[tuple[int, int, int]]] = {kind: set() for kind in kinds}  # (rows, height, length)
-        for shape in (layer.shape for layer in self.calls.packer.layers if layer.shape):
-            used[shape.step, shape.spans] |= {(r, *tile) for tile in shape.lengths for r in (1, 2)[: 1 + shape.paired]}
-        every = [(n, kind, *tile) for n, kind in enumerate(kinds) for tile in sorted(used[kind])]
-        made = [f"CONV_TILE({r}, {h}, {q}, {step}, {spans})" for _, (step, spans), r, h, q in every]
-        rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{step}_{spans}," for n, (step, spans), r, h, q in every]
-        top, most = max(runs), max(runs.values())
-        table = (
-            f"static void (*const conv_tiles[{len(kinds)}][2][{top + 1}][{most + 1}])"
-            "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
-        )
-        wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
-        return "\n".join([*made, "", table, *rows, "};", wide, ""])
-
-    def _tiles_int8(self) -> str:
-        """The kernels for bytes: [height][positions]."""
-        tiles = dict(self.target.tiles)
-        every = [(h, p) for h, most in tiles.items() for p in range(1, most + 1)]
-        made = [f"CONV_INT8_TILE({h}, {p})" for h, p in every]
-        top, most = max(tiles), max(tiles.values())
-        table = f"static void (*const conv_int8_tiles[{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
-        names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in every]
-        wide = f"static const int32_t conv_int8_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
-        return "\n".join([*made, "", table, *names, "};", wide, ""])
 
     def _sizes(self) -> dict[str, object]:
         graph, layout = self.graph, self.layout
-        channels, height, width = graph.input_shape
+        shape = graph.inputs[0][1]  # (N, C, H, W), (N, C, ...), or of a clip (1, C, T, H, W)
+        frames, channels = (shape[2], shape[1]) if graph.clip else (shape[0], prod(shape[1:-2] if len(shape) > 3 else shape[1:]))
+        height, width = shape[-2:] if len(shape) > 3 else (1, 1)
         head = -(-(2048 + 8 * (len(graph.slots) + len(layout.fresh) + len(graph.counters))) // 64) * 64
         return {
-            "frames": graph.input_count, "channels": channels, "height": height, "width": width,
+            "frames": frames, "channels": channels, "height": height, "width": width,
             "classes": prod(graph.answers[0][1]), "answer_floats": sum(prod(shape) for _, shape in graph.answers),
+            "inputs": [[name, list(shape)] for name, shape in graph.inputs],
             "answers": [[name, list(shape)] for name, shape in graph.answers], "clip": int(graph.clip), "head_bytes": head,
             "memory_bytes": head + 4 * layout.floats, "weight_bytes": 64 + 4 * (self.calls.blob.words + 16),
             "model_hash": f"{self.model_hash:016x}", "cpu": self.target.name,
@@ -158,18 +127,14 @@ class Emitter:
     def _defines(self) -> str:
         layout, graph = self.layout, self.graph
         values = {
-            "VL": self.target.block, "EF_HEAD_BYTES": self._sizes()["head_bytes"], "EF_COUNTERS": len(graph.counters),
+            "EF_HEAD_BYTES": self._sizes()["head_bytes"], "EF_COUNTERS": len(graph.counters),
             "EF_SLOTS": len(graph.slots), "EF_FRESH": len(layout.fresh), "EF_BUFFERS": sum(p.count for p in layout.pools),
             "EF_CALLS": len(self.calls.text.work), "EF_STATE_FLOATS": layout.state_floats, "EF_MAX_THREADS": MAX_THREADS,
             "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer in self.calls.packer.layers)]),
             "EF_WEIGHT_FORMAT": blobs.FORMAT, "EF_WEIGHT_WORDS": f"{self.calls.blob.words + 16}u",
             "EF_MODEL_HASH": f"UINT64_C(0x{self.model_hash:016x})",
         }  # fmt: skip
-        guard = []
-        if self.target.macro:
-            words = f"{self.target.name} ({' '.join(self.target.flags)})"
-            guard = [f"#ifndef {self.target.macro}", f"#error this code is for {words}", "#endif", ""]
-        return "\n".join([*guard, *(f"#define {name} {value}" for name, value in values.items())]) + "\n"
+        return defines(self.target, values)
 
     def _float_tables(self) -> str:
         return "".join(
@@ -201,7 +166,7 @@ class Emitter:
             table("buffers_first", [int(n) for n in first[:-1]]),
             table("slot_buffers", [layout.pool_of[f.number] for f in graph.slots]),
             table("fresh_buffers", [layout.pool_of[f.number] for f in layout.fresh]),
-            self._c("states"),
+            c_text("states"),
             "static void fill_constants(ef_stream *s) {", "    float *const a = s->arena;", "    (void)a;", "    (void)fill;",
             *fills, "}", "",
             "static void start_states(ef_stream *s) {", "    float *const a = s->arena;", "    (void)a;",
@@ -211,7 +176,7 @@ class Emitter:
 
     def _step(self, calls_by_op: list[tuple[Op, list[str]]]) -> str:
         graph = self.graph
-        lines = [self._c("call"), "int ef_step(ef_stream *s, const float *frames, float *logits) {",
+        lines = [c_text("call"), "int ef_step(ef_stream *s, const float *frames, float *logits) {",
                  "    if (!s || !frames || !logits) return EF_BAD_ARGUMENT;", "    float *const a = s->arena;",
                  "    (void)a;"]  # fmt: skip
         lines += [f"    const int64_t {name} = s->counter[{i}];" for i, name in enumerate(graph.counters)]
@@ -234,6 +199,69 @@ class Emitter:
         lines += [f"    s->counter[{i}] = {text};" for i, text in enumerate(graph.counter_next)]
         lines += ["    return EF_OK;", "}", ""]
         return "\n".join(lines)
+
+
+def c_text(name: str) -> str:
+    return (C_FILES / f"{name}.c").read_text(encoding="utf-8")
+
+
+def defines(target: Target, values: dict[str, object]) -> str:
+    """The file's constants, and a word for a compiler that was told of another processor."""
+    guard = []
+    if target.macro:
+        words = f"{target.name} ({' '.join(target.flags)})"
+        guard = [f"#ifndef {target.macro}", f"#error this code is for {words}", "#endif", ""]
+    return "\n".join([*guard, *(f"#define {name} {value}" for name, value in {"VL": target.block, **values}.items())]) + "\n"
+
+
+def conv_kernels(target: Target, packer: Packer) -> list[str]:
+    """The kernels of packed convolutions, in parts of a C file."""
+    kinds = {layer.kind for layer in packer.layers}
+    whole = {kind for kind in kinds if kind.endswith("_int8")}
+    parts = [c_text("activation")] if kinds else []
+    if whole:
+        parts += [c_text("ending_int8"), c_text("conv_int8_scalar")] if target.scalar else [c_text("ending_int8")]
+    if kinds - whole and target.scalar:
+        parts.append(c_text("conv_scalar"))
+    elif "conv" in kinds:
+        parts.append(c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
+    if "depthwise" in kinds and not target.scalar:
+        parts.append(c_text("depthwise"))
+    if "conv_int8" in kinds and not target.scalar:
+        parts += [c_text("conv_int8"), _tiles_int8(target), c_text("conv_int8_run")]
+    if "depthwise_int8" in kinds and not target.scalar:
+        parts.append(c_text("depthwise_int8"))
+    return parts
+
+
+def _tiles(target: Target, packer: Packer) -> str:
+    """The convolution kernels that this network needs, and a table of them by kind, height and length of a run."""
+    runs, kinds = dict(target.runs), packer.kinds
+    used: dict[tuple[int, int], set[tuple[int, int, int]]] = {kind: set() for kind in kinds}  # (rows, height, length)
+    for shape in (layer.shape for layer in packer.layers if layer.shape):
+        used[shape.step, shape.spans] |= {(r, *tile) for tile in shape.lengths for r in (1, 2)[: 1 + shape.paired]}
+    every = [(n, kind, *tile) for n, kind in enumerate(kinds) for tile in sorted(used[kind])]
+    made = [f"CONV_TILE({r}, {h}, {q}, {step}, {spans})" for _, (step, spans), r, h, q in every]
+    rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{step}_{spans}," for n, (step, spans), r, h, q in every]
+    top, most = max(runs), max(runs.values())
+    table = (
+        f"static void (*const conv_tiles[{len(kinds)}][2][{top + 1}][{most + 1}])"
+        "(const tile_job *, int32_t, int32_t, int32_t, int32_t) = {"
+    )
+    wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
+    return "\n".join([*made, "", table, *rows, "};", wide, ""])
+
+
+def _tiles_int8(target: Target) -> str:
+    """The kernels for bytes: [height][positions]."""
+    tiles = dict(target.tiles)
+    every = [(h, p) for h, most in tiles.items() for p in range(1, most + 1)]
+    made = [f"CONV_INT8_TILE({h}, {p})" for h, p in every]
+    top, most = max(tiles), max(tiles.values())
+    table = f"static void (*const conv_int8_tiles[{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
+    names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in every]
+    wide = f"static const int32_t conv_int8_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
+    return "\n".join([*made, "", table, *names, "};", wide, ""])
 
 
 def _comment(notes: list[str]) -> str:
@@ -264,6 +292,8 @@ def _model_facts(metadata: Metadata) -> str:
     rows.append(
         f"#define EF_FIRST_FRAMES {metadata.feature_delay + 1} /* predictions mean something from the step with this frame on */"
     )
+    if pre.fps:
+        rows.append(f"#define EF_FPS {c_float(pre.fps)} /* frames a second that the network was trained at: show it as many */")
     if metadata.labels:
         rows.append(f"#define EF_LABELS {{{', '.join(json.dumps(label) for label in metadata.labels)}}}")
     return "/* The model's own: channels come as " + pre.color + ". */\n" + "\n".join(rows)

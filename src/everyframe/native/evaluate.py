@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import onnx
 
 from everyframe.modelfile.graph import Node
-from everyframe.native import functions, lower_compute, lower_elementwise, lower_linear, lower_reduce, lower_structure
+from everyframe.native import (
+    control,
+    functions,
+    lower_compute,
+    lower_elementwise,
+    lower_linear,
+    lower_places,
+    lower_reduce,
+    lower_sampling,
+    lower_structure,
+)
 from everyframe.native.cells import cells_of, gathered
 from everyframe.native.constants import computed
 from everyframe.native.ir import Planes, Value
@@ -19,7 +28,7 @@ from everyframe.native.lower_quantized import levels
 from everyframe.native.tracer import LOWER, Row, Tracer, following, unsupported
 
 #: the modules that fill the table
-LOWERINGS = (lower_compute, lower_elementwise, lower_linear, lower_reduce, lower_structure)
+LOWERINGS = (control, lower_compute, lower_elementwise, lower_linear, lower_places, lower_reduce, lower_sampling, lower_structure)
 #: operators that take pictures whose height and width are one axis
 _TAKE_MERGED = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Size")
 
@@ -28,7 +37,8 @@ def operators() -> tuple[str, ...]:
     """ONNX operators that can be compiled."""
     opset = onnx.defs.onnx_opset_version()
     schemas: Any = onnx.defs.get_all_schemas()
-    return (*LOWER, *sorted({s.name for s in schemas if not s.domain and s.name not in LOWER and functions.known(s.name, opset)}))
+    defined = {s.name for s in schemas if not s.domain and s.name not in LOWER and functions.known(s.name, opset)}
+    return (*LOWER, *control.COURSES, *sorted(defined))
 
 
 def check(nodes: Sequence[Node], constants: set[str], opset: int) -> None:
@@ -37,7 +47,7 @@ def check(nodes: Sequence[Node], constants: set[str], opset: int) -> None:
     for node in nodes:
         if node.op in ("Shape", "Size") or fixed.issuperset(filter(None, node.inputs)):
             fixed.update(node.outputs)
-        elif node.op not in LOWER and not functions.known(node.op, opset):
+        elif node.op not in LOWER and node.op not in control.COURSES and not functions.known(node.op, opset):
             missing.append(node)
     if missing:
         others = sorted({node.op for node in missing} - {missing[0].op})
@@ -55,13 +65,17 @@ def run(tracer: Tracer, nodes: Sequence[Node], values: dict[str, Value], opset: 
 
 
 def step(tracer: Tracer, node: Node, values: dict[str, Value], opset: int) -> None:
+    if node.op in control.COURSES:
+        made = control.COURSES[node.op](tracer, node, values, opset, step)
+        values.update((name, value) for name, value in zip(node.outputs, made, strict=False) if name)
+        return
     given = [_found(node, values, name) if name else None for name in node.inputs]
     if all(value is None or isinstance(value, np.ndarray) for value in given):
-        results: list[Value] = list(computed(node, given, opset))
+        results: Sequence[Value | None] = computed(node, given, opset)
         _remember(tracer, node, given, results)
     else:
         results = _lowered(tracer, node, given, opset)
-    values.update((name, value) for name, value in zip(node.outputs, results, strict=False) if name)
+    values.update((name, value) for name, value in zip(node.outputs, results, strict=False) if name and value is not None)
 
 
 def _found(node: Node, values: dict[str, Value], name: str) -> Value:
@@ -70,25 +84,29 @@ def _found(node: Node, values: dict[str, Value], name: str) -> Value:
     return values[name]
 
 
-def _lowered(tracer: Tracer, node: Node, given: list, opset: int) -> list[Value]:
+def _lowered(tracer: Tracer, node: Node, given: list, opset: int) -> Sequence[Value | None]:
     row = LOWER.get(node.op)
     if row is None:
         return _by_body(tracer, node, given, opset)
     check_read(node, row, given, opset)
     planes = [value for value in given if isinstance(value, Planes)]
-    if other := {value.kind for value in planes} - {"float", *row.kinds}:
+    other = {value.kind for value in planes} - {"float", *row.kinds}
+    if other & {"uint8", "int8"}:
+        raise unsupported(node, "It computes with quantized integers.", hint="quantize the model in the QDQ format")
+    if other:
         raise unsupported(node, "It computes with whole numbers or conditions that are known only at run time.", got=other.pop())
-    if row.keeps and len({value.kind for value in planes}) > 1:
+    moves = [given[i] for i in lower_structure.DATA.get(node.op, range(len(given))) if i < len(given)] if row.keeps else []
+    moved = [value for value in moves if isinstance(value, Planes)]
+    if len({value.kind for value in moved}) > 1:
         raise unsupported(node, "Values of different types meet.")
     if node.op not in _TAKE_MERGED:
         given = [gathered(tracer, cells_of(node, v)) if isinstance(v, Planes) and v.merged else v for v in given]
     tracer.opset = opset
     result = row.lower(tracer, node, given)
     results = [np.asarray(v) if isinstance(v, np.generic) else v for v in (result if isinstance(result, list) else [result])]
-    if any(isinstance(value, Planes) and not value.array.size for value in results):
-        raise unsupported(node, "Its result is empty.")
-    if row.keeps and planes and planes[0].kind != "float":
-        results = [replace(value, kind=planes[0].kind) if isinstance(value, Planes) else value for value in results]
+    results = [np.zeros(v.shape, np.float32) if isinstance(v, Planes) and not v.array.size else v for v in results]
+    if moved and moved[0].kind != "float":
+        results = [replace(value, kind=moved[0].kind) if isinstance(value, Planes) else value for value in results]
     return results
 
 
@@ -110,17 +128,17 @@ def check_read(node: Node, row: Row, given: list, opset: int) -> None:
             raise unsupported(node, f"Its input {schema.inputs[number].name} cannot be compiled.", got=node.inputs[number])
 
 
-def _by_body(tracer: Tracer, node: Node, given: list, opset: int) -> list[Value]:
+def _by_body(tracer: Tracer, node: Node, given: list, opset: int) -> list[Value | None]:
     body = functions.body(node, opset, given)
     if body is None:
         raise unsupported(node, f"The operator {node.op} cannot be compiled.")
     local = {name: value for name, value in zip(body.inputs, given, strict=False) if value is not None}
     for part in body.nodes:
         step(tracer, part, local, body.opset)
-    return [local[name] for name in takewhile(local.__contains__, body.outputs)]
+    return [local.get(name) for name in body.outputs]
 
 
-def _remember(tracer: Tracer, node: Node, given: list, results: list) -> None:
+def _remember(tracer: Tracer, node: Node, given: list, results: Sequence[Any]) -> None:
     """The integers behind a dequantized constant."""
     if node.op != "DequantizeLinear":
         return

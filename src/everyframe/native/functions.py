@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from everyframe.modelfile.graph import Node
+from everyframe.native.control import node_of
 from everyframe.native.ir import Value
 
 _TYPES = {"float": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int": TensorProto.INT64}
@@ -102,29 +103,12 @@ def body(node: Node, opset: int, given: Sequence[Value | None]) -> Body | None:
     defaults = {a.name: helper.get_attribute_value(a.default_value) for a in schema.attributes.values() if a.default_value.name}
     given_attrs = {**defaults, **node.attrs}
 
-    def named(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(prefix + name if name else "" for name in names)
+    def named(name: str) -> str:
+        return prefix + name
 
-    nodes = tuple(
-        Node(
-            part.op_type, f"{node.name}/{part.output[0]}", named(part.input), named(part.output), _attributes(part, given_attrs),
-            node.place, node.label,
-        )
-        for part in found.node
-    )  # fmt: skip
+    nodes = tuple(node_of(part, node, named, given_attrs) for part in found.node)
     version = next((o.version for o in found.opset_import if o.domain in ("", "ai.onnx")), opset)
-    return Body(nodes, named(found.input), named(found.output), version)
-
-
-def _attributes(part: onnx.NodeProto, given: dict[str, Any]) -> dict[str, Any]:
-    """Those of a node in a body; what refers to the operator's own is looked up there."""
-    made = {}
-    for attribute in part.attribute:
-        if not attribute.ref_attr_name:
-            made[attribute.name] = helper.get_attribute_value(attribute)
-        elif attribute.ref_attr_name in given:
-            made[attribute.name] = given[attribute.ref_attr_name]
-    return made
+    return Body(nodes, tuple(map(named, found.input)), tuple(map(named, found.output)), version)
 
 
 def _defined(schema: Any, node: Node, opset: int, given: Sequence[Value | None]) -> onnx.FunctionProto | None:

@@ -6,6 +6,7 @@ A fused operator stands where its last part stood, so that everything it reads i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +59,7 @@ def fuse(graph: Graph) -> Graph:
             _fuse_maps(graph, uses, op)
     graph.ops = sorted((op for op in graph.ops if id(op) in graph.made), key=lambda op: op.order)
     drop_unread(graph)
-    _in_order(graph)
+    in_order(graph)
     return graph
 
 
@@ -73,8 +74,8 @@ def drop_unread(graph: Graph) -> None:
     graph.made = {id(op): graph.made[id(op)] for op in graph.ops}
 
 
-def _in_order(graph: Graph) -> None:
-    """Producers before readers, otherwise in the order of the ONNX nodes."""
+def in_order(graph: Graph, more: Iterable[Frame] = ()) -> None:
+    """Producers before readers, otherwise in the order of the ONNX nodes. more: frames whose producers may be missing."""
     done: set[int] = set()
     ordered: list[Op] = []
 
@@ -86,7 +87,7 @@ def _in_order(graph: Graph) -> None:
             visit(frame.op)
         ordered.append(op)
 
-    for op in graph.ops:
+    for op in [*graph.ops, *(frame.op for frame in more)]:
         visit(op)
     graph.ops = [op for op in ordered if id(op) in graph.made]
 

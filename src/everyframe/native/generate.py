@@ -12,6 +12,7 @@ from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native.blob import Blob
+from everyframe.native.choice import direct
 from everyframe.native.emit import Emitter, Source
 from everyframe.native.fuse import fuse
 from everyframe.native.ir import Conv, Graph
@@ -21,6 +22,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, by_default
 from everyframe.native.target import Target
 from everyframe.native.trace import trace
+from everyframe.native.winograd import rewrite
 
 
 def digest(model: onnx.ModelProto) -> str:
@@ -46,7 +48,7 @@ def generate(
     from everyframe.version import __version__
 
     key = digest(model)
-    graph, layout, target = planned(model, states, target, where)
+    graph, layout, target = planned(model, states, target, where, choose)
     memory = account(graph, layout, target)
     notes = [
         f"{stem}.c: the network {where} as C, made by everyframe {__version__} for {target.name}. Do not edit.",
@@ -66,11 +68,21 @@ def generate(
     return source, layout, target
 
 
-def planned(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> tuple[Graph, Layout, Target]:
+def planned(
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, choose: Choose = by_default
+) -> tuple[Graph, Layout, Target]:
     """What code would be made of, and for what target. Raises ModelError and UnsupportedOperator."""
     graph = fuse(trace(model if states else _folded(model), states, where))
     target = _fitting(graph, target)
+    if not target.scalar:
+        graph = rewrite(graph, target, choose)
     return graph, plan(graph, target.block, borders=not target.scalar), target
+
+
+def untransformed(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> Packer:
+    """The convolutions as they are, for measuring what else they could be; matched, not packed. Raises as `planned`."""
+    graph, layout, target = planned(model, states, target, where, direct)
+    return Packer(graph, layout, target, Blob()).match()
 
 
 def _fitting(graph: Graph, target: Target) -> Target:

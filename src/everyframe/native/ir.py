@@ -9,41 +9,15 @@ Letters: C channels, H height, W width, k taps (frames that a convolution reads)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-_SHIFT = 24  # a plane is frame number << _SHIFT | channel
+from everyframe.native.quants import Quant
 
-
-@dataclass(frozen=True)
-class Quant:
-    """How values are stored as bytes: value = (byte - zero) * scale. ONNX's int8 is stored 128 higher, so bytes have no sign."""
-
-    scale: float
-    zero: int
-
-    @property
-    def inverse(self) -> float:
-        return float(np.float32(1) / np.float32(self.scale))
-
-    def byte(self, value: float) -> int:
-        return int(np.clip(np.rint(np.float32(value) / np.float32(self.scale)) + self.zero, 0, 255))
-
-    def nearest(self, value: float) -> float:
-        """The value that a byte can stand for."""
-        return float(np.float32(self.byte(value) - self.zero) * np.float32(self.scale))
-
-
-@dataclass(frozen=True, eq=False)
-class Levels:
-    """A constant that was quantized: its value is integers * scale. scale: one number for each index of axis 0 or 1 of a matrix
-    or kernel, or a single one."""
-
-    integers: np.ndarray  # int8
-    scale: np.ndarray
-    axis: int
+SHIFT = 24  # a plane is frame number << SHIFT | channel
 
 
 @dataclass(eq=False, repr=False)
@@ -68,12 +42,12 @@ class Frame:
 
     def planes(self) -> np.ndarray:
         """References to all channels, (C,) int64."""
-        return (self.number << _SHIFT) + np.arange(self.channels, dtype=np.int64)
+        return (self.number << SHIFT) + np.arange(self.channels, dtype=np.int64)
 
 
 #: a cell is one value of a plane: (plane << _PLACE | y * W + x) + 1, and 0 is the number 0 from nowhere
 _PLACE = 22
-MOST_FRAMES, MOST_PLACES = 1 << (62 - _SHIFT - _PLACE), 1 << _PLACE
+MOST_FRAMES, MOST_PLACES = 1 << (62 - SHIFT - _PLACE), 1 << _PLACE
 
 
 def cell(planes: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -87,15 +61,15 @@ def split_cells(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def split_plane(plane: int) -> tuple[int, int]:
     """(frame number, channel) of a reference."""
-    return int(plane) >> _SHIFT, int(plane) & ((1 << _SHIFT) - 1)
+    return int(plane) >> SHIFT, int(plane) & ((1 << SHIFT) - 1)
 
 
 @dataclass
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
     axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
-    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1) or
-    'int' (whole numbers).
+    four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1), 'int'
+    (whole numbers, exact up to 2**24), or 'uint8' and 'int8': the integers that quantized frames are stored as.
     """
 
     array: np.ndarray
@@ -143,9 +117,10 @@ class Op:
 
 @dataclass(eq=False)
 class Input(Op):
-    """Frame `index` of what the caller hands over."""
+    """A frame of what the caller hands over: its first channel begins at float `start`, the next one `stride` floats behind."""
 
-    index: int = 0
+    start: int = 0
+    stride: int = 0
 
 
 @dataclass(eq=False)
@@ -207,6 +182,7 @@ class Tap:
     planes: np.ndarray
     integers: np.ndarray | None = None
     scale: np.ndarray | None = None
+    rows: Callable[[], np.ndarray] | None = None  # of a `tile` product: the weights of each row, (rows, Cout, Cin)
 
 
 @dataclass(eq=False)
@@ -229,11 +205,44 @@ class Conv(Op):
     activation: Activation = Activation()
     quant: Quant | None = None
     frames: dict[int, Frame] = field(default_factory=dict)  # the frames that `planes` refer to, by number
+    #: frames are transformed (see `Tile`): a tap's weight says only which weights there are, its `rows` what they are
+    tile: int = 0
+    how: Any = None  # the `choice.Choice` that asked for that
 
     def reads(self) -> list[Frame]:
         numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))
         used = [self.frames[n] for n in numbers if not is_zero(self.frames[n])]
         return used + ([self.residual] if self.residual else [])
+
+
+@dataclass(eq=False)
+class Tile(Op):
+    """(C, (tile + 2)**2, tiles): overlapping tiles of a frame, transformed (see `winograd`). pads: (top, left); size: height and
+    width of the output of the convolution that it is for."""
+
+    source: Frame = None  # type: ignore[assignment]
+    tile: int = 2
+    pads: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (1, 1)
+
+    def reads(self) -> list[Frame]:
+        return [self.source]
+
+
+@dataclass(eq=False)
+class Untile(Op):
+    """The way back, with what a `Conv` does after its sum."""
+
+    source: Frame = None  # type: ignore[assignment]
+    tile: int = 2
+    bias: np.ndarray | None = None
+    bias_key: tuple = ()
+    residual: Frame | None = None
+    residual_last: bool = False
+    activation: Activation = Activation()
+
+    def reads(self) -> list[Frame]:
+        return [self.source, *([self.residual] if self.residual else [])]
 
 
 @dataclass(eq=False)
@@ -301,17 +310,6 @@ class Move(Op):
 
 
 @dataclass(eq=False)
-class Product(Op):
-    """(M, 1, N) of frames (M, 1, K) and (N, 1, K): out[m, n] = sum over k of a[m, k] * b[n, k]."""
-
-    a: Frame = None  # type: ignore[assignment]
-    b: Frame = None  # type: ignore[assignment]
-
-    def reads(self) -> list[Frame]:
-        return [self.a, self.b]
-
-
-@dataclass(eq=False)
 class Flatten(Op):
     """(C, H, W) -> (C*H*W, 1, 1)."""
 
@@ -343,11 +341,11 @@ def is_zero(frame: Frame) -> bool:
 
 def frame_numbers(planes: np.ndarray) -> list[int]:
     """Numbers of the frames that planes refer to, in order of first use."""
-    return list(dict.fromkeys((np.asarray(planes).ravel() >> _SHIFT).tolist()))
+    return list(dict.fromkeys((np.asarray(planes).ravel() >> SHIFT).tolist()))
 
 
 def channels_of(planes: np.ndarray) -> np.ndarray:
-    return np.asarray(planes) & ((1 << _SHIFT) - 1)
+    return np.asarray(planes) & ((1 << SHIFT) - 1)
 
 
 def common_quant(frames: Iterable[Frame]) -> Quant | None:
@@ -369,9 +367,9 @@ def carried_quant(op: Op) -> Quant | None:
 
 def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:
     """The same channels of other frames: frames maps old numbers to frames."""
-    numbers, channels = np.asarray(planes) >> _SHIFT, channels_of(planes)
+    numbers, channels = np.asarray(planes) >> SHIFT, channels_of(planes)
     table = {n: frames[n].number for n in set(numbers.ravel().tolist())}
-    return np.vectorize(lambda n: table[int(n)], otypes=[np.int64])(numbers) * (1 << _SHIFT) + channels
+    return np.vectorize(lambda n: table[int(n)], otypes=[np.int64])(numbers) * (1 << SHIFT) + channels
 
 
 @dataclass
@@ -389,9 +387,8 @@ class Graph:
     counter_next: list[str]
     tables: list[np.ndarray]
     logits: list[Frame]
-    input_shape: tuple[int, ...]  # of one frame, (C, H, W)
-    input_count: int
-    clip: bool  # the caller hands over (C, T, H, W) instead of (N, C, H, W)
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]  # what the caller hands over, one behind the other: names and shapes
+    clip: bool  # a clip, (C, T, H, W) instead of (N, C, H, W)
     answers: tuple[tuple[str, tuple[int, ...]], ...]
 
     def out(self, op: Op) -> Frame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,13 @@ class Library:
         self.answers = [(name, tuple(shape)) for name, shape in f.get("answers", [["logits", [1, f["classes"]]]])]
         self.floats = sum(prod(shape) for _, shape in self.answers)
         frame = (f["height"], f["width"])
-        self.input_shape = (1, f["channels"], f["frames"], *frame) if f["clip"] else (f["frames"], f["channels"], *frame)
+        shape = (1, f["channels"], f["frames"], *frame) if f["clip"] else (f["frames"], f["channels"], *frame)
+        #: what a step takes, one behind the other; libraries of earlier versions take one array
+        self.inputs = [(name, tuple(shape)) for name, shape in f.get("inputs", [["frames", shape]])]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.inputs[0][1]
 
     def start(self, threads: int) -> LibraryStream:
         return LibraryStream(self, threads)
@@ -77,14 +84,20 @@ class LibraryStream:
         # the last reference to the memory is the finalizer's, so that the threads end before it is freed
         self._close = weakref.finalize(self, _free, library, handle, memory)
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
-        """frames: float32 of the library's input shape -> logits. `others` holds what the network says beside, by name."""
-        if tuple(frames.shape) != self.library.input_shape:
+    def step(self, frames: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+        """frames: float32 of the library's input shape, or of each by name -> logits. `others` holds what the network says
+        beside, by name.
+        """
+        wanted = self.library.inputs
+        given = [frames[name] for name, _ in wanted] if isinstance(frames, Mapping) else [frames]
+        got = [tuple(array.shape) for array in given]
+        if got != [shape for _, shape in wanted]:
             raise StateError(
                 "The frames do not have the shape this code was made for.",
-                expected=self.library.input_shape,
-                got=tuple(frames.shape),
+                expected=", ".join(f"{name} {shape}" for name, shape in wanted) if len(wanted) > 1 else wanted[0][1],
+                got=", ".join(map(str, got)),
             )
+        frames = given[0] if len(given) == 1 else np.concatenate([np.ravel(array) for array in given])
         frames = np.ascontiguousarray(frames, np.float32)
         said = np.empty(self.library.floats, np.float32)
         code = self.library.code.ef_step(self._handle, frames.ctypes.data, said.ctypes.data)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
-from everyframe.native.cells import as_pictures, cells_of, gathered
+from everyframe.native.broadcast import apply
+from everyframe.native.cells import as_pictures, cells_of, gathered, products
 from everyframe.native.ir import Frame, Planes, Value
 from everyframe.native.lower_quantized import exact, in_integers
-from everyframe.native.lower_structure import reshaped
+from everyframe.native.lower_structure import as_planes, reshaped, windows
 from everyframe.native.tracer import Tracer, lowers, rows, stack, unsupported
 
 # N batch or frames, C channels, T frames of a clip, H height, W width, k taps
@@ -86,7 +88,9 @@ def _with_height(tracer: Tracer, node: Node, values: list, lower: Any) -> Value:
         replace(node, attrs=attrs),
         [tall, *(v[:, :, None] if i == 0 and v is not None else v for i, v in enumerate(rest))],
     )
-    return reshaped(tracer, node, made, (*made.shape[:2], made.shape[3]))
+    parts = made if isinstance(made, list) else [made]
+    flat = [reshaped(tracer, node, each, (*each.shape[:2], each.shape[3])) for each in parts]
+    return flat if len(flat) > 1 else flat[0]  # type: ignore[return-value]
 
 
 def _checked(node: Node, values: list) -> tuple[Planes, np.ndarray, np.ndarray | None]:
@@ -100,8 +104,10 @@ def _checked(node: Node, values: list) -> tuple[Planes, np.ndarray, np.ndarray |
     return x, weight, bias
 
 
-@lowers("Conv", reads="auto_pad dilations group kernel_shape pads strides")
+@lowers("Conv", reads="auto_pad dilations group kernel_shape pads strides", kinds="int", keeps=True)
 def conv(tracer: Tracer, node: Node, values: list) -> Value:
+    if not all(value is None or isinstance(value, np.ndarray) for value in values[1:]):
+        return _with_weights_of_pictures(tracer, node, *[*values, None][:3])
     x, weight, bias = _checked(node, values)
     dims = weight.ndim - 2
     if dims == 1:
@@ -142,6 +148,44 @@ def conv(tracer: Tracer, node: Node, values: list) -> Value:
     if dims == 2:
         return stack(made[:, 0], space)  # type: ignore[arg-type]
     return stack(made, space)  # type: ignore[arg-type]
+
+
+def _with_weights_of_pictures(tracer: Tracer, node: Node, x: Value, weight: Value, bias: Value | None) -> Value:
+    """A convolution whose weights are known only at run time: what its taps meet, times them."""
+    if not isinstance(x, Planes | np.ndarray) or not isinstance(weight, Planes | np.ndarray) or len(x.shape) != len(weight.shape):
+        raise unsupported(node, "The kernel is for another number of axes.", got=f"{x.shape} and {weight.shape}")
+    (batch, channels, *sizes), (cout, each, *kernel) = x.shape, weight.shape
+    dims, groups = len(kernel), node.attr("group", 1)
+    strides, dilations = list(node.attr("strides") or [1] * dims), list(node.attr("dilations") or [1] * dims)
+    pads = _padding(node, kernel, strides, dilations, tuple(sizes))
+    out = [
+        (n + a + b - (k - 1) * d - 1) // s + 1
+        for n, a, b, k, d, s in zip(sizes, pads, pads[dims:], kernel, dilations, strides, strict=False)
+    ]
+    if min(out) < 1 or channels != each * groups:
+        raise unsupported(node, "The kernel is larger than its input, or for another number of channels.", got=f"{x.shape}")
+    whole = np.pad(cells_of(node, as_planes(tracer, x)), [(0, 0), (0, 0), *zip(pads[:dims], pads[dims:], strict=True)])
+    ends = [(o - 1) * s + 1 for o, s in zip(out, strides, strict=True)]
+    parts = []
+    for tap in np.ndindex(*kernel):
+        cut = [slice(t * d, t * d + end, s) for t, d, end, s in zip(tap, dilations, ends, strides, strict=True)]
+        parts.append(whole[:, :, *cut])
+    met = np.stack(parts, 2)  # (N, C, taps, *out)
+    taps = prod(kernel)
+    if each == 1 and cout == groups:
+        flat = tracer.emit("Reshape", weight, np.array([cout, taps, *[1] * dims]))
+        made = None
+        for k in range(taps):
+            part = tracer.emit("Mul", gathered(tracer, met[:, :, k]), tracer.emit("Gather", flat, np.array(k), axis=1))
+            made = part if made is None else tracer.emit("Add", made, part)
+    else:
+        rows = np.moveaxis(met.reshape(batch, groups, each * taps, -1), 2, 3)  # (N, groups, positions, values)
+        columns = cells_of(node, as_planes(tracer, weight)).reshape(groups, cout // groups, each * taps)
+        product = products(tracer, rows, np.broadcast_to(columns, (batch, *columns.shape)))
+        made = gathered(tracer, np.moveaxis(product, 2, 3).reshape(batch, cout, *out))
+    if bias is None:
+        return made  # type: ignore[return-value]
+    return tracer.emit("Add", made, tracer.emit("Reshape", bias, np.array([-1, *[1] * dims])))
 
 
 def _expanded(weight: np.ndarray, group: int) -> np.ndarray:
@@ -223,7 +267,11 @@ def transposed(tracer: Tracer, node: Node, values: list) -> Value:
 # -- pools and means --------------------------------------------------------------------------------------------------------
 
 
-@lowers("MaxPool", "AveragePool", reads="auto_pad ceil_mode count_include_pad dilations kernel_shape pads storage_order strides")
+_POOL = "auto_pad ceil_mode dilations kernel_shape pads strides"
+
+
+@lowers("MaxPool", reads=f"{_POOL} storage_order", kinds="int uint8 int8", keeps=True)
+@lowers("AveragePool", reads=f"{_POOL} count_include_pad")
 def pool(tracer: Tracer, node: Node, values: list) -> Value:
     x, kind = values[0], "max" if node.op == "MaxPool" else "avg"
     kernel = list(node.attr("kernel_shape"))
@@ -252,7 +300,48 @@ def pool(tracer: Tracer, node: Node, values: list) -> Value:
         )  # fmt: skip
         made[n, t] = tracer.add(op, (parts[0].channels, *window["out"][-2:]))
     space = tuple(window["out"][-2:])
-    return stack(made if deep else made[:, 0], space)  # type: ignore[arg-type]
+    found = stack(made if deep else made[:, 0], space)  # type: ignore[arg-type]
+    return [found, _extremes(tracer, node, x, window)] if len(node.outputs) > 1 else found  # type: ignore[return-value]
+
+
+def _extremes(tracer: Tracer, node: Node, x: Planes, window: dict[str, Any]) -> Planes:
+    """Where in the whole tensor each maximum is, the first one of equals."""
+    if len(window["kernel"]) != 2:
+        raise unsupported(node, "Only over one or two axes it can say where its maxima are.")
+    (kernel_h, kernel_w), out, strides = window["kernel"], window["out"], window["strides"]
+    (down, right), (top, left) = window["dilations"], window["pads"][:2]
+    height, width = x.space  # type: ignore[misc]
+    by_row, by_column = (1, height) if node.attr("storage_order", 0) else (width, 1)
+    first = np.arange(prod(x.array.shape)).reshape(*x.array.shape, 1, 1) * height * width
+    rows, columns = np.ogrid[: out[0], : out[1]]
+    corner = (rows * strides[0] - top) * by_row + (columns * strides[1] - left) * by_column
+    parts: list[Value] = [np.asarray(first + corner, np.float32)]
+    steps: list[ir.Step] = []
+    best: tuple = ("num", -np.inf)
+    place: tuple = ("num", 0.0)
+    taps = list(product(range(kernel_h), range(kernel_w)))
+    for i, j in taps:
+        origin = (i * down - top, j * right - left)
+        parts.append(windows(tracer, x, origin, tuple(strides), tuple(out), -np.inf))
+        value, larger = ("in", len(parts) - 1), ("tmp", len(steps))
+        here = ("num", float(i * down * by_row + j * right * by_column))
+        steps += [("less", (best, value)), ("where", (larger, here, place))]
+        place = ("tmp", len(steps) - 1)
+        if (i, j) != taps[-1]:
+            steps.append(("where", (larger, value, best)))
+            best = ("tmp", len(steps) - 1)
+    steps.append(("add", (place, ("in", 0))))
+    made = apply(tracer, node, steps, parts)
+    return replace(made, kind="int")
+
+
+@lowers("LpPool", reads="auto_pad dilations kernel_shape p pads strides")
+def power_pool(tracer: Tracer, node: Node, values: list) -> Value:
+    power, kernel = float(node.attr("p", 2)), list(node.attr("kernel_shape"))
+    attrs = {name: value for name, value in node.attrs.items() if name != "p"}
+    powers = tracer.emit("Pow", tracer.emit("Abs", values[0]), power)
+    mean = tracer.emit("AveragePool", powers, count_include_pad=1, **attrs)
+    return tracer.emit("Pow", tracer.emit("Mul", mean, float(prod(kernel))), 1 / power)
 
 
 def _counted(window: dict[str, Any], frames: int, t: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
@@ -111,14 +111,14 @@ def infinite(tracer: Tracer, node: Node, values: list) -> Value:
     return made
 
 
-@lowers("Sign")
+@lowers("Sign", kinds="int", keeps=True)
 def sign(tracer: Tracer, node: Node, values: list) -> Value:
     zero = ("num", 0.0)
     steps: list[ir.Step] = [("less", (zero, ("in", 0))), ("less", (("in", 0), zero)), ("sub", (("tmp", 0), ("tmp", 1)))]
     return apply(tracer, node, steps, _frames(node, values))
 
 
-@lowers("Mod", reads="fmod")
+@lowers("Mod", reads="fmod", kinds="int", keeps=True)
 def modulo(tracer: Tracer, node: Node, values: list) -> Value:
     """With the sign of the first (fmod), or else of the second."""
     steps: list[ir.Step] = [("mod", _PAIR)]
@@ -130,25 +130,61 @@ def modulo(tracer: Tracer, node: Node, values: list) -> Value:
     return apply(tracer, node, steps, _frames(node, values))
 
 
-@lowers("Cast", reads="to saturate round_mode", kinds="bool int")
+#: whole numbers of ONNX: type -> the range that what is larger is taken into, bits and sign, None for those that hold all
+_INTEGERS: dict[int, tuple[int, bool] | None] = {
+    TensorProto.UINT8: (8, False), TensorProto.INT8: (8, True), TensorProto.UINT16: (16, False), TensorProto.INT16: (16, True),
+    TensorProto.INT32: None, TensorProto.INT64: None, TensorProto.UINT32: None, TensorProto.UINT64: None,
+}  # fmt: skip
+_KINDS = {TensorProto.FLOAT: "float", TensorProto.DOUBLE: "float", TensorProto.BOOL: "bool", **dict.fromkeys(_INTEGERS, "int")}
+
+
+@lowers("Cast", reads="to saturate round_mode", kinds="bool int uint8 int8")
 def cast(tracer: Tracer, node: Node, values: list) -> Value:
-    kind = {1: "float", 6: "int", 7: "int", 9: "bool"}.get(node.attr("to"))
+    """double is computed in float32."""
+    to = node.attr("to")
+    kind = _KINDS.get(to)
     if kind is None:
-        raise unsupported(node, "What is known only at run time can be cast to float32, int64, int32 or bool.",
-                          got=f"ONNX type {node.attr('to')}")  # fmt: skip
+        got = TensorProto.DataType.Name(to).lower()
+        raise unsupported(node, "What is known only at run time cannot be cast to this type.", got=got)
     x = values[0]
     if isinstance(x, Planes):
+        x = integers(tracer, node, x)
         steps: list[ir.Step] = []
         if kind == "int" and x.kind == "float":
             steps = [("trunc", (("in", 0),))]
         elif kind == "bool" and x.kind != "bool":
             steps = [("equal", (("in", 0), ("num", 0.0))), ("equal", (("tmp", 0), ("num", 0.0)))]
+        elif kind == "int" and x.kind == "int" and (most := _INTEGERS[to]):
+            steps = _wrapped(*most)
         return replace(apply(tracer, node, steps, [x]) if steps else x, kind=kind)
     text = {"float": "(float)({})", "int": "(int64_t)({})", "bool": "(({}) != 0)"}[kind]
     return Scalars(_each(lambda each: text.format(each), x.array), kind)
 
 
-@lowers("CastLike", reads="saturate round_mode", kinds="bool int")
+def _wrapped(bits: int, signed: bool) -> list[ir.Step]:
+    """The lowest bits of a whole number."""
+    span, low = 2.0**bits, -(2.0 ** (bits - 1)) if signed else 0.0
+    return [
+        ("sub", (("in", 0), ("num", low))), ("mul", (("tmp", 0), ("num", 1 / span))), ("floor", (("tmp", 1),)),
+        ("mul", (("tmp", 2), ("num", span))), ("sub", (("in", 0), ("tmp", 3))),
+    ]  # fmt: skip
+
+
+def integers(tracer: Tracer, node: Node, x: Planes) -> Planes:
+    """Quantized values as the whole numbers that they are stored as; anything else as it is."""
+    if x.kind not in ("uint8", "int8"):
+        return x
+    quant = ir.common_quant(tracer.used(x.array).values())
+    if quant is None:
+        raise unsupported(node, "Its integers are of several scales, or all alike.")
+    zero = float(quant.zero - (128 if x.kind == "int8" else 0))
+    steps: list[ir.Step] = [
+        ("mul", (("in", 0), ("num", quant.inverse))), ("round", (("tmp", 0),)), ("add", (("tmp", 1), ("num", zero)))
+    ]  # fmt: skip
+    return replace(apply(tracer, node, steps, [x]), kind="int")
+
+
+@lowers("CastLike", reads="saturate round_mode", kinds="bool int uint8 int8")
 def cast_like(tracer: Tracer, node: Node, values: list) -> Value:
     like = values[1]
     types = {"float": 1, "int": 7, "bool": 9}
@@ -175,7 +211,7 @@ def negated(value: Scalars) -> Scalars:
     return Scalars(_each(lambda x: f"(!({x}))", value.array), "bool")
 
 
-@lowers(*BINARY, "Sum", "Mean")
+@lowers(*BINARY, "Sum", "Mean", kinds="int", keeps=True)
 def arithmetic(tracer: Tracer, node: Node, values: list) -> Value:
     if not any(isinstance(v, Planes) for v in values):
         if node.op not in SCALAR:
@@ -184,7 +220,10 @@ def arithmetic(tracer: Tracer, node: Node, values: list) -> Value:
     if len(values) == 1:
         return values[0]
     function = BINARY.get(node.op) or NARY[node.op]
-    result = apply(tracer, node, [(function, (("in", 0), ("in", 1)))], values[:2])
+    steps: list[ir.Step] = [(function, (("in", 0), ("in", 1)))]
+    if function == "div" and any(isinstance(v, Planes) and v.kind == "int" for v in values):
+        steps.append(("trunc", (("tmp", 0),)))
+    result = apply(tracer, node, steps, values[:2])
     for more in values[2:]:
         result = apply(tracer, node, [(function, (("in", 0), ("in", 1)))], [result, more])
     if node.op == "Mean":
@@ -192,7 +231,8 @@ def arithmetic(tracer: Tracer, node: Node, values: list) -> Value:
     return result
 
 
-@lowers(*UNARY)
+@lowers("Abs", "Neg", kinds="int", keeps=True)
+@lowers(*(op for op in UNARY if op not in ("Abs", "Neg")))
 def unary(tracer: Tracer, node: Node, values: list) -> Value:
     return apply(tracer, node, [(UNARY[node.op], (("in", 0),))], _frames(node, values[:1]))
 
@@ -211,12 +251,12 @@ def gelu(tracer: Tracer, node: Node, values: list) -> Value:
     return apply(tracer, node, [("gelu" if exact else "gelutanh", (("in", 0),))], _frames(node, values[:1]))
 
 
-@lowers("Relu")
+@lowers("Relu", kinds="int", keeps=True)
 def relu(tracer: Tracer, node: Node, values: list) -> Value:
     return apply(tracer, node, [("max", (("in", 0), ("num", 0.0)))], _frames(node, values[:1]))
 
 
-@lowers("Clip", reads="max min")
+@lowers("Clip", reads="max min", kinds="int", keeps=True)
 def clip(tracer: Tracer, node: Node, values: list) -> Value:
     result = _frames(node, values[:1])[0]
     for i, name, function in ((1, "min", "max"), (2, "max", "min")):

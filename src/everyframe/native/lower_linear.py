@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
+from string import ascii_letters
 
 import numpy as np
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.broadcast import apply
-from everyframe.native.cells import cells_of, gathered
+from everyframe.native.cells import cells_of, gathered, products
 from everyframe.native.constants import computed
-from everyframe.native.ir import Frame, Planes, Value
+from everyframe.native.ir import Frame, Planes, Scalars, Value
 from everyframe.native.lower_compute import conv
 from everyframe.native.lower_quantized import exact, in_integers, rows_of
 from everyframe.native.lower_structure import constant_planes
+from everyframe.native.quants import Levels
 from everyframe.native.tracer import Tracer, lowers, stack, unsupported
 
 # N batch or frames, C channels, H height, W width; M, N, K of a matrix product
@@ -22,7 +25,7 @@ from everyframe.native.tracer import Tracer, lowers, stack, unsupported
 
 def linear(
     tracer: Tracer, node: Node, row: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, key: tuple,
-    levels: ir.Levels | None = None,
+    levels: Levels | None = None,
 ) -> Frame:  # fmt: skip
     """A fully connected layer of one row; over a flattened picture a convolution of that size. weight: (Cout, Cin)."""
     frame, shape = tracer.of(row[0]), (1, 1)
@@ -43,33 +46,38 @@ def linear(
 def gemm(tracer: Tracer, node: Node, values: list) -> Value:
     a, b = values[0], values[1]
     c = values[2] if len(values) > 2 else None
-    if (
-        not isinstance(a, Planes)
-        or not isinstance(b, np.ndarray)
-        or a.array.ndim != 2
-        or not (c is None or isinstance(c, np.ndarray))
-    ):
-        raise unsupported(node, "A matrix product needs rows of features and constant weights.", got=f"shape {values[0].shape}")
+    plain = isinstance(a, Planes) and isinstance(b, np.ndarray) and a.array.ndim == 2 and not isinstance(c, Planes | Scalars)
+    if not plain or (c is not None and c.ndim > 1 and len(c) > 1):
+        return _gemm_of_parts(tracer, node, a, b, c)
     weight = (b if node.attr("transB", 0) else b.T) * np.float32(node.attr("alpha", 1.0))  # (Cout, Cin)
     array = a.array.T if node.attr("transA", 0) else a.array
     levels = rows_of(tracer.levels.get(node.inputs[1]), bool(node.attr("transB", 0))) if node.attr("alpha", 1.0) == 1 else None
     bias = None
     if c is not None:
-        full = np.broadcast_to(c, (len(array), len(weight))) * np.float32(node.attr("beta", 1.0))
-        if not (full == full[0]).all():
-            raise unsupported(node, "The added matrix differs from row to row.")
-        bias = np.ascontiguousarray(full[0], np.float32)
+        bias = np.ascontiguousarray(np.broadcast_to(c.ravel(), len(weight)) * np.float32(node.attr("beta", 1.0)), np.float32)
     made = np.empty(len(array), object)
     for i, row in enumerate(array):
         made[i] = linear(tracer, node, row, weight, bias, (node.inputs[1], "gemm"), levels)
     return stack(made, None)
 
 
+def _gemm_of_parts(tracer: Tracer, node: Node, a: Value, b: Value, c: Value | None) -> Value:
+    """Of what is no constant matrix, or with another row added to each row."""
+    a, b = (
+        tracer.emit("Transpose", part, perm=[1, 0]) if node.attr(name, 0) else part
+        for part, name in ((a, "transA"), (b, "transB"))
+    )
+    made = tracer.emit("Mul", tracer.emit("MatMul", a, b), float(node.attr("alpha", 1.0)))
+    if c is None:
+        return made  # type: ignore[no-any-return]
+    return tracer.emit("Add", made, tracer.emit("Mul", c, float(node.attr("beta", 1.0))))
+
+
 #: more rows than that meet a constant matrix together, not as a layer each
 _ROWS = 32
 
 
-@lowers("MatMul")
+@lowers("MatMul", kinds="int", keeps=True)
 def matmul(tracer: Tracer, node: Node, values: list) -> Value:
     a, b = values
     if isinstance(a, Planes) and isinstance(b, np.ndarray) and b.ndim == 2 and (a.space is None or a.space == (1, 1)):
@@ -90,7 +98,7 @@ def matmul(tracer: Tracer, node: Node, values: list) -> Value:
     left, right = left[None] if vector_a else left, right[:, None] if vector_b else right
     lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     left, right = (np.broadcast_to(part, (*lead, *part.shape[-2:])) for part in (left, right.swapaxes(-1, -2)))
-    made_all = _products(tracer, left, right)
+    made_all = products(tracer, left, right)
     kept = tuple(n for n, dropped in zip(made_all.shape[len(lead) :], (vector_a, vector_b), strict=True) if not dropped)
     return gathered(tracer, made_all.reshape((*lead, *kept)))
 
@@ -103,39 +111,108 @@ def _cells(tracer: Tracer, node: Node, value: Value) -> np.ndarray:
     return cells_of(node, value)
 
 
-def _products(tracer: Tracer, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Cells of (..., M, K) and (..., N, K) -> of their products (..., M, N)."""
-    lead, (m, n) = left.shape[:-2], (left.shape[-2], right.shape[-2])
-    made = np.empty((*lead, m, n), np.int64)
-    for index in np.ndindex(*lead):
-        a, b = (tracer.plain(tracer.move(part[index][:, None])) for part in (left, right))  # (M, 1, K), (N, 1, K)
-        frame = tracer.add(ir.Product(*tracer.place(), a, b), (m, 1, n))
-        made[index] = ir.cell(frame.planes()[:, None], np.arange(n))
-    return made
-
-
 @lowers("Einsum", reads="equation")
 def einsum(tracer: Tracer, node: Node, values: list) -> Value:
-    """Of two tensors: a matrix product for each index that both have and the result keeps."""
-    equation = node.attr("equation").decode().replace(" ", "")
-    terms, arrow, result = equation.partition("->")
-    letters = terms.split(",")
-    plain = "." not in terms and all(len({*term}) == len(term) for term in (*letters, result))
-    alone = len(letters) == 2 and ({*letters[0]} ^ {*letters[1]}) <= {*result}
-    if not plain or not alone or not arrow:
-        raise unsupported(node, "Only sums of two tensors over what both have can be compiled.", got=equation)
-    batch = [c for c in result if c in letters[0] and c in letters[1]]
-    summed = [c for c in letters[0] if c not in result]
-    own = [[c for c in result if c in letters[i] and c not in letters[1 - i]] for i in range(2)]
-    sizes = {c: n for term, value in zip(letters, values, strict=True) for c, n in zip(term, value.shape, strict=True)}
+    """Two tensors at a time: a matrix product for each index that both have and that is read later."""
+    terms, result = _letters(node, node.attr("equation").decode().replace(" ", ""), [len(v.shape) for v in values])
     parts = []
-    for term, mine, value in zip(letters, own, values, strict=True):
-        turned = _cells(tracer, node, value).transpose([term.index(c) for c in (*batch, *mine, *summed)])
-        shape = [int(np.prod([sizes[c] for c in group], dtype=int)) for group in (mine, summed)]
-        parts.append(turned.reshape(*(sizes[c] for c in batch), *shape))
-    order = [*batch, *own[0], *own[1]]
-    made = _products(tracer, *parts).reshape([sizes[c] for c in order])
-    return gathered(tracer, made.transpose([order.index(c) for c in result]))
+    for i, (term, value) in enumerate(zip(terms, values, strict=True)):
+        alone = "".join(dict.fromkeys(term))  # of an index named twice, the diagonal
+        cells = np.einsum(f"{term}->{alone}", _cells(tracer, node, value))
+        read = {*result}.union(*(other for j, other in enumerate(terms) if j != i))
+        if lost := [axis for axis, letter in enumerate(alone) if letter not in read]:
+            summed = tracer.emit("ReduceSum", gathered(tracer, cells), np.array(lost), keepdims=0)
+            cells, alone = _cells(tracer, node, summed), "".join(letter for letter in alone if letter in read)
+        parts.append((alone, cells))
+    while len(parts) > 1:
+        later = {*result}.union(*(term for term, _ in parts[2:]))
+        parts[:2] = [_contracted(tracer, *parts[0], *parts[1], later)]
+    term, cells = parts[0]
+    return gathered(tracer, cells.transpose([term.index(c) for c in result]))
+
+
+def _letters(node: Node, equation: str, ranks: list[int]) -> tuple[list[str], str]:
+    """Terms and result with letters in place of dots; without an arrow, what is named once is the result."""
+    given, arrow, result = equation.partition("->")
+    terms = given.split(",")
+    wide = max((rank - len(term) + 3 for term, rank in zip(terms, ranks, strict=True) if "..." in term), default=0)
+    names = [c for c in ascii_letters if c not in equation][:wide]
+    fits = [len(term) - 3 <= rank if "..." in term else len(term) == rank for term, rank in zip(terms, ranks, strict=True)]
+    if not all(fits):
+        raise unsupported(node, "The equation does not fit its tensors.", got=equation)
+    made = [term.replace("...", "".join(names[wide - (rank - len(term) + 3) :])) for term, rank in zip(terms, ranks, strict=True)]
+    if not arrow:
+        once = sorted(c for c in {*"".join(terms)} - {"."} if "".join(terms).count(c) == 1)
+        return made, "".join([*names, *once])
+    return made, result.replace("...", "".join(names))
+
+
+def _contracted(tracer: Tracer, one: str, a: np.ndarray, two: str, b: np.ndarray, read: set[str]) -> tuple[str, np.ndarray]:
+    """The product of two tensors of cells, summed over what both have and nobody reads later."""
+    batch = [c for c in one if c in two and c in read]
+    summed = [c for c in one if c in two and c not in read]
+    own = [[c for c in term if c not in other] for term, other in ((one, two), (two, one))]
+    sizes: dict[str, int] = {}
+    for term, cells in ((one, a), (two, b)):
+        sizes |= {c: max(n, sizes.get(c, 1)) for c, n in zip(term, cells.shape, strict=True)}
+    parts = []
+    for term, mine, cells in ((one, own[0], a), (two, own[1], b)):
+        order = [*batch, *mine, *summed]
+        turned = np.broadcast_to(cells.transpose([term.index(c) for c in order]), [sizes[c] for c in order])
+        parts.append(turned.reshape(*(sizes[c] for c in batch), *(prod(sizes[c] for c in group) for group in (mine, summed))))
+    made = [*batch, *own[0], *own[1]]
+    return "".join(made), products(tracer, parts[0], parts[1]).reshape([sizes[c] for c in made])
+
+
+@lowers("DFT", reads="axis inverse onesided")
+def fourier(tracer: Tracer, node: Node, values: list) -> Value:
+    """One axis and the last one, which holds real and imaginary parts, by the matrix that ONNX's reference has for them."""
+    x, length, along_axis = [*values, None, None][:3]
+    if not all(each is None or isinstance(each, np.ndarray) for each in (length, along_axis)):
+        raise unsupported(node, "Its length is known only at run time.")
+    default = -2 if tracer.opset >= 20 else 1
+    rank = len(x.shape)
+    axis = (node.attr("axis", default) if along_axis is None else int(along_axis.ravel()[0])) % rank
+    n, parts = x.shape[axis], x.shape[-1]
+    basis = np.eye(n * parts, dtype=np.float32).reshape(-1, n, parts)
+    attrs = {name: node.attr(name, 0) for name in ("inverse", "onesided")}
+    made = replace(node, attrs=attrs, inputs=("x", "length" if length is not None else "", "axis"))
+    (matrix,) = computed(made, [basis, length, np.array(1)], 20)
+    order = [i for i in range(rank - 1) if i != axis]
+    rows = tracer.emit("Transpose", x, perm=[*order, axis, rank - 1])
+    flat = tracer.emit("Reshape", rows, np.array([-1, n * parts]))
+    product = tracer.emit("MatMul", flat, np.ascontiguousarray(matrix.reshape(n * parts, -1), np.float32))
+    turned = tracer.emit("Reshape", product, np.array([*(x.shape[i] for i in order), *matrix.shape[1:]]))
+    back = [*order, axis, rank - 1]
+    return tracer.emit("Transpose", turned, perm=[back.index(i) for i in range(rank)])
+
+
+@lowers("STFT", reads="onesided")
+def windowed_fourier(tracer: Tracer, node: Node, values: list) -> Value:
+    x, step, window, length = [*values, None, None][:4]
+    if not all(each is None or isinstance(each, np.ndarray) for each in (step, length)):
+        raise unsupported(node, "Its lengths are known only at run time.")
+    size = int(length.ravel()[0]) if length is not None else window.shape[0]
+    first = np.arange(0, x.shape[1] - size + 1, int(step.ravel()[0]))
+    frames = tracer.emit("Gather", x, first[:, None] + np.arange(size), axis=1)  # (batch, frames, size, parts)
+    if window is not None:
+        frames = tracer.emit("Mul", frames, tracer.emit("Reshape", window, np.array([size, 1])))
+    return tracer.emit("DFT", frames, None, np.array(2), onesided=node.attr("onesided", 1))
+
+
+@lowers("CumProd", reads="exclusive reverse", kinds="int", keeps=True)
+def cumulative_product(tracer: Tracer, node: Node, values: list) -> Value:
+    x, axis = values
+    if not isinstance(axis, np.ndarray):
+        raise unsupported(node, "Its axis is computed at run time.")
+    at = int(axis.ravel()[0]) % len(x.shape)
+    rows = [tracer.emit("Gather", x, np.array([i]), axis=at) for i in range(x.shape[at])]
+    rows = rows[::-1] if node.attr("reverse", 0) else rows
+    made: list[Value] = [np.ones(rows[0].shape, np.float32)]
+    for row in rows:
+        made.append(tracer.emit("Mul", made[-1], row))
+    made = made[:-1] if node.attr("exclusive", 0) else made[1:]
+    return tracer.emit("Concat", *(made[::-1] if node.attr("reverse", 0) else made), axis=at)
 
 
 def _weighted(tracer: Tracer, weights: np.ndarray, frames: list[Frame]) -> Frame:
@@ -173,7 +250,7 @@ def along(tracer: Tracer, node: Node, x: Planes, matrix: np.ndarray, axis: int) 
     if taps > _FEW:
         moved = np.moveaxis(cells, 0, -1).reshape(-1, len(cells))  # (rows, in)
         right = cells_of(node, constant_planes(tracer, matrix, False))
-        made = _products(tracer, moved, right).reshape(*cells.shape[1:], len(matrix))
+        made = products(tracer, moved, right).reshape(*cells.shape[1:], len(matrix))
         return gathered(tracer, np.moveaxis(made, -1, axis))
     order = np.argsort(matrix == 0, axis=1, kind="stable")[:, : max(taps, 1)]  # where the entries are, zeros behind them
     weights = np.take_along_axis(matrix, order, 1)
@@ -247,7 +324,7 @@ def _resizing(tracer: Tracer, node: Node, n: int, m: int, factor: float, by_scal
     return made.T
 
 
-@lowers("CumSum", reads="exclusive reverse")
+@lowers("CumSum", reads="exclusive reverse", kinds="int", keeps=True)
 def cumulative(tracer: Tracer, node: Node, values: list) -> Value:
     x, axis = values
     if not isinstance(x, Planes) or not isinstance(axis, np.ndarray):

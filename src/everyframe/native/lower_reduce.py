@@ -29,13 +29,19 @@ def global_pool(tracer: Tracer, node: Node, values: list) -> Value:
 
 
 @lowers(
-    "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", reads="axes keepdims noop_with_empty_axes", kinds="bool"
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    reads="axes keepdims noop_with_empty_axes",
+    kinds="bool int",
 )
 def reduce(tracer: Tracer, node: Node, values: list) -> Value:
     x = values[0]
     axes, kind = ints(node, values, 1, "axes"), node.op.removeprefix("Reduce").lower()
-    if not isinstance(x, Planes) or (x.kind == "bool" and kind not in ("max", "min")):
-        raise unsupported(node, "Only what is made of frames can be reduced.")
+    if not isinstance(x, Planes) or (x.kind == "bool" and kind not in ("max", "min")) or (x.kind == "int" and kind == "mean"):
+        raise unsupported(node, "Only what is made of frames can be reduced, and of whole numbers there is no mean.")
     if not axes and node.attr("noop_with_empty_axes", 0):
         return x
     rank = len(x.shape)

@@ -21,7 +21,7 @@ def ints(node: Node, values: list, index: int, attr: str) -> list[int] | None:
         return [int(v) for v in made] if isinstance(made, list | tuple) else [int(made)]
     if index < len(values) and values[index] is not None:
         if not isinstance(values[index], np.ndarray):
-            raise unsupported(node, f"Its {attr} are computed at run time.")
+            raise unsupported(node, f"Its {attr} would have to be known before it runs.")
         return [int(v) for v in np.asarray(values[index]).ravel()]
     return None
 
@@ -121,7 +121,14 @@ def dropout(tracer: Tracer, node: Node, values: list) -> Value:
     training = values[2] if len(values) > 2 and values[2] is not None else np.array(False)
     if not isinstance(training, np.ndarray) or training.any():
         raise unsupported(node, "It is in training mode.")
-    return values[0]
+    return [values[0], np.ones(values[0].shape, bool)]  # type: ignore[return-value]
+
+
+@lowers("EyeLike", reads="dtype k", kinds="bool int")
+def eye_like(tracer: Tracer, node: Node, values: list) -> Value:
+    """Of its input only the shape is read."""
+    rows, columns = values[0].shape
+    return np.eye(rows, columns, node.attr("k", 0), np.float32)
 
 
 @lowers("Shape", "Size", reads="start end", keeps=True)
@@ -244,33 +251,6 @@ def split(tracer: Tracer, node: Node, values: list) -> Value:
     return [Planes(part, value.space) for part in parts]  # type: ignore[return-value]
 
 
-@lowers("Gather", reads="axis", keeps=True)
-def gather(tracer: Tracer, node: Node, values: list) -> Value:
-    source, index = values[0], values[1]
-    axis = node.attr("axis", 0)
-    if isinstance(index, Scalars):
-        if not isinstance(source, np.ndarray) or axis % source.ndim:
-            raise unsupported(node, "An index computed at run time may only choose a row of a constant table.")
-        count, width = source.shape[0], prod(source.shape[1:])
-        if np.issubdtype(source.dtype, np.integer):
-            raise unsupported(node, "A table of integers is indexed at run time.")
-        number = tracer.table(source.reshape(count, width))
-        made = np.empty((index.array.size, width), object)
-        for i, text in enumerate(index.array.ravel()):
-            for j in range(width):
-                made[i, j] = f"table_{number}[{width} * clamp_index({text}, {count}) + {j}]"
-        return Scalars(made.reshape(*index.array.shape, *source.shape[1:]), "float")
-    if not isinstance(index, np.ndarray):
-        raise unsupported(node, "The indices are computed at run time.")
-    wanted = np.asarray(index)
-    if isinstance(source, Scalars):
-        return Scalars(source.array.take(wanted, axis), source.kind)
-    axis %= len(source.shape)
-    if axis >= source.array.ndim:
-        return moved(tracer, node, values)
-    return Planes(source.array.take(wanted, axis), source.space)
-
-
 def moved(tracer: Tracer, node: Node, values: list) -> Value:
     """What an operator makes that only moves values: done by ONNX's reference with the numbers of the values instead of them."""
     data = [i for i in DATA.get(node.op, range(len(values))) if i < len(values) and values[i] is not None]
@@ -282,35 +262,38 @@ def moved(tracer: Tracer, node: Node, values: list) -> Value:
         raise unsupported(node, "Counters and pictures meet.")
     given, known, first = list(values), [np.zeros(1, object if scalars else np.int64)], 1
     for i in data:
-        own = values[i].array if scalars else cells_of(node, _planes(tracer, values[i]))
+        own = values[i].array if scalars else cells_of(node, as_planes(tracer, values[i]))
         given[i] = np.arange(first, first + own.size).reshape(own.shape)
         known.append(own.ravel())
         first += own.size
     table, pictures = np.concatenate(known), any(isinstance(values[i], Planes) and values[i].space for i in data)
     made: list[Value] = []
     for found in computed(node, given, tracer.opset):
-        if not found.size or (scalars and not found.all()):
-            raise unsupported(node, "Its result is empty or padded.", got=f"shape {found.shape}")
-        if scalars:
+        if scalars and not found.all():
+            raise unsupported(node, "Its result is padded.", got=f"shape {found.shape}")
+        if not found.size:
+            made.append(np.zeros(found.shape, np.float32))
+        elif scalars:
             made.append(Scalars(table[found], next(values[i].kind for i in data if isinstance(values[i], Scalars))))
         else:
             made.append(gathered(tracer, table[found], pictures=found.ndim >= 4 or (found.ndim == 3 and pictures)))
     return made if len(made) > 1 else made[0]  # type: ignore[return-value]
 
 
-def _planes(tracer: Tracer, value: Value) -> Planes:
+def as_planes(tracer: Tracer, value: Value) -> Planes:
     return value if isinstance(value, Planes) else constant_planes(tracer, np.asarray(value, np.float32), len(value.shape) >= 4)
 
 
 #: which inputs of an operator are moved; the others say where to (all of them where it is not listed)
 DATA = {
-    "Expand": (0,), "Tile": (0,), "Pad": (0, 2), "Gather": (0,), "GatherElements": (0,), "GatherND": (0,), "ScatterND": (0, 2),
-    "ScatterElements": (0, 2), "Scatter": (0, 2), "DepthToSpace": (0,), "SpaceToDepth": (0,), "ReverseSequence": (0,),
-    "Compress": (0,), "Trilu": (0,), "Split": (0,), "CenterCropPad": (0,),
+    **dict.fromkeys(
+        ("Expand", "Tile", "Gather", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Compress",
+         "Trilu", "Split", "CenterCropPad", "Reshape", "Slice", "Squeeze", "Unsqueeze"), (0,),
+    ),
+    **dict.fromkeys(("Pad", "ScatterND", "ScatterElements", "Scatter"), (0, 2)), "TensorScatter": (0, 1),
 }  # fmt: skip
 lowers(
-    "Expand", "Tile", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Compress", "Trilu",
-    "CenterCropPad", "Scatter",
-    reads="axis axes batch_dims blocksize mode batch_axis time_axis upper", keeps=True,
+    "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Compress", "Trilu",
+    "CenterCropPad",
+    reads="axes blocksize mode batch_axis time_axis upper axis", keeps=True,
 )(moved)  # fmt: skip
-lowers("ScatterND", "ScatterElements", reads="axis", keeps=True)(moved)

@@ -11,13 +11,16 @@ A *source* is one frame that the convolution reads; a null pointer stands for ti
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from everyframe.native import ir, pack_int8
 from everyframe.native.blob import Blob
-from everyframe.native.choice import Choice
+from everyframe.native.choice import Choice, direct
 from everyframe.native.ir import Conv, Frame
 from everyframe.native.layout import Layout
 from everyframe.native.packed import Call, Choose, PackedLayer, Packing, Shape, by_default
@@ -35,8 +38,8 @@ class Packer(Packing):
         self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
         self.calls: dict[int, Call] = {}
 
-    def pack(self) -> None:
-        """Fills `layers` and `calls` (by id of the operator)."""
+    def match(self) -> Packer:
+        """Fills `layers` and `calls` (by id of the operator), but for what has to be packed."""
         ops = [op for op in self.graph.ops if isinstance(op, Conv)]
         cells = {id(op): [self._cells(op, tap) for tap in op.taps] for op in ops}
         holes = {key: sum(int((numbers < 0).sum()) for numbers, _ in each) for key, each in cells.items()}
@@ -52,18 +55,29 @@ class Packer(Packing):
                 layer, frames = self._new(op, key, cells[id(op)])
                 known.setdefault(key, []).append(layer)
                 self.calls[id(op)] = Call(layer, frames)
+        counts = Counter(call.layer.number for call in self.calls.values())
         for layer in self.layers:
             if not self.target.scalar and not layer.op.depthwise:
-                layer.geometry = self.geometry(layer)
-                layer.choice = self.choose(self.target, layer.geometry, layer.op.label).check(self.target, layer.op.label)
+                layer.geometry = self.geometry(layer, counts[layer.number])
+        return self
+
+    def pack(self) -> None:
+        """`match`, and packs."""
+        self.match()
+        for layer in self.layers:
+            if layer.geometry is not None:
+                choice = layer.op.how or self.choose(self.target, layer.geometry, layer.op.label)
+                if choice.tile and not layer.op.tile:  # it reads parts of frames
+                    choice = direct(self.target, layer.geometry)
+                layer.choice = choice.check(self.target, layer.op.label)
             if layer.op.quant:
-                pack_int8.pack(self, layer, self.graph.out(layer.op))
+                pack_int8.pack(self, layer)
             elif self.target.scalar:
                 self._pack_scalar(layer)
             elif layer.op.depthwise:
                 self._pack_depthwise(layer)
             else:
-                self._pack_table(layer)
+                self.pack_table(layer)
 
     # -- which frames are one layer -------------------------------------------------------------------------------------------
 
@@ -92,7 +106,8 @@ class Packer(Packing):
             made.append((source, channels))
         residual = self.layout.forms[op.residual.number] if op.residual else None
         forms = [self.layout.forms[f.number] for f in frames]
-        layer = PackedLayer(len(self.layers), key, op, self.layout.forms[self.graph.out(op).number], residual, made, forms)
+        out = self.graph.out(op)
+        layer = PackedLayer(len(self.layers), key, op, out, self.layout.forms[out.number], residual, made, forms)
         self.layers.append(layer)
         return layer, list(frames)
 
@@ -165,7 +180,7 @@ class Packer(Packing):
 
     # -- everything else ---------------------------------------------------------------------------------------------------------
 
-    def _pack_table(self, layer: PackedLayer) -> None:
+    def pack_table(self, layer: PackedLayer) -> None:
         op, block, out, choice = layer.op, self.target.block, layer.out, layer.choice or Choice()
         cout, flat = op.taps[0].weight.shape[0], _is_flat(layer)
         columns = out.height * out.width if flat else out.width
@@ -177,7 +192,7 @@ class Packer(Packing):
         offsets, weights, starts = self._entries(
             layer, edges, choice
         )  # (entries,), (entries, Cout), first of each (slice, source)
-        padded = np.zeros((len(offsets), out.blocks * block), np.float32)
+        padded = np.zeros((len(offsets), out.blocks * block), weights.dtype)
         padded[:, :cout] = weights
         kept = [(padded[:, first * block : (first + count) * block] != 0).any(1) for first, count in plan]
         channels = [min(cout, (first + count) * block) - first * block for first, count in plan]
@@ -187,13 +202,11 @@ class Packer(Packing):
         rows: list[list[int]] = []
         bounds: list[np.ndarray] = []
         tables: list[np.ndarray] = []
-        packed: list[np.ndarray] = []
         entry = table = 0
-        for (first, count), keep in zip(plan, kept, strict=True):
-            here = np.flatnonzero(keep)
+        entries = [np.flatnonzero(keep) for keep in kept]
+        for (first, count), here in zip(plan, entries, strict=True):
             bounds.append(np.searchsorted(here, starts))
             rows.append([count, first, entry, 0 if dense else table])
-            packed.append(padded[here, first * block : (first + count) * block].ravel())
             entry += len(here) * count * block
             if not dense or not tables:
                 tables.append(offsets[here])
@@ -201,7 +214,7 @@ class Packer(Packing):
         layer.bytes = 4 * entry
         layer.shape = Shape(
             columns=columns,
-            paired=out.height > 1 and out.width > 1 and not flat and 2 * out.width <= longest,
+            paired=out.height > 1 and out.width > 1 and not flat and not op.tile and 2 * out.width <= longest,
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
             spans=3 if edges else 1,
             lengths=tuple((height, length) for height in heights for length in sorted(_lengths(columns, runs[height]))),
@@ -213,21 +226,39 @@ class Packer(Packing):
         layer.fields = {
             "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(plan),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
+            "row_weights": entry if op.tile else 0,
             "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
-            "fetch": choice.fetch and min(4, round(1 / max(layer.kept, 0.25))), "block": choice.block,
-            "longest": choice.longest or max(runs.values()), "out_block": out.plane, "out_row": out.row,
+            **untabled(layer, choice), "longest": choice.longest or max(runs.values()),
+            "out_block": out.plane, "out_row": out.row,
             "residual_block": layer.residual.plane if layer.residual else 0,
             "residual_row": layer.residual.row if layer.residual else 0,
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
             "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
             "weights": self.blob.once(
-                ("weights", layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
-                lambda: np.concatenate(packed) if entry else np.zeros(1, np.float32),
+                ("weights", op.tile, layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
+                lambda: np.concatenate([
+                    each[here, first * block : (first + count) * block].ravel()
+                    for each in self._rows(layer, padded, edges, choice)
+                    for (first, count), here in zip(plan, entries, strict=True)
+                ]) if entry else np.zeros(1, np.float32),
             ),
             "bias": self.blob.add(_bias(op, cout, block)), "reach": self.blob.add(_reach(layer)),
             "in_first": tuple(form.offset(0, -op.pads[0], -op.pads[1]) for form in layer.forms),
             "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
+
+    def _rows(self, layer: PackedLayer, padded: np.ndarray, edges: bool, choice: Choice) -> Iterator[np.ndarray]:
+        """Weights of all entries (entries, Cout), for each row where they differ."""
+        if not layer.op.tile:
+            yield padded
+            return
+        given = [tap.rows() for tap in layer.op.taps if tap.rows]  # a (rows, Cout, Cin) each
+        for row in zip(*given, strict=True):
+            taps = [replace(tap, weight=each[:, :, None, None]) for tap, each in zip(layer.op.taps, row, strict=True)]
+            _, weights, _ = self._entries(replace(layer, op=replace(layer.op, taps=taps)), edges, choice)
+            made = np.zeros(padded.shape, np.float32)
+            made[:, : weights.shape[1]] = weights
+            yield made
 
     def _entries(self, layer: PackedLayer, edges: bool, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
@@ -242,6 +273,7 @@ class Packer(Packing):
         most = max((len(c) for c, _ in lists), default=1)
         total = sum(len(c) for c, _ in lists) * kh * kw
         share = sum(np.count_nonzero(kernel) for _, kernel in lists) / max(1, sum(kernel.size for _, kernel in lists))
+        share = layer.geometry.kept / 100 if layer.op.tile and layer.geometry else share  # rows have zeros of their own
         slices = 1 if layer.out.height * width == 1 else max(1, round(total * share / choice.slice))
         step = -(-most // slices)
         at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
@@ -295,6 +327,12 @@ class Packer(Packing):
         return made
 
 
+def untabled(layer: PackedLayer, choice: Choice) -> dict[str, object]:
+    """What a choice changes without changing tables."""
+    fetch = {} if layer.op.quant else {"fetch": choice.fetch and min(4, round(1 / max(layer.kept, 0.25)))}
+    return {**fetch, "block": choice.block}
+
+
 def _bytes(cells: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
     return b"".join(part.tobytes() for cell in cells for part in cell)
 
@@ -308,7 +346,7 @@ def _lengths(columns: int, longest: int) -> set[int]:
 def _is_flat(layer: PackedLayer) -> bool:
     """Can a small picture be one row of positions? Its convolution has no kernel, and no frame has borders."""
     op, forms = layer.op, [layer.out, *layer.forms, *([layer.residual] if layer.residual else [])]
-    point = op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
+    point = not op.tile and op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
     return point and layer.out.width < _WIDE and not any(form.bordered for form in forms)
 
 

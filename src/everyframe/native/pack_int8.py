@@ -28,15 +28,15 @@ def quant_of(op: Conv) -> Quant:
     return op.quant
 
 
-def pack(packing: Packing, layer: PackedLayer, out: Frame) -> None:
-    """Fills the layer's fields. out: a frame that it makes."""
+def pack(packing: Packing, layer: PackedLayer) -> None:
+    """Fills the layer's fields."""
     if packing.target.scalar:
         _pack_scalar(packing, layer)
     elif layer.op.depthwise:
         _pack_depthwise(packing, layer)
     else:
         _pack_table(packing, layer)
-    layer.fields["ending"] = _ending(packing, layer, out)
+    layer.fields["ending"] = _ending(packing, layer, layer.frame)
 
 
 def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, object]:

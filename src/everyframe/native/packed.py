@@ -29,12 +29,14 @@ class Shape:
 
 @dataclass
 class PackedLayer:
-    """A convolution that several frames may share. cells: per tap (source (Cin,), channel (Cin,)), source -1 for none.
+    """A convolution that several frames may share. op, frame: one of them and what it makes. cells: per tap (source (Cin,),
+    channel (Cin,)), source -1 for none.
     forms: of each source. fields: what the C structure holds."""
 
     number: int
     key: tuple
     op: Conv
+    frame: Frame
     out: Form
     residual: Form | None
     cells: list[tuple[np.ndarray, np.ndarray]]
@@ -86,13 +88,14 @@ class Packing:
                 first += count
             yield plan
 
-    def geometry(self, layer: PackedLayer) -> Geometry:
+    def geometry(self, layer: PackedLayer, frames: int) -> Geometry:
         op, read = layer.op, [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
         kept = sum(np.count_nonzero(weight) for weight in read) / max(1, sum(weight.size for weight in read))
         height, width = op.taps[0].weight.shape[2:]
         return Geometry(
             int(op.quant is not None), max(1, len(layer.forms)), height, width, *op.strides,
             sum(weight.shape[1] for weight in read), layer.out.channels, layer.out.height, layer.out.width, round(100 * kept),
+            frames,
         )  # fmt: skip
 
     def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:

@@ -21,6 +21,7 @@ from everyframe.native.compilers import compiler
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
 from everyframe.native.target import Target
+from everyframe.native.tuned import Tables
 
 _ROOM = Path(__file__).resolve().parent
 #: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
@@ -30,8 +31,9 @@ UNUSED_DAYS = 30
 
 
 def place(model: onnx.ModelProto, target: Target) -> Path:
-    """The file that the library has, or would have. A change of the generator is another file: no old code is ever run."""
-    key = hashlib.sha256(f"{digest(model)} {target} {_own_digest()}".encode()).hexdigest()[:32]
+    """The file that the library has, or would have. A change of the generator, or of what was measured on this processor, is
+    another file: no old code is ever run."""
+    key = hashlib.sha256(f"{digest(model)} {target} {_own_digest()} {Tables.found().digest()}".encode()).hexdigest()[:32]
     return cache_folder("native") / f"{key}.so"
 
 
@@ -51,7 +53,7 @@ def library(
         if (found := _found(path)) is not None:
             return found
         progress(f"compiling {where} for {target.name} (only the first time)")
-        source, _, fitting = generate(model, states, target, where=where)
+        source, _, fitting = generate(model, states, target, where=where, choose=Tables.found())
         made = Library(link(source, fitting, model, path))
     trim(path.parent, keep=path)
     return made

@@ -18,7 +18,7 @@ from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native import evaluate, ir
 from everyframe.native.ir import Frame, Planes, Scalars, Value
-from everyframe.native.lower_quantized import check_integers, quantized, state_quants
+from everyframe.native.lower_quantized import quantized, state_quants
 from everyframe.native.lower_structure import flattened
 from everyframe.native.tracer import Tracer, stack
 
@@ -39,12 +39,11 @@ def trace(model: onnx.ModelProto, states: Sequence[StateSpec] = (), where: objec
 
 def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, quants: dict[int, ir.Quant]) -> ir.Graph:
     """quants: of states, by their slot."""
-    tracer = Tracer()
+    tracer = Tracer(evaluate.step)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = _nodes(model.graph, constants)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     evaluate.check(nodes, {*constants}, opset)
-    check_integers(nodes)
     values: dict[str, Value] = dict(constants)
     inputs = {value.name: value for value in model.graph.input if value.name not in constants}
     slots: list[Frame] = []
@@ -63,25 +62,22 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
             continue
         outer, space = _split_space(spec.shape)
         height, width = space or (1, 1)
-        held = [
+        kept = [
             tracer.add(ir.StateIn(-1, name, n, spec.fill), (prod(outer[1:]), height, width), quants.get(n))
             for n in range(len(slots), len(slots) + outer[0])
         ]
-        values[name] = Planes(np.stack([frame.planes() for frame in held]).reshape(outer), space)
-        slots += held
-    frames_name = _only([name for name in inputs if name not in {spec.input for spec in states}], "input", where)
-    shape = _static_shape(inputs[frames_name], where)
-    clip = len(shape) == 5
-    count, channels, height, width = (shape[2], shape[1], *shape[3:]) if clip else shape
-    frame_shape = (channels, height, width)
-    inputs_made = np.empty(count, object)
-    for i in range(count):
-        inputs_made[i] = tracer.add(ir.Input(-1, frames_name, i), frame_shape)
-    taken = stack(inputs_made.reshape(1, count) if clip else inputs_made, (height, width))  # (1, C, T) or (N, C)
-    values[frames_name] = taken
+        values[name] = Planes(np.stack([frame.planes() for frame in kept]).reshape(outer), space)
+        slots += kept
+    held = {spec.input for spec in states}
+    given = [(name, _static_shape(inputs[name], where)) for name in inputs if name not in held]
+    clip = not states and [len(shape) for _, shape in given] == [5]
+    start = 0
+    for name, shape in given:
+        values[name] = _given(tracer, name, shape, start, clip)
+        start += prod(shape)
     evaluate.run(tracer, nodes, values, opset)
     tracer.node, tracer.order = None, len(nodes)
-    graph = _finish(tracer, states, model, values, slots, counters, frame_shape, count, clip)
+    graph = _finish(tracer, states, model, values, slots, counters, given, clip)
     graph.slot_next = [
         quantized(tracer, after, slot.quant) if slot.quant else tracer.plain(after)
         for slot, after in zip(slots, graph.slot_next, strict=True)
@@ -89,9 +85,25 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
     return graph
 
 
+def _given(tracer: Tracer, name: str, shape: tuple[int, ...], start: int, clip: bool) -> Planes:
+    """An input: pictures (N, C, H, W), a clip (1, C, T, H, W), or arrays (N, ...). start: of its floats among all inputs'."""
+    if clip:
+        _, channels, count, height, width = shape
+        frames = np.empty((1, count), object)
+        for i in range(count):
+            op = ir.Input(-1, name, start + i * height * width, count * height * width)
+            frames[0, i] = tracer.add(op, (channels, height, width))
+        return stack(frames, (height, width))
+    outer, space = _split_space(shape)
+    size = space or (1, 1)
+    floats = prod(shape[1:])
+    made = [tracer.add(ir.Input(-1, name, start + i * floats, prod(size)), (prod(outer[1:]), *size)) for i in range(outer[0])]
+    return Planes(np.stack([frame.planes() for frame in made]).reshape(outer), space)
+
+
 def _finish(
     tracer: Tracer, states: Sequence[StateSpec], model: onnx.ModelProto, values: dict[str, Value], slots: list[Frame],
-    counters: list[str], frame_shape: tuple[int, int, int], count: int, clip: bool,
+    counters: list[str], given: list[tuple[str, tuple[int, ...]]], clip: bool,
 ) -> ir.Graph:  # fmt: skip
     slot_next: list[Frame] = []
     counter_next: list[str] = []
@@ -109,7 +121,7 @@ def _finish(
     found = [_answer(tracer, name, values.get(name)) for name in names]
     return ir.Graph(
         tracer.ops, tracer.made, tracer.frames, slots, slot_next, counters, counter_next, tracer.tables,
-        [frame for frames, _ in found for frame in frames], frame_shape, count, clip,
+        [frame for frames, _ in found for frame in frames], tuple(given), clip,
         tuple((name, shape) for name, (_, shape) in zip(names, found, strict=True)),
     )  # fmt: skip
 
@@ -125,6 +137,9 @@ def _answers(model: onnx.ModelProto, states: set[str]) -> list[str]:
 
 def _answer(tracer: Tracer, name: str, value: Value | None) -> tuple[list[Frame], tuple[int, ...]]:
     """(frames that hold an output's values one after another, its shape)."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size:  # it does not depend on the frames
+        row = tracer.constant(value.reshape(-1, 1, 1))
+        return [tracer.plain(row)], value.shape
     if not isinstance(value, Planes) or not prod(value.shape):
         got = getattr(value, "shape", "an output that is not computed")
         raise ModelError("The network's output is not made of frames.", where=name, got=got, hint="run it with `--engine ort`")
@@ -177,7 +192,7 @@ def _static_shape(value: onnx.ValueInfoProto, where: object) -> tuple[int, ...]:
             where=f"{where}, input {value.name}", expected="numbers only", got=shown,
             hint="export it with a fixed size, or run it with `--engine ort`",
         )  # fmt: skip
-    if len(dims) not in (4, 5) or not all(isinstance(d, int) and d > 0 for d in dims) or (len(dims) == 5 and dims[0] != 1):
-        raise ModelError("The model's input is not a sequence of pictures.", where=f"{where}, input {value.name}", got=shown,
+    if not dims or not all(isinstance(d, int) and d > 0 for d in dims) or (len(dims) == 5 and dims[0] != 1):
+        raise ModelError("The model's input is not a sequence of frames.", where=f"{where}, input {value.name}", got=shown,
                          expected="(N, C, H, W), or (1, C, T, H, W) of a clip network")  # fmt: skip
     return tuple(int(d) for d in dims)

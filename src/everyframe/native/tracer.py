@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from everyframe.errors import UnsupportedOperator
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.ir import Frame, Op, Planes, Value
+from everyframe.native.quants import Levels
 
 Lower = Callable[["Tracer", Node, list], Value]
 
@@ -20,7 +22,7 @@ Lower = Callable[["Tracer", Node, list], Value]
 @dataclass(frozen=True)
 class Row:
     """lower: the function. reads: the attributes that it reads. takes: how many inputs (None: all). kinds: what its inputs may
-    stand for, beside floats; keeps: so does its result."""
+    stand for, beside floats (see ir.Planes); keeps: so does its result."""
 
     lower: Lower
     reads: frozenset[str]
@@ -30,18 +32,21 @@ class Row:
 
 
 LOWER: dict[str, Row] = {}
+#: the opset of what lowerings are written with
+EMITTED = 20
 
 
 def lowers(
     *ops: str, reads: str = "", takes: int | None = None, kinds: str = "", keeps: bool = False
 ) -> Callable[[Lower], Lower]:
-    """Enters a lowering into the table. reads, kinds: words, see Row. keeps: for what only moves values; it takes all kinds."""
+    """Enters a lowering into the table. reads, kinds: words, see Row. keeps: the result has its inputs' kind; without `kinds` it
+    only moves values and takes all of them."""
 
     def add(function: Lower) -> Lower:
         for op in ops:
             if op in LOWER:
                 raise ValueError(f"{op} is lowered twice")
-            taken = "bool int" if keeps else kinds
+            taken = "bool int uint8 int8" if keeps and not kinds else kinds
             LOWER[op] = Row(function, frozenset(reads.split()), takes, frozenset(taken.split()), keeps)
         return function
 
@@ -64,14 +69,15 @@ def following(node: Node) -> AbstractContextManager[None]:
 
 
 class Tracer:
-    """Makes frames and operators; remembers which frame each makes."""
+    """Makes frames and operators; remembers which frame each makes. step: what evaluates a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: Callable[[Tracer, Node, dict[str, Value], int], None]) -> None:
+        self._step, self._emitted = step, 0
         self.ops: list[Op] = []
         self.frames: dict[int, Frame] = {}
         self.made: dict[int, Frame] = {}
         self.tables: list[np.ndarray] = []
-        self.levels: dict[str, ir.Levels] = {}  # tensors that are constants, dequantized
+        self.levels: dict[str, Levels] = {}  # tensors that are constants, dequantized
         self.exact: dict[str, np.ndarray] = {}  # the same of one axis, their values as float64
         self.node: Node | None = None
         self.order, self.opset = 0, 0  # of the node
@@ -88,6 +94,25 @@ class Tracer:
     def place(self) -> tuple[int, str]:
         """Order and label for a new operator."""
         return self.order, self.node.label if self.node else ""
+
+    def emit(self, op: str, *given: Value | float | None, **attrs: Any) -> Any:
+        """The value of an ONNX operator on values, numbers among them: what a lowering is written with."""
+        return self.emit_all(op, given, 1, **attrs)[0]
+
+    def emit_all(self, op: str, given: Sequence[Value | float | None], outputs: int, **attrs: Any) -> list[Any]:
+        """The same of an operator with several outputs."""
+        around = self.node or Node(op, op, (), (op,), {}, "inside")
+        prefix = f"{around.outputs[0]}/{self._emitted}"
+        self._emitted += 1
+        values: dict[str, Value] = {}
+        for i, value in enumerate(given):
+            if value is not None:
+                values[f"{prefix}.{i}"] = np.asarray(value, np.float32) if isinstance(value, float) else value
+        inputs = tuple("" if value is None else f"{prefix}.{i}" for i, value in enumerate(given))
+        names = tuple(f"{prefix}:{i}" for i in range(outputs))
+        attrs = {name: value.encode() if isinstance(value, str) else value for name, value in attrs.items()}
+        self._step(self, Node(op, around.name, inputs, names, attrs, around.place, around.label), values, EMITTED)
+        return [values[name] for name in names]
 
     def once(self, key: tuple, make: Callable[[], Frame]) -> Frame:
         if key not in self._known:

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnx
 import onnxruntime
 
 from everyframe.conversion.account import layers
@@ -22,7 +21,8 @@ from everyframe.native.store import place
 from everyframe.native.target import target
 from everyframe.progress import status
 from everyframe.runtime import engine as engines
-from everyframe.runtime.engine import Job, Loaded, Run
+from everyframe.runtime.engine import Frames, Job, Loaded, Run
+from everyframe.runtime.ort import noise
 
 #: a step that takes less than this is not worth seconds of compiling
 WORTH_MS = 1.0
@@ -88,13 +88,12 @@ def load(job: Job) -> Loaded:
         return replace(ort, reason=_refusal(error))
 
 
-def _noise(job: Job) -> np.ndarray | None:
+def _noise(job: Job) -> Frames | None:
     """Frames of the model's size; None if generated code cannot take its input."""
-    (kind,) = [value.type.tensor_type for value in job.model.graph.input if value.name == job.frames]
-    shape = [d.dim_value for d in kind.shape.dim]
-    if kind.elem_type != onnx.TensorProto.FLOAT or not all(shape):
+    made = noise(job.model, job.inputs)
+    if made is None or any(array.dtype != np.float32 for array in made.values()):
         return None
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
+    return made if job.more else made[job.frames]
 
 
 def _refusal(error: EveryframeError) -> str:
@@ -115,7 +114,7 @@ def _read(path: Path) -> Verdict | None:
         return None
 
 
-def _race(ort: Run, native: Run, frames: np.ndarray, job: Job) -> Verdict:
+def _race(ort: Run, native: Run, frames: Frames, job: Job) -> Verdict:
     """In turns, so that a slow moment hits both. Raises EngineError if they differ and generated code is not right."""
     times: dict[str, list[float]] = {"ort": [], "native": []}
     begun, agree = time.perf_counter(), True
@@ -139,7 +138,7 @@ def _near(found: np.ndarray, wanted: np.ndarray) -> bool:
     return bool(np.linalg.norm(found - wanted) <= AGREE * max(float(np.linalg.norm(wanted)), 1e-3))
 
 
-def _exact(found: np.ndarray, frames: np.ndarray, step: int, job: Job) -> bool:
+def _exact(found: np.ndarray, frames: Frames, step: int, job: Job) -> bool:
     """Is this what a quantized model says in this step? Where a value lies between two steps of its bytes, ONNX Runtime may round
     it either way, and each such value changes others.
     """
@@ -152,7 +151,7 @@ def _exact(found: np.ndarray, frames: np.ndarray, step: int, job: Job) -> bool:
     return _near(np.asarray(found, np.float64).ravel(), exact[job.logits].ravel())
 
 
-def _shortest(run: Run, frames: np.ndarray, steps: int = 3) -> float:
+def _shortest(run: Run, frames: Frames, steps: int = 3) -> float:
     """Milliseconds of processor time of the shortest step."""
     found = []
     for _ in range(steps):

@@ -25,10 +25,14 @@ class AccuracyWarning(UserWarning):
     """A model runs, and its answers are not what they should be: the message says why, and what to do."""
 
 
+#: what goes into a step: an array, or one for each input where there are several
+Frames = np.ndarray | Mapping[str, np.ndarray]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What an engine is given. frames: name of the input that takes the frames; logits: name of the output that
-    answers.
+    """What an engine is given. frames: name of the input that takes the frames; more: of those beside it that are no states;
+    logits: name of the output that answers.
     """
 
     model: onnx.ModelProto
@@ -38,6 +42,15 @@ class Job:
     states: StatePlan
     threads: int | None = None
     others: tuple[str, ...] = ()  # outputs that are wanted beside
+    more: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.frames, *self.more)
+
+    def feeds(self, frames: Frames) -> Mapping[str, np.ndarray]:
+        """What a step is given, by the name of the input."""
+        return frames if isinstance(frames, Mapping) else {self.frames: frames}
 
 
 class Run(Protocol):
@@ -49,7 +62,7 @@ class Run(Protocol):
     @property
     def others(self) -> Mapping[str, np.ndarray]: ...
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         """Feeds frames and the state, keeps the new state, returns the logits, which the caller may keep."""
 
     def reset(self) -> None:

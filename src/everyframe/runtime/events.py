@@ -84,16 +84,21 @@ class EventDetector:
         scores = np.asarray(scores, float).reshape(-1)
         if len(scores) != len(self.labels):
             raise UsageError("The scores do not fit the labels.", expected=f"{len(self.labels)} scores", got=len(scores))
-        if scores[self._background] >= self.rule.rearm:
-            self._armed = True
         leader = int(np.argmax(scores)) if np.isfinite(scores).all() else -1
-        if leader < 0 or leader == self._background or scores[leader] < self.rule.threshold:
+        fired = self.follow(leader, float(scores[leader]), float(scores[self._background]), pts_s)
+        return Event(self.labels[leader], leader, float(scores[leader]), pts_s) if fired else None
+
+    def follow(self, leader: int, score: float, background: float, pts_s: float) -> bool:
+        """Whether an event fires in this step. leader: the label with the highest score, -1: none; background: its score."""
+        if background >= self.rule.rearm:
+            self._armed = True
+        if leader < 0 or leader == self._background or score < self.rule.threshold:
             self._leader, self._streak = -1, 0
-            return None
+            return False
         self._streak = self._streak + 1 if leader == self._leader else 1
         self._leader = leader
         resting = self._last_s is not None and pts_s - self._last_s < self.rule.refractory_s
         if self._streak < self.rule.hold_steps or not self._armed or resting:
-            return None
+            return False
         self._armed, self._last_s = False, pts_s
-        return Event(self.labels[leader], leader, float(scores[leader]), pts_s)
+        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -24,8 +24,10 @@ class PaceWarning(UserWarning):
     """Frames come at another rate than the model counts them at."""
 
 
-def picture(frame: Any, bgr: bool) -> np.ndarray:
-    """What was handed over as an array in RGB order, or gray. Raises StateError."""
+def picture(frame: Any, bgr: bool) -> Any:
+    """What was handed over as an array in RGB order, or gray; a dict of several as it is. Raises StateError."""
+    if isinstance(frame, Mapping):
+        return frame
     if frame is None:
         raise StateError(
             "There is no frame.", expected="uint8 (h, w, 3)", got="None",

@@ -12,7 +12,7 @@ from everyframe.native.library import Library, LibraryStream
 from everyframe.native.store import library
 from everyframe.native.target import target
 from everyframe.progress import status
-from everyframe.runtime.engine import Job, cores
+from everyframe.runtime.engine import Frames, Job, cores
 
 
 def load(job: Job) -> NativeSession:
@@ -47,7 +47,7 @@ class NativeRun:
     def others(self) -> dict[str, np.ndarray]:
         return self.stream.others
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         return self.stream.step(frames)
 
     def reset(self) -> None:

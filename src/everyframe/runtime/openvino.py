@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, install_extra
 from everyframe.modelfile import saturation
 from everyframe.modelfile.schema import StateSpec
-from everyframe.runtime.engine import Job, cores
+from everyframe.runtime.engine import Frames, Job, cores
 
 #: operators that may leave the numbers where they are
 _VIEWS = {"Identity", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit"}
@@ -32,7 +32,7 @@ class OpenVinoSession:
         except ImportError as error:
             raise EngineError(
                 "The engine openvino is not installed.", got=str(error),
-                hint="pip install 'everyframe[openvino]', or choose --engine ort",
+                hint=f"{install_extra('openvino')}, or choose --engine ort",
             ) from None  # fmt: skip
         threads = job.threads or cores()
         streams = max(1, cores() // threads)  # requests that run at the same time
@@ -43,7 +43,7 @@ class OpenVinoSession:
             "ENABLE_HYPER_THREADING": True,  # or it would use one thread of a core with two
             "ENABLE_CPU_PINNING": False,  # other processes use the cores too
         }
-        self.where, self.frames, self.logits, self.others = job.where, job.frames, job.logits, job.others
+        self.where, self.feeds, self.logits, self.others = job.where, job.feeds, job.logits, job.others
         self.tensor = openvino.Tensor
         # the graphs of several requests would be made at the same time and spoil each other: every second time a network that was
         # loaded like that answered nonsense
@@ -100,10 +100,11 @@ class OpenVinoRun:
     def reset(self) -> None:
         self.request.reset_state()
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         session = self.session
         try:
-            self.request.set_tensor(session.frames, session.tensor(np.ascontiguousarray(frames), shared_memory=True))
+            for name, array in session.feeds(frames).items():
+                self.request.set_tensor(name, session.tensor(np.ascontiguousarray(array), shared_memory=True))
             self.request.infer()
         except RuntimeError as error:
             raise EngineError("OpenVINO failed to run the model.", where=session.where, got=_short(error)) from None

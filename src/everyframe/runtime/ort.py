@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from everyframe.modelfile import saturation
 from everyframe.modelfile.exact import Exact
 from everyframe.modelfile.ort import AS_FLOATS, create
 from everyframe.modelfile.states import first_states
-from everyframe.runtime.engine import Job, cores
+from everyframe.runtime.engine import Frames, Job, cores
 from everyframe.runtime.states import Rotation, without_copies
 
 #: weights in int8 become uint8, which another kernel multiplies without saturating; onnxruntime itself fails at some models then
@@ -59,8 +59,7 @@ class OrtRun:
         self.rotation = Rotation(session.job.states)
         self.binding = session.inference.io_binding()
         self._values: dict[int, onnxruntime.OrtValue] = {}  # buffer id -> its OrtValue; the buffers live in the rotation
-        self._frames: np.ndarray | None = None
-        self._frames_value: onnxruntime.OrtValue | None = None
+        self._given: dict[str, tuple[np.ndarray, onnxruntime.OrtValue]] = {}  # input -> the array that is bound to it
         for name in (session.job.logits, *session.job.others):
             self.binding.bind_output(name, "cpu")
         self.others: dict[str, np.ndarray] = {}
@@ -71,12 +70,13 @@ class OrtRun:
         self._values = {}
         self._bind()
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         job = self.session.job
-        if frames is not self._frames:  # a caller that fills the same array again is bound only once
-            self._frames = frames = np.ascontiguousarray(frames)
-            self._frames_value = onnxruntime.OrtValue.ortvalue_from_numpy(frames)
-            self.binding.bind_ortvalue_input(job.frames, self._frames_value)
+        for name, array in job.feeds(frames).items():
+            if name not in self._given or array is not self._given[name][0]:  # one that is filled again is bound only once
+                array = np.ascontiguousarray(array)
+                self._given[name] = array, onnxruntime.OrtValue.ortvalue_from_numpy(array)
+                self.binding.bind_ortvalue_input(name, self._given[name][1])
         try:
             self.session.inference.run_with_iobinding(self.binding)
         except Exception as error:
@@ -139,11 +139,19 @@ def _unsigned(
 
 def _first_step(model: onnx.ModelProto, job: Job) -> dict[str, np.ndarray] | None:
     """Noise and the states before it; None where the input has no fixed size."""
-    (kind,) = [value.type.tensor_type for value in model.graph.input if value.name == job.frames]
-    shape = [d.dim_value for d in kind.shape.dim]
-    if not all(shape):
-        return None
-    noise = np.random.default_rng(0)
-    pictures = kind.elem_type == onnx.TensorProto.UINT8
-    frames = noise.integers(0, 256, shape, np.uint8) if pictures else noise.standard_normal(shape, np.float32)
-    return {job.frames: frames, **first_states(job.states.specs)}
+    made = noise(model, job.inputs)
+    return None if made is None else {**made, **first_states(job.states.specs)}
+
+
+def noise(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """Something for each of these inputs; None where one has no fixed size."""
+    made, random = {}, np.random.default_rng(0)
+    for value in model.graph.input:
+        kind = value.type.tensor_type
+        if value.name in names:
+            shape = [dim.dim_value for dim in kind.shape.dim]
+            if not all(shape):
+                return None
+            pictures = kind.elem_type == onnx.TensorProto.UINT8
+            made[value.name] = random.integers(0, 256, shape, np.uint8) if pictures else random.standard_normal(shape, np.float32)
+    return made

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from everyframe.modelfile import saturation
 from everyframe.modelfile.manifest import Manifest, Part, read_parts
 from everyframe.modelfile.session import session
 from everyframe.modelfile.states import first_states
-from everyframe.runtime.engine import cores
+from everyframe.runtime.engine import Frames, cores
 
 Values = dict[str, np.ndarray]
 
@@ -84,6 +85,11 @@ class _Runner:
         return dict(zip(self.outputs, made, strict=True))
 
 
+def _given(manifest: Manifest, frames: Frames) -> Values:
+    given = frames if isinstance(frames, Mapping) else {manifest.frames.name: frames}
+    return {name: np.ascontiguousarray(array) for name, array in given.items()}
+
+
 class SerialRun:
     """One part after another. values: all tensors of the last step; spent: seconds that each part took in it, by file."""
 
@@ -97,9 +103,9 @@ class SerialRun:
     def reset(self) -> None:
         self.state = first_states(self.session.manifest.metadata.states)
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         manifest = self.session.manifest
-        self.values = values = {manifest.frames.name: np.ascontiguousarray(frames), **self.state}
+        self.values = values = {**_given(manifest, frames), **self.state}
         for runner in self.session.parts:
             begun = time.perf_counter()
             values |= runner.run(values)
@@ -146,11 +152,12 @@ class OverlappedRun:
         self._stop()
         self._begin()
 
-    def submit(self, frames: np.ndarray) -> None:
-        name, frames = self.session.manifest.frames.name, np.array(frames)  # the caller may fill its array again
-        for worker, inbox in zip(self.workers, self._inboxes, strict=True):
-            if name in worker.needs:
-                inbox.put((self._step, name, frames))
+    def submit(self, frames: Frames) -> None:
+        for name, array in _given(self.session.manifest, frames).items():
+            array = array.copy()  # the caller may fill its array again
+            for worker, inbox in zip(self.workers, self._inboxes, strict=True):
+                if name in worker.needs:
+                    inbox.put((self._step, name, array))
         self._step += 1
         self.under_way += 1
 
@@ -171,7 +178,7 @@ class OverlappedRun:
         self.others = found
         return logits
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         self.submit(frames)
         return self.result()
 

@@ -18,7 +18,7 @@ from everyframe.video.sources import Source
 def layout(program: Owner) -> Layout:
     """What arrays in files are to be."""
     taken = program.interface
-    return Layout(taken.frame, taken.pictures, program.rate, program.metadata.preprocess)
+    return Layout(taken.frame, taken.pictures, program.rate, program.metadata.preprocess, taken.inputs)
 
 
 class Playback:

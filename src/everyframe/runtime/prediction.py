@@ -126,11 +126,14 @@ _LOGITS: Mapping[Task, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
 )
 
 
-def read(answer: np.ndarray, task: Task, said: Scores) -> tuple[np.ndarray, np.ndarray]:
-    """(scores, logits) of what a network answered, (n, classes) or maps (n, classes, H, W). said: what the network gives."""
+def read(answer: np.ndarray, task: Task, said: Scores, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """(scores, logits) of what a network answered, (n, classes) or maps (n, classes, H, W). said: what the network gives.
+    temperature: what logits are divided by to become scores; of quantities and of probabilities nothing is.
+    """
     if said == "probabilities":
         return answer, _LOGITS[task](answer)
-    return _SCORES[task](answer, axis=1 if answer.ndim > 2 else -1), answer
+    divided = answer if temperature == 1 or task == "regress" else answer / np.float32(temperature)
+    return _SCORES[task](divided, axis=1 if answer.ndim > 2 else -1), answer
 
 
 def best(scores: np.ndarray, labels: Sequence[str], count: int, least: float | None = None) -> tuple[Top, ...]:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -27,7 +27,7 @@ from everyframe.runtime.play import Playback, layout
 from everyframe.runtime.prediction import THRESHOLD, Prediction
 from everyframe.runtime.states import plan
 from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
-from everyframe.video.arrays import frames_first
+from everyframe.video.arrays import by_name, frames_first
 from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
 
@@ -145,8 +145,9 @@ class Program:
             loaded = engines.Loaded(session, "ort", reason, session.warning)
         else:
             job = engines.Job(
-                model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others
-            )
+                model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others,
+                tuple(taken.name for taken in self.interface.inputs[1:]),
+            )  # fmt: skip
             loaded = engines.load(engine, job)
         #: the engine that runs it, and why `auto` chose that one or how it computes where that is not the usual way
         self.engine, self.engine_reason = loaded.engine, loaded.reason
@@ -232,22 +233,25 @@ class Program:
         fps: float | None = None,
         pts: Iterable[float] | None = None,
         bgr: bool | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Prediction]:
         """Predictions for a file, folder, glob, camera number or address; several videos go one after another, each
         from a fresh state. max_frames, seconds: stop each video there. realtime: play a file at its own speed and drop
-        what is late.
+        what is late. note: told of each video what is no error, such as colors that are only approximated.
 
         Or for frames: any iterator of uint8 pictures (h, w, 3), an array (T, h, w, 3), a cv2.VideoCapture, or an async
         iterator, for which the predictions are one too. Of a model that takes no pictures: frames (C, ...) one by one, or an
-        array (C, T, ...) or (T, C, ...). fps: their rate, or pts: their times in seconds; without both, frames that come one by
-        one are timed as they arrive. bgr: their order of colors (of a capture: True, else False). Files of arrays (.npy, .npz,
-        .csv) take fps too.
+        array (C, T, ...) or (T, C, ...); of one with several inputs, dicts of frames by name, or a dict of whole arrays. fps:
+        their rate, or pts: their times in seconds; without both, frames that come one by one are timed as they arrive. bgr:
+        their order of colors (of a capture: True, else False). Files of arrays (.npy, .npz, .csv) take fps too.
         """
         if is_frames(source):
             for name, value in (("max_frames", max_frames), ("seconds", seconds)):
                 _check_limit(name, value)
             stream = self.stream(stride=stride, top_k=top_k)
-            if isinstance(source, np.ndarray) and not self.interface.pictures:
+            if isinstance(source, Mapping):
+                source = by_name(source, layout(self), "the arrays")
+            elif isinstance(source, np.ndarray) and not self.interface.pictures:
                 source = frames_first(source, layout(self), "the array")
             found = over(stream, source, fps=fps, pts=pts, bgr=bgr, max_frames=max_frames, seconds_most=seconds)
             return cast("Iterator[Prediction]", found)  # or an async one
@@ -264,6 +268,8 @@ class Program:
             with contextlib.closing(self.play_all(sources, stride=stride, top_k=top_k, **options)) as playbacks:
                 for playback in playbacks:
                     yield from playback
+                    for each in playback.notes:
+                        note(each)
 
         return run()
 

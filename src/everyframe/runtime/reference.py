@@ -12,7 +12,7 @@ import onnx.reference
 
 from everyframe.errors import EngineError
 from everyframe.modelfile.states import next_states
-from everyframe.runtime.engine import Job
+from everyframe.runtime.engine import Frames, Job
 
 
 def load(job: Job) -> ReferenceSession:
@@ -40,11 +40,11 @@ class ReferenceRun:
     def reset(self) -> None:
         self.state = {s.input: np.full(s.shape, s.fill, s.dtype) for s in self.session.job.states.specs}
 
-    def step(self, frames: np.ndarray) -> np.ndarray:
+    def step(self, frames: Frames) -> np.ndarray:
         job = self.session.job
         names = [job.logits, *job.others, *(spec.output for spec in job.states.heads)]
         try:
-            found: Any = self.session.evaluator.run(names, {job.frames: frames, **self.state})
+            found: Any = self.session.evaluator.run(names, {**job.feeds(frames), **self.state})
         except Exception as error:
             raise EngineError("The reference evaluator failed to run the model.", where=job.where, got=str(error)) from None
         values = dict(zip(names, found, strict=True))

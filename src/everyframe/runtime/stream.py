@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from everyframe.errors import EngineError, StateError, UsageError
 from everyframe.runtime.handed import Pace, one, picture, seconds
 from everyframe.runtime.prediction import Prediction, Top, best, quantities, read, shares
+from everyframe.runtime.several import Several
 from everyframe.video.arrays import fits
 from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import normalize, prepare
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from everyframe.modelfile.ending import Ending
     from everyframe.modelfile.interface import Interface
     from everyframe.modelfile.schema import Metadata
-    from everyframe.runtime.engine import Run
+    from everyframe.runtime.engine import Frames, Run
     from everyframe.runtime.events import EventDetector
     from everyframe.runtime.pipeline import OverlappedRun
     from everyframe.runtime.steady import Steady
@@ -68,8 +69,7 @@ class Stream:
     """Frames in, a prediction per step out. Made by `program.stream()`; may be used from several threads, one at a
     time.
 
-    step(frames)  hop frames at once: float32 (hop, C, H, W) already normalized, or uint8 (hop, h, w, 3) RGB pictures
-    of any
+    step(frames)  hop frames at once: float32 (hop, C, H, W) already normalized, or uint8 (hop, h, w, 3) RGB pictures of any
                   size, which are prepared as the model's metadata says. Returns None until the network has seen enough.
     push(frame)   one picture of a camera or a video of any rate, with its time; runs a step whenever hop of those that the
                   model's frame rate asks for are there.
@@ -85,13 +85,16 @@ class Stream:
         self._lock = threading.RLock()
         self._run = program.start()
         self._closed = False
+        self._several = Several(program.interface.inputs) if program.interface.several else None
         self._size: tuple[int, int] | None = program.size  # (H, W), fixed by the first frame where the graph leaves it open
         self._clear()
 
     def _clear(self) -> None:
         self.frames = 0  # taken so far
         self._source_frame: int | None = None  # the newest one's number in the file
-        self._waiting: list[np.ndarray] = []  # prepared pictures (H, W, C) of a step that is not full
+        self._waiting: list[Any] = []  # prepared pictures (H, W, C) of a step that is not full; of several inputs, dicts
+        if self._several is not None:
+            self._several.forget()
         self._events = self.program.event_detector()
         self._steady = self.program.steady_label()
         self._pace = Pace(self.program.rate)
@@ -116,8 +119,8 @@ class Stream:
             self._run.reset()
             self._clear()
 
-    def step(self, frames: np.ndarray, pts_s: float | None = None) -> Prediction | None:
-        """pts_s: time of the newest frame; left out, it is counted at the model's frame rate."""
+    def step(self, frames: Frames, pts_s: float | None = None) -> Prediction | None:
+        """frames: of several inputs a dict of arrays. pts_s: time of the newest; left out, it is counted at the model's rate."""
         with self._lock:
             self._check_open()
             if self._waiting:
@@ -126,10 +129,13 @@ class Stream:
                     expected=f"a multiple of {self.hop} pushed frames", hint="use either push or step",
                 )  # fmt: skip
             begun = time.perf_counter()
+            if self._several is not None:
+                return [self._push(frame, pts_s) for frame in self._several.frames(frames, self.hop)][-1]
             return self._advance(self._tensor(np.asarray(frames)), pts_s, begun)
 
-    def push(self, frame: np.ndarray, pts_s: float | None = None, *, bgr: bool = False) -> Prediction | None:
-        """One uint8 picture: (h, w, 3) RGB (BGR, as OpenCV reads it, with `bgr`) or (h, w) gray, of any size.
+    def push(self, frame: Frames, pts_s: float | None = None, *, bgr: bool = False) -> Prediction | None:
+        """One uint8 picture: (h, w, 3) RGB (BGR, as OpenCV reads it, with `bgr`) or (h, w) gray, of any size. Of several inputs a
+        dict of one frame each: uint8 pictures or numbers (C, ...); a slower one with each of its frames, what has no frames once.
 
         pts_s: its time in seconds. With it, pictures may come at any rate: those nearest to the model's ticks are used, one
         is repeated where the source is slower, a stall of more than a second is skipped. Without it, each picture is taken
@@ -138,7 +144,7 @@ class Stream:
         with self._lock:
             self._check_open()
             if not self.program.interface.pictures:
-                return self._push(np.asarray(frame), pts_s)
+                return self._push(frame if self._several is not None else np.asarray(frame), pts_s)
             given = picture(frame, bgr)
             if pts_s is None:
                 self._pace.beat()
@@ -150,13 +156,15 @@ class Stream:
         preprocess = self.program.metadata.preprocess
         self._ticks = Ticks(preprocess.fps, preprocess.sample_every_n, live=live)
 
-    def feed(self, given: np.ndarray, pts: Fraction) -> Iterator[Prediction]:
+    def feed(self, given: Any, pts: Fraction) -> Iterator[Prediction]:
         """All predictions that one picture with its time gives."""
         with self._lock:
             self._check_open()
-            pictures = self.program.interface.pictures
-            prepared = prepare(given, self.program.metadata.preprocess) if pictures else self._array(given, 1)[0]
-            self._check_picture(prepared)
+            prepared = given  # of several inputs when it is known which frame it is
+            if self._several is None:
+                pictures = self.program.interface.pictures
+                prepared = prepare(given, self.program.metadata.preprocess) if pictures else self._array(given, 1)[0]
+                self._check_picture(prepared)
             due = list(self._ticks.put(Decoded(prepared, pts, Fraction(0), self._ticks.count)))
             yield from self._fed(due)
 
@@ -186,13 +194,17 @@ class Stream:
 
     # what a clip stream does otherwise
 
-    def _push(self, picture: np.ndarray, pts_s: float | None) -> Prediction | None:
+    def _push(self, picture: Any, pts_s: float | None) -> Prediction | None:
         self._check_picture(picture)
+        if self._several is not None:
+            picture = self._several.frame(picture, self.frames + len(self._waiting))
         self._waiting.append(picture)
         if len(self._waiting) < self.hop:
             return None
-        pictures, self._waiting = np.stack(self._waiting), []
-        begun = time.perf_counter()
+        (frames, self._waiting), begun = (self._waiting, []), time.perf_counter()
+        if self._several is not None:
+            return self._advance(self._several.step(frames), pts_s, begun)
+        pictures = np.stack(frames)
         prepared = self.program.interface.pictures and pictures.dtype == np.uint8
         return self._advance(self._network_input(pictures) if prepared else self._tensor(pictures), pts_s, begun)
 
@@ -230,7 +242,7 @@ class Stream:
         self._check_size(frames.shape, (self.hop, meta.preprocess.channels))
         return frames.astype(np.float32, copy=False)
 
-    def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
+    def _advance(self, tensor: Any, pts_s: float | None, begun: float) -> Prediction | None:
         logits = self._run.step(tensor)
         self.frames += self.hop
         return self._answer(logits, self._ticket(pts_s, begun))
@@ -260,11 +272,12 @@ class Stream:
                 got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
                 hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
             )  # fmt: skip
-        each, logits = read(_rows(logits, program.interface.classes), task, said)
+        temperature = program.metadata.temperature
+        each, logits = read(_rows(logits, program.interface.classes), task, said, temperature)
         scores, logits, shown = each[-1], logits[-1], None
         if self._steady is not None:
             logits, shown = self._steady.update(logits)
-            scores = read(logits, task, "logits")[0]
+            scores = read(logits, task, "logits", temperature if said == "logits" else 1.0)[0]
         event = self._events.update(scores, pts_s) if self._events is not None else None
         labels = program.labels_for(len(scores))
         regress = task == "regress"
@@ -290,7 +303,7 @@ class Stream:
         if self._closed or self.program.closed:
             raise StateError("The stream is closed.", hint="make a new one with program.stream()")
 
-    def _check_picture(self, picture: np.ndarray) -> None:
+    def _check_picture(self, picture: Any) -> None:
         if not self.program.interface.pictures or picture.dtype != np.uint8:
             return  # looked at when the step is full
         height, width, channels = picture.shape
@@ -337,14 +350,14 @@ class ClipStream(Stream):
         super().__init__(program, top_k=top_k)
         self.hop = 1
 
-    def step(self, frames: np.ndarray, pts_s: float | None = None) -> Prediction | None:
+    def step(self, frames: Frames, pts_s: float | None = None) -> Prediction | None:
         prediction = None
         with self._lock:
             for frame in np.asarray(frames):
                 prediction = super().step(frame, pts_s) or prediction
         return prediction
 
-    def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
+    def _advance(self, tensor: Any, pts_s: float | None, begun: float) -> Prediction | None:
         length = self.program.metadata.frames
         if self._window is None or self._clip is None:
             _, c, *rest = tensor.shape
@@ -377,7 +390,7 @@ class OverlappedStream(Stream):
             if prediction is not None:
                 yield prediction
 
-    def _advance(self, tensor: np.ndarray, pts_s: float | None, begun: float) -> Prediction | None:
+    def _advance(self, tensor: Any, pts_s: float | None, begun: float) -> Prediction | None:
         self.frames += self.hop
         self._run.submit(tensor)
         self._tickets.append(self._ticket(pts_s, begun))

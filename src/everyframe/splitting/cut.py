@@ -17,7 +17,7 @@ from onnx import helper
 from everyframe.errors import ConversionMismatch, ModelError, OutputError
 from everyframe.files import check_folder, write_bytes
 from everyframe.modelfile.file import attach, load, metadata_of, save
-from everyframe.modelfile.interface import interface
+from everyframe.modelfile.interface import interface, one_kind
 from everyframe.modelfile.manifest import NAME, Manifest, Part, Port, read
 from everyframe.modelfile.schema import Metadata, Provenance
 from everyframe.modelfile.session import run_all
@@ -49,7 +49,7 @@ def open_step(path: str | os.PathLike[str]) -> Flow:
     if any(node.op_type == "Constant" for node in model.graph.node):
         model = _as_weights(model)
     model = _with_copies(model, metadata)
-    interface(model, metadata, path)
+    one_kind(interface(model, metadata, path), path, "only one with a single one can be split")
     return Flow(model, metadata)
 
 

@@ -18,12 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 from everyframe import modelfile
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.graph import static_shapes
-from everyframe.modelfile.interface import check_pictures, interface
+from everyframe.modelfile.interface import check_pictures, interface, one_kind
 from everyframe.modelfile.schema import Metadata, StateSpec
 from everyframe.modelfile.walk import Walk
-from everyframe.teaching.head import Head
+from everyframe.teaching.head import Familiar, Head
 
 FEATURES = "features"
+#: the layer of a taught head
+TAUGHT = "taught"
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 _ACTIVATIONS = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Tanh", "Clip", "Softmax", "LogSoftmax", "LeakyRelu", "Elu"})
 _KEPT = frozenset(
@@ -50,7 +52,7 @@ class Backbone:
 
 def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
     """Raises ModelError naming the nodes where no classifier can be found or cut."""
-    taken = interface(given, metadata, where)
+    taken = one_kind(interface(given, metadata, where), where, "only one with a single one can be taught")
     check_pictures(taken, where)
     logits = taken.logits
     model = onnx.ModelProto()
@@ -95,15 +97,46 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
 
 def with_head(backbone: Backbone, head: Head, metadata: Metadata) -> onnx.ModelProto:
     """The backbone with a new classifier in the old one's place; labels, events and provenance are those of `metadata`."""
+    plain = "logits" if head.familiar is None else f"{TAUGHT}.plain"
+    layer = helper.make_node("Gemm", [backbone.features, f"{TAUGHT}.weight", f"{TAUGHT}.bias"], [plain], TAUGHT, transB=1)
+    nodes, weights = [layer], {"weight": head.weight, "bias": head.bias}
+    if head.familiar is not None:
+        more, constants = _rejection(head.familiar, backbone.features, plain, len(head.bias))
+        nodes, weights = [*nodes, *more], weights | constants
+    tensors = [numpy_helper.from_array(np.asarray(value, np.float32), f"{TAUGHT}.{name}") for name, value in weights.items()]
     graph = backbone.model.graph
-    constants = [
-        *graph.initializer,
-        numpy_helper.from_array(head.weight.astype(np.float32), "taught.weight"),
-        numpy_helper.from_array(head.bias.astype(np.float32), "taught.bias"),
-    ]
-    layer = helper.make_node("Gemm", [backbone.features, "taught.weight", "taught.bias"], ["logits"], "taught", transB=1)
-    made = _model(backbone.model, [*graph.node, layer], constants, "logits", len(head.bias), metadata.states)
+    made = _model(
+        backbone.model, [*graph.node, *nodes], [*graph.initializer, *tensors], "logits", len(head.bias), metadata.states
+    )
     return modelfile.attach(made, metadata)
+
+
+def _rejection(familiar: Familiar, features: str, plain: str, classes: int) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """`Familiar.beyond` of (1, F), added to the background's logit: |z - m|^2 = |z|^2 - 2 z m + |m|^2. Without axes to reduce,
+    so that it is the same in every opset.
+    """
+    scale = 1 / familiar.spread / np.sqrt(len(familiar.center))
+    constants = {
+        "scale": scale[None], "center": (familiar.center * scale)[None], "ones": np.ones((len(scale), len(familiar.means))),
+        "means": -2 * familiar.means, "squares": np.square(familiar.means).sum(1),
+        "slope": np.full((1, 1), familiar.steep / familiar.limit), "steep": np.full((1, 1), familiar.steep),
+        "background": np.eye(1, classes),
+    }  # fmt: skip
+    parts = (
+        ("Mul", (features, "scale"), "scaled"), ("Sub", ("scaled", "center"), "z"), ("Mul", ("z", "z"), "zz"),
+        ("MatMul", ("zz", "ones"), "square"), ("Gemm", ("z", "means", "squares"), "cross"),
+        ("Add", ("cross", "square"), "distances"), ("ReduceMin", ("distances",), "distance"),
+        ("Mul", ("distance", "slope"), "sloped"), ("Sub", ("sloped", "steep"), "over"), ("Relu", ("over",), "beyond"),
+        ("Mul", ("beyond", "background"), "raised"),
+    )  # fmt: skip
+    own = {features: features}
+    nodes = []
+    for op, inputs, output in parts:
+        names = [own.get(name, f"{TAUGHT}.{name}") for name in inputs]
+        nodes.append(helper.make_node(op, names, [f"{TAUGHT}.{output}"], f"{TAUGHT}.{output}"))
+        if op == "Gemm":
+            nodes[-1].attribute.append(helper.make_attribute("transB", 1))
+    return [*nodes, helper.make_node("Add", [plain, f"{TAUGHT}.raised"], ["logits"], f"{TAUGHT}.logits")], constants
 
 
 def check(taught: onnx.ModelProto, backbone: Backbone, head: Head, steps: int = 24) -> float:
@@ -150,6 +183,8 @@ def _classifier(graph: onnx.GraphProto, logits: str, where: object) -> onnx.Node
         fresh = set(node.input) & computed - seen
         seen |= fresh
         queue += sorted(fresh)
+    if taught := [node for node in found.values() if node.name == TAUGHT]:  # its rejection has weights too
+        return taught[0]
     if len(found) != 1:
         last = made_by[logits]
         raise ModelError(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from everyframe.data.formats import spans
 from everyframe.errors import EveryframeError, SourceError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.progress import TextProgress
@@ -48,10 +51,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to learn from; label None: background."""
+    """A clip to learn from; label None: background. spans: of a long recording, (begin, end, label) in seconds by their begin:
+    each of them is an example, and what lies between them is background.
+    """
 
     label: str | None
     source: Source
+    spans: tuple[tuple[float, float, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,6 +81,14 @@ def folders(folder: str | os.PathLike[str], background: str) -> list[Clip]:
     return [Clip(None if p.name == background else p.name, source) for p in classes for source in resolve(p)]
 
 
+def marked(path: Path) -> list[Clip]:
+    """The recordings of a list of spans; the spans called `none` are background like what is in no span. Raises SourceError."""
+    return [
+        Clip(None, resolve(one.clip.path)[0], tuple((b, e, str(label)) for b, e, label in parts if label != spans.BACKGROUND))
+        for one, parts in spans.recordings(path)
+    ]
+
+
 def distinct(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
     """Each clip once, by its content, in an order of their names; and the names of those that were given again."""
     seen: dict[tuple[str | None, str], str] = {}
@@ -93,25 +107,30 @@ def distinct(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
 
 
 class Reader:
-    """Runs clips through a backbone in onnxruntime."""
+    """Runs clips through a backbone in onnxruntime, several at once: each thread has its own states."""
 
     def __init__(self, backbone: Backbone, where: str) -> None:
         metadata = backbone.metadata
         own = {s.input for s in metadata.states}
         (frames,) = (v for v in backbone.model.graph.input if v.name not in own)
         self.hop, self.delay, self.preprocess = metadata.hop, metadata.feature_delay, metadata.preprocess
-        self.rate = rate(metadata.preprocess)
+        self.rate, self.window = rate(metadata.preprocess), metadata.window
         self._raw = len(frames.type.tensor_type.shape.dim) == 4 and frames.type.tensor_type.elem_type == 2  # uint8
-        job = engines.Job(backbone.model, where, frames.name, backbone.features, plan(metadata.states, where))
-        self._run = engines.load("ort", job).start()
+        job = engines.Job(backbone.model, where, frames.name, backbone.features, plan(metadata.states, where), threads=1)
+        self._session = engines.load("ort", job)
+        self._own = threading.local()
 
     def read(self, clip: Clip) -> Iterator[Example]:
-        """One example, or the pieces of background footage. Raises SourceError."""
+        """One example, the pieces of background footage, or both of a marked recording. Raises SourceError."""
         if clip.label is None:
             features, seen = self.features(_pictures(clip.source, self.preprocess))
-            steps = max(1, round(PIECE_S * self.rate / self.hop))
-            for rows in np.array_split(np.arange(len(seen)), max(1, round(len(seen) / steps))):
-                yield Example(None, clip.name, features[rows], seen[rows], Span(0, 0, len(seen)))
+            yield from self._marked(clip, features, seen)
+            times = (seen + 0.5) / self.rate
+            gaps = spans.between(clip.spans, len(seen) * self.hop / self.rate) if clip.spans else [(0.0, np.inf)]
+            for begin, end in gaps:
+                # what a window remembers of a span is none of the background's
+                first = begin + (self.window / self.rate if begin else 0)
+                yield from self._pieces(clip, features, seen, np.flatnonzero((times >= first) & (times < end)))
             return
         pictures = np.stack(list(_pictures(clip.source, self.preprocess)))
         least = max(SHORTEST, self.hop)
@@ -123,15 +142,33 @@ class Reader:
             )  # fmt: skip
         yield Example(clip.label, clip.name, *self.features(pictures), span(pictures))
 
+    def _pieces(self, clip: Clip, features: np.ndarray, seen: np.ndarray, rows: np.ndarray) -> Iterator[Example]:
+        steps = max(1, round(PIECE_S * self.rate / self.hop))
+        for piece in np.array_split(rows, max(1, round(len(rows) / steps))):
+            if len(piece):
+                yield Example(None, clip.name, features[piece], seen[piece], Span(0, 0, len(seen)))
+
+    def _marked(self, clip: Clip, features: np.ndarray, seen: np.ndarray) -> Iterator[Example]:
+        """The spans, as the network sees them in the running recording, each until half a window behind its end."""
+        for number, (begin, end, label) in enumerate(clip.spans):
+            first, last = int(np.ceil(begin * self.rate)), int(end * self.rate)
+            following = clip.spans[number + 1][0] * self.rate if number + 1 < len(clip.spans) else np.inf
+            rows = np.flatnonzero((seen >= first) & (seen <= min(last + self.window // 2, max(following, last))))
+            if last - first >= SHORTEST and len(rows):
+                name, moves = f"{clip.name}#{begin:g}", Span(0, last - first, len(rows))
+                yield Example(label, name, features[rows], seen[rows] - first, moves)
+
     def features(self, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(H, W, C) uint8 one by one -> features (steps, F), and the newest frame that each step has fully seen (steps,)."""
-        self._run.reset()
+        run = getattr(self._own, "run", None) or self._session.start()
+        self._own.run = run
+        run.reset()
         made, waiting = [], list[np.ndarray]()
         for picture in self._and_held(pictures):
             waiting.append(picture)
             if len(waiting) == self.hop:
                 new, waiting = np.stack(waiting), []
-                made.append(self._run.step(new if self._raw else normalize(new, self.preprocess)).reshape(-1))
+                made.append(run.step(new if self._raw else normalize(new, self.preprocess)).reshape(-1))
         seen = (np.arange(len(made)) + 1) * self.hop - 1 - self.delay
         return np.stack(made)[seen >= 0], seen[seen >= 0]
 
@@ -170,13 +207,19 @@ def _decoded(source: Source) -> Iterator[Decoded]:
 
 
 def read_all(reader: Reader, clips: Sequence[Clip], progress: TextProgress) -> tuple[list[Example], list[EveryframeError]]:
-    """The examples of all clips; what is broken is left out and returned."""
+    """The examples of all clips, in their order; what is broken is left out and returned."""
     examples: list[Example] = []
     broken: list[EveryframeError] = []
-    for i, clip in enumerate(clips, 1):
-        progress(f"looking at clip {i} of {len(clips)}")
+    # threads: the decoder and the engine leave the interpreter's lock while they work
+    with ThreadPoolExecutor(engines.cores()) as pool:
+        waiting = [pool.submit(lambda clip: list(reader.read(clip)), clip) for clip in clips]
         try:
-            examples += reader.read(clip)
-        except SourceError as error:
-            broken.append(error)
+            for i, one in enumerate(waiting, 1):
+                progress(f"looking at clip {i} of {len(clips)}")
+                try:
+                    examples += one.result()
+                except SourceError as error:
+                    broken.append(error)
+        finally:
+            pool.shutdown(cancel_futures=True)
     return examples, broken

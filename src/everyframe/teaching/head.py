@@ -1,4 +1,5 @@
-"""A linear classifier on frozen features: multinomial logistic regression with L2, in numpy.
+"""A linear classifier on frozen features: multinomial logistic regression with L2, in numpy; and how far features may lie from
+what was taught before the answer is the background, whatever the classifier says.
 
 n rows (moments), F features, K classes. Features are standardised and divided by sqrt(F), so that one strength of the
 penalty means the same for 96 features as for 2048. Solved in the space that the rows span, which is exact: the penalized
@@ -15,28 +16,64 @@ import numpy as np
 #: strengths of the penalty that leave-one-out chooses from, strongest first
 PENALTIES = (3e-2, 1e-2, 3e-3)
 _ITERATIONS, _MEMORY, _FLAT = 60, 8, 1e-4
+#: folds of examples at the most: so many heads are fitted for each penalty
+FOLDS = 24
+#: share of the moments of left-out examples that lie within the limit of familiarity
+_FAMILIAR = 0.95
+#: what the background's logit gains at twice the limit
+_STEEP = 8.0
+#: spread of a feature within gestures at the least, as a share of that of all features
+_LEAST_SPREAD = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Familiar:
+    """Open-set rejection. The distance of features to a gesture is the mean square of (features - center) / spread; once the
+    nearest gesture is farther than `limit`, the background's logit rises by `steep` for each such distance more.
+
+    center (F,), spread (F,); means (K - 1, F): of the gestures, as (mean - center) / spread / sqrt(F).
+    """
+
+    center: np.ndarray
+    spread: np.ndarray
+    means: np.ndarray
+    limit: float
+    steep: float = _STEEP
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """(n, F) -> (n,), to the nearest gesture."""
+        z = (features - self.center) / self.spread / np.sqrt(len(self.center))
+        return np.stack([np.square(z - mean).sum(-1) for mean in self.means]).min(0)
+
+    def beyond(self, features: np.ndarray) -> np.ndarray:
+        """(n, F) -> (n,): what the background's logit gains."""
+        return self.steep * np.maximum(self.distance(features) / self.limit - 1, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """logits = features @ weight.T + bias. weight (K, F), bias (K,), float64."""
+    """logits = features @ weight.T + bias; `familiar` raises the first, the background's. weight (K, F), bias (K,), float64."""
 
     weight: np.ndarray
     bias: np.ndarray
+    familiar: Familiar | None = None
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """(n, F) -> (n, K)."""
-        return features @ self.weight.T + self.bias
+        made: np.ndarray = features @ self.weight.T + self.bias
+        if self.familiar is not None:
+            made[:, 0] += self.familiar.beyond(features)
+        return made
 
 
 class Rows:
-    """Moments to learn from. features (n, F); label (n,) class of each; weight (n,) how much each counts; group (n,) the
-    example that it belongs to: what leave-one-out leaves out as a whole.
+    """Moments to learn from. features (n, F); label (n,) class of each, 0 the background; weight (n,) how much each counts; group
+    (n,) the example that it belongs to: what leave-one-out leaves out as a whole.
     """
 
     def __init__(self, features: np.ndarray, label: np.ndarray, weight: np.ndarray, group: np.ndarray, classes: int) -> None:
         self.label, self.weight, self.group, self.classes = label, weight, group, classes
-        features = np.asarray(features, np.float64)
+        self.features = features = np.asarray(features, np.float64)
         share = weight[:, None] / weight.sum()
         self.mean = (share * features).sum(0)
         spread = np.sqrt((share * (features - self.mean) ** 2).sum(0))
@@ -46,14 +83,14 @@ class Rows:
         kept = s > 1e-6 * max(s.max(), 1e-300)
         self.coordinates, self.basis = (u * s)[:, kept], self.basis[kept]  # (n, r), (r, F)
 
-    def head(self, solution: np.ndarray) -> Head:
+    def head(self, solution: np.ndarray, familiar: Familiar | None = None) -> Head:
         """A solution (r + 1, K) in coordinates as weights on the features themselves."""
         weight = (self.basis.T @ solution[:-1]).T / self.scale  # (K, F)
-        return Head(weight, solution[-1] - weight @ self.mean)
+        return Head(weight, solution[-1] - weight @ self.mean, familiar)
 
-    def fit(self, penalty: float, without: int | None = None, start: np.ndarray | None = None) -> np.ndarray:
-        """The solution (r + 1, K); `without` leaves a group out."""
-        kept = slice(None) if without is None else self.group != without
+    def fit(self, penalty: float, without: Sequence[int] = (), start: np.ndarray | None = None) -> np.ndarray:
+        """The solution (r + 1, K); `without` leaves groups out."""
+        kept = ~np.isin(self.group, without)
         x, label, weight = self.coordinates[kept], self.label[kept], self.weight[kept]
         x = np.hstack([x, np.ones((len(x), 1))])
         target = np.eye(self.classes)[label]
@@ -69,6 +106,30 @@ class Rows:
 
         first = np.zeros((x.shape[1], self.classes)) if start is None else start
         return minimize(loss, first.ravel()).reshape(-1, self.classes)
+
+    def familiar(self, without: Sequence[int] = ()) -> Familiar:
+        """Of the gestures, `without` some groups. The limit is what moments of examples keep to that are left out themselves."""
+        kept = (self.label > 0) & ~np.isin(self.group, without)
+        label, weight, group = self.label[kept], self.weight[kept], self.group[kept]
+        features = self.features[kept]
+        center = np.average(features, axis=0, weights=weight)
+        there, at = np.unique(label, return_inverse=True)
+        total = np.bincount(at, weight)
+        means = np.stack([np.average(features[at == k], axis=0, weights=weight[at == k]) for k in range(len(there))])
+        spread = np.sqrt(np.average(np.square(features - means[at]), axis=0, weights=weight))
+        spread = np.maximum(spread, _LEAST_SPREAD * np.sqrt(np.mean(spread**2)) + 1e-12)
+        z, means = ((x - center) / spread / np.sqrt(len(center)) for x in (features, means))
+        distance = np.square(z[:, None] - means).sum(-1)  # (n, gestures)
+        for one in np.unique(group):
+            mine = group == one
+            k, share = at[mine][0], weight[mine].sum()
+            if share < total[k] * (1 - 1e-9):  # the mean without this example
+                others = (means[k] * total[k] - weight[mine] @ z[mine]) / (total[k] - share)
+                distance[mine, k] = np.square(z[mine] - others).sum(-1)
+        nearest = distance.min(1)
+        order = np.argsort(nearest)
+        reached = np.cumsum(weight[order]) >= _FAMILIAR * weight.sum()
+        return Familiar(center, spread, means, float(nearest[order][reached][0]) + 1e-12)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -113,22 +174,31 @@ def _direction(slope: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray]]) ->
     return way
 
 
-def leave_one_out(rows: Rows, groups: Sequence[int], penalties: Sequence[float] = PENALTIES) -> tuple[float, dict[int, Head]]:
+def folds(groups: Sequence[int], labels: Sequence[int], most: int = FOLDS) -> list[tuple[int, ...]]:
+    """Groups that are left out together: each for itself, or of many `most` sets with a share of every label."""
+    order = sorted(range(len(groups)), key=lambda i: (labels[i], i))
+    dealt = [tuple(groups[i] for i in order[start::most]) for start in range(most)]
+    return [fold for fold in dealt if fold]
+
+
+def leave_out(rows: Rows, sets: Sequence[Sequence[int]], penalties: Sequence[float] = PENALTIES) -> tuple[float, dict[int, Head]]:
     """The penalty under which examples that were left out are predicted best (log loss over their moments), and for each
-    group the head that has never seen it.
+    group the head that has never seen it. sets: groups that are left out together.
     """
-    best: tuple[float, float, dict[int, np.ndarray]] | None = None
+    best: tuple[float, float, list[np.ndarray]] | None = None
     whole: np.ndarray | None = None
     for penalty in penalties:
         whole = rows.fit(penalty, start=whole)
-        found = {group: rows.fit(penalty, without=group, start=whole) for group in groups}
-        cost = float(np.mean([_cost(rows, group, solution) for group, solution in found.items()]))
+        found = [rows.fit(penalty, without=left, start=whole) for left in sets]
+        costs = [_cost(rows, group, solution) for left, solution in zip(sets, found, strict=True) for group in left]
+        cost = float(np.mean(costs))
         if best is None or cost < best[0]:
             best = cost, penalty, found
         elif cost > 1.2 * best[0]:
             break  # the loss has a single valley: weaker penalties only overfit more
-    _, penalty, found = best or (0.0, penalties[0], {})
-    return penalty, {group: rows.head(solution) for group, solution in found.items()}
+    _, penalty, found = best or (0.0, penalties[0], [])
+    heads = [rows.head(solution, rows.familiar(left)) for left, solution in zip(sets, found, strict=True)]
+    return penalty, {group: head for left, head in zip(sets, heads, strict=True) for group in left}
 
 
 def _cost(rows: Rows, group: int, solution: np.ndarray) -> float:

@@ -1,4 +1,6 @@
-"""Head and event rule from the features of a few examples; each example is left out in turn to choose both."""
+"""Head and event rule from the features of a few examples. Each example is left out in turn to choose both, and each gesture as a
+whole: what a head says of a gesture that it was not taught is what it will say of other things that hands do.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from everyframe.modelfile.schema import EventRule
 from everyframe.runtime.prediction import softmax
 from everyframe.teaching import moments
 from everyframe.teaching.examples import Example
-from everyframe.teaching.head import Head, Rows, leave_one_out
-from everyframe.teaching.rule import Outcome, Stream, tune
+from everyframe.teaching.head import Head, Rows, folds, leave_out
+from everyframe.teaching.rule import STRANGE, Outcome, Stream, tune
 
 BACKGROUND = "none"
 #: how much the quiet beginning of an example weighs, where its gesture weighs 1
@@ -44,13 +46,26 @@ def learn(taken: Sequence[Example], window: int, step_s: float) -> Learned:
     """window: feature frames that the model's head averages. step_s: seconds from step to step."""
     labels = (BACKGROUND, *sorted({example.label for example in taken if example.label is not None}))
     rows = rows_of(taken, labels, window)
-    penalty, unseen = leave_one_out(rows, range(len(taken)))
-    streams = [
-        Stream(softmax(unseen[number].logits(example.features)), labels.index(example.label or BACKGROUND))
-        for number, example in enumerate(taken)
-    ]
-    rule, outcome = tune(streams, labels, BACKGROUND, step_s)
-    return Learned(labels, rows.head(rows.fit(penalty)), rule, outcome, _table(taken, streams, labels, window), penalty)
+    own = [labels.index(example.label or BACKGROUND) for example in taken]
+    penalty, unseen = leave_out(rows, folds(range(len(taken)), own))
+    solution = rows.fit(penalty)
+    streams = [Stream(softmax(unseen[n].logits(example.features)), own[n]) for n, example in enumerate(taken)]
+    strange = _strangers(taken, own, rows, penalty, solution)
+    rule, outcome = tune([*streams, *strange], labels, BACKGROUND, step_s)
+    return Learned(labels, rows.head(solution, rows.familiar()), rule, outcome, _table(taken, streams, labels, window), penalty)
+
+
+def _strangers(taken: Sequence[Example], own: Sequence[int], rows: Rows, penalty: float, solution: np.ndarray) -> list[Stream]:
+    """What is said of each gesture by a head that was taught only the others; nothing where there is but one."""
+    gestures, found = sorted(set(own) - {0}), list[Stream]()
+    for gesture in gestures if len(gestures) > 1 else ():
+        left = [n for n, label in enumerate(own) if label == gesture]
+        head = rows.head(rows.fit(penalty, without=left, start=solution), rows.familiar(left))
+        logits = [head.logits(taken[n].features) for n in left]
+        for one in logits:
+            one[:, gesture] = -np.inf  # there is no such label
+        found += [Stream(softmax(one), STRANGE) for one in logits]
+    return found
 
 
 def told(scores: np.ndarray, example: Example, window: int) -> int:

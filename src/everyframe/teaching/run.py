@@ -26,7 +26,7 @@ from everyframe.modelfile.schema import Metadata, Provenance
 from everyframe.progress import TextProgress, silent
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching.cut import Backbone, check, cut, with_head
-from everyframe.teaching.examples import Clip, Example, Reader, distinct, folders, read_all
+from everyframe.teaching.examples import Clip, Example, Reader, distinct, folders, marked, read_all
 from everyframe.teaching.learn import BACKGROUND, Learned, learn
 from everyframe.teaching.window import shortened
 from everyframe.version import __version__
@@ -67,16 +67,16 @@ def teach(
 ) -> Taught:
     """Teaches a step or clip model new gestures from a few examples of each and writes the step model `output`, where given.
 
-    examples: a folder (or several) with a folder of clips for each gesture; one called `none` is background. background: more
-    footage without any gesture. window: feature frames that the head averages. Raises SourceError, UsageError, ModelError,
-    OutputError.
+    examples: a folder (or several) with a folder of clips for each gesture; one called `none` is background; or a list of
+    spans of long recordings. background: more footage without any gesture. window: feature frames that the head averages.
+    Raises SourceError, UsageError, ModelError, OutputError.
     """
     begun = time.perf_counter()
     if output is not None:
         check_writable(output)
     roots = [examples] if isinstance(examples, str | os.PathLike) else list(examples)
-    clips, notes = distinct([clip for root in roots for clip in folders(root, BACKGROUND)] + _footage(background))
-    _check_enough([clip.label for clip in clips])
+    clips, notes = distinct([clip for root in roots for clip in _examples(root)] + _footage(background))
+    _check_enough([*(c.label for c in clips), *(label for c in clips for *_, label in c.spans)])
     progress("taking the classifier off")
     backbone, notes_of_model, source = _backbone(model, window)
     reader = Reader(backbone, str(model))
@@ -93,8 +93,12 @@ def teach(
         path, learned, Counter(example.label for example in taken if example.label is not None),
         sum(len(example.seen) for example in taken if example.label is None) * step_s, backbone.width, backbone.layer,
         backbone.metadata.window, difference, time.perf_counter() - begun,
-        [*notes, *notes_of_model, *_delay_note(taken, reader)], broken, taught,
+        [*notes, *notes_of_model, *_delay_note(taken, reader), *_background_note(taken)], broken, taught,
     )  # fmt: skip
+
+
+def _examples(root: str | os.PathLike[str]) -> list[Clip]:
+    return marked(Path(root)) if Path(root).is_file() else folders(root, BACKGROUND)
 
 
 def _footage(background: Iterable[str | os.PathLike[str]]) -> list[Clip]:
@@ -153,9 +157,18 @@ def _delay_note(taken: Sequence[Example], reader: Reader) -> list[str]:
     ]
 
 
+def _background_note(taken: Sequence[Example]) -> list[str]:
+    if any(example.label is None for example in taken):
+        return []
+    return ["no background footage: how often other things raise events there is not known; add --background VIDEO"]
+
+
 def _metadata(source: Metadata, bare: Metadata, learned: Learned, model: str, count: int) -> Metadata:
     digest = hashlib.sha256((source.provenance.weights_sha256 or "").encode())
-    digest.update(learned.head.weight.astype(np.float32).tobytes() + learned.head.bias.astype(np.float32).tobytes())
+    head = learned.head
+    familiar = (head.familiar.center, head.familiar.spread, head.familiar.means) if head.familiar is not None else ()
+    for value in (head.weight, head.bias, *familiar):
+        digest.update(value.astype(np.float32).tobytes())
     provenance = Provenance(
         model=source.provenance.model, weights_sha256=digest.hexdigest(), tool=f"everyframe {__version__}",
         passes=(*source.provenance.passes, "teach"),

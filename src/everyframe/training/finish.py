@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from everyframe import evaluation
+from everyframe import evaluation, modelfile
 from everyframe.conversion import stream
 from everyframe.data.clips import Collection
 from everyframe.data.header import glance
 from everyframe.errors import EveryframeError
 from everyframe.evaluation import report
 from everyframe.evaluation.page import Section
+from everyframe.evaluation.result import Calibration
 from everyframe.modelfile.schema import Preprocess, Pruned
 from everyframe.models import export
 from everyframe.progress import bar, status
@@ -92,6 +93,19 @@ def deployed(trained: Trained, run: Run, collection: Collection) -> Preprocess:
     return given.model_copy(update={"sample_every_n": max(1, round((given.sample_every_n or 1) * stride))})
 
 
+def calibrate(path: Path, found: Mapping[str, Calibration]) -> None:
+    """Keeps in each model the temperature that fits its own answers on validation: whole videos of the clip model, and of the
+    step model what stands at their end.
+    """
+    for name, where in (("clip.onnx", "video"), ("step.onnx", "stream")):
+        if where in found and (path / name).is_file():
+            model = modelfile.load(path / name)
+            metadata = modelfile.metadata_of(model, path / name)
+            if metadata is not None:
+                kept = metadata.model_copy(update={"temperature": round(found[where].temperature, 4)})
+                modelfile.save(modelfile.attach(model, kept), path / name)
+
+
 def finish(
     run: Run, trained: Trained, collection: Collection, at: Position, ended: bool, notes: tuple[str, ...] = (),
     *, pruned: Pruned | None = None, sections: Sequence[Section] = (),
@@ -116,6 +130,7 @@ def finish(
             accuracy = evaluation.evaluate(
                 run.path, collection, sampling=sampling, limit=VIDEOS, data=run.recipe.data.root, progress=update
             )
+        calibrate(run.path, accuracy.calibration)
     text = (run.path / "recipe.toml").read_text("utf-8")
     environment = json.loads((run.path / "environment.json").read_text("utf-8"))
     title = f"{'Pruning' if pruned else 'Training'} {run.recipe.name}"

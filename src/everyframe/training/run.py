@@ -63,6 +63,9 @@ def read(recipe: Given, where: str | None, data: Path | None) -> tuple[Given, cl
         if where is None or not Path(where).is_file():
             raise UsageError("The recipe does not say where the clips are.", where=recipe.name, hint="--data FOLDER")
         data = Path(where).parent / recipe.data.root
+    if data.is_file():  # spans of long recordings beside it
+        marked = recipe.data.model_copy(update={"format": "spans", "root": str(data.resolve().parent), "train": data.name})
+        return recipe.model_copy(update={"data": marked}), formats.read(marked, data.parent)
     if not data.is_dir():
         raise UsageError("There is no such folder of clips.", where=data, hint="check the path")
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(data.resolve())})})

@@ -2,14 +2,14 @@
 
 A file has the layout of the clip network, (C, T), (C, T, V) or (C, T, V, M), with or without an N of 1 before it, or its frames
 first, (T, C, ...). Pictures are uint8 (T, H, W, 3), which are prepared like a video's, or floats (C, T, H, W), normalized
-already. A .csv has a line for each frame, with its values in the order of the axes. Times: `pts` in seconds, a column of a .csv
-or an array of a .npz; else a rate.
+already. A .npz has an array for each input, by name, where a network takes several. A .csv has a line for each frame, with its
+values in the order of the axes. Times: `pts` in seconds, a column of a .csv or an array of a .npz; else a rate.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import SourceError, UsageError
+from everyframe.modelfile.interface import Input
 from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import prepare
 from everyframe.video.sampling import rate_of, sample
@@ -31,15 +32,18 @@ Shape = tuple[int | None, ...]
 @dataclass(frozen=True)
 class Layout:
     """What a network takes. frame: the shape of one frame, None where open: (C,), (C, V), (C, V, M), or of pictures (C, H, W).
-    rate: frames a second, where nobody says. sampled: the network wants another rate than that of its source.
+    rate: frames a second, where nobody says. inputs: all that it takes.
     """
 
     frame: Shape
     pictures: bool
     rate: float
     preprocess: Any = None
+    inputs: tuple[Input, ...] = ()
 
     def __str__(self) -> str:
+        if len(self.inputs) > 1:
+            return "an array for each input: " + ", ".join(f"{taken.name} {_order(taken)}" for taken in self.inputs)
         channels, *rest = ("?" if size is None else str(size) for size in self.frame)
         own = f"({', '.join((channels, 'T', *rest))})"
         shown = f"{own}, the network's order, or frames first: ({', '.join(('T', channels, *rest))})"
@@ -55,7 +59,7 @@ class ArrayReader:
         self.notes: list[str] = []
         path = Path(source.paths[0])
         array, times = _SUFFIXES[path.suffix.lower()](path, layout)
-        self._array = frames_first(array, layout, path)
+        self._array = by_name(array, layout, path) if len(layout.inputs) > 1 else frames_first(array, layout, path)
         self._where, self._layout = path, layout
         self._sampled = self._sample(_times(times, fps, layout, len(self._array), path))
 
@@ -77,15 +81,22 @@ class ArrayReader:
     def _decoded(self, times: Sequence[Fraction]) -> Iterator[Decoded]:
         gap = times[1] - times[0] if len(times) > 1 else Fraction(0)
         for number, (values, pts) in enumerate(zip(self._array, times, strict=True)):
-            yield Decoded(self._checked(np.asarray(values), number), pts, gap, number)
+            if isinstance(values, Mapping):
+                checked: Any = {name: self._checked(np.asarray(value), number, name) for name, value in values.items()}
+            else:
+                checked = self._checked(np.asarray(values), number)
+            yield Decoded(checked, pts, gap, number)
 
-    def _checked(self, values: np.ndarray, number: int) -> np.ndarray:
+    def _checked(self, values: np.ndarray, number: int, name: str = "") -> np.ndarray:
+        if name and values.dtype == np.uint8:
+            return values  # prepared with the others of its frame
         if self._layout.pictures and values.dtype == np.uint8:
             return prepare(values, self._layout.preprocess)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            where = f"{self._where}, {name}" if name else self._where
             raise SourceError(
-                "There is a value that is not finite.", where=f"{self._where}, frame {number}, place {at}", got=values[at],
+                "There is a value that is not finite.", where=f"{where}, frame {number}, place {at}", got=values[at],
                 hint="fill the gaps before: a network remembers them",
             )  # fmt: skip
         return values.astype(np.float32, copy=False)
@@ -107,6 +118,46 @@ def frames_first(array: np.ndarray, layout: Layout, where: object) -> np.ndarray
     raise SourceError(
         "This array is not what the network takes.", where=where, expected=layout, got=f"{array.dtype} {array.shape}"
     )
+
+
+def _order(taken: Input) -> str:
+    channels, *rest = ("?" if size is None else str(size) for size in taken.frame)
+    if not taken.every:
+        return f"({', '.join((channels, *rest))})"
+    return f"({', '.join((channels, 'T' if taken.every == 1 else f'T/{taken.every}', *rest))})"
+
+
+def by_name(arrays: Any, layout: Layout, where: object) -> list[dict[str, np.ndarray]]:
+    """The frames of several inputs, a dict each; what has no frames is in the first. arrays: by name, each in one of the orders
+    of `Layout`. Raises SourceError.
+    """
+    if not isinstance(arrays, Mapping):
+        raise SourceError("The network takes several inputs.", where=where, expected=f"a .npz with {layout}", got="one array")
+    wanted = {taken.name: taken for taken in layout.inputs}
+    if set(arrays) != set(wanted):
+        raise SourceError(
+            "These are not the inputs of the network.", where=where, expected=layout, got=", ".join(arrays) or "none"
+        )
+    found = {}
+    for name, taken in wanted.items():
+        array = np.asarray(arrays[name])
+        own = Layout(taken.frame, taken.pictures, layout.rate, taken.preprocess)
+        found[name] = frames_first(array, own, f"{where}, {name}") if taken.every else array
+    count = len(found[layout.inputs[0].name])
+    for name, taken in wanted.items():
+        if taken.every and len(found[name]) != -(-count // taken.every):
+            raise SourceError(
+                "The inputs do not have as many frames as each other.", where=f"{where}, {name}",
+                expected=f"{-(-count // taken.every)} frames", got=len(found[name]),
+            )  # fmt: skip
+    return [
+        {
+            name: found[name][number // taken.every] if taken.every else found[name]
+            for name, taken in wanted.items()
+            if (number % taken.every == 0 if taken.every else number == 0)
+        }
+        for number in range(count)
+    ]
 
 
 def fits(shape: Sequence[int], wanted: Shape) -> bool:
@@ -143,13 +194,16 @@ def _npy(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
         raise SourceError("The array cannot be read.", where=path, got=error) from None
 
 
-def _npz(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+def _npz(path: Path, layout: Layout) -> tuple[Any, np.ndarray | None]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
     except Exception as error:  # zipfile has errors of its own
         raise SourceError("The arrays cannot be read.", where=path, got=error) from None
-    times = next((found.pop(name) for name in TIMES if name in found), None)
+    taken = {each.name for each in layout.inputs}
+    times = next((found.pop(name) for name in TIMES if name in found and name not in taken), None)
+    if len(layout.inputs) > 1:
+        return found, times
     if len(found) != 1:
         raise SourceError(
             "It cannot be told which array of the file holds the frames.", where=path,

@@ -1,4 +1,4 @@
-"""The boxes at the top of an MP4 or MOV file: where its index (moov) stands, and whether several files were glued together.
+"""The bytes of a file beside what FFmpeg tells: where the index (moov) of an MP4 or MOV file stands, what is glued behind a file.
 
 Also standard input, which FFmpeg reads through `Piped`, so that it is known what came.
 """
@@ -14,6 +14,8 @@ from typing import Any
 #: the first box of a file is one of these
 _FIRST = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 _MOST = 100_000  # boxes that are looked at
+#: bytes behind the last packet among which the beginning of another file is looked for; an index may stand between
+_NEAR = 1 << 24
 
 
 class Boxes:
@@ -67,6 +69,17 @@ def boxes_of(path: str) -> Boxes:
             file.seek(found.skip, os.SEEK_CUR)
             found.skip = 0
     return found
+
+
+def glued(path: str, end: int) -> bool:
+    """Is another file behind the first? Of MP4 its boxes say so; another kind begins anew behind `end`, the last packet's."""
+    if boxes := boxes_of(path).files:
+        return boxes > 1
+    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
+        head = file.read(12)
+        file.seek(end)
+        return head in file.read(_NEAR)
+    return False
 
 
 class Piped:

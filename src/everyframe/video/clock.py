@@ -9,6 +9,7 @@ that order, and what has no time at all follows its predecessor by one frame (`C
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -23,7 +24,9 @@ from everyframe.video.frame import Decoded
 #: FFmpeg takes the first for containers whose clock may jump (`dts_delta_threshold` in fftools/ffmpeg_demux.c)
 JUMP = {True: Fraction(10), False: Fraction(60)}
 SLOW = 20
+_MICRO = 1_000_000
 _JUMPY = 0x200  # AVFMT_TS_DISCONT
+_UNTIMED = 0x80  # AVFMT_NOTIMESTAMPS
 #: and so is a step back beyond this; a smaller one is a clock that trembles
 BACK = Fraction(1, 10)
 #: frames that a decoder may take out of order: the most that H.264 and H.265 allow
@@ -38,18 +41,24 @@ def usual_gap(stream: av.video.stream.VideoStream) -> Fraction:
 class Clock:
     """`enter` each packet before it is decoded, `stamp` each picture, `rest` at the end. waits: pictures may be held back.
 
-    jumps: how often the container's clock was set anew. reached: the container's time of the newest frame, in seconds.
+    joins: recordings of this kind may be glued together. untimed: the container holds no times; a live one's are those at
+    which packets arrive, any other's are those of `gap`. jumps: how often the container's clock was set anew. read: where in
+    the file the newest packet ends. reached: the container's time of the newest frame, in seconds.
     """
 
     def __init__(
         self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool, waits: bool
     ) -> None:
         self.gap = usual_gap(stream)
-        self.count = 0
+        self.count = self.read = 0
         self.last = Fraction(0)
         self.reached = self.origin = Fraction(0)
-        self._base, self._shift = stream.time_base or Fraction(0), 0
-        self._jump = max(JUMP[bool(int(container.format.flags) & _JUMPY)], SLOW * self.gap)  # type: ignore[call-overload]
+        flags = int(container.format.flags)  # type: ignore[call-overload]
+        self.untimed = bool(flags & _UNTIMED)
+        self._arrival = self.untimed and live
+        self._base, self._shift = Fraction(1, _MICRO) if self._arrival else stream.time_base or Fraction(0), 0
+        self.joins = bool(flags & _JUMPY)
+        self._jump = max(JUMP[self.joins], SLOW * self.gap)
         self._leaps, self._live = 0, live  # a camera that stalls is late, not elsewhere
         self._packets = _Packets(self._base, self.gap)
         # a picture that has just happened must not wait for others, and what sends it numbers it rightly
@@ -61,6 +70,9 @@ class Clock:
         return self._leaps + self._packets.jumps
 
     def enter(self, packet: av.Packet) -> None:
+        if self._arrival and packet.size:
+            packet.pts = packet.dts = time.monotonic_ns() // 1000
+        self.read = max(self.read, (packet.pos or 0) + packet.size)
         packet.opaque = [self._packets.shift(packet)]  # an object of its own: PyAV finds it by its address
 
     def stamp(self, picture: av.VideoFrame) -> Iterator[Decoded]:
@@ -77,10 +89,10 @@ class Clock:
 
     def _counted(self, item: tuple[av.VideoFrame, int | None]) -> Decoded:
         picture, ticks = item
-        time = ticks * self._base if ticks is not None and self._base else None
+        told = ticks * self._base if ticks is not None and self._base else None
         if self.count == 0:
-            self.origin = time or Fraction(0)
-        pts = time - self.origin if time is not None else self.last + self.gap * bool(self.count)
+            self.origin = told or Fraction(0)
+        pts = told - self.origin if told is not None else self.last + self.gap * bool(self.count)
         if pts - self.last > self._jump and not self._live:
             self.origin += pts - self.last - self.gap
             self._leaps += 1

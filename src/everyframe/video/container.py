@@ -19,18 +19,30 @@ from everyframe.video.sources import Source
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
 #: where MP4, AVI and Matroska write what their video is coded with
 _CODEC = tuple(re.compile(p, re.DOTALL) for p in (rb"stsd.{12}([ -~]{4})", rb"vids([ -~]{4})", rb"\x86.(V_[A-Z0-9_/]{3,})"))
+#: what has no pictures, or has them inside something else: its first bytes, its name, and what to do
+_OTHERS = (
+    (re.compile(rb"PK\x03\x04"), "a zip archive", "unpack it"),
+    (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|.{257}ustar", re.DOTALL), "an archive", "unpack it"),
+    (
+        re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE),
+        "a web page",
+        "download the video itself: this is what a server said",
+    ),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "git lfs pull"),
+    (re.compile(rb"$"), "an empty file", "record or download it again"),
+)
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 
 def open_container(source: Source, path: str, file: Any = None) -> av.container.InputContainer:
     """path: one of `source`. file: what is read in its stead. Raises SourceError."""
-    camera = source.kind == "camera"
+    camera, address = source.kind == "camera", source.kind == "address"
     # else FFmpeg takes what stands before a colon for a protocol
     name = f"file:{path}" if source.kind in ("file", "pictures") else path
-    options = {"rtsp_transport": "tcp"} if source.kind == "address" else {}
+    options = {"rtsp_transport": "tcp"} if address else {}
     try:
         container = av.open(
-            file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if source.live else None,
+            file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if camera or address else None,
             metadata_errors="replace",
         )  # fmt: skip
     except av.error.InvalidDataError:
@@ -43,7 +55,11 @@ def open_container(source: Source, path: str, file: Any = None) -> av.container.
             "The camera cannot be opened." if camera else "The video cannot be opened.",
             where=path,
             got=getattr(error, "strerror", None) or str(error),
-            hint="close the program that uses it" if busy else "check the path and its permissions",
+            hint="close the program that uses it"
+            if busy
+            else "check the address, and that its server runs"
+            if address
+            else "check the path and its permissions",
         ) from None
     if container.format.name in _NO_VIDEO:
         container.close()
@@ -70,7 +86,7 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
     """The one to look at; covers of songs are none. Raises SourceError, also where nothing here decodes it."""
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
-        kinds = sorted({str(s.type) for s in container.streams})
+        kinds = sorted({"a cover" if s.type == "video" else str(s.type) for s in container.streams})
         if not kinds:
             raise _no_video(path)
         raise SourceError("There is no video stream in this file.", where=path, got=f"only {', '.join(kinds)}")
@@ -83,8 +99,12 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
     return found
 
 
-def no_frames(path: str) -> SourceError:
-    return SourceError("The video has no frames.", where=path, hint="check that it plays; record or download it again")
+def no_frames(path: str, address: bool = False) -> SourceError:
+    return SourceError(
+        "The video has no frames.", where=path,
+        hint="check that it plays; download it first, since some servers give files only from their beginning" if address
+        else "check that it plays; record or download it again",
+    )  # fmt: skip
 
 
 def refused(container: av.container.InputContainer, path: str, packet: av.Packet | None) -> SourceError | None:
@@ -115,6 +135,9 @@ def _codec(path: str) -> str | None:
 
 
 def _no_video(path: str) -> SourceError:
+    for pattern, name, hint in _OTHERS:
+        if Path(path).is_file() and pattern.match(_beginning(path, 1024)):
+            return SourceError("This is not a video.", where=path, got=name, hint=hint)
     return SourceError(
         "This is not a video, or its beginning is missing.",
         where=path,

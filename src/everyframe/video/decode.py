@@ -15,7 +15,7 @@ import av.error
 import av.video.stream
 
 from everyframe.errors import SourceError
-from everyframe.video.boxes import boxes_of, standard_input
+from everyframe.video.boxes import glued, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
@@ -48,7 +48,7 @@ def decode(
         said = told or said
         yield frame
     if not found:
-        raise no_frames(source.paths[0])
+        raise no_frames(source.paths[0], source.kind == "address")
 
 
 def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
@@ -72,7 +72,7 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
         stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
-        clock = Clock(container, stream, live=source.live, waits=source.kind == "file")
+        clock = Clock(container, stream, live=source.live, waits=source.kind == "file" or source.ends)
         frame = None
         damage: str | None = None
         for frames in _decoded(container, stream, clock, source):
@@ -92,8 +92,11 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
             damage = _cut_short(container, stream, frame, clock)
         if frame is None and (why := piped(file, path)):
             raise why
-        if source.kind == "file" and "mp4" in container.format.name and (files := boxes_of(path).files) > 1:
-            note(f"{files} recordings glued together, of which the first was played: join them with ffmpeg's `-f concat`")
+        if clock.untimed and frame is not None:
+            note(f"{container.format.name} holds no times: its frames were taken for {float(1 / clock.gap):.4g} a second")
+        if source.kind == "file" and not clock.joins and glued(path, clock.read):
+            damage = None
+            note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
             return
         if damage is not None:
@@ -103,7 +106,7 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
                 expected=_expected(container, stream) if "last frame" not in damage else None,
                 got=f"{damage} after {clock.count} frames, {float(clock.last):.2f} s" if frame else damage,
                 hint="what came before is valid; record or download the video again for the rest" if frame else
-                     "check that it plays; record or download it again",
+                     no_frames(path, source.kind == "address").hint,
             )  # fmt: skip
 
 

@@ -42,6 +42,6 @@ class Order:
     def loads(cls, text: str) -> Order:
         fields = json.loads(text)
         source = fields.pop("source")
-        order = cls(Source(source["kind"], source["name"], tuple(source["paths"])), **fields)
+        order = cls(Source(**{**source, "paths": tuple(source["paths"])}), **fields)
         pair = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
         return replace(order, resize=pair(order.resize), crop=pair(order.crop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -9,10 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from everyframe.errors import SourceError
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".tga"})
 #: every suffix of a video that FFmpeg knows and that is not mostly something else, nor a small copy (.lrv) of what lies beside it
 VIDEOS = frozenset(
     {".264", ".265", ".266", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avc", ".avi", ".avs2", ".avs3"}
@@ -30,21 +32,28 @@ LITTER = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "#recycle", "system volume information", "lost+found", "__pycache__"}
     | {"thumbs.db", "desktop.ini", "icon\r"}
 )
-_ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+#: schemes whose addresses are files; of those that may be either, the server is asked
+_FILES, _WEB = frozenset({"ftp", "sftp", "smb"}), frozenset({"http", "https"})
+_ANSWER_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """kind: file | pictures | array | camera | address | stdin. paths: one entry, or the pictures of a sequence in order."""
+    """kind: file | pictures | array | camera | address | stdin. paths: one entry, or the pictures of a sequence in order.
+
+    ends: of an address, that it is a file which lies elsewhere.
+    """
 
     kind: Literal["file", "pictures", "array", "camera", "address", "stdin"]
     name: str
     paths: tuple[str, ...]
+    ends: bool = False
 
     @property
     def live(self) -> bool:
         """True where frames are lost if nobody takes them in time."""
-        return self.kind in ("camera", "address")
+        return self.kind == "camera" or (self.kind == "address" and not self.ends)
 
 
 def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> list[Source]:
@@ -52,7 +61,8 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
 
     A number is a camera (`./0` is a file of that name). A folder or glob gives its videos in natural order (2 before
     10); where it holds only pictures they are one video, and where there are neither, its arrays are read. arrays: they
-    come first, for a model that takes no pictures. `-` is standard input. An address such as rtsp://host/path is opened as it is.
+    come first, for a model that takes no pictures. `-` is standard input. An address such as rtsp://host/path is opened as
+    it is; a web server is asked whether it ends, as a file does.
     """
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
         return [_camera(int(source))]
@@ -61,8 +71,11 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
         if sys.stdin is not None and sys.stdin.isatty():
             raise SourceError("No video comes in.", where="standard input", got="a terminal", hint="`- < video.mp4`, or a pipe")
         return [Source("stdin", "stdin", ("standard input",))]
-    if _ADDRESS.match(text):
-        return [Source("address", text, (text,))]
+    if address := _ADDRESS.match(text):
+        scheme = address[1].lower()
+        if scheme != "file":
+            return [Source("address", text, (text,), ends=scheme in _FILES or (scheme in _WEB and _has_end(text)))]
+        text = unquote(urlsplit(text).path)
     path = Path(text)
     if text.startswith("/dev/video"):
         return [_camera_at(text)]
@@ -89,7 +102,7 @@ def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Sourc
     found = [path for path in found if not is_litter(path.name)]
     folders = sum(p.is_dir() for p in found)
     found = sorted((p for p in found if p.is_file()), key=lambda p: natural(str(p)))
-    numbers = [Source("array", p.name, (str(p),)) for p in _arrays(found)]
+    numbers = [Source("array", p.name, (str(p),)) for p in _arrays(found, folders)]
     videos = [p for p in found if p.suffix.lower() in VIDEOS]
     if numbers and arrays:
         return numbers
@@ -109,15 +122,27 @@ def _many(found: list[Path], where: Path, what: str, arrays: bool) -> list[Sourc
     )
 
 
-def _arrays(found: list[Path]) -> list[Path]:
-    """A table beside arrays is rather a list of them."""
+def _arrays(found: list[Path], folders: int) -> list[Path]:
+    """A table beside arrays or folders is rather a list of what is there."""
     arrays = [path for path in found if path.suffix.lower() in ARRAYS]
-    return [path for path in arrays if path.suffix.lower() != ".csv"] or arrays
+    return [path for path in arrays if path.suffix.lower() != ".csv"] or ([] if folders else arrays)
 
 
 def natural(text: str) -> list[tuple[int, str]]:
     """Sort key under which frame_2 comes before frame_10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def _has_end(address: str) -> bool:
+    """Whether a web server says how long what lies there is, as it does of files and not of cameras. Playlists say it."""
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen
+
+    with contextlib.suppress(OSError, HTTPException, ValueError):  # what is wrong is said where it is opened
+        playlist = urlsplit(address).path.lower().endswith(".m3u8")
+        with urlopen(Request(address, method="GET" if playlist else "HEAD"), timeout=_ANSWER_S) as answer:
+            return b"#EXT-X-ENDLIST" in answer.read(1 << 20) if playlist else int(answer.headers.get("Content-Length", 0)) > 0
+    return False
 
 
 def _camera(number: int) -> Source:

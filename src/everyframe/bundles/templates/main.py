@@ -17,6 +17,7 @@ from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 from device import Device
@@ -40,6 +41,11 @@ HERE = Path(__file__).resolve().parent
 INFO = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
 
 # C channels, H W; a clip network takes (1, C, T, H, W), a step network (hop, C, H, W) and its states
+
+
+def fail(why: object) -> NoReturn:
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 class Network:
@@ -72,7 +78,7 @@ def pictures(source):
         yield from decode(resolve(source)[0])
         return
     if not cv2:
-        sys.exit("error: videos need av or cv2: pip install av")
+        fail("videos need av or cv2: pip install av")
     video, begun = cv2.VideoCapture(int(source) if camera else source), time.monotonic()
     for number in count():
         there, picture = video.read()
@@ -114,7 +120,8 @@ def inputs(source):
         rate = INFO["fps"] or 30 / (INFO["sample_every_n"] or 1)
         frames = ((number / rate, frame) for number, frame in enumerate(frames))
     else:
-        seen = sample(pictures(source), fps=INFO["fps"], every_n=INFO["sample_every_n"], live=source.isdigit())
+        live = source.isdigit() or (decode is not None and resolve(source)[0].live)
+        seen = sample(pictures(source), fps=INFO["fps"], every_n=INFO["sample_every_n"], live=live)
         frames = ((float(frame.pts), prepared(frame.picture)) for frame in seen)
     waiting = []
     for seconds, frame in frames:
@@ -143,7 +150,9 @@ SCORES = {"classify": softmax, "frames": softmax, "multilabel": sigmoid, "regres
 
 
 def scored(logits):
-    return SCORES[INFO["task"]](logits) if INFO["scores"] == "logits" else logits
+    if INFO["scores"] != "logits" or INFO["task"] == "regress":
+        return logits
+    return SCORES[INFO["task"]](logits / np.float32(INFO["temperature"]))
 
 
 def show(logits, count):
@@ -162,7 +171,7 @@ def main():
     parser.add_argument("--save", metavar="FILE.npy", help="keep the last logits, to compare them")
     args = parser.parse_args()
     if not Path(args.model).exists():
-        sys.exit(f"error: there is no {args.model}: compile the model first, see README.md")
+        fail(f"there is no {args.model}: compile the model first, see README.md")
     network, logits, seen = Network(args.model), None, 0
     events = Events(INFO["events"], INFO["labels"]) if INFO["events"] else None
     wrong, runs = None, inputs(args.source)
@@ -186,7 +195,7 @@ def main():
             print(f"frame {seen - 1}")
             show(logits, args.top)
     if logits is None:
-        sys.exit(f"error: {wrong}" if wrong else "error: the video is too short for a prediction")
+        fail(wrong or "the video is too short for a prediction")
     if not args.every:
         show(logits, args.top)
     if args.save:
@@ -194,7 +203,7 @@ def main():
     took = network.spent / network.runs
     print(f"{network.runs} runs, {took * 1e3:.2f} ms each, {INFO['frames_a_run'] / took:.1f} frames a second", file=sys.stderr)
     if wrong:
-        sys.exit(f"error: {wrong}")
+        fail(wrong)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from everyframe.cli.show.console import console
 from everyframe.evaluation import task_report
+from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
 
 if TYPE_CHECKING:
@@ -21,8 +22,44 @@ if TYPE_CHECKING:
 ROWS = 40  # of the table of classes; the files have all
 
 
-def show_any(result: Result | TaskResult, output: Path | None) -> None:
-    show_task(result, output) if isinstance(result, TaskResult) else show(result, output)
+def show_any(result: Result | TaskResult | SpanResult, output: Path | None) -> None:
+    if isinstance(result, SpanResult):
+        show_spans(result, output)
+    elif isinstance(result, TaskResult):
+        show_task(result, output)
+    else:
+        show(result, output)
+
+
+def show_spans(result: SpanResult, output: Path | None) -> None:
+    from everyframe.evaluation.page import percent
+
+    out = console()
+    lines = [
+        f"{result.model} ({result.engine}) on {result.data}: {result.all.spans} spans in {result.recordings} recordings of "
+        f"{result.seconds:.0f} s"
+    ]
+    if result.partial:
+        lines.insert(0, "PARTIAL: ended early")
+    if result.false_a_minute is not None:
+        outside = "" if result.background_a_minute is None else f"; {result.background_a_minute:.2f} outside of all spans"
+        lines.append(f"false events a minute: {result.false_a_minute:.2f}{outside} ({result.background_s:.0f} s)")
+    lines.append(f"An event counts for its span until {result.late_s:.1f} s behind the span's end.")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("label", "spans", "found", "recall", "wrong first", "false events", "delay s"):
+        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+    for row in (*result.labels, result.all):
+        interval = "" if row.low is None or row.high is None else f" ({row.low * 100:.0f}-{row.high * 100:.0f})"
+        delay = "–" if row.delay_s is None else f"{row.delay_s:.2f}"
+        cells = (str(row.spans), str(row.found), f"{percent(row.recall)}{interval}", str(row.wrong), str(row.false), delay)
+        table.add_row(Text(row.label), *cells)
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(table)
+    for note in result.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    if output is not None:
+        out.print(f"wrote {output}/metrics.json", markup=False, soft_wrap=True)
 
 
 def show_task(result: TaskResult, output: Path | None) -> None:

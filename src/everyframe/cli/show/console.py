@@ -70,6 +70,15 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
 
 
+def read_values(given: list[str] | None) -> dict[str, str]:
+    """{"h0": "0"} from ["h0=0"]. Raises UsageError."""
+    pairs = [text.partition("=") for text in given or ()]
+    for name, sign, value in pairs:
+        if not (name and sign and value):
+            raise UsageError("This value cannot be read.", got=name + sign + value, expected="NAME=VALUE, h0=0 or h0=h0.npy")
+    return {name: value for name, _, value in pairs}
+
+
 def as_task(name: str | None) -> Task | None:
     """Raises UsageError for a task that there is not."""
     from typing import get_args

@@ -8,8 +8,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from everyframe.api.results import Converted
+from everyframe.api.results import Code, Converted
 from everyframe.cli.show.console import console, count, duration
+
+EVERYTHING = "everything since the reset"  # of a network whose state goes on for ever
+
+
+def input_lines(specs: list[dict[str, Any]]) -> list[str]:
+    """What a model with several inputs takes in a step."""
+    rates = {0: "no frames, one value for all", 1: "a frame with every frame"}
+    lines = []
+    for spec in specs:
+        rate = rates.get(spec["every"], f"a frame every {spec['every']} frames")
+        kind = "pictures or arrays" if spec["preprocess"] else "arrays"
+        lines.append(f"  input {spec['name']} {tuple(spec['shape'])}: {rate}, {kind}")
+    return lines
 
 
 def stream_lines(made: Converted, output: Path) -> list[str]:
@@ -27,7 +40,7 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         f"largest relative difference {made.difference:.1e}",
         f"  delay: the newest frame a prediction has fully seen is {span(meta.feature_delay)} old; "
         f"the window of {meta.window} is full after {span(meta.delay)}",
-        f"  receptive field {span(meta.receptive_field)}, state {count(state)} floats "
+        f"  receptive field {EVERYTHING if meta.unbounded else span(meta.receptive_field)}, state {count(state)} floats "
         f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
         f"  {count(found['macs_per_frame'])} MACs a frame; a clip takes {count(found['macs_per_clip'])}",
     ]
@@ -42,6 +55,7 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         lines.append(
             f"  note: the delay exceeds the clip of {meta.frames} frames; a sliding clip would answer sooner, with less context"
         )
+    lines += input_lines([spec.model_dump() for spec in meta.inputs])
     lines.append(f"  output: {meta.task}, {meta.scores}")
     lines += [f"  and {spec.name} {spec.shape}: {spec.task}, {spec.scores}, {span(spec.delay)} late" for spec in meta.outputs]
     if made.assumed:
@@ -85,7 +99,7 @@ def _table(title: str, columns: list[tuple[str, str]]) -> Table:
 def _facts(found: dict[str, Any]) -> list[str]:
     return [
         f"hop {found['hop']} frame{'s' if found['hop'] > 1 else ''} a step, window {found['window_frames']}, "
-        f"receptive field {duration(found['receptive_field_frames'], None)}",
+        f"receptive field {EVERYTHING if found['unbounded'] else duration(found['receptive_field_frames'], None)}",
         f"delay {duration(found['delay_frames'], found['delay_ms'])} until the window is full; "
         f"first prediction, and newest frame seen by one: "
         f"{duration(found['feature_delay_frames'], found['feature_delay_ms'])}",
@@ -104,6 +118,8 @@ def _show_step(found: dict[str, Any]) -> None:
     )
     for line in _facts(found):
         out.print("  " + line, markup=False)
+    for line in input_lines(found["inputs"]):
+        out.print(line, markup=False)
     out.print(f"  output: {found['task']}, {found['scores']}", markup=False)
     for spec in found["outputs"]:
         about = f"{spec['task']}, {spec['scores']}, a value every {spec['every']} frames, delay {spec['delay']}"
@@ -161,6 +177,26 @@ def _show_published(out: Console, table: dict[str, Any]) -> None:
     out.print(rows)
     for note in table["notes"]:
         out.print(f"  {note}", markup=False)
+
+
+def choice_lines(made: Code) -> list[str]:
+    """How convolutions are computed that do not have the default, and what was measured now."""
+    lines = []
+    if made.rows:
+        won = [row.facts for row in made.rows if row.facts["ms"] < row.facts["default_ms"]]
+        lines.append(f"measured {len(made.rows)} convolutions, {len(won)} gained; kept in {made.table}")
+        for facts in won:
+            ratio = facts["default_ms"] / facts["ms"]
+            lines.append(f"  {ratio:.2f}x  {facts['shape']}: {facts['ms']:.3g} ms a frame instead of {facts['default_ms']:.3g}")
+    elif made.table:
+        lines.append(f"nothing to measure: {made.table} has it all")
+    apart = sum(choice.why != "default" for _, choice in made.chosen)
+    tiles = [choice.tile for _, choice in made.chosen if choice.tile]
+    if quick := sum(tile > 2 for tile in tiles):
+        lines.append(f"{quick} convolutions by Winograd's F(4x4, 3x3), within the difference above; --exact does without")
+    if len(tiles) > quick:
+        lines.append(f"{len(tiles) - quick} convolutions by Winograd's F(2x2, 3x3)")
+    return [*lines, *([f"{apart} of {len(made.chosen)} convolutions as they were measured"] if apart else [])]
 
 
 def memory_lines(account: dict[str, Any], memory_bytes: int | None = None, weight_bytes: int | None = None) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from everyframe.runtime.prediction import Prediction
     from everyframe.video import Source
 
-#: columns of `--csv`: a row `file` for each source, behind it a row `event` for each of its events
+#: columns of `--csv`: a row `file` for each source, behind it a row `event` for each of its events, or `value` for each quantity
 COLUMNS = ("file", "row", "label", "time_s", "score", "events", "seconds", "error")
 #: events of several files that the summary lists; further ones are counted
 LISTED = 20
@@ -37,12 +37,13 @@ class Best(NamedTuple):
 @dataclass
 class Outcome:
     """What came of one source. seconds: of video. fps: frames a second that it has. first_s: time of the first prediction.
-    background: the label that is no event.
+    background: the label that is no event. quantities: labels name quantities, none of which is better than another.
     """
 
     source: Source
     name: str
     background: str | None = None
+    quantities: bool = False
     frames: int = 0
     predictions: int = 0
     dropped: int = 0
@@ -86,15 +87,20 @@ class Outcome:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """As `COLUMNS` say."""
-        best = self.best
-        said = {} if best is None else {"label": best.label, "time_s": f"{best.pts_s:.3f}", "score": f"{best.score:.4f}"}
+        best = None if self.quantities else self.best
+        said = {} if best is None else _scored(best.label, best.pts_s, best.score)
         file = self.source.paths[0] if self.source.kind == "file" else self.source.name
         error = " ".join(str(part) for part in (self.error.what, self.error.got) if part) if self.error else ""
         seconds = f"{self.seconds:.3f}"
         yield {"file": file, "row": "file", **said, "events": len(self.events), "seconds": seconds, "error": error}
         for event in self.events:
-            time_s, score = f"{event.pts_s:.3f}", f"{event.score:.4f}"
-            yield {"file": file, "row": "event", "label": event.label, "time_s": time_s, "score": score}
+            yield {"file": file, "row": "event", **_scored(event.label, event.pts_s, event.score)}
+        for label, value, time_s in zip(self._labels, self._scores, self._times, strict=True) if self.quantities else ():
+            yield {"file": file, "row": "value", **_scored(label, time_s, value)}
+
+
+def _scored(label: str, time_s: float, score: float) -> dict[str, str]:
+    return {"label": label, "time_s": f"{time_s:.3f}", "score": f"{score:.4f}"}
 
 
 @dataclass

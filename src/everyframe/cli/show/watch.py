@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +27,16 @@ def watch(program: Program, sources: Sequence[Source], view: View, picture: Path
     """
     rule = program.metadata.events
     tally = Tally()
+    pictures = targets(picture, names(sources)) if picture else []
     playbacks = program.play_all(sources, thumbnails=THUMBNAIL if picture else 0, **options)
     try:
         for playback, name in zip(playbacks, names(sources), strict=False):  # which Ctrl-C may end
             timeline = Timeline(program.labels) if picture else None
-            tally.outcomes.append(Outcome(playback.source, name, rule.background if rule else None))
+            quantities = program.ending.task == "regress"
+            tally.outcomes.append(Outcome(playback.source, name, rule.background if rule else None, quantities))
             _one(program, playback, view, timeline, tally)
-            if timeline is not None and picture is not None and playback.frames:
-                stem = Path(playback.source.name).stem
-                target = picture if len(sources) == 1 else picture.with_name(f"{picture.stem}.{stem}.png")
+            if timeline is not None and playback.frames:
+                target = pictures[len(tally.outcomes) - 1]
                 timeline.labels = program.labels
                 _save(timeline, target, program, playback)
                 tally.pictures.append(target)
@@ -44,6 +47,18 @@ def watch(program: Program, sources: Sequence[Source], view: View, picture: Path
     finally:
         playbacks.close()  # and with them the decode processes
     return tally
+
+
+def targets(picture: Path, names: Sequence[str]) -> list[Path]:
+    """A file for each of several: `out.NAME.png`, by stems; by whole names where stems are alike; then by numbers."""
+    if len(names) == 1:
+        return [picture]
+    stems = Counter(Path(name).stem for name in names)
+    told: list[str] = []
+    for name in names:
+        own = Path(name).stem if stems[Path(name).stem] == 1 else name.replace("/", "_")
+        told.append(next(each for n in count(1) if (each := own if n == 1 else f"{own}-{n}") not in told))
+    return [picture.with_name(f"{picture.stem}.{each}.png") for each in told]
 
 
 def _one(program: Program, playback: Playback, view: View, timeline: Timeline | None, tally: Tally) -> None:

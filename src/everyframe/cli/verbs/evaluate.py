@@ -18,7 +18,9 @@ def command(
     ] = "builtin",
     data: Annotated[
         Path | None,
-        typer.Option(help="Labeled videos: their folder, or a recipe (.toml) that names them. [default: of the training]"),
+        typer.Option(
+            help="Labeled videos: their folder, a list of spans of recordings, or a recipe (.toml). [default: of the training]"
+        ),
     ] = None,
     data_format: Annotated[
         str, typer.Option("--format", help="folders, list, kinetics, jester, something, ucf101, hmdb51 or efficient3d.")
@@ -77,6 +79,7 @@ def command(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffled order.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many videos, evenly spread.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second of arrays that do not say their times.")] = None,
     engine: Annotated[
         str, typer.Option(help="auto (ort; native for a .so), ort, native (generated C), openvino or reference.")
     ] = "auto",
@@ -121,7 +124,7 @@ def command(
             model, data, form=data_format, split=split, clip_list=clip_list, classes=classes,
             labels=None if labels is None else read_labels(labels), label_map=None if label_map is None else read_map(label_map),
             views=views, segments=segments, short=short, rate=rate, task=as_task(task), threshold=threshold,
-            flush=flush, controls=controls, seed=seed, limit=limit, engine=engine, threads=threads, workers=workers,
+            flush=flush, controls=controls, seed=seed, limit=limit, fps=fps, engine=engine, threads=threads, workers=workers,
             progress=progress,
         )  # fmt: skip
     if output is not None:

@@ -115,7 +115,7 @@ def _cells(found: Card) -> dict[str, str]:
             "MACs": count(measured.macs),
             "every": str(measured.native.hop),
             "delay": str(measured.native.delay),
-            "field": str(measured.native.receptive_field),
+            "field": str(measured.native.receptive_field or "all"),
             "state": count(measured.native.state_floats),
             "a frame": count(measured.native.macs_per_frame),
             "saves": f"{measured.saving_per_hop:.1f}x",
@@ -198,10 +198,11 @@ def _costs(measured: Measured) -> list[tuple[str, str]]:
             continue
         every = "every frame" if streamed.hop == 1 else f"every {streamed.hop} frames"
         frame = count(streamed.macs_per_frame)
+        field = "everything since the reset" if streamed.receptive_field is None else f"{streamed.receptive_field} frames"
         lines += [
             (key, f"a prediction at {every}: {frame} MACs a frame, {saving:.1f}x less than a clip each time"),
             ("", f"delay {streamed.delay} frames (newest fully seen {streamed.feature_delay} old)"),
-            ("", f"receptive field {streamed.receptive_field} frames, state {streamed.state_floats:,} floats"),
+            ("", f"receptive field {field}, state {streamed.state_floats:,} floats"),
         ]
     return lines
 

@@ -81,7 +81,7 @@ def command(
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
     from everyframe.cli.show.timeline import check_output
-    from everyframe.files import check_writable, write_bytes
+    from everyframe.files import check_kept, check_writable, write_bytes
 
     if save_timeline is not None:
         check_output(save_timeline)
@@ -97,6 +97,8 @@ def command(
     from everyframe.video import resolve
 
     found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
+    for output in filter(None, (as_csv, save_timeline)):
+        check_kept(output, model, *(path for video in found for path in video.paths))
     names = read_labels(labels) if labels is not None else None
     with everyframe.open(
         model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),

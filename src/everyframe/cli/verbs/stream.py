@@ -39,7 +39,17 @@ def command(
         list[str] | None,
         typer.Option("--head", help="Of several outputs this one; repeatable, the main one first."),
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="Axis order of the clip network's input (default: NCTHW).")] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Axis order of the clip network's input (default: NCTHW); of several by name, NCTHW,audio=NCT,style=NC. "
+            "An input without T has no frames."
+        ),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(help="An input that is to be a constant: a number or a .npy file; repeatable.", metavar="NAME=VALUE"),
+    ] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a clip, where the network's input leaves them open.")] = None,
     size: Annotated[str | None, typer.Option(help="Picture size, S or HxW, where the network's input leaves it open.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -53,7 +63,7 @@ def command(
     import json
 
     from everyframe import api
-    from everyframe.cli.show.console import as_task, read_size
+    from everyframe.cli.show.console import as_task, read_size, read_values
     from everyframe.cli.show.models import stream_lines
     from everyframe.models.labels import read_labels
     from everyframe.progress import status
@@ -65,7 +75,7 @@ def command(
         made = api.convert(
             clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames,
             size=(pictures, pictures) if isinstance(pictures, int) else pictures, labels=names,
-            task=as_task(task), heads=heads or (), progress=progress,
+            task=as_task(task), heads=heads or (), bind=read_values(bind), progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps({"file": str(output), **made.to_dict()}))

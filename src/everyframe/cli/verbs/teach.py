@@ -21,8 +21,9 @@ def command(
     examples: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A folder with a folder of clips for each gesture; `none` holds background. May be given again.",
-            metavar="FOLDER",
+            help="A folder with a folder of clips for each gesture; `none` holds background. Or a list of spans of long "
+            "recordings (file,start,end,label; .eaf). May be given again.",
+            metavar="FOLDER|LIST",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The step model to write.", metavar="MINE.onnx")] = Path(
@@ -119,12 +120,18 @@ def _show(taught: Taught) -> None:
     out.print(table)
     outcome, rule = learned.outcome, learned.rule
     quiet = f", {outcome.quiet_false} of them in {taught.background_s:.0f} s of background" if taught.background_s else ""
+    strange = outcome.strange_a_minute
     lines = [
         *(f"{label} is taken for {other} {times} of {taught.counts[label]} times" for label, other, times in _mistakes(taught)),
         f"accuracy     {learned.accuracy:.0%} of {sum(taught.counts.values())} examples, each left out in turn; "
         f"chance {1 / len(learned.labels):.0%}",
         f"events       {outcome.hits} of {outcome.examples} left-out examples raise the right event first; "
         f"{outcome.false} false events{quiet}",
+        *(
+            []
+            if strange is None
+            else [f"untaught     {strange:.1f} events a minute on a gesture that was not taught, as each is left out as a whole"]
+        ),
         f"event rule   threshold {rule.threshold:g} for {rule.hold_steps} steps, silent for {rule.refractory_s:g} s, "
         f"until {rule.background} is back at {rule.rearm:g}",
         f"features     {taught.width} in front of {taught.layer}, mean of {taught.window} frames",

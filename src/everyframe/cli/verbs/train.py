@@ -17,7 +17,10 @@ def command(
     recipe: Annotated[
         str | None, typer.Argument(help="A built-in recipe or a .toml file. Without one: a small network, chosen for your clips.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder of clips; default: the recipe's `data.root`.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The folder of clips, or a list of spans of recordings; default: the recipe's `data.root`."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default: runs/RECIPE.")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe. Repeatable.")

@@ -53,6 +53,7 @@ _RULES: dict[str, type[Rule]] = {}
 
 # operators that people meet in exported clip networks, and what to do about them
 _ADVICE = {
+    "GatherND": "an interpolation over time is written like that by torch's newer exporter; with dynamo=False it is a Resize",
     "ScatterND": "an in-place assignment of single values was exported; write it as slices and a concatenation and export again",
     "ScatterElements": "an in-place assignment was exported; write it as slice + pad + concat and export again",
     "Attention": "attention over time is not a window of fixed length; use a convolutional network",

@@ -8,6 +8,7 @@ the clip's end there; a stream has no end, so these frames are zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -25,9 +26,10 @@ class Concat:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         timed = facts.timed(node)
-        first = facts[timed[0]]
+        first = _first(node, facts)
         axis = node.attr("axis") % len(first.axes)
         if ax.is_time_axis(first.axes[axis]):
+            _check_only_frames(node, facts, axis)
             return _fact_in_time(node, facts, pieces(node, facts))
         joined = facts.join(node, timed)
         size = facts.graph.shapes[node.outputs[0]][axis]
@@ -38,7 +40,7 @@ class Concat:
                 got=f"shape {first.clip_shape}",
                 hint="concatenate over channels",
             )
-        if len({ax.time_axis(facts[name].axes) for name in timed}) > 1:
+        if len({ax.time_axis(facts[name].axes) for name in timed if not facts[name].static}) > 1:
             raise unsupported(
                 node,
                 "Time lies on different axes of the wires that are joined.",
@@ -52,7 +54,7 @@ class Concat:
     @staticmethod
     def lower(node: Node, step: Builder) -> None:
         facts: Facts = step.facts
-        first, out = facts[facts.timed(node)[0]], facts[node.outputs[0]]
+        first, out = _first(node, facts), facts[node.outputs[0]]
         axis = node.attr("axis") % len(first.axes)
         if ax.is_time_axis(first.axes[axis]):
             _lower_in_time(node, step, pieces(node, facts))
@@ -62,6 +64,8 @@ class Concat:
         for name in node.inputs:
             if name in facts.table:
                 axes, tensor = facts[name].axes, step.delayed(node, name, out.lag - facts[name].lag)
+                if facts[name].static and not out.static:
+                    tensor, axes = _repeated(node, step, name, axis, first.axes)
             else:
                 shape = facts.graph.shapes[name]
                 axes = (*first.axes[:axis], ax.changed(first.axes[axis], shape[axis]), *first.axes[axis + 1 :])
@@ -70,6 +74,33 @@ class Concat:
         view = View(out.axes, apart, whole)
         made = step.emit("Concat", inputs, node.label, axis=view.place(axis))
         step.put(node.outputs[0], step.leave(view, made, node.label))
+
+
+def _check_only_frames(node: Node, facts: Facts, axis: int) -> None:
+    """Refuses frames beside joints or positions on one axis, as where one layer makes gates for both."""
+    for name in facts.timed(node):
+        if not ax.is_time_axis(facts[name].axes[axis]):
+            raise unsupported(
+                node, "Frames are joined with something else along one axis.", got=f"{name!r} of {facts.graph.shapes[name]}",
+                hint="let one layer attend to frames and another one to joints or positions, each with its own input",
+            )  # fmt: skip
+
+
+def _first(node: Node, facts: Facts) -> Fact:
+    """The first wire that has frames."""
+    timed = [facts[name] for name in facts.timed(node)]
+    return next((fact for fact in timed if not fact.static), timed[0])
+
+
+def _repeated(node: Node, step: Builder, name: str, axis: int, like: ax.Axes) -> tuple[str, ax.Axes]:
+    """What has no frames, as often as the frames that it is joined with, at each of their positions."""
+    fact, out = step.facts[name], step.facts[node.outputs[0]]
+    axes = (*like[:axis], ax.changed(like[axis], ax.rest(fact.axes[axis])), *like[axis + 1 :])
+    groups = ax.step_groups(axes)
+    sizes = [prod(ax.rest(fact.axes[i]) for i in group) for group in groups]
+    tensor = step.emit("Reshape", [step.raw(name), step.ints([1, *sizes])], f"{node.label}::align")
+    full = [step.m(out), *ax.step_shape(axes)]
+    return (step.emit("Expand", [tensor, step.ints(full)], f"{node.label}::repeat") if full != [1, *sizes] else tensor), axes
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _is_repeated_gate(node: Node, facts: Facts, axis: int) -> bool:
     """A gate has one value for all frames of the clip, and each frame its own in a stream."""
     fact = facts[node.inputs[0]]
     time = ax.time_axis(fact.axes)
-    return fact.gate and axis == (fact.home if time is None else time)
+    return fact.gate and (axis == (fact.home if time is None else time) or (fact.static and not fact.axes[axis]))
 
 
 def _tile(node: Node, step: Builder, view: View) -> Params:

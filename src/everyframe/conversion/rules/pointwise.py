@@ -89,6 +89,7 @@ class Pointwise:
         timed = facts.timed(node)
         joined = facts.join(node, timed) if len(timed) > 1 else facts[timed[0]].plain()
         axes = _broadcast(node, [facts[name].axes for name in timed], facts)
+        _check_gates(node, facts, len(axes))
         early = 0 if any(numbers(node.op, facts.graph.constant(name), axes) for name in node.inputs) else joined.early
         return Fact(**(joined.__dict__ | {"axes": axes, "nonneg": NONNEGATIVE[node.op](node, facts), "early": early}))
 
@@ -108,6 +109,20 @@ class Pointwise:
         groups = step.groups(node, out)
         made = step.emit(node.op, [step.operand(node, name, out, groups) for name in node.inputs], node.label, **node.attrs)
         step.put(node.outputs[0], step.regrouped(made, out, groups, node.label))
+
+
+def _check_gates(node: Node, facts: Facts, rank: int) -> None:
+    """Refuses a mean over time whose axis came back somewhere else than in the frames that it meets."""
+    places: dict[bool, set[int]] = {True: set(), False: set()}
+    for fact in map(facts.get, facts.timed(node)):
+        if fact is not None and (time := ax.time_axis(fact.axes)) is not None:
+            places[fact.gate].add(time + rank - len(fact.axes))
+    if places[False] and places[True] - places[False]:
+        raise unsupported(
+            node, "A mean over time meets frames whose time lies on another axis.",
+            got=f"axis {min(places[True])} and axis {min(places[False])}",
+            hint="keep the mean's axis where it was: mean(axis, keepdim=True)",
+        )  # fmt: skip
 
 
 def _bounds(node: Node, step: Builder) -> list[str]:
@@ -167,7 +182,12 @@ def _long(axes: ax.Axes) -> bool:
 
 
 def gate_repeated(source: Fact, axes: ax.Axes, shape: tuple[int, ...]) -> ax.Axes:
-    """The axes of a gate that is repeated for all frames: where its time was, it is again."""
+    """The axes of a gate that is repeated for all frames: where its time was, it is again. What has no frames at all is only said
+    to be repeated.
+    """
+    if source.static:
+        before = ax.shape_of(((),) * (len(shape) - len(source.axes)) + source.axes)
+        return tuple((ax.Atom(n, "="),) if was == 1 < n else axis for axis, was, n in zip(axes, before, shape, strict=True))
     time = ax.time_axis(source.axes) if ax.time_axis(source.axes) is not None else source.home
     if not source.gate or time is None or len(source.axes) != len(shape) or shape[time] != source.frames:
         return axes
@@ -184,7 +204,9 @@ def broadcast(operands: list[ax.Axes], shape: tuple[int, ...]) -> ax.Axes:
         if len(mixed | {axes[i] for axes in padded if mixed and ax.shape_of((axes[i],))[0] > 1}) > 1:
             raise ax.AxesError(f"axis {i} of {shape} holds frames together with something else, in another order or only once")
         fitting = [axes[i] for axes in padded if ax.shape_of((axes[i],))[0] == size] or [(ax.Atom(size),)]
-        result.append(max(fitting, key=lambda axis: (any(a.kind for a in axis) and ax.is_frame_axis(axis), len(axis))))
+        result.append(
+            max(fitting, key=lambda axis: (any(a.kind in ("N", "T") for a in axis) * ax.is_frame_axis(axis), len(axis)))
+        )
     times = [i for i, axis in enumerate(result) if any(atom.kind == "T" for atom in axis)]
     long = [i for i in times if any(a.kind == "T" and a.size > 1 for a in result[i])]
     if len(times) > 1:

@@ -86,9 +86,26 @@ def _is_linear(node: Node, facts: Facts) -> bool:
     return fits and (node.op == "Gemm" or ax.step_axis(source.axes, last) is not None)
 
 
+def _generates_kernel(node: Node, facts: Facts) -> Node | None:
+    """The convolution whose kernel is computed from this layer's result."""
+    made = {node.outputs[0]}
+    for reader in facts.graph.downstream(node.outputs[0]):
+        if reader.op in ("Conv", "ConvTranspose") and reader.input(1) in made:
+            return reader
+        made.update(reader.outputs)
+    return None
+
+
 def _linear_fact(node: Node, facts: Facts, source: Fact) -> Fact:
     last = len(source.axes) - 1
     if any(atom.kind == "T" and atom.size > 1 for atom in source.axes[last]) or ax.step_axis(source.axes, last) is None:
+        if (conv := _generates_kernel(node, facts)) is not None:
+            raise unsupported(
+                node, "A kernel over time is generated from all frames of the clip.",
+                got=f"the kernel of {conv.name!r}, made of {source.frames} frames",
+                hint="a stream has no whole clip to look at: train with a kernel that is a weight (a convolution over time, TSM, "
+                "TEA), and let only its gates depend on the frames",
+            )  # fmt: skip
         raise unsupported(
             node,
             "A linear layer reads several frames at once.",

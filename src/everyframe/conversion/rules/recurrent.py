@@ -15,6 +15,13 @@ from everyframe.conversion.refusals import unsupported
 from everyframe.conversion.rules import register
 from everyframe.modelfile.graph import Node
 
+
+def _constants(node: Node, facts: Facts, otherwise: str) -> str:
+    """What to do where something has to be constant: inputs without frames can be bound."""
+    given = [n for n in facts.graph.inputs if facts[n].static and any(r.name == node.name for r in facts.graph.downstream(n))]
+    return " ".join(f"--bind {name}=0 (or a .npy file)" for name in given) if given else otherwise
+
+
 _TRAIN = "train it in one direction: what comes later is not known in a stream"
 
 
@@ -31,7 +38,7 @@ class Recurrent:
             node,
             f"The weights, the first state or the lengths of this {node.op} are computed at run time, or it has an activation "
             "that is not known.",
-            hint="export it with constant weights and constant first states",
+            hint=_constants(node, facts, "export it with constant weights and constant first states"),
         )
 
     @staticmethod
@@ -50,7 +57,7 @@ class Scan:
             raise unsupported(node, "A loop runs backwards over the clip.", hint=_TRAIN)
         for name, axis in zip(read, axes_in, strict=True):
             fact = facts.get(name)
-            if fact is None or not ax.is_time_axis(fact.axes[axis % len(fact.axes)]):
+            if fact is None or fact.static or not ax.is_time_axis(fact.axes[axis % len(fact.axes)]):
                 raise unsupported(
                     node, "A loop runs over something that is not time.", got=f"axis {axis} of {name!r}",
                     hint="let it run over the frames only; write other loops out",
@@ -59,12 +66,14 @@ class Scan:
         if captured or any(facts.graph.constant(name) is None for name in states):
             raise unsupported(
                 node, "A loop over time reads something else that depends on the clip.",
-                got=", ".join(sorted(captured)) or "its first state", hint="give it constants and the frame only",
+                got=", ".join(sorted(captured)) or "its first state",
+                hint=_constants(node, facts, "give it constants and the frame only"),
             )  # fmt: skip
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in body.node for a in n.attribute):
             raise unsupported(node, "There is control flow inside a loop.", hint="export it with constant control flow")
         source = (facts.join(node, list(read)) if len(read) > 1 else facts[read[0]]).plain(nonneg=False)
-        source = source.plain(early=0, left=source.left + (source.frames - 1) * source.spacing)  # of the clip; then it goes on
+        left = source.left + (source.frames - 1) * source.spacing  # of the clip; then it goes on
+        source = source.plain(early=0, left=left, unbounded=True)
         made = [source] * len(states)
         for name, axis in zip(node.outputs[len(states) :], axes_out, strict=True):
             shape = facts.graph.shapes[name] if name else ()

@@ -65,6 +65,8 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
         shape = graph.shapes[name]
         if graph.constant(name) is not None or (name in facts.table and (facts[name].pooled or facts[name].gate)):
             continue  # another gate meets the frames with this one
+        if name in facts.table and facts[name].frames == 1 < source.frames and facts[name].early:
+            continue  # a picked frame beside a mean
         if prod(shape[2:]) == 1:  # one position: a gate only if it goes back to where it came from
             if name in facts.table and (facts[name].frames, facts[name].spacing) == (source.frames, source.spacing):
                 return len(shape) == len(source.axes)
@@ -73,6 +75,29 @@ def _meets_frames(node: Node, facts: Facts) -> bool:
         if name in facts.table or source.frames == 1 or (len(shape) == len(source.axes) and shape[time] == source.frames):
             return True
     return False
+
+
+def _joined_with_frames(node: Node, facts: Facts) -> Node | None:
+    """The Concat along time behind a mean over time, if there is one."""
+    means = {node.outputs[0]}
+    for reader in facts.graph.downstream(node.outputs[0]):
+        met = means.intersection(reader.inputs)
+        if met and reader.op in _ARRANGE:
+            means.update(reader.outputs)
+        elif met and reader.op == "Concat":
+            rank = len(facts.graph.shapes[reader.outputs[0]])
+            others = [_known(name, facts) for name in reader.inputs if name not in means]
+            if any(len(axes) == rank and ax.is_time_axis(axes[reader.attr("axis") % rank]) for axes in others):
+                return reader
+    return None
+
+
+def _known(name: str, facts: Facts) -> ax.Axes:
+    """The axes of a tensor, or of what it is a reduction of in place; none where neither has a fact yet."""
+    made = facts.graph.made_by(name)
+    if name not in facts.table and made is not None and made.op in REDUCTIONS and _keeps(made):
+        name = made.inputs[0]
+    return facts[name].axes if name in facts.table else ()
 
 
 #: operators of which nothing is left where both sides are the same; and those that only arrange values
@@ -177,6 +202,12 @@ def fact(node: Node, facts: Facts, axes: ax.Axes) -> Fact:
     if is_gate(node, facts):
         untouched = ax.step_shape(axes) == ax.step_shape(source.axes)
         alone = untouched and (prod(ax.step_shape(axes)[1:]) > 1 or _meets_itself(node, facts.graph))
+        if (joined := _joined_with_frames(node, facts)) is not None:
+            raise unsupported(
+                joined, "A mean over time is joined with frames along their own axis.",
+                got=f"the mean {node.name!r}, in {facts.graph.shapes[joined.outputs[0]]}",
+                hint="let one layer attend to frames and another one to joints or positions, each with its own input",
+            )  # fmt: skip
         if facts.options.se == "frame" and source.frames > 1 and alone:
             raise unsupported(
                 node,

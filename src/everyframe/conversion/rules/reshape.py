@@ -16,10 +16,13 @@ class Reshape:
     def fact(node: Node, facts: Facts) -> Fact:
         source, shape = facts[node.inputs[0]], facts.graph.shapes[node.outputs[0]]
         if node.op in ("Squeeze", "Unsqueeze"):
-            return source.plain(axes=_by_identity(node, facts, source, max(len(shape), len(source.axes))))
+            made = _by_identity(node, facts, source, max(len(shape), len(source.axes)))
+            return source.plain(axes=ax.without_time(made) if source.static else made)
         try:
             axes = ax.with_frames(source.axes, 1) if source.gate else source.axes  # a gate: one value, whatever its time is
             made = ax.reshape(axes, shape, source.home)
+            if source.static:
+                return source.plain(axes=ax.without_time(made))
             return source.plain(axes=made if axes == source.axes else ax.with_frames(made, source.frames))
         except ax.AxesError as error:
             raise unsupported(

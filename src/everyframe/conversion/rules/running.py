@@ -22,7 +22,8 @@ class CumSum:
                 node, "A running sum runs backwards: its first value needs the last frame.", got="reverse=1",
                 hint="sum from the beginning (reverse=0)",
             )  # fmt: skip
-        return source.plain(early=0, left=source.left + (source.frames - 1) * source.spacing)  # of the clip; then it goes on
+        left = source.left + (source.frames - 1) * source.spacing  # of the clip; then it goes on
+        return source.plain(early=0, left=left, unbounded=True)
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:

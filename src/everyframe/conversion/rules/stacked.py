@@ -51,7 +51,8 @@ def fact(node: Node, facts: Facts, found: Stack) -> Fact:
     if weight is None or (node.op != "Conv" and weight.ndim != 2) or (bias is not None and bias.ndim > 1 and bias.shape[0] > 1):
         raise unsupported(
             node, f"{node.op} reads several frames at once, with weights that are not constant.",
-            got=f"shape {source.clip_shape}, {source.frames} frames", hint="pool over time before it",
+            got=f"shape {source.clip_shape}, {source.frames} frames",
+            hint="pool over time before it, or let joints and positions attend to each other inside each frame",
         )  # fmt: skip
     shape = facts.graph.shapes[node.outputs[0]]
     axes = ((*source.axes[0], ax.Atom(1, "T")), *((ax.Atom(size),) if size > 1 else () for size in shape[1:]))

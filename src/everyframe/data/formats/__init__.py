@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everyframe.data.clips import Clip, Collection, held_out
-from everyframe.data.formats import folders, ids, kinetics, lists, published
+from everyframe.data.formats import folders, ids, kinetics, lists, published, spans
 from everyframe.data.formats.text import Places, Reading, Row, Wanted
 from everyframe.errors import RecipeError, SourceError, meant
 from everyframe.recipes.training import Data
@@ -36,6 +36,7 @@ def _below(folder: str, *names: str) -> tuple[str, ...]:
 FORMATS: dict[str, Format] = {
     "folders": Format(folders.read, lists=False),
     "list": Format(lists.read),
+    "spans": Format(spans.read, ("spans.csv",), ("spans_val.csv",)),
     "kinetics": Format(
         kinetics.read, _below("annotations", "train.csv"), _below("annotations", "val.csv", "validate.csv", "validation.csv")
     ),

@@ -37,6 +37,7 @@ class Row:
     """One line of an annotation. label: the name of a class, or its number as written; None if not known. place: file
     and line, for messages. count: number of pictures where it says so, behind the first `offset`. folders: where the clip
     may lie, below root or anywhere. group: of clips that belong together, such as those of one person; None if not known.
+    path: where it is, if that has been found already.
     """
 
     split: str
@@ -48,6 +49,7 @@ class Row:
     folders: tuple[str, ...] = ("",)
     offset: int = 0
     group: str | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Places:
 
     def clip(self, row: Row, label: int) -> Clip:
         """Raises SourceError where it is missing or has no usable pictures."""
-        path = self.find(row.name, row.folders)
+        path = row.path or self.find(row.name, row.folders)
         if path is None:
             raise SourceError("The clip is missing.", where=self.root / row.folders[0] / row.name, got=f"listed in {row.place}")
         if path.is_dir():

@@ -5,6 +5,8 @@ A table (path, then what is true), JSON, or for frames a folder of text files na
 wave.mp4,hand;left             any of several: labels in one cell, or in those behind the path, or a column of 0 and 1 for each
 face.mp4,71.5                  quantities: columns of numbers
 talk.mp4,0.5,2.0,wave          frames: begin and end in seconds and the label, a line each; or a file with a label a line
+wave.eaf                       ELAN: every aligned annotation of every tier, in the media file that it names
+wave.txt                       Audacity: begin, end, label between tabs, of the recording of the same name
 {"wave.mp4": ["hand", "left"]}, {"face.mp4": 71.5}, {"talk.mp4": [{"start": 0.5, "end": 2, "label": "wave"}]}, or a list of such
 objects with `path`
 """
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 from everyframe.data.clips import Clip, folder_clip
 from everyframe.data.formats.lists import COLUMNS, plain_of, table_of
@@ -104,8 +108,18 @@ def _entries(path: Path, task: str, places: Places) -> Iterator[_Entry]:
         if task != "frames":
             raise SourceError("This is a folder, not a list of clips.", where=path, expected=READERS[task].expected)
         for file in sorted(path.iterdir()):
-            if file.suffix.lower() == ".txt" and not file.name.startswith("."):
-                yield _Entry(file.stem, str(file.absolute()), str(file))
+            if file.name.startswith("."):
+                continue
+            if file.suffix.lower() == ".eaf":
+                yield _of_elan(file)
+            elif file.suffix.lower() == ".txt":
+                yield _of_audacity(file) or _Entry(file.stem, str(file.absolute()), str(file))
+        return
+    if path.suffix.lower() == ".eaf":
+        yield _of_elan(path)
+        return
+    if task == "frames" and path.suffix.lower() in (".txt", ".tsv") and (marked := _of_audacity(path)) is not None:
+        yield marked
         return
     if path.suffix.lower() == ".json":
         yield from _of_json(path)
@@ -141,6 +155,40 @@ def _of_json(path: Path) -> Iterator[_Entry]:
         if not isinstance(name, str):
             raise unusable(place, "an object with a `path`", value)
         yield _Entry(name, value, place, split)
+
+
+def _of_elan(path: Path) -> _Entry:
+    """The first video that an ELAN file names, and its aligned annotations. Raises SourceError."""
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+    except OSError as error:
+        raise SourceError("The annotation cannot be read.", where=path, got=error.strerror or error) from None
+    except ElementTree.ParseError as error:
+        raise SourceError("The ELAN file is not valid XML.", where=path, got=error) from None
+    times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
+    parts = list[dict[str, Any]]()
+    for one in root.iter("ALIGNABLE_ANNOTATION"):
+        begin, end = (times.get(one.get(f"TIME_SLOT_REF{i}")) for i in (1, 2))
+        if begin is not None and end is not None and (label := (one.findtext("ANNOTATION_VALUE") or "").strip()):
+            parts.append({"start": int(begin) / 1000, "end": int(end) / 1000, "label": label})
+    media = [m.get("RELATIVE_MEDIA_URL") or m.get("MEDIA_URL") or "" for m in root.iter("MEDIA_DESCRIPTOR")]
+    video = next((m for m in media if not m.lower().endswith((".wav", ".mp3"))), path.stem)
+    return _Entry(unquote(video.removeprefix("file://")).removeprefix("./") or path.stem, parts, str(path))
+
+
+def _of_audacity(path: Path) -> _Entry | None:
+    """Labels as Audacity exports them; None: the file is something else."""
+    parts = list[dict[str, Any]]()
+    for number, line in lines(path, strip=False):
+        if line.startswith("\\"):  # frequencies of the label above it
+            continue
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) != 3 or _number(cells[0]) is None or _number(cells[1]) is None:
+            if parts:
+                raise unusable(f"{path}, line {number}", "begin, end and label between tabs", line)
+            return None
+        parts.append({"start": cells[0], "end": cells[1], "label": cells[2]})
+    return _Entry(path.stem, parts, str(path)) if parts else None
 
 
 def _of_table(path: Path, reader: _Reader, places: Places) -> Iterator[_Entry]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from everyframe.devices.nodes import Node, view
 from everyframe.devices.rewrites import activations
@@ -66,7 +68,7 @@ def _pad(node: Node, part: Part, target: int) -> str | None:
         pads = full
     if target >= 11:
         return _again(node, part, [inputs[0], part.ints(pads), *(inputs[2:3] if len(inputs) > 2 else ())])
-    value = float(node.constants[2]) if len(inputs) > 2 and 2 in node.constants else 0.0
+    value = float(node.constants[2].ravel()[0]) if len(inputs) > 2 and 2 in node.constants else 0.0
     return _again(node, part, inputs[:1], pads=pads, value=value)
 
 
@@ -122,7 +124,9 @@ def _resize(node: Node, part: Part, target: int) -> str | None:
 
 
 def _as_it_is(node: Node, part: Part, target: int) -> str | None:
-    """Without attributes that did not exist, where they say what was so anyway."""
+    """Without attributes that did not exist, where they say what was so anyway; some did not broadcast before opset 8."""
+    if target < 8 and node.op in ("Max", "Min", "Sum", "Mean") and len({*node.shapes}) > 1:
+        return None
     return _again(node, part, list(node.proto.input), tuple(_unknown(node, target)))
 
 
@@ -146,7 +150,9 @@ def _clip(node: Node, part: Part, target: int) -> str | None:
     """Bounds were attributes before opset 11."""
     if target >= 11:
         return _again(node, part, list(node.proto.input))
-    bounds: dict[str, Any] = {name: float(node.constants[k]) for k, name in ((1, "min"), (2, "max")) if k in node.constants}
+    bounds: dict[str, Any] = {
+        name: float(node.constants[k].ravel()[0]) for k, name in ((1, "min"), (2, "max")) if k in node.constants
+    }
     return _again(node, part, list(node.proto.input[:1]), **bounds)
 
 
@@ -156,7 +162,7 @@ DOWN: dict[str, tuple[Down, ...]] = {
         "ReduceSumSquare",
     )},
     **{op: (Down(13, _axes_as_attribute),) for op in ("ReduceSum", "Squeeze", "Unsqueeze")},
-    **{op: (Down(13, _softmax),) for op in ("Softmax", "LogSoftmax")},
+    **{op: (Down(13, _softmax),) for op in ("Softmax", "LogSoftmax", "Hardmax")},
     **{op: (Down(12, _extreme),) for op in ("Min", "Max")},
     **{op: (Down(12, _compared),) for op in ("GreaterOrEqual", "LessOrEqual")},
     "Pad": (Down(18, _pad),),
@@ -182,8 +188,14 @@ def lower(model: onnx.ModelProto, opset: int, ir: int | None = None) -> Lowered:
     before = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     changed, stuck = Counter[str](), Counter[str]()
     makers: dict[str, Build] = {}
-    whole = _whole_numbers(model)
-    for node in view(model).nodes if opset < before else ():
+    types = _types(model)
+    whole = {name for name, kind in types.items() if kind.tensor_type.elem_type in (TensorProto.INT64, TensorProto.INT32)}
+    seen = view(model).nodes if opset < before else []
+    kept = {id(node.proto) for node in seen}
+    for proto in model.graph.node if opset < before else ():  # those of constants alone stay as they are
+        if id(proto) not in kept and not _same(proto.op_type, before, opset) and not _valid(proto, opset):
+            stuck[proto.op_type] += 1
+    for node in seen:
         if _same(node.op, before, opset):
             continue
         row = next((row for row in DOWN.get(node.op, ()) if opset < row.below <= before), None)
@@ -193,19 +205,20 @@ def lower(model: onnx.ModelProto, opset: int, ir: int | None = None) -> Lowered:
         probe = Part(node, opset)
         if (
             (not _exists(node.op, opset) and row is None)
-            or make(node, probe, opset) is None
+            or (made := make(node, probe, opset)) is None
             or not all(_valid(new, opset) for new in probe.nodes)
+            or not _fits(node, probe, made, types)
         ):
             stuck[node.op] += 1
         elif [_form(new) for new in probe.nodes] != [_form(node.proto)]:
             makers[node.name] = _at(opset, make)
             changed[node.op] += 1
-    made, _ = exchanged(model, makers.get)
-    for entry in made.opset_import:
+    older, _ = exchanged(model, makers.get)
+    for entry in older.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = min(entry.version, opset)
-    made.ir_version = min(made.ir_version, ir or made.ir_version)
-    return Lowered(made, dict(sorted((+changed).items())), dict(sorted((+stuck).items())))
+    older.ir_version = min(older.ir_version, ir or older.ir_version)
+    return Lowered(older, dict(sorted((+changed).items())), dict(sorted((+stuck).items())))
 
 
 def _at(opset: int, make: Callable[[Node, Part, int], str | None]) -> Build:
@@ -272,10 +285,42 @@ def invalid(model: onnx.ModelProto) -> str | None:
     return None
 
 
-def _whole_numbers(model: onnx.ModelProto) -> set[str]:
-    """Tensors of integers."""
-    kinds = {onnx.TensorProto.INT64, onnx.TensorProto.INT32}
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.value_info, *inferred.input, *inferred.output)
-    typed = {v.name for v in values if v.type.tensor_type.elem_type in kinds}
-    return typed | {tensor.name for tensor in model.graph.initializer if tensor.data_type in kinds}
+def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """Types of tensors, with their shapes, as far as inference gets."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # onnx raises its own private types; what has no type is not asked for
+        graph = model.graph
+    found = {value.name: value.type for value in (*graph.value_info, *graph.input, *graph.output)}
+    weights = {tensor.name: helper.make_tensor_type_proto(tensor.data_type, tensor.dims) for tensor in model.graph.initializer}
+    return {**found, **weights}
+
+
+def _fits(node: Node, part: Part, made: str, types: dict[str, onnx.TypeProto]) -> bool:
+    """Whether what stands for a node is a valid model by itself, of the same types and shapes. True where these are not known."""
+    proto, inner = node.proto, {name for new in part.nodes for name in new.output} | {t.name for t in part.constants}
+    given = dict.fromkeys(name for new in part.nodes for name in new.input if name and name not in inner)
+    constants = [numpy_helper.from_array(value, proto.input[k]) for k, value in node.constants.items() if proto.input[k] in given]
+    known = {tensor.name for tensor in constants}
+    outputs = [name for name in proto.output if name]
+    if not all(name in types for name in (*outputs, *(name for name in given if name not in known))):
+        return True
+    nodes = []
+    for new in part.nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(new)
+        if made in new.output:
+            copy.output[:] = proto.output
+        nodes.append(copy)
+    graph = helper.make_graph(
+        nodes, "alone", [helper.make_value_info(name, types[name]) for name in given if name not in known],
+        [helper.make_value_info(name, types[name]) for name in outputs], [*constants, *part.constants],
+    )  # fmt: skip
+    return _valid_alone(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", part.opset)], ir_version=8).SerializeToString()
+    )
+
+
+@lru_cache(maxsize=4096)
+def _valid_alone(model: bytes) -> bool:
+    return invalid(onnx.ModelProto.FromString(model)) is None

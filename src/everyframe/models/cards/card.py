@@ -20,7 +20,8 @@ FILE = "measured.json"
 
 @dataclass(frozen=True)
 class Streamed:
-    """A network as a step network, at its published clip shape; delays and the receptive field in frames.
+    """A network as a step network, at its published clip shape; delays and the receptive field in frames (None: everything since
+    the reset).
 
     feature_delay: age of the newest frame that a prediction has fully seen. delay: until the window is full.
     """
@@ -28,7 +29,7 @@ class Streamed:
     hop: int
     feature_delay: int
     delay: int
-    receptive_field: int
+    receptive_field: int | None
     state_floats: int
     macs_per_step: int
 

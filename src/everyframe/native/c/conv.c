@@ -14,9 +14,10 @@
    fetch        lines of 64 bytes that each entry of the first group asks for
    block        positions over which all groups pass before the next
    longest      positions side by side, if not fewer fit into the registers
+   row_weights  floats from the weights of one output row to those of the next, 0 where all have the same
    in_first, in_row   per source: where the kernel stands for the first output position, and from one output row to the next */
 typedef struct {
-    int32_t sources, slices, groups, rows, columns, kernel_rows, kind, spans, paired, fetch, block, longest;
+    int32_t sources, slices, groups, rows, columns, kernel_rows, kind, spans, paired, fetch, block, longest, row_weights;
     int32_t out_block, out_row, residual_block, residual_row;
     uint32_t group_rows, bounds, offsets, weights, bias, reach;
     const int32_t *in_first, *in_row;

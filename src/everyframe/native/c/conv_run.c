@@ -21,7 +21,7 @@ static void conv(const job *g, int part, int parts) {
     const int32_t g0 = by_row ? 0 : begin(k->groups, part, parts), g1 = by_row ? k->groups : begin(k->groups, part + 1, parts);
     const int32_t *rows = ints(g->stream, k->group_rows), *bounds = ints(g->stream, k->bounds);
     const int32_t in_slice = k->sources * k->spans * k->kernel_rows, stride = k->slices * in_slice + 1;
-    const int32_t high = MAX(1, k->block / k->columns);
+    const int32_t high = k->row_weights ? 1 : MAX(1, k->block / k->columns);
     for (int32_t y = y0; y < y1; y += high)
         for (int32_t slice = 0; slice < k->slices; slice++)
             for (int32_t group = g0; group < g1; group++) {
@@ -32,7 +32,7 @@ static void conv(const job *g, int part, int parts) {
                     .out = g->out + (int64_t)row[1] * k->out_block,
                     .residual = g->residual ? g->residual + (int64_t)row[1] * k->residual_block : NULL,
                     .bias = g->stream->weights + k->bias + row[1] * VL,
-                    .weights = g->stream->weights + k->weights + row[2],
+                    .weights = g->stream->weights + k->weights + (int64_t)y * k->row_weights + row[2],
                     .bounds = bounds + (int64_t)group * stride + slice * in_slice,
                     .offsets = ints(g->stream, k->offsets) + row[3],
                     .reach = ints(g->stream, k->reach),

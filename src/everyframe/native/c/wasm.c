@@ -16,7 +16,7 @@ static _Alignas(64) unsigned char host_weights_kept[] = {
 static _Alignas(64) unsigned char host_weights_kept[EF_WEIGHT_BYTES];
 #endif
 static _Alignas(64) float host_frames_kept[EF_FRAMES * EF_CHANNELS * EF_HEIGHT * EF_WIDTH];
-static _Alignas(64) float host_logits_kept[EF_CLASSES];
+static _Alignas(64) float host_logits_kept[EF_ANSWER_FLOATS];
 static ef_stream *host_stream;
 
 EXPORT(weights) void *host_weights(void) { return host_weights_kept; }
@@ -26,6 +26,8 @@ EXPORT(frame_floats) int32_t host_frame_floats(void) { return EF_CHANNELS * EF_H
 EXPORT(frames_a_step) int32_t host_frames_a_step(void) { return EF_FRAMES; }
 EXPORT(logits) float *host_logits(void) { return host_logits_kept; }
 EXPORT(classes) int32_t host_classes(void) { return EF_CLASSES; }
+/* The logits, and behind them the values of other outputs. */
+EXPORT(answers) int32_t host_answers(void) { return EF_ANSWER_FLOATS; }
 /* After the weights are there. The answers are those of ef_init, ef_step and ef_reset: 0, or what went wrong. */
 EXPORT(start) int32_t host_start(int32_t bytes) { return ef_init(NULL, 0, host_weights_kept, (size_t)bytes, 1, &host_stream); }
 EXPORT(step) int32_t host_step(void) { return ef_step(host_stream, host_frames_kept, host_logits_kept); }

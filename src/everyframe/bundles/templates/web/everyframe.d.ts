@@ -38,6 +38,15 @@ export interface Info {
   scores: "logits" | "probabilities";
   sha256: string;
   tool: string;
+  /** of gestures that were taught: weight (classes, features) and bias, as bytes in base64 or numbers */
+  head?: Head;
+  /** what teach.js and personal.js need; null: a page cannot teach this model */
+  teach: { window: number; width: number; background: string; fewest: number; [more: string]: unknown } | null;
+}
+
+export interface Head {
+  weight: Float32Array | string;
+  bias: Float32Array | string;
 }
 
 export interface Prediction {
@@ -59,6 +68,10 @@ export declare class Model {
   step(frame: Picture | Float32Array, time?: number): Prediction | null;
   /** All predictions that a picture gives: a slow camera's frames are used several times. */
   feed(picture: Picture, time: number, most?: number): Generator<Prediction>;
+  /** Other labels, event rule and head: what Teacher.learn of teach.js gives, or an `info` of before. */
+  become(other: Pick<Info, "labels" | "events" | "head"> & Partial<Info>): void;
+  /** What the classifier reads, one array a step; frames as `prepare` makes them. */
+  features(frames: Iterable<Float32Array>): Generator<Float32Array>;
   /** What the network would see of a picture, (C, H, W). */
   prepare(picture: Picture): Float32Array;
   /** Those that are still to come when no more pictures do. */

@@ -26,16 +26,23 @@ export async function load(from, { onProgress = () => {}, live = true } = {}) {
 export class Model {
   #net;
   #canvas = null;
+  #head = null; // of its own gestures, instead of the network's
 
   constructor(info, net, weights, live) {
-    this.info = info;
-    this.labels = info.labels;
     this.live = live;
     this.#net = net;
     net._initialize();
     if (weights.length !== net.weight_bytes()) throw new Error("The weights do not belong to this model: load the page again.");
     new Uint8Array(net.memory.buffer, net.weights()).set(weights);
     if (net.start(weights.length)) throw new Error("The weights are damaged: load the page again.");
+    this.become(info);
+  }
+
+  /** Other labels, event rule and head: what Teacher.learn gives, or an `info` of before. Forgets everything. */
+  become({ labels, events, head, ...more }) {
+    this.info = { ...this.info, ...more, labels, events, head };
+    this.labels = labels;
+    this.#head = head && { weight: floats(head.weight), bias: floats(head.bias) };
     this.reset();
   }
 
@@ -68,6 +75,17 @@ export class Model {
   /** And those that are still to come when no more pictures do. */
   *end() {
     yield* this.#run(this.ticks.rest());
+  }
+
+  /** What the classifier reads, at each step: a Float32Array. frames: prepared. Forgets everything before and after. */
+  *features(frames) {
+    const { memory, logits, classes, answers } = this.#net;
+    this.reset();
+    for (const frame of frames) {
+      this.#slot().set(frame);
+      if (this.#step() !== null) yield Float32Array.from(new Float32Array(memory.buffer, logits() + 4 * classes(), answers() - classes()));
+    }
+    this.reset();
   }
 
   *#run(due) {
@@ -118,21 +136,35 @@ export class Model {
     return this.#slot().slice();
   }
 
-  #take(time) {
-    const { memory, logits, classes, frames_a_step, step } = this.#net;
+  /** Milliseconds of the step, where this frame makes it full. */
+  #step() {
+    const { frames_a_step, step } = this.#net;
     if (++this.waiting < frames_a_step()) return null;
     this.waiting = 0;
+    this.frames += frames_a_step();
     const begun = performance.now();
     if (step()) throw new Error("The network failed.");
-    const stepMs = performance.now() - begun;
-    this.frames += frames_a_step();
-    if (this.frames - 1 < this.info.feature_delay) return null;
-    const said = Float32Array.from(new Float32Array(memory.buffer, logits(), classes()));
+    return performance.now() - begun;
+  }
+
+  #take(time) {
+    const stepMs = this.#step();
+    if (stepMs === null || this.frames - 1 < this.info.feature_delay) return null;
+    const { scores: kind, task } = this.info, said = this.#answer();
     if (!said.every(Number.isFinite)) throw new Error("The network's output is not finite. Reset it.");
-    const scores = this.info.scores === "probabilities" ? said : SCORES[this.info.task](said);
+    const cooled = said.map((logit) => logit / (this.info.temperature ?? 1));
+    const scores = this.#head ? softmax(said) : kind === "probabilities" ? said : SCORES[task](cooled);
     const index = scores.indexOf(Math.max(...scores));
     const event = this.detector?.update(scores, time) ?? null;
     return { frame: this.frames - 1, time, scores, logits: said, top: { label: this.labels[index], index, score: scores[index] }, event, stepMs };
+  }
+
+  /** The newest logits: the network's, or those of the head on its features. */
+  #answer() {
+    const { memory, logits, classes, answers } = this.#net, all = new Float32Array(memory.buffer, logits(), answers());
+    if (!this.#head) return all.slice(0, classes());
+    const { weight, bias } = this.#head, features = all.subarray(classes());
+    return bias.map((sum, k) => features.reduce((total, value, j) => total + value * weight[k * features.length + j], sum));
   }
 }
 
@@ -212,6 +244,9 @@ export class EventDetector {
     return { label: this.labels[index], index, score: scores[index], time };
   }
 }
+
+/** Numbers, or their bytes as base64. */
+const floats = (given) => (typeof given === "string" ? new Float32Array(Uint8Array.from(atob(given), (c) => c.charCodeAt(0)).buffer) : given);
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 const SCORES = { classify: softmax, frames: softmax, multilabel: (logits) => Array.from(logits, sigmoid) };

@@ -1,19 +1,21 @@
 // The page: a camera or a video goes to the worker frame by frame; what comes back is shown.
 
+import { Player } from "./frames.js";
+import { $, Lessons } from "./lessons.js";
 import { Timeline, colorOf } from "./timeline.js";
 
-const $ = (id) => document.getElementById(id);
 const video = $("video"), timeline = new Timeline($("timeline"));
 const ROWS = 12; // labels that get a row of their own; of more, the best share SHARED rows
 const SHARED = 8;
 const AHEAD = 3; // frames on their way to the worker; more would only come later
 const FLASH_MS = 1600;
 
-let worker, info, rows;
+let worker, info, rows, player, lessons;
 let run = 0; // which playing it is: answers to an earlier one are late
-let source = null; // {kind: "camera" | "file", name, stop}
+let source = null; // {kind: "camera" | "file", name, stop, address, over}: what is looked at
+let address = ""; // of the video that is shown
 let first = null; // time of its first frame
-let events = [], flying = 0, behind = false, painting = false, newest = null;
+let events = [], flying = 0, behind = false, landed = null, painting = false, newest = null;
 const seen = { shown: [], used: [], stepMs: [], lateMs: [] };
 
 // -- words ------------------------------------------------------------------------------------------------------------------------
@@ -47,7 +49,23 @@ async function unpacked(base64) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-async function begin() {
+async function packed(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
+  const whole = new Uint8Array(await new Response(stream).arrayBuffer());
+  return btoa(Array.from(whole, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+/** A page in one file as it came, with other data in place of some: by id. */
+const pristine = {
+  shell: Array.from(document.body.children, (element) => (element.type === "text/plain" ? element.id : element.outerHTML)),
+  read: async (name) => unpacked(embedded(name)),
+  page(data) {
+    const body = pristine.shell.map((each) => (document.getElementById(each) ? `<script type="text/plain" id="${each}">${data[each] ?? embedded(each)}</script>` : each));
+    return `<!doctype html>\n<html lang="en">\n${document.head.outerHTML}\n<body data-sample="${document.body.dataset.sample}">\n${body.join("\n")}\n</body>\n</html>\n`;
+  },
+};
+
+async function open() {
   const lacks = ["Worker", "WebAssembly", "OffscreenCanvas", "ResizeObserver", "DecompressionStream"].filter((name) => !(name in globalThis));
   if (lacks.length) return say(`This browser is too old for this page (it has no ${lacks.join(", no ")}). Any one from 2023 or later will do.`, "trouble");
   say("Loading the model …");
@@ -69,19 +87,25 @@ const ANSWERS = {
     $("progress").value = of ? done / of : 0;
   },
   ready(answer) {
-    info = answer.info;
-    timeline.background = info.labels.indexOf(info.events?.background ?? "");
-    makeRows();
+    show(answer.info);
     $("delay").textContent = info.feature_delay ? `${(info.feature_delay / info.rate).toFixed(2)} s` : "none";
     if (!info.events) $("none").textContent = "This model tells no single events: it says at every frame what is going on.";
     $("start").disabled = false;
     $("sample").hidden = !(embedded("sample.mp4") || document.body.dataset.sample);
     if (!navigator.mediaDevices) [$("start").disabled, $("invitation").textContent] = [true, TROUBLE.insecure];
+    if (info.teach) lessons = new Lessons(info, { worker, say, camera, clip, packed, save, files: embedded("teach.graph") ? pristine : null });
     say("Ready.");
   },
+  became({ info }) {
+    show(info);
+    clear();
+  },
+  example: (answer) => lessons.answered(answer),
+  learned: (answer) => lessons.answered(answer),
   steps(answer) {
     if (answer.run !== run) return;
     if (!answer.ended) flying--;
+    landed?.();
     for (const prediction of answer.steps) take(prediction);
     if (answer.sent) keepFigure(seen.lateMs, performance.now() - answer.sent);
     if (answer.ended) finish(`The video is over: ${counted(events.length, "event")}.`);
@@ -92,6 +116,14 @@ const ANSWERS = {
     say(message, "trouble");
   },
 };
+
+/** Labels and event rule of a model. */
+function show(model) {
+  info = model;
+  $("title").textContent = info.name;
+  timeline.background = info.labels.indexOf(info.events?.background ?? "");
+  makeRows();
+}
 
 // -- what comes back --------------------------------------------------------------------------------------------------------------
 
@@ -192,7 +224,7 @@ async function startCamera() {
     track.onended = () => mine === run && finish("The camera is gone. Plug it in again and press Start, or choose another one.", "trouble");
     video.dataset.mirrored = track.getSettings().facingMode !== "environment";
     const stop = () => stream.getTracks().forEach((each) => each.stop());
-    await play({ kind: "camera", name: track.label, stop }, (element) => (element.srcObject = stream));
+    await play({ kind: "camera", name: track.label, stop }, (element) => (element.removeAttribute("src"), (element.srcObject = stream)));
     await listCameras(track.getSettings().deviceId);
   } catch (error) {
     halt();
@@ -200,12 +232,12 @@ async function startCamera() {
   }
 }
 
-async function startVideo(address, name) {
+async function startVideo(from, name) {
   halt();
   run++;
   video.dataset.mirrored = false;
   try {
-    await play({ kind: "file", name, stop: () => URL.revokeObjectURL(address) }, (element) => (element.src = address));
+    await play({ kind: "file", name, address: from, stop() {} }, (element) => (element.src = from));
   } catch (error) {
     if (error.name === "AbortError") return; // another one was started meanwhile
     halt();
@@ -216,45 +248,62 @@ async function startVideo(address, name) {
 async function play(next, attach) {
   clear();
   source = next;
-  worker.postMessage({ kind: "reset", live: next.kind === "camera" });
-  [first, flying, behind] = [null, 0, false];
+  begin();
+  const mine = run, live = next.kind === "camera";
+  player = new Player(video, { live, take: look, over: next.over ?? (() => worker.postMessage({ kind: "end", run })) });
   attach(video);
-  const mine = run;
-  await video.play();
-  if (mine !== run) return;
+  URL.revokeObjectURL(address); // of the video before: its last picture was still shown
+  address = next.address;
   $("empty").hidden = true;
+  await player.start();
+  if (mine !== run) return;
   enable();
-  say(next.kind === "camera" ? `Looking at ${next.name || "the camera"}.` : `Playing ${next.name}.`);
-  follow(mine);
+  say(live ? `Looking at ${next.name || "the camera"}.` : `Playing ${next.name}.`);
 }
 
-/** Calls `look` for every frame that is shown, where the browser tells them; else for every picture of the page. */
-function follow(mine) {
-  if (mine !== run) return;
-  if (video.requestVideoFrameCallback) {
-    video.requestVideoFrameCallback((_, frame) => {
-      follow(mine);
-      look(mine, frame.mediaTime);
+/** The camera, looking; whether it does. */
+async function camera() {
+  if (source?.kind !== "camera") await startCamera();
+  return source?.kind === "camera";
+}
+
+/** Plays a video to its end for somebody else: `begun` before its first frame. Throws where that cannot be. */
+async function clip(file, begun) {
+  halt();
+  run++;
+  video.dataset.mirrored = false;
+  const from = URL.createObjectURL(file), stop = (reject) => () => reject(new DOMException("stopped", "AbortError"));
+  try {
+    await new Promise((resolve, reject) => {
+      const next = { kind: "file", name: file.name, address: from, over: resolve, stop: stop(reject) };
+      play(next, (element) => (begun(), (element.src = from))).catch(reject);
     });
-  } else {
-    requestAnimationFrame(() => {
-      follow(mine);
-      if (video.currentTime !== follow.last) look(mine, (follow.last = video.currentTime));
-    });
+  } finally {
+    if (source?.address === from) halt();
   }
 }
 
-async function look(mine, time) {
-  if (mine !== run || !source || !video.videoWidth) return;
+/** The next frame is the first. */
+function begin() {
+  worker.postMessage({ kind: "reset", live: source.kind === "camera" });
+  [first, flying, behind, landed] = [null, 0, false, null];
+}
+
+/** A camera's frames are left out while others are on their way; a file waits for them. */
+function look(image, time) {
   seen.shown.push(performance.now());
   first ??= time;
-  if (flying >= AHEAD) return void (behind = true);
-  const message = { kind: "frame", time, behind, run: mine, sent: performance.now() };
+  if (flying >= AHEAD && source.kind === "camera") return image.close?.(), void (behind = true);
+  send(image, { kind: "frame", time, behind, run, sent: performance.now() });
   flying++;
   behind = false;
-  message.image = globalThis.VideoFrame ? new VideoFrame(video, { timestamp: Math.round(time * 1e6) }) : await createImageBitmap(video);
-  if (mine !== run) return message.image.close();
-  worker.postMessage(message, [message.image]);
+  if (flying >= AHEAD && source.kind === "file") return new Promise((resolve) => (landed = () => flying < AHEAD && resolve()));
+}
+
+async function send(image, message) {
+  if (image.then) image = await image;
+  if (message.run !== run) return image.close();
+  worker.postMessage({ ...message, image }, [image]);
 }
 
 /** The end of a camera or video; what it said stays. */
@@ -265,6 +314,8 @@ function finish(text, kind) {
 
 function halt() {
   run++;
+  player?.stop();
+  landed?.();
   source?.stop();
   source = null;
   video.pause();
@@ -306,19 +357,19 @@ $("start").onclick = startCamera;
 $("stop").onclick = () => finish(`Stopped: ${counted(events.length, "event")}.`);
 $("reset").onclick = () => {
   run++;
+  const waiting = landed;
   clear();
-  worker.postMessage({ kind: "reset", live: source.kind === "camera" });
-  [first, flying, behind] = [null, 0, false];
-  follow(run);
+  begin();
+  waiting?.();
 };
 $("camera").onchange = startCamera;
 $("sample").onclick = () => {
   const text = embedded("sample.mp4");
   startVideo(text ? URL.createObjectURL(new Blob([decoded(text)], { type: "video/mp4" })) : document.body.dataset.sample, "the sample");
 };
-const open = ifReady((file) => startVideo(URL.createObjectURL(file), file.name));
+const openFile = ifReady((file) => startVideo(URL.createObjectURL(file), file.name));
 $("file").onchange = ({ target }) => {
-  if (target.files[0]) open(target.files[0]);
+  if (target.files[0]) openFile(target.files[0]);
   target.value = "";
 };
 addEventListener("dragover", (event) => {
@@ -330,9 +381,8 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   $("picture").dataset.over = false;
   const [file] = event.dataTransfer.files;
-  if (file) open(file);
+  if (file) openFile(file);
 });
-video.onended = () => source?.kind === "file" && worker.postMessage({ kind: "end", run });
 video.onerror = () => source?.kind === "file" && finish("This video is damaged, or of a kind that this browser cannot play.", "trouble");
 document.addEventListener("visibilitychange", () => {
   if (source?.kind === "file") document.hidden ? video.pause() : video.play(); // hidden pages get no frames
@@ -350,4 +400,4 @@ $("csv").onclick = () => {
   save(["pts_s,label,score", ...lines, ""].join("\n"), "text/csv", "events.csv");
 };
 
-begin().catch((error) => say(`The model cannot be loaded: ${error.message}`, "trouble"));
+open().catch((error) => say(`The model cannot be loaded: ${error.message}`, "trouble"));

@@ -1,0 +1,113 @@
+"""What models cost on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everyframe.api.given import File, several, source, there
+from everyframe.errors import EveryframeError
+from everyframe.progress import TextProgress, silent
+
+if TYPE_CHECKING:
+    from everyframe.api.benchmarked import BenchmarkComparison, BenchmarkReport
+    from everyframe.benchmarking.outcome import Benchmark, Measured
+
+
+def benchmark(
+    models: File | Sequence[File],
+    *,
+    engines: Sequence[str] | None = None,
+    threads: Sequence[int] = (1,),
+    streams: Sequence[int] = (1,),
+    frames: int = 100,
+    strides: Sequence[int] = (),
+    video: File | None = None,
+    profile: bool = False,
+    table: str | None = None,
+    progress: TextProgress | None = None,
+) -> BenchmarkReport:
+    """Times models on engines, with numbers of threads and of simultaneous streams, in turns and each in a process of its own.
+
+    models: paths of step and clip models, of any ONNX file with inputs of fixed size, or `builtin`. engines: None: all that
+    are installed, but for `reference`. frames: calls of each that count, at least: steps, or clips. strides: of clip models,
+    frames between two predictions. video: is also taken through the step and clip models stage by stage. profile: also
+    what each layer takes on each engine. table: `s100`: threads
+    are streams of one thread each, as a board's own tool has it. Latencies are in milliseconds, memory in bytes.
+    What cannot be loaded is there with its reason. Raises ModelError for a file that is not there, UsageError.
+
+    >>> found = ef.benchmark("builtin", engines=["ort"], frames=20)
+    >>> found.benchmark.rows[0].latency.calls >= 20
+    True
+    """
+    from importlib.util import find_spec
+
+    from everyframe.api.benchmarked import BenchmarkReport
+    from everyframe.benchmarking.contest import Contender, contend
+    from everyframe.benchmarking.operators import operators
+    from everyframe.benchmarking.stages import stages
+    from everyframe.errors import UsageError
+    from everyframe.runtime import engine as known
+    from everyframe.runtime.program import Program
+    from everyframe.video import resolve
+
+    given = [models] if isinstance(models, str | os.PathLike) else list(models)
+    names = [there(model) for model in given]
+    if table not in (None, "s100"):
+        raise UsageError("There is no such table.", where="table", expected="s100", got=table)
+    if engines is None:
+        chosen = [name for name in known.names() if name != "reference" and (name != "openvino" or find_spec("openvino"))]
+    else:
+        chosen = list(several("engines", engines))
+    if unknown := [name for name in chosen if name not in (*known.names(), "auto")]:
+        raise UsageError("There is no such engine.", expected=f"auto, {', '.join(known.names())}", got=unknown[0])
+    if table == "s100":
+        wide = (1, 2, 4, 8) if tuple(threads) == (1,) else tuple(threads)
+        contenders = [Contender(name, engine, 1, count) for name in names for engine in chosen for count in wide]
+    else:
+        contenders = [
+            Contender(name, engine, t, s) for name in names for engine in chosen for t in threads for s in streams
+        ]  # fmt: skip
+    progress = progress or silent
+    found = contend(contenders, frames, progress)
+    timed, layers = [], []
+    singles = [row for row in found.measured if row.streams == 1 and not found.partial]
+    if video is not None:
+        for row in (row for row in singles if row.kind != "network"):
+            progress(f"{Path(os.fspath(video)).name} through {row.name}")
+            with _noted(found, row), Program(row.model, engine=row.engine, threads=row.threads) as program:
+                timed.append(stages(program, resolve(video)[0], threads=row.threads))
+    if profile:
+        for row in singles:
+            progress(f"the layers of {row.name}")
+            with _noted(found, row):
+                layers.append(operators(Path(source(row.model)), row.engine, row.threads))
+    found.stages, found.layers = [one.to_dict() for one in timed], [one.to_dict() for one in layers]
+    return BenchmarkReport(found, tuple(strides), tuple(timed), tuple(layers), table, frames)
+
+
+@contextlib.contextmanager
+def _noted(found: Benchmark, row: Measured) -> Iterator[None]:
+    """What one cannot do is said beside what the others did."""
+    try:
+        yield
+    except EveryframeError as error:
+        found.notes.append(f"{row.name}: " + " ".join(str(part) for part in (error.what, error.got) if part))
+
+
+def compare_benchmarks(before: File, after: File) -> BenchmarkComparison:
+    """Two results that `save` (or `benchmark --json`) wrote, contender by contender. Raises UsageError.
+
+    >>> found = ef.benchmark("builtin", engines=["ort"], frames=20)
+    >>> path = found.save("before.json")
+    >>> ef.compare_benchmarks(path, path).changes[0].verdict
+    'no difference beyond noise'
+    """
+    from everyframe.api.benchmarked import BenchmarkComparison
+    from everyframe.benchmarking.compare import compare
+    from everyframe.benchmarking.outcome import read
+
+    return BenchmarkComparison(**vars(compare(read(Path(before)), read(Path(after)))))

@@ -1,0 +1,132 @@
+"""A model on an engine, ready to be called: how long it took to get there, and what a call is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+import onnx
+
+from everyframe.errors import ModelError
+from everyframe.modelfile.file import load, metadata_of
+from everyframe.modelfile.manifest import is_split
+from everyframe.native import artifact
+from everyframe.native.store import place
+from everyframe.native.target import target
+from everyframe.runtime import engine as engines
+from everyframe.runtime.program import BUILTIN, Program
+from everyframe.runtime.states import StatePlan
+
+Loaded = TypeVar("Loaded")
+
+DTYPES = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.UINT8: np.uint8}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """start: a new stream; each call of what it gives is one step, or one clip. kind: `step`, `clip`, or `network` for a file
+    that says nothing of itself. frames: of a call. rate: frames a second that it wants, 0 where it does not say. load_ms: from
+    the file to weights in memory, without compiling, which took compile_ms (None: nothing was compiled now). weights, state:
+    bytes, of one stream.
+    """
+
+    kind: str
+    engine: str
+    reason: str
+    frames: int
+    rate: float
+    load_ms: float
+    compile_ms: float | None
+    weights: int
+    state: int
+    start: Callable[[], Callable[[], object]]
+
+    def facts(self) -> dict[str, Any]:
+        """All but how to start it."""
+        return {name: value for name, value in vars(self).items() if name != "start"}
+
+
+def prepare(path: str, engine: str, threads: int) -> Subject:
+    """path: as `everyframe predict` takes it, or any ONNX file. Raises ModelError, EngineError, UsageError."""
+    path = str(BUILTIN) if path == "builtin" else path
+    model = None if is_split(path) or artifact.is_library(path) else load(path)
+    if model is not None and metadata_of(model, path) is None:
+        return _foreign(model, path, engine, threads)
+    program, load_ms, compile_ms = _loaded(lambda: Program(path, engine=engine, threads=threads), model, engine)
+    metadata, taken = program.metadata, program.interface
+    clip = metadata.kind == "clip"
+    state = sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in metadata.states)
+    frames = _together({one.name: _noise(one.shape, np.uint8 if one.folded else np.float32, path) for one in taken.inputs})
+
+    def start() -> Callable[[], object]:
+        run = program.start()
+        return lambda: run.step(frames)
+
+    return Subject(
+        metadata.kind, program.engine, program.engine_reason, metadata.frames if clip else metadata.hop,
+        program.rate, load_ms, compile_ms, _weights(model), state, start,
+    )  # fmt: skip
+
+
+def _foreign(model: onnx.ModelProto, path: str, engine: str, threads: int) -> Subject:
+    """A network that says nothing of itself: what goes in is noise, its first output is the answer."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kinds = {value.name: value.type.tensor_type for value in model.graph.input if value.name not in weights}
+    if not kinds or any(kind.elem_type not in DTYPES for kind in kinds.values()):
+        raise ModelError(
+            "Only networks that take float32 or bytes can be timed.", where=path, got=", ".join(kinds) or "no input",
+            hint="`everyframe import` says what its tensors are",
+        )  # fmt: skip
+    noise = {}
+    for name, kind in kinds.items():
+        first, *sizes = [size.dim_value or None for size in kind.shape.dim] or [1]
+        noise[name] = _noise((first or 1, *sizes), DTYPES[kind.elem_type], f"{path}, {name}")
+    frames, (first_input, *more) = _together(noise), list(noise)
+    answer, *others = [value.name for value in model.graph.output]
+    job = engines.Job(model, path, first_input, answer, StatePlan(()), threads, tuple(others), tuple(more))
+    loaded, load_ms, compile_ms = _loaded(lambda: engines.load(engine, job), model, engine)
+
+    def start() -> Callable[[], object]:
+        run = loaded.start()
+        return lambda: run.step(frames)
+
+    return Subject("network", loaded.engine, loaded.reason, 1, 0.0, load_ms, compile_ms, _weights(model), 0, start)
+
+
+def _loaded(load: Callable[[], Loaded], model: onnx.ModelProto | None, engine: str) -> tuple[Loaded, float, float | None]:
+    """What `load` gives, its milliseconds, and those of compiling where the engine did so now."""
+    library = place(model, target("native")) if model is not None and engine in ("native", "auto") else None
+    missing = library is not None and not library.exists()
+    found, first_ms = _timed(load)
+    if library is None or not missing or not library.exists():
+        return found, first_ms, None
+    found, load_ms = _timed(load)  # as from the next time on
+    return found, load_ms, max(0.0, first_ms - load_ms)
+
+
+def _timed(load: Callable[[], Loaded]) -> tuple[Loaded, float]:
+    begun = time.perf_counter()
+    return load(), (time.perf_counter() - begun) * 1e3
+
+
+def _together(noise: dict[str, np.ndarray]) -> engines.Frames:
+    """What a step is given: an array alone, or several by name."""
+    return noise if len(noise) > 1 else next(iter(noise.values()))
+
+
+def _weights(model: onnx.ModelProto | None) -> int:
+    return sum(tensor.ByteSize() for tensor in model.graph.initializer) if model is not None else 0
+
+
+def _noise(shape: tuple[int | None, ...], dtype: type, where: str) -> np.ndarray:
+    if None in shape:
+        raise ModelError(
+            "The size of the network's input is open.", where=where, got=shape,
+            hint="fix it: `everyframe stream --size`, or export with the size it is used with",
+        )  # fmt: skip
+    noise = np.random.default_rng(0).standard_normal([size or 1 for size in shape], np.float32)
+    return (noise * 64 + 128).clip(0, 255).astype(np.uint8) if dtype is np.uint8 else noise

@@ -1,0 +1,339 @@
+// Gestures of one's own from a few examples of each, as `everyframe teach` learns them: the features of a network that stays as it is,
+// and a linear classifier on them, each example left out in turn to choose it and its event rule.
+//
+//     const teacher = new Teacher(model);
+//     for (const [label, clips] of ...) for (const clip of clips) {
+//       teacher.begin(label);                                  // null: footage without a gesture
+//       for (const { picture, time } of clip) teacher.add(picture, time);
+//       teacher.end();
+//     }
+//     model.become(await teacher.learn());                       // model.step now tells the new gestures
+
+import { EventDetector, Ticks, softmax } from "./everyframe.js";
+
+const SHORTEST = 4; // frames of an example at the least
+const PIECE_S = 10; // background is taken in pieces of so many seconds, of which leave-one-out leaves out one
+const MOVING = 0.15; // of the way from quiet to the strongest motion, beyond which something moves
+const QUIET = 0.3; // how much the quiet beginning of an example weighs, where its gesture weighs 1
+const MOMENTS = 12; // that a piece of background teaches
+const PENALTIES = [3e-2, 1e-2, 3e-3]; // strongest first
+const [ITERATIONS, MEMORY, FLAT] = [60, 8, 1e-4]; // of the search for the best weights
+const THRESHOLDS = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], HOLD_S = [0.35, 0.2, 0.1, 0], REARMS = [0.5, 0.3], REFRACTORY_S = 0.8;
+const FALSE_COST = 0.5; // of a false event, in recognized gestures
+
+/** Collects examples of gestures and learns from them. Its model must not be fed between begin() and end(): it is reset by both. */
+export class Teacher {
+  #clip = null;
+
+  constructor(model) {
+    if (!model.info.teach) throw new Error("This model cannot be taught in a page.");
+    [this.model, this.examples] = [model, []];
+  }
+
+  /** label: of the gesture that comes; null for footage without one. live: from a camera. */
+  begin(label, { live = false } = {}) {
+    this.#clip = { label, ticks: new Ticks({ ...this.model.info, live }), frames: [], last: null };
+  }
+
+  /** A picture of it; see Model.step. */
+  add(picture, time) {
+    const clip = this.#clip, due = clip.ticks.put(this.model.prepare(picture), time);
+    clip.frames.push(...due.map(({ item }) => item));
+  }
+
+  /** The clip is over. Returns how long it is, in frames of the network; throws for one that is too short, which is left out. */
+  end() {
+    const { label, ticks, frames } = this.#clip, { hop, rate } = this.model.info;
+    this.#clip = null;
+    frames.push(...ticks.rest().map(({ item }) => item));
+    const least = label === null ? 1 : Math.max(SHORTEST, hop);
+    if (frames.length < least) throw new Error(`This example is too short: ${frames.length} of at least ${least} frames, ${rate.toFixed(0)} a second.`);
+    const number = (this.examples.at(-1)?.number ?? -1) + 1, { features, seen } = this.#features(frames);
+    if (label === null) {
+      const steps = Math.max(1, even((PIECE_S * rate) / hop)), pieces = Math.max(1, even(seen.length / steps));
+      for (const [from, to] of split(seen.length, pieces)) {
+        this.examples.push({ label, number, features: features.slice(from, to), seen: seen.slice(from, to) });
+      }
+    } else {
+      this.examples.push({ label, number, features, seen, moves: span(frames, this.model.info.std) });
+    }
+    return { number, label, frames: frames.length, seconds: frames.length / rate };
+  }
+
+  /** Leaves out what end() gave this number. */
+  forget(number) {
+    this.examples = this.examples.filter((example) => example.number !== number);
+  }
+
+  /**
+   * {labels, events, head: {weight, bias}} for Model.become; and told: how often each gesture's examples were taken for what, when they
+   * had been left out. Throws where there is too little to learn from.
+   */
+  async learn() {
+    const { teach, hop, rate } = this.model.info, step = hop / rate, { window, background } = teach, taken = this.examples;
+    const labels = [background, ...new Set(taken.map(({ label }) => label).filter((label) => label !== null).sort())];
+    check(taken, labels, teach.fewest);
+    const rows = rowsOf(taken, labels, window), { penalty, unseen } = leaveOneOut(rows, taken.length);
+    const streams = taken.map(({ features, label }, i) => ({
+      scores: features.map((row) => softmax(logits(unseen[i], row))), label: Math.max(0, labels.indexOf(label)),
+    }));
+    const { rule, outcome } = tune(streams, labels, step), head = rows.head(rows.fit(penalty));
+    const told = Object.fromEntries(labels.slice(1).map((label) => [label, Object.fromEntries(labels.map((other) => [other, 0]))]));
+    taken.forEach((example, i) => {
+      if (example.label === null) return;
+      const at = gesture(example.moves, example.seen, window), means = labels.map((_, k) => sum(at.map((j) => streams[i].scores[j][k])));
+      told[example.label][labels[means.indexOf(Math.max(...means))]]++;
+    });
+    const [weight, bias] = [Float32Array.from(head.weight.flat()), Float32Array.from(head.bias)];
+    return { labels, events: rule, head: { weight, bias }, told, outcome, penalty, clips: taken.length };
+  }
+
+  /** The last frame is held, so that a network with a delay sees all of them. */
+  #features(frames) {
+    const { hop, feature_delay: delay } = this.model.info, held = delay + modulo(-(frames.length + delay), hop);
+    const all = [...this.model.features([...frames, ...Array(held).fill(frames.at(-1))])];
+    const seen = all.map((_, i) => (i + 1) * hop - 1 - delay), first = seen.findIndex((frame) => frame >= 0);
+    return { features: all.slice(first), seen: seen.slice(first) };
+  }
+}
+
+function check(taken, labels, fewest) {
+  const counts = labels.slice(1).map((label) => [label, taken.filter((example) => example.label === label).length]);
+  const few = counts.filter(([, count]) => count < fewest);
+  if (few.length) throw new Error(`Too few examples: ${few.map(([label, count]) => `${count} of ${label}`).join(", ")}. Five of each are better, ${fewest} the least.`);
+  if (!counts.length || (counts.length === 1 && taken.every(({ label }) => label !== null))) {
+    throw new Error("There is nothing to tell apart: two gestures are needed, or one and something without a gesture.");
+  }
+}
+
+// -- moments ----------------------------------------------------------------------------------------------------------------------
+
+/** Between which frames an example moves; one that moves all the time, or never, is all gesture. frames: (C, H, W) each, in units of std. */
+function span(frames, std) {
+  const all = { first: 0, last: frames.length - 1 }, area = frames[0].length / std.length;
+  const change = frames.slice(1).map((frame, i) => frame.reduce((total, value, j) => total + std[Math.floor(j / area)] * Math.abs(value - frames[i][j]), 0));
+  const smooth = change.map((_, i) => ((change[i - 1] ?? 0) + change[i] + (change[i + 1] ?? 0)) / 3);
+  const quiet = percentile(smooth, 0.1), strong = percentile(smooth, 0.95);
+  const moving = smooth.flatMap((value, i) => (value > quiet + MOVING * (strong - quiet) ? [i] : []));
+  return moving.length < 2 ? all : { first: moving[0], last: moving.at(-1) + 1 };
+}
+
+/** Which steps teach the gesture: from the middle of the motion on, until the window begins to forget it. */
+function gesture({ first, last }, seen, window) {
+  const steps = seen.flatMap((frame, i) => (frame >= (first + last) / 2 && frame <= last + Math.floor(window / 2) ? [i] : []));
+  return steps.length ? steps : [seen.length - 1];
+}
+
+function rowsOf(taken, labels, window) {
+  const rows = []; // {features, label, weight, group}
+  const add = ({ features }, at, label, total, group) => {
+    for (const i of at) rows.push({ features: features[i], label, weight: total / at.length, group });
+  };
+  taken.forEach((example, group) => {
+    const { label, seen, moves } = example;
+    if (label === null) {
+      const at = Array.from({ length: MOMENTS }, (_, i) => even((i * (seen.length - 1)) / (MOMENTS - 1)));
+      return add(example, [...new Set(at)], 0, 1, group);
+    }
+    add(example, gesture(moves, seen, window), labels.indexOf(label), 1, group);
+    add(example, seen.flatMap((frame, i) => (frame < moves.first ? [i] : [])), 0, QUIET, group);
+  });
+  const totals = labels.map((_, k) => sum(rows.filter(({ label }) => label === k).map(({ weight }) => weight)));
+  for (const row of rows) row.weight /= totals[row.label];
+  return new Rows(rows, labels.length);
+}
+
+// -- the classifier: multinomial logistic regression with L2 on standardized features ------------------------------------------------
+
+/** Solved in the space that the rows span, which is exact: the penalized solution lies in it. */
+class Rows {
+  constructor(rows, classes) {
+    [this.rows, this.classes] = [rows, classes];
+    const width = rows[0].features.length, total = sum(rows.map(({ weight }) => weight));
+    const mean = (of) => Array.from({ length: width }, (_, j) => sum(rows.map((row) => (row.weight / total) * of(row.features[j], j))));
+    this.mean = mean((value) => value);
+    const spread = mean((value, j) => (value - this.mean[j]) ** 2).map(Math.sqrt);
+    const usual = Math.sqrt(sum(spread.map((value) => value ** 2)) / width); // one that hardly changed must not count as much
+    this.scale = spread.map((value) => (value + 1e-2 * usual + 1e-12) * Math.sqrt(width));
+    const x = rows.map(({ features }) => Float64Array.from(features, (value, j) => (value - this.mean[j]) / this.scale[j]));
+    this.basis = basisOf(x);
+    this.coordinates = x.map((row) => [...this.basis.map((way) => dot(way, row)), 1]);
+  }
+
+  /** A solution in coordinates, (r + 1) x K, as weights on the features themselves. */
+  head(solution) {
+    const { classes, basis, scale, mean } = this, r = basis.length;
+    const weight = Array.from({ length: classes }, (_, k) => scale.map((by, j) => sum(basis.map((way, i) => way[j] * solution[i * classes + k])) / by));
+    return { weight, bias: weight.map((row, k) => solution[r * classes + k] - dot(row, mean)) };
+  }
+
+  /** without: the group that is left out. */
+  fit(penalty, without = -1, start = null) {
+    const { classes, coordinates } = this, width = coordinates[0].length;
+    const kept = this.rows.flatMap(({ group, label, weight }, i) => (group === without ? [] : [{ x: coordinates[i], label, weight }]));
+    const total = sum(kept.map(({ weight }) => weight));
+    // the bias is free, but stays finite for a class that was left out altogether
+    const decay = (i) => (i < (width - 1) * classes ? penalty : 1e-6);
+    const loss = (w) => {
+      const slope = Float64Array.from(w, (value, i) => decay(i) * value);
+      let value = 0.5 * dot(slope, w);
+      for (const { x, label, weight } of kept) {
+        const share = weight / total, logs = logSoftmax(times(x, w, classes));
+        value -= share * logs[label];
+        const turned = logs.map((log, k) => share * (Math.exp(log) - (k === label)));
+        for (let i = 0; i < width; i++) for (let k = 0; k < classes; k++) slope[i * classes + k] += x[i] * turned[k];
+      }
+      return { value, slope };
+    };
+    return minimize(loss, start ?? new Float64Array(width * classes));
+  }
+
+  cost(group, solution) {
+    const own = this.rows.flatMap((row, i) => (row.group === group ? [{ ...row, x: this.coordinates[i] }] : []));
+    const costs = own.map(({ x, label, weight }) => -weight * logSoftmax(times(x, solution, this.classes))[label]);
+    return sum(costs) / sum(own.map(({ weight }) => weight));
+  }
+}
+
+/** The penalty under which examples that were left out are told best, and the heads that have never seen them. */
+function leaveOneOut(rows, groups) {
+  let best = null, whole = null;
+  for (const penalty of PENALTIES) {
+    whole = rows.fit(penalty, -1, whole);
+    const found = Array.from({ length: groups }, (_, group) => rows.fit(penalty, group, whole));
+    const cost = sum(found.map((solution, group) => rows.cost(group, solution))) / groups;
+    if (!best || cost < best.cost) best = { cost, penalty, found };
+    else if (cost > 1.2 * best.cost) break; // the loss has a single valley
+  }
+  return { penalty: best.penalty, unseen: best.found.map((solution) => rows.head(solution)) };
+}
+
+/** L-BFGS (Nocedal and Wright, algorithm 7.5) with backtracking, for smooth convex functions. */
+function minimize(loss, x) {
+  let { value, slope } = loss(x), steps = [];
+  for (let round = 0; round < ITERATIONS && slope.some((each) => Math.abs(each) >= FLAT); round++) {
+    const way = direction(slope, steps), fall = dot(way, slope);
+    let length = steps.length ? 1 : Math.min(1, 1 / Math.sqrt(dot(slope, slope))), next, then;
+    for (; ; length /= 2) {
+      next = x.map((each, i) => each - length * way[i]);
+      then = loss(next);
+      if (then.value <= value - 1e-4 * length * fall || length < 1e-10) break;
+    }
+    const moved = way.map((each) => -length * each), turned = then.slope.map((each, i) => each - slope[i]);
+    if (dot(moved, turned) > 1e-14) steps = [...steps.slice(1 - MEMORY), { moved, turned }];
+    [x, value, slope] = [next, then.value, then.slope];
+  }
+  return x;
+}
+
+function direction(slope, steps) {
+  const way = slope.slice(), shares = [];
+  const add = (share, other) => other.forEach((each, i) => (way[i] += share * each));
+  for (const { moved, turned } of steps.toReversed?.() ?? [...steps].reverse()) {
+    shares.unshift(dot(moved, way) / dot(moved, turned));
+    add(-shares[0], turned);
+  }
+  const newest = steps.at(-1);
+  if (newest) way.forEach((_, i) => (way[i] *= dot(newest.moved, newest.turned) / dot(newest.turned, newest.turned)));
+  steps.forEach(({ moved, turned }, i) => add(shares[i] - dot(turned, way) / dot(moved, turned), moved));
+  return way;
+}
+
+// -- the event rule -----------------------------------------------------------------------------------------------------------------
+
+/** The rule with the most hits less what false events cost; of equals the one that asks for more. */
+function tune(streams, labels, step) {
+  let best = null;
+  const holds = [...new Set(HOLD_S.map((seconds) => 1 + even(seconds / step)))];
+  for (const threshold of THRESHOLDS) for (const hold_steps of holds) for (const rearm of REARMS) {
+    const rule = { background: labels[0], threshold, hold_steps, refractory_s: REFRACTORY_S, rearm }, outcome = outcomeOf(streams, rule, labels, step);
+    const value = outcome.hits - FALSE_COST * outcome.false;
+    if (!best || value > best.value) best = { value, rule, outcome };
+  }
+  return best;
+}
+
+/** hits: examples whose first event is right; false: all other events. */
+function outcomeOf(streams, rule, labels, step) {
+  const outcome = { hits: 0, examples: 0, false: 0 };
+  for (const { scores, label } of streams) {
+    const detector = new EventDetector(rule, labels), found = scores.map((row, i) => detector.update(row, i * step)).filter(Boolean);
+    const right = label > 0 && found[0]?.index === label ? 1 : 0;
+    outcome.hits += right;
+    outcome.examples += label > 0;
+    outcome.false += found.length - right;
+  }
+  return outcome;
+}
+
+// -- numbers ------------------------------------------------------------------------------------------------------------------------
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const modulo = (a, b) => ((a % b) + b) % b;
+
+/** Rounded; halves to the even number. */
+const even = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+
+/** [from, to) of n things in so many parts, the larger ones first. */
+const split = (n, parts) => {
+  const [size, more] = [Math.floor(n / parts), n % parts], at = (i) => i * size + Math.min(i, more);
+  return Array.from({ length: parts }, (_, i) => [at(i), at(i + 1)]);
+};
+
+function percentile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b), at = share * (sorted.length - 1), low = Math.floor(at);
+  return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
+}
+
+function dot(a, b) {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += a[i] * b[i];
+  return total;
+}
+
+const logits = ({ weight, bias }, features) => weight.map((row, k) => dot(row, features) + bias[k]);
+
+/** x (r) times w (r x classes). */
+function times(x, w, classes) {
+  const made = new Array(classes).fill(0);
+  for (let i = 0; i < x.length; i++) for (let k = 0; k < classes; k++) made[k] += x[i] * w[i * classes + k];
+  return made;
+}
+
+function logSoftmax(values) {
+  const most = Math.max(...values), log = most + Math.log(sum(values.map((value) => Math.exp(value - most))));
+  return values.map((value) => value - log);
+}
+
+/** Directions of the space that rows span, orthonormal, by Jacobi's rotations of the smaller matrix of products. */
+function basisOf(rows) {
+  const wide = rows.length < rows[0].length, columns = wide ? rows : Array.from(rows[0], (_, j) => Float64Array.from(rows, (row) => row[j]));
+  const products = columns.map((a) => Float64Array.from(columns, (b) => dot(a, b)));
+  const { values, vectors } = eigen(products), kept = values.flatMap((value, i) => (value > 1e-12 * Math.max(...values) ? [i] : []));
+  if (!wide) return kept.map((i) => vectors[i]);
+  return kept.map((i) => Float64Array.from(rows[0], (_, j) => sum(rows.map((row, k) => row[j] * vectors[i][k])) / Math.sqrt(values[i])));
+}
+
+/** Of a symmetric matrix, which is changed; vectors are rows. */
+function eigen(a) {
+  const n = a.length, vectors = a.map((_, i) => Float64Array.from(a, (_, j) => Number(i === j)));
+  const whole = Math.sqrt(sum(a.map((row) => dot(row, row))));
+  const turn = (row, other, c, s) => {
+    for (let k = 0; k < n; k++) [row[k], other[k]] = [c * row[k] - s * other[k], s * row[k] + c * other[k]];
+  };
+  for (let sweep = 0; sweep < 60; sweep++) {
+    let left = 0;
+    for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) {
+      const off = a[p][q];
+      left = Math.max(left, Math.abs(off));
+      if (Math.abs(off) <= 1e-17 * whole) continue;
+      const theta = (a[q][q] - a[p][p]) / (2 * off), t = (theta < 0 ? -1 : 1) / (Math.abs(theta) + Math.hypot(theta, 1));
+      const c = 1 / Math.hypot(t, 1), s = t * c;
+      turn(a[p], a[q], c, s);
+      for (let k = 0; k < n; k++) [a[k][p], a[k][q]] = [c * a[k][p] - s * a[k][q], s * a[k][p] + c * a[k][q]];
+      turn(vectors[p], vectors[q], c, s);
+    }
+    if (left <= 1e-15 * whole) break;
+  }
+  return { values: a.map((row, i) => row[i]), vectors };
+}

@@ -1,0 +1,177 @@
+"""Measured choices: a line of JSON each, which a person can read, compare and mend, and which a small C program can write.
+
+    {"isa": "x86-64-v3", "vector": 8, "processor": "...", "caches_kb": [32, 512, 32768], "shape": "3x3x3/1x1 768->256 28x28",
+     "kept": 33, "frames": 8, "choice": {"slice": 144, ...}, "ms": 3.1, "default_ms": 3.4, "rounds": 9, "date": "...", ...}
+
+`shape` is kernel (frames, height, width) / stride, input channels of all frames -> output channels, height x width of the output.
+Empty lines and those that begin with # are comments. `measured.jsonl` in this folder ships; `make choices` adds to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from everyframe.errors import ModelError, UsageError
+from everyframe.files import cache_folder, write_bytes
+from everyframe.native.choice import Choice, Geometry, default
+from everyframe.native.processor import Processor, here
+from everyframe.native.target import Target, machine
+
+SHIPPED = Path(__file__).resolve().parent / "measured.jsonl"
+#: caches further from one's own than that say nothing (see `Processor.distance`): of 2 MB, what was measured with 512 KB
+FARTHEST = 2.8
+#: percent of the weights by which sparsity may differ
+_KEPT_APART = 12
+NUMBERS = [field.name for field in fields(Choice) if field.name != "why"]
+
+
+@dataclass(frozen=True)
+class Row:
+    isa: str
+    vector: int
+    processor: Processor
+    shape: str
+    kept: int
+    frames: int
+    choice: Choice
+    approximate: Choice | None  # faster still, but not as exact
+    facts: dict[str, Any]  # the whole line
+
+    @property
+    def key(self) -> tuple:
+        return self.isa, self.vector, self.processor, self.shape, self.kept, self.frames
+
+
+def isa(target: Target, geometry: Geometry) -> str:
+    """Instructions for bytes do not matter to floats."""
+    return target.name if geometry.int8 else target.name.removesuffix("-vnni")
+
+
+def shape(geometry: Geometry) -> str:
+    g = geometry
+    kernel = f"{g.sources}x{g.kernel_h}x{g.kernel_w}/{g.stride_h}x{g.stride_w}"
+    return f"{kernel} {g.channels_in}->{g.channels_out} {g.height}x{g.width}{' int8' if g.int8 else ''}"
+
+
+def parse(line: str, where: object) -> Row:
+    """Raises UsageError that says what is wrong with the line."""
+    try:
+        facts = json.loads(line)
+        caches = tuple(int(size) for size in facts["caches_kb"])
+        exact, quick = (_choice(facts, name, name_ms) for name, name_ms in (("choice", "ms"), ("approximate", "approximate_ms")))
+        if exact is None:
+            raise KeyError("choice")
+        if len(caches) != 3:
+            raise ValueError("caches_kb has three sizes")
+        return Row(
+            str(facts["isa"]), int(facts["vector"]), Processor(str(facts["processor"]), caches), str(facts["shape"]),
+            int(facts["kept"]), int(facts["frames"]), exact, quick, facts,
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "A row of measured choices cannot be read.", where=where, got=f"{type(error).__name__}: {error}",
+            expected="a line of JSON as `everyframe compile --tune` and tune.c write it",
+            hint="delete the line, or measure again",
+        ) from None  # fmt: skip
+
+
+def _choice(facts: dict[str, Any], name: str, ms: str) -> Choice | None:
+    if name not in facts:
+        return None
+    return Choice(**{number: int(facts[name][number]) for number in NUMBERS}, why=_why(facts, float(facts[ms])))
+
+
+def _why(facts: dict[str, Any], ms: float) -> str:
+    usual = float(facts["default_ms"])
+    than = "as good as any other" if ms >= usual else f"the default {usual:.4g} ms"
+    return f"measured on {facts['processor']}, {facts.get('date', 'no date')}: {ms:.4g} ms, {than}"
+
+
+def read(path: str | os.PathLike[str]) -> list[Row]:
+    """Raises ModelError for a file that cannot be read, UsageError for a line that cannot."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise ModelError("The table of measured choices cannot be read.", where=path, got=got) from None
+    numbered = [(n, line.strip()) for n, line in enumerate(lines, 1)]
+    return [parse(line, f"{path}, line {n}") for n, line in numbered if line and not line.startswith("#")]
+
+
+def _readable(path: Path) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    found = []
+    for line in lines:
+        with suppress(UsageError):
+            found.append(parse(line, path))
+    return found
+
+
+def write(rows: Iterable[Row], path: str | os.PathLike[str]) -> Path:
+    """Of rows with one key the last stays. Raises OutputError."""
+    kept = {row.key: row for row in rows}
+    ordered = sorted(kept.values(), key=lambda row: (row.processor.name, *map(str, row.key)))
+    return write_bytes("".join(f"{json.dumps(row.facts)}\n" for row in ordered).encode(), path)
+
+
+def own_table() -> Path:
+    """What was measured by this user: beside the cache of compiled models, which is emptied now and then."""
+    return cache_folder("tuned") / "measured.jsonl"
+
+
+class Tables:
+    """Rows to choose from. given: of a file that the user names, which count wherever they were measured. others: of this user
+    and of the package, which count on the same processor, or one with caches of similar size.
+    approximate: what is not as exact as the convolution itself counts, too (F(4x4, 3x3))."""
+
+    def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = (), approximate: bool = False) -> None:
+        self.given, self.others, self.approximate = list(given), list(others), approximate
+
+    @classmethod
+    def found(cls, path: str | os.PathLike[str] | None = None) -> Tables:
+        """path: of a table that the user names. Of the others, what cannot be read (another version wrote it) is passed over."""
+        return cls(read(path) if path else (), [*_readable(own_table()), *_readable(SHIPPED)])
+
+    def __call__(self, target: Target, geometry: Geometry, label: str) -> Choice:
+        """The choice for a convolution: of the nearest row, or the default."""
+        there = here() if target.machine in ("", machine()) else None
+        found: list[tuple[tuple, Row]] = []
+        for rank, rows in enumerate((self.given, self.others)):
+            for order, row in enumerate(rows):
+                apart = row.processor.distance(there) if there else None
+                if rank and (apart is None or apart > FARTHEST):
+                    continue
+                if self.fits(row, target, geometry):
+                    kept = abs(row.kept - geometry.kept)
+                    found.append(((rank, apart is None, apart or 0, kept, abs(row.frames - geometry.frames), order), row))
+        if not found:
+            return default(target, geometry)
+        row = min(found, key=lambda pair: pair[0])[1]
+        return row.approximate if self.approximate and row.approximate else row.choice
+
+    @staticmethod
+    def fits(row: Row, target: Target, geometry: Geometry) -> bool:
+        wanted = isa(target, geometry), target.block, shape(geometry)
+        near = abs(row.kept - geometry.kept) <= _KEPT_APART and (row.kept > 99) == (geometry.kept > 99)
+        return (row.isa, row.vector, row.shape) == wanted and near
+
+    def digest(self) -> str:
+        """Changes with every row that may count on this processor."""
+        lines = sorted(json.dumps(row.facts, sort_keys=True) for row in (*self.given, *self.others))
+        return hashlib.sha256("\n".join([str(here()), *lines]).encode()).hexdigest()
+
+
+def measured(row: Row, target: Target, geometry: Geometry) -> bool:
+    """Is this the very convolution, on this processor?"""
+    key = isa(target, geometry), target.block, here(), shape(geometry), geometry.kept, geometry.frames
+    return row.key == key

@@ -1,0 +1,172 @@
+"""Winograd's 3x3 kernels: the same answers, in clips and in steps whose states hold transformed frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from everyframe.conversion import convert
+from everyframe.modelfile import Metadata, Preprocess, attach
+from everyframe.native import winograd
+from everyframe.native.build import link
+from everyframe.native.choice import Choice, Geometry
+from everyframe.native.compile import compile_model
+from everyframe.native.generate import generate, untransformed
+from everyframe.native.library import Library
+from everyframe.native.packed import Choose
+from everyframe.native.processor import here
+from everyframe.native.target import TARGETS, Target, target
+from everyframe.native.tuned import NUMBERS, isa, shape
+from helpers import relative
+from native.emulated import FOREIGN
+from native.emulated import program as emulated
+from native.operators import CPUS, QUICK, Sketch, reference
+
+VECTORS = [name for name in CPUS if not TARGETS[name].scalar]
+#: largest distance of what F(m) makes, relative to the largest value
+EXACT = {2: 3e-6, 4: 1e-4}
+#: kernel, height and width, channels in and out, pads: sizes that tiles do not divide, channels that vectors do not
+LAYERS = (
+    ((3, 3, 3), (9, 14), 16, 40, (1, 1, 1)), ((1, 3, 3), (7, 5), 20, 17, (0, 1, 1)), ((3, 3, 3), (8, 8), 16, 16, (0, 0, 0)),
+    ((1, 3, 3), (2, 13), 8, 33, (0, 2, 1)),
+)  # fmt: skip
+
+
+def by(tile: int, slices: int = 24) -> Choose:
+    def choose(chosen: Target, geometry: Geometry, label: str) -> Choice:
+        wanted = (geometry.kernel_h, geometry.kernel_w, geometry.stride_h) == (3, 3, 1)
+        return Choice(slices, 1, 0, tile=tile if wanted else 0, why="drawn")
+
+    return choose
+
+
+def clip() -> Sketch:
+    sketch = Sketch((1, 16, 3, 9, 14))
+    for kernel, size, cin, cout, pads in LAYERS:
+        given = "frames"
+        if (cin, *size) != (16, 9, 14):
+            small = [9 - size[0] + 1, 14 - size[1] + 1]
+            first = sketch.op("AveragePool", "frames", kernel_shape=[1, *small], strides=[1, 1, 1])
+            given = sketch.op("Conv", first, sketch.normal(cin, 16, 1, 1, 1), sketch.normal(cin))
+        made = sketch.op("Conv", given, sketch.normal(cout, cin, *kernel), sketch.normal(cout), pads=[*pads, *pads])
+        again = sketch.op("Conv", made, sketch.normal(cout, cout, *kernel), pads=[k // 2 for k in kernel] * 2)
+        if made and pads == tuple(k // 2 for k in kernel):
+            again = sketch.op("Add", again, made)  # a residual
+        sketch.answer(sketch.op("Relu", made))
+        sketch.answer(sketch.op("Mul", again, sketch.op("Sigmoid", again)))
+    return sketch
+
+
+def stacked() -> onnx.ModelProto:
+    """Two 3x3x3 kernels, one upon the other, and a mean."""
+    sketch = Sketch((1, 3, 6, 9, 10))
+    x = "frames"
+    for cin, cout in ((3, 16), (16, 24)):
+        x = sketch.op("Relu", sketch.op("Conv", x, sketch.normal(cout, cin, 3, 3, 3), sketch.normal(cout), pads=[1] * 6))
+    sketch.answer(sketch.op("ReduceMean", x, sketch.constant([2, 3, 4], np.int64), keepdims=0))
+    return sketch.model()
+
+
+@pytest.mark.parametrize("cpu", VECTORS)
+@pytest.mark.parametrize("tile", [2, 4])
+def test_the_same_answers(cpu: str, tile: int, tmp_path: Path) -> None:
+    sketch = clip()
+    source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", choose=by(tile))
+    assert source.text.count(f"Winograd F({tile}x{tile}, 3x3)") >= 2 * len(LAYERS)
+    made = Library(link(source, fitting, sketch.model(), tmp_path / "sketch.so", QUICK))
+    frames = np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
+    wanted = reference(sketch.model(), frames)
+    one, three = (made.start(threads).step(frames) for threads in (1, 3))
+    assert float(np.abs(one - wanted).max()) <= EXACT[tile] * float(np.abs(wanted).max())
+    np.testing.assert_array_equal(one, three)
+
+
+@pytest.mark.parametrize("cpu", [name for name in FOREIGN if name == "aarch64"])
+def test_the_same_answers_elsewhere(cpu: str, tmp_path: Path) -> None:
+    sketch = clip()
+    frames = np.random.default_rng(1).standard_normal((1, *sketch.shape), np.float32)
+    wanted = reference(sketch.model(), frames[0]).ravel()
+    made = emulated(sketch.model(), (), cpu, tmp_path, QUICK, choose=by(2)).run(frames)[0].ravel()
+    assert float(np.abs(made - wanted).max()) <= EXACT[2] * float(np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_states_hold_transformed_frames(tile: int, tmp_path: Path) -> None:
+    """A step of two kernels over time: the ring holds what was transformed once, and nothing holds the frames themselves."""
+    made = convert(stacked())
+    outputs, texts, slots = [], [], []
+    for choose in (by(0), by(tile)):
+        source, layout, fitting = generate(made.step, made.metadata.states, target("native"), where="step", choose=choose)
+        library = Library(link(source, fitting, made.step, tmp_path / f"{len(outputs)}.so", QUICK))
+        stream, rng = library.start(1), np.random.default_rng(0)
+        video = [rng.standard_normal(library.input_shape, np.float32) for _ in range(9)]
+        first = [stream.step(frames) for frames in video]
+        stream.reset()
+        np.testing.assert_array_equal(stream.step(video[0]), first[0])
+        outputs.append(np.stack(first))
+        texts.append(source.text)
+        slots.append(layout.pools)
+    assert relative(outputs[1], outputs[0]) <= EXACT[tile]
+    assert f"tile_{tile}" in texts[1] and f"tile_{tile}" not in texts[0]
+    kept = [pool.form for pool in slots[1] if pool.form.height == (tile + 2) ** 2]
+    assert kept, "the ring holds transformed frames"
+
+
+#: to a tile and back, as c/winograd.c has it
+TRANSFORMS = {
+    2: ("1 0 -1 0  0 1 1 0  0 -1 1 0  0 -1 0 1", "1 1 1 0  0 1 -1 1"),
+    4: (
+        "4 0 -5 0 1 0  0 -4 -4 1 1 0  0 4 -4 -1 1 0  0 -2 -1 2 1 0  0 2 -1 -2 1 0  0 4 0 -5 0 1",
+        "1 1 1 1 1 0  0 1 -1 2 -2 0  0 1 1 4 4 0  0 1 -1 8 -8 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_transformed_kernels_are_kernels(tile: int) -> None:
+    """Of one channel and one tile, in double precision: the transforms that the C has, written as matrices."""
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((1, 1, 3, 3))
+    there, back = TRANSFORMS[tile]
+    b, a = np.array(there.split(), float).reshape(tile + 2, -1), np.array(back.split(), float).reshape(tile, -1)
+    piece = rng.standard_normal((tile + 2, tile + 2))
+    product = winograd.weights(kernel, tile).reshape(tile + 2, tile + 2) * (b @ piece @ b.T)
+    direct = [[float((piece[y : y + 3, x : x + 3] * kernel[0, 0]).sum()) for x in range(tile)] for y in range(tile)]
+    np.testing.assert_allclose(a @ product @ a.T, direct, atol=1e-5)
+
+
+def test_what_rounds_more_stays_within_the_bound_or_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A table says that F(4x4, 3x3) is faster: it is taken, refused by `exact`, and left out where the bound is missed."""
+    model = stacked()
+    attach(model, Metadata(kind="clip", frames=6, preprocess=Preprocess()))
+    onnx.save(model, tmp_path / "clip.onnx")
+    lines = []
+    for layer in untransformed(model, (), target("native"), "clip").layers:
+        chosen = layer.geometry
+        assert chosen is not None
+        quick, exact = (dict(zip(NUMBERS, (96, 1, 0, 0, 0, tile), strict=True)) for tile in (4, 2))
+        facts = {
+            "isa": isa(target("native"), chosen), "vector": target("native").block, "processor": here().name,
+            "caches_kb": here().caches, "shape": shape(chosen),
+            "kept": chosen.kept, "frames": chosen.frames, "choice": exact, "ms": 2.0, "default_ms": 3.0,
+            "approximate": quick, "approximate_ms": 1.0, "date": "2026-11-29",
+        }  # fmt: skip
+        lines.append(json.dumps(facts))
+    table = tmp_path / "table.jsonl"
+    table.write_text("\n".join(lines))
+
+    def tiles(**more: bool) -> tuple[set[int], float]:
+        made = compile_model(tmp_path / "clip.onnx", tmp_path / "clip.so", table=table, **more)
+        assert made.difference is not None
+        return {choice.tile for _, choice in made.chosen if "measured" in choice.why}, made.difference
+
+    (quick, rough), (exact, fine) = tiles(), tiles(exact=True)
+    assert (quick, exact) == ({4}, {2}) and fine < rough < 1e-4
+    monkeypatch.setattr("everyframe.native.check.TOLERANCE", (fine * rough) ** 0.5)
+    assert tiles() == ({2}, fine)
+    made = compile_model(tmp_path / "clip.onnx", emit_c=tmp_path, table=table)
+    assert {choice.tile for _, choice in made.chosen} == {2}, "what cannot be compared is exact"
