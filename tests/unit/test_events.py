@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import everyframe
 from everyframe.errors import UsageError
 from everyframe.modelfile.schema import EventRule
-from everyframe.runtime.events import EventDetector
+from everyframe.runtime.events import EventDetector, asked_of
 from everyframe.runtime.prediction import softmax
 
 LABELS = ("none", "a", "b")
@@ -74,3 +75,21 @@ def test_nan_is_silence_and_wrong_shapes_are_errors() -> None:
         detector.update(np.ones(4), 0.0)
     with pytest.raises(UsageError, match="background"):
         EventDetector(EventRule(background="nothing"), LABELS)
+
+
+def test_a_threshold_and_a_refractory_time_that_are_asked_for_take_the_place_of_the_models() -> None:
+    rule = EventRule(background="none", threshold=0.6, refractory_s=0.8)
+    with everyframe.open("builtin", engine="reference") as plain:
+        kept = plain.metadata
+    told = kept.model_copy(update={"events": rule})
+    assert asked_of(told, None, None, "x") == told
+    changed = asked_of(told, 0.3, 2.0, "x").events
+    assert changed == rule.model_copy(update={"threshold": 0.3, "refractory_s": 2.0}) and told.events == rule
+    for wrong in ((0.0, None), (1.5, None), (None, -1.0), (None, float("nan"))):
+        with pytest.raises(UsageError):
+            asked_of(told, *wrong, "x")
+    with pytest.raises(UsageError, match="no events"):
+        asked_of(told.model_copy(update={"events": None}), None, 1.0, "x")
+    with everyframe.open("builtin", engine="reference", threshold=0.31, refractory=0.1) as program:
+        assert program.metadata.events is not None
+        assert (program.metadata.events.threshold, program.metadata.events.refractory_s) == (0.31, 0.1)

@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 from everyframe import modelfile
 from everyframe.cli.main import run
+from everyframe.errors import SourceError, UsageError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.motions import clips, evaluate, flow_rule, metrics
 from everyframe.motions.render.motions import LABELS, Interval
@@ -77,6 +78,40 @@ def test_bad_arguments_end_with_two(arguments: list[str], said: str, tmp_path: P
         run([a.replace("{tmp}", str(tmp_path)) for a in arguments])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_counts_in_a_folder_is_its_name_or_what_the_map_says(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "a.mp4" for folder in ("Swipe-Left", "wave", "links", "pointing", "swiping_up")]
+    none = ("none",)
+    known = {"Swipe-Left": ("swipe_left",), "wave": ("wave",), "links": none, "pointing": none, "swiping_up": ("swipe_up",)}
+    assert clips.classes(paths) == known
+    assert clips.classes(paths, {"links": "swipe_left"}) == {**known, "links": ("swipe_left",)}
+    assert clips.classes(paths[2:4]) == {}, "nobody makes a gesture there"
+    with pytest.raises(UsageError, match="label map"):
+        clips.classes(paths, {"links": "swipe"})
+
+
+def test_folders_of_ones_own_are_scored_by_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample, cut into a clip a gesture: events are right because of the map, and were all false without it."""
+    model = evaluate.open_model(evaluate.BUILT_IN)
+    truth = json.loads((ASSETS / "sample.json").read_text())["intervals"]
+    sample = clips.read(ASSETS / "sample.mp4", model.preprocess)
+    parts = {}
+    for number, one in enumerate(truth):
+        path = tmp_path / "mine" / f"it is {one['label']}" / f"{number}.mp4"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        parts[path] = sample[round((one["start_s"] - 0.6) * 12) : round((one["end_s"] + 0.1) * 12)]  # cut where it ends
+    monkeypatch.setattr(clips, "read", lambda path, _: parts[path])
+    names = {path.parent.name: path.parent.name.removeprefix("it is ") for path in parts}
+    found = evaluate.real(model, tmp_path / "mine", names, lambda _: None)["mine"]
+    assert found["mapped_clips"] == 7 and found["first"] >= 5 / 7 and found["silent"] <= 2 / 7
+    assert found["as_cut"]["first"] <= found["first"], "the held last frame only adds"
+    assert evaluate.real(model, tmp_path / "mine", None, lambda _: None)["mine"]["false_per_minute"] > 0
+    strict = evaluate.open_model(evaluate.BUILT_IN, threshold=1.0)
+    assert evaluate.real(strict, tmp_path / "mine", names, lambda _: None)["mine"]["silent"] == 1.0
+    with pytest.raises(SourceError, match="no videos"):
+        evaluate.real(model, ASSETS.parent / "cli", None, lambda _: None)
 
 
 @pytest.mark.skipif(not (DATA / "hand_gestures").is_dir(), reason="no real clips here")

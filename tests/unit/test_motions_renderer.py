@@ -7,9 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from everyframe.motions.render import dataset, scene
+from everyframe.motions import metrics
+from everyframe.motions.render import actors, camera, dataset, scene
 from everyframe.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script
 from everyframe.motions.render.negatives import NEGATIVES
+from everyframe.motions.render.performance import place, write_tight
 
 MOVES = [label for label in LABELS if label in SWIPES or label in TURNS]
 
@@ -117,3 +119,105 @@ def test_single_streams_hold_one_gesture() -> None:
     for label in LABELS[1:]:
         batch = dataset.streams("test", 9, range(3), frames=48, label=label, negative=False, single=True)
         assert all([i.label for i in intervals] == [label] for intervals in batch.intervals)
+
+
+def kinds(label: str, size: float) -> dict[str, list[Interval]]:
+    """What a gesture is like in 80 scripts of a hand of that size."""
+    found: dict[str, list[Interval]] = {}
+    for seed in range(80):
+        script = Script(np.random.default_rng(seed), (0.0, 0.1), size=size)
+        GESTURES[label](script, label)
+        found.setdefault(script.intervals[0].factors["kind"], []).append(script.intervals[0])
+    return found
+
+
+def test_near_hands_flick_and_shake_and_far_ones_are_seen_to_move_as_a_whole() -> None:
+    for label, near in (
+        ("swipe_up", {"stroke", "flick"}),
+        ("wave", {"arm", "wrist", "shake"}),
+        ("circle_clockwise", {"hand", "fingers"}),
+    ):
+        assert set(kinds(label, 0.15)) == near
+        assert len(kinds(label, 0.06)) == 1
+    strokes, flicks = (kinds("swipe_left", 0.1)[kind] for kind in ("stroke", "flick"))
+    lengths = [one.factors["amplitude"] for one in strokes]
+    assert min(lengths) < 0.2 and max(lengths) > 0.6, "small and large ones"
+    assert all(0.14 < one.end_s - one.start_s < 0.36 for one in flicks)
+    assert all(one.start_s < one.ready_s < one.end_s for one in strokes + flicks)
+
+
+def test_a_flick_turns_a_hand_across_it_and_shortens_one_along_it() -> None:
+    def fingers(forward: tuple[float, float]) -> list[np.ndarray]:
+        """Where the middle of the hand's ink lies before and after a flick to the right."""
+        y, x = np.mgrid[-1:1:81j, -1:1:81j].astype(np.float32)
+        found = []
+        for flick in (-0.8, 0.8):
+            way = np.array([[forward[0] + flick, forward[1]]])
+            way /= max(1.0, float(np.hypot(*way[0])))
+            still = np.zeros(1)
+            ink = actors.hand(x[None], y[None], actors.Look(), np.zeros((1, 2)), way, np.full(1, 0.3), still, still)[0] < 0
+            found.append(np.array([x[ink].mean(), y[ink].mean()]))
+        return found
+
+    for forward in ((0.0, -1.0), (1.0, 0.0)):  # up, and to the right
+        before, after = fingers(forward)
+        assert after[0] - before[0] > 0.05 and abs(after[1] - before[1]) < 0.05, forward
+
+
+def test_a_clip_cut_tight_holds_its_last_frame() -> None:
+    held = 0
+    for seed in range(40):
+        stream = scene.random_stream(np.random.default_rng(seed), frames=40, negative=False)
+        if stream.intervals and stream.intervals[0].factors["tight"]:
+            last = np.flatnonzero((stream.video != stream.video[-1]).any((1, 2)))[-1] + 1
+            over = stream.intervals[0].end_s * stream.fps
+            assert last >= min(len(stream.video) - 1, over - 1), "not before the gesture is over"
+            assert (stream.hand[last:] == stream.hand[-1]).all()
+            held += last < len(stream.video) - 1
+    assert held > 3
+    script = write_tight(np.random.default_rng(0), (0.667, 0.5), 0.1, "wave")
+    assert [one.label for one in script.intervals] == ["wave"]
+
+
+@pytest.mark.parametrize("fps", [8.0, 12.0, 60.0])
+def test_a_camera_shows_what_it_took_in_order_and_not_what_is_to_come(fps: float) -> None:
+    times = np.arange(60) / 12
+    for seed in range(10):
+        seen = camera.shown(np.random.default_rng(seed), times, fps)
+        assert (np.diff(seen) >= 0).all()
+        assert (seen <= times + 1.2 / fps).all() and (seen >= times - 6 / fps - 1 / 12).all()
+        if fps < 12:
+            assert (np.diff(seen) == 0).any(), "doubled"
+
+
+def test_exposure_follows_a_change_and_comes_to_rest() -> None:
+    video = np.full((60, 4, 4), 0.2, np.float32)
+    video[20:] = 0.6
+    bright = (video * camera.pumping(np.random.default_rng(0), video)).mean((1, 2))
+    assert bright[19] == pytest.approx(0.2) and bright[20] > 0.4 and bright[59] < 0.45
+    assert (np.diff(bright[20:]) <= 1e-6).all()
+
+
+def test_both_hands_do_the_same_mirrored() -> None:
+    rng = np.random.default_rng(0)
+    script = Script(rng, (0.1, 0.1))
+    script.go((0.3, 0.2), 0.5, flick=np.array([0.5, 0.2]))
+    one = scene.Arm(rng, scene.Style(), script, None, 4 / 3)
+    other = one.mirrored(0.4)
+    times = np.arange(6) / 12
+    a, b = (place(arm.script, times) for arm in (one, other))
+    np.testing.assert_allclose(a.at * (-1, 1) + (0.4, 0), b.at)
+    np.testing.assert_allclose(a.flick * (-1, 1), b.flick)
+    assert one.look.left != other.look.left
+
+
+def test_recall_is_told_for_each_range_of_a_factor() -> None:
+    total = metrics.Tally()
+    small, large = (Interval("swipe_up", 0.0, 0.2, 0.25, {"amplitude": way, "kind": "stroke"}) for way in (0.2, 0.9))
+    total.told = [(small, False), (small, True), (large, True)]
+    assert total.by("amplitude") == {"< 0.25": [1, 2], ">= 0.8": [1, 1]}
+    assert total.by("amplitude", "duration") == {"< 0.25 | < 0.3": [1, 2], ">= 0.8 | < 0.3": [1, 1]}
+    assert total.by("kind") == {"stroke": [2, 3]} and total.by("camera") == {}
+    batch = dataset.streams("test", 0, range(12), frames=48, negative=False)
+    known = [metrics.factors(one) for intervals in batch.intervals for one in intervals]
+    assert known and all({"amplitude", "duration", *metrics.FACTORS} <= one.keys() for one in known)

@@ -7,6 +7,7 @@ Any other event is *false*, a wrong label as much as one out of nothing; an inte
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from everyframe.motions.render.motions import LABELS, Interval
 from everyframe.runtime.events import Event, EventDetector
 
 LATE_S = 1.2
+THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87)
 #: factor of a gesture -> where its ranges end: frame heights of the way of the fingers and of the palm, seconds of a stroke or
 #: of a period, frames a second
 RANGES: dict[str, tuple[float, ...]] = {
@@ -87,15 +89,15 @@ class Tally:
         hits, misses, false = (sum(d.values()) for d in (self.hits, self.misses, self.false))
         return 2 * hits / max(1, 2 * hits + misses + false)
 
-    def by(self, *names: str) -> dict[str, tuple[int, int]]:
-        """(hits, gestures) for each range of a factor, or of several together."""
-        found: dict[str, tuple[int, int]] = {}
+    def by(self, *names: str) -> dict[str, list[int]]:
+        """[hits, gestures] for each range of a factor, or of several together."""
+        found: dict[str, list[int]] = {}
         for interval, hit in self.told:
             known = factors(interval)
             if all(name in known for name in names):
-                key = " | ".join(known[name] for name in names)
-                hits, count = found.get(key, (0, 0))
-                found[key] = hits + hit, count + 1
+                counts = found.setdefault(" | ".join(known[name] for name in names), [0, 0])
+                counts[0] += hit
+                counts[1] += 1
         return dict(sorted(found.items(), key=lambda item: [_order(part) for part in item[0].split(" | ")]))
 
     def report(self) -> dict:
@@ -135,19 +137,12 @@ def tune(
     false_cost: rendered streams hold far more look-alike motion than life does, so a false event there weighs half a hit.
     """
     best, best_value = EventRule(background=background), -np.inf
-    for threshold in (0.4, 0.5, 0.6, 0.7, 0.8, 0.87):
-        for hold in (1, 2, 3):
-            for refractory in (0.8, 1.2):
-                for rearm in (0.4, 0.6):
-                    rule = EventRule(
-                        background=background,
-                        threshold=threshold,
-                        hold_steps=hold,
-                        refractory_s=refractory,
-                        rearm=rearm,
-                    )
-                    counted = tally(all_scores, all_intervals, rule, fps)
-                    value = sum(counted.hits.values()) - false_cost * sum(counted.false.values())
-                    if value > best_value:
-                        best, best_value = rule, value
+    for threshold, hold, refractory, rearm in itertools.product(THRESHOLDS, (1, 2, 3), (0.8, 1.2), (0.4, 0.6)):
+        rule = EventRule(
+            background=background, threshold=threshold, hold_steps=hold, refractory_s=refractory, rearm=rearm
+        )  # fmt: skip
+        counted = tally(all_scores, all_intervals, rule, fps)
+        value = sum(counted.hits.values()) - false_cost * sum(counted.false.values())
+        if value > best_value:
+            best, best_value = rule, value
     return best
