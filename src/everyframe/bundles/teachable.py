@@ -15,13 +15,12 @@ from everyframe.errors import ModelError
 from everyframe.modelfile.file import attach
 from everyframe.modelfile.schema import OutputSpec
 from everyframe.quantization.videos import Model
-from everyframe.teaching.cut import Backbone, cut, with_head
-from everyframe.teaching.head import Head
+from everyframe.teaching.cut import TAUGHT, Backbone, cut, with_head
+from everyframe.teaching.head import Familiar, Head
 from everyframe.teaching.learn import BACKGROUND
 from everyframe.teaching.run import FEWEST
 
 GRAPH = "teach.graph"
-_SMALL = ("taught.weight", "taught.bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +37,12 @@ class Teachable:
 def teachable(model: Model) -> Teachable:
     """Raises ModelError where a page cannot teach the model: it has no classifier to take off, or means stand behind it."""
     backbone = cut(model.model, model.metadata, model.where)
-    file = with_head(backbone, Head(np.zeros((1, backbone.width)), np.zeros(1)), backbone.metadata)
+    nothing = np.zeros(backbone.width)
+    empty = Head(nothing[None], np.zeros(1), Familiar(nothing, nothing + 1, nothing[None], 1.0))
+    file = with_head(backbone, empty, backbone.metadata)
     graph = onnx.GraphProto()
     graph.CopyFrom(file.graph)
-    _keep(graph.initializer, lambda tensor: tensor.name not in _SMALL)
+    _keep(graph.initializer, lambda tensor: not tensor.name.startswith(f"{TAUGHT}."))
     _keep(graph.output, lambda value: value.name != "logits")
     rest = onnx.ModelProto()
     rest.CopyFrom(file)

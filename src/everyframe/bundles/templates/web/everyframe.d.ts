@@ -38,15 +38,21 @@ export interface Info {
   scores: "logits" | "probabilities";
   sha256: string;
   tool: string;
-  /** of gestures that were taught: weight (classes, features) and bias, as bytes in base64 or numbers */
+  /** of gestures that were taught; arrays as bytes in base64 or numbers */
   head?: Head;
   /** what teach.js and personal.js need; null: a page cannot teach this model */
   teach: { window: number; width: number; background: string; fewest: number; [more: string]: unknown } | null;
 }
 
 export interface Head {
+  /** (classes, features) */
   weight: Float32Array | string;
   bias: Float32Array | string;
+  /** what is familiar: the square of features * scale - center - means[k], of the nearest gesture, is at most limit */
+  scale: Float32Array | string;
+  center: Float32Array | string;
+  means: Float32Array | string;
+  limit: number;
 }
 
 export interface Prediction {

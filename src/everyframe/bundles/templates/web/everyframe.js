@@ -42,7 +42,7 @@ export class Model {
   become({ labels, events, head, ...more }) {
     this.info = { ...this.info, ...more, labels, events, head };
     this.labels = labels;
-    this.#head = head && { weight: floats(head.weight), bias: floats(head.bias) };
+    this.#head = head && Object.fromEntries(Object.entries(head).map(([name, value]) => [name, typeof value === "number" ? value : floats(value)]));
     this.reset();
   }
 
@@ -164,8 +164,22 @@ export class Model {
     const { memory, logits, classes, answers } = this.#net, all = new Float32Array(memory.buffer, logits(), answers());
     if (!this.#head) return all.slice(0, classes());
     const { weight, bias } = this.#head, features = all.subarray(classes());
-    return bias.map((sum, k) => features.reduce((total, value, j) => total + value * weight[k * features.length + j], sum));
+    const said = bias.map((sum, k) => features.reduce((total, value, j) => total + value * weight[k * features.length + j], sum));
+    said[0] += beyond(this.#head, features);
+    return said;
   }
+}
+
+export const STEEP = 8; // what the background's logit gains at twice the limit
+
+/** What the background's logit gains where features lie farther from every taught gesture than the limit. means: one behind the other. */
+export function beyond({ scale, center, means, limit }, features) {
+  const z = Array.from(features, (value, j) => value * scale[j] - center[j]);
+  let nearest = Infinity;
+  for (let at = 0; at < means.length; at += z.length) {
+    nearest = Math.min(nearest, z.reduce((total, value, j) => total + (value - means[at + j]) ** 2, 0));
+  }
+  return STEEP * Math.max(0, nearest / limit - 1);
 }
 
 /** Which frames a network sees: for each tick n/fps, counted from the first, the one nearest in time; or every n-th. */

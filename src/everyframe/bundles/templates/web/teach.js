@@ -1,5 +1,6 @@
-// Gestures of one's own from a few examples of each, with the linear head of `everyframe teach`: the features of a network that stays as it is,
-// and a linear classifier on them, each example left out in turn to choose it and its event rule.
+// Gestures of one's own from a few examples of each, as `everyframe teach` learns them: the features of a network that stays as it is, a linear
+// classifier on them, and how far features may lie from what was taught before they are background. Each example is left out in turn to choose
+// classifier and event rule, and each gesture as a whole: what is said then of it is what will be said of other things that hands do.
 //
 //     const teacher = new Teacher(model);
 //     for (const [label, clips] of ...) for (const clip of clips) {
@@ -9,7 +10,7 @@
 //     }
 //     model.become(await teacher.learn());                       // model.step now tells the new gestures
 
-import { EventDetector, Ticks, softmax } from "./everyframe.js";
+import { EventDetector, Ticks, beyond, softmax } from "./everyframe.js";
 
 const SHORTEST = 4; // frames of an example at the least
 const PIECE_S = 10; // background is taken in pieces of so many seconds, of which leave-one-out leaves out one
@@ -18,8 +19,14 @@ const QUIET = 0.3; // how much the quiet beginning of an example weighs, where i
 const MOMENTS = 12; // that a piece of background teaches
 const PENALTIES = [3e-2, 1e-2, 3e-3]; // strongest first
 const [ITERATIONS, MEMORY, FLAT] = [60, 8, 1e-4]; // of the search for the best weights
-const THRESHOLDS = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], HOLD_S = [0.35, 0.2, 0.1, 0], REARMS = [0.5, 0.3], REFRACTORY_S = 0.8;
-const FALSE_COST = 0.5; // of a false event, in recognized gestures
+const FOLDS = 24; // of examples at the most, that are left out together
+const FAMILIAR = 0.95; // share of the moments of left-out examples that lie within the limit of what is familiar
+const LEAST_SPREAD = 0.3; // of a feature within gestures, as a share of that of all features
+const THRESHOLDS = [0.98, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3], HOLD_S = [0.35, 0.2, 0.1, 0], REARMS = [0.5, 0.3];
+const [REFRACTORY_S, FALSE_COST] = [0.8, 0.5]; // of a false event, in recognized gestures
+const [STRANGE_A_MINUTE, QUIET_A_MINUTE] = [4, 0.5]; // events that are allowed; each one more costs a recognized gesture
+const ENOUGH = 4; // of fewer gestures, a head that lacks one stands for the whole one less well
+const STRANGE = -1; // label of a stream with a gesture that its head was not taught
 
 /** Collects examples of gestures and learns from them. Its model must not be fed between begin() and end(): it is reset by both. */
 export class Teacher {
@@ -66,26 +73,25 @@ export class Teacher {
   }
 
   /**
-   * {labels, events, head: {weight, bias}} for Model.become; and told: how often each gesture's examples were taken for what, when they
+   * {labels, events, head: {weight, bias, ...familiar}} for Model.become; and told: how often each gesture's examples were taken for what, when they
    * had been left out. Throws where there is too little to learn from.
    */
   async learn() {
     const { teach, hop, rate } = this.model.info, step = hop / rate, { window, background } = teach, taken = this.examples;
     const labels = [background, ...new Set(taken.map(({ label }) => label).filter((label) => label !== null).sort())];
     check(taken, labels, teach.fewest);
-    const rows = rowsOf(taken, labels, window), { penalty, unseen } = leaveOneOut(rows, taken.length);
-    const streams = taken.map(({ features, label }, i) => ({
-      scores: features.map((row) => softmax(logits(unseen[i], row))), label: Math.max(0, labels.indexOf(label)),
-    }));
-    const { rule, outcome } = tune(streams, labels, step), head = rows.head(rows.fit(penalty));
+    const rows = rowsOf(taken, labels, window), own = taken.map(({ label }) => Math.max(0, labels.indexOf(label)));
+    const { penalty, unseen } = leaveOut(rows, folds(own)), solution = rows.fit(penalty), head = rows.head(solution);
+    const streams = taken.map(({ features }, i) => ({ scores: features.map((row) => softmax(logits(unseen[i], row))), label: own[i] }));
+    const { rule, outcome } = tune([...streams, ...strangers(taken, own, rows, penalty, solution)], labels, step);
     const told = Object.fromEntries(labels.slice(1).map((label) => [label, Object.fromEntries(labels.map((other) => [other, 0]))]));
     taken.forEach((example, i) => {
       if (example.label === null) return;
       const at = gesture(example.moves, example.seen, window), means = labels.map((_, k) => sum(at.map((j) => streams[i].scores[j][k])));
       told[example.label][labels[means.indexOf(Math.max(...means))]]++;
     });
-    const [weight, bias] = [Float32Array.from(head.weight.flat()), Float32Array.from(head.bias)];
-    return { labels, events: rule, head: { weight, bias }, told, outcome, penalty, clips: taken.length };
+    const { limit, ...arrays } = head, stored = Object.entries(arrays).map(([name, values]) => [name, Float32Array.from(values.flat())]);
+    return { labels, events: rule, head: { ...Object.fromEntries(stored), limit }, told, outcome, penalty, clips: taken.length };
   }
 
   /** The last frame is held, so that a network with a delay sees all of them. */
@@ -160,17 +166,45 @@ class Rows {
     this.coordinates = x.map((row) => [...this.basis.map((way) => dot(way, row)), 1]);
   }
 
-  /** A solution in coordinates, (r + 1) x K, as weights on the features themselves. */
-  head(solution) {
+  /** A solution in coordinates, (r + 1) x K, as weights on the features themselves; and what is familiar without these groups. */
+  head(solution, left = []) {
     const { classes, basis, scale, mean } = this, r = basis.length;
     const weight = Array.from({ length: classes }, (_, k) => scale.map((by, j) => sum(basis.map((way, i) => way[j] * solution[i * classes + k])) / by));
-    return { weight, bias: weight.map((row, k) => solution[r * classes + k] - dot(row, mean)) };
+    return { weight, bias: weight.map((row, k) => solution[r * classes + k] - dot(row, mean)), ...this.familiar(left) };
   }
 
-  /** without: the group that is left out. */
-  fit(penalty, without = -1, start = null) {
+  /**
+   * Of the gestures: the distance of features to one is the square of features * scale - center - means[k]; limit is what moments of examples
+   * keep to that are left out themselves.
+   */
+  familiar(left) {
+    const rows = this.rows.filter(({ label, group }) => label > 0 && !left.includes(group)), width = rows[0].features.length;
+    const average = (some, of) => {
+      const total = sum(some.map(({ weight }) => weight));
+      return Array.from({ length: width }, (_, j) => sum(some.map((row) => row.weight * of(row.features[j], j, row))) / total);
+    };
+    const there = [...new Set(rows.map(({ label }) => label))].sort((a, b) => a - b), of = there.map((k) => rows.filter(({ label }) => label === k));
+    const middle = average(rows, (value) => value), raw = of.map((some) => average(some, (value) => value));
+    const spread = average(rows, (value, j, { label }) => (value - raw[there.indexOf(label)][j]) ** 2), usual = Math.sqrt(sum(spread) / width);
+    const scale = spread.map((square) => 1 / Math.max(Math.sqrt(square), LEAST_SPREAD * usual + 1e-12) / Math.sqrt(width));
+    const center = middle.map((value, j) => value * scale[j]), scaled = (row) => Array.from(row, (value, j) => value * scale[j] - center[j]);
+    const means = raw.map(scaled), z = rows.map(({ features }) => scaled(features));
+    const total = of.map((some) => sum(some.map(({ weight }) => weight)));
+    const nearest = rows.map(({ label, group, weight }, i) => {
+      const k = there.indexOf(label), mine = rows.flatMap((row, n) => (row.group === group ? [n] : [])), share = sum(mine.map((n) => rows[n].weight));
+      const other = (j) => (means[k][j] * total[k] - sum(mine.map((n) => rows[n].weight * z[n][j]))) / (total[k] - share);
+      const without = share < total[k] * (1 - 1e-9) ? means[k].map((_, j) => other(j)) : means[k]; // the mean without this example
+      return { weight, distance: Math.min(...means.map((mean, n) => squares(z[i], n === k ? without : mean))) };
+    }).sort((a, b) => a.distance - b.distance);
+    let reached = 0;
+    const least = FAMILIAR * sum(nearest.map(({ weight }) => weight)), limit = nearest.find(({ weight }) => (reached += weight) >= least).distance;
+    return { scale, center, means, limit: limit + 1e-12 };
+  }
+
+  /** without: the groups that are left out. */
+  fit(penalty, without = [], start = null) {
     const { classes, coordinates } = this, width = coordinates[0].length;
-    const kept = this.rows.flatMap(({ group, label, weight }, i) => (group === without ? [] : [{ x: coordinates[i], label, weight }]));
+    const kept = this.rows.flatMap(({ group, label, weight }, i) => (without.includes(group) ? [] : [{ x: coordinates[i], label, weight }]));
     const total = sum(kept.map(({ weight }) => weight));
     // the bias is free, but stays finite for a class that was left out altogether
     const decay = (i) => (i < (width - 1) * classes ? penalty : 1e-6);
@@ -195,17 +229,38 @@ class Rows {
   }
 }
 
-/** The penalty under which examples that were left out are told best, and the heads that have never seen them. */
-function leaveOneOut(rows, groups) {
+/** Groups that are left out together: each for itself, or of many so many sets with a share of every label. own: labels of the groups. */
+function folds(own) {
+  const order = own.map((_, group) => group).sort((a, b) => own[a] - own[b] || a - b);
+  return Array.from({ length: FOLDS }, (_, first) => order.filter((_, i) => i % FOLDS === first)).filter(({ length }) => length);
+}
+
+/** The penalty under which examples that were left out are told best, and for each of them the head that has never seen it. */
+function leaveOut(rows, sets) {
   let best = null, whole = null;
   for (const penalty of PENALTIES) {
-    whole = rows.fit(penalty, -1, whole);
-    const found = Array.from({ length: groups }, (_, group) => rows.fit(penalty, group, whole));
-    const cost = sum(found.map((solution, group) => rows.cost(group, solution))) / groups;
+    whole = rows.fit(penalty, [], whole);
+    const found = sets.map((left) => rows.fit(penalty, left, whole));
+    const costs = sets.flatMap((left, i) => left.map((group) => rows.cost(group, found[i]))), cost = sum(costs) / costs.length;
     if (!best || cost < best.cost) best = { cost, penalty, found };
     else if (cost > 1.2 * best.cost) break; // the loss has a single valley
   }
-  return { penalty: best.penalty, unseen: best.found.map((solution) => rows.head(solution)) };
+  const unseen = [];
+  sets.forEach((left, i) => {
+    const head = rows.head(best.found[i], left);
+    for (const group of left) unseen[group] = head;
+  });
+  return { penalty: best.penalty, unseen };
+}
+
+/** What is said of each gesture by a head that was taught only the others; nothing where there is but one. */
+function strangers(taken, own, rows, penalty, solution) {
+  const gestures = [...new Set(own)].filter((label) => label > 0).sort((a, b) => a - b);
+  return (gestures.length > 1 ? gestures : []).flatMap((gesture) => {
+    const left = own.flatMap((label, i) => (label === gesture ? [i] : [])), head = rows.head(rows.fit(penalty, left, solution), left);
+    const said = (row) => logits(head, row).map((logit, k) => (k === gesture ? -Infinity : logit)); // there is no such label
+    return left.map((i) => ({ scores: taken[i].features.map((row) => softmax(said(row))), label: STRANGE }));
+  });
 }
 
 /** L-BFGS (Nocedal and Wright, algorithm 7.5) with backtracking, for smooth convex functions. */
@@ -247,21 +302,33 @@ function tune(streams, labels, step) {
   const holds = [...new Set(HOLD_S.map((seconds) => 1 + even(seconds / step)))];
   for (const threshold of THRESHOLDS) for (const hold_steps of holds) for (const rearm of REARMS) {
     const rule = { background: labels[0], threshold, hold_steps, refractory_s: REFRACTORY_S, rearm }, outcome = outcomeOf(streams, rule, labels, step);
-    const value = outcome.hits - FALSE_COST * outcome.false;
+    const value = worth(outcome, labels.length - 1);
     if (!best || value > best.value) best = { value, rule, outcome };
   }
   return best;
 }
 
-/** hits: examples whose first event is right; false: all other events. */
+/** In recognized gestures. */
+function worth(outcome, gestures) {
+  const strange = Math.max(0, outcome.strange_false - (STRANGE_A_MINUTE * outcome.strange_s) / 60);
+  const quiet = Math.max(0, outcome.quiet_false - (QUIET_A_MINUTE * outcome.quiet_s) / 60);
+  return outcome.hits - FALSE_COST * outcome.false - Math.min(1, gestures / ENOUGH) * strange - quiet;
+}
+
+/** hits: examples whose first event is right; false: all other events on those and on background, where they are quiet_false too. */
 function outcomeOf(streams, rule, labels, step) {
-  const outcome = { hits: 0, examples: 0, false: 0 };
+  const outcome = { hits: 0, examples: 0, false: 0, quiet_false: 0, quiet_s: 0, strange_false: 0, strange_s: 0 };
   for (const { scores, label } of streams) {
     const detector = new EventDetector(rule, labels), found = scores.map((row, i) => detector.update(row, i * step)).filter(Boolean);
-    const right = label > 0 && found[0]?.index === label ? 1 : 0;
-    outcome.hits += right;
-    outcome.examples += label > 0;
-    outcome.false += found.length - right;
+    if (label > 0) {
+      const right = Number(found[0]?.index === label);
+      [outcome.hits, outcome.examples, outcome.false] = [outcome.hits + right, outcome.examples + 1, outcome.false + found.length - right];
+    } else if (label === STRANGE) {
+      [outcome.strange_false, outcome.strange_s] = [outcome.strange_false + found.length, outcome.strange_s + scores.length * step];
+    } else {
+      [outcome.quiet_false, outcome.quiet_s] = [outcome.quiet_false + found.length, outcome.quiet_s + scores.length * step];
+      outcome.false += found.length;
+    }
   }
   return outcome;
 }
@@ -291,7 +358,13 @@ function dot(a, b) {
   return total;
 }
 
-const logits = ({ weight, bias }, features) => weight.map((row, k) => dot(row, features) + bias[k]);
+const squares = (a, b) => a.reduce((total, value, j) => total + (value - b[j]) ** 2, 0);
+
+const logits = (head, features) => {
+  const plain = head.weight.map((row, k) => dot(row, features) + head.bias[k]);
+  plain[0] += beyond({ ...head, means: head.means.flat() }, features);
+  return plain;
+};
 
 /** x (r) times w (r x classes). */
 function times(x, w, classes) {
