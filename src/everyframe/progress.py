@@ -57,7 +57,11 @@ class Log:
     def __call__(self, text: str) -> None:
         if (now := self._clock()) >= self._next_s:
             self._next_s = now + EVERY_S
-            print(text, file=sys.stderr, flush=True)
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """What belongs into every log, however soon."""
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -189,6 +189,9 @@ def test_sums_of_convolutions(cpu: str, tmp_path: Path) -> None:
     for first, second in ((True, True), (True, False), (False, False)):
         total = sketch.op("Add", conv("frames", 9, first), conv(part, 4, second))
         sketch.answer(sketch.op("Relu", sketch.op("Sum", total, conv(part, 4, True), sketch.normal(1, 10, 5, 6))))
+    one = sketch.op("Conv", "frames", sketch.normal(1, 9, 3, 3), pads=[1, 1, 1, 1])  # of one channel, which is added to all
+    for parts in ((conv("frames", 9, True), one), (one, conv("frames", 9, True))):
+        sketch.answer(sketch.op("Add", *parts))
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 

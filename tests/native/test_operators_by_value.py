@@ -261,6 +261,8 @@ def recurrences() -> Sketch:
     weight = sketch.op("Reshape", sketch.op("ReduceMean", "frames", ints(sketch, 2, 3)), ints(sketch, 8, 1, 5, 1))
     shifted = sketch.op("Reshape", "frames", ints(sketch, 1, 8, 5, 4))
     sketch.answer(sketch.op("Conv", shifted, weight, group=8, pads=[2, 0, 2, 0]))
+    scales = [sketch.constant(np.arange(1, 9) / 64), sketch.constant(np.arange(8), np.uint8)]
+    sketch.answer(sketch.op("DequantizeLinear", sketch.op("QuantizeLinear", "frames", *scales, axis=1), *scales, axis=1))
     kernel = sketch.op("Reshape", "frames", ints(sketch, 10, 8, 2, 1))
     sketch.answer(sketch.op("Conv", "frames", kernel, sketch.op("ReduceMean", kernel, ints(sketch, 1, 2, 3), keepdims=0)))
     sketch.answer(sketch.op("Einsum", row, row, row, equation="tpc,tqc,tqd->dp"))

@@ -14,7 +14,18 @@ from everyframe.errors import UsageError
 from everyframe.evaluation import metrics
 from everyframe.evaluation.match import match, read_map
 from everyframe.evaluation.measure import Outcome, Played, rank
-from everyframe.evaluation.tally import MISSED, calibrations, class_rows, condition, confusion, right_from, score, wilson
+from everyframe.evaluation.tally import (
+    MISSED,
+    balanced,
+    calibrations,
+    class_rows,
+    condition,
+    confusion,
+    decided,
+    right_from,
+    score,
+    wilson,
+)
 from everyframe.runtime.prediction import softmax
 
 
@@ -28,7 +39,7 @@ def outcomes(draw: st.DrawFn) -> list[Outcome]:
         at = np.arange(int(rng.integers(1, 35)), frames + 1, int(rng.integers(1, 4)))
         ranks = rng.integers(0, 7, len(at))
         last = rng.random(7) if len(at) else None
-        one = Played(tuple(rng.integers(0, 7, 3)), rng.random(7), at, ranks, last, last)
+        one = Played(tuple(rng.integers(0, 7, 3)), rng.random(7), at, ranks, last, last, rng.random(len(at)))
         made.append(Outcome(Clip(Path("x"), truth, "x"), truth, frames, {"normal": one}))
     return made
 
@@ -73,6 +84,37 @@ class TestFigures:
     def test_what_was_not_said_is_wrong(self) -> None:
         found = score([0, MISSED, 3, 5])
         assert found and (found.top1, found.top5) == (0.25, 0.5)
+
+
+class TestDecisions:
+    @given(outcomes(), st.sampled_from([0.0, 0.05, 0.3]))
+    def test_no_more_false_alarms_than_allowed_and_none_that_could_be_had_for_free(
+        self, made: list[Outcome], allowed: float
+    ) -> None:
+        played = [one.played["normal"] for one in made]
+        found = decided(made, played, 10.0, allowed)
+        if found is None:
+            assert not any(len(one.at) for one in played)
+            return
+        assert found.wrong <= allowed and found.right + found.wrong <= 1
+        first = [next((i for i, s in enumerate(one.sure) if s >= found.threshold), None) for one in played]
+        right = [one.at[i] for one, i in zip(played, first, strict=True) if i is not None and one.ranks[i] == 0]
+        if found.frames is not None:
+            assert found.right == len(right) / len(made) and found.frames == np.median(right)
+            assert found.seconds == found.frames / 10
+
+    def test_the_time_is_that_of_the_first_sure_prediction(self) -> None:
+        """Two videos that are wrong while they are unsure, and right from a score of 0.8 on."""
+        one = Played(at=np.array([2, 4, 6]), ranks=np.array([1, 0, 0]), sure=np.array([0.5, 0.8, 0.9]))
+        made = [Outcome(Clip(Path("x"), 0, "x"), 0, 8, {"normal": one})] * 2
+        found = decided(made, [one, one], 4.0, 0.0)
+        assert found is not None and (found.threshold, found.right, found.wrong) == (0.8, 1.0, 0.0)
+        assert (found.frames, found.seconds, found.share) == (4, 1.0, 0.5)
+
+    def test_balanced_accuracy_is_the_mean_of_recalls(self) -> None:
+        counts = np.array([[90, 0, 0], [5, 5, 0], [0, 0, 0]])
+        assert balanced(counts, [0] * 90 + [1] * 10) == pytest.approx((1 + 0.5) / 2)
+        assert balanced(counts, [0] * 90 + [1] * 20) == pytest.approx((1 + 0.25) / 2), "silent videos count as wrong"
 
 
 class TestCalibration:

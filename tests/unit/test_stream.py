@@ -60,7 +60,7 @@ def test_a_wrong_conversion_is_found_and_not_written(tmp_path: Path, monkeypatch
     def broken(*args: object, **kwargs: object) -> object:
         return made
 
-    monkeypatch.setattr(step, "convert", broken)
+    monkeypatch.setattr(step, "_convert", broken)
     with pytest.raises(ConversionMismatch):
         step.stream(tmp_path / "clip.onnx", tmp_path / "step.onnx")
     assert not (tmp_path / "step.onnx").exists()

@@ -1,7 +1,8 @@
 """A clip network becomes a step network, ONNX in and ONNX out. numpy, onnx and onnxruntime, never torch.
 
-In the order in which data passes through: `inputs` (what goes in) and `bind` (open sizes, bytes, float16), `rolled`, `natural`,
-`cells` (recurrence of all kinds in one form) and `canonical` (one way to write things) -> `axes` and `view` (where time is in
+In the order in which data passes through: `inputs` and `described` (what goes in), `bind` (open sizes, bytes, float16),
+`rolled`, `natural`, `cells` (recurrence of all kinds in one form) and `canonical` (one way to write things)
+-> `axes` and `view` (where time is in
 a shape) -> `facts` (when each frame of a tensor can be computed) -> `counting` (constants that number the frames) ->
 `emitter`, `memory`, `carrying`, `builder` (the step graph) -> `rules/` (each operator: its facts and its nodes) ->
 `propagate` (facts for all tensors) -> `taps` (taps that never saw a frame, cut) -> `any_length`, `lengthen` and `verify` (the

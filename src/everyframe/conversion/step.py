@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
 import onnx
 
@@ -20,6 +20,7 @@ from everyframe.conversion import rules
 from everyframe.conversion.bind import bind
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
+from everyframe.conversion.described import default_preprocess, described, frame_axes
 from everyframe.conversion.facts import Facts, MeetsPicks, Options
 from everyframe.conversion.heads import keeps_frames, with_heads
 from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
@@ -38,7 +39,7 @@ from everyframe.modelfile.bounds import LARGEST, check_bounds
 from everyframe.modelfile.ending import Ending, ending
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
-from everyframe.modelfile.schema import InputSpec, Metadata, OutputSpec, Preprocess, Task
+from everyframe.modelfile.schema import Metadata, OutputSpec, Task
 
 RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
 
@@ -181,8 +182,8 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
     source = given or Metadata(
         kind="clip",
         frames=facts.length,
-        preprocess=_default_preprocess(builder.frame_shape(facts.clock), _takes_bytes(model)),
-        axes=_frame_axes(found[facts.clock]),
+        preprocess=default_preprocess(builder.frame_shape(facts.clock), _takes_bytes(model)),
+        axes=frame_axes(found[facts.clock]),
     )
     told = _ending(model, facts, facts.graph.outputs[0], source, task)
     if options.window and not facts.heads:
@@ -207,7 +208,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "window": _window(facts),
             "task": told.task,
             "scores": told.scores,
-            "inputs": _inputs(found, builder, source),
+            "inputs": described(found, builder, source),
             "outputs": tuple(
                 _output(model, facts, builder, wire, name) for wire, name in builder.answers.items() if name != "logits"
             ),
@@ -241,24 +242,6 @@ def _ending(model: onnx.ModelProto, facts: Facts, wire: str, source: Metadata | 
     told = ending(model, wire, source, task)
     framed = keeps_frames(facts, wire) and told.task == "classify" and task is None
     return replace(told, task="frames") if framed else told
-
-
-def _inputs(found: dict[str, str], builder: Builder, source: Metadata) -> tuple[InputSpec, ...]:
-    """What the metadata says of the inputs; nothing of a single one that its `axes` and `preprocess` tell."""
-    facts, made = builder.facts, []
-    for name, layout in found.items():
-        fact, shape = facts[name], builder.frame_shape(name)
-        axes = "CHW" if {"H", "W"} <= set(layout) and len(shape) == 3 else "".join(x for x in layout if x not in "NT")
-        pictures = axes == "CHW" and not fact.static and shape[0] in (1, 3)
-        preprocess = source.preprocess if name == facts.clock else _default_preprocess(shape, takes_bytes=False)
-        made.append(
-            InputSpec(
-                name=builder.given[name], shape=tuple(builder.step_shape(name)), axes=axes,
-                every=0 if fact.static else int(fact.every), preprocess=preprocess if pictures else None,
-            )
-        )  # fmt: skip
-    told = len(made) == 1 and (made[0].axes != "CHW" or made[0].preprocess is not None)
-    return () if told else tuple(made)
 
 
 def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, name: str) -> OutputSpec:
@@ -362,17 +345,6 @@ def _check(options: Options, task: Task | None) -> None:
             raise UsageError(f"--{name} is out of range.", expected="1 to 8192", got=number)
 
 
-def _frame_axes(layout: str) -> Literal["C", "CV", "CVM", "CHW"]:
-    """Of one frame: a picture where the layout names height and width, else an array of as many axes."""
-    letters = [letter for letter in layout if letter not in "NT"]
-    if {"H", "W"} <= set(letters):
-        return "CHW"
-    kinds: dict[int, Literal["C", "CV", "CVM"]] = {1: "C", 2: "CV", 3: "CVM"}
-    if len(letters) not in kinds:
-        raise UsageError("--layout has too many axes.", expected="up to three beside N and T", got=layout)
-    return kinds[len(letters)]
-
-
 def _window(facts: Facts) -> int:
     """Frames that the head averages; of several heads, the one that averages most."""
     return max((facts.head(node).frames for node in facts.heads), default=1)
@@ -383,16 +355,6 @@ def _weights_digest(model: onnx.ModelProto) -> str:
     for tensor in sorted(model.graph.initializer, key=lambda t: t.name):
         digest.update(tensor.name.encode() + tensor.SerializeToString())
     return digest.hexdigest()
-
-
-def _default_preprocess(shape: tuple[int, ...], takes_bytes: bool) -> Preprocess:
-    """For a network without metadata: resize to its input, scale to 0..1 (bytes stay 0..255); one channel means gray."""
-    channels, *size = shape
-    resize = (size[0], size[1]) if len(size) == 2 else None
-    scale = 1.0 if takes_bytes else 1 / 255
-    if channels == 1:
-        return Preprocess(color="gray", resize=resize, scale=scale)
-    return Preprocess(resize=resize, scale=scale)
 
 
 def _takes_bytes(model: onnx.ModelProto) -> bool:

@@ -49,7 +49,7 @@ class Played:
 
     clip_ranks: of the truth among the scores of each clip, 0 the best. video: their mean, (classes,). at: frames that had
     arrived at each prediction of the stream; ranks: of the truth in it. last: scores at the video's end, (classes,).
-    average: mean of the stream's scores.
+    average: mean of the stream's scores. sure: the winning score of each prediction of the stream.
     """
 
     clip_ranks: tuple[int, ...] = ()
@@ -58,6 +58,7 @@ class Played:
     ranks: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     last: np.ndarray | None = None
     average: np.ndarray | None = None
+    sure: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,4 +171,5 @@ def _streamed(program: Program, frames: np.ndarray, truth: int, flush: bool, sto
         ranks=np.array([rank(scores, truth) for scores in within], int),
         last=said[-1][1] if said else None,
         average=np.mean(within, axis=0) if within else None,
+        sure=np.array([float(np.max(scores)) for scores in within]),
     )

@@ -120,6 +120,14 @@ def live(result: Result) -> list[str]:
         f"A prediction at {each}, {timing.feature_delay_frames} frames ({timing.feature_delay_ms:.0f} ms) behind; its window of "
         f"{timing.window} is full after {timing.delay_frames} frames ({timing.delay_ms:.0f} ms). {rate}."
     ]
+    if (found := streaming.decided) is not None and found.frames is not None:
+        told = f"{percent(found.right)} of the videos are told right and {percent(found.wrong)} wrong"
+        lines.insert(
+            0,
+            f"Acted on at the first score of {found.threshold:.2f} or more, {told} (at most {percent(found.allowed)} allowed, on "
+            f"these videos); half of the right ones after {found.frames:g} frames ({found.seconds:.2f} s, "
+            f"{(found.share or 0) * 100:.0f} % of the video).",
+        )
     settled = streaming.settled
     if settled.frames is not None and settled.seconds is not None and settled.share is not None:
         lines.append(
@@ -163,6 +171,9 @@ PLACES = {"video": "whole videos", "stream": "stream, at the video's end"}
 def beside(result: Result) -> list[str]:
     """Sentences without which the accuracies cannot be judged."""
     lines = [f"Always saying the most frequent label would be right for {percent(result.most_frequent)} of the videos."]
+    if result.balanced:
+        shares = ", ".join(f"{percent(share)} ({PLACES[where]})" for where, share in result.balanced.items())
+        lines.append(f"With each class weighing the same (balanced accuracy): {shares}.")
     if result.calibration:
         errors = ", ".join(
             f"{one.ece * 100:.1f} % ({PLACES[where]}; {one.best_ece * 100:.1f} % with logits divided by {one.temperature:.2g}, "

@@ -45,10 +45,26 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """A live user acts on the first prediction whose score reaches a threshold: the lowest at which that is wrong in no more than
+    `allowed` of the videos. right, wrong: shares of all videos that are decided so. frames, seconds: until right decisions, from
+    the video's first frame, median; share: of the video.
+    """
+
+    allowed: float
+    threshold: float
+    right: float
+    wrong: float
+    frames: float | None
+    seconds: float | None
+    share: float | None
+
+
+@dataclass(frozen=True)
 class Streaming:
     """end: the prediction at each video's end; average: of the scores of all of a video's predictions. A video without one
     counts as wrong. frames: all predictions, None if there is none. silent: videos too short for a prediction (with flush:
-    before their last frame was held).
+    before their last frame was held). decided: when it could be acted on at a fixed share of false alarms.
     """
 
     end: Score
@@ -57,6 +73,7 @@ class Streaming:
     curve: tuple[Point, ...]
     settled: Settled
     silent: int
+    decided: Decided | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +156,8 @@ class Result:
     part: why this split, where it was not asked for. planned: videos to measure; videos: of them measured; unreadable: that
     could not be read. partial: it was ended early. left_out: videos of labels that the model does not know. conditions:
     `normal` and the controls. confusion: one row a truth, one column a prediction, over the model's labels; a silent stream
-    is in none of the columns. calibration: of whole videos (`video`) and of the stream at their end (`stream`).
+    is in none of the columns. balanced: accuracy with each class weighing the same (mean recall), and calibration: of whole
+    videos (`video`) and of the stream at their end (`stream`).
     """
 
     model: str
@@ -169,6 +187,7 @@ class Result:
     notes: tuple[str, ...]
     rows: tuple[VideoRow, ...]
     part: str = ""
+    balanced: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     def to_dict(self, *, rows: bool = False) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from everyframe.evaluation.match import Matched, match
 from everyframe.evaluation.measure import SEVERAL_CROPS, Outcome, Settings, measure
 from everyframe.evaluation.models import Pair, open_pair
 from everyframe.evaluation.result import Result, Timing
-from everyframe.evaluation.tally import calibrations, class_rows, condition, confusion, video_row
+from everyframe.evaluation.tally import balanced, calibrations, class_rows, condition, confusion, video_row
 from everyframe.progress import CountProgress, silent
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.engine import cores
@@ -154,6 +154,8 @@ def _result(
     rate = (pair.step or pair.any).rate
     video = confusion(read, len(labels), streaming=False)
     streaming = confusion(read, len(labels), streaming=True)
+    truths = [outcome.truth for outcome in read]
+    equal = {"video": balanced(video, truths), "stream": balanced(streaming, truths)}
     return Result(
         model=pair.name,
         engine=pair.engine,
@@ -183,6 +185,7 @@ def _result(
         notes=(*pair.notes, *_notes(matched, collection, left_out)),
         rows=tuple(video_row(outcome, labels) for outcome in outcomes),
         calibration=calibrations(read),
+        balanced={where: share for where, share in equal.items() if share is not None},
     )
 
 

@@ -13,6 +13,7 @@ from everyframe.evaluation.result import (
     Calibration,
     ClassRow,
     Condition,
+    Decided,
     Figures,
     Point,
     Score,
@@ -21,6 +22,8 @@ from everyframe.evaluation.result import (
     VideoRow,
 )
 
+#: share of videos in which a decision may be wrong
+FALSE_ALARMS = 0.05
 MISSED = 1 << 30  # the rank of a truth that was not predicted because nothing was
 
 
@@ -63,6 +66,7 @@ def _streaming(outcomes: Sequence[Outcome], played: Sequence[Played], rate: floa
         tuple(_point(outcomes, played, share) for share in TENTHS),
         _settled(outcomes, played, rate),
         sum(not len(p.at) for p in played),
+        decided(outcomes, played, rate),
     )  # fmt: skip
 
 
@@ -92,6 +96,46 @@ def _settled(outcomes: Sequence[Outcome], played: Sequence[Played], rate: float)
         return Settled(0, None, None, None)
     frames = float(np.median([at for at, _ in found]))
     return Settled(len(found), frames, frames / rate, float(np.median([at / n for at, n in found])))
+
+
+def decided(
+    outcomes: Sequence[Outcome], played: Sequence[Played], rate: float, allowed: float = FALSE_ALARMS
+) -> Decided | None:  # fmt: skip
+    """None where nothing was predicted."""
+    scores = np.concatenate([p.sure for p in played]) if played else np.empty(0)
+    if not len(scores):
+        return None
+    right, wrong, threshold = list[tuple[int, int]](), 0, 1.0
+    # from above until it is too often wrong; so many thresholds at the most
+    for tried in np.unique(np.quantile(scores, np.linspace(0, 1, 200), method="nearest"))[::-1].tolist():
+        found = _decisions(outcomes, played, tried)
+        if found[1] > allowed * len(outcomes):
+            break
+        (right, wrong), threshold = found, tried
+    frames = float(np.median([at for at, _ in right])) if right else None
+    share = float(np.median([at / n for at, n in right])) if right else None
+    seconds = None if frames is None else frames / rate
+    return Decided(allowed, threshold, len(right) / len(outcomes), wrong / len(outcomes), frames, seconds, share)
+
+
+def _decisions(outcomes: Sequence[Outcome], played: Sequence[Played], threshold: float) -> tuple[list[tuple[int, int]], int]:
+    """((frames until it, frames of the video) of each right decision, how many are wrong)."""
+    right, wrong = list[tuple[int, int]](), 0
+    for outcome, one in zip(outcomes, played, strict=True):
+        sure = np.flatnonzero(one.sure >= threshold)
+        if len(sure) and one.ranks[sure[0]] < 1:
+            right.append((int(one.at[sure[0]]), outcome.frames))
+        elif len(sure):
+            wrong += 1
+    return right, wrong
+
+
+def balanced(counts: np.ndarray | None, truths: Sequence[int]) -> float | None:
+    """Mean recall of the classes that there are videos of. counts: (truth, prediction); silent videos are in truths alone."""
+    if counts is None:
+        return None
+    there, videos = np.unique(truths, return_counts=True)
+    return float(np.mean(np.diag(counts)[there] / videos))
 
 
 def confusion(outcomes: Sequence[Outcome], classes: int, *, streaming: bool) -> np.ndarray | None:

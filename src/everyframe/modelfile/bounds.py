@@ -135,8 +135,9 @@ def attribute_fault(node: onnx.NodeProto) -> str | None:
     declared = onnx.defs.get_schema(node.op_type).attributes if known else {}
     for attribute in node.attribute:
         expected = declared.get(attribute.name)
-        if expected and attribute.type not in (0, int(expected.type)) and not attribute.ref_attr_name:
-            kinds = [onnx.AttributeProto.AttributeType.Name(kind) for kind in (int(expected.type), attribute.type)]
+        wanted = int(expected.type) if expected else 0  # type: ignore[call-overload]
+        if wanted and attribute.type not in (0, wanted) and not attribute.ref_attr_name:
+            kinds = [onnx.AttributeProto.AttributeType.Name(kind) for kind in (wanted, attribute.type)]
             return f"{attribute.name} is {kinds[1]} instead of {kinds[0]}"
     return None
 

@@ -18,7 +18,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer
 from everyframe.native.tables import table_of
 from everyframe.native.target import Target
-from everyframe.native.winograd import tiles
+from everyframe.native.winograd import Tile, Untile, tiles
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
 _WORTH_SHARING = 60_000
@@ -112,7 +112,7 @@ class Calls:
             ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
             ir_values.Product: self._product, ir_values.Pick: self._pick, ir_values.Put: self._put, ir_values.Rank: self._rank,
-            ir.Tile: self._tile, ir.Untile: self._untile,
+            Tile: self._tile, Untile: self._untile,
         }[type(op)]  # fmt: skip
         handler(op, frame)
 
@@ -297,12 +297,12 @@ class Calls:
         name = self.text.structure("rank_layer", fields)
         self._call("rank_rows", name, frame, [self.pointer(op.source)], op.source.floats * frame.width)
 
-    def _tile(self, op: ir.Tile, frame: Frame) -> None:
+    def _tile(self, op: Tile, frame: Frame) -> None:
         forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]
         name = self.text.structure(*tile_fields(forms[op.source.number], forms[frame.number], across, op.pads))
         self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
 
-    def _untile(self, op: ir.Untile, frame: Frame) -> None:
+    def _untile(self, op: Untile, frame: Frame) -> None:
         forms, rest = self.layout.forms, op.residual
         bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
         bias[: frame.channels] = 0 if op.bias is None else op.bias

@@ -20,6 +20,7 @@ from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
+from everyframe.native.winograd import Tile, Untile
 
 Answers = tuple[tuple[str, tuple[int, ...]], ...]
 C_FILES = Path(__file__).resolve().parent / "c"
@@ -87,7 +88,7 @@ class Emitter:
         names += [*(["bytes", "exact"] if quantized else []), "threads", "copy"]
         parts = [c_text(name) for name in names]
         parts += conv_kernels(self.target, self.calls.packer)
-        if sizes := sorted({op.tile for op in ops if isinstance(op, ir.Tile | ir.Untile)}):
+        if sizes := sorted({op.tile for op in ops if isinstance(op, Tile | Untile)}):
             parts.append(c_text("winograd") + "".join(f"WINOGRAD({size})\n" for size in sizes))
         for kind, name in (
             (ir.Gather, "gather"),

@@ -64,13 +64,14 @@ def fuse(graph: Graph) -> Graph:
 
 
 def drop_unread(graph: Graph) -> None:
-    wanted = {frame.number for frame in (*graph.slot_next, *graph.logits, *graph.slots)}
-    kept: list[Op] = []
-    for op in sorted(graph.ops, key=lambda op: op.order)[::-1]:
-        if graph.out(op).number in wanted:
-            kept.append(op)
-            wanted |= {frame.number for frame in op.reads()}
-    graph.ops = kept[::-1]
+    wanted: set[int] = set()
+    followed = [*graph.slot_next, *graph.logits, *graph.slots]
+    while followed:
+        frame = followed.pop()
+        if frame.number not in wanted:
+            wanted.add(frame.number)
+            followed += frame.op.reads()
+    graph.ops = sorted((op for op in graph.ops if graph.out(op).number in wanted), key=lambda op: op.order)
     graph.made = {id(op): graph.made[id(op)] for op in graph.ops}
 
 

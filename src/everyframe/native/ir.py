@@ -205,7 +205,7 @@ class Conv(Op):
     activation: Activation = Activation()
     quant: Quant | None = None
     frames: dict[int, Frame] = field(default_factory=dict)  # the frames that `planes` refer to, by number
-    #: frames are transformed (see `Tile`): a tap's weight says only which weights there are, its `rows` what they are
+    #: frames are transformed (see `winograd`): a tap's weight says only which weights there are, its `rows` what they are
     tile: int = 0
     how: Any = None  # the `choice.Choice` that asked for that
 
@@ -213,36 +213,6 @@ class Conv(Op):
         numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))
         used = [self.frames[n] for n in numbers if not is_zero(self.frames[n])]
         return used + ([self.residual] if self.residual else [])
-
-
-@dataclass(eq=False)
-class Tile(Op):
-    """(C, (tile + 2)**2, tiles): overlapping tiles of a frame, transformed (see `winograd`). pads: (top, left); size: height and
-    width of the output of the convolution that it is for."""
-
-    source: Frame = None  # type: ignore[assignment]
-    tile: int = 2
-    pads: tuple[int, int] = (0, 0)
-    size: tuple[int, int] = (1, 1)
-
-    def reads(self) -> list[Frame]:
-        return [self.source]
-
-
-@dataclass(eq=False)
-class Untile(Op):
-    """The way back, with what a `Conv` does after its sum."""
-
-    source: Frame = None  # type: ignore[assignment]
-    tile: int = 2
-    bias: np.ndarray | None = None
-    bias_key: tuple = ()
-    residual: Frame | None = None
-    residual_last: bool = False
-    activation: Activation = Activation()
-
-    def reads(self) -> list[Frame]:
-        return [self.source, *([self.residual] if self.residual else [])]
 
 
 @dataclass(eq=False)

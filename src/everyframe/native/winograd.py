@@ -12,7 +12,7 @@ Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from everyframe.native import ir
 from everyframe.native.choice import Choice, Geometry
 from everyframe.native.fuse import drop_unread, in_order
-from everyframe.native.ir import Conv, Frame, Graph, Op, StateIn, Tap
+from everyframe.native.ir import Activation, Conv, Frame, Graph, Op, StateIn, Tap
 from everyframe.native.packed import Choose
 from everyframe.native.target import Target
 
@@ -32,6 +32,36 @@ KERNEL = {
         [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1],
     ]),
 }  # fmt: skip
+
+
+@dataclass(eq=False)
+class Tile(Op):
+    """(C, (tile + 2)**2, tiles): overlapping tiles of a frame, transformed. pads: (top, left); size: height and
+    width of the output of the convolution that it is for."""
+
+    source: Frame = None  # type: ignore[assignment]
+    tile: int = 2
+    pads: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (1, 1)
+
+    def reads(self) -> list[Frame]:
+        return [self.source]
+
+
+@dataclass(eq=False)
+class Untile(Op):
+    """The way back, with what a `Conv` does after its sum."""
+
+    source: Frame = None  # type: ignore[assignment]
+    tile: int = 2
+    bias: np.ndarray | None = None
+    bias_key: tuple = ()
+    residual: Frame | None = None
+    residual_last: bool = False
+    activation: Activation = field(default_factory=Activation)
+
+    def reads(self) -> list[Frame]:
+        return [self.source, *([self.residual] if self.residual else [])]
 
 
 def tiles(tile: int, height: int, width: int) -> tuple[int, int]:
@@ -117,7 +147,7 @@ class _Rewriting:
         product = Conv(op.order, op.label, taps, bias_key=(*op.bias_key, "winograd", tile), frames=frames, tile=tile, how=choice)
         places, count = (tile + 2) ** 2, int(np.prod(tiles(tile, *size)))
         sums = self._add(product, (out.channels, places, count))
-        back = ir.Untile(op.order, op.label, sums, tile, op.bias, op.bias_key, op.residual, op.residual_last, op.activation)
+        back = Untile(op.order, op.label, sums, tile, op.bias, op.bias_key, op.residual, op.residual_last, op.activation)
         graph.ops[graph.ops.index(op)] = back
         del graph.made[id(op)]
         graph.made[id(back)], out.op = out, back
@@ -137,7 +167,7 @@ class _Rewriting:
         elif isinstance(op, StateIn) and op.fill == 0:
             made = replace(op)
         else:
-            made = ir.Tile(op.order, op.label, frame, tile, pads, size)
+            made = Tile(op.order, op.label, frame, tile, pads, size)
         self.known[key] = new = self._add(made, shape)
         if isinstance(made, StateIn):
             self.graph.slots.append(new)

@@ -22,9 +22,6 @@ class Several:
         self.inputs = inputs
         self._held: dict[str, np.ndarray] = {}
 
-    def forget(self) -> None:
-        self._held = {}
-
     def frame(self, given: Any, number: int) -> dict[str, np.ndarray]:
         """Frame `number` of the stream as the network takes it: (C, ...) float32 of each input that has one then. Raises
         StateError.

@@ -85,7 +85,6 @@ class Stream:
         self._lock = threading.RLock()
         self._run = program.start()
         self._closed = False
-        self._several = Several(program.interface.inputs) if program.interface.several else None
         self._size: tuple[int, int] | None = program.size  # (H, W), fixed by the first frame where the graph leaves it open
         self._clear()
 
@@ -93,8 +92,8 @@ class Stream:
         self.frames = 0  # taken so far
         self._source_frame: int | None = None  # the newest one's number in the file
         self._waiting: list[Any] = []  # prepared pictures (H, W, C) of a step that is not full; of several inputs, dicts
-        if self._several is not None:
-            self._several.forget()
+        inputs = self.program.interface.inputs
+        self._several = Several(inputs) if len(inputs) > 1 else None  # with the values that were given
         self._events = self.program.event_detector()
         self._steady = self.program.steady_label()
         self._pace = Pace(self.program.rate)

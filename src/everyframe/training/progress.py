@@ -107,6 +107,6 @@ class Progress:
         told = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in figures.items() if value is not None)
         text = f"epoch {row['epoch']:>3}  {told}{'  best' if better else ''}"
         if self.told is not None:
-            self.told(text)
+            (self.told.say if isinstance(self.told, Log) else self.told)(text)
         elif self.live:
             self.bars.console.print(text)

@@ -78,7 +78,7 @@ def command(
         print(file)
     checked = "not run here" if made.difference is None else f"differs from the model by {made.difference:.1e}"
     print(f"{made.target.name} ({made.target.note}); {checked}")
-    print(f"{made.macs / 1e6:,.1f} million multiply-adds a step, {made.weights:.0%} of the weights are not zero")
+    print(f"{made.macs / 1e6:,.1f} million multiply-adds a step, {made.weights:.0%} of those with all weights")
     for line in choice_lines(made):
         print(line)
     for line in memory_lines(made.memory, made.memory_bytes, made.weight_bytes):

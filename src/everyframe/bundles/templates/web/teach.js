@@ -1,4 +1,4 @@
-// Gestures of one's own from a few examples of each, as `everyframe teach` learns them: the features of a network that stays as it is,
+// Gestures of one's own from a few examples of each, with the linear head of `everyframe teach`: the features of a network that stays as it is,
 // and a linear classifier on them, each example left out in turn to choose it and its event rule.
 //
 //     const teacher = new Teacher(model);
