@@ -235,11 +235,8 @@ def _person(
 ) -> actors.Person:
     wide = size[1] / size[0] / 2
     height = height or rng.uniform(0.1, 0.45)
-    at = np.array([place_x, rng.uniform(-0.25 if height < 0.16 else -0.15, 0.2)])
-    at = at + style.lean * camera.smooth_walk(rng, n, rng.uniform(4, 30)) * (
-        1,
-        0.5,
-    )
+    middle = np.array([place_x, rng.uniform(-0.25 if height < 0.16 else -0.15, 0.2)])
+    at = middle + style.lean * camera.smooth_walk(rng, n, rng.uniform(4, 30)) * (1, 0.5)
     if walks:
         speed = rng.uniform(0.015, 0.09) * rng.choice([-1, 1])
         at[:, 0] = -np.sign(speed) * (wide + 0.3) + speed * (np.arange(n) - rng.integers(-10, n))
