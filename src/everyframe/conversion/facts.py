@@ -293,10 +293,11 @@ class Facts:
         if not self.heads:
             return Heads({})
         wires = {node.name: self[node.inputs[0]].plain() for node in self.heads}
-        fewest = min((fact.frames for fact in wires.values() if not fact.early), default=1)
+        picked = {n for n, f in wires.items() if f.early and f.frames == 1}
+        fewest = min((f.frames for n, f in wires.items() if n not in picked), default=1)
         grown = (self.options.window or fewest) - fewest  # a picked frame stays one, at the end of the windows of the others
-        frames = {n: 1 if f.early else max(1, (fewest + grown) * f.frames // fewest) for n, f in wires.items()}
-        more = {n: grown * f.spacing if f.early else 0 for n, f in wires.items()}
+        frames = {n: 1 if n in picked else max(1, (fewest + grown) * f.frames // fewest) for n, f in wires.items()}
+        more = {n: grown * f.spacing if n in picked else 0 for n, f in wires.items()}
         # stream frames from the beginning of a head's window to the end of the step
         reach = {n: f.every * (f.lag + 1 + (frames[n] - 1) * f.unit) + more[n] for n, f in wires.items()}
         grid = common(fact.every for fact in wires.values())
