@@ -16,7 +16,7 @@ import handmade
 from clips import clip_net
 from everyframe.modelfile.exact import Exact
 from everyframe.modelfile.file import attach, metadata_of, save
-from everyframe.modelfile.interface import Interface
+from everyframe.modelfile.interface import Input, Interface
 from everyframe.modelfile.schema import Metadata, Preprocess, StateSpec
 from everyframe.modelfile.states import first_states, next_states
 from everyframe.quantization.structure import Structure, prepared, structure
@@ -92,7 +92,8 @@ def given_model(model: onnx.ModelProto) -> tuple[Given, Structure]:
     typed = prepared(model, "net")
     states = {spec.input for spec in metadata.states}
     frames = next(value.name for value in typed.graph.input if value.name not in states)
-    return Given(typed, metadata, Interface(frames, "logits", (), False, None), "net"), structure(typed, metadata, frames)
+    taken = Interface((Input(frames, (), (), preprocess=metadata.preprocess),), "logits", None)
+    return Given(typed, metadata, taken, "net"), structure(typed, metadata, frames)
 
 
 def noise(model: Model, steps: int = 12, videos: int = 2, seed: int = 0) -> list[Any]:

@@ -300,8 +300,8 @@ def _fits(node: Node, part: Part, made: str, types: dict[str, onnx.TypeProto]) -
     """Whether what stands for a node is a valid model by itself, of the same types and shapes. True where these are not known."""
     proto, inner = node.proto, {name for new in part.nodes for name in new.output} | {t.name for t in part.constants}
     given = dict.fromkeys(name for new in part.nodes for name in new.input if name and name not in inner)
-    constants = [numpy_helper.from_array(value, proto.input[k]) for k, value in node.constants.items() if proto.input[k] in given]
-    known = {tensor.name for tensor in constants}
+    known = {proto.input[k]: value for k, value in node.constants.items() if proto.input[k] in given}  # one may be read twice
+    constants = [numpy_helper.from_array(value, name) for name, value in known.items()]
     outputs = [name for name in proto.output if name]
     if not all(name in types for name in (*outputs, *(name for name in given if name not in known))):
         return True
