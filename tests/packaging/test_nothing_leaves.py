@@ -36,6 +36,7 @@ everyframe models
 everyframe import theirs.onnx --mapping theirs.toml -o ours.onnx
 everyframe teach step.onnx --examples lesson -o mine.onnx
 everyframe evaluate step.onnx --data lesson --split all --workers 1 --json
+everyframe benchmark step.onnx --engine ort --frames 1 --html cost.html
 everyframe demo
 """
 #: and what needs torch; decoding has a process of its own
