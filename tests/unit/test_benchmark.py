@@ -195,6 +195,19 @@ def test_more_threads_than_cores_are_warned_of(folder: Path) -> None:
     assert any("64 threads share" in note for note in found.benchmark.notes)
 
 
+def test_a_video_that_is_too_short_for_stages(folder: Path) -> None:
+    """The network takes steps, and has not seen enough for two predictions."""
+    late = handmade.brightness_step(folder / "late.onnx", feature_delay=39, delay=42, receptive_field=43)
+    found = ef.benchmark(late, engines=["ort"], frames=1, video=folder / "video.mp4")
+    assert not found.stages
+    assert any("too short to be timed" in note for note in found.benchmark.notes)
+
+
+def test_a_video_that_is_not_there_is_said_first(folder: Path) -> None:
+    with pytest.raises(errors.SourceError):
+        ef.benchmark(folder / "step.onnx", engines=["ort"], video=folder / "none.mp4")
+
+
 def test_the_table_of_boards(folder: Path) -> None:
     found = ef.benchmark(folder / "clip.onnx", engines=["ort"], threads=[1, 2], frames=20, table="s100")
     (table,) = found.tables()

@@ -37,7 +37,7 @@ def benchmark(
     frames between two predictions. video: is also taken through the step and clip models stage by stage. profile: also
     what each layer takes on each engine. table: `s100`: threads
     are streams of one thread each, as a board's own tool has it. Latencies are in milliseconds, memory in bytes.
-    What cannot be loaded is there with its reason. Raises ModelError for a file that is not there, UsageError.
+    What cannot be loaded is there with its reason. Raises ModelError or SourceError for a file that is not there, UsageError.
 
     >>> found = ef.benchmark("builtin", engines=["ort"], frames=20)
     >>> found.benchmark.rows[0].latency.calls >= 20
@@ -72,14 +72,15 @@ def benchmark(
             Contender(name, engine, t, s) for name in names for engine in chosen for t in threads for s in streams
         ]  # fmt: skip
     progress = progress or silent
+    clip = None if video is None else resolve(video)[0]  # one that is not there is said before the long work
     found = contend(contenders, frames, progress)
     timed, layers = [], []
     singles = [row for row in found.measured if row.streams == 1 and not found.partial]
-    if video is not None:
+    if clip is not None:
         for row in (row for row in singles if row.kind != "network"):
-            progress(f"{Path(os.fspath(video)).name} through {row.name}")
+            progress(f"{clip.name} through {row.name}")
             with _noted(found, row), Program(row.model, engine=row.engine, threads=row.threads) as program:
-                timed.append(stages(program, resolve(video)[0], threads=row.threads))
+                timed.append(stages(program, clip, threads=row.threads))
     if profile:
         for row in singles:
             progress(f"the layers of {row.name}")

@@ -1,8 +1,10 @@
-"""Honest timing: competitors take turns in one process, and every figure carries the machine it was measured on.
+"""Honest timing: competitors take turns, and every figure carries the machine it was measured on. No torch.
 
-In the order in which data passes through: `timing` (turns, CPU and wall time) -> `machine` (processor, threads, versions,
-load) -> `report` (tables, JSON, and the generated parts of a Markdown page). The programs in benchmarks/ are built from
-these. `variants` times models beside each other on one engine. No torch.
+In one process, for the programs in benchmarks/: `timing` (turns, CPU and wall time) -> `machine` (processor, threads, versions,
+load) -> `report` (tables, JSON, and the generated parts of a Markdown page); `variants` times models beside each other.
+What `everyframe benchmark` does: `subject` (a model on an engine) in a `worker` process, with `energy` -> `contest` (turns of
+workers, `noise` around them) -> `outcome`; `stages` (a video, part by part) and `operators` (layer by layer) -> `tables`, `draw`,
+`page`; `compare` says what is beyond noise.
 """
 
 from everyframe.benchmarking.machine import describe, one_line

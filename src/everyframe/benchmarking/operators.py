@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from everyframe.benchmarking.subject import given
 from everyframe.conversion.account import layer_of
 from everyframe.errors import EngineError
 from everyframe.modelfile.file import load, metadata_of
@@ -31,7 +32,6 @@ from everyframe.native.target import target
 #: what an engine adds between layers: other orders of memory, copies
 BETWEEN = "(between layers)"
 _STATE = re.compile(r"(\.slot\d+)?\.(in|out)$")
-_DTYPES = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT64: np.int64, onnx.TensorProto.FLOAT: np.float32}
 
 
 @dataclass
@@ -171,14 +171,8 @@ def clock(threads: int) -> str:
 def _fed(model: onnx.ModelProto, path: Path) -> dict[str, np.ndarray]:
     """Noise for what goes in, and states as they are in the beginning."""
     metadata = metadata_of(model, path)
-    fed = first_states(metadata.states if metadata else ())
-    weights, rng = {tensor.name for tensor in model.graph.initializer}, np.random.default_rng(0)
-    for value in model.graph.input:
-        if value.name not in weights and value.name not in fed:
-            kind = value.type.tensor_type
-            noise = rng.standard_normal([size.dim_value or 1 for size in kind.shape.dim], np.float32)
-            fed[value.name] = noise.astype(_DTYPES.get(kind.elem_type, np.float32))
-    return fed
+    states = first_states(metadata.states if metadata else ())
+    return states | given(model, path, without=states)
 
 
 _ENGINES: dict[str, Callable[[onnx.ModelProto, Path, int, int], Iterable[Layer]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
@@ -74,17 +74,7 @@ def prepare(path: str, engine: str, threads: int) -> Subject:
 
 def _foreign(model: onnx.ModelProto, path: str, engine: str, threads: int) -> Subject:
     """A network that says nothing of itself: what goes in is noise, its first output is the answer."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    kinds = {value.name: value.type.tensor_type for value in model.graph.input if value.name not in weights}
-    if not kinds or any(kind.elem_type not in DTYPES for kind in kinds.values()):
-        raise ModelError(
-            "Only networks that take float32 or bytes can be timed.", where=path, got=", ".join(kinds) or "no input",
-            hint="`everyframe import` says what its tensors are",
-        )  # fmt: skip
-    noise = {}
-    for name, kind in kinds.items():
-        first, *sizes = [size.dim_value or None for size in kind.shape.dim] or [1]
-        noise[name] = _noise((first or 1, *sizes), DTYPES[kind.elem_type], f"{path}, {name}")
+    noise = given(model, path)
     frames, (first_input, *more) = _together(noise), list(noise)
     answer, *others = [value.name for value in model.graph.output]
     job = engines.Job(model, path, first_input, answer, StatePlan(()), threads, tuple(others), tuple(more))
@@ -95,6 +85,22 @@ def _foreign(model: onnx.ModelProto, path: str, engine: str, threads: int) -> Su
         return lambda: run.step(frames)
 
     return Subject("network", loaded.engine, loaded.reason, 1, 0.0, load_ms, compile_ms, _weights(model), 0, start)
+
+
+def given(model: onnx.ModelProto, where: object, without: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Noise for each input of a graph but some; a batch that is left open is 1. Raises ModelError."""
+    skipped = {*without, *(tensor.name for tensor in model.graph.initializer)}
+    kinds = {value.name: value.type.tensor_type for value in model.graph.input if value.name not in skipped}
+    if not kinds or any(kind.elem_type not in DTYPES for kind in kinds.values()):
+        raise ModelError(
+            "Only networks that take float32 or bytes can be timed.", where=where, got=", ".join(kinds) or "no input",
+            hint="`everyframe import` says what its tensors are",
+        )  # fmt: skip
+    made = {}
+    for name, kind in kinds.items():
+        first, *sizes = [size.dim_value or None for size in kind.shape.dim] or [1]
+        made[name] = _noise((first or 1, *sizes), DTYPES[kind.elem_type], f"{where}, {name}")
+    return made
 
 
 def _loaded(load: Callable[[], Loaded], model: onnx.ModelProto | None, engine: str) -> tuple[Loaded, float, float | None]:
