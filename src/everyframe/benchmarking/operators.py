@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import onnx
 
 from everyframe.benchmarking.subject import given
-from everyframe.conversion.account import layer_of
+from everyframe.conversion.account import layer_of, state_layer
 from everyframe.errors import EngineError
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.ort import create
@@ -31,7 +30,6 @@ from everyframe.native.target import target
 
 #: what an engine adds between layers: other orders of memory, copies
 BETWEEN = "(between layers)"
-_STATE = re.compile(r"(\.slot\d+)?\.(in|out)$")
 
 
 @dataclass
@@ -70,7 +68,7 @@ def operators(path: Path, engine: str, threads: int = 1, steps: int = 20) -> Ope
     if engine not in _ENGINES:
         raise EngineError("This engine does not tell what its layers take.", expected=", ".join(_ENGINES), got=engine)
     model = load(path)
-    known = _names(model)
+    known = _names(model, path)
     found: dict[str, Layer] = {}
     for one in _ENGINES[engine](model, path, threads, steps):
         layer = found.setdefault(name := _layer(one.name, known), Layer(name, one.kernel, 0.0, 0))
@@ -80,12 +78,13 @@ def operators(path: Path, engine: str, threads: int = 1, steps: int = 20) -> Ope
     return Operators(path.name, engine, threads, [layer for layer in found.values() if layer.ms])
 
 
-def _names(model: onnx.ModelProto) -> dict[str, str]:
+def _names(model: onnx.ModelProto, path: Path) -> dict[str, str]:
     """Nodes and tensors -> the layer of the clip network that they belong to; a state is its layer's."""
-    found: dict[str, str] = {}
+    metadata, found = metadata_of(model, path), dict[str, str]()
+    states = {name: state_layer(spec) for spec in (metadata.states if metadata else ()) for name in (spec.input, spec.output)}
     for node in model.graph.node:
-        layer = _STATE.sub("", layer_of(node.name or node.output[0])).removeprefix("state.")
-        found |= dict.fromkeys([node.name, *node.output], layer)
+        layer = layer_of(node.name or node.output[0])
+        found |= dict.fromkeys([node.name, *node.output], states.get(layer, layer))
     return found
 
 
