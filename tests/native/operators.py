@@ -118,7 +118,7 @@ def sanitized(sketch: Sketch, folder: Path, cpu: str) -> float:
     source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", stem="sketch")
     write_sources(source, folder)
     (folder / "main.c").write_text(MAIN)
-    flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DEF_EMBED="sketch.weights"']
+    flags = ["-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DEF_EMBED="sketch.weights"']
     words = [*command(fitting), *BASE_FLAGS, *flags, "main.c", "-o", "main", "-lm", "-lpthread"]
     subprocess.run(words, cwd=folder, check=True)
     done = subprocess.run([folder / "main"], capture_output=True, text=True, check=False)

@@ -143,11 +143,10 @@ def _network(case: dict[str, Any]) -> Quantized:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cpu", ALL_CPUS)
-def test_convolutions_of_bytes(cpu: str) -> None:
-    @settings(max_examples=5)
-    @given(convolutions())
-    def run(case: dict[str, Any]) -> None:
+def test_convolutions_of_bytes() -> None:
+    @settings(max_examples=15)
+    @given(convolutions(), st.sampled_from(ALL_CPUS))
+    def run(case: dict[str, Any], cpu: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             agree(_network(case), Path(folder), cpu)
 

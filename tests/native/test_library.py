@@ -232,7 +232,7 @@ class TestSource:
         """Out-of-bounds reads, misaligned loads and undefined arithmetic end the program."""
         compile_model(BUILTIN, cpu=cpu, emit_c=tmp_path / "c")
         example = build_example(
-            tmp_path, TARGETS[cpu].flags, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
+            tmp_path, TARGETS[cpu].flags, "-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
         )
         done = subprocess.run([example], input=np.random.default_rng(0).bytes(20 * 48 * 64), capture_output=True, check=False)
         assert done.returncode == 0 and not done.stderr, done.stderr.decode()

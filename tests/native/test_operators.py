@@ -90,11 +90,10 @@ def _conv_network(case: dict[str, Any]) -> Sketch:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cpu", CPUS)
-def test_convolutions(cpu: str) -> None:
-    @settings(max_examples=12)
-    @given(convolutions())
-    def compare(case: dict[str, Any]) -> None:
+def test_convolutions() -> None:
+    @settings(max_examples=24)
+    @given(convolutions(), st.sampled_from(CPUS))
+    def compare(case: dict[str, Any], cpu: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             assert distance(_conv_network(case), Path(folder), cpu) <= CLOSE
 

@@ -106,8 +106,8 @@ class Emitter:
             made = [op for op in ops if isinstance(op, kind)]
             if any(frame.quant for op in made for frame in (self.graph.out(op), *op.reads())):
                 parts.append(c_text(name))
-        if self.calls.text.maps or "map_table_layer" in self.calls.text.counts:
-            parts.append(c_text("map"))
+        tables = "map_table_layer" in self.calls.text.counts
+        parts += map(c_text, [*(["map"] if self.calls.text.maps or tables else []), *(["map_table"] if tables else [])])
         return parts
 
     def _sizes(self) -> dict[str, object]:

@@ -1,6 +1,10 @@
 /* -- bytes ------------------------------------------------------------------------------------------------------------------ */
 
 /* Quantized frames: VL channels of a position are VL bytes; byte q stands for the value (q - zero) * scale. */
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
 #if VL > 1
 typedef uint8_t vb __attribute__((vector_size(VL)));
 /* Compilers take these conversions apart, so they are spelt out. narrowed: the lowest byte of each lane. */
