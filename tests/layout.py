@@ -55,6 +55,7 @@ ROOMS = (
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
+    Room("live", ("errors", "version"), ("numpy",), "what a live run tells the world outside: sinks of alerts"),
     Room(
         "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime"),
         ("numpy", "onnx", "openvino", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
@@ -125,7 +126,7 @@ ROOMS = (
     ),
     Room(
         "cli", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime",
-         "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
+         "live", "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
          "motions", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
@@ -144,7 +145,6 @@ WITH_TORCH = ("models", "training", "pruning", "motions")
 WITHOUT_TORCH_INSIDE = ("everyframe.models", "everyframe.models.checkpoints.published", "everyframe.motions.evaluate")
 #: names of rooms that are planned: nothing else may take them
 RESERVED = {
-    "live": "cameras, clock, sinks",
     "serving": "models over HTTP",
     "web": "the live page, served or static",
     "tasks": "what else than recognizing actions",

@@ -55,6 +55,8 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "Program": ("everyframe.runtime", "Program"),
     "Stream": ("everyframe.runtime", "Stream"),
     "Prediction": ("everyframe.runtime", "Prediction"),
+    "AlertRule": ("everyframe.runtime.alerts", "AlertRule"),
+    "AlertDetector": ("everyframe.runtime.alerts", "AlertDetector"),
     "models": ("everyframe.models", ""),
     "errors": ("everyframe.errors", ""),
     "EveryframeError": ("everyframe.errors", "EveryframeError"),
@@ -106,3 +108,5 @@ if TYPE_CHECKING:
     from everyframe.runtime import Prediction as Prediction
     from everyframe.runtime import Program as Program
     from everyframe.runtime import Stream as Stream
+    from everyframe.runtime.alerts import AlertDetector as AlertDetector
+    from everyframe.runtime.alerts import AlertRule as AlertRule

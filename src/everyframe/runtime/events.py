@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,22 @@ class Event:
     index: int
     score: float
     pts_s: float
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A state has lasted (`runtime.alerts`). label: of the rule's the one with the highest score. score: what the rule looked at.
+    pts_s: when; began_s: since when the state was there, both in seconds. number: 1, or more where it was repeated.
+    """
+
+    label: str
+    score: float
+    pts_s: float
+    began_s: float
+    number: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
 class EventDetector:

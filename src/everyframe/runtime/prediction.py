@@ -13,7 +13,7 @@ import numpy as np
 from everyframe.modelfile.schema import Scores, Task
 
 if TYPE_CHECKING:
-    from everyframe.runtime.events import Event
+    from everyframe.runtime.events import Alert, Event
 
 #: from which score on a label of several that may be there at the same time is shown
 THRESHOLD = 0.5
@@ -49,6 +49,7 @@ class Prediction:
     event: set in the step in which a motion is recognized, for models with an event rule. latency_ms: from having the frames to
     having this. source_frame: the newest frame's number in the file; source: the file. Both None for frames that were
     handed over. steady: the label to show, where the program has a rule for one; scores and logits are then means of some steps.
+    alert: set where somebody looks for one (`runtime.alerts`) and it is raised now.
     """
 
     frame: int
@@ -65,6 +66,7 @@ class Prediction:
     values: tuple[Value, ...] = ()
     frames: np.ndarray | None = None
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    alert: Alert | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: frame, pts_s, top [{label, index, score}] or, of a regression, values [{name, value, unit}],
@@ -85,6 +87,8 @@ class Prediction:
                 "label": event.label, "index": event.index, "score": round(float(event.score), 6), "pts_s":
                 round(event.pts_s, 6),
             }  # fmt: skip
+        if self.alert is not None:
+            result["alert"] = self.alert.to_dict()
         if self.frames is not None:
             result["frames"] = np.round(self.frames.astype(float), 6).tolist()
         if self.outputs:

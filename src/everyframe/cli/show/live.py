@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from everyframe.cli.show.outcome import Outcome
     from everyframe.runtime import Playback, Prediction, Program
+    from everyframe.runtime.events import Alert
     from everyframe.runtime.prediction import Value
     from everyframe.video import Source
 
@@ -79,6 +80,8 @@ class Lines:
         if prediction.event is not None:
             event = prediction.event
             print(f"{event.pts_s:9.2f} s  event  {event.label}  {event.score:.2f}", flush=True)
+        if prediction.alert is not None:
+            print(f"{prediction.alert.pts_s:9.2f} s  {alarming(prediction.alert)}", flush=True)
         if self.events:
             return
         if prediction.task not in ("classify", "frames"):
@@ -96,6 +99,11 @@ class Lines:
 
     def end(self, outcome: Outcome) -> None:
         pass
+
+
+def alarming(alert: Alert) -> str:
+    lasts = f"  for {alert.pts_s - alert.began_s:.1f} s" if alert.pts_s > alert.began_s else ""
+    return f"ALERT  {alert.label}  {alert.score:.2f}{lasts}"
 
 
 def _words(prediction: Prediction) -> str:
@@ -139,6 +147,10 @@ class Bars:
             event = prediction.event
             self.live.console.print(
                 f"{event.pts_s:8.2f} s  {event.label}  {event.score:.2f}", style="bold", highlight=False, markup=False
+            )
+        if prediction.alert is not None:
+            self.live.console.print(
+                f"{prediction.alert.pts_s:8.2f} s  {alarming(prediction.alert)}", style="bold red", highlight=False, markup=False
             )
         if now - self.shown_at >= REFRESH_S:
             self.shown_at = now

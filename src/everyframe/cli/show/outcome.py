@@ -18,11 +18,12 @@ from everyframe.errors import EveryframeError
 
 if TYPE_CHECKING:
     from everyframe.runtime import Playback, Program
-    from everyframe.runtime.events import Event
+    from everyframe.runtime.events import Alert, Event
     from everyframe.runtime.prediction import Prediction
     from everyframe.video import Source
 
-#: columns of `--csv`: a row `file` for each source, behind it a row `event` for each of its events, or `value` for each quantity
+#: columns of `--csv`: a row `file` for each source, behind it a row `event` for each of its events and `alert` for each of its
+#: alerts, or `value` for each quantity
 COLUMNS = ("file", "row", "label", "time_s", "score", "events", "seconds", "error")
 #: events of several files that the summary lists; further ones are counted
 LISTED = 20
@@ -51,6 +52,7 @@ class Outcome:
     fps: float | None = None
     first_s: float | None = None
     events: list[Event] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # of what is no error
     error: EveryframeError | None = None
     _labels: Sequence[str] = ()
@@ -69,6 +71,8 @@ class Outcome:
         self._scores[higher], self._times[higher] = scores[higher], prediction.pts_s
         if prediction.event is not None:
             self.events.append(prediction.event)
+        if prediction.alert is not None:
+            self.alerts.append(prediction.alert)
 
     def close(self, playback: Playback) -> None:
         self.frames, self.dropped = playback.frames, playback.dropped
@@ -93,8 +97,9 @@ class Outcome:
         error = " ".join(str(part) for part in (self.error.what, self.error.got) if part) if self.error else ""
         seconds = f"{self.seconds:.3f}"
         yield {"file": file, "row": "file", **said, "events": len(self.events), "seconds": seconds, "error": error}
-        for event in self.events:
-            yield {"file": file, "row": "event", **_scored(event.label, event.pts_s, event.score)}
+        for row, found in (("event", self.events), ("alert", self.alerts)):
+            for each in found:
+                yield {"file": file, "row": row, **_scored(each.label, each.pts_s, each.score)}
         for label, value, time_s in zip(self._labels, self._scores, self._times, strict=True) if self.quantities else ():
             yield {"file": file, "row": "value", **_scored(label, time_s, value)}
 
@@ -112,6 +117,8 @@ class Tally:
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     pictures: list[Path] = field(default_factory=list)
     interrupted: bool = False
+    alarmed: bool = False  # alerts were looked for
+    undelivered: list[str] = field(default_factory=list)  # what did not arrive of them, and why
 
     @property
     def failed(self) -> list[Outcome]:
@@ -167,6 +174,7 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
     lines.append(f"dropped      {tally.total('dropped')}")
     lines.append(f"engine       {program.engine}" + (f": {program.engine_reason}" if program.engine_reason else ""))
     lines += _events(tally, program, several)
+    lines += _alerts(tally, several)
     lines += _notes(tally, several)
     lines += [f"timeline     {path}" for path in tally.pictures]
     return "\n".join(lines)
@@ -187,6 +195,14 @@ def _events(tally: Tally, program: Program, several: bool) -> Iterator[str]:
         best, name = max(near, key=lambda pair: pair[0].score)
         needs = f"an event needs {rule.threshold:g}, {rule.hold_steps} times in a row"
         yield f"closest      {best.label} {best.score:.2f} at {best.pts_s:.2f} s{f' ({name})' if several else ''}; {needs}"
+
+
+def _alerts(tally: Tally, several: bool) -> Iterator[str]:
+    if tally.alarmed:
+        yield f"alerts       {sum(len(outcome.alerts) for outcome in tally.outcomes)}"
+        if not several:
+            yield from (f"{each.pts_s:10.2f} s  {each.label}  {each.score:.2f}" for each in tally.outcomes[0].alerts)
+        yield from (f"note         {problem}" for problem in tally.undelivered)
 
 
 def _notes(tally: Tally, several: bool) -> Iterator[str]:

@@ -15,15 +15,23 @@ from everyframe.cli.show.timeline import Timeline
 from everyframe.errors import EveryframeError
 
 if TYPE_CHECKING:
+    from everyframe.cli.show.alarm import Alarm
     from everyframe.runtime import Playback, Program
     from everyframe.video import Source
 
 THUMBNAIL = 66  # short side of the pictures on a timeline
 
 
-def watch(program: Program, sources: Sequence[Source], view: View, picture: Path | None = None, **options: Any) -> Tally:
+def watch(
+    program: Program,
+    sources: Sequence[Source],
+    view: View,
+    picture: Path | None = None,
+    alarm: Alarm | None = None,
+    **options: Any,
+) -> Tally:
     """Each source through a fresh stream. One bad source does not keep the others from being run; Ctrl-C ends all of
-    them.
+    them. alarm: told every prediction.
     """
     rule = program.metadata.events
     tally = Tally()
@@ -34,7 +42,7 @@ def watch(program: Program, sources: Sequence[Source], view: View, picture: Path
             timeline = Timeline(program.labels) if picture else None
             quantities = program.ending.task == "regress"
             tally.outcomes.append(Outcome(playback.source, name, rule.background if rule else None, quantities))
-            _one(program, playback, view, timeline, tally)
+            _one(program, playback, view, timeline, alarm, tally)
             if timeline is not None and playback.frames:
                 target = pictures[len(tally.outcomes) - 1]
                 timeline.labels = program.labels
@@ -61,11 +69,13 @@ def targets(picture: Path, names: Sequence[str]) -> list[Path]:
     return [picture.with_name(f"{picture.stem}.{each}.png") for each in told]
 
 
-def _one(program: Program, playback: Playback, view: View, timeline: Timeline | None, tally: Tally) -> None:
+def _one(program: Program, playback: Playback, view: View, timeline: Timeline | None, alarm: Alarm | None, tally: Tally) -> None:
     begun, outcome = time.perf_counter(), tally.outcomes[-1]
+    look = alarm.watch(outcome.name) if alarm else None
     try:
         view.begin(playback)
-        for prediction in playback:
+        for found in playback:
+            prediction = look(found) if look else found
             outcome.add(prediction, program)
             tally.latencies_ms.append(prediction.latency_ms)
             if timeline is not None:

@@ -72,6 +72,19 @@ def command(
     refractory: Annotated[
         float | None, typer.Option(help="Seconds without another event after an event. [default: the event rule's]")
     ] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Raise alerts: sound, sound:FILE.wav, command:WORDS, or the address of a webhook. Repeatable.", metavar="WAY"
+        ),
+    ] = None,
+    alert_rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What an alert is: labels=A,B threshold=.6 release=.4 seconds=1 share=1 quiet=10 repeat=0. [default: events]",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
@@ -89,6 +102,7 @@ def command(
         check_writable(as_csv)
 
     import everyframe
+    from everyframe.cli.show.alarm import Alarm
     from everyframe.cli.show.console import as_task
     from everyframe.cli.show.live import choose
     from everyframe.cli.show.outcome import exit_code, summary, table
@@ -108,10 +122,13 @@ def command(
         if profile:
             print_profile(program, found[0], max_frames, as_json)
             return
+        alarm = Alarm(program, alert or (), alert_rule or ()) if alert or alert_rule else None
         tally = watch(
-            program, found, choose(program, found, as_json=as_json, top_k=top_k), save_timeline,
+            program, found, choose(program, found, as_json=as_json, top_k=top_k), save_timeline, alarm,
             stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime, fps=fps,
         )  # fmt: skip
+        if alarm is not None:
+            tally.alarmed, tally.undelivered = True, alarm.close()
         if as_csv is not None:
             write_bytes(table(tally), as_csv)
         several = len(found) > 1

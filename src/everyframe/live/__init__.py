@@ -1,0 +1,1 @@
+"""What a live run tells the world outside. `sinks`: where alerts go."""
