@@ -53,6 +53,13 @@ def doorbell(folder: Path) -> Path:
     return path
 
 
+def array(folder: Path) -> Path:
+    """As numpy keeps it: pictures with their times."""
+    path = folder / "frames 1.npz"
+    np.savez_compressed(path, frames=np.stack([level(i) for i in range(60)]), pts=np.arange(60) / 30)
+    return path
+
+
 def kept(folder: Path) -> Path:
     """With names as they come, what systems leave, a text and two files that cannot be read."""
     here = folder / "Neuer Ordner (2)"
@@ -67,7 +74,7 @@ def kept(folder: Path) -> Path:
     return here
 
 
-KINDS = {"phone": phone, "browser": browser, "doorbell": doorbell, "folder": kept}
+KINDS = {"phone": phone, "browser": browser, "doorbell": doorbell, "array": array, "folder": kept}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +167,7 @@ class TestVerbs:
         code, out, err = run(capsys, "train", "--data", made[f"{kind} classes"], "--check-data")
         assert code == 0, err
         assert ("broken.mp4" in out + err) == (kind == "folder")
-        sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48"}
+        sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48", "array": "64x48"}
         assert sizes.get(kind, "48x64") in out
 
 

@@ -16,6 +16,7 @@ import av.video.stream
 
 from everyframe.data.clips import Clip
 from everyframe.errors import SourceError
+from everyframe.video.arrays import loaded
 from everyframe.video.container import no_frames, open_container, refused, video_stream
 from everyframe.video.sources import Source
 from everyframe.video.tags import transposed
@@ -64,6 +65,10 @@ def glance(clips: Sequence[Clip], count: int = 64) -> list[Header]:
 
 def _header(clip: Clip) -> Header:
     files = clip.files()
+    if clip.source.kind == "array":
+        array, times = loaded(clip.path)
+        fps = (len(times) - 1) / float(times[-1] - times[0]) if times and times[-1] > times[0] else None
+        return Header(len(array), fps, *array.shape[1:3], _digest(files, clip))
     digest = _digest(files if clip.pictures is None else {files[0], files[len(files) // 2], files[-1]}, clip)
     with _opened(files[0]) as (container, stream):
         height, width = _shown(container, stream, files[0])

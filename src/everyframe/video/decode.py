@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import av.container
@@ -15,6 +16,7 @@ import av.error
 import av.video.stream
 
 from everyframe.errors import SourceError
+from everyframe.video.arrays import pictures
 from everyframe.video.boxes import glued, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import no_frames, open_container, piped, refused, video_stream
@@ -35,11 +37,12 @@ def decode(
     """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
     frames, and, after the frames that could be read, for a file that is damaged or cut short.
 
-    picture_rate: pictures per second of a folder of pictures. threads: of the decoder, where other processes decode too.
+    picture_rate: pictures per second of a folder of pictures, and of an array without times. threads: of the decoder, where other processes decode too.
     note: told, once each, what is no error but makes pictures other than they were meant, or fewer.
     """
     if source.kind == "array":
-        raise SourceError("This takes videos, not arrays.", where=source.paths[0], hint="`predict` and `evaluate` take arrays")
+        yield from pictures(Path(source.paths[0]), picture_rate)
+        return
     found, said = False, None
     for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note):
         found = True
