@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import statistics
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich import box
+from rich.table import Table
 
 import handmade
 import layout
@@ -18,6 +21,7 @@ from command_line import environment, everyframe, parsers, problem
 from everyframe import errors
 from everyframe.api.given import source
 from everyframe.cli import main
+from everyframe.cli.show.console import Out
 
 VERBS = list(main.VERBS)
 HEAVY = ("numpy", "onnx", "onnxruntime", "av", "torch", "pydantic", "PIL", "everyframe.modelfile", "everyframe.runtime")
@@ -162,14 +166,17 @@ class TestExitCodes:
     """Verbs that end in each way, run by the real entry point in a process of their own."""
 
     CODE = """
-import sys
+import sys, time
 from everyframe import errors
 from everyframe.cli import main
 def interrupted(): raise KeyboardInterrupt
+def loading():
+    import interrupting
+    time.sleep(60)
 def refused(): raise errors.SourceError("It is closed.", where="door", hint="open it")
 def broken(): raise ValueError("a bug")
 def closed(): raise BrokenPipeError
-for verb in (interrupted, refused, broken, closed):
+for verb in (interrupted, loading, refused, broken, closed):
     main.app.command(name=verb.__name__)(verb)
 main.run()
 """
@@ -185,8 +192,14 @@ main.run()
         assert done.stderr == "error: It is closed.\n  where:    door\n  try:      open it\n"
         assert done.stdout == ""
 
-    def test_ctrl_c(self) -> None:
-        done = self.run("interrupted")
+    @pytest.mark.parametrize("verb", ["interrupted", "loading"])
+    def test_ctrl_c(self, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where a library that is being loaded would make another error of it."""
+        (tmp_path / "interrupting.py").write_text(
+            "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt: raise ImportError\n"
+        )
+        monkeypatch.chdir(tmp_path)
+        done = self.run(verb)
         assert (done.returncode, done.stderr) == (130, "")
 
     def test_a_bug_keeps_its_traceback(self) -> None:
@@ -234,3 +247,21 @@ def test_errors_survive_a_process_border() -> None:
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)
         assert str(again) == str(error)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 140])
+def test_a_narrow_terminal_cuts_no_number_off(width: int) -> None:
+    """A table where there is room, else a list of the same."""
+    rows = [[f"layer.{i}", "a few words of what it is", f"{10 ** (i + 3):,}", f"{i}.12345 k"] for i in range(9)]
+    table = Table("layer", "what", box=box.SIMPLE_HEAD, title="layers")
+    for name in ("MACs", "state"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    out = Out(file=io.StringIO(), width=width)
+    out.print(table)
+    said = out.file.getvalue()
+    assert "layers" in said and "…" not in said and max(map(len, said.splitlines())) <= width
+    for layer, _, macs, state in rows:
+        assert layer in said and macs in said and state in said
+    assert ("MACs 1,000" in said) == (width < 80)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import handmade
+import moving
 from everyframe.cli import main
 
 
@@ -53,6 +54,13 @@ def doorbell(folder: Path) -> Path:
     return path
 
 
+def array(folder: Path) -> Path:
+    """As numpy keeps it: pictures with their times."""
+    path = folder / "frames 1.npz"
+    np.savez_compressed(path, frames=np.stack([level(i) for i in range(60)]), pts=np.arange(60) / 30)
+    return path
+
+
 def kept(folder: Path) -> Path:
     """With names as they come, what systems leave, a text and two files that cannot be read."""
     here = folder / "Neuer Ordner (2)"
@@ -67,7 +75,7 @@ def kept(folder: Path) -> Path:
     return here
 
 
-KINDS = {"phone": phone, "browser": browser, "doorbell": doorbell, "folder": kept}
+KINDS = {"phone": phone, "browser": browser, "doorbell": doorbell, "array": array, "folder": kept}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +168,7 @@ class TestVerbs:
         code, out, err = run(capsys, "train", "--data", made[f"{kind} classes"], "--check-data")
         assert code == 0, err
         assert ("broken.mp4" in out + err) == (kind == "folder")
-        sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48"}
+        sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48", "array": "64x48"}
         assert sizes.get(kind, "48x64") in out
 
 
@@ -178,3 +186,20 @@ def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, c
         rows = [json.loads(line) for line in out.splitlines()]
         said.append([(row["frame"], row["pts_s"], row["top"][0]["label"]) for row in rows])
     assert said[0] == said[1]
+
+
+def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a folder as people keep it; what is trained answers for its clips."""
+    pytest.importorskip("torch")
+    clips = tmp_path / "clips"
+    shutil.copytree(made["folder classes"], clips)
+    for label in ("dark", "bright"):
+        shutil.copy(made["doorbell"], clips / label / "AUFNAHME 1.TS")
+    (tmp_path / "recipe.toml").write_text(moving.TEXT)
+    words = ("--data", clips, "--set", "training.epochs=1", "--set", "preprocess.fps=10", "-o", tmp_path / "run")
+    code, out, err = run(capsys, "train", tmp_path / "recipe.toml", *words)
+    assert code == 0, err
+    assert "broken.mp4" in out + err and "empty.mov" in out + err
+    code, out, err = run(capsys, "predict", tmp_path / "run" / "step.onnx", made["phone"], "--json")
+    labels = {top["label"] for line in out.splitlines() for top in json.loads(line)["top"]}
+    assert (code, labels) == (0, {"bright", "dark"}), err

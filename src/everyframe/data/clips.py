@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everyframe.errors import SourceError
-from everyframe.video.sources import PICTURES
+from everyframe.video.sources import ARRAYS, PICTURES, Source
 
 #: which numbered pictures of a folder are the video where others lie beside them (optical flow, mostly)
 PREFIXES = ("img_", "image_", "frame_", "frame", "")
@@ -20,9 +20,9 @@ _NUMBERED = re.compile(r"^(.*?)(\d+)(\.\w+)$")
 
 @dataclass(frozen=True)
 class Clip:
-    """path: a video file, or a folder of numbered pictures. label: its class, -1 if not known. name: as the annotation
-    has it. pictures: the pattern of their names, such as "img_{:05d}.jpg", beginning with number `first`, `count` of
-    them; None: a video file. span: seconds (begin, end) within the file.
+    """path: a video file, an array of pictures in a file, or a folder of numbered pictures. label: its class, -1 if not known.
+    name: as the annotation has it. pictures: the pattern of their names, such as "img_{:05d}.jpg", beginning with number
+    `first`, `count` of them; None: a file. span: seconds (begin, end) within the file.
     group: of clips that belong together, such as those of one person; None if not known.
     """
 
@@ -34,6 +34,11 @@ class Clip:
     first: int = 1
     span: tuple[float, float] | None = None
     group: str | None = None
+
+    @property
+    def source(self) -> Source:
+        array = self.path.suffix.lower() in ARRAYS
+        return Source("pictures" if self.pictures else "array" if array else "file", self.path.name, self.files())
 
     def files(self) -> tuple[str, ...]:
         """The file, or the pictures in their order."""

@@ -16,14 +16,9 @@ from everyframe.video.decode import decode
 from everyframe.video.frame import Decoded
 from everyframe.video.preprocess import prepare
 from everyframe.video.sampling import as_fps, sample
-from everyframe.video.sources import Source
 
-PICTURE_RATE = Fraction(25)  # of pictures in a folder, where the network wants none, as `video.worker` has it
+PICTURE_RATE = Fraction(25)  # of pictures in a folder or an array, where the network wants none, as `video.worker` has it
 HELD = 256 << 20  # bytes of decoded frames that may wait for the choice
-
-
-def source(clip: Clip) -> Source:
-    return Source("file" if clip.pictures is None else "pictures", clip.path.name, clip.files())
 
 
 def pictures(clip: Clip, preprocess: Preprocess, choose: Callable[[int], np.ndarray] | None = None) -> np.ndarray:
@@ -32,7 +27,7 @@ def pictures(clip: Clip, preprocess: Preprocess, choose: Callable[[int], np.ndar
     """
     rate = as_fps(preprocess.fps) if preprocess.fps else PICTURE_RATE
     try:
-        frames = _within(decode(source(clip), picture_rate=rate, threads=1), clip.span)
+        frames = _within(decode(clip.source, picture_rate=rate, threads=1), clip.span)
         kept = _Kept(preprocess, HELD if choose else 0)
         for frame in sample(frames, fps=preprocess.fps, every_n=preprocess.sample_every_n):
             kept.add(frame)
@@ -63,20 +58,21 @@ class _Kept:
     def add(self, frame: Decoded) -> None:
         if frame is not self._shown:
             self._shown = frame
-            self.held += frame.picture.width * frame.picture.height * 2
-            self.frames.append(frame.picture)
+            picture = frame.picture
+            self.held += picture.size if isinstance(picture, np.ndarray) else picture.width * picture.height * 2
+            self.frames.append(picture)
             if self.held > self.limit:
-                self.frames[self.done :] = map(self._prepared, self.frames[self.done :])
+                self.frames[self.done :] = [prepare(one, self.preprocess) for one in self.frames[self.done :]]
                 self.done = len(self.frames)
         self.places.append(len(self.frames) - 1)
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         wanted = [self.places[int(number)] for number in numbers]
-        made = {place: self._prepared(self.frames[place]) for place in sorted(set(wanted))}
+        made = {place: self._prepared(place) for place in sorted(set(wanted))}
         return np.stack([made[place] for place in wanted])
 
-    def _prepared(self, picture: Any) -> np.ndarray:
-        return picture if isinstance(picture, np.ndarray) else prepare(picture, self.preprocess)
+    def _prepared(self, place: int) -> np.ndarray:
+        return self.frames[place] if place < self.done else prepare(self.frames[place], self.preprocess)
 
 
 def _within(frames: Iterator[Decoded], span: tuple[float, float] | None) -> Iterator[Decoded]:

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from everyframe.errors import SourceError, UsageError
-from everyframe.modelfile.interface import Input
 from everyframe.video.frame import Decoded, Frame
 from everyframe.video.preprocess import prepare
 from everyframe.video.sampling import rate_of, sample
 from everyframe.video.sources import Source
+
+if TYPE_CHECKING:
+    from everyframe.modelfile.interface import Input
 
 TIMES = ("pts", "pts_s", "time", "times", "time_s", "timestamp", "timestamps", "seconds")
 Shape = tuple[int | None, ...]
@@ -102,6 +104,27 @@ class ArrayReader:
         return values.astype(np.float32, copy=False)
 
 
+def loaded(path: Path) -> tuple[np.ndarray, list[Fraction] | None]:
+    """(pictures (T, H, W, 3) or (T, H, W, 1) uint8, seconds of each where the file says them). Raises SourceError for arrays of
+    anything else, which nothing that looks at videos has a use for.
+    """
+    array, times = _SUFFIXES[path.suffix.lower()](path, _PICTURES)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape:
+        raise SourceError(
+            "There are no pictures in this array.", where=path, expected="uint8 (T, H, W, 3) or (T, H, W, 1)",
+            got=f"{array.dtype} {array.shape}", hint="`predict` and `evaluate` take other arrays, with a network made for them",
+        )  # fmt: skip
+    return array, None if times is None else _in_order(times, len(array), path)
+
+
+def pictures(path: Path, rate: Fraction) -> Iterator[Decoded]:
+    """The pictures of a file. rate: frames a second, where it does not say their times. Raises SourceError."""
+    array, told = loaded(path)
+    times = told or [number / rate for number in range(len(array))]
+    for number, (picture, pts) in enumerate(zip(array, times, strict=True)):
+        yield Decoded(np.asarray(picture), pts - times[0], Fraction(0), number)
+
+
 def frames_first(array: np.ndarray, layout: Layout, where: object) -> np.ndarray:
     """(T, ...) of an array in one of the orders of `Layout`; the network's own where two would fit. Raises SourceError."""
     if layout.pictures and array.dtype == np.uint8:
@@ -178,6 +201,10 @@ def _times(times: np.ndarray | None, fps: float | None, layout: Layout, count: i
             )  # fmt: skip
         gap = 1 / rate_of(layout.rate if fps is None else fps)
         return [number * gap for number in range(count)]
+    return _in_order(times, count, where)
+
+
+def _in_order(times: np.ndarray, count: int, where: Path) -> list[Fraction]:
     if times.shape != (count,) or times.dtype.kind not in "fiu" or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise SourceError("The times are not those of the frames.", where=where, expected=f"{count} seconds in order",
                           got=f"{times.dtype} {times.shape}")  # fmt: skip
@@ -273,3 +300,4 @@ def _number(cell: str) -> float | None:
 
 
 _SUFFIXES = {".npy": _npy, ".npz": _npz, ".csv": _csv}
+_PICTURES = Layout((None, None, None), True, 0.0)

@@ -29,6 +29,11 @@ _OTHERS = (
         "download the video itself: this is what a server said",
     ),
     (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "git lfs pull"),
+    (
+        re.compile(rb"\x08[\x03-\x20][\x12\x1a\x22\x28\x32\x3a\x42]"),
+        "a model",
+        "give a video; where a command takes both, the model comes first",
+    ),
     (re.compile(rb"$"), "an empty file", "record or download it again"),
 )
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
@@ -95,6 +100,12 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
     if found.codec_context is None:
         raise SourceError(
             "There is no decoder for this video.", where=path, got=f"codec {_codec(path) or 'unknown'}", hint=_CONVERT
+        )
+    if found.disposition & av.stream.Disposition.dependent:
+        raise SourceError(
+            "This picture is kept in tiles, which are not put together here.",
+            where=path,
+            hint="convert it first, to .jpg or .png",
         )
     return found
 

@@ -1,16 +1,17 @@
-"""A folder for each class, holding videos or folders of numbered pictures; splits are folders above, if there are any. Folders
-between a class and its clips (of persons, sessions, cameras) are the clips' group.
+"""A folder for each class, holding videos, arrays or folders of numbered pictures; splits are folders above, if there are any.
+Folders between a class and its clips (of persons, sessions, cameras) are the clips' group.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from everyframe.data.formats.text import Reading, Row, Wanted, split_of
+from everyframe.data.formats.text import FEATURES, Reading, Row, Wanted, split_of
 from everyframe.errors import SourceError
-from everyframe.video.sources import PICTURES, VIDEOS, is_litter, natural
+from everyframe.video.sources import ARRAYS, PICTURES, VIDEOS, is_litter, natural
 
 
 def read(wanted: Wanted) -> Reading:
@@ -26,9 +27,10 @@ def read(wanted: Wanted) -> Reading:
         tops = {"train": wanted.root}
         reading.problems.clear()
     others: Counter[str] = Counter()
+    clips = _suffixes(wanted.root)
     for split, top in tops.items():
         for folder in _below(top):
-            others += _read_class(split, folder, wanted.root, reading)
+            others += _read_class(split, folder, wanted.root, clips, reading)
     if others:
         named = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common())
         reading.problems.append(f"{wanted.root}: {others.total()} files in folders of classes are no videos: {named}")
@@ -69,26 +71,26 @@ def _splits(wanted: Wanted, reading: Reading) -> dict[str, Path]:
     return tops
 
 
-def _read_class(split: str, folder: Path, root: Path, reading: Reading) -> Counter[str]:
+def _read_class(split: str, folder: Path, root: Path, clips: frozenset[str], reading: Reading) -> Counter[str]:
     """Adds the clips of a class. Gives the suffixes of files that are none."""
     before = len(reading.rows)
     others: Counter[str] = Counter()
-    _read_folder(folder, Row(split, "", folder.name, str(folder)), root, reading, others)
+    _read_folder(folder, Row(split, "", folder.name, str(folder)), root, clips, reading, others)
     if len(reading.rows) == before:
         reading.problems.append(f"{folder}: no clips in the folder of this class")
     return others
 
 
-def _read_folder(folder: Path, row: Row, root: Path, reading: Reading, others: Counter[str]) -> None:
-    """row: what its clips have in common."""
+def _read_folder(folder: Path, row: Row, root: Path, clips: frozenset[str], reading: Reading, others: Counter[str]) -> None:
+    """row: what its clips have in common. clips: their suffixes."""
     pictures = 0
     for entry in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
         suffix = entry.suffix.lower()
         if is_litter(entry.name):
             continue
-        if entry.is_dir() and _holds_clips(entry):
-            _read_folder(entry, replace(row, group=row.group or entry.name), root, reading, others)
-        elif suffix in VIDEOS or entry.is_dir():
+        if entry.is_dir() and _holds_clips(entry, clips):
+            _read_folder(entry, replace(row, group=row.group or entry.name), root, clips, reading, others)
+        elif suffix in clips or entry.is_dir():
             reading.rows.append(replace(row, name=str(_relative(entry, root))))
         elif suffix in PICTURES:
             pictures += 1
@@ -98,12 +100,23 @@ def _read_folder(folder: Path, row: Row, root: Path, reading: Reading, others: C
         reading.problems.append(f"{folder}: {pictures} pictures lie in the folder of a class; each clip needs its own folder")
 
 
-def _holds_clips(folder: Path) -> bool:
-    """Rather than being one: there are videos or folders in it, and no pictures."""
+def _suffixes(root: Path) -> frozenset[str]:
+    """Of clips: videos; where there are neither those nor pictures, arrays, of which a table is one where nothing else is."""
+    seen: set[str] = set()
+    for _, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not is_litter(name)]
+        seen.update(Path(name).suffix.lower() for name in names if not is_litter(name))
+        if seen & (VIDEOS | PICTURES):
+            return VIDEOS
+    return next((kind for kind in (FEATURES, ARRAYS) if seen & kind), VIDEOS)
+
+
+def _holds_clips(folder: Path, clips: frozenset[str]) -> bool:
+    """Rather than being one: there are videos, arrays or folders in it, and no pictures."""
     found = [path for path in folder.iterdir() if not is_litter(path.name)]
     if any(path.suffix.lower() in PICTURES for path in found):
         return False
-    return any(path.suffix.lower() in VIDEOS or path.is_dir() for path in found)
+    return any(path.suffix.lower() in clips or path.is_dir() for path in found)
 
 
 def _relative(path: Path, root: Path) -> Path:
