@@ -114,11 +114,11 @@ def rgba(picture: np.ndarray) -> dict[str, Any]:
 
 
 def some_pictures() -> Iterator[np.ndarray]:
-    """Noise, its color in pairs of pixels as cameras have it, and slopes."""
+    """Noise, gray and of saturated colors, and slopes: larger than the network's frames, a little larger, and smaller."""
     rng = np.random.default_rng(0)
-    for h, w in ((240, 320), (151, 203), (480, 640), (30, 40)):
+    for h, w in ((240, 320), (151, 203), (480, 640), (72, 96), (60, 80), (59, 65), (30, 40)):
         yield np.repeat(rng.integers(0, 256, (h, w, 1), np.uint8), 3, axis=2)
-        yield rng.integers(0, 256, (h, w // 2 + 1, 3), np.uint8).repeat(2, axis=1)[:, :w]
+        yield rng.integers(0, 2, (h, w, 3), np.uint8) * np.uint8(255)
         ramp = np.add.outer(np.arange(h) * 255 // h, np.arange(w) * 128 // w) % 256
         yield np.stack([ramp, 255 - ramp, ramp // 2], axis=2).astype(np.uint8)
 

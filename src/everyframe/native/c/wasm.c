@@ -52,10 +52,12 @@ EXPORT(pixels) unsigned char *host_pixels(int32_t w, int32_t h, int32_t to_w) {
 }
 
 /* The pixels first .. of `from` that make pixel `at` of `to`: a triangle, which widens where the picture shrinks. Beyond the border
-   its outermost pixel goes on. Returns how many. */
+   its outermost pixel goes on, but where swscale, which `predict` resizes with, rounds its first pixel toward zero. Returns how many. */
 static int32_t host_span(int32_t at, int32_t to, int32_t from, int32_t *first, float *weight) {
     const double scale = (double)from / to, reach = scale > 1 ? scale : 1, center = (at + 0.5) * scale;
-    const int32_t low = (int32_t)floor(center - reach + 0.5), high = (int32_t)floor(center + reach + 0.5);
+    const int32_t taps = scale > 1 ? (2 * from + to - 1) / to + 1 : 3;
+    const int32_t low = MAX((int32_t)floor(center - reach + 0.5), (int32_t)(center - 0.5 * (taps - 1)));
+    const int32_t high = (int32_t)floor(center + reach + 0.5);
     const int32_t begin = MAX(0, low), end = MIN(from, high);
     double sum = 0;
     for (int32_t i = low; i < high; i++) sum += MAX(0, 1 - fabs((i + 0.5 - center) / reach));

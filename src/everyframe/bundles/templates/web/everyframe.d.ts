@@ -73,7 +73,7 @@ export declare class Model {
   /** One frame with its time in seconds; numbers (Float32Array) are a whole step. Null until the network has seen enough. */
   step(frame: Picture | Float32Array, time?: number): Prediction | null;
   /** All predictions that a picture gives: a slow camera's frames are used several times. */
-  feed(picture: Picture, time: number, most?: number): Generator<Prediction>;
+  feed(picture: Picture, time: number): Generator<Prediction>;
   /** Other labels, event rule and head: what Teacher.learn of teach.js gives, or an `info` of before. */
   become(other: Pick<Info, "labels" | "events" | "head"> & Partial<Info>): void;
   /** What the classifier reads, one array a step; frames as `prepare` makes them. */

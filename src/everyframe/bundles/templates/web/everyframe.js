@@ -7,6 +7,7 @@
 
 const LIVE_GAP = 1e6; // microseconds: a camera that stalls for longer is not filled up with repeats of its last frame
 const TREMBLE = 1e5; // a step back of the clock up to this is one that trembles; a longer one set it anew
+const FORGETS = 0.97; // of what a tick cost, at each further one
 const KEPT_FROM = 4e6; // bytes: larger weights are kept by the browser between visits
 
 /** Reads a model. from: the address of its model.json; or its files by name, as bytes. onProgress(done, of): bytes of weights. */
@@ -26,6 +27,7 @@ export async function load(from, { onProgress = () => {}, live = true } = {}) {
 export class Model {
   #net;
   #canvas = null;
+  #spent = { ms: 0, ticks: 10 }; // lately: whether this machine keeps up
   #head = null; // of its own gestures, instead of the network's
 
   constructor(info, net, weights, live) {
@@ -52,6 +54,7 @@ export class Model {
     this.#net.reset();
     this.frames = 0; // that the network took, the newest step included
     this.waiting = 0; // of a step that is not full
+    this.ticks?.last?.item.close();
     this.ticks = new Ticks({ ...this.info, live });
     this.detector = this.info.events ? new EventDetector(this.info.events, this.labels) : null;
   }
@@ -67,9 +70,15 @@ export class Model {
     return newest && { ...newest, event: made.find((each) => each?.event)?.event ?? null };
   }
 
-  /** All predictions that a picture with its time gives: one a step. most: at most so many, where the machine falls behind. */
-  *feed(picture, time, most = Infinity) {
-    yield* this.#run(this.ticks.put(this.prepare(picture), time).slice(0, most));
+  /** All predictions that a picture with its time gives: one a step. Where the machine does not keep up with a camera, the newest. */
+  *feed(picture, time) {
+    const { ticks } = this, before = ticks.last?.item, item = new Seen(this, picture);
+    try {
+      const due = ticks.put(item, time), { ms, ticks: count } = this.#spent;
+      yield* this.#run(this.live && ticks.fps && 1e3 * ms > count * ticks.length ? due.slice(-1) : due);
+    } finally {
+      for (const each of [before, item]) if (each !== ticks.last?.item) each?.close();
+    }
   }
 
   /** And those that are still to come when no more pictures do. */
@@ -90,8 +99,10 @@ export class Model {
 
   *#run(due) {
     for (const { item, time } of due) {
-      this.#slot().set(item);
-      const made = this.#take(time);
+      const begun = performance.now(), { frame } = item; // may move the memory
+      this.#slot().set(frame);
+      const made = this.#take(time), { ms, ticks } = this.#spent;
+      this.#spent = { ms: FORGETS * ms + performance.now() - begun, ticks: FORGETS * ticks + 1 };
       if (made) yield made;
     }
   }
@@ -167,6 +178,26 @@ export class Model {
     const said = bias.map((sum, k) => features.reduce((total, value, j) => total + value * weight[k * features.length + j], sum));
     said[0] += beyond(this.#head, features);
     return said;
+  }
+}
+
+/** A picture, and what the network sees of it, which is made when it is needed: of most pictures of a fast camera it never is. */
+class Seen {
+  #own = null;
+  #frame = null;
+
+  constructor(model, picture) {
+    this.model = model;
+    if (globalThis.VideoFrame && picture instanceof VideoFrame) this.#own = picture.clone();
+    else this.#frame = model.prepare(picture); // it may show something else later
+  }
+
+  get frame() {
+    return (this.#frame ??= this.model.prepare(this.#own));
+  }
+
+  close() {
+    this.#own?.close();
   }
 }
 

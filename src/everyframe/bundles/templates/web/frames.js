@@ -26,7 +26,7 @@ export class Player {
     if (!live) video.onended = () => this.#ended();
   }
 
-  async start() {
+  async play() {
     const { video, live } = this;
     video.playbackRate = video.defaultPlaybackRate = 1;
     if (!live && video.requestVideoFrameCallback) {
