@@ -1,6 +1,6 @@
 // The network, away from the page: pictures come in with their times, predictions go back. See page.js for the other side.
 
-import { load } from "./everyframe.js";
+import { load, planes } from "./everyframe.js";
 import { Teacher } from "./teach.js";
 
 let model = null, teacher = null, collecting = false;
@@ -18,11 +18,12 @@ const TAKES = {
     [live, run, first] = [order.live, order.run ?? run, null];
     model.reset({ live });
   },
-  frame({ image, time, sent }) {
+  async frame({ image, time, sent }) {
     try {
+      const picture = await planes(image);
       first ??= live ? time : 0;
-      if (collecting) teacher.add(image, time - first);
-      return { kind: "steps", steps: collecting ? [] : [...model.feed(image, time - first)], sent };
+      if (collecting) teacher.add(picture, time - first);
+      return { kind: "steps", steps: collecting ? [] : [...model.feed(picture, time - first)], sent };
     } finally {
       image.close?.();
     }
