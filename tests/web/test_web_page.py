@@ -250,8 +250,9 @@ class TestWhatIsWritten:
 
     def test_one_file_holds_the_same_and_forbids_connections(self, tmp_path: Path) -> None:
         node()
-        made = bundle("builtin", "web", single_file=tmp_path / "page.html")
+        made = bundle("builtin", "web", single_file=tmp_path / "page.html", teach=False)
         text = made.path.read_text()
+        assert 'id="teach.graph"' not in text and len(text) < 1.6e6, "no network to be saved, no sample"
         policy = re.search(r'Content-Security-Policy" content="([^"]*)', text)
         assert policy and "default-src 'none'" in policy[1] and "connect-src" not in policy[1] and "'self'" not in policy[1]
         assert all(f'id="{name}"' in text for name in (*FILES, "worker.js"))
@@ -298,6 +299,8 @@ def test_what_cannot_be_a_page_is_refused(tmp_path: Path) -> None:
         bundle("builtin", "onnxruntime", SAMPLE, single_file=tmp_path / "page.html")
     with pytest.raises(UsageError, match="calibrated"):
         bundle("builtin", "web", output=tmp_path / "page", int8=True)
+    with pytest.raises(UsageError, match="Only a web page"):
+        bundle("builtin", "onnxruntime", SAMPLE, tmp_path / "page", teach=False)
     with pytest.raises(UsageError, match="calibrate"):
         bundle("builtin", "onnxruntime", output=tmp_path / "page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.onnx"]

@@ -108,7 +108,7 @@ const ANSWERS = {
     if (answer.ended) return finish(`The video is over: ${counted(events.length, "event")}.`);
     flying--;
     landed?.();
-    seen.shown.push(now());
+    seen.shown.push(performance.now());
     keepFigure(seen.lateMs, now() - answer.sent);
   },
   error({ message, run: of }) {
@@ -297,16 +297,10 @@ function begin() {
 
 /** A camera's frames are left out while others are on their way; a file waits for them. */
 function look(image, time) {
-  if (flying >= AHEAD && source.kind === "camera") return void image.close?.();
-  send(image, { kind: "frame", time, sent: now() }, run);
+  if (flying >= AHEAD && source.kind === "camera") return image.close();
+  worker.postMessage({ kind: "frame", image, time, sent: now() }, [image]);
   flying++;
   if (flying >= AHEAD && source.kind === "file") return new Promise((resolve) => (landed = () => flying < AHEAD && resolve()));
-}
-
-async function send(image, message, of) {
-  if (image.then) image = await image;
-  if (of !== run) return image.close();
-  worker.postMessage({ ...message, image }, [image]);
 }
 
 /** The end of a camera or video; what it said stays. */
