@@ -30,8 +30,13 @@ PICTURES = {
     "timeline": (["demo", "--output", "."], "timeline.png", "What the built-in model saw in the built-in video, frame by frame"),
 }
 MARK = re.compile(r"^<!-- picture: (\w+) -->$", re.MULTILINE)
-#: the built-in model's page goes along, and a line `<!-- page: demo -->` becomes the link to it
+#: the built-in model's page goes along, and stands in the place of a line `<!-- page: demo -->`
 DEMO, DEMO_LINE = "everyframe.html", "<!-- page: demo -->"
+FRAME = f"""\
+<iframe src="{DEMO}" title="The built-in model, at work in your browser" allow="camera" style="width:100%;height:46rem;border:0">
+</iframe>
+
+[Open it as a page of its own]({DEMO})"""
 REFERENCE = """\
 # Python
 
@@ -47,7 +52,7 @@ def prepare(folder: Path = PREPARED) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = _with_pictures(_with_files(page, folder), page, folder)
         # mkdocs takes a fence with more than a language (`sh no-run`) for text
-        text = text.replace(DEMO_LINE, f"**[Try it here, in your browser]({DEMO})**")
+        text = text.replace(DEMO_LINE, FRAME)
         target.write_text(re.sub(r"^(\s*```\w+) .*$", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
     (folder / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
 

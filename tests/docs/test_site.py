@@ -61,7 +61,7 @@ def test_it_builds_and_stays_at_home(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "pictures" / "timeline.png").stat().st_size > 1000
     first = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert 'src="pictures/timeline.png"' in first
-    assert 'href="everyframe.html"' in first and 'id="simd128.wasm"' in (tmp_path / "site" / "everyframe.html").read_text()
+    assert '<iframe src="everyframe.html"' in first and 'id="simd128.wasm"' in (tmp_path / "site" / "everyframe.html").read_text()
     unread = [path.name for path in (tmp_path / "site").rglob("*.html") if "<p>```" in path.read_text(encoding="utf-8")]
     assert unread == [], "blocks of code that were taken for text"
 

@@ -29,9 +29,9 @@ const SAYS = {
   async pictures() {
     // the network's own frames, as they lie in its memory when it steps
     const made = await model();
-    return given.map(({ data, width, height }) => {
-      made.reset();
-      return [...made.prepare({ data: bytes(data), width, height })];
+    return given.map(({ data, live = true, ...picture }) => {
+      made.reset({ live });
+      return [...made.prepare({ data: bytes(data), ...picture })];
     });
   },
   async old() {

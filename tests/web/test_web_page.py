@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ import av
 import numpy as np
 import onnx
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 
 import everyframe
 import handmade
@@ -28,8 +30,9 @@ from everyframe.native.emit import C_FILES
 from everyframe.runtime import BUILTIN
 from everyframe.runtime.events import EventDetector
 from everyframe.video.frame import Decoded
-from everyframe.video.preprocess import normalize, prepare
+from everyframe.video.preprocess import normalize, prepare, resized_size
 from everyframe.video.sampling import as_fps, sample
+from everyframe.video.tags import Orientation
 from native.emulated import node
 
 HERE = Path(__file__).parent
@@ -114,11 +117,11 @@ def rgba(picture: np.ndarray) -> dict[str, Any]:
 
 
 def some_pictures() -> Iterator[np.ndarray]:
-    """Noise, its color in pairs of pixels as cameras have it, and slopes."""
+    """Noise, gray and of saturated colors, and slopes: larger than the network's frames, a little larger, and smaller."""
     rng = np.random.default_rng(0)
-    for h, w in ((240, 320), (151, 203), (480, 640), (30, 40)):
+    for h, w in ((240, 320), (151, 203), (480, 640), (72, 96), (60, 80), (59, 65), (30, 40)):
         yield np.repeat(rng.integers(0, 256, (h, w, 1), np.uint8), 3, axis=2)
-        yield rng.integers(0, 256, (h, w // 2 + 1, 3), np.uint8).repeat(2, axis=1)[:, :w]
+        yield rng.integers(0, 2, (h, w, 3), np.uint8) * np.uint8(255)
         ramp = np.add.outer(np.arange(h) * 255 // h, np.arange(w) * 128 // w) % 256
         yield np.stack([ramp, 255 - ramp, ramp // 2], axis=2).astype(np.uint8)
 
@@ -143,6 +146,69 @@ def test_short_sides_crops_and_colors(color: str, tmp_path: Path) -> None:
     preprocess = Preprocess(color=color, resize=20, crop=(12, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), fps=10)
     path = handmade.brightness_step(tmp_path / "step.onnx", preprocess=preprocess)
     within_one_level(bundle(path, "web", output=tmp_path / "page").path, preprocess)
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    return [np.frombuffer(bytes(p), np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in frame.planes]
+
+
+def yuv(width: int, height: int, seed: int) -> av.VideoFrame:
+    """Noise of levels and colors, some of them outside of RGB."""
+    frame, rng = av.VideoFrame(width, height, "yuv420p"), np.random.default_rng(seed)
+    for plane in frame.planes:
+        plane.update(rng.integers(0, 256, plane.height * plane.line_size, np.uint8).tobytes())
+    return frame
+
+
+MATRICES = {Colorspace.ITU601: (0.299, 0.114), Colorspace.ITU709: (0.2126, 0.0722)}
+
+
+def test_colors_of_a_browsers_frames_are_those_of_predict(tmp_path: Path) -> None:
+    """Three planes or two, levels of television or all, either matrix, odd sizes, held in every way."""
+    preprocess = Preprocess(color="rgb", resize=20, crop=(12, 16), mean=(0.4,) * 3, std=(0.3,) * 3, fps=10)
+    folder = bundle(handmade.brightness_step(tmp_path / "step.onnx", preprocess=preprocess), "web", output=tmp_path / "page").path
+    given, wanted = [], []
+    for number, (matrix, shares) in enumerate(MATRICES.items()):
+        for full, (w, h), turn in itertools.product((False, True), ((160, 120), (31, 27), (64, 21), (171, 99)), range(8)):
+            frame = yuv(w, h, number)
+            frame.colorspace, frame.color_range = matrix, ColorRange.JPEG if full else ColorRange.MPEG
+            y, u, v = planes(frame)
+            layout = 1 + turn % 2
+            data = np.concatenate([y.ravel(), *((u.ravel(), v.ravel()) if layout == 1 else [np.stack([u, v], 2).ravel()])])
+            as_given = {"data": base64.b64encode(data.tobytes()).decode(), "width": w, "height": h}
+            given.append({**as_given, "layout": layout, "turn": turn, "shares": shares, "full": full})
+            held = Orientation(bool(turn & 1), bool(turn & 2), bool(turn & 4))
+            size = resized_size(*((w, h) if held.transposed else (h, w)), preprocess.resize)
+            small = prepare(frame, Preprocess(resize=size[::-1] if held.transposed else size))
+            wanted.append(prepare(np.ascontiguousarray(held.apply(small)), Preprocess(crop=(12, 16))))
+    level = preprocess.scale / preprocess.std[0]
+    for ask, got, pixels in zip(given, said(folder, "pictures", given), wanted, strict=True):
+        expected = normalize(pixels[None], preprocess)[0]
+        off = np.abs(np.reshape(got, expected.shape) - expected).max() / level
+        assert off <= 1.001, {name: ask[name] for name in ("width", "height", "layout", "turn", "full")}
+
+
+def test_colors_of_a_file_lie_where_its_encoder_put_them(folder: Path, tmp_path: Path) -> None:
+    """H.264 that says what its colors are, as most encoders do, has them at the left of their pixels."""
+    with av.open(str(tmp_path / "clip.mp4"), "w") as made:
+        stream = made.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt, stream.options = 160, 120, "yuv420p", {"x264-params": "colormatrix=bt709"}
+        made.mux(stream.encode(yuv(160, 120, 0)))
+        made.mux(stream.encode(None))
+    metadata = metadata_of(load(BUILTIN))
+    assert metadata is not None
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        frame = next(container.decode(video=0))
+        data = np.concatenate([plane.ravel() for plane in planes(frame)])
+        wanted = normalize(prepare(frame, metadata.preprocess)[None], metadata.preprocess)[0]
+    text, shares = base64.b64encode(data.tobytes()).decode(), MATRICES[Colorspace.ITU709]
+    asked = {"data": text, "width": 160, "height": 120, "layout": 1, "turn": 0, "shares": shares, "full": False}
+    level = metadata.preprocess.scale / metadata.preprocess.std[0]
+    left, middle = (
+        np.abs(np.reshape(got, wanted.shape) - wanted).max() / level
+        for got in said(folder, "pictures", [{**asked, "live": False}, {**asked, "live": True}])
+    )
+    assert left <= 1.001 < middle
 
 
 def test_predictions_of_a_video_are_those_of_predict(folder: Path) -> None:
@@ -184,8 +250,9 @@ class TestWhatIsWritten:
 
     def test_one_file_holds_the_same_and_forbids_connections(self, tmp_path: Path) -> None:
         node()
-        made = bundle("builtin", "web", single_file=tmp_path / "page.html")
+        made = bundle("builtin", "web", single_file=tmp_path / "page.html", teach=False)
         text = made.path.read_text()
+        assert 'id="teach.graph"' not in text and len(text) < 1.6e6, "no network to be saved, no sample"
         policy = re.search(r'Content-Security-Policy" content="([^"]*)', text)
         assert policy and "default-src 'none'" in policy[1] and "connect-src" not in policy[1] and "'self'" not in policy[1]
         assert all(f'id="{name}"' in text for name in (*FILES, "worker.js"))
@@ -232,6 +299,8 @@ def test_what_cannot_be_a_page_is_refused(tmp_path: Path) -> None:
         bundle("builtin", "onnxruntime", SAMPLE, single_file=tmp_path / "page.html")
     with pytest.raises(UsageError, match="calibrated"):
         bundle("builtin", "web", output=tmp_path / "page", int8=True)
+    with pytest.raises(UsageError, match="Only a web page"):
+        bundle("builtin", "onnxruntime", SAMPLE, tmp_path / "page", teach=False)
     with pytest.raises(UsageError, match="calibrate"):
         bundle("builtin", "onnxruntime", output=tmp_path / "page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.onnx"]

@@ -230,6 +230,7 @@ def bundle(
     samples: int = 100,
     single_file: File | None = None,
     int8: bool = False,
+    teach: bool = True,
     progress: TextProgress | None = None,
 ) -> Bundled:
     """All that a board's own tools take: the model made to fit, inputs for calibration from real videos, with states carried
@@ -238,6 +239,7 @@ def bundle(
     target: rdk-s100, rdk-x5, vitis-dpu, web, openvino, onnxruntime, ncnn or litert. videos: like those that it will see (for web,
     only with int8). samples: at most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the
     result lives. single_file: of web, one HTML file instead. int8: of web, weights of bytes, calibrated on the videos.
+    teach: of web, whether the page learns gestures, for which it takes the network once more.
     Raises UsageError, ModelError, SourceError, OutputError, EngineError (no compiler), and ConversionMismatch if a rewrite
     changes the answers.
 
@@ -251,8 +253,8 @@ def bundle(
     from everyframe.modelfile.file import Held
 
     file, progress = source(model), progress or silent
-    if (single_file is not None or int8) and target != "web":
-        raise UsageError("Only a web page is one file or made of bytes here.", where="target", expected="web", got=target)
+    if (single_file is not None or int8 or not teach) and target != "web":
+        raise UsageError("Only a web page is one file, made of bytes or taught here.", where="target", expected="web", got=target)
     if int8:
         if videos is None:
             raise UsageError(
@@ -260,8 +262,9 @@ def bundle(
             )
         file = Held(quantize(file, videos, progress=progress).model, str(file))
     if single_file is not None:
-        return Bundled(**vars(page(file, single_file, progress=progress)))
+        return Bundled(**vars(page(file, single_file, teach=teach, progress=progress)))
     if output is not None:
-        return Bundled(**vars(bundle(file, output, target, videos, most=samples, progress=progress)))
+        return Bundled(**vars(bundle(file, output, target, videos, most=samples, teach=teach, progress=progress)))
     held = Kept()
-    return Bundled(**vars(bundle(file, held.path / "bundle", target, videos, most=samples, progress=progress)), held=held)
+    made = bundle(file, held.path / "bundle", target, videos, most=samples, teach=teach, progress=progress)
+    return Bundled(**vars(made), held=held)

@@ -70,11 +70,12 @@ def bundle(
     *,
     most: int = SAMPLES,
     sample: Path | None = None,
+    teach: bool = True,
     progress: TextProgress = silent,
 ) -> Bundle:
     """Writes what `target` needs of a clip or step model: made to fit, with inputs from `videos`, at most so many.
 
-    sample: for pages, a video to be played by one click.
+    sample: for pages, a video to be played by one click. teach: whether they learn gestures.
     Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
     """
     folder = Path(folder)
@@ -88,7 +89,7 @@ def bundle(
             fresh.mkdir()
             job = Job(model, fresh, target, TARGETS[target], most, progress)
             if job.target.page:
-                made = web.fill(job, web.opened(job), sample)
+                made = web.fill(job, web.opened(job), sample, teach=teach)
             else:
                 made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
             replace(fresh, folder)
@@ -106,12 +107,13 @@ def page(
     file: str | os.PathLike[str],
     *,
     sample: Path | None = None,
+    teach: bool = True,
     progress: TextProgress = silent,
 ) -> Bundle:
     """The bundle `web` as one HTML file that needs no server. Raises ModelError, EngineError (no compiler), OutputError."""
     check_writable(file)
     job = Job(model, Path(), "web", TARGETS["web"], 0, progress)
-    data, notes = web.single(job, web.opened(job), sample)
+    data, notes = web.single(job, web.opened(job), sample, teach=teach)
     path = write_bytes(data, file)
     return Bundle("web", path, (path.name,), (), (), 0, "", None, tuple(notes))
 

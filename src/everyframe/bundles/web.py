@@ -38,13 +38,15 @@ _SERVED = f"{_ALONE} Its files come from a server: <code>python -m http.server</
 TASKS = ("classify", "multilabel", "frames")
 
 
-def fill(job: Job, model: Model, sample: Path | None = None) -> dict[str, Any]:
-    """The folder: pages, the ES module with its types, examples, the model's files. sample: a video to be played by one click."""
+def fill(job: Job, model: Model, sample: Path | None = None, *, teach: bool = True) -> dict[str, Any]:
+    """The folder: pages, the ES module with its types, examples, the model's files. sample: a video to be played by one click.
+    teach: with what the page needs to learn gestures.
+    """
     for source in PAGES.rglob("*.*"):
         there = job.fresh / source.relative_to(PAGES)
         there.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, there)
-    made, notes = files(job, model)
+    made, notes = files(job, model, teach)
     for name, data in made.items():
         (job.fresh / name).write_bytes(data)
     words = {
@@ -70,24 +72,25 @@ def fill(job: Job, model: Model, sample: Path | None = None) -> dict[str, Any]:
     }
 
 
-def single(job: Job, model: Model, sample: Path | None = None) -> tuple[bytes, Sequence[str]]:
+def single(job: Job, model: Model, sample: Path | None = None, *, teach: bool = True) -> tuple[bytes, Sequence[str]]:
     """All of it as one page, which needs no server; and notes."""
-    made, notes = files(job, model)
+    made, notes = files(job, model, teach)
     packed = {name: _packed(data) for name, data in made.items()}
     if sample is not None:
         packed["sample.mp4"] = base64.b64encode(sample.read_bytes()).decode()
     return inline.page(PAGES, packed, {**_words(job), "without": _ALONE, "sample": ""}).encode(), notes
 
 
-def files(job: Job, model: Model) -> tuple[Mapping[str, bytes], Sequence[str]]:
+def files(job: Job, model: Model, teach: bool = True) -> tuple[Mapping[str, bytes], Sequence[str]]:
     """What a browser runs: facts, weights, a module for each kind of processor, all compared with the model; and notes. Raises
     ModelError, UnsupportedOperator, ConversionMismatch.
     """
     check(model, job.file)
     teaching, more, modules, notes = None, dict[str, bytes](), dict[str, bytes](), list[str]()
     try:
-        ready = teachable(model)
-        model, teaching, more[GRAPH] = ready.model, ready.facts, ready.graph
+        if teach:
+            ready = teachable(model)
+            model, teaching, more[GRAPH] = ready.model, ready.facts, ready.graph
     except ModelError as error:
         notes.append(f"the page teaches no gestures: {error.what} ({error.got})")
     if (words := node()) is None:

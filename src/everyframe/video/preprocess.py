@@ -107,8 +107,10 @@ class _Scaler(threading.local):
         from av.video.reformatter import Interpolation, VideoReformatter
 
         self.reformatter: VideoReformatter = VideoReformatter()
-        # without full chroma interpolation swscale's YUV -> RGB is off by up to 7 levels and white becomes 253
-        self.how = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+        # without full chroma interpolation swscale's YUV -> RGB is off by up to 7 levels and white becomes 253; without full
+        # chroma input it looks at every other pixel's color where it shrinks RGB, which is off by up to 13
+        self.how = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        self.how |= Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 
 _scaler: _Scaler | None = None

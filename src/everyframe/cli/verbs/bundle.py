@@ -32,6 +32,9 @@ def command(
         Path | None, typer.Option(help="web: one HTML file, instead of a folder.", metavar="PAGE.html", show_default=False)
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="web: weights of bytes, calibrated on the videos.")] = False,
+    teach: Annotated[
+        bool, typer.Option("--teach/--no-teach", help="web: whether the page learns gestures; the file is smaller without.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write all that a device needs: the model made to fit, calibration, settings, a program, and the commands.
@@ -51,7 +54,7 @@ def command(
         )  # fmt: skip
     with status("reading") as progress:
         made = api.bundle(
-            model, target, calibrate, output, samples=samples, single_file=single_file, int8=int8, progress=progress
+            model, target, calibrate, output, samples=samples, single_file=single_file, int8=int8, teach=teach, progress=progress
         )  # fmt: skip
     show(made, as_json)
 

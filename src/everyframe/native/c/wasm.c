@@ -36,7 +36,7 @@ EXPORT(reset) int32_t host_reset(void) { return ef_reset(host_stream); }
 #ifdef EF_SCALE
 /* -- pictures ------------------------------------------------------------------------------------------------------------------- */
 
-/* Behind the static data: pixels (h, w, 4), then rows that are already narrow (h, to_w, 4), then the weights of one span. */
+/* Behind the static data: what the host puts there, then room for floats. */
 extern unsigned char __heap_base;
 
 static unsigned char *host_room(size_t bytes) {
@@ -46,17 +46,23 @@ static unsigned char *host_room(size_t bytes) {
     return begin;
 }
 
-/* Where the host puts a picture of w x h pixels (RGBA, no gaps) that will be resized to to_w columns; NULL: no memory. */
-EXPORT(pixels) unsigned char *host_pixels(int32_t w, int32_t h, int32_t to_w) {
-    return host_room((size_t)w * h * 4 + ((size_t)to_w * h * 4 + w + h + 8) * sizeof(float));
+/* Where the host puts a picture of w x h pixels, which takes so many bytes; NULL: no memory. */
+EXPORT(pixels) unsigned char *host_pixels(int32_t bytes, int32_t w, int32_t h) {
+    return host_room((size_t)bytes + 64 + (8 * ((size_t)w + h + EF_WIDTH + EF_HEIGHT) + 4 * EF_WIDTH * EF_HEIGHT) * sizeof(float));
 }
 
+/* What is made of a plane: resized to to_w x to_h, of which only these rows and columns. */
+typedef struct { int32_t to_w, to_h, top, left, rows, columns; } host_window;
+
+static int32_t host_taps(int32_t to, int32_t from) { return from > to ? (2 * from + to - 1) / to + 1 : 3; }
+
 /* The pixels first .. of `from` that make pixel `at` of `to`: a triangle, which widens where the picture shrinks. Beyond the border
-   its outermost pixel goes on. Returns how many. */
-static int32_t host_span(int32_t at, int32_t to, int32_t from, int32_t *first, float *weight) {
-    const double scale = (double)from / to, reach = scale > 1 ? scale : 1, center = (at + 0.5) * scale;
-    const int32_t low = (int32_t)floor(center - reach + 0.5), high = (int32_t)floor(center + reach + 0.5);
-    const int32_t begin = MAX(0, low), end = MIN(from, high);
+   its outermost pixel goes on, but where swscale, which `predict` resizes with, rounds its first pixel toward zero. shift: by how
+   much pixels lie farther left than the middle of what they stand for. Returns how many. */
+static int32_t host_span(int32_t at, int32_t to, int32_t from, float shift, int32_t *first, float *weight) {
+    const double scale = (double)from / to, reach = scale > 1 ? scale : 1, center = (at + 0.5) * scale + shift;
+    const int32_t low = MAX((int32_t)floor(center - reach + 0.5), (int32_t)(center - 0.5 * (host_taps(to, from) - 1)));
+    const int32_t high = (int32_t)floor(center + reach + 0.5), begin = MAX(0, low), end = MIN(from, high);
     double sum = 0;
     for (int32_t i = low; i < high; i++) sum += MAX(0, 1 - fabs((i + 0.5 - center) / reach));
     for (int32_t i = begin; i < end; i++) weight[i - begin] = 0;
@@ -66,40 +72,76 @@ static int32_t host_span(int32_t at, int32_t to, int32_t from, int32_t *first, f
     return end - begin;
 }
 
-/* The picture of w x h pixels, resized to to_w x to_h and cut at (top, left), becomes frame `slot` of the next step. */
-EXPORT(prepare) void host_prepare(int32_t w, int32_t h, int32_t to_w, int32_t to_h, int32_t top, int32_t left, int32_t slot) {
-    static const float mean[] = EF_MEAN, std[] = EF_STD;
-    unsigned char *const pixels = host_room(0);
-    /* red, green, blue and alpha side by side; whole vectors */
-    vf *const narrow = (vf *)(pixels + ((size_t)w * h * 4 + 15) / 16 * 16);
-    float *const weight = (float *)(narrow + (size_t)to_w * h);
-    float *const frame = host_frames_kept + (size_t)slot * EF_CHANNELS * EF_HEIGHT * EF_WIDTH;
-    for (int32_t x = left; x < left + EF_WIDTH; x++) {
+/* A plane of w x h pixels of `step` bytes each -> (rows, columns, step). Returns the room behind it. */
+static float *host_resize(const unsigned char *in, int32_t step, int32_t w, int32_t h, float shift, host_window to, float *out) {
+    const int32_t most = host_taps(to.to_w, w) + 1, wide = w * step;
+    float *const end = out + to.rows * to.columns * step, *const across = end, *const weight = across + to.columns * most;
+    float *const sums = weight + host_taps(to.to_h, h) + 1;
+    int32_t *const firsts = (int32_t *)(sums + wide), *const counts = firsts + to.columns;
+    for (int32_t x = 0; x < to.columns; x++)
+        counts[x] = host_span(x + to.left, to.to_w, w, shift, firsts + x, across + x * most);
+    for (int32_t y = 0; y < to.rows; y++) {
         int32_t first;
-        const int32_t n = host_span(x, to_w, w, &first, weight);
-        for (int32_t y = 0; y < h; y++) {
-            const unsigned char *in = pixels + 4 * ((size_t)y * w + first);
-            vf sum = splat(0);
-            for (int32_t i = 0; i < n; i++) {
-                const v128_t bytes = wasm_v128_load32_zero(in + 4 * i);
-                const v128_t wide = wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(bytes));
-                sum += splat(weight[i]) * (vf)wasm_f32x4_convert_i32x4(wide);
-            }
-            narrow[(size_t)y * to_w + x] = sum;
+        const int32_t n = host_span(y + to.top, to.to_h, h, 0, &first, weight);
+        memset(sums, 0, wide * sizeof(float));
+        for (int32_t k = 0; k < n; k++) {
+            const unsigned char *const line = in + (size_t)(first + k) * wide;
+            for (int32_t i = 0; i < wide; i++) sums[i] += weight[k] * line[i];
         }
+        for (int32_t x = 0; x < to.columns; x++)
+            for (int32_t c = 0; c < step; c++) {
+                float sum = 0;
+                for (int32_t k = 0; k < counts[x]; k++) sum += across[x * most + k] * sums[(firsts[x] + k) * step + c];
+                *out++ = sum;
+            }
     }
-    for (int32_t y = 0; y < EF_HEIGHT; y++) {
-        int32_t first;
-        const int32_t n = host_span(y + top, to_h, h, &first, weight);
+    return end;
+}
+
+static int32_t host_level(float value) { return (int32_t)MAX(0, MIN(255, value + 0.5f)); }
+
+/* The picture of w x h pixels at pixels() becomes frame `slot` of the next step: resized, turned, and cut at (top, left) of
+   to_w x to_h. layout: RGBA, I420 (three planes) or NV12 (colors side by side). turn: exchange the axes (1), then mirror up-down (2)
+   and left-right (4). red, blue: their share of brightness; full: whether it takes all 256 levels; shift: of colors, see host_span. */
+EXPORT(prepare) void host_prepare(int32_t w, int32_t h, int32_t to_w, int32_t to_h, int32_t top, int32_t left, int32_t slot,
+                                  int32_t turn, int32_t layout, float red, float blue, int32_t full, float shift) {
+    enum { RGBA, I420, NV12 };
+    static const float mean[] = EF_MEAN, std[] = EF_STD;
+    const unsigned char *const in = host_room(0);
+    const int32_t half_w = (w + 1) / 2, half_h = (h + 1) / 2, half = half_w * half_h;
+    const size_t bytes = layout == RGBA ? (size_t)w * h * 4 : (size_t)w * h + 2 * half;
+    const int32_t y0 = turn & 2 ? to_h - top - EF_HEIGHT : top, x0 = turn & 4 ? to_w - left - EF_WIDTH : left;
+    const host_window as = turn & 1 ? (host_window){to_h, to_w, x0, y0, EF_WIDTH, EF_HEIGHT}
+                                    : (host_window){to_w, to_h, y0, x0, EF_HEIGHT, EF_WIDTH};
+    float *const luma = (float *)(in + (bytes + 63) / 64 * 64);
+    float *const chroma = host_resize(in, layout == RGBA ? 4 : 1, w, h, 0, as, luma), *second = chroma;
+    if (layout == I420) {
+        second = host_resize(in + (size_t)w * h, 1, half_w, half_h, shift, as, chroma);
+        host_resize(in + (size_t)w * h + half, 1, half_w, half_h, shift, as, second);
+    } else if (layout == NV12) {
+        host_resize(in + (size_t)w * h, 2, half_w, half_h, shift, as, chroma);
+    }
+    const float spread = full ? 1 : 255.0f / 219, colors = full ? 1 : 255.0f / 224;
+    float *const frame = host_frames_kept + (size_t)slot * EF_CHANNELS * EF_HEIGHT * EF_WIDTH;
+    for (int32_t y = 0; y < EF_HEIGHT; y++)
         for (int32_t x = 0; x < EF_WIDTH; x++) {
-            vf rgb = splat(0.5f);
-            for (int32_t i = 0; i < n; i++) rgb += splat(weight[i]) * narrow[(size_t)(first + i) * to_w + x + left];
+            const int32_t down = turn & 2 ? EF_HEIGHT - 1 - y : y, along = turn & 4 ? EF_WIDTH - 1 - x : x;
+            const int32_t at = turn & 1 ? along * EF_HEIGHT + down : down * EF_WIDTH + along;
+            float rgb[3];
+            if (layout == RGBA) {
+                for (int c = 0; c < 3; c++) rgb[c] = luma[4 * at + c];
+            } else {
+                const float u = layout == I420 ? chroma[at] : chroma[2 * at], v = layout == I420 ? second[at] : chroma[2 * at + 1];
+                const float light = spread * (luma[at] - (full ? 0 : 16));
+                rgb[0] = light + 2 * (1 - red) * colors * (v - 128);
+                rgb[2] = light + 2 * (1 - blue) * colors * (u - 128);
+                rgb[1] = (light - red * rgb[0] - blue * rgb[2]) / (1 - red - blue);
+            }
             int32_t level[3];
-            for (int c = 0; c < 3; c++) level[EF_BGR ? 2 - c : c] = MIN(255, (int32_t)rgb[c]);
+            for (int c = 0; c < 3; c++) level[EF_BGR ? 2 - c : c] = host_level(rgb[c]);
             if (EF_CHANNELS == 1) level[0] = (level[0] * 19595 + level[1] * 38470 + level[2] * 7471 + 32768) >> 16;
             for (int c = 0; c < EF_CHANNELS; c++)
                 frame[((size_t)c * EF_HEIGHT + y) * EF_WIDTH + x] = (level[c] * EF_SCALE - mean[c]) / std[c];
         }
-    }
 }
 #endif

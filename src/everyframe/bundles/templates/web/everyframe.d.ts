@@ -1,7 +1,22 @@
 /** A picture: drawn at its own size. ImageData, or anything else with RGBA bytes, is taken as it is. */
 export type Picture =
   | HTMLVideoElement | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | ImageBitmap | VideoFrame
-  | { data: Uint8Array | Uint8ClampedArray; width: number; height: number };
+  | { data: Uint8Array | Uint8ClampedArray; width: number; height: number }
+  | Planes;
+
+/** What `planes` makes of a VideoFrame. */
+export interface Planes {
+  data: Uint8Array;
+  width: number;
+  height: number;
+  /** 1: I420; 2: NV12 */
+  layout: 1 | 2;
+  /** axes exchanged (1), then mirrored up-down (2) and left-right (4) */
+  turn: number;
+  /** of red and blue in brightness */
+  shares: [number, number];
+  full: boolean | null;
+}
 
 export interface Event {
   label: string;
@@ -73,7 +88,7 @@ export declare class Model {
   /** One frame with its time in seconds; numbers (Float32Array) are a whole step. Null until the network has seen enough. */
   step(frame: Picture | Float32Array, time?: number): Prediction | null;
   /** All predictions that a picture gives: a slow camera's frames are used several times. */
-  feed(picture: Picture, time: number, most?: number): Generator<Prediction>;
+  feed(picture: Picture, time: number): Generator<Prediction>;
   /** Other labels, event rule and head: what Teacher.learn of teach.js gives, or an `info` of before. */
   become(other: Pick<Info, "labels" | "events" | "head"> & Partial<Info>): void;
   /** What the classifier reads, one array a step; frames as `prepare` makes them. */
@@ -85,6 +100,9 @@ export declare class Model {
   /** The next frame is the first. live: frames come as they happen, rather than from a file. */
   reset(options?: { live?: boolean }): void;
 }
+
+/** A VideoFrame's own colors, to be given to a model in its place; anything else as it is. */
+export declare function planes<T extends Picture>(picture: T): Promise<T | Planes>;
 
 export declare class Ticks<Item = unknown> {
   constructor(options: { fps?: [number, number] | null; sample_every_n?: number | null; live?: boolean });

@@ -7,6 +7,8 @@
 
 const LIVE_GAP = 1e6; // microseconds: a camera that stalls for longer is not filled up with repeats of its last frame
 const TREMBLE = 1e5; // a step back of the clock up to this is one that trembles; a longer one set it anew
+const LEFT = 0.25; // of a color's width: colors of files lie so much farther left than the middle of their four pixels, as encoders say
+const FORGETS = 0.97; // of what a tick cost, at each further one
 const KEPT_FROM = 4e6; // bytes: larger weights are kept by the browser between visits
 
 /** Reads a model. from: the address of its model.json; or its files by name, as bytes. onProgress(done, of): bytes of weights. */
@@ -26,6 +28,7 @@ export async function load(from, { onProgress = () => {}, live = true } = {}) {
 export class Model {
   #net;
   #canvas = null;
+  #spent = { ms: 0, ticks: 10 }; // lately: whether this machine keeps up
   #head = null; // of its own gestures, instead of the network's
 
   constructor(info, net, weights, live) {
@@ -52,6 +55,7 @@ export class Model {
     this.#net.reset();
     this.frames = 0; // that the network took, the newest step included
     this.waiting = 0; // of a step that is not full
+    this.ticks?.last?.item.close();
     this.ticks = new Ticks({ ...this.info, live });
     this.detector = this.info.events ? new EventDetector(this.info.events, this.labels) : null;
   }
@@ -67,9 +71,15 @@ export class Model {
     return newest && { ...newest, event: made.find((each) => each?.event)?.event ?? null };
   }
 
-  /** All predictions that a picture with its time gives: one a step. most: at most so many, where the machine falls behind. */
-  *feed(picture, time, most = Infinity) {
-    yield* this.#run(this.ticks.put(this.prepare(picture), time).slice(0, most));
+  /** All predictions that a picture with its time gives: one a step. Where the machine does not keep up with a camera, the newest. */
+  *feed(picture, time) {
+    const { ticks } = this, before = ticks.last?.item, item = new Seen(this, picture);
+    try {
+      const due = ticks.put(item, time), { ms, ticks: count } = this.#spent;
+      yield* this.#run(this.live && ticks.fps && 1e3 * ms > count * ticks.length ? due.slice(-1) : due);
+    } finally {
+      for (const each of [before, item]) if (each !== ticks.last?.item) each?.close();
+    }
   }
 
   /** And those that are still to come when no more pictures do. */
@@ -90,8 +100,10 @@ export class Model {
 
   *#run(due) {
     for (const { item, time } of due) {
-      this.#slot().set(item);
-      const made = this.#take(time);
+      const begun = performance.now(), { frame } = item; // may move the memory
+      this.#slot().set(frame);
+      const made = this.#take(time), { ms, ticks } = this.#spent;
+      this.#spent = { ms: FORGETS * ms + performance.now() - begun, ticks: FORGETS * ticks + 1 };
       if (made) yield made;
     }
   }
@@ -111,7 +123,7 @@ export class Model {
     return this.#take(time ?? this.frames / this.info.rate);
   }
 
-  /** A picture as {data, width, height}, 4 bytes a pixel. */
+  /** A picture as {data, width, height}, 4 bytes a pixel, or what `planes` gives. */
   #pixels(picture) {
     if (picture.data && picture.width) return picture;
     const width = picture.videoWidth ?? picture.displayWidth ?? picture.naturalWidth ?? picture.width;
@@ -125,14 +137,15 @@ export class Model {
 
   /** Resized, cropped, in the network's color and scale, as everyframe does it in Python: (C, H, W). */
   prepare(picture) {
-    const { data, width, height } = this.#pixels(picture), [cropH, cropW] = this.info.size;
-    const [h, w] = resized(height, width, this.info.resize);
+    const { data, width, height, layout = 0, turn = 0, shares = [0, 0], full = true } = this.#pixels(picture);
+    const [cropH, cropW] = this.info.size, [h, w] = resized(...(turn & 1 ? [width, height] : [height, width]), this.info.resize);
     if (cropH > h || cropW > w) throw new Error(`The picture has ${width} x ${height} pixels, too few for this model (${cropW} x ${cropH}).`);
     if (!this.info.crop && (cropH !== h || cropW !== w)) throw new Error(`This model takes pictures of ${cropW} x ${cropH} pixels only.`);
-    const at = this.#net.pixels(width, height, w);
+    const at = this.#net.pixels(data.length, width, height);
     if (!at) throw new Error("There is not enough memory for a picture of this size.");
     new Uint8Array(this.#net.memory.buffer, at, data.length).set(data);
-    this.#net.prepare(width, height, w, h, (h - cropH) >> 1, (w - cropW) >> 1, this.waiting);
+    const shift = this.live ? 0 : LEFT;
+    this.#net.prepare(width, height, w, h, (h - cropH) >> 1, (w - cropW) >> 1, this.waiting, turn, layout, ...shares, full, shift);
     return this.#slot().slice();
   }
 
@@ -167,6 +180,44 @@ export class Model {
     const said = bias.map((sum, k) => features.reduce((total, value, j) => total + value * weight[k * features.length + j], sum));
     said[0] += beyond(this.#head, features);
     return said;
+  }
+}
+
+const LAYOUTS = { I420: 1, NV12: 2 };
+const SHARES = { bt709: [0.2126, 0.0722], "bt2020-ncl": [0.2627, 0.0593] }; // of red and blue in brightness; else BT.601's
+const TURNS = { 0: 0, 90: 5, 180: 6, 270: 3 }; // clockwise: axes exchanged (1), then mirrored up-down (2) and left-right (4)
+
+/**
+ * What a VideoFrame holds, to be given to a model in its place: its colors as they are, rather than as the browser shows them. Other
+ * pictures, and frames that the browser keeps to itself, are given back.
+ */
+export async function planes(picture) {
+  const layout = LAYOUTS[picture.format], { visibleRect, colorSpace, rotation = 0, flip = false } = picture;
+  if (!layout) return picture;
+  const data = new Uint8Array(picture.allocationSize());
+  await picture.copyTo(data);
+  const shares = SHARES[colorSpace.matrix] ?? [0.299, 0.114];
+  return { data, width: visibleRect.width, height: visibleRect.height, layout, turn: TURNS[rotation] ^ (4 * flip), shares, full: colorSpace.fullRange };
+}
+
+/** A picture, and what the network sees of it, which is made when it is needed: of most pictures of a fast camera it never is. */
+class Seen {
+  #own = null;
+  #frame = null;
+
+  constructor(model, picture) {
+    this.model = model;
+    if (picture.layout) this.#own = picture;
+    else if (globalThis.VideoFrame && picture instanceof VideoFrame) this.#own = picture.clone();
+    else this.#frame = model.prepare(picture); // it may show something else later
+  }
+
+  get frame() {
+    return (this.#frame ??= this.model.prepare(this.#own));
+  }
+
+  close() {
+    this.#own?.close?.();
   }
 }
 

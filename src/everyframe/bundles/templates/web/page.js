@@ -12,10 +12,9 @@ const FLASH_MS = 1600;
 
 let worker, info, rows, player, lessons;
 let run = 0; // which playing it is: answers to an earlier one are late
-let source = null; // {kind: "camera" | "file", name, stop, address, over}: what is looked at
+let source = null; // {kind: "camera" | "file", name, stop, track, address, over}: what is looked at
 let address = ""; // of the video that is shown
-let first = null; // time of its first frame
-let events = [], flying = 0, behind = false, landed = null, painting = false, newest = null;
+let events = [], flying = 0, landed = null, painting = false, newest = null;
 const seen = { shown: [], used: [], stepMs: [], lateMs: [] };
 
 // -- words ------------------------------------------------------------------------------------------------------------------------
@@ -34,6 +33,7 @@ function say(text, kind = "") {
   $("status").dataset.kind = kind;
 }
 
+const now = () => performance.timeOrigin + performance.now(); // the worker's clock begins later
 const readable = (label) => label.replaceAll("_", " ");
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 const counted = (n, what) => `${n || "no"} ${what}${n === 1 ? "" : "s"}`;
@@ -104,11 +104,12 @@ const ANSWERS = {
   learned: (answer) => lessons.answered(answer),
   steps(answer) {
     if (answer.run !== run) return;
-    if (!answer.ended) flying--;
-    landed?.();
     for (const prediction of answer.steps) take(prediction);
-    if (answer.sent) keepFigure(seen.lateMs, performance.now() - answer.sent);
-    if (answer.ended) finish(`The video is over: ${counted(events.length, "event")}.`);
+    if (answer.ended) return finish(`The video is over: ${counted(events.length, "event")}.`);
+    flying--;
+    landed?.();
+    seen.shown.push(performance.now());
+    keepFigure(seen.lateMs, now() - answer.sent);
   },
   error({ message, run: of }) {
     if (of !== undefined && of !== run) return;
@@ -137,10 +138,10 @@ function take(prediction) {
 }
 
 function remember(event) {
-  const text = readable(event.label), time = event.time - (source.kind === "camera" ? first : 0);
-  events.push({ pts_s: Number(time.toFixed(3)), label: event.label, score: Number(event.score.toFixed(4)) });
+  const text = readable(event.label);
+  events.push({ pts_s: Number(event.time.toFixed(3)), label: event.label, score: Number(event.score.toFixed(4)) });
   timeline.flag(event, text);
-  const entry = document.createElement("li"), parts = [["time", clock(time)], ["span", text], ["output", percent(event.score)]];
+  const entry = document.createElement("li"), parts = [["time", clock(event.time)], ["span", text], ["output", percent(event.score)]];
   entry.append(...parts.map(([tag, content]) => Object.assign(document.createElement(tag), { textContent: content })));
   $("log").prepend(entry);
   $("none").hidden = true;
@@ -224,7 +225,7 @@ async function startCamera() {
     track.onended = () => mine === run && finish("The camera is gone. Plug it in again and press Start, or choose another one.", "trouble");
     video.dataset.mirrored = track.getSettings().facingMode !== "environment";
     const stop = () => stream.getTracks().forEach((each) => each.stop());
-    await play({ kind: "camera", name: track.label, stop }, (element) => (element.removeAttribute("src"), (element.srcObject = stream)));
+    await play({ kind: "camera", name: track.label, track, stop }, (element) => (element.removeAttribute("src"), (element.srcObject = stream)));
     await listCameras(track.getSettings().deviceId);
   } catch (error) {
     halt();
@@ -250,12 +251,17 @@ async function play(next, attach) {
   source = next;
   begin();
   const mine = run, live = next.kind === "camera";
-  player = new Player(video, { live, take: look, over: next.over ?? (() => worker.postMessage({ kind: "end", run })) });
+  const straight = live && globalThis.MediaStreamTrackProcessor; // from the camera to the worker, where the browser can do that
+  player = straight ? null : new Player(video, { live, take: look, over: next.over ?? (() => worker.postMessage({ kind: "end" })) });
   attach(video);
   URL.revokeObjectURL(address); // of the video before: its last picture was still shown
   address = next.address;
   $("empty").hidden = true;
-  await player.start();
+  if (straight) {
+    const { readable: frames } = new straight({ track: next.track, maxBufferSize: AHEAD });
+    worker.postMessage({ kind: "camera", frames }, [frames]);
+  }
+  await (player ?? video).play();
   if (mine !== run) return;
   enable();
   say(live ? `Looking at ${next.name || "the camera"}.` : `Playing ${next.name}.`);
@@ -285,25 +291,16 @@ async function clip(file, begun) {
 
 /** The next frame is the first. */
 function begin() {
-  worker.postMessage({ kind: "reset", live: source.kind === "camera" });
-  [first, flying, behind, landed] = [null, 0, false, null];
+  worker.postMessage({ kind: "reset", live: source.kind === "camera", run });
+  [flying, landed] = [0, null];
 }
 
 /** A camera's frames are left out while others are on their way; a file waits for them. */
 function look(image, time) {
-  seen.shown.push(performance.now());
-  first ??= time;
-  if (flying >= AHEAD && source.kind === "camera") return image.close?.(), void (behind = true);
-  send(image, { kind: "frame", time, behind, run, sent: performance.now() });
+  if (flying >= AHEAD && source.kind === "camera") return image.close();
+  worker.postMessage({ kind: "frame", image, time, sent: now() }, [image]);
   flying++;
-  behind = false;
   if (flying >= AHEAD && source.kind === "file") return new Promise((resolve) => (landed = () => flying < AHEAD && resolve()));
-}
-
-async function send(image, message) {
-  if (image.then) image = await image;
-  if (message.run !== run) return image.close();
-  worker.postMessage({ ...message, image }, [image]);
 }
 
 /** The end of a camera or video; what it said stays. */

@@ -1,9 +1,11 @@
 // The network, away from the page: pictures come in with their times, predictions go back. See page.js for the other side.
 
-import { load } from "./everyframe.js";
+import { load, planes } from "./everyframe.js";
 import { Teacher } from "./teach.js";
 
 let model = null, teacher = null, collecting = false;
+let run; // which playing it is: goes back with the answers, so that the page can tell late ones
+let live = false, first = null; // a camera's times are counted from its first frame
 
 const TAKES = {
   async load({ from }) {
@@ -11,14 +13,17 @@ const TAKES = {
     teacher = model.info.teach ? new Teacher(model) : null;
     return { kind: "ready", info: model.info };
   },
-  reset({ live }) {
+  reset(order) {
     collecting = false;
+    [live, run, first] = [order.live, order.run ?? run, null];
     model.reset({ live });
   },
-  frame({ image, time, behind, sent }) {
+  async frame({ image, time, sent }) {
     try {
-      if (collecting) teacher.add(image, time);
-      return { kind: "steps", steps: collecting ? [] : [...model.feed(image, time, behind ? 1 : Infinity)], sent };
+      const picture = await planes(image);
+      first ??= live ? time : 0;
+      if (collecting) teacher.add(picture, time - first);
+      return { kind: "steps", steps: collecting ? [] : [...model.feed(picture, time - first)], sent };
     } finally {
       image.close?.();
     }
@@ -55,15 +60,23 @@ const TAKES = {
   },
 };
 
-// one after the other, as they came; run: which playing they belong to, so that the page can tell late answers
+// one after the other, as they came
 let queue = Promise.resolve();
-onmessage = ({ data }) => {
-  queue = queue.then(async () => {
-    try {
-      const answer = await TAKES[data.kind](data);
-      if (answer) postMessage({ ...answer, run: data.run });
-    } catch (error) {
-      postMessage({ kind: "error", message: error.message, run: data.run });
-    }
-  });
-};
+const turn = (data) => (queue = queue.then(async () => {
+  try {
+    const answer = await TAKES[data.kind](data);
+    if (answer) postMessage({ ...answer, run });
+  } catch (error) {
+    postMessage({ kind: "error", message: error.message, run });
+  }
+}));
+onmessage = ({ data }) => (data.kind === "camera" ? watch(data) : turn(data));
+
+/** Frames straight from a camera, until it stops: neither a busy page nor a hidden one is in their way. */
+async function watch({ frames }) {
+  const reader = frames.getReader();
+  for (let next; !(next = await reader.read()).done; ) {
+    const { value: image } = next;
+    await turn({ kind: "frame", image, time: image.timestamp / 1e6, sent: performance.timeOrigin + performance.now() });
+  }
+}
