@@ -38,8 +38,9 @@ def net(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model is worth compiling."""
+    """Every model is worth compiling, and nothing else can run it (`test_auto.py` is about that)."""
     monkeypatch.setattr(auto, "WORTH_MS", 0.0)
+    monkeypatch.setattr(auto, "_installed", lambda: False)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def members(pattern: Pattern, shape: tuple[int, ...]) -> dict[tuple[int, ...], l
             "vanilla": (index[0] // m, index[1] // n, 0),
             "kgs": (index[0] // m, index[1] // n, location),
             "balanced": (index[0] // m, index[1] // n, location),
+            "plane": (index[0] // m, index[1] // n, location // prod(shape[2:][-2:])),
             "filter": (index[0], 0, 0),
         }[pattern.scheme]
         found.setdefault(unit, []).append(index)

@@ -29,9 +29,9 @@ def open(
     """Opens a step or clip model for prediction; its weights are shared by all of its streams.
 
     model: a path (.onnx, a compiled .so, the folder of a split model, `builtin`), or the bytes of an ONNX file or an
-    onnx.ModelProto. engine: auto (the faster of ort and native; it may compile when a model is first opened), ort, native,
-    openvino or reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's own.
-    overlap: the stages of a split model work at the same time. steady: the rule for a label to show (`tsm`).
+    onnx.ModelProto. engine: auto (the fastest of ort, native and openvino; it may compile when a model is first opened), ort,
+    native, openvino or reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's
+    own. overlap: the stages of a split model work at the same time. steady: the rule for a label to show (`tsm`).
     task: what the network's answer is (classify, multilabel, regress, frames), instead of what the model says. threshold:
     from which score on a label is shown (multilabel, 0.5), or can be an event. refractory: how many seconds after an event there
     is no other. Both instead of what the model's event rule says.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -83,10 +85,15 @@ class Calls:
         self.fresh = {frame.number: i for i, frame in enumerate(layout.fresh)}
         self.slots = {frame.number: i for i, frame in enumerate(graph.slots)}
         self.macs = 0
+        #: how many frames each call of a layer makes, and those that have been seen: address, residual and sources
+        self.batches: Counter[tuple[int, int]] = Counter()
+        self.waiting: defaultdict[tuple[int, int], list[tuple[str, str, list[str]]]] = defaultdict(list)
 
     def all(self) -> list[tuple[Op, list[str]]]:
         """Every operator with its lines."""
         self.packer.pack()
+        convs = [op for op in self.graph.ops if isinstance(op, Conv)]
+        self.batches = Counter((op.batch, self.packer.calls[id(op)].layer.number) for op in convs)
         made = []
         for op in self.graph.ops:
             before = len(self.text.calls)
@@ -105,11 +112,12 @@ class Calls:
             self.text.calls.append(f"const float *{self._name(frame)} = {op.condition} ? {yes} : {no};")
             return
         self._declare(frame)
-        call = self.packer.calls.get(id(op))
-        kernel = call.layer.kind if call else type(op).__name__.lower()
-        self.text.work.append(Work(op.label, kernel, call.layer.macs, call.layer.bytes) if call else Work(op.label, kernel))
+        if isinstance(op, Conv):
+            self._conv(op, frame)
+            return
+        self.text.work.append(Work(op.label, type(op).__name__.lower()))
         handler: Any = {
-            ir.Conv: self._conv, ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
+            ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
             ir_values.Product: self._product, ir_values.Pick: self._pick, ir_values.Put: self._put, ir_values.Rank: self._rank,
             Tile: self._tile, Untile: self._untile,
@@ -174,9 +182,24 @@ class Calls:
                 "residual_block": rest.plane if rest else 0, "residual_row": rest.row if rest else 0,
             }  # fmt: skip
         name = self.text.structure(f"{kind}_layer", fields, _describe(layer))
-        inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
         self.macs += layer.macs
-        self._call(kind, name, frame, inputs, layer.macs, self.pointer(op.residual) if op.residual else "NULL")
+        inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
+        residual = self.pointer(op.residual) if op.residual else "NULL"
+        batch = op.batch, layer.number
+        count = self.batches[batch] if op.batch >= 0 else 1
+        if count == 1 or count * layer.macs < _WORTH_SHARING:
+            self.text.work.append(Work(op.label, layer.kind, layer.macs, layer.bytes))
+            self._call(kind, name, frame, inputs, layer.macs, residual)
+            return
+        self.waiting[batch].append((self._name(frame), residual, inputs))
+        if len(self.waiting[batch]) == count:
+            self.text.work.append(Work(op.label, layer.kind, count * layer.macs, layer.bytes))
+            outs, rests, read = zip(*self.waiting[batch], strict=True)
+            lists = (
+                f"(float *const[]){{{', '.join(outs)}}}",
+                *(f"(const float *const[]){{{', '.join(each) or 'NULL'}}}" for each in (rests, chain.from_iterable(read))),
+            )
+            self.text.calls.append(f"together(s, {kind}, &{name}, {count}, {', '.join(lists)});")
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
         if (table := table_of(self.graph, op)) is not None:
@@ -226,14 +249,8 @@ class Calls:
         return forms.pop()
 
     def _input(self, op: ir.Input, frame: Frame) -> None:
-        name = self.text.structure(
-            "import_layer",
-            {
-                "out": self.layout.forms[frame.number],
-                "stride": op.stride,
-                **_stored(frame),
-            },
-        )
+        fields = {"out": self.layout.forms[frame.number], "stride": op.stride, **_stored(frame)}
+        name = self.text.structure("import_layer", fields)
         self._call("import", name, frame, [f"frames + {op.start}"], frame.floats)
 
     def _gather(self, op: ir.Gather, frame: Frame) -> None:

@@ -69,7 +69,8 @@ class Choice:
 class Geometry:
     """What a choice depends on. sources: frames that are read; channels_in: of all of them, as the weights have them; height,
     width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes. frames: of the
-    output that it makes in one step."""
+    output that it makes in one step. kernels: percent of the kernels in space (of one output, input and frame) that are not left
+    out as a whole; zeros within others do not survive `winograd`."""
 
     int8: int
     sources: int
@@ -83,6 +84,7 @@ class Geometry:
     width: int
     kept: int
     frames: int = 1
+    kernels: int = 100
 
 
 def default(target: Target, geometry: Geometry) -> Choice:
@@ -90,17 +92,20 @@ def default(target: Target, geometry: Geometry) -> Choice:
     that was measured, and no state has to hold transformed frames, which are four times as large."""
     g = geometry
     wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
-    if target.product and transformable(g) and wide and (g.frames > 1 or g.sources == 1):
+    worthwhile = g.kernels * _TRANSFORMED <= g.kept
+    if target.product and transformable(g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
         return Choice(target.product, 1, 0, tile=2)
     return direct(target, geometry)
 
 
+#: work of F(2x2, 3x3) for a kernel, relative to its own: four multiplications of nine, and a third more for the transforms
+_TRANSFORMED = 0.6
+
+
 def transformable(geometry: Geometry) -> bool:
-    """Can it be `winograd`? Zeros in its kernels would be lost."""
+    """Can it be `winograd`?"""
     g = geometry
-    return (
-        (g.int8, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (0, 3, 3, 1, 1) and g.kept > 99 and min(g.height, g.width) > 1
-    )
+    return (g.int8, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (0, 3, 3, 1, 1) and min(g.height, g.width) > 1
 
 
 def direct(target: Target, geometry: Geometry, label: str = "") -> Choice:
@@ -119,8 +124,12 @@ _PRODUCTS = (96, 256, 768)
 
 
 def space(target: Target, geometry: Geometry) -> list[Choice]:
-    """What is measured for a convolution, the default first. Choices that come to the same are in it once."""
+    """What is measured for a convolution, the default first. Choices that come to the same are in it once. Ones and zeros stand
+    for weights, and ones alone for those of transformed kernels: where the default transforms kernels with zeros, nothing is."""
     usual, first = direct(target, geometry), default(target, geometry)
+    whole = geometry.kept >= geometry.kernels - 1
+    if first.tile and not whole:
+        return [first]
     entries = geometry.channels_in * geometry.kernel_h * geometry.kernel_w * geometry.kept / 100
     positions = geometry.height * geometry.width
     slices = (usual.slice,) if geometry.int8 else (usual.slice, *_SLICES)
@@ -134,6 +143,6 @@ def space(target: Target, geometry: Geometry) -> list[Choice]:
         made.setdefault(effect, replace(usual, slice=cut, block=block, fetch=fetch, tallest=tallest))
     products = [
         Choice(cut, 1, 0, tallest, tile=tile) for tile, cut, tallest in product((2, 4), _PRODUCTS, heights)
-        if transformable(geometry) and not (cut > _PRODUCTS[0] and cut > geometry.channels_in)
+        if transformable(geometry) and whole and not (cut > _PRODUCTS[0] and cut > geometry.channels_in)
     ]  # fmt: skip
     return [first, *(choice for choice in (*made.values(), *products) if choice != first)]

@@ -6,7 +6,7 @@ A fused operator stands where its last part stood, so that everything it reads i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -75,18 +75,20 @@ def drop_unread(graph: Graph) -> None:
     graph.made = {id(op): graph.made[id(op)] for op in graph.ops}
 
 
-def in_order(graph: Graph, more: Iterable[Frame] = ()) -> None:
-    """Producers before readers, otherwise in the order of the ONNX nodes. more: frames whose producers may be missing."""
+def in_order(graph: Graph, more: Iterable[Frame] = (), together: Mapping[int, Sequence[Op]] | None = None) -> None:
+    """Producers before readers, otherwise in the order of the ONNX nodes. more: frames whose producers may be missing.
+    together: of an operator (its id) all that stand beside it."""
     done: set[int] = set()
     ordered: list[Op] = []
 
     def visit(op: Op) -> None:
         if id(op) in done:
             return
-        done.add(id(op))
-        for frame in op.reads():
+        group = (together or {}).get(id(op), [op])
+        done.update(map(id, group))
+        for frame in [frame for each in group for frame in each.reads()]:
             visit(frame.op)
-        ordered.append(op)
+        ordered.extend(group)
 
     for op in [*graph.ops, *(frame.op for frame in more)]:
         visit(op)

@@ -208,6 +208,7 @@ class Conv(Op):
     #: frames are transformed (see `winograd`): a tap's weight says only which weights there are, its `rows` what they are
     tile: int = 0
     how: Any = None  # the `choice.Choice` that asked for that
+    batch: int = -1  # frames of one layer that are one call have the same (see `together`)
 
     def reads(self) -> list[Frame]:
         numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))

@@ -252,18 +252,23 @@ def is_zeros(value: float, form: Form) -> bool:
 def _shared(graph: Graph, layout: Layout) -> None:
     """Places for what lives within one step: first fit by lifetime; frames with borders share only with their like."""
     last: dict[int, int] = {}
-    for i, op in enumerate(graph.ops):
+    steps: list[tuple[int, ir.Op]] = []
+    call = -1
+    for i, op in enumerate(graph.ops):  # what one call computes is read and written at one time
+        before, call = call, op.batch if isinstance(op, Conv) else -1
+        steps.append((steps[-1][0] if call >= 0 and call == before else i, op))
+    for i, op in steps:
         for read in op.reads():
             for frame in sources(read):
                 last[frame.number] = i
     ends = {**last, **{f.number: len(graph.ops) for frame in graph.logits for f in sources(frame)}}
-    for i, op in enumerate(graph.ops):  # a choice is read later than what it chooses from
+    for i, op in steps:  # a choice is read later than what it chooses from
         if isinstance(op, ir.Select):
             end = ends.get(graph.out(op).number, i)
             for frame in sources(graph.out(op)):
                 ends[frame.number] = max(ends.get(frame.number, 0), end)
     own = [
-        (i, graph.out(op)) for i, op in enumerate(graph.ops)
+        (i, graph.out(op)) for i, op in steps
         if ir_is_computed(op) and graph.out(op).number not in layout.pool_of
     ]  # fmt: skip
     base = layout.floats

@@ -33,7 +33,6 @@ class Packer(Packing):
     def __init__(self, graph: ir.Graph, layout: Layout, target: Target, blob: Blob, choose: Choose = by_default) -> None:
         super().__init__(target, blob)
         self.graph, self.layout, self.choose = graph, layout, choose
-        self.cycles = self.dense_cycles = 0.0  # estimated for all table convolutions: as they are, and without zeros
         self.layers: list[PackedLayer] = []
         self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
         self.calls: dict[int, Call] = {}
@@ -63,13 +62,8 @@ class Packer(Packing):
 
     def pack(self) -> None:
         """`match`, and packs."""
-        self.match()
+        self._decide()
         for layer in self.layers:
-            if layer.geometry is not None:
-                choice = layer.op.how or self.choose(self.target, layer.geometry, layer.op.label)
-                if choice.tile and not layer.op.tile:  # it reads parts of frames
-                    choice = direct(self.target, layer.geometry)
-                layer.choice = choice.check(self.target, layer.op.label)
             if layer.op.quant:
                 pack_int8.pack(self, layer)
             elif self.target.scalar:
@@ -78,6 +72,20 @@ class Packer(Packing):
                 self._pack_depthwise(layer)
             else:
                 self.pack_table(layer)
+
+    def saved(self) -> float:
+        """`match`; work of the convolutions of floats by tables, relative to that without zeros. Nothing is packed."""
+        self._decide()
+        works = [self._plan(layer)[1:] for layer in self.layers if layer.geometry is not None and not layer.op.quant]
+        return sum(work for work, _ in works) / max(sum(dense for _, dense in works), 1)
+
+    def _decide(self) -> None:
+        for layer in self.match().layers:
+            if layer.geometry is not None:
+                choice = layer.op.how or self.choose(self.target, layer.geometry, layer.op.label)
+                if choice.tile and not layer.op.tile:  # it reads parts of frames
+                    choice = direct(self.target, layer.geometry)
+                layer.choice = choice.check(self.target, layer.op.label)
 
     # -- which frames are one layer -------------------------------------------------------------------------------------------
 
@@ -183,9 +191,8 @@ class Packer(Packing):
     def pack_table(self, layer: PackedLayer) -> None:
         op, block, out, choice = layer.op, self.target.block, layer.out, layer.choice or Choice()
         cout, flat = op.taps[0].weight.shape[0], _is_flat(layer)
-        columns = out.height * out.width if flat else out.width
-        runs = choice.runs(self.target.runs)
-        plan = self._plan(layer, columns, choice)
+        columns, runs = _columns(layer), choice.runs(self.target.runs)
+        plan, *_ = self._plan(layer)
         heights = tuple(sorted({count for _, count in plan}))
         longest = min((runs[height] for height in heights), default=1)
         edges = _has_edges(op, columns, longest)
@@ -296,9 +303,10 @@ class Packer(Packing):
             return np.zeros(0, np.int64), np.zeros((0, op.taps[0].weight.shape[0]), np.float32), none
         return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
-    def _plan(self, layer: PackedLayer, columns: int, choice: Choice) -> list[tuple[int, int]]:
-        """Groups of blocks (first, count) that one kernel computes: the cheapest for the layer's zeros."""
-        block, out = self.target.block, layer.out
+    def _plan(self, layer: PackedLayer) -> tuple[list[tuple[int, int]], float, float]:
+        """Groups of blocks (first, count) that one kernel computes: the cheapest for the layer's zeros. Also its work in cycles,
+        estimated, and what it would be without zeros."""
+        block, out, choice, columns = self.target.block, layer.out, layer.choice or Choice(), _columns(layer)
         read = [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
         weights = np.concatenate(read, axis=1)
         padded = np.zeros((out.blocks * block, *weights.shape[1:]), bool)
@@ -311,9 +319,8 @@ class Packer(Packing):
             for plan, each in zip(plans, cycles, strict=True)
         ]
         dense = min(sum(each[count] for _, count in plan) for plan, each in zip(plans, cycles, strict=True))
-        self.cycles += min(cost) * out.height * out.width
-        self.dense_cycles += dense * filled.shape[1] * out.height * out.width
-        return plans[int(np.argmin(cost))]
+        positions = out.height * out.width
+        return plans[int(np.argmin(cost))], min(cost) * positions, dense * filled.shape[1] * positions
 
     def _cycles(self, op: Conv, columns: int, plan: list[tuple[int, int]], choice: Choice) -> dict[int, float]:
         """Of an entry and position by height: bound by arithmetic or by loads, two of each a cycle, one of those of 64 bytes."""
@@ -341,6 +348,11 @@ def _lengths(columns: int, longest: int) -> set[int]:
     """Positions of the runs that a row is cut into: they differ by at most one."""
     count = -(-columns // longest)
     return {columns // count, -(-columns // count)}
+
+
+def _columns(layer: PackedLayer) -> int:
+    """Positions of a row."""
+    return layer.out.height * layer.out.width if _is_flat(layer) else layer.out.width
 
 
 def _is_flat(layer: PackedLayer) -> bool:

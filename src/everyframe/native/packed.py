@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +68,17 @@ def by_default(target: Target, geometry: Geometry, label: str) -> Choice:
     return default(target, geometry)
 
 
+def shares(weights: Sequence[np.ndarray]) -> tuple[int, int]:
+    """Percent of weights (Cout, Cin, kh, kw) that are not zero, and of kernels (kh, kw)."""
+    kept = [np.count_nonzero(weight) for weight in weights]
+    whole = [
+        weight.size if count == weight.size else np.count_nonzero(weight.any((2, 3))) * weight[0, 0].size
+        for weight, count in zip(weights, kept, strict=True)
+    ]
+    size = max(1, sum(weight.size for weight in weights))
+    return round(100 * sum(kept) / size), round(100 * sum(whole) / size)
+
+
 class Packing:
     """For a processor, into a block of weights."""
 
@@ -90,12 +101,11 @@ class Packing:
 
     def geometry(self, layer: PackedLayer, frames: int) -> Geometry:
         op, read = layer.op, [tap.weight[:, source >= 0] for tap, (source, _) in zip(layer.op.taps, layer.cells, strict=True)]
-        kept = sum(np.count_nonzero(weight) for weight in read) / max(1, sum(weight.size for weight in read))
+        kept, kernels = shares(read)
         height, width = op.taps[0].weight.shape[2:]
         return Geometry(
             int(op.quant is not None), max(1, len(layer.forms)), height, width, *op.strides,
-            sum(weight.shape[1] for weight in read), layer.out.channels, layer.out.height, layer.out.width, round(100 * kept),
-            frames,
+            sum(weight.shape[1] for weight in read), layer.out.channels, layer.out.height, layer.out.width, kept, frames, kernels,
         )  # fmt: skip
 
     def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:

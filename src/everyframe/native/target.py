@@ -66,7 +66,7 @@ TARGETS = {
             narrow=Target(
                 "x86-64-v4", 8, ((1, 8), (2, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=256"),
                 "x86_64", "x86_64_v4", note="AVX-512, vectors of 8 for the zeros in the weights", macro="__AVX512F__",
-                runs=((1, 28), (2, 14)),
+                product=256, runs=((1, 28), (2, 14)),
             ),
         ),
         Target("aarch64", 4, ((1, 8), (2, 8), (4, 5)), _FAST, "aarch64", note="NEON", macro="__aarch64__"),

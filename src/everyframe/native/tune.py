@@ -190,6 +190,7 @@ def _plain(layer: PackedLayer) -> PackedLayer:
 
 def _key(target: Target, geometry: Geometry) -> str:
     facts = {"isa": isa(target, geometry), "vector": target.block, "shape": shape(geometry), "kept": geometry.kept}
+    facts |= {"kernels": geometry.kernels} if geometry.kernels < 100 else {}
     return json.dumps({**facts, "frames": geometry.frames})[1:-1]
 
 

@@ -3,7 +3,8 @@
     {"isa": "x86-64-v3", "vector": 8, "processor": "...", "caches_kb": [32, 512, 32768], "shape": "3x3x3/1x1 768->256 28x28",
      "kept": 33, "frames": 8, "choice": {"slice": 144, ...}, "ms": 3.1, "default_ms": 3.4, "rounds": 9, "date": "...", ...}
 
-`shape` is kernel (frames, height, width) / stride, input channels of all frames -> output channels, height x width of the output.
+`shape` is kernel (frames, height, width) / stride, input channels of all frames -> output channels, height x width of the output;
+`kept` the percent of weights that are not zero, and `kernels`, 100 where it is not there, that of whole kernels in space.
 Empty lines and those that begin with # are comments. `measured.jsonl` in this folder ships; `make choices` adds to it.
 """
 
@@ -39,6 +40,7 @@ class Row:
     processor: Processor
     shape: str
     kept: int
+    kernels: int
     frames: int
     choice: Choice
     approximate: Choice | None  # faster still, but not as exact
@@ -46,7 +48,7 @@ class Row:
 
     @property
     def key(self) -> tuple:
-        return self.isa, self.vector, self.processor, self.shape, self.kept, self.frames
+        return self.isa, self.vector, self.processor, self.shape, self.kept, self.kernels, self.frames
 
 
 def isa(target: Target, geometry: Geometry) -> str:
@@ -72,7 +74,7 @@ def parse(line: str, where: object) -> Row:
             raise ValueError("caches_kb has three sizes")
         return Row(
             str(facts["isa"]), int(facts["vector"]), Processor(str(facts["processor"]), caches), str(facts["shape"]),
-            int(facts["kept"]), int(facts["frames"]), exact, quick, facts,
+            int(facts["kept"]), int(facts.get("kernels", 100)), int(facts["frames"]), exact, quick, facts,
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -162,7 +164,8 @@ class Tables:
     @staticmethod
     def fits(row: Row, target: Target, geometry: Geometry) -> bool:
         wanted = isa(target, geometry), target.block, shape(geometry)
-        near = abs(row.kept - geometry.kept) <= _KEPT_APART and (row.kept > 99) == (geometry.kept > 99)
+        near = max(abs(row.kept - geometry.kept), abs(row.kernels - geometry.kernels)) <= _KEPT_APART
+        near = near and (row.kept > 99) == (geometry.kept > 99)
         return (row.isa, row.vector, row.shape) == wanted and near
 
     def digest(self) -> str:
@@ -173,5 +176,5 @@ class Tables:
 
 def measured(row: Row, target: Target, geometry: Geometry) -> bool:
     """Is this the very convolution, on this processor?"""
-    key = isa(target, geometry), target.block, here(), shape(geometry), geometry.kept, geometry.frames
+    key = isa(target, geometry), target.block, here(), shape(geometry), geometry.kept, geometry.kernels, geometry.frames
     return row.key == key

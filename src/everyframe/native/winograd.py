@@ -21,7 +21,7 @@ from everyframe.native import ir
 from everyframe.native.choice import Choice, Geometry
 from everyframe.native.fuse import drop_unread, in_order
 from everyframe.native.ir import Activation, Conv, Frame, Graph, Op, StateIn, Tap
-from everyframe.native.packed import Choose
+from everyframe.native.packed import Choose, shares
 from everyframe.native.target import Target
 
 #: kernel (3) -> tile (m + 2)
@@ -93,9 +93,9 @@ def rewrite(graph: Graph, target: Target, choose: Choose) -> Graph:
 def geometry(graph: Graph, op: Conv, frames: int) -> Geometry:
     """As `Packing.geometry` has it for the layer of this convolution."""
     read = [(tap, frame) for tap, frame in _parts(op) if not ir.is_zero(frame)]
-    kept = sum(np.count_nonzero(tap.weight) for tap, _ in read) / max(1, sum(tap.weight.size for tap, _ in read))
+    kept, kernels = shares([tap.weight for tap, _ in read])
     channels, sources = sum(tap.weight.shape[1] for tap, _ in read), len({frame.number for _, frame in read})
-    return Geometry(0, max(1, sources), 3, 3, 1, 1, channels, *graph.out(op).shape, round(100 * kept), frames)
+    return Geometry(0, max(1, sources), 3, 3, 1, 1, channels, *graph.out(op).shape, kept, frames, kernels)
 
 
 def _parts(op: Conv) -> list[tuple[Tap, Frame]]:

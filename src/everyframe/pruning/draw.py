@@ -18,10 +18,11 @@ WIDTH = 900
 
 def pattern(mask: Mask, name: str) -> bytes:
     """A PNG: a row for each group of output channels, a block for each group of input channels, a square for each kernel
-    location (time planes side by side). Large layers are cut off.
+    location, or plane of them (time planes side by side). Large layers are cut off.
     """
     layer = mask.layers[name]
-    kernel = layer.shape[2:] if layer.kept.shape[2] == prod(layer.shape[2:]) else ()
+    units = layer.kept.shape[2]
+    kernel = layer.shape[2:] if units == prod(layer.shape[2:]) else (units, 1, 1)
     planes, rows, columns = (1, 1, 1, *kernel)[-3:]
     p, q = min(layer.kept.shape[0], MOST_ROWS), max(1, min(layer.kept.shape[1], MOST_COLUMNS // (planes * columns)))
     squares = layer.kept[:p, :q].reshape(p, q, planes, rows, columns).transpose(0, 3, 1, 2, 4).reshape(p, rows, q, -1)

@@ -1,7 +1,8 @@
 """Patterns: the weights of a convolution in units that are kept or pruned together (RT3D: arXiv:2007.09835, section 3).
 
 M output channels, N input channels (of one group), K kernel locations (row-major): a weight is (M, N, *kernel), its units are
-(P, Q, R) with P = ceil(M / gM), Q = ceil(N / gN) and R = K or 1. Groups at the border are smaller where sizes do not divide.
+(P, Q, R) with P = ceil(M / gM), Q = ceil(N / gN) and R = K, 1 or the kernel's length in time. Groups at the border are
+smaller where sizes do not divide.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ Shape = tuple[int, ...]
 @dataclass(frozen=True)
 class Pattern:
     """scheme: `vanilla` prunes whole groups of gM x gN kernels; `kgs` kernel locations, the same in all kernels of a group;
-    `balanced` the same with as many locations left in every group; `filter` whole filters (`group` has no meaning then).
+    `balanced` the same with as many locations left in every group; `plane` all locations of one moment, which transformed kernels
+    (Winograd's) leave out as well; `filter` whole filters (`group` has no meaning then).
     """
 
     scheme: Scheme = "kgs"
@@ -40,8 +42,10 @@ class Pattern:
         """(output channels, input channels, locations) of a unit."""
         m, n = self.group
         locations = prod(shape[2:])
-        sizes = {"vanilla": (m, n, locations), "kgs": (m, n, 1), "balanced": (m, n, 1), "filter": (1, shape[1], locations)}
-        return sizes[self.scheme]
+        return {
+            "vanilla": (m, n, locations), "kgs": (m, n, 1), "balanced": (m, n, 1), "plane": (m, n, prod(shape[2:][-2:])),
+            "filter": (1, shape[1], locations),
+        }[self.scheme]  # fmt: skip
 
     def units(self, shape: Shape) -> tuple[int, int, int]:
         """(P, Q, R) of a weight."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from everyframe.modelfile.schema import Strict
 from everyframe.recipes.training import ClipRecipe, Distillation, Schedule
 
-Scheme = Literal["vanilla", "kgs", "balanced", "filter"]
+Scheme = Literal["vanilla", "kgs", "balanced", "plane", "filter"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 #: what generated kernels compute at a time: 16 output channels, and the 4 input channels that an int8 product sums
 GROUP = (16, 4)
+#: the same for planes, which floats alone profit from
+PLANE_GROUP = (16, 1)
 
 RATE = 3.0  # FLOPs, where a recipe says nothing
 
@@ -40,6 +42,11 @@ class Prune(Strict):
     rates: dict[str, float] | None = None
     threshold: float | None = Field(default=None, gt=0, lt=1)
     mask: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_group(cls, given: Any) -> Any:
+        return {"group": PLANE_GROUP, **given} if isinstance(given, dict) and given.get("scheme") == "plane" else given
 
     @model_validator(mode="after")
     def _possible(self) -> Prune:

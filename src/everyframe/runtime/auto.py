@@ -1,10 +1,16 @@
-"""`engine="auto"`: the faster of ONNX Runtime and generated C, found by a race when a model is first run, and remembered."""
+"""`engine="auto"`: the fastest of ONNX Runtime, generated C and, where it is installed, OpenVINO, found by a race when a model is
+first run, and remembered.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -12,11 +18,12 @@ import numpy as np
 import onnxruntime
 
 from everyframe.conversion.account import layers
-from everyframe.errors import EngineError, EveryframeError
+from everyframe.errors import EngineError, EveryframeError, OutputError
 from everyframe.files import write_bytes
 from everyframe.modelfile import saturation
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.walk import Walk
+from everyframe.native.compilers import compiler
 from everyframe.native.store import place
 from everyframe.native.target import target
 from everyframe.progress import status
@@ -24,11 +31,13 @@ from everyframe.runtime import engine as engines
 from everyframe.runtime.engine import Frames, Job, Loaded, Run
 from everyframe.runtime.ort import noise
 
+#: what races, the one that is preferred where they are as good as equal first
+RUNNERS = ("ort", "native", "openvino")
 #: a step that takes less than this is not worth seconds of compiling
 WORTH_MS = 1.0
-#: how much faster generated code must be: below that a race says more about the machine's other work
-MARGIN = 0.95
-#: largest relative distance between the answers of both
+#: what is this near to the fastest is as good: below that a race says more about the machine's other work
+MARGIN = 0.97
+#: largest relative distance between the answers of two engines
 AGREE = 1e-3
 #: multiply-adds of a step up to which exact arithmetic is asked who is right about a quantized model: seconds
 JUDGED_MACS = 3e9
@@ -38,24 +47,23 @@ MOST_ROUNDS = 30
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a race found: processor time of a step with one thread, which other processes hardly change."""
+    """What a race found: milliseconds of processor time of a step with one thread, which other processes hardly change, of each
+    engine that took part."""
 
-    ort_ms: float
-    native_ms: float
+    times: Mapping[str, float]
 
     @property
     def engine(self) -> str:
-        return "native" if self.native_ms < MARGIN * self.ort_ms else "ort"
+        least = min(self.times.values())
+        return next(name for name in RUNNERS if MARGIN * self.times.get(name, np.inf) <= least)
 
     def __str__(self) -> str:
-        own, other, loser = self.native_ms, self.ort_ms, "ort"
-        if self.engine == "ort":
-            own, other, loser = other, own, "native"
-        return f"{own:.3g} ms a step, {loser} {other:.3g} ms"
+        others = [f"{name} {ms:.3g} ms" for name, ms in self.times.items() if name != self.engine]
+        return ", ".join([f"{self.times[self.engine]:.3g} ms a step", *others])
 
 
 def load(job: Job) -> Loaded:
-    """What cannot be compiled runs on ONNX Runtime. Raises EngineError if it cannot do that either.
+    """What no other engine can run, or compile, runs on ONNX Runtime. Raises EngineError if it cannot do that either.
 
     Where ONNX Runtime's answers are known to be wrong on this processor, nothing is raced: generated code's are not.
     """
@@ -68,24 +76,34 @@ def load(job: Job) -> Loaded:
         try:
             return engines.load(verdict.engine, job, str(verdict))
         except EveryframeError as error:
-            return engines.load("ort", job, _refusal(error))
+            return engines.load("ort", job, _refusal(verdict.engine, error))
     ort = engines.load("ort", job)
     if ort.warning:
         try:
             return engines.load("native", job, "ONNX Runtime's integers would saturate on this processor")
         except EveryframeError as error:
-            return replace(ort, reason=_refusal(error))
+            return replace(ort, reason=_refusal("native", error))
     if (ms := _shortest(ort.start(), frames)) < WORTH_MS:
         return replace(ort, reason=f"a step takes {ms:.2g} ms, too little to compile for")
-    try:
-        alone = replace(job, threads=1)
-        native = engines.load("native", alone).start()
-        with status("comparing the engines"):
-            verdict = _race(engines.load("ort", alone).start(), native, frames, job)
-        write_bytes(json.dumps(asdict(verdict)).encode(), memory)
-        return engines.load(verdict.engine, job, str(verdict))
-    except EveryframeError as error:
-        return replace(ort, reason=_refusal(error))
+    alone = replace(job, threads=1)
+    refusals, others = [], {}
+    for name in ("native", *(["openvino"] if _installed() else [])):
+        try:
+            if not (made := engines.load(name, alone)).warning:
+                others[name] = made.start()
+        except EveryframeError as error:
+            refusals.append(_refusal(name, error))
+    if not others:
+        return replace(ort, reason="; ".join(refusals))
+    with status("comparing the engines"):
+        verdict, wrong = _race(engines.load("ort", alone).start(), others, frames, job)
+    refusals += wrong
+    if len(verdict.times) == 1:
+        return replace(ort, reason="; ".join(refusals))
+    with suppress(OutputError, OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(json.dumps({f"{name}_ms": ms for name, ms in verdict.times.items()}).encode(), memory)
+    return engines.load(verdict.engine, job, "; ".join([str(verdict), *refusals]))
 
 
 def _noise(job: Job) -> Frames | None:
@@ -96,42 +114,62 @@ def _noise(job: Job) -> Frames | None:
     return made if job.more else made[job.frames]
 
 
-def _refusal(error: EveryframeError) -> str:
-    return "no generated code: " + " ".join(str(part) for part in (error.what, error.got, error.hint) if part)
+def _refusal(name: str, error: EveryframeError) -> str:
+    what = "generated code" if name == "native" else name
+    return f"no {what}: " + " ".join(str(part) for part in (error.what, error.got, error.hint) if part)
+
+
+def _installed() -> bool:
+    """Is OpenVINO there?"""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def _memory(job: Job) -> Path:
-    """Beside the library: what is true for this model, processor, state of the generator and version of onnxruntime."""
-    library = place(job.model, target("native"))
-    return library.with_name(f"{library.stem}.{onnxruntime.__version__}.json")
+    """Beside the library: what is true for this model, processor, state of the generator, and what there is to race with."""
+    library, versions = place(job.model, target("native")), [onnxruntime.__version__]
+    with suppress(PackageNotFoundError):
+        versions.append(f"openvino-{version('openvino')}")
+    try:
+        compiler(target("native"))
+    except EngineError:
+        if not library.exists():
+            versions.append("no-compiler")
+    return library.with_name(f"{'.'.join([library.stem, *versions])}.json")
 
 
 def _read(path: Path) -> Verdict | None:
     try:
         found = json.loads(path.read_text())
-        return Verdict(float(found["ort_ms"]), float(found["native_ms"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        times = {name: float(found[f"{name}_ms"]) for name in RUNNERS if f"{name}_ms" in found}
+        return Verdict(times) if "ort" in times and len(times) > 1 else None
+    except (OSError, ValueError, TypeError):
         return None
 
 
-def _race(ort: Run, native: Run, frames: Frames, job: Job) -> Verdict:
-    """In turns, so that a slow moment hits both. Raises EngineError if they differ and generated code is not right."""
-    times: dict[str, list[float]] = {"ort": [], "native": []}
-    begun, agree = time.perf_counter(), True
+def _race(ort: Run, others: Mapping[str, Run], frames: Frames, job: Job) -> tuple[Verdict, list[str]]:
+    """In turns, so that a slow moment hits all. An engine that does not answer as ONNX Runtime does, and is not right about it,
+    is out; says why."""
+    runs = {"ort": ort, **others}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    begun, judged, wrong = time.perf_counter(), {"ort"}, []
     for n in range(MOST_ROUNDS):
         answers: dict[str, np.ndarray] = {}
-        for name, run in (("ort", ort), ("native", native)):
+        for name, run in runs.items():
             before = time.process_time()
             answers[name] = run.step(frames)
             times[name].append((time.process_time() - before) * 1e3)
-        near = _near(answers["native"], answers["ort"]) and all(_near(native.others[o], ort.others[o]) for o in job.others)
-        if agree and not near:
-            if not _exact(answers["native"], frames, n, job):
-                raise EngineError("Generated code and ONNX Runtime disagree.", where=job.where, got=f"step {n}")
-            agree, begun = False, time.perf_counter()
-        if n >= 3 and time.perf_counter() - begun > RACE_S:
+        for name in [name for name in runs if name not in judged]:
+            near = _near(answers[name], answers["ort"]) and all(_near(runs[name].others[o], ort.others[o]) for o in job.others)
+            if near:
+                continue
+            judged.add(name)
+            if not _exact(answers[name], frames, n, job):
+                wrong.append(f"{name} and ONNX Runtime disagree in step {n} of noise")
+                del runs[name], times[name]
+            begun = time.perf_counter()
+        if len(runs) == 1 or (n >= 3 and time.perf_counter() - begun > RACE_S):
             break
-    return Verdict(round(median(times["ort"]), 4), round(median(times["native"]), 4))
+    return Verdict({name: round(median(found), 4) for name, found in times.items()}), wrong
 
 
 def _near(found: np.ndarray, wanted: np.ndarray) -> bool:

@@ -52,7 +52,7 @@ def open(
     """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
     comes with the package.
 
-    engine: auto (ort or native, whichever is faster; it may compile when a model is first opened), ort, native,
+    engine: auto (ort, native or openvino, whichever is fastest; it may compile when a model is first opened), ort, native,
     openvino or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
     split model work at the same time, each on another step; streams answer a few steps later, with the same.

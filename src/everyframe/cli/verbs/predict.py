@@ -50,7 +50,7 @@ def command(
         typer.Option("--realtime", help="Play a file at its own speed, as a camera would: late frames are dropped."),
     ] = False,
     engine: Annotated[
-        str, typer.Option(help="auto (the faster of ort and native), ort, native (generated C), openvino or reference.")
+        str, typer.Option(help="auto (the fastest of the next three), ort, native (generated C), openvino or reference.")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine. [default: one per core]")] = None,
     overlap: Annotated[

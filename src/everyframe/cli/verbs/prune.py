@@ -22,6 +22,10 @@ def command(
     speedup: Annotated[
         float | None, typer.Option(help="So many times faster when compiled: layers are measured here and rates searched.")
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="What goes together: kgs (default), plane, balanced, vanilla, filter; `kgs 8x4`: so grouped."),
+    ] = None,
     search_only: Annotated[bool, typer.Option("--search-only", help="End with the recipe that was found, search.toml.")] = False,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe. Repeatable.")
@@ -43,7 +47,7 @@ def command(
     from everyframe.errors import UsageError
 
     if resume:
-        if recipe or data or changes or rate or speedup or search_only or output is None:
+        if recipe or data or changes or rate or speedup or pattern or search_only or output is None:
             raise UsageError(
                 "--resume goes on with what the run folder says.", expected="-o RUN --resume, and perhaps --minutes",
                 hint="begin a new run for other settings",
@@ -58,13 +62,28 @@ def command(
         raise UsageError(
             "Either the speed-up is searched for or the rate is given.", expected="--rate, or --speedup and perhaps --search-only"
         )
-    path = output or Path("runs") / f"{pruning_recipe(recipe, changes or ())[0].name}-pruned"
+    settings = [*(_settings(pattern) if pattern else ()), *(changes or ())]
+    path = output or Path("runs") / f"{pruning_recipe(recipe, settings)[0].name}-pruned"
     if speedup is not None and search_only:
-        rates, file = search_rates(recipe, path, speedup, data=data, settings=changes or ())
+        rates, file = search_rates(recipe, path, speedup, data=data, settings=settings)
         typer.echo(json.dumps({"recipe": str(file), **rates.to_dict()}) if as_json else rates.text())
         return
-    made = prune(recipe, path, data=data, rate=rate, speedup=speedup, settings=changes or (), minutes=minutes)
+    made = prune(recipe, path, data=data, rate=rate, speedup=speedup, settings=settings, minutes=minutes)
     _show(made, as_json)
+
+
+def _settings(pattern: str) -> list[str]:
+    """`kgs 8x4` as changes of a recipe, which says itself which schemes there are. Groups are the usual ones of the scheme."""
+    from everyframe.errors import UsageError
+    from everyframe.recipes.pruning import GROUP, PLANE_GROUP
+
+    scheme, _, group = pattern.strip().partition(" ")
+    sizes = group.split("x") if group else map(str, PLANE_GROUP if scheme == "plane" else GROUP)
+    if len(sizes := [size.strip() for size in sizes]) != 2 or not all(map(str.isdecimal, sizes)):
+        raise UsageError(
+            "This is not a pattern.", where="--pattern", expected="a scheme and perhaps a group, as in `kgs 16x4`", got=pattern
+        )
+    return [f"prune.scheme={scheme}", f"prune.group=[{', '.join(sizes)}]"]
 
 
 def _show(made: Run | None, as_json: bool) -> None:

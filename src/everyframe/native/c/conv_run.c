@@ -12,8 +12,9 @@ static void conv_rows(const tile_job *j, int32_t height, int32_t y, int32_t rows
     }
 }
 
-/* Rows are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Threads
-   share rows where there are many positions, else groups; neither changes the order in which anything is summed. */
+/* Rows are taken in blocks, so that what a block reads stays in the second-level cache while all groups pass over it. Frames of one call
+   share the weights of a slice and group that the first has brought near. Threads share rows where there are many positions, else
+   groups; none of it changes the order in which anything is summed. */
 static void conv(const job *g, int part, int parts) {
     const conv_layer *k = g->layer;
     const int by_row = k->rows >= parts && (k->rows * k->columns >= 64 * parts || k->groups < parts);
@@ -26,11 +27,8 @@ static void conv(const job *g, int part, int parts) {
         for (int32_t slice = 0; slice < k->slices; slice++)
             for (int32_t group = g0; group < g1; group++) {
                 const int32_t *row = rows + 4 * group;
-                const tile_job j = {
+                tile_job j = {
                     .layer = k,
-                    .in = g->in,
-                    .out = g->out + (int64_t)row[1] * k->out_block,
-                    .residual = g->residual ? g->residual + (int64_t)row[1] * k->residual_block : NULL,
                     .bias = g->stream->weights + k->bias + row[1] * VL,
                     .weights = g->stream->weights + k->weights + (int64_t)y * k->row_weights + row[2],
                     .bounds = bounds + (int64_t)group * stride + slice * in_slice,
@@ -40,6 +38,12 @@ static void conv(const job *g, int part, int parts) {
                     .last = slice == k->slices - 1,
                     .fetch = group == g0 ? k->fetch : 0,
                 };
-                conv_rows(&j, row[0], y, MIN(high, y1 - y));
+                for (int32_t frame = 0; frame <= g->more; frame++) {
+                    const float *residual = frame ? g->more_residual[frame - 1] : g->residual;
+                    j.in = g->in + frame * k->sources;
+                    j.out = (frame ? g->more_out[frame - 1] : g->out) + (int64_t)row[1] * k->out_block;
+                    j.residual = residual ? residual + (int64_t)row[1] * k->residual_block : NULL;
+                    conv_rows(&j, row[0], y, MIN(high, y1 - y));
+                }
             }
 }

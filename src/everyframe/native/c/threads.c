@@ -1,13 +1,18 @@
 /* -- threads ------------------------------------------------------------------------------------------------------------ */
 
-/* One operator at work. Threads get the same job and different parts of it. */
+/* One operator at work. Threads get the same job and different parts of it.
+   numbers: values of counters that element-wise operators use
+   more: how many frames a convolution makes beside this one; more_out, more_residual: theirs; `in` goes on with their sources */
 typedef struct {
     const ef_stream *stream;
     const void *layer;
     float *out;
     const float *residual;
     const float *const *in;
-    const float *numbers; /* values of counters that element-wise operators use */
+    const float *numbers;
+    int32_t more;
+    float *const *more_out;
+    const float *const *more_residual;
 } job;
 typedef void (*kernel)(const job *, int part, int parts);
 
