@@ -22,7 +22,7 @@ from everyframe.native.target import target
 from everyframe.progress import status
 from everyframe.runtime import engine as engines
 from everyframe.runtime.engine import Frames, Job, Loaded, Run
-from everyframe.runtime.ort import noise
+from everyframe.runtime.ort import something
 
 #: a step that takes less than this is not worth seconds of compiling
 WORTH_MS = 1.0
@@ -90,7 +90,7 @@ def load(job: Job) -> Loaded:
 
 def _noise(job: Job) -> Frames | None:
     """Frames of the model's size; None if generated code cannot take its input."""
-    made = noise(job.model, job.inputs)
+    made = something(job.model, job.inputs)
     if made is None or any(array.dtype != np.float32 for array in made.values()):
         return None
     return made if job.more else made[job.frames]
