@@ -111,6 +111,25 @@ def test_a_network_that_the_paper_has_not() -> None:
         paper("other")
 
 
+def test_an_interruption_keeps_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a network that cannot be made is a note, unless it is the only one."""
+
+    def one(table: str, name: str, *_: object) -> Benchmark:
+        if name == "x3d_xs":
+            raise KeyboardInterrupt
+        if name == "x3d_m":
+            raise UsageError("It cannot be made.")
+        return Benchmark(MACHINE, [row(f"{name}.clip.onnx", "ort", 1.0)])
+
+    monkeypatch.setattr(making, "_measured", one)
+    found = making.measure("co3d", ["x3d_s", "x3d_m", "x3d_xs", "x3d_l"], ["ort"], [], 1, None, print)
+    assert found.partial
+    assert [row.model for row in found.rows] == ["x3d_s.clip.onnx"]
+    assert found.notes == ["x3d_m: It cannot be made."]
+    with pytest.raises(UsageError, match="cannot be made"):
+        making.measure("co3d", ["x3d_m"], ["ort"], [], 1, None, print)
+
+
 def test_costs_of_a_file(tmp_path: Path) -> None:
     """Zeros cost nothing, a skip is a join of branches of unlike depth."""
     weight = np.ones((8, 8, 1, 3, 3), np.float32) * kept((8, 8, 1, 3, 3), (4, 4), 2.0, np.random.default_rng(0))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from everyframe.errors import UsageError
+from everyframe.errors import EveryframeError, UsageError
 from everyframe.progress import TextProgress
 
 if TYPE_CHECKING:
@@ -110,32 +110,46 @@ def measure(
     table: str, names: Sequence[str], engines: Sequence[str], peers: Sequence[str], frames: int, video: Path | None,
     progress: TextProgress,
 ) -> Benchmark:  # fmt: skip
-    """One network after another; what was measured when it is interrupted is there. frames: 0 to time nothing."""
-    from everyframe.benchmarking.contest import contend
-    from everyframe.benchmarking.costs import costs
+    """One network after another: what was measured when it is interrupted is there, and what one cannot do is a note. frames: 0
+    to time nothing. Raises UsageError, and what the only network raises.
+    """
     from everyframe.benchmarking.machine import describe
     from everyframe.benchmarking.outcome import Benchmark
 
-    whole: Benchmark | None = None
-    for name in networks(table, names):
-        with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
-            files = [*made(table, name, Path(folder), progress)]
-            if frames:
-                found = contend(contenders(table, files, engines, peers), frames, progress, compare=bool(peers))
-            else:
-                found = Benchmark(describe(), [])
-            if table == "tsm" and frames and not found.partial:
-                _stages(found, engines, video, progress)
-            found.costs = {path.name: costs(path) for variant, path in files if variant.batch == 1}
-            for row in found.rows:
-                row.model = Path(row.model).name
-        whole = found if whole is None else _joined(whole, found)
+    wanted = networks(table, names)
+    whole = Benchmark(describe("openvino", "torch", "continual-inference", "ncnn"), [], table=table, cards=cards())
+    for name in wanted:
+        try:
+            _join(whole, _measured(table, name, engines, peers, frames, video, progress))
+        except KeyboardInterrupt:
+            whole.partial = True
+        except EveryframeError as error:
+            if len(wanted) == 1:
+                raise
+            whole.notes.append(f"{name}: " + " ".join(str(part) for part in (error.what, error.got) if part))
         if whole.partial:
             break
-    if whole is None:
-        raise UsageError("Nothing would be measured.", where=table)
-    whole.table, whole.cards = table, cards()
     return whole
+
+
+def _measured(
+    table: str, name: str, engines: Sequence[str], peers: Sequence[str], frames: int, video: Path | None, progress: TextProgress
+) -> Benchmark:
+    from everyframe.benchmarking.contest import contend
+    from everyframe.benchmarking.costs import costs
+    from everyframe.benchmarking.outcome import Benchmark
+
+    with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
+        files = [*made(table, name, Path(folder), progress)]
+        found = Benchmark({}, [])
+        if frames:
+            found = contend(contenders(table, files, engines, peers), frames, progress, compare=bool(peers))
+        if table == "tsm" and frames and not found.partial:
+            _stages(found, engines, video, progress)
+        found.costs = {path.name: costs(path) for variant, path in files if variant.batch == 1}
+        for row in found.rows:
+            row.model = Path(row.model).name
+    return found
 
 
 def _stages(found: Benchmark, engines: Sequence[str], video: Path | None, progress: TextProgress) -> None:
@@ -149,11 +163,10 @@ def _stages(found: Benchmark, engines: Sequence[str], video: Path | None, progre
             found.stages.append(stages(program, resolve(video or SAMPLE)[0], threads=row.threads).to_dict())
 
 
-def _joined(whole: Benchmark, more: Benchmark) -> Benchmark:
+def _join(whole: Benchmark, more: Benchmark) -> None:
     whole.rows += more.rows
     whole.notes += [note for note in more.notes if note not in whole.notes]
     whole.stages += more.stages
     whole.costs |= more.costs
     whole.partial = more.partial
     whole.machine["others"] = max(whole.machine.get("others") or 0, more.machine.get("others") or 0)
-    return whole
