@@ -15,10 +15,10 @@ LOCK := requirements.lock
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
 	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
-.PHONY: help demo test lint tiny docs site zoo lock bench choices wheel clean
+.PHONY: help demo test lint tiny docs site zoo lock bench bench-check papers choices wheel clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: $(VENV)/.base ## Recognize hand gestures with the built-in model. No torch.
 	@$(VENV)/bin/everyframe demo $(ARGS)
@@ -47,6 +47,13 @@ zoo: $(VENV)/.dev ## Measure every network of the zoo again (ARGS='x3d_s c3d': o
 
 bench: $(VENV)/.bench ## Measure everyframe against its peers on this machine.
 	@$(RUN) benchmarks/run.py $(ARGS)
+
+bench-check: $(VENV)/.bench ## Is anything slower here than the last `make bench` stored? Names it, and ends with 1.
+	@$(RUN) benchmarks/standard.py --check $(ARGS)
+
+papers: $(VENV)/.bench ## Measure the tables of the papers, for docs/papers: hours (ARGS='co3d --networks x3d_s').
+	@$(RUN) benchmarks/papers.py $(ARGS)
+	@$(RUN) benchmarks/run.py --tables
 
 choices: $(VENV)/.bench ## Measure how this machine computes the zoo's convolutions best, for the table that ships (ARGS='c3d').
 	@$(RUN) benchmarks/choices.py $(ARGS)

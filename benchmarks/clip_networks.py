@@ -19,10 +19,10 @@ from typing import Any
 import networks
 import numpy as np
 import onnx
-from sparse import pruned
 
 import everyframe
 from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking.altered import pruned
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library, LibraryStream

@@ -26,9 +26,9 @@ import numpy as np
 import onnx
 from machine_limits import limits
 from onnx import TensorProto, helper, numpy_helper
-from sparse import kept
 
 from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking.altered import kept
 from everyframe.benchmarking.operators import clock
 from everyframe.native.build import link
 from everyframe.native.generate import generate

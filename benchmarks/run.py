@@ -4,6 +4,7 @@
     python benchmarks/run.py startup --quick     one of them, for a look: results go to out/bench, the pages stay as they are
     python benchmarks/run.py --tables            only writes the pages again, from benchmarks/results
     python benchmarks/run.py --check             fails if a page does not show what is in benchmarks/results
+    python benchmarks/papers.py                  what docs/papers shows: by itself, since it takes hours
 
 Results lie in benchmarks/results, one JSON file a benchmark.
 """
@@ -18,10 +19,21 @@ import sys
 from pathlib import Path
 
 import networks
+import papers
 
 from everyframe.benchmarking import fill
 
-BENCHMARKS = ("x3d_step", "zoo_step", "clip_networks", "kgs_layers", "int8", "quantized", "predict_overhead", "startup")
+BENCHMARKS = (
+    "standard",
+    "x3d_step",
+    "zoo_step",
+    "clip_networks",
+    "kgs_layers",
+    "int8",
+    "quantized",
+    "predict_overhead",
+    "startup",
+)
 DOCS = networks.ROOT / "docs"
 #: page -> the benchmarks whose tables it shows; those beside BENCHMARKS need labeled clips and hours, and are run by themselves
 PAGES = {
@@ -29,11 +41,14 @@ PAGES = {
     DOCS / "train.md": ("train_accuracy", "training_speed"),
     DOCS / "prune.md": ("prune_accuracy",),
 }
+PAPERS = {DOCS / "papers" / f"{name}.md": name for name in papers.NAMES}
 
 
 def filled(page: Path) -> str:
     """The page with the tables of all results that are there."""
     text = page.read_text(encoding="utf-8")
+    if page in PAPERS:
+        return fill(text, f"paper_{PAPERS[page]}", papers.content(PAPERS[page]))
     for name in PAGES[page]:
         path = networks.RESULTS / f"{name}.json"
         if path.exists():
@@ -41,6 +56,15 @@ def filled(page: Path) -> str:
             tables = importlib.import_module(name).tables(results)
             text = fill(text, name, "\n\n".join(table.markdown() for table in tables))
     return text
+
+
+def _shows(path: Path, png: bytes) -> bool:
+    """Is it the same picture? Compressed otherwise, it still is."""
+    import io
+
+    from PIL import Image
+
+    return path.exists() and Image.open(path).tobytes() == Image.open(io.BytesIO(png)).tobytes()
 
 
 def main() -> None:
@@ -53,9 +77,11 @@ def main() -> None:
     if unknown := set(args.names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if args.check:
-        for page in PAGES:
-            if filled(page) != page.read_text(encoding="utf-8"):
-                sys.exit(f"docs/{page.name} does not show benchmarks/results: run `python benchmarks/run.py --tables`")
+        old = [page for page in (*PAGES, *PAPERS) if filled(page) != page.read_text(encoding="utf-8")]
+        old += [path for name in papers.NAMES for path, png in papers.pictures(name).items() if not _shows(path, png)]
+        if old:
+            names = ", ".join(str(path.relative_to(DOCS.parent)) for path in old)
+            sys.exit(f"{names}: not what is in benchmarks/results; run `python benchmarks/run.py --tables`")
         return
     if not args.tables:
         for name in args.names or BENCHMARKS:
@@ -64,9 +90,12 @@ def main() -> None:
             output = networks.CACHE / "quick" / f"{name}.json" if args.quick else networks.RESULTS / f"{name}.json"
             subprocess.run([*script, "-o", output, *(["--quick"] if args.quick else [])], check=True)
     if not args.quick:
-        for page in PAGES:
+        for page in (*PAGES, *PAPERS):
             page.write_text(filled(page), encoding="utf-8")
             print(f"wrote {page.relative_to(networks.ROOT)}")
+        for name in papers.NAMES:
+            for path, png in papers.pictures(name).items():
+                path.write_bytes(png)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,12 @@ ROOMS = (
     ),
     Room("live", ("errors", "version"), ("numpy",), "what a live run tells the world outside: sinks of alerts"),
     Room(
-        "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime"),
+        "peers", ("errors", "modelfile"), ("continual", "numpy", "onnx", "torch"),
+        "other systems that run the same networks: what we are measured against",
+    ),
+    Room(
+        "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime",
+         "peers"),
         ("numpy", "onnx", "openvino", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
     ),
     Room(
@@ -119,8 +124,9 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
     ),
     Room(
-        "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "benchmarking",
-         "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation", "teaching", "training",
+        "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
+         "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
+         "teaching", "training",
          "pruning", "motions"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
@@ -140,9 +146,14 @@ FACADE = ("privacy", "errors", "version", "runtime", "models", "api")
 #: who may go through that facade
 FACADE_USERS = ("cli",)
 #: rooms that build, train and export networks; all others must work without the train extra, whatever is imported
-WITH_TORCH = ("models", "training", "pruning", "motions")
+WITH_TORCH = ("peers", "models", "training", "pruning", "motions")
 #: and so must these modules of theirs, and all that they import
-WITHOUT_TORCH_INSIDE = ("everyframe.models", "everyframe.models.checkpoints.published", "everyframe.motions.evaluate")
+WITHOUT_TORCH_INSIDE = (
+    "everyframe.peers",
+    "everyframe.models",
+    "everyframe.models.checkpoints.published",
+    "everyframe.motions.evaluate",
+)
 #: names of rooms that are planned: nothing else may take them
 RESERVED = {
     "serving": "models over HTTP",

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import generate
@@ -22,13 +23,15 @@ from pages import ROOT, Block, Page, pages
 import handmade
 from command_line import environment, problem
 from everyframe import models
+from everyframe.native.target import target
 
 PAGES = pages()
+_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 SAMPLE = ROOT / "src" / "everyframe" / "assets" / "sample.mp4"
 BUILTIN = SAMPLE.with_name("motions.onnx")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LANGUAGES = {"", "c", "js", "json", "mermaid", "python", "sh", "text", "toml", "yaml"}
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def names(page: Page) -> str:
@@ -47,7 +50,10 @@ def sandbox(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.runs for b in p.blocks)], ids=names)
 def test_blocks_run(page: Page, sandbox: Path) -> None:
+    printed = ""
     for block in page.blocks:
+        if wrong := not_as_shown(block, printed):
+            pytest.fail(f"{block.place}: not what the command prints: {wrong}\n--- stdout\n{printed}")
         if not block.runs:
             continue
         program = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
@@ -56,6 +62,29 @@ def test_blocks_run(page: Page, sandbox: Path) -> None:
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block.place}\n{block.text}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+        printed = done.stdout
+
+
+def not_as_shown(block: Block, printed: str) -> str:
+    """What differs between a block ```text shown and what the commands before it printed; `shown TARGET`: on such a processor.
+
+    Every line stands there, word for word. Numbers may be off by a fiftieth; errors, which are written with an exponent, by a
+    factor of ten.
+    """
+    if block.words[:1] != ("shown",) or block.words[1:] not in ((), (target("native").name,)):
+        return ""
+    lines = [(_NUMBER.sub("#", line), _NUMBER.findall(line)) for line in printed.splitlines()]
+    for line in block.text.splitlines():
+        wanted = [float(number.replace(",", "")) for number in _NUMBER.findall(line)]
+        found = [numbers for words, numbers in lines if words.split() == _NUMBER.sub("#", line).split()]
+        if not any(all(map(_near, wanted, numbers)) for numbers in found):
+            return line
+    return ""
+
+
+def _near(wanted: float, printed: str) -> bool:
+    found = float(printed.replace(",", ""))
+    return wanted / 10 <= found <= wanted * 10 if "e-" in printed else abs(found - wanted) <= 0.02 * abs(wanted)
 
 
 @pytest.mark.slow
@@ -158,6 +187,22 @@ class TestTheReadingOfPages:
         assert list(block.commands()) == ["make test # why"]
         assert page.links == ["b.md#c"]
         assert page.anchors == {"one-two-three", "a", "a-1"}
+
+    @pytest.mark.parametrize(
+        ("printed", "same"),
+        [
+            ("a.so\n4.0 million, 100% off by 6.5e-07\n", True),
+            ("4.05 million, 100% off by 9e-08", True),
+            ("4.2 million, 100% off by 6.5e-07", False),
+            ("4.0 million, 100% off by 6.5e-05", False),
+            ("4.0 billion, 100% off by 6.5e-07", False),
+            ("", False),
+        ],
+    )
+    def test_what_is_shown_is_what_is_printed(self, printed: str, same: bool) -> None:
+        shown = Block(ROOT / "page.md", 1, "text", ("shown",), "4.0 million,  100% off by 6.5e-07")
+        assert (not_as_shown(shown, printed) == "") is same
+        assert not not_as_shown(replace(shown, words=("shown", "no processor")), printed)
 
     def test_an_open_block_is_an_error(self) -> None:
         page = Page(ROOT / "page.md")

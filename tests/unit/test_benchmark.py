@@ -98,7 +98,7 @@ def test_files(report: Any, tmp_path: Path) -> None:
     assert [row["model"].rpartition("/")[2] for row in rows] == ["step.onnx", "clip.onnx", "foreign.onnx"]
     assert float(rows[0]["median_ms"]) == report.benchmark.rows[0].latency.median
     page = report.save_page(tmp_path / "found.html").read_text()
-    assert page.count("<img") == 4
+    assert page.count("<img") == 6, "four of all, and memory by layer of the two that have weights or states"
     assert "http" not in page, "it needs no other file"
 
 
@@ -182,6 +182,10 @@ def test_nothing_could_be_measured(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--threads", "0"], "counted from 1"),
         (["--json", "/no/such/folder/x.json"], "cannot be written"),
         (["--compare", "a.json", "b.json"], "compared"),
+        (["--table", "co3d"], "no such network"),
+        (["--sweep", "size=8"], "no sweep"),
+        (["--sweep", "size=8,16"], "step.onnx"),
+        (["--sweep", "streams=1,2", "--threads", "2"], "varies one thing"),
     ],
 )
 def test_wrong_options(options: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from everyframe.api.results import save_json, table
+from everyframe.benchmarking import sweep
 from everyframe.benchmarking.compare import Comparison
 from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark, flat
 from everyframe.benchmarking.page import page
+from everyframe.benchmarking.papers import Found, paper
 from everyframe.benchmarking.report import Table
 from everyframe.benchmarking.stages import Stages
 from everyframe.benchmarking.tables import compare_table, tables, threads_table
@@ -38,6 +40,10 @@ class BenchmarkReport:
 
     def tables(self) -> list[Table]:
         """What is shown."""
+        if self.benchmark.table is not None:
+            return paper(self.benchmark.table).shown(Found(self.benchmark))
+        if self.benchmark.sweep:
+            return [sweep.table(self.benchmark)]
         if self.table == "s100":
             return threads_table(self.benchmark, self.frames)
         return tables(self.benchmark, self.strides, self.stages, self.layers)
@@ -58,7 +64,13 @@ class BenchmarkReport:
     def save_page(self, path: File) -> Path:
         """Writes one HTML page with tables and pictures. Raises OutputError."""
         names = ", ".join(dict.fromkeys(Path(row.model).name for row in self.benchmark.rows))
-        return write_bytes(page(f"Benchmark: {names}", self.benchmark, self.tables(), self.stages, self.layers).encode(), path)
+        title, more = f"Benchmark: {names}", dict[str, bytes]()
+        if self.benchmark.table is not None:
+            chosen = paper(self.benchmark.table)
+            title, more = f"{chosen.title}, published and measured", dict(chosen.pictures(Found(self.benchmark)).values())
+        if self.benchmark.sweep and (drawn := sweep.picture(self.benchmark)):
+            more[f"How cost grows with {self.benchmark.sweep['axis']}"] = drawn
+        return write_bytes(page(title, self.benchmark, self.tables(), self.stages, self.layers, more).encode(), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; times in milliseconds, memory in bytes."""

@@ -18,25 +18,31 @@ if TYPE_CHECKING:
 
 
 def benchmark(
-    models: File | Sequence[File],
+    models: File | Sequence[File] = (),
     *,
     engines: Sequence[str] | None = None,
     threads: Sequence[int] = (1,),
     streams: Sequence[int] = (1,),
-    frames: int = 100,
+    frames: int | None = None,
     strides: Sequence[int] = (),
     video: File | None = None,
     profile: bool = False,
+    peers: bool = False,
     table: str | None = None,
+    sweep: str | None = None,
     progress: TextProgress | None = None,
 ) -> BenchmarkReport:
     """Times models on engines, with numbers of threads and of simultaneous streams, in turns and each in a process of its own.
 
     models: paths of step and clip models, of any ONNX file with inputs of fixed size, or `builtin`. engines: None: all that
-    are installed, but for `reference`. frames: calls of each that count, at least: steps, or clips. strides: of clip models,
-    frames between two predictions. video: is also taken through the step and clip models stage by stage. profile: also
-    what each layer takes on each engine. table: `s100`: threads
-    are streams of one thread each, as a board's own tool has it. Latencies are in milliseconds, memory in bytes.
+    are installed, but for `reference`. frames: calls of each that count, at least: steps, or clips (100; 10 for the table of
+    a paper). strides: of clip models, frames between two predictions. video: is also taken through the step and clip models stage
+    by stage. profile: also what each layer takes on each engine. peers: clip networks also run on other systems that are
+    installed (torch, torch.compile,
+    continual-inference, ncnn), whose answers are compared with ours. table: of a paper (`s100`, `efficient`, `rt3d`, `tsm`,
+    `co3d`), whose networks are made and measured, all or those named by `models`; `s100` of model files: threads are streams of
+    one thread each, as a board's own tool has it. sweep: how cost grows over `size`, `frames`, `width` or `window` of networks
+    of the zoo, or over `threads` or `streams` of any model: `size=112,160,224`. Latencies are in milliseconds, memory in bytes.
     What cannot be loaded is there with its reason. Raises ModelError or SourceError for a file that is not there, UsageError.
 
     >>> found = ef.benchmark("builtin", engines=["ort"], frames=20)
@@ -45,25 +51,56 @@ def benchmark(
     """
     from importlib.util import find_spec
 
+    from everyframe.api import sweeping
     from everyframe.api.benchmarked import BenchmarkReport
+    from everyframe.api.papers import measure
     from everyframe.benchmarking.contest import Contender, contend
+    from everyframe.benchmarking.costs import costs_of
     from everyframe.benchmarking.operators import operators
+    from everyframe.benchmarking.papers import paper
     from everyframe.benchmarking.stages import stages
+    from everyframe.benchmarking.subject import takes_clips
+    from everyframe.benchmarking.sweep import Sweep
     from everyframe.errors import UsageError
+    from everyframe.peers import PEERS
     from everyframe.runtime import engine as known
     from everyframe.runtime.program import Program
     from everyframe.video import resolve
 
     given = [models] if isinstance(models, str | os.PathLike) else list(models)
-    names = [there(model) for model in given]
-    if table not in (None, "s100"):
-        raise UsageError("There is no such table.", where="table", expected="s100", got=table)
     if engines is None:
         chosen = [name for name in known.names() if name != "reference" and (name != "openvino" or find_spec("openvino"))]
     else:
         chosen = list(several("engines", engines))
     if unknown := [name for name in chosen if name not in (*known.names(), "auto")]:
         raise UsageError("There is no such engine.", expected=f"auto, {', '.join(known.names())}", got=unknown[0])
+    missing = [f"{name} is not installed: {one.how}" for name, one in PEERS.items() if peers and not one.installed]
+    installed = [name for name, one in PEERS.items() if peers and one.installed]
+    progress = progress or silent
+    if table is not None and (table != "s100" or {os.fspath(model) for model in given} <= {*paper(table).networks}):
+        if tuple(threads) != (1,) or tuple(streams) != (1,):
+            raise UsageError(
+                "The table of a paper is measured with one thread and one stream.", got=f"threads {threads}, streams {streams}"
+            )
+        found = measure(
+            table,
+            [os.fspath(model) for model in given],
+            chosen,
+            installed,
+            frames or 10,
+            None if video is None else Path(video),
+            progress,
+        )
+        found.notes += missing
+        return BenchmarkReport(found, tuple(strides), table=table, frames=frames or 10)
+    if sweep is not None and given:
+        if table is not None or tuple(threads) != (1,) or tuple(streams) != (1,):
+            raise UsageError("A sweep varies one thing.", got="sweep with a table, threads or streams", hint="leave them out")
+        found = sweeping.sweep([os.fspath(model) for model in given], Sweep.parse(sweep), chosen, frames or 20, progress)
+        return BenchmarkReport(found, frames=frames or 20)
+    if not given:
+        raise UsageError("Which model?", expected="MODEL..., such as builtin, or the table of a paper")
+    names, frames = [there(model) for model in given], frames or 100
     if table == "s100":
         wide = (1, 2, 4, 8) if tuple(threads) == (1,) else tuple(threads)
         contenders = [Contender(name, engine, 1, count) for name in names for engine in chosen for count in wide]
@@ -71,11 +108,19 @@ def benchmark(
         contenders = [
             Contender(name, engine, t, s) for name in names for engine in chosen for t in threads for s in streams
         ]  # fmt: skip
-    progress = progress or silent
+    if peers:
+        clips = [name for name in names if takes_clips(name)]
+        if not clips:
+            missing.append("no peer was measured: they run clip networks, so give one beside the step network")
+        contenders += [
+            Contender(name, peer, t) for name in clips for peer in installed for t in threads
+        ]  # fmt: skip
     clip = None if video is None else resolve(video)[0]  # one that is not there is said before the long work
-    found = contend(contenders, frames, progress)
+    found = contend(contenders, frames, progress, compare=peers)
+    found.notes += missing
+    found.costs = {Path(name).name: made for name in names if (made := costs_of(name))}
     timed, layers = [], []
-    singles = [row for row in found.measured if row.streams == 1 and not found.partial]
+    singles = [row for row in found.measured if row.streams == 1 and row.engine not in PEERS and not found.partial]
     if clip is not None:
         for row in (row for row in singles if row.kind != "network"):
             progress(f"{clip.name} through {row.name}")

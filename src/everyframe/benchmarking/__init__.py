@@ -4,7 +4,8 @@ In one process, for the programs in benchmarks/: `timing` (turns, CPU and wall t
 load) -> `report` (tables, JSON, and the generated parts of a Markdown page); `variants` times models beside each other.
 What `everyframe benchmark` does: `subject` (a model on an engine) in a `worker` process, with `energy` -> `contest` (turns of
 workers, `noise` around them) -> `outcome`; `stages` (a video, part by part) and `operators` (layer by layer) -> `tables`, `draw`,
-`page`; `compare` says what is beyond noise.
+`plane`, `page`; `compare` says what is beyond noise, `sweep` how cost grows, `costs` what a file is made of; `papers/` has
+published tables.
 """
 
 from everyframe.benchmarking.machine import describe, one_line

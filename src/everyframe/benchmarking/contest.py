@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+import numpy as np
+
 from everyframe.benchmarking.machine import describe
 from everyframe.benchmarking.noise import Watch
 from everyframe.benchmarking.outcome import Benchmark, Measured
@@ -42,8 +44,10 @@ class Contender:
         return f"{self.model} on {self.engine}, {self.threads} thread{'s' * (self.threads > 1)}{more}"
 
 
-def contend(contenders: Sequence[Contender], frames: int = 100, progress: TextProgress = silent) -> Benchmark:
-    """All contenders in turns. frames: calls (steps, or clips) of each that count, at least.
+def contend(
+    contenders: Sequence[Contender], frames: int = 100, progress: TextProgress = silent, *, compare: bool = False
+) -> Benchmark:
+    """All contenders in turns. frames: calls (steps, or clips) of each that count, at least. compare: also their answers.
 
     One that cannot be loaded or dies is there with its reason in `skipped`. Ctrl-C ends the measuring; what is measured is
     given, `partial`. Raises UsageError.
@@ -66,6 +70,8 @@ def contend(contenders: Sequence[Contender], frames: int = 100, progress: TextPr
                 process = stack.enter_context(_started())
                 if process.begin(one, cores, row):
                     running.append((process, row))
+            if compare:
+                _compare([(row, process.answer(row)) for process, row in running])
             for turn in range(TURNS):
                 for process, row in running:
                     progress(f"turn {turn + 1} of {TURNS}: {row.name}")
@@ -90,6 +96,23 @@ def contend(contenders: Sequence[Contender], frames: int = 100, progress: TextPr
     return Benchmark(machine, found, notes, partial)
 
 
+def _compare(answers: Sequence[tuple[Measured, np.ndarray | None]]) -> None:
+    """Each with the first of its kind that it can be compared with: where several networks are measured, the nearest."""
+    for i, (row, answer) in enumerate(answers):
+        others = [
+            other
+            for one, other in answers[:i]
+            if other is not None and answer is not None and other.shape == answer.shape and _alike(one, row)
+        ]
+        if others and answer is not None:
+            row.difference = min(float(np.abs(answer - other).max() / max(np.abs(other).max(), 1e-30)) for other in others)
+
+
+def _alike(one: Measured, other: Measured) -> bool:
+    """Are they given the same frames? Steps are, and clips of the same file."""
+    return one.kind == other.kind == "step" or ("step" not in (one.kind, other.kind) and one.model == other.model)
+
+
 class _Process:
     """A worker and the line to it."""
 
@@ -104,6 +127,11 @@ class _Process:
         if facts is not None:
             row.loaded(facts)
         return facts is not None
+
+    def answer(self, row: Measured) -> np.ndarray | None:
+        """To frames that are the same for all of its kind."""
+        found = self._ask({"answer": True}, row)
+        return None if found is None or found["answer"] is None else np.array(found["answer"])
 
     def turn(self, count: int, row: Measured) -> None:
         if not row.skipped and (found := self._ask({"count": count, "seconds": TURN_S}, row)) is not None:

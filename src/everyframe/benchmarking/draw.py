@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark, Measured
+from everyframe.benchmarking.plane import Point, plane
 from everyframe.benchmarking.stages import Stages
 from everyframe.benchmarking.tables import number
 from everyframe.canvas import FAINT, HUES, INK, QUIET, SOFT, Canvas
@@ -18,6 +20,8 @@ from everyframe.canvas import FAINT, HUES, INK, QUIET, SOFT, Canvas
 WIDTH, ROW, NAMES = 900, 34, 300
 #: parts of a name that are drawn
 DEEP = 6
+#: layers whose memory is drawn
+LARGEST = 15
 STAGES = {"decode": HUES[0], "preprocess": HUES[2], "step": HUES[1], "postprocess": HUES[4]}
 MEMORY = {"weights": HUES[0], "states": HUES[2], "the rest": QUIET}
 
@@ -26,10 +30,19 @@ def pictures(found: Benchmark, stages: Sequence[Stages] = (), layers: Sequence[O
     """Heading -> PNG; those for which there is something to draw."""
     rows = found.measured
     made = {}
+    if pairs := ratios(found):
+        made["Clip over step, for the same predictions: multiply-adds against time"] = plane(
+            pairs, "fewer multiply-adds, times", "faster, times", list(dict.fromkeys(_engines(found))), diagonal=True, log_up=True
+        )
+    if found.table is not None or found.sweep:
+        return made  # too many rows to draw each
     if rows:
         made["Latency of a call: median, and from 5 to 95 of 100 calls"] = latencies(rows)
         made["How latencies spread"] = histograms(rows)
         made["Memory"] = memory(rows)
+    for name, cost in found.costs.items():
+        if cost["layers"]:
+            made[f"Memory of {name} by layer: the largest"] = layer_memory(cost["layers"])
     for axis in ("threads", "streams"):
         if len({getattr(row, axis) for row in rows}) > 1:
             made[f"Calls a second by {axis}"] = growth(rows, axis)
@@ -38,6 +51,38 @@ def pictures(found: Benchmark, stages: Sequence[Stages] = (), layers: Sequence[O
     for one in layers:
         made[f"{one.model} on {one.engine}, {one.threads} thread(s), layer by layer"] = flame(one)
     return made
+
+
+def _engines(found: Benchmark) -> list[str]:
+    return [row.engine for row in found.measured if row.kind == "step"]
+
+
+def ratios(found: Benchmark) -> list[Point]:
+    """Each step network over each clip network on the same engine, where both say what they compute."""
+    rows, engines = [row for row in found.measured if row.alone], list(dict.fromkeys(_engines(found)))
+    points = []
+    for step in (row for row in rows if row.kind == "step"):
+        for clip in (row for row in rows if row.kind == "clip" and row.engine == step.engine and _same(row, step)):
+            work = [float(found.costs.get(Path(row.model).name, {}).get("macs", 0)) for row in (clip, step)]
+            if all(work):
+                faster = float(np.median(clip.basis) / np.median(step.basis))
+                points.append(
+                    Point(work[0] / work[1], faster, Path(step.model).name.partition(".")[0], engines.index(step.engine))
+                )
+    return points
+
+
+def _same(clip: Measured, step: Measured) -> bool:
+    """Of one network, as the names of their files say: `x3d_s.clip.onnx` and `x3d_s.step.onnx`, `clip.onnx` and `step.onnx`."""
+    clip_of, step_of = (re.sub(r"(clip|step)|[^a-z0-9]", "", Path(row.model).stem.lower()) for row in (clip, step))
+    return clip_of == step_of
+
+
+def layer_memory(layers: Sequence[Mapping[str, Any]]) -> bytes:
+    """Weights and states in MB."""
+    largest = sorted(layers, key=lambda one: -(one["weights"] + one["state"]))[:LARGEST]
+    parts = [{"weights": one["weights"] * 4e-6, "states": one["state"] * 4e-6} for one in largest]
+    return _bars([str(one["name"]) for one in largest], parts, {name: MEMORY[name] for name in ("weights", "states")}, "MB")
 
 
 def latencies(rows: Sequence[Measured]) -> bytes:

@@ -18,7 +18,7 @@ import onnx
 
 from everyframe.benchmarking.subject import given
 from everyframe.conversion.account import layer_of, state_layer
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, install_extra
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.ort import create
 from everyframe.modelfile.states import first_states
@@ -119,7 +119,7 @@ def _openvino(model: onnx.ModelProto, path: Path, threads: int, steps: int) -> I
     try:
         import openvino
     except ImportError as error:
-        raise EngineError("The engine openvino is not installed.", got=str(error)) from None
+        raise EngineError("The engine openvino is not installed.", got=str(error), hint=install_extra("openvino")) from None
     settings = {
         "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1", "PERF_COUNT": True, "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Measured:
     stream and its first call. compile_ms: None where nothing was compiled. cpu_ms: processor time of all threads a call.
     calls_per_s: of all streams together, by the clock. occupancy: cores that were busy. memory_peak: of the whole process;
     memory_before: before anything was loaded. joules: a call, where the machine tells (energy_source). turns: of each the
-    median by the clock; turns_cpu: processor time a call. skipped: why there is nothing.
+    median by the clock; turns_cpu: processor time a call. skipped: why there is nothing. difference: of its answer
+    from another's, relative to the largest logit, where answers were compared.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Measured:
     turns_cpu: list[float] = field(default_factory=list)
     histogram: tuple[list[float], list[int]] = field(default_factory=lambda: ([], []))
     skipped: str = ""
+    difference: float | None = None
 
     def __post_init__(self) -> None:
         self._walls: list[float] = []
@@ -138,7 +141,11 @@ class Measured:
 
 @dataclass
 class Benchmark:
-    """notes: what should be known before a figure is trusted. partial: it was interrupted. stages, layers: if asked for."""
+    """notes: what should be known before a figure is trusted. partial: it was interrupted. stages, layers: if asked for. costs:
+    what
+    models are made of, by the name of their file. table: the published one it was measured for; cards: what the zoo knows of
+    its networks. sweep: axis and values, by the name of the file.
+    """
 
     machine: dict[str, Any]
     rows: list[Measured]
@@ -146,6 +153,10 @@ class Benchmark:
     partial: bool = False
     stages: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
+    costs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    table: str | None = None
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
 
     @property
     def measured(self) -> list[Measured]:
@@ -157,7 +168,8 @@ class Benchmark:
             row["latency"] = None if row["latency"] is None else asdict(row["latency"])
         return {
             "format": FORMAT, "machine": self.machine, "notes": self.notes, "partial": self.partial, "rows": rows,
-            "stages": self.stages, "layers": self.layers,
+            "stages": self.stages, "layers": self.layers, "costs": self.costs, "table": self.table, "cards": self.cards,
+            "sweep": self.sweep,
         }  # fmt: skip
 
 
@@ -168,15 +180,22 @@ def read(path: Path) -> Benchmark:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
             raise UsageError("This result has another format.", where=path, expected=FORMAT, got=found["format"], hint=hint)
-        rows = []
-        for row in found["rows"]:
-            figures = row.pop("latency")
-            rows.append(Measured(**row, latency=None if figures is None else Figures(**figures)))
-        return Benchmark(found["machine"], rows, found["notes"], found["partial"], found["stages"], found["layers"])
+        return parsed(found)
     except OSError as error:
         raise UsageError("The result cannot be read.", where=path, got=error.strerror or str(error), hint=hint) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError("This is no result of a benchmark.", where=path, hint=hint) from None
+
+
+def parsed(found: Mapping[str, Any]) -> Benchmark:
+    """What `to_dict` gave; what newer versions added may be missing. Raises KeyError, TypeError and AttributeError for other
+    values."""
+    rows = []
+    for row in found["rows"]:
+        figures = row["latency"]
+        rows.append(Measured(**{**row, "latency": None if figures is None else Figures(**figures)}))
+    more = {name: found[name] for name in ("costs", "table", "cards", "sweep") if name in found}
+    return Benchmark(found["machine"], rows, found["notes"], found["partial"], found["stages"], found["layers"], **more)
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:

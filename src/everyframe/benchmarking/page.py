@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
 from everyframe.benchmarking.draw import pictures
 from everyframe.benchmarking.machine import one_line
@@ -15,9 +16,10 @@ from everyframe.pages import document, image, table
 
 
 def page(
-    title: str, found: Benchmark, made: Sequence[Table], stages: Sequence[Stages] = (), layers: Sequence[Operators] = ()
-) -> str:
-    """made: the tables that it shows."""
+    title: str, found: Benchmark, made: Sequence[Table], stages: Sequence[Stages] = (), layers: Sequence[Operators] = (),
+    more: Mapping[str, bytes] = MappingProxyType({}),
+) -> str:  # fmt: skip
+    """made: the tables that it shows. more: pictures beside those of every benchmark, by what they show."""
     notes = [*(["Interrupted: what was measured until then."] if found.partial else []), *found.notes]
     skipped = [f"{row.name}: {row.skipped}" for row in found.rows if row.skipped]
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="soft">{escape(one_line(found.machine))}</p>']
@@ -25,7 +27,8 @@ def page(
     parts += [_table(one) for one in made]
     if skipped:
         parts.append("<h2>Not measured</h2>" + "".join(f"<p>{escape(line)}</p>" for line in skipped))
-    parts += [f"<h2>{escape(heading)}</h2>" + image(png, heading) for heading, png in pictures(found, stages, layers).items()]
+    drawn = {**more, **pictures(found, stages, layers)}
+    parts += [f"<h2>{escape(heading)}</h2>" + image(png, heading) for heading, png in drawn.items()]
     return document(title, parts)
 
 

@@ -12,11 +12,14 @@ from everyframe.benchmarking.operators import Operators
 from everyframe.benchmarking.outcome import Benchmark, Measured
 from everyframe.benchmarking.report import Table
 from everyframe.benchmarking.stages import Stages
+from everyframe.peers import PEERS
 
 COLUMNS = (
     "engine", "threads", "streams", "ms", "fastest is", "5 %", "95 %", "99 %", "CPU ms", "calls/s", "busy cores", "load ms",
     "compile ms", "first ms", "memory MB",
 )  # fmt: skip
+#: what answers of the same network may differ by, of the largest logit
+AGREEMENT = 1e-3
 #: layers that a table shows
 TOP = 15
 WHO = ("model", "engine", "threads", "streams")
@@ -30,6 +33,7 @@ def tables(
     """A table a model, what each frame and prediction cost, memory, the stages of a video, layers. strides: of clip networks."""
     models = list(dict.fromkeys(row.model for row in found.measured))
     made = [_model([row for row in found.measured if row.model == model]) for model in models]
+    made += [_beside(found.measured)] if any(row.difference is not None for row in found.measured) else []
     if any(row.kind in ("step", "clip") for row in found.measured):
         made.append(_per_frame(found.measured, strides))
     made += [_memory(found.measured)] if found.measured else []
@@ -63,6 +67,43 @@ def _faster(row: Measured, best: Measured) -> str:
     if row.alone and best.alone:
         return str(ratio(row.turns_cpu, best.turns_cpu, same_run=True))
     return str(ratio(row.turns, best.turns, same_run=True))
+
+
+def _beside(rows: Sequence[Measured]) -> Table:
+    """Ours beside other systems, for the same prediction: a step, or a clip network run again."""
+    table = Table(
+        "Beside other systems: a prediction",
+        ("system", "network", "threads", "ms", "CPU ms", "takes, times ours", "answers differ by"),
+    )
+    alone = [row for row in rows if row.streams == 1]
+    for threads in dict.fromkeys(row.threads for row in alone):
+        these = [row for row in alone if row.threads == threads]
+        mine = [row for row in these if is_ours(row, these)]
+        best = min(mine, key=lambda row: float(np.median(row.basis)), default=None)
+        for row in these:
+            times = "ours" if row is best else "–" if best is None or not agrees(row) else _faster(row, best)
+            name = Path(row.model).name if row.kind != "step" else f"{Path(row.model).name}, step by step"
+            cost = (row.latency.median if row.latency else None, row.cpu_ms)
+            differs = "–" if row.difference is None else f"{row.difference:.0e}"
+            table.rows.append([row.engine, name, threads, *map(number, cost), times, differs])
+    table.notes += [
+        "ours: the fastest of everyframe's step networks on its own engines (of its clip networks, where no step network "
+        "was given); "
+        "the same weights and frames for all",
+        "the interval: so far the turns of this run allow; of the largest logit, answers differ from the first of their kind",
+    ]
+    return table
+
+
+def is_ours(row: Measured, rows: Sequence[Measured]) -> bool:
+    """A step network on an engine of everyframe's, where there is one; else generated code."""
+    steps = any(one.kind == "step" and one.engine not in PEERS for one in rows)
+    return row.engine not in PEERS and (row.kind == "step" if steps else row.engine == "native")
+
+
+def agrees(row: Measured) -> bool:
+    """Does it compute the same network as the others? Where answers were not compared, it is taken to."""
+    return row.difference is None or row.difference < AGREEMENT
 
 
 def _per_frame(rows: Sequence[Measured], strides: Sequence[int]) -> Table:

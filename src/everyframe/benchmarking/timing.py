@@ -76,11 +76,19 @@ def race(
 
 def _turn(case: Case, timing: Timing) -> None:
     case.run()
-    until = time.perf_counter() + TURN_S
-    for _ in range(MOST_CALLS):
+    wall, cpu = calls(case.run, TURN_S, most=MOST_CALLS)
+    timing.wall += wall
+    timing.cpu += cpu
+
+
+def calls(run: Callable[[], object], seconds: float, least: int = 1, most: int | None = None) -> tuple[list[float], list[float]]:
+    """Milliseconds of each call, by the clock and of the process: for so long, and so many at least or at most."""
+    walls: list[float] = []
+    cpus: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(walls) < least or (time.perf_counter() < until and (most is None or len(walls) < most)):
         wall, cpu = time.perf_counter(), time.process_time()
-        case.run()
-        timing.cpu.append((time.process_time() - cpu) * 1e3)
-        timing.wall.append((time.perf_counter() - wall) * 1e3)
-        if time.perf_counter() > until:
-            break
+        run()
+        cpus.append((time.process_time() - cpu) * 1e3)
+        walls.append((time.perf_counter() - wall) * 1e3)
+    return walls, cpus

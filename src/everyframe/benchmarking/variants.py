@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import onnx
 
 from everyframe.benchmarking.machine import describe
+from everyframe.benchmarking.subject import given
 from everyframe.benchmarking.timing import Case, race
 from everyframe.errors import UsageError
 from everyframe.native.build import link
@@ -52,16 +52,11 @@ def _native(model: onnx.ModelProto, name: str, _: str) -> Callable[[], object]:
     source, _layout, fitting = generate(model, (), target("native"), where=name)
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:  # the system keeps the library while it is loaded
         stream = Library(link(source, fitting, model, Path(folder) / "model.so")).start(1)
-    clip = _noise(model)
+    (clip,) = given(model, name).values()
     return lambda: stream.step(clip)
 
 
 def _other(model: onnx.ModelProto, name: str, engine: str) -> Callable[[], object]:
     run = engines.load(engine, engines.Job(model, name, "clip", "logits", StatePlan(()), threads=1)).start()
-    clip = _noise(model)
+    (clip,) = given(model, name).values()
     return lambda: run.step(clip)
-
-
-def _noise(model: onnx.ModelProto) -> np.ndarray:
-    shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
-    return np.random.default_rng(0).standard_normal(shape, np.float32)

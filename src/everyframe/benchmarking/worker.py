@@ -3,7 +3,8 @@
     python -m everyframe.benchmarking.worker
 
 It reads lines of JSON from standard input and answers each with one: first the contender, answered with what loading it took;
-then turns. It ends with its input. What engines print goes to standard error.
+then turns, and what it answers to frames that are the same for all. It ends with its input. What engines print goes to standard
+error.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from everyframe.benchmarking import timing
 from everyframe.benchmarking.energy import Meter
-from everyframe.benchmarking.subject import prepare
+from everyframe.benchmarking.subject import Subject, prepare
 from everyframe.errors import EveryframeError
 
 
@@ -30,7 +32,8 @@ def main() -> None:
     orders = iter(sys.stdin)
     calls: list[Callable[[], object]] = []
     try:
-        _say(answers, _begin(json.loads(next(orders)), calls))
+        subject, facts = _begin(json.loads(next(orders)), calls)
+        _say(answers, facts)
     except EveryframeError as error:
         _say(answers, {"error": " ".join(str(part) for part in (error.what, error.got, error.hint) if part)})
         return
@@ -38,10 +41,11 @@ def main() -> None:
         return
     meter = Meter()
     for order in orders:
-        _say(answers, _turn(calls, meter, **json.loads(order)))
+        wanted = json.loads(order)
+        _say(answers, _turn(calls, meter, **wanted) if "count" in wanted else _answer(subject))
 
 
-def _begin(contender: dict[str, Any], calls: list[Callable[[], object]]) -> dict[str, Any]:
+def _begin(contender: dict[str, Any], calls: list[Callable[[], object]]) -> tuple[Subject, dict[str, Any]]:
     """Loads it and starts its streams, which are called once: their first step has costs of its own."""
     if contender["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, contender["cores"])
@@ -54,7 +58,12 @@ def _begin(contender: dict[str, Any], calls: list[Callable[[], object]]) -> dict
     for _ in range(1, contender["streams"]):
         calls.append(subject.start())
         calls[-1]()
-    return {**subject.facts(), "first_ms": first_ms, "memory_before": before, "memory_peak": peak_bytes()}
+    return subject, {**subject.facts(), "first_ms": first_ms, "memory_before": before, "memory_peak": peak_bytes()}
+
+
+def _answer(subject: Subject) -> dict[str, Any]:
+    found = subject.answer()
+    return {"answer": None if found is None else found.ravel().tolist()}
 
 
 def _turn(calls: list[Callable[[], object]], meter: Meter, count: int, seconds: float) -> dict[str, Any]:
@@ -81,11 +90,7 @@ def _turn(calls: list[Callable[[], object]], meter: Meter, count: int, seconds: 
 
 
 def _stream(call: Callable[[], object], count: int, seconds: float, wall: list[float]) -> None:
-    until = time.perf_counter() + seconds
-    while len(wall) < count or time.perf_counter() < until:
-        begun = time.perf_counter()
-        call()
-        wall.append((time.perf_counter() - begun) * 1e3)
+    wall += timing.calls(call, seconds, least=count)[0]
 
 
 def peak_bytes() -> int:

@@ -15,6 +15,7 @@ from everyframe.conversion.facts import Facts
 from everyframe.conversion.step import Conversion
 from everyframe.conversion.verify import TOLERANCE, Video, make_video, relative, verify
 from everyframe.errors import ConversionMismatch
+from everyframe.modelfile.noise import noise
 from everyframe.modelfile.schema import Metadata, Preprocess
 from everyframe.modelfile.walk import Walk
 
@@ -96,17 +97,9 @@ def _inputs(model: onnx.ModelProto, steps: int | None) -> Iterator[tuple[str, li
     if metadata and metadata.kind == "step":
         runs = steps or min(_MOST_STEPS, metadata.feature_delay // metadata.hop + 6)
     rng = np.random.default_rng(0)
-    yield "noise", [
-        {name: _noise(rng, shape, types[name]) for name, shape in shapes.items()} for _ in range(runs)
-    ]  # fmt: skip
+    yield "noise", [{name: noise(shape, types[name], rng) for name, shape in shapes.items()} for _ in range(runs)]
     if len(inputs) == 1 and (frames := _frames_of(metadata, shapes[inputs[0].name], runs)) is not None:
         yield "video", [{inputs[0].name: batch.astype(types[inputs[0].name])} for batch in frames]
-
-
-def _noise(rng: np.random.Generator, shape: list[int], dtype: np.dtype) -> np.ndarray:
-    if np.issubdtype(dtype, np.floating):
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2 if dtype.kind == "b" else 256, shape).astype(dtype)
 
 
 def _frames_of(metadata: Metadata | None, shape: list[int], runs: int) -> list[np.ndarray] | None:

@@ -29,7 +29,7 @@ from everyframe.native.target import target
 from everyframe.progress import status
 from everyframe.runtime import engine as engines
 from everyframe.runtime.engine import Frames, Job, Loaded, Run
-from everyframe.runtime.ort import noise
+from everyframe.runtime.ort import something
 
 #: what races, the one that is preferred where they are as good as equal first
 RUNNERS = ("ort", "native", "openvino")
@@ -108,7 +108,7 @@ def load(job: Job) -> Loaded:
 
 def _noise(job: Job) -> Frames | None:
     """Frames of the model's size; None if generated code cannot take its input."""
-    made = noise(job.model, job.inputs)
+    made = something(job.model, job.inputs)
     if made is None or any(array.dtype != np.float32 for array in made.values()):
         return None
     return made if job.more else made[job.frames]

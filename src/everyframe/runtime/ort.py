@@ -13,6 +13,7 @@ import onnxruntime
 from everyframe.errors import EngineError, EveryframeError, ModelError, first_line
 from everyframe.modelfile import saturation
 from everyframe.modelfile.exact import Exact
+from everyframe.modelfile.noise import noise
 from everyframe.modelfile.ort import AS_FLOATS, create
 from everyframe.modelfile.states import first_states
 from everyframe.runtime.engine import Frames, Job, cores
@@ -139,11 +140,11 @@ def _unsigned(
 
 def _first_step(model: onnx.ModelProto, job: Job) -> dict[str, np.ndarray] | None:
     """Noise and the states before it; None where the input has no fixed size."""
-    made = noise(model, job.inputs)
+    made = something(model, job.inputs)
     return None if made is None else {**made, **first_states(job.states.specs)}
 
 
-def noise(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+def something(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """Something for each of these inputs; None where one has no fixed size."""
     made, random = {}, np.random.default_rng(0)
     for value in model.graph.input:
@@ -152,6 +153,6 @@ def noise(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, np.ndarray]
             shape = [dim.dim_value for dim in kind.shape.dim]
             if not all(shape):
                 return None
-            pictures = kind.elem_type == onnx.TensorProto.UINT8
-            made[value.name] = random.integers(0, 256, shape, np.uint8) if pictures else random.standard_normal(shape, np.float32)
+            dtype = np.uint8 if kind.elem_type == onnx.TensorProto.UINT8 else np.float32
+            made[value.name] = noise(shape, dtype, random)
     return made

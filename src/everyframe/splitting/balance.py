@@ -16,9 +16,10 @@ from statistics import median
 import numpy as np
 
 from everyframe.errors import UsageError
+from everyframe.modelfile.noise import noise
 from everyframe.modelfile.ort import create
 from everyframe.runtime.pipeline import PipelineSession, SerialRun
-from everyframe.splitting.cut import cut, noise
+from everyframe.splitting.cut import cut
 from everyframe.splitting.label import Flow, Label, in_order
 
 STEPS = 8
@@ -60,7 +61,7 @@ def _node_times(flow: Flow) -> list[float]:
             node.name = node.output[0]
         session = create(named, optimized=False, threads=1, profile_to=Path(folder) / "profile")
         rng = np.random.default_rng(0)
-        feeds = {port.name: noise(port, rng) for port in flow.inputs()}
+        feeds = {port.name: noise(port.shape, port.dtype, rng) for port in flow.inputs()}
         for _ in range(STEPS):
             session.run(None, feeds)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -76,7 +77,7 @@ def _stage_times(flow: Flow, ends: list[int]) -> list[float]:
     """Seconds of each stage, with one thread."""
     made = cut(flow, in_order(flow, ends))
     run = SerialRun(PipelineSession(made.manifest, made.models, threads=1))
-    frames = noise(made.manifest.frames, np.random.default_rng(0))
+    frames = noise(made.manifest.frames.shape, made.manifest.frames.dtype, np.random.default_rng(0))
     times: list[list[float]] = [[] for _ in made.manifest.parts]
     for _ in range(STEPS + 1):
         run.step(frames)

@@ -19,6 +19,7 @@ from everyframe.files import check_folder, write_bytes
 from everyframe.modelfile.file import attach, load, metadata_of, save
 from everyframe.modelfile.interface import interface, one_kind
 from everyframe.modelfile.manifest import NAME, Manifest, Part, Port, read
+from everyframe.modelfile.noise import noise
 from everyframe.modelfile.schema import Metadata, Provenance
 from everyframe.modelfile.session import run_all
 from everyframe.modelfile.walk import Walk
@@ -97,7 +98,7 @@ def _distance(flow: Flow, made: Cut, optimize: bool) -> float:
     run = SerialRun(PipelineSession(made.manifest, made.models, threads=1, optimize=optimize))
     worst, rng = 0.0, np.random.default_rng(0)
     for _ in range(STEPS):
-        frames = noise(made.manifest.frames, rng)
+        frames = noise(made.manifest.frames.shape, made.manifest.frames.dtype, rng)
         wanted = walk.step(frames)
         pairs = [(run.step(frames), wanted[flow.logits])]
         pairs += [(run.others[spec.name], wanted[spec.name]) for spec in flow.metadata.outputs]
@@ -154,16 +155,9 @@ def _part(flow: Flow, own: set[int], inputs: list[Port], outputs: list[Port]) ->
 def _ports(flow: Flow) -> dict[str, Port]:
     """Every tensor that could go from part to part, with the shape and type it has when the model runs."""
     rng = np.random.default_rng(0)
-    feeds = {port.name: noise(port, rng) for port in flow.inputs()}
+    feeds = {port.name: noise(port.shape, port.dtype, rng) for port in flow.inputs()}
     arrays = feeds | run_all(flow.model, feeds)
     return {name: Port(name=name, shape=array.shape, dtype=array.dtype.name) for name, array in arrays.items()}
-
-
-def noise(port: Port, rng: np.random.Generator) -> np.ndarray:
-    """Values for an input."""
-    if port.dtype == "float32":
-        return rng.standard_normal(port.shape, np.float32)
-    return rng.integers(0, 2 if port.dtype == "int64" else 256, port.shape).astype(port.dtype)
 
 
 def _value(port: Port) -> onnx.ValueInfoProto:

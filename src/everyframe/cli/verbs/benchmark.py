@@ -22,7 +22,10 @@ def command(
     streams: Annotated[
         str, typer.Option(help="Videos stepped at the same time: numbers with commas between.", metavar="N,...")
     ] = "1",
-    frames: Annotated[int, typer.Option(min=1, help="Steps, or clips, of each that count, at least.")] = 100,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps, or clips, of each that count, at least. [default: 100; 10 for a paper's table]"),
+    ] = None,
     stride: Annotated[
         str | None,
         typer.Option(help="Of clip models: frames between two predictions. [default: 1 and half a clip]", metavar="N,..."),
@@ -32,9 +35,22 @@ def command(
         typer.Option(help="Also stage by stage on this video: decode, preprocess, step, postprocess.", metavar="FILE"),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also what each layer takes on each engine.")] = False,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers", help="Also clip models on torch, torch.compile, continual-inference and ncnn, where they are installed."
+        ),
+    ] = False,
     table: Annotated[
-        Literal["s100"] | None,
-        typer.Option(help="A published table, measured here: s100 (threads, frames, total, average, FPS)."),
+        Literal["s100", "efficient", "rt3d", "tsm", "co3d"] | None,
+        typer.Option(help="Published tables beside the same measured here: of all networks, or of those named as MODEL."),
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="How cost grows: size, frames, width or window of networks of the zoo; threads or streams of any model.",
+            metavar="AXIS=N,...",
+        ),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -74,13 +90,13 @@ def command(
             comparison.save(json_file)
         show_comparison(comparison, printed)
         return
-    if not models:
+    if not models and table is None:
         raise UsageError("Which model?", expected="MODEL..., such as builtin, or --compare OLD.json NEW.json")
     with status("starting") as progress:
         found = api.benchmark(
-            models, engines=None if engine == "all" else engine.split(","), threads=_numbers("--threads", threads),
+            models or (), engines=None if engine == "all" else engine.split(","), threads=_numbers("--threads", threads),
             streams=_numbers("--streams", streams), frames=frames, strides=() if stride is None else _numbers("--stride", stride),
-            video=video, profile=profile, table=table, progress=progress,
+            video=video, profile=profile, peers=peers, table=table, sweep=sweep, progress=progress,
         )  # fmt: skip
     if json_file is not None and not printed:
         found.save(json_file)

@@ -1,6 +1,10 @@
-"""Weights with structured zeros: kernel groups of RT3D (KGS) and whole groups (vanilla). Which are zero is random."""
+"""Networks altered for measuring: several clips at once, and weights with structured zeros, kernel groups of RT3D (KGS) and whole
+groups (vanilla), of which random ones are zero.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -21,7 +25,7 @@ def kept(
     return np.broadcast_to(full.reshape(m, n, places), (m, n, int(np.prod(shape[2:])))).reshape(shape)
 
 
-def pruned(model: onnx.ModelProto, rates: dict[str, float], group: tuple[int, int] = (16, 4)) -> onnx.ModelProto:
+def pruned(model: onnx.ModelProto, rates: Mapping[str, float], group: tuple[int, int] = (16, 4)) -> onnx.ModelProto:
     """A copy in which the convolutions named (by their weights) keep 1 / rate of their weights."""
     made, rng = onnx.ModelProto.FromString(model.SerializeToString()), np.random.default_rng(0)
     for tensor in made.graph.initializer:
@@ -30,3 +34,18 @@ def pruned(model: onnx.ModelProto, rates: dict[str, float], group: tuple[int, in
             sparse = weight * kept(weight.shape, group, rates[tensor.name], rng)
             tensor.CopyFrom(numpy_helper.from_array(sparse.astype(np.float32), tensor.name))
     return made
+
+
+def batched(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """Several clips at once, as a network without metadata."""
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if tensor.name in shapes:
+            shape = numpy_helper.to_array(tensor).copy()
+            shape[0] = 0 if shape[0] == 1 else shape[0]  # as many as came in
+            tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    return model
