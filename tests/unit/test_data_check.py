@@ -15,6 +15,7 @@ import handmade
 from everyframe.data import check, surrogate
 from everyframe.data.clips import Clip, Collection, folder_clip
 from everyframe.data.formats import read
+from everyframe.data.header import Header
 from everyframe.errors import RecipeError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.recipes.training import Data
@@ -118,6 +119,27 @@ def test_sides_are_proposed(even: Collection) -> None:
     hints = [finding.hint for finding in made.findings]
     assert any('swap = [["swipe_left", "swipe_right"]]' in hint for hint in hints)
     assert any("do not use" in hint for hint in hints)
+
+
+JESTER = ("Swiping Left", "swiping_right", "Zooming In With Full Hand", "No gesture")
+
+
+@pytest.mark.parametrize("rate", [20.0, 25.0, 10.0])
+def test_a_rate_that_a_published_set_was_not_taken_with_is_told_with_what_mends_it(rate: float) -> None:
+    headers = [Header(37, rate), Header(37, 12.0), Header(37, None)]
+    (found,) = check.restamped(JESTER, headers)
+    assert "Jester" in found.what and f"1 of 3 clips say another rate, most of these {rate:g}" in found.what
+    factor = float(found.hint.split("-itsscale ")[1].split()[0])
+    assert rate / factor == pytest.approx(12, rel=1e-4)
+    assert check.restamped(["Putting [something] onto [something]", "Folding something", "Moving something up"], headers)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rate"),
+    [(JESTER, 12.0), (JESTER, 12.5), (JESTER, None), (("swipe_left", "wave", "stop"), 20.0), (JESTER[:2], 20.0)],
+)
+def test_nothing_is_said_of_other_rates_and_labels(labels: tuple[str, ...], rate: float | None) -> None:
+    assert not check.restamped(labels, [Header(37, rate)] * 5)
 
 
 def test_people_and_programs_are_told_the_same(even: Collection) -> None:

@@ -22,6 +22,7 @@ from everyframe.evaluation.tally import (
     condition,
     confusion,
     decided,
+    others,
     right_from,
     score,
     wilson,
@@ -110,6 +111,27 @@ class TestDecisions:
         found = decided(made, [one, one], 4.0, 0.0)
         assert found is not None and (found.threshold, found.right, found.wrong) == (0.8, 1.0, 0.0)
         assert (found.frames, found.seconds, found.share) == (4, 1.0, 0.5)
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_the_others_are_told_from_each_other_alone(self, seed: int) -> None:
+        """Whatever the largest class scores, and however many videos of it there are, it changes nothing."""
+        rng = np.random.default_rng(seed)
+        scores, truths = rng.random((30, 4)), [2] * 15 + rng.permutation([0, 1, 3] * 5).tolist()
+
+        def video(truth: int, row: np.ndarray) -> Outcome:
+            return Outcome(Clip(Path("x"), 0, "x"), truth, 8, {"normal": Played(video=row, last=row if row[0] > 0.3 else None)})
+
+        made = [video(truth, row) for truth, row in zip(truths, scores, strict=True)]
+        found = others(made, tuple("abcd"))
+        assert found is not None and (found.without, found.classes, found.videos) == ("c", 3, 15)
+        alone = [[0, 1, 3][int(row[[0, 1, 3]].argmax())] == truth for row, truth in zip(scores[15:], truths[15:], strict=True)]
+        assert found.video == pytest.approx(np.mean(alone))
+        assert found.stream == pytest.approx(
+            np.mean([right and row[0] > 0.3 for right, row in zip(alone, scores[15:], strict=True)])
+        )
+        scores[:, 2] += 5
+        assert others([video(truth, row) for truth, row in zip(truths, scores, strict=True)], tuple("abcd")) == found
+        assert others(made[10:], tuple("abcd")) is None, "no class has most of them"
 
     def test_balanced_accuracy_is_the_mean_of_recalls(self) -> None:
         counts = np.array([[90, 0, 0], [5, 5, 0], [0, 0, 0]])

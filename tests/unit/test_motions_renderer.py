@@ -9,9 +9,9 @@ import pytest
 
 from everyframe.motions import metrics
 from everyframe.motions.render import actors, camera, dataset, scene
-from everyframe.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script
+from everyframe.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script, swipe
 from everyframe.motions.render.negatives import NEGATIVES
-from everyframe.motions.render.performance import place, write_tight
+from everyframe.motions.render.performance import place, write_negatives, write_tight
 
 MOVES = [label for label in LABELS if label in SWIPES or label in TURNS]
 
@@ -221,3 +221,34 @@ def test_recall_is_told_for_each_range_of_a_factor() -> None:
     batch = dataset.streams("test", 0, range(12), frames=48, negative=False)
     known = [metrics.factors(one) for intervals in batch.intervals for one in intervals]
     assert known and all({"amplitude", "duration", *metrics.FACTORS} <= one.keys() for one in known)
+
+
+def pace(script: Script, begin: float, end: float) -> float:
+    """The greatest speed between two times, frame heights a second."""
+    path = np.concatenate(script.points)[round(begin * RATE) : round(end * RATE), :2]
+    return float(np.hypot(*np.diff(path, axis=0).T).max() * RATE)
+
+
+def test_how_quick_a_hand_is_does_not_tell_a_stroke_from_the_way_there() -> None:
+    strokes, approaches = [], []
+    for seed in range(120):
+        script = Script(np.random.default_rng(seed), (0.0, 0.0), size=0.12)
+        script.lie_down(0.3)
+        rested = script.seconds
+        swipe(script, "swipe_left")
+        (one,) = script.intervals
+        strokes.append(pace(script, one.start_s, one.end_s))
+        if one.start_s > rested + 0.1:  # some begin where they lie
+            approaches.append(pace(script, rested, one.start_s))
+    quicker = np.mean(np.array(approaches) > np.median(strokes))
+    assert 0.4 < quicker < 0.85, "neither always slower nor always quicker"
+
+
+def test_only_hands_that_are_near_enough_gesture_and_nothing_that_is_rendered_for_nothing_is_a_gesture() -> None:
+    rng = np.random.default_rng(0)
+    mine, others = ([scene.Style.random(rng, negative).size for _ in range(200)] for negative in (False, True))
+    assert min(mine) >= scene.SMALL > min(others)
+    streams = [scene.random_stream(np.random.default_rng(seed), frames=3, negative=True) for seed in range(12)]
+    assert not any(stream.intervals for stream in streams)
+    script = write_negatives(np.random.default_rng(3), 20, (0.667, 0.5), both=True)
+    assert script.intervals, "both hands at once may do what one must not"

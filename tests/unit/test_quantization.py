@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,33 @@ def test_a_step_model_stays_near_float_for_a_thousand_frames(quantized: Quantize
     assert found.states and all(row.precision == "int" for row in found.states)
     assert {row.precision for row in found.layers} == {"int", "float"}  # the head's window stays float
     assert quantized.put_back == () and quantized.warnings == ()
+
+
+def test_scores_of_the_quantized_model_are_those_that_the_float_ones_were_fitted_to(folder: Path, quantized: Quantized) -> None:
+    """Logits that are twice as large are divided by twice as much."""
+    model = opened(folder / "step.onnx")
+    fitted = replace(model, metadata=model.metadata.model_copy(update={"temperature": 2.5}))
+    doubled = copy.deepcopy(model.model)
+    name = model.interface.logits
+    for node in doubled.graph.node:
+        node.output[:] = [f"{x}.as_it_was" if x == name else x for x in node.output]
+    doubled.graph.initializer.append(numpy_helper.from_array(np.float32(2), "two"))
+    doubled.graph.node.append(helper.make_node("Mul", [f"{name}.as_it_was", "two"], [name]))
+    assert compare(fitted, doubled, chosen(folder / "one"), frames=20).temperature == pytest.approx(5, rel=2e-3)
+    assert quantized.comparison.temperature == 1, "the float model's scores were never fitted"
+
+
+def test_the_file_keeps_its_own_temperature(folder: Path, tmp_path: Path) -> None:
+    model = load(folder / "step.onnx")
+    metadata = metadata_of(model)
+    assert metadata is not None
+    save(attach(model, metadata.model_copy(update={"temperature": 2.5})), tmp_path / "fitted.onnx")
+    found = quantize(tmp_path / "fitted.onnx", folder / "one", tmp_path / "int8.onnx", frames=40, engines=())
+    made = metadata_of(load(tmp_path / "int8.onnx"))
+    assert made is not None
+    kept = made.temperature
+    assert kept == found.comparison.temperature != 2.5
+    assert kept == pytest.approx(2.5, rel=0.1)
 
 
 def test_figures_are_those_of_numpy(folder: Path, quantized: Quantized) -> None:

@@ -7,6 +7,7 @@ a class is told.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,21 @@ SHOWN = 5
 MANY = 8
 
 
+#: published sets by their labels, letters and digits alone, and how many frames a second they were taken with: they come as
+#: pictures, and what makes videos of these often gives them another rate
+TAKEN: dict[str, tuple[re.Pattern[str], float]] = {
+    "Jester": (
+        re.compile(
+            "(swiping|slidingtwofingers)(down|left|right|up)|(pullinghand|pullingtwofingers)in|(pushinghand|pushingtwofingers)away|"
+            "rollinghand(backward|forward)|turninghand(counter)?clockwise|zooming(in|out)with(fullhand|twofingers)|"
+            "drummingfingers|doingotherthings|shakinghand"
+        ), 12.0,
+    ),
+    "Something-Something": (re.compile(r"[a-z]+ing.*something.*"), 12.0),
+}  # fmt: skip
+OFF = 1.1  # times as fast or slow
+
+
 @dataclass(frozen=True)
 class Leak:
     """share: how much of the class the property alone tells, from 0 to 1. detail: the classes that stand out."""
@@ -44,6 +60,9 @@ class Leak:
 class Finding:
     what: str
     hint: str
+
+    def note(self) -> str:
+        return f"{self.what.rstrip('.')}; {self.hint}"
 
 
 @dataclass(frozen=True)
@@ -95,10 +114,37 @@ def report(collection: Collection, workers: int = 0, progress: CountProgress | N
         seconds=_spread([header.seconds for _, _, header in good if header.seconds is not None]),
         leaks=leaks,
         mirrored=pairs,
-        findings=[*_balance(classes), *_twice(good, collection.labels), *map(_told, leaks), *_sides(collection.labels, pairs)],
+        findings=[
+            *_balance(classes),
+            *_twice(good, collection.labels),
+            *map(_told, leaks),
+            *_sides(collection.labels, pairs),
+            *restamped(collection.labels, [header for _, _, header in good]),
+        ],
         broken=[header.error for header in headers if header.error is not None],
         problems=list(collection.problems),
     )
+
+
+def restamped(labels: Sequence[str], headers: Sequence[Header]) -> list[Finding]:
+    """Whether these are the labels of a published set whose clips have another rate here than they were taken with."""
+    letters = [re.sub(r"[^a-z0-9]", "", label.lower()) for label in labels]
+    rates = [header.fps for header in headers if header.fps]
+    for name, (known, taken) in TAKEN.items():
+        off = Counter(f"{rate:.4g}" for rate in rates if not 1 / OFF < rate / taken < OFF)
+        if not off or sum(known.fullmatch(each) is not None for each in letters) < max(3, len(labels) / 2):
+            continue
+        rate = float(off.most_common(1)[0][0])
+        pace = rate / taken
+        return [
+            Finding(
+                f"These are labels of {name}, which was taken with {taken:g} frames a second, but {off.total()} of "
+                f"{len(headers)} clips say another rate, most of these {rate:g}: they play {pace:.3g} times as fast as people "
+                "moved.",
+                f"if they were made of its pictures, ffmpeg -itsscale {pace:.5g} -i CLIP -c copy NEW gives a clip its time back",
+            )
+        ]
+    return []
 
 
 def _rate(header: Header) -> str:

@@ -12,6 +12,8 @@ from itertools import groupby
 
 import numpy as np
 
+from everyframe.runtime import prediction
+
 Z = 1.959964  # of a 95 % interval
 RESAMPLES = 1000
 OVERLAPS = (0.10, 0.25, 0.50)
@@ -165,21 +167,7 @@ def divided(scores: np.ndarray, by: float) -> np.ndarray:
 
 def temperature(scores: np.ndarray, truth: np.ndarray) -> float:
     """By what logits are to be divided so that these truths (n,) are likeliest, between 1/20 and 20. scores: (n, classes)
-    probabilities; a softmax of their logarithms is the same. The likelihood is concave in 1/T, so a search by thirds finds it.
+    probabilities; a softmax of their logarithms is the same.
     """
     logits = np.log(np.maximum(scores.astype(np.float64), 1e-12))
-
-    def surprise(inverse: float) -> float:
-        scaled = logits * inverse
-        top = scaled.max(axis=1)
-        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((total - scaled[np.arange(len(truth)), truth]).mean())
-
-    low, high = 1 / 20, 20.0
-    for _ in range(80):
-        third = (high - low) / 3
-        if surprise(low + third) <= surprise(high - third):
-            high -= third
-        else:
-            low += third
-    return 2 / (low + high)
+    return prediction.temperature(logits, np.eye(scores.shape[1])[truth])

@@ -174,6 +174,13 @@ def beside(result: Result) -> list[str]:
     if result.balanced:
         shares = ", ".join(f"{percent(share)} ({PLACES[where]})" for where, share in result.balanced.items())
         lines.append(f"With each class weighing the same (balanced accuracy): {shares}.")
+    if result.others is not None:
+        named = {"video": result.others.video, "stream": result.others.stream}
+        shares = ", ".join(f"{percent(share)} ({PLACES[where]})" for where, share in named.items() if share is not None)
+        lines.append(
+            f"Most videos are of {result.others.without}. The {result.others.classes} other classes alone, told from each other "
+            f"in {result.others.videos} videos: {shares}."
+        )
     if result.calibration:
         errors = ", ".join(
             f"{one.ece * 100:.1f} % ({PLACES[where]}; {one.best_ece * 100:.1f} % with logits divided by {one.temperature:.2g}, "

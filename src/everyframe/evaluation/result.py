@@ -149,6 +149,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Others:
+    """All but the class that most videos are of: `videos` of `classes`, and the share of them that is right where that class is
+    no answer, of whole videos and of the stream at their end.
+    """
+
+    without: str
+    classes: int
+    videos: int
+    video: float | None
+    stream: float | None
+
+
+@dataclass(frozen=True)
 class Result:
     """docs/evaluate.md explains every figure.
 
@@ -157,7 +170,8 @@ class Result:
     could not be read. partial: it was ended early. left_out: videos of labels that the model does not know. conditions:
     `normal` and the controls. confusion: one row a truth, one column a prediction, over the model's labels; a silent stream
     is in none of the columns. balanced: accuracy with each class weighing the same (mean recall), and calibration: of whole
-    videos (`video`) and of the stream at their end (`stream`).
+    videos (`video`) and of the stream at their end (`stream`). others: where one class has most of the videos, what the accuracy
+    is without it.
     """
 
     model: str
@@ -189,6 +203,7 @@ class Result:
     part: str = ""
     balanced: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    others: Others | None = None
 
     def to_dict(self, *, rows: bool = False) -> dict[str, Any]:
         """Plain values for JSON. rows: with one entry a video."""

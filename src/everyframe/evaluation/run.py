@@ -11,7 +11,9 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
-from everyframe.data.clips import Collection
+from everyframe.data.check import restamped
+from everyframe.data.clips import Clip, Collection
+from everyframe.data.header import glance
 from everyframe.data.views import Views
 from everyframe.errors import EngineError, SourceError, UsageError
 from everyframe.evaluation.controls import CONDITIONS, CONTROLS
@@ -19,12 +21,13 @@ from everyframe.evaluation.match import Matched, match
 from everyframe.evaluation.measure import SEVERAL_CROPS, Outcome, Settings, measure
 from everyframe.evaluation.models import Pair, open_pair
 from everyframe.evaluation.result import Result, Timing
-from everyframe.evaluation.tally import balanced, calibrations, class_rows, condition, confusion, video_row
+from everyframe.evaluation.tally import balanced, calibrations, class_rows, condition, confusion, others, video_row
 from everyframe.progress import CountProgress, silent
 from everyframe.recipes.training import Sampling
 from everyframe.runtime.engine import cores
 
 SHOWN = 12  # names in a note
+GLANCED = 16  # clips whose rate is looked at
 One = TypeVar("One")
 
 
@@ -197,9 +200,10 @@ def _result(
         confusion_streaming=_rows(streaming),
         data_only=matched.data_only,
         model_only=matched.model_only,
-        notes=(*pair.notes, *_notes(matched, collection, left_out)),
+        notes=(*pair.notes, *_notes(matched, collection, [outcome.clip for outcome in read], left_out)),
         rows=tuple(video_row(outcome, labels) for outcome in outcomes),
         calibration=calibrations(read),
+        others=others(read, labels),
         balanced={where: share for where, share in equal.items() if share is not None},
     )
 
@@ -218,7 +222,7 @@ def timing(pair: Pair) -> Timing | None:
     )  # fmt: skip
 
 
-def _notes(matched: Matched, collection: Collection, left_out: int) -> list[str]:
+def _notes(matched: Matched, collection: Collection, clips: Sequence[Clip], left_out: int) -> list[str]:
     notes = []
     if matched.assumed:
         notes.append("the model has no labels: the order of the data's was taken; --labels FILE names them")
@@ -226,6 +230,7 @@ def _notes(matched: Matched, collection: Collection, left_out: int) -> list[str]
         notes.append(f"labels that the model does not know ({left_out} videos left out): {some(matched.data_only)}")
     if matched.model_only:
         notes.append(f"labels of the model without a namesake in the data: {some(matched.model_only)}")
+    notes += [found.note() for found in restamped(collection.labels, glance(clips, GLANCED))]
     return notes + list(collection.problems[:SHOWN])
 
 

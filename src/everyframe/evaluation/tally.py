@@ -15,6 +15,7 @@ from everyframe.evaluation.result import (
     Condition,
     Decided,
     Figures,
+    Others,
     Point,
     Score,
     Settled,
@@ -24,6 +25,8 @@ from everyframe.evaluation.result import (
 
 #: share of videos in which a decision may be wrong
 FALSE_ALARMS = 0.05
+#: share of the videos from which on a class drowns the others
+MOST = 0.4
 MISSED = 1 << 30  # the rank of a truth that was not predicted because nothing was
 
 
@@ -136,6 +139,24 @@ def balanced(counts: np.ndarray | None, truths: Sequence[int]) -> float | None:
         return None
     there, videos = np.unique(truths, return_counts=True)
     return float(np.mean(np.diag(counts)[there] / videos))
+
+
+def others(outcomes: Sequence[Outcome], labels: Sequence[str]) -> Others | None:
+    """Accuracy without the class that most videos are of; None where no class has MOST of them, or only one other is there."""
+    truths, videos = np.unique([one.truth for one in outcomes], return_counts=True)
+    most = int(truths[videos.argmax()])
+    if videos.max() < MOST * len(outcomes) or len(truths) < 3:
+        return None
+    rest = [one for one in outcomes if one.truth != most]
+
+    def right(name: str) -> float | None:
+        said = [(getattr(one.played["normal"], name), one.truth) for one in rest]
+        if all(scores is None for scores, _ in said):
+            return None
+        told = [scores is not None and int(np.delete(scores, most).argmax()) == truth - (truth > most) for scores, truth in said]
+        return float(np.mean(told))
+
+    return Others(labels[most], len(truths) - 1, len(rest), right("video"), right("last"))
 
 
 def confusion(outcomes: Sequence[Outcome], classes: int, *, streaming: bool) -> np.ndarray | None:

@@ -185,7 +185,7 @@ class Metadata(Stored):
     inputs     what a step model takes beside its states, where that is more than one kind of frames (`preprocess` and `axes` are
                those of the first that counts the stream's frames); empty: pictures or arrays as `axes` says.
     temperature  what logits are divided by before they become probabilities, so that those are right as often as they say; fitted
-               on validation.
+               on validation, and of a quantized model to the scores of the float one.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
     """

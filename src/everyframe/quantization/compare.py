@@ -21,7 +21,7 @@ from everyframe.quantization.calibrate import HUGE
 from everyframe.quantization.structure import MOVES, LayerNode
 from everyframe.quantization.videos import Model
 from everyframe.quantization.write import counterpart
-from everyframe.runtime.prediction import read, softmax
+from everyframe.runtime.prediction import read, softmax, temperature
 from everyframe.video.sources import Source
 
 PARTS = 10  # of the stream, each with figures of its own
@@ -112,12 +112,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Comparison:
+    """temperature: by what the quantized model's logits are divided so that its scores come nearest to those of the float model,
+    where that one's were fitted.
+    """
+
     answers: Answers
     layers: tuple[Row, ...]
     states: tuple[Row, ...]
     steps: int
     frames: int
     videos: int
+    temperature: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -147,6 +152,8 @@ def compare(
     logits, agreed, divergence, worst = Tally(None), 0, 0.0, 1.0
     used: set[int] = set()
     told = ending(model.model, model.interface.logits, model.metadata)
+    fitted = model.metadata.temperature
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []  # what the float model says, and the quantized one's logits
     for i, (video, given) in enumerate(_stream(model, sources, late, half)):
         x, y = one.step(given), two.step(given)
         used.add(video)
@@ -164,6 +171,8 @@ def compare(
         logits.add(part, a, b)
         worst = min(worst, _cosine(a, b))
         agreed += int(a.argmax() == b.argmax())
+        if fitted != 1 and told.scores == "logits" and told.task in ("classify", "frames"):
+            pairs.append((softmax(a / np.float32(fitted)), b))
         p, q = (_chances(v, told) for v in (a, b))
         divergence += float((p * np.log(p / q)).sum())
         if (i - late) % half % every == 0:
@@ -179,7 +188,10 @@ def compare(
         for layer in layers if layer.output in tallies
     )  # fmt: skip
     states = tuple(_row(x, "state", _rounded(quantized, x), tallies[x], 0.0) for x in held)
-    return Comparison(answers, rows, states, seen, seen * model.frames_a_step, len(used))
+    if pairs:
+        wanted, given_logits = (np.concatenate(column) for column in zip(*pairs, strict=True))
+        fitted = round(temperature(given_logits, wanted), 4)
+    return Comparison(answers, rows, states, seen, seen * model.frames_a_step, len(used), fitted)
 
 
 def _stream(model: Model, sources: Sequence[Source], late: int, half: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -179,7 +179,7 @@ def quantize(
     floats = (*kept, *put_back)
     weight_bits = narrower(parts, to, floats)
     notes = _notes(to, target, found, (*patterns, *put_back), coarse, weight_bits)
-    finished = attach(made(floats), _metadata(model, notes))
+    finished = attach(made(floats), _metadata(model, notes, comparison.temperature))
     result = Quantized(
         finished,
         parts,
@@ -238,7 +238,7 @@ def _notes(
     return notes
 
 
-def _metadata(model: Model, notes: Sequence[str]) -> Metadata:
+def _metadata(model: Model, notes: Sequence[str], temperature: float) -> Metadata:
     before = model.metadata.provenance
     after = before.model_copy(
         update={
@@ -247,7 +247,7 @@ def _metadata(model: Model, notes: Sequence[str]) -> Metadata:
             "tool": f"everyframe {__version__}",
         }
     )
-    return model.metadata.model_copy(update={"provenance": after})
+    return model.metadata.model_copy(update={"provenance": after, "temperature": temperature})
 
 
 def _warnings(comparison: Comparison, wanted: float) -> list[str]:

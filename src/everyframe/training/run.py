@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from everyframe.data import check as data_check
 from everyframe.data import clips, formats, surrogate
+from everyframe.data.header import glance
 from everyframe.errors import SourceError, UsageError
 from everyframe.progress import bar
 from everyframe.recipes.training import ClipRecipe
@@ -76,6 +77,7 @@ def _train(
     recipe: ClipRecipe, collection: clips.Collection, path: Path, minutes: float | None, resumed: bool
 ) -> finish.Result | None:
     fabric = loop.launch(recipe)
+    told = data_check.restamped(collection.labels, glance(collection.splits.get("train", ())))
     trained = network.build(recipe, recipe.surrogate.seeds if recipe.surrogate else len(collection.labels))
     if recipe.surrogate:
         given = [clip for split in collection.splits.values() for clip in split]
@@ -85,7 +87,7 @@ def _train(
         ended = fit.fit(minutes)
     if not fabric.is_global_zero:
         return None
-    notes = (*collection.problems[:3], *broken.notes(), *fit.pace.shortfall("training.epochs"))
+    notes = (*(one.note() for one in told), *collection.problems[:3], *broken.notes(), *fit.pace.shortfall("training.epochs"))
     return finish.finish(fit.run, trained, collection, fit.at, ended, notes)
 
 

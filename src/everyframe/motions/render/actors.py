@@ -149,13 +149,15 @@ class Person:
     turn: np.ndarray  # (n,) -1..1, where the face points
     tones: np.ndarray = field(default_factory=lambda: np.full(4, 0.5))  # skin, hair, clothes, eyes
     cloth: np.ndarray | None = None
+    gait: np.ndarray | float = 0.0  # (n,) -1..1, how far one leg is before the other
 
     def shoulder(self, side: float) -> np.ndarray:
         return self.at + np.array([side * 0.85, 0.75]) * self.size
 
     def part(self, frames: slice) -> Person:
         """The same person in some of the frames."""
-        return replace(self, at=self.at[frames], turn=self.turn[frames])
+        gait = self.gait[frames] if isinstance(self.gait, np.ndarray) else self.gait
+        return replace(self, at=self.at[frames], turn=self.turn[frames], gait=gait)
 
     def paint(self, canvas: np.ndarray, x: np.ndarray, y: np.ndarray, softness: float) -> None:
         """Draws over the canvas, (n, H, W), in place."""
@@ -165,7 +167,8 @@ class Person:
         trunk = capsule(x, y, spot(0, 0.85), spot(0, 3.2), 0.62 * s, 0.8 * s)
         if s < 0.16:  # stands
             for leg in (-0.4, 0.4):
-                np.minimum(trunk, capsule(x, y, spot(leg, 3.2), spot(1.2 * leg, 6.5), 0.4 * s, 0.25 * s), out=trunk)
+                foot = spot(1.2 * leg + 2 * leg * np.asarray(self.gait), 6.5)
+                np.minimum(trunk, capsule(x, y, spot(leg, 3.2), foot, 0.4 * s, 0.25 * s), out=trunk)
         np.minimum(trunk, capsule(x, y, spot(-0.75, 0.62), spot(0.75, 0.62), 0.26 * s, 0.26 * s), out=trunk)
         color: np.ndarray | float = clothes
         if self.cloth is not None:

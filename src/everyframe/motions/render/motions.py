@@ -90,6 +90,13 @@ class Script:
         self.size = size
         self.at = np.asarray(start, float)
         self.scale, self.tilt, self.curl, self.flick = 1.0, 0.0, 0.0, np.zeros(2)
+        # where the hand rests, in the picture or below it, and how
+        self.home = np.array([rng.uniform(-0.7, 0.7) * view[0], rng.uniform(0.1, 0.7)])
+        self.lying = {
+            "tilt": rng.choice([-1, 1]) * rng.uniform(0.2, 2.0),
+            "curl": rng.choice([0.0, 0.4, 0.9]),
+            "flick": (0, rng.uniform(0, 0.9)),
+        }
         self.points: list[np.ndarray] = []  # each (m, 8): x, y, scale, tilt, curl, roll, flick
         self.intervals: list[Interval] = []
 
@@ -160,11 +167,23 @@ class Script:
             curl=between(self.curl, curl),
         )
 
-    def hold(self, seconds: float, tremor: float = 0.004) -> None:
-        """Stays, not quite still."""
+    def hold(self, seconds: float, tremor: float = 0.004, **posture: Any) -> None:
+        """Stays, not quite still, in the posture it has or in another one."""
         n = max(1, round(seconds * RATE))
         drift = np.cumsum(self.rng.normal(0, tremor / 4, (n, 2)), 0)
-        self.add(self.at + drift - np.linspace(0, 1, n)[:, None] * drift[-1] * self.rng.random())
+        posture = {"tilt": self.tilt, "flick": self.flick, **posture}
+        self.add(self.at + drift - np.linspace(0, 1, n)[:, None] * drift[-1] * self.rng.random(), **posture)
+
+    def approach(self, target: tuple[float, float] | np.ndarray, slowest: float = 1.2, **posture: Any) -> None:
+        """Goes where something begins or ends, at any pace that strokes have: how quick it is tells nothing."""
+        distance = float(np.hypot(*(np.asarray(target) - self.at)))
+        seconds = max(between(self.rng, 0.15, slowest), distance / 3.5)
+        self.go(target, seconds, bow=self.rng.normal(0, 0.2), **posture)
+
+    def lie_down(self, seconds: float) -> None:
+        """Goes to where the hand rests, and rests there."""
+        self.approach(self.home + self.rng.normal(0, 0.03, 2), curl=float(self.lying["curl"]))
+        self.hold(seconds, self.rng.choice([0.001, 0.004]), **self.lying)
 
     def mark(self, label: str, start_s: float, ready_s: float, **factors: Any) -> None:
         """What was just written is a gesture."""
@@ -177,10 +196,10 @@ class Script:
 
 def swipe(script: Script, label: str, amplitude: float | None = None, seconds: float | None = None, here: bool = False) -> None:
     """One straight fast stroke of the arm, or a flick: a shorter one in which the hand turns about the wrist. Begins where it has
-    room; the way there is slower than the stroke. here: from where the hand is.
+    room; the way there may be as quick as the stroke. here: from where the hand is.
     """
     rng, (wide, high) = script.rng, script.view
-    flick = amplitude is None and script.near and rng.random() < 0.25
+    flick = amplitude is None and script.near and rng.random() < 0.35
     direction = np.array(SWIPES[label])
     if amplitude is None:
         low, most = max(0.12, 1.2 * script.size), min(9 * script.size, 1.15 if direction[0] else 0.85)
@@ -196,14 +215,9 @@ def swipe(script: Script, label: str, amplitude: float | None = None, seconds: f
     begin = np.where(np.abs(begin) > (wide, high), begin * rng.uniform(0.75, 1.0), begin)
     if here:
         begin = script.at.copy()
-    distance = float(np.hypot(*(begin - script.at)))
-    if distance > 0.05 and rng.random() < 0.93:
-        # to the starting place, clearly slower than a stroke
-        script.go(begin, max(0.3, distance / (script.quick * rng.uniform(0.5, 1.1))), bow=rng.normal(0, 0.25))
-    if rng.random() < 0.75:
-        script.hold(rng.uniform(0.03, 0.6))
+    come(script, begin, 0.93)
     start = script.seconds
-    turn = rng.uniform(0.9, 2.2) if flick else 0.0
+    turn = rng.uniform(0.9, 2.2) if flick else rng.choice([0.0, rng.uniform(0, 1.5)])
     script.go(
         script.at + direction * amplitude,
         seconds,
@@ -213,6 +227,20 @@ def swipe(script: Script, label: str, amplitude: float | None = None, seconds: f
     )
     fingers = amplitude + 1.3 * script.size * min(turn, 1.5)  # how far their tips come
     script.mark(label, start, start + READY * (script.seconds - start), kind="flick" if flick else "stroke", amplitude=fingers)
+
+
+def come(script: Script, begin: np.ndarray, share: float = 1.0) -> None:
+    """To where a gesture begins, and a pause: quick from rest, as hands are; mostly slower where it would be a stroke itself."""
+    rng = script.rng
+    distance = float(np.hypot(*(begin - script.at)))
+    if distance > 0.05 and rng.random() < share:
+        lies = script.at[1] > script.home[1] - 0.1
+        if lies or rng.random() < 0.4:
+            script.approach(begin, curl=0.0)
+        else:
+            script.go(begin, max(0.25, distance / (script.quick * rng.uniform(0.5, 1.1))), bow=rng.normal(0, 0.25), curl=0.0)
+    if rng.random() < 0.75:
+        script.hold(rng.uniform(0.03, 0.6))
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -231,7 +259,7 @@ def settle(script: Script) -> None:
     if kind == "drop":
         script.go(
             (script.at[0] + rng.normal(0, 0.25), high + rng.uniform(0.25, 0.45)),
-            rng.uniform(0.35, 1.0),
+            between(rng, 0.2, 1.0),
             bow=rng.normal(0, 0.2),
         )
         script.hold(rng.uniform(0.1, 0.8))
@@ -243,8 +271,8 @@ def settle(script: Script) -> None:
         distance = float(np.hypot(*(begin - script.at)))
         script.go(begin + rng.normal(0, 0.03, 2), max(0.15, distance / rng.uniform(0.5, 2.0)), bow=rng.normal(0, 0.15))
     elif kind == "low_return":
-        script.go((script.at[0] * 0.7, high + 0.2), rng.uniform(0.3, 0.7), bow=rng.normal(0, 0.2))
-        script.go(home, rng.uniform(0.4, 0.9), bow=rng.normal(0, 0.2))
+        script.approach((script.at[0] * 0.7, high + 0.2))
+        script.approach(home)
     else:
         script.hold(rng.uniform(0.2, 1.0))
 
@@ -261,10 +289,7 @@ def wave(
     """
     rng = script.rng
     center = script.at.copy() if here else script.inside(0.2) * (0.8, 0.7)
-    distance = float(np.hypot(*(center - script.at)))
-    script.go(center, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
-    if rng.random() < 0.6:
-        script.hold(rng.uniform(0.03, 0.4))
+    come(script, center)
     kind = str(rng.choice(["arm", "wrist", "shake"], p=[0.5, 0.25, 0.25])) if script.near and not here else "arm"
     period = period_s or between(rng, 0.22, 0.85)
     periods = periods or max(2.25, rng.uniform(1.1, 2.8) / period)
@@ -303,10 +328,7 @@ def circle(script: Script, label: str, turns: float | None = None, period_s: flo
     radii = np.array([radius * oval, radius])
     center = script.inside(0.2) * (0.85, 0.8)
     begin = script.at.copy() if here else center + radii * (np.cos(first), np.sin(first))
-    distance = float(np.hypot(*(begin - script.at)))
-    script.go(begin, max(0.25, distance / rng.uniform(0.5, 1.2)), bow=rng.normal(0, 0.2))
-    if rng.random() < 0.6:
-        script.hold(rng.uniform(0.03, 0.4))
+    come(script, begin)
     u = np.arange(1, round(period * turns * RATE) + 1) / RATE
     ramp = np.minimum(u, 0.15)  # gets going
     angle = first + sign * 2 * np.pi / period * (u - 0.15 + ramp) * (1 + 0.03 * np.sin(3 * u))

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from everyframe.motions.render.motions import RATE, Script
+from everyframe.motions.render.motions import RATE, Script, between
 
 
 def away(script: Script) -> None:
     """Out of view."""
     script.go(
         (script.at[0] + script.rng.normal(0, 0.2), script.view[1] + 0.4),
-        script.rng.uniform(0.4, 1.2),
+        between(script.rng, 0.2, 1.2),
         bow=script.rng.normal(0, 0.2),
     )
     script.hold(script.rng.uniform(0.3, 1.5))
@@ -31,7 +31,7 @@ def enter(script: Script) -> None:
     }[side]
     if side != "here":
         script.at = np.array(outside)  # it was never seen, so it may begin anywhere
-    script.go(script.inside(0.15), rng.uniform(0.3, 1.1), bow=rng.normal(0, 0.2), curl=rng.choice([0.0, 0.3, 1.0]))
+    script.approach(script.inside(0.15), curl=rng.choice([0.0, 0.3, 1.0]))
     script.hold(rng.uniform(0.3, 1.6))
 
 
@@ -105,14 +105,14 @@ def to_face(script: Script) -> None:
     rng = script.rng
     script.go(
         (rng.normal(0, 0.12), rng.uniform(-0.25, 0.05)),
-        rng.uniform(0.4, 1.1),
+        between(rng, 0.2, 1.1),
         bow=rng.normal(0, 0.2),
         curl=rng.choice([0.2, 0.7, 1.0]),
     )
     oscillate(script)
     script.go(
         (rng.normal(0, 0.25), script.view[1] + rng.uniform(-0.1, 0.3)),
-        rng.uniform(0.5, 1.2),
+        between(rng, 0.25, 1.2),
         bow=rng.normal(0, 0.2),
         curl=0.2,
     )
@@ -142,10 +142,34 @@ def raise_and_lower(script: Script) -> None:
     """Up from below, a moment, down again: neither a swipe up nor down."""
     rng = script.rng
     script.at = np.array([rng.uniform(-0.5, 0.5), script.view[1] + 0.25])
-    script.go((script.at[0] + rng.normal(0, 0.1), rng.uniform(-0.25, 0.25)), rng.uniform(0.35, 1.0), bow=rng.normal(0, 0.15))
+    script.approach((script.at[0] + rng.normal(0, 0.1), rng.uniform(-0.25, 0.25)))
     script.hold(rng.uniform(0.15, 1.2))
-    script.go((script.at[0] + rng.normal(0, 0.15), script.view[1] + 0.3), rng.uniform(0.4, 1.0), bow=rng.normal(0, 0.15))
+    script.approach((script.at[0] + rng.normal(0, 0.15), script.view[1] + 0.3))
     script.hold(rng.uniform(0.2, 0.8))
+
+
+def show(script: Script) -> None:
+    """Up from where the hand rests, a sign or two with the fingers, towards the camera or not, and down to rest again."""
+    rng = script.rng
+    if rng.random() < 0.7:
+        script.lie_down(rng.uniform(0.05, 0.8))
+    script.approach(script.inside(0.2), curl=rng.choice([0.0, 0.5, 1.0]))
+    script.hold(rng.uniform(0.05, 0.7))
+    for _ in range(rng.integers(0, 3)):
+        (fist, point, push_pull)[rng.integers(3)](script)
+    script.hold(rng.uniform(0.05, 0.8))
+    script.lie_down(rng.uniform(0.05, 0.8))
+
+
+def reach(script: Script) -> None:
+    """For a thing somewhere: there at the pace of a stroke, the hand closes on it, and it comes back or stays with it."""
+    rng = script.rng
+    begin = script.at.copy()
+    script.approach(np.clip(script.inside(0.0) * (1.3, 1.2), -0.75, 0.6), 0.9, curl=0.2)
+    script.go(script.at + rng.normal(0, 0.01, 2), rng.uniform(0.15, 0.5), curl=1.0)
+    script.hold(rng.uniform(0.05, 0.6))
+    if rng.random() < 0.7:
+        script.approach(begin + rng.normal(0, 0.06, 2))
 
 
 # share of each among negatives
@@ -162,6 +186,8 @@ NEGATIVES: tuple[tuple[Callable[[Script], None], float], ...] = (
     (to_face, 3),
     (signing, 5),
     (raise_and_lower, 3),
+    (show, 5),
+    (reach, 3),
 )
 
 

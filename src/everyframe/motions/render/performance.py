@@ -27,14 +27,17 @@ def write_gestures(
             settle(script)
         script.hold(max(0.5, seconds - script.seconds))
         return script
-    opening = rng.choice(["enter", "visible", "rest", "negative"], p=[0.25, 0.4, 0.15, 0.2])
+    opening = rng.choice(["enter", "visible", "rest", "negative"], p=[0.15, 0.25, 0.4, 0.2])
     if opening == "enter":
         enter(script)
     elif opening == "negative":
         any_negative(script)
+    elif opening == "rest":
+        script.at = script.home.copy()
+        script.hold(rng.uniform(0.05, 1.5), **script.lying)
     else:
         script.at = script.inside(0.1)
-        script.hold(rng.uniform(0.05, 1.5 if opening == "rest" else 0.6))
+        script.hold(rng.uniform(0.05, 1.0))
     while script.seconds < seconds:
         chosen = label or str(rng.choice(LABELS[1:]))
         GESTURES[chosen](script, chosen)
@@ -42,10 +45,12 @@ def write_gestures(
             settle(script)
         else:
             script.hold(rng.uniform(0.1, 0.9))
-            if rng.random() < 0.4:
+            if rng.random() < 0.2:
                 away(script)
         if rng.random() < 0.3:
             any_negative(script)
+        if rng.random() < 0.4:
+            script.lie_down(rng.uniform(0.1, 1.5))
     return script
 
 
@@ -53,23 +58,37 @@ def write_tight(rng: np.random.Generator, view: tuple[float, float], size: float
     """One gesture, cut as clips are: it begins at once or nearly so, and soon after it the clip is over."""
     chosen = label or str(rng.choice(LABELS[1:]))
     script = Script(rng, (0.0, 0.0), view, size)
-    script.at = script.inside(0.1)
-    script.hold(rng.uniform(0.02, 0.3))
+    if rng.random() < 0.6:
+        script.at = script.home.copy()
+        script.hold(rng.uniform(0.02, 1.0), **script.lying)
+    else:
+        script.at = script.inside(0.1)
+        script.hold(rng.uniform(0.02, 0.5))
     GESTURES[chosen](script, chosen)
-    if chosen in SWIPES and rng.random() < 0.5:
+    if chosen in SWIPES and rng.random() < 0.3:
         settle(script)
+    elif rng.random() < 0.4:
+        script.hold(rng.uniform(0.03, 0.6))
+        script.lie_down(0.1)
     script.hold(rng.uniform(0.02, 0.4))
     return script
 
 
-def write_negatives(rng: np.random.Generator, seconds: float, view: tuple[float, float], size: float = 0.12) -> Script:
+def write_negatives(
+    rng: np.random.Generator, seconds: float, view: tuple[float, float], size: float = 0.12, both: bool = False
+) -> Script:
+    """both: what both hands do at once may be like a gesture."""
     script = Script(rng, (rng.uniform(-0.5, 0.5), view[1] + 0.3), view, size)
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         script.hold(seconds)  # nobody's hand at all
     elif rng.random() < 0.6:
-        script.at = script.inside()
+        script.at = script.inside() if rng.random() < 0.5 else script.home.copy()
     while script.seconds < seconds:
-        any_negative(script)
+        label = str(rng.choice(LABELS[1:]))
+        if both and rng.random() < 0.4:
+            GESTURES[label](script, label)
+        else:
+            any_negative(script)
     return script
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from everyframe.motions.render import actors, backgrounds, camera
-from everyframe.motions.render.motions import Interval, Script
-from everyframe.motions.render.negatives import rest, signing
+from everyframe.motions.render.motions import GESTURES, LABELS, Interval, Script, between
+from everyframe.motions.render.negatives import any_negative, rest, signing
 from everyframe.motions.render.performance import place, write_gestures, write_negatives, write_tight
 
+SMALL = 0.075  # palm of a hand that gestures to the camera: smaller ones mean somebody else, whatever they do
 CHUNK = 8  # frames drawn at a time: small enough for the cache, and for a tight box around the hand
 
 
@@ -57,13 +58,14 @@ class Style:
         busy = 2.0 if negative else 1.0  # negatives get more of what distracts
         person = not sparse and rng.random() < 0.75
         head = float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
-        size = float(np.exp(rng.uniform(np.log(0.055), np.log(0.28))))
+        least = SMALL / 2 if negative else SMALL
+        size = between(rng, least, 0.28)
         if person and rng.random() < 0.6:  # near and far: both of a person, a hand held out is larger
-            size = float(np.clip(head * rng.uniform(0.35, 0.8), 0.05, 0.28))
+            size = float(np.clip(head * rng.uniform(0.35, 0.8), least, 0.28))
         return cls(
             sparse=sparse,
             person=person,
-            second=not sparse and rng.random() < 0.12 * busy,
+            second=not sparse and rng.random() < (0.4 if negative else 0.14),
             walker=not sparse and rng.random() < 0.08 * busy,
             lean=float(rng.choice([0.003, 0.015, 0.06 * busy], p=[0.4, 0.4, 0.2])),
             shake=float(rng.choice([0.0, rng.uniform(0.002, 0.02)], p=[0.7, 0.3])),
@@ -91,7 +93,7 @@ class Style:
             dropout=float(rng.choice([0.0, rng.uniform(0, 0.15)])) if sparse else 0.0,
             source_fps=0.0 if rng.random() < 0.4 else float(rng.choice([8, 10, 10, 15, 15, 20, 24, 25, 30, 30, 60])),
             tight=rng.random() < 0.25,
-            both=negative and rng.random() < 0.12,
+            both=negative and rng.random() < 0.35,
         )
 
 
@@ -118,7 +120,9 @@ class Arm:
         self.upright = rng.uniform(0, 1)
         self.offset = rng.normal(0, 0.3)
         self.bend = float(rng.uniform(-1, 1))
-        self.gone = np.repeat(rng.random(4096) < style.dropout, rng.integers(1, 4))
+        self.origin, self.reach = np.zeros((1, 2)), 1.0  # of the script's places in the picture, (n | 1, 2), and their unit
+        self.luck = np.repeat(rng.random(4096), rng.integers(1, 4))  # of each frame: below the chance to be lost, it is
+        self.gone = np.zeros(0, bool)
 
     def mirrored(self, about: float) -> Arm:
         """The other arm of somebody who does the same with both hands; about: twice where the middle is."""
@@ -134,7 +138,10 @@ class Arm:
         step = float(np.median(np.diff(times))) if n > 1 else 1 / 30
         fine = (times[:, None] + np.linspace(0, style.shutter * step, k, endpoint=k == 1)[None]).ravel()
         pose = place(self.script, fine)
-        at = pose.at
+        at = pose.at * self.reach + np.repeat(self.origin, k if len(self.origin) > 1 else 1, 0)
+        if n > 1:  # what detects hands loses them while they are quick
+            speed = np.hypot(*np.gradient(at[::k], axis=0).T) / step
+            self.gone = self.luck[:n] < style.dropout * np.clip(0.5 + 2 * speed, 0, 5)
         anchor = np.repeat(self.anchor, n, 0) if len(self.anchor) == 1 else self.anchor
         anchor = np.repeat(anchor, k, 0) + 0.15 * (at - at.mean(0))
         size = style.size * pose.scale
@@ -202,9 +209,25 @@ class Arm:
         n = frames.stop - frames.start
         color = color.reshape(n, k, *shape[1:]).mean(1)
         alpha = alpha.reshape(n, k, *shape[1:]).mean(1)
-        present = ~self.gone[frames][:, None, None]
+        present = ~self.gone[frames][:, None, None] if len(self.gone) else True
         part = canvas[(frames, *box)]
         canvas[(frames, *box)] = np.where(present, part * (1 - alpha) + color, part)
+
+
+def bystanders_arm(rng: np.random.Generator, style: Style, person: actors.Person, seconds: float, aspect: float) -> Arm:
+    """Of somebody else, doing what hands do that is no gesture, about his own body; from afar also what else would be one."""
+    script = Script(rng, (rng.uniform(-0.4, 0.4), 0.4))
+    far = 0.4 * person.size < 0.75 * SMALL
+    while script.seconds < seconds:
+        label = str(rng.choice(LABELS[1:]))
+        if far and rng.random() < 0.4:
+            GESTURES[label](script, label)
+        else:
+            any_negative(script)
+    side = rng.choice([-1, 1])
+    arm = Arm(rng, replace(style, size=0.4 * person.size, sparse=False), script, person.shoulder(side), aspect)
+    arm.origin, arm.reach = person.at + np.array([0.6 * side, 0.9]) * person.size, 3.5 * person.size
+    return arm
 
 
 class View:
@@ -234,15 +257,16 @@ def _person(
     rng: np.random.Generator, style: Style, n: int, size: tuple[int, int], walks: bool, place_x: float, height: float = 0.0
 ) -> actors.Person:
     wide = size[1] / size[0] / 2
-    height = height or rng.uniform(0.1, 0.45)
+    height = height or between(rng, 0.07, 0.45)
     middle = np.array([place_x, rng.uniform(-0.25 if height < 0.16 else -0.15, 0.2)])
     at = middle + style.lean * camera.smooth_walk(rng, n, rng.uniform(4, 30)) * (1, 0.5)
     if walks:
         speed = rng.uniform(0.015, 0.09) * rng.choice([-1, 1])
         at[:, 0] = -np.sign(speed) * (wide + 0.3) + speed * (np.arange(n) - rng.integers(-10, n))
     turn = np.clip(camera.smooth_walk(rng, n, rng.uniform(4, 30), 1)[:, 0] * rng.choice([0.1, 1.0]), -1, 1)
+    gait = np.sin(rng.uniform(0.3, 1.2) * np.arange(n) + rng.uniform(0, 6)) * rng.uniform(0.3, 1) if walks else 0.0
     cloth = backgrounds.any_background(rng, (36, 48)) if rng.random() < 0.5 else None
-    return actors.Person(at, height, turn, rng.uniform(0.03, 0.95, 4), cloth)
+    return actors.Person(at, height, turn, rng.uniform(0.03, 0.95, 4), cloth, gait)
 
 
 def render(
@@ -266,13 +290,19 @@ def render(
     people: list[actors.Person] = []
     main_x = rng.normal(0, 0.18)
     if style.second:
-        people.append(_person(rng, style, n, size, False, main_x + rng.choice([-1, 1]) * rng.uniform(0.3, 0.6)))
+        walks = rng.random() < 0.3
+        people.append(_person(rng, style, n, size, walks, main_x + rng.choice([-1, 1]) * rng.uniform(0.3, 0.6)))
     if style.walker:
         people.append(_person(rng, style, n, size, True, 0.0))
     if style.person:
         people.append(_person(rng, style, n, size, False, main_x, style.head))
     shoulder = people[-1].shoulder(rng.choice([-1, 1])) if style.person and style.anchor == "shoulder" else None
-    arms = [Arm(rng, style, script, shoulder, w / h)]
+    others = [
+        bystanders_arm(rng, style, person, times[-1] + 1, w / h)
+        for person in people[: len(people) - style.person]
+        for _ in range(rng.integers(3))
+    ]
+    arms = [*others, Arm(rng, style, script, shoulder, w / h)]
     if style.other_hand != "none":
         second = Script(rng, (rng.uniform(-wide, wide), rng.uniform(0.1, 0.5)), script.view, style.size)
         act = rest if style.other_hand == "still" else signing
@@ -318,14 +348,14 @@ def random_stream(
     """A stream of gestures (all of `label` if given) or of nothing but negatives; single: one gesture, near the
     beginning.
     """
-    negative = rng.random() < 0.42 if negative is None else negative
+    negative = rng.random() < 0.5 if negative is None else negative
     style = Style.random(rng, negative)
     view = (size[1] / size[0] / 2, 0.5)
     seconds = frames / fps
     tight = style.tight and not single
     begin = 0.0 if single or (tight and not negative) else rng.uniform(0, 1.2)  # switched on while something is going on already
     if negative:
-        script = write_negatives(rng, seconds + begin + 0.2, view, style.size)
+        script = write_negatives(rng, seconds + begin + 0.2, view, style.size, style.both)
     elif tight:
         script = write_tight(rng, view, style.size, label)
     else:
@@ -342,7 +372,8 @@ def random_stream(
         video[last:], at[last:] = video[last], at[last]
     world = {"look": "bones" if style.sparse else "person", "camera": style.source_fps or fps, "tight": tight}
     intervals = [
-        Interval(i.label, i.start_s - begin, i.ready_s - begin, i.end_s - begin, {**i.factors, **world}) for i in script.intervals
+        Interval(i.label, i.start_s - begin, i.ready_s - begin, i.end_s - begin, {**i.factors, **world})
+        for i in (() if negative else script.intervals)
     ]
     hand = np.column_stack([at, (np.abs(at) < view).all(1)]).astype(np.float32)
     return Stream(video, [i for i in intervals if i.end_s > 0 and i.start_s < seconds], fps, hand)
