@@ -218,7 +218,7 @@ async function startCamera() {
   say("Asking for the camera …");
   const chosen = $("camera").value, mine = ++run;
   try {
-    const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
+    const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: Math.max(30, info.rate) } };
     const stream = await navigator.mediaDevices.getUserMedia({ video: chosen ? { ...wanted, deviceId: { exact: chosen } } : wanted });
     if (mine !== run) return stream.getTracks().forEach((track) => track.stop());
     const [track] = stream.getVideoTracks();
