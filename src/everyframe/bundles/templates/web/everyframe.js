@@ -195,7 +195,8 @@ export async function planes(picture) {
   const layout = LAYOUTS[picture.format], { visibleRect, colorSpace, rotation = 0, flip = false } = picture;
   if (!layout) return picture;
   const data = new Uint8Array(picture.allocationSize());
-  await picture.copyTo(data);
+  const copied = await picture.copyTo(data).then(() => true, () => false); // not where it is cut between two colors
+  if (!copied) return picture;
   const shares = SHARES[colorSpace.matrix] ?? [0.299, 0.114];
   return { data, width: visibleRect.width, height: visibleRect.height, layout, turn: TURNS[rotation] ^ (4 * flip), shares, full: colorSpace.fullRange };
 }

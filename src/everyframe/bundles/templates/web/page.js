@@ -224,7 +224,7 @@ async function startCamera() {
     const [track] = stream.getVideoTracks();
     track.onended = () => mine === run && finish("The camera is gone. Plug it in again and press Start, or choose another one.", "trouble");
     video.dataset.mirrored = track.getSettings().facingMode !== "environment";
-    const stop = () => stream.getTracks().forEach((each) => each.stop());
+    const stop = () => (stream.getTracks().forEach((each) => each.stop()), worker.postMessage({ kind: "camera" }));
     await play({ kind: "camera", name: track.label, track, stop }, (element) => (element.removeAttribute("src"), (element.srcObject = stream)));
     await listCameras(track.getSettings().deviceId);
   } catch (error) {
