@@ -195,7 +195,8 @@ export async function planes(picture) {
   const layout = LAYOUTS[picture.format], { visibleRect, colorSpace, rotation = 0, flip = false } = picture;
   if (!layout) return picture;
   const data = new Uint8Array(picture.allocationSize());
-  await picture.copyTo(data);
+  const copied = await picture.copyTo(data).then(() => true, () => false); // not where it is cut between two colors
+  if (!copied) return picture;
   const shares = SHARES[colorSpace.matrix] ?? [0.299, 0.114];
   return { data, width: visibleRect.width, height: visibleRect.height, layout, turn: TURNS[rotation] ^ (4 * flip), shares, full: colorSpace.fullRange };
 }
@@ -343,7 +344,8 @@ const fetched = (base) => ({
     if (sha256) address.searchParams.set("sha256", sha256); // another model, another address: nothing stale is ever used
     const store = sha256 && globalThis.caches ? await caches.open("everyframe").catch(() => null) : null;
     const kept = await store?.match(address);
-    const answer = kept ?? (await fetch(address));
+    // what has no such address is asked for again, lest files of two models meet
+    const answer = kept ?? (await fetch(address, { cache: sha256 ? "default" : "no-cache" }));
     if (!answer.ok) throw new Error(`${name} cannot be read: ${answer.status} ${answer.statusText}`);
     const bytes = await arriving(answer, onProgress);
     if (store && !kept && bytes.length > KEPT_FROM) await store.put(address, new Response(bytes)).catch(() => {});

@@ -218,13 +218,13 @@ async function startCamera() {
   say("Asking for the camera …");
   const chosen = $("camera").value, mine = ++run;
   try {
-    const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
+    const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: Math.max(30, info.rate) } };
     const stream = await navigator.mediaDevices.getUserMedia({ video: chosen ? { ...wanted, deviceId: { exact: chosen } } : wanted });
     if (mine !== run) return stream.getTracks().forEach((track) => track.stop());
     const [track] = stream.getVideoTracks();
     track.onended = () => mine === run && finish("The camera is gone. Plug it in again and press Start, or choose another one.", "trouble");
     video.dataset.mirrored = track.getSettings().facingMode !== "environment";
-    const stop = () => stream.getTracks().forEach((each) => each.stop());
+    const stop = () => (stream.getTracks().forEach((each) => each.stop()), worker.postMessage({ kind: "camera" }));
     await play({ kind: "camera", name: track.label, track, stop }, (element) => (element.removeAttribute("src"), (element.srcObject = stream)));
     await listCameras(track.getSettings().deviceId);
   } catch (error) {

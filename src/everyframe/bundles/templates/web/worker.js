@@ -5,6 +5,7 @@ import { Teacher } from "./teach.js";
 
 let model = null, teacher = null, collecting = false;
 let run; // which playing it is: goes back with the answers, so that the page can tell late ones
+let camera = null; // whose frames are taken
 let live = false, first = null; // a camera's times are counted from its first frame
 
 const TAKES = {
@@ -72,11 +73,12 @@ const turn = (data) => (queue = queue.then(async () => {
 }));
 onmessage = ({ data }) => (data.kind === "camera" ? watch(data) : turn(data));
 
-/** Frames straight from a camera, until it stops: neither a busy page nor a hidden one is in their way. */
-async function watch({ frames }) {
-  const reader = frames.getReader();
-  for (let next; !(next = await reader.read()).done; ) {
+/** Frames straight from a camera, until there is another one or none: neither a busy page nor a hidden one is in their way. */
+async function watch({ frames = null }) {
+  const reader = (camera = frames?.getReader() ?? null);
+  for (let next; reader && !(next = await reader.read()).done; ) {
     const { value: image } = next;
-    await turn({ kind: "frame", image, time: image.timestamp / 1e6, sent: performance.timeOrigin + performance.now() });
+    if (camera !== reader) image.close(); // stopped: what it still held
+    else await turn({ kind: "frame", image, time: image.timestamp / 1e6, sent: performance.timeOrigin + performance.now() });
   }
 }
