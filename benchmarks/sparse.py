@@ -1,10 +1,12 @@
-"""Weights with structured zeros: kernel groups of RT3D (KGS) and whole groups (vanilla). Which are zero is random."""
+"""Weights with structured zeros, in the patterns of `everyframe prune`. Which are zero is random."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+from everyframe.pruning.pattern import Pattern
 
 # M, N output and input channels; gM, gN of a group; k kernel places
 
@@ -21,12 +23,13 @@ def kept(
     return np.broadcast_to(full.reshape(m, n, places), (m, n, int(np.prod(shape[2:])))).reshape(shape)
 
 
-def pruned(model: onnx.ModelProto, rates: dict[str, float], group: tuple[int, int] = (16, 4)) -> onnx.ModelProto:
+def pruned(model: onnx.ModelProto, rates: dict[str, float], pattern: Pattern) -> onnx.ModelProto:
     """A copy in which the convolutions named (by their weights) keep 1 / rate of their weights."""
     made, rng = onnx.ModelProto.FromString(model.SerializeToString()), np.random.default_rng(0)
     for tensor in made.graph.initializer:
         if tensor.name in rates:
             weight = numpy_helper.to_array(tensor)
-            sparse = weight * kept(weight.shape, group, rates[tensor.name], rng)
-            tensor.CopyFrom(numpy_helper.from_array(sparse.astype(np.float32), tensor.name))
+            left = pattern.keep(rng.random(pattern.units(weight.shape)), 1 - 1 / rates[tensor.name])
+            sparse = (weight * pattern.spread(left, weight.shape)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(sparse, tensor.name))
     return made
