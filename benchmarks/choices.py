@@ -24,7 +24,8 @@ from everyframe.native.target import runs_here
 from everyframe.native.tuned import SHIPPED
 
 NETWORKS = (
-    "c3d", "r3d_18", "r2plus1d_18", "i3d_r50", "slow_r50", "c2d_r50", "slowfast_4x16", "x3d_s", "x3d_m", "tsm_mobilenetv2",
+    "c3d", "r3d_18", "r2plus1d_18", "i3d_r50", "slow_r50", "c2d_r50", "slowfast_r50_4x16", "x3d_s", "x3d_m",
+    "tsm_mobilenet_v2",
 )  # fmt: skip
 CPUS = ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3", "aarch64")
 

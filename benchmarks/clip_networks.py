@@ -3,8 +3,9 @@
     python benchmarks/clip_networks.py                                about 12 minutes
     python benchmarks/clip_networks.py --models c3d --threads 1 --quick
 
-Pruned networks have random weights with kernel groups of 16 x 4 at zero, layer by layer as RT3D's published profiles say. The
-engines must agree to 1e-4 before anything is timed: dense with OpenVINO, pruned with onnxruntime. Times are milliseconds a clip.
+Pruned networks have random weights with zeros in patterns, layer by layer as RT3D's published profiles say. Convolutions are
+computed as with `everyframe compile`, by the tables of measured choices. The engines must agree to 1e-4 before anything is timed:
+dense with OpenVINO, pruned with onnxruntime. Times are milliseconds a clip.
 Writes benchmarks/results/clip_networks.json, after each network.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,10 @@ from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library, LibraryStream
 from everyframe.native.target import target
+from everyframe.native.tuned import Tables
+from everyframe.pruning.pattern import Pattern
 
+PATTERNS = (Pattern("kgs", (16, 4)), Pattern("plane", (16, 1)))
 AGREEMENT = 1e-4  # relative, L2
 #: pruned share of the weights whose names match, by network and rate of its multiply-adds
 PROFILES: dict[str, dict[str, dict[str, float]]] = {
@@ -50,9 +55,20 @@ def rates(model: onnx.ModelProto, profile: dict[str, float]) -> dict[str, float]
     return {name: 1 / (1 - share) for pattern, share in profile.items() for name in names if re.search(rf"(?:{pattern})", name)}
 
 
+def random(pattern: Pattern) -> Callable[[tuple[int, ...], float, np.random.Generator], np.ndarray]:
+    """Masks that leave 1 / rate of the pattern's units."""
+
+    def mask(shape: tuple[int, ...], rate: float, rng: np.random.Generator) -> np.ndarray:
+        return pattern.spread(pattern.keep(rng.random(pattern.units(shape)), 1 - 1 / rate), shape)
+
+    return mask
+
+
 def native(model: onnx.ModelProto, threads: int) -> tuple[LibraryStream, int]:
     """The compiled network and its multiply-adds."""
-    source, _, fitting = generate(model, (), target("native"))
+    tables = Tables.found()
+    tables.approximate = True
+    source, _, fitting = generate(model, (), target("native"), choose=tables)
     with tempfile.TemporaryDirectory() as folder:
         return Library(link(source, fitting, model, Path(folder) / "model.so")).start(threads), source.macs
 
@@ -66,10 +82,14 @@ def measure(name: str, threads: int, seconds: float) -> dict[str, Any]:
     peer = OpenVinoClip(path, threads)
     ours: dict[str, Any] = {}
     macs = {}
-    for profile, shares in {"dense": {}, **PROFILES.get(name, {})}.items():
-        model = pruned(dense, rates(dense, shares)) if shares else dense
+    variants: dict[str, onnx.ModelProto] = {"dense": dense}
+    for profile, shares in PROFILES.get(name, {}).items():
+        variants |= {f"{profile}, {pattern}": pruned(dense, rates(dense, shares), random(pattern)) for pattern in PATTERNS}
+    for profile, model in variants.items():
         ours[profile], macs[profile] = native(model, threads)
-        expected = ort_session(model.SerializeToString(), threads).run(None, {"clip": clip})[0] if shares else peer.step(clip)
+        expected = peer.step(clip)
+        if model is not dense:
+            expected = ort_session(model.SerializeToString(), threads).run(None, {"clip": clip})[0]
         distance = float(np.linalg.norm(ours[profile].step(clip) - expected) / np.linalg.norm(expected))
         if not distance <= AGREEMENT:
             raise SystemExit(f"{name}, {profile}: the engines do not agree: {distance:.1e}")

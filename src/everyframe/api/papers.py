@@ -80,7 +80,7 @@ def _pruned(model: onnx.ModelProto, profile: str) -> onnx.ModelProto:
     """Zeros where a published profile has them, at random within each layer."""
     from math import prod
 
-    from everyframe.benchmarking.altered import pruned
+    from everyframe.benchmarking.altered import kept, pruned
     from everyframe.pruning.presets import find
 
     preset = find(profile)
@@ -90,7 +90,7 @@ def _pruned(model: onnx.ModelProto, profile: str) -> onnx.ModelProto:
             kernel = tuple(row.get("kernel", ()))
             if tensor.name.startswith(f"{row['at']}.") and kernel in ((), tuple(tensor.dims[2:])):
                 rates[tensor.name] = 1 / (1 - row["rate"])
-    return pruned(model, rates, preset.group)
+    return pruned(model, rates, lambda shape, rate, rng: kept(shape, preset.group, rate, rng))
 
 
 def contenders(

@@ -4,7 +4,7 @@ groups (vanilla), of which random ones are zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
@@ -25,14 +25,17 @@ def kept(
     return np.broadcast_to(full.reshape(m, n, places), (m, n, int(np.prod(shape[2:])))).reshape(shape)
 
 
-def pruned(model: onnx.ModelProto, rates: Mapping[str, float], group: tuple[int, int] = (16, 4)) -> onnx.ModelProto:
-    """A copy in which the convolutions named (by their weights) keep 1 / rate of their weights."""
+def pruned(
+    model: onnx.ModelProto, rates: Mapping[str, float], mask: Callable[[tuple[int, ...], float, np.random.Generator], np.ndarray]
+) -> onnx.ModelProto:
+    """A copy in which the convolutions named (by their weights) keep 1 / rate of their weights: those that mask(shape, rate, rng)
+    says."""
     made, rng = onnx.ModelProto.FromString(model.SerializeToString()), np.random.default_rng(0)
     for tensor in made.graph.initializer:
         if tensor.name in rates:
             weight = numpy_helper.to_array(tensor)
-            sparse = weight * kept(weight.shape, group, rates[tensor.name], rng)
-            tensor.CopyFrom(numpy_helper.from_array(sparse.astype(np.float32), tensor.name))
+            sparse = (weight * mask(weight.shape, rates[tensor.name], rng)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(sparse, tensor.name))
     return made
 
 

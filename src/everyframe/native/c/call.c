@@ -25,7 +25,7 @@ static int64_t now(void) {
 /* Not inlined: a clip network has a thousand calls, and inlining them takes the compiler most of its time. */
 static __attribute__((noinline)) void shared(ef_stream *s, kernel run, const void *layer, float *out, const float *residual,
                                              const float *const *in, const float *numbers) {
-    const job j = {s, layer, out, residual, in, numbers};
+    const job j = {s, layer, out, residual, in, numbers, 0, NULL, NULL};
     TIMED(pool_run(&s->pool, run, &j));
 }
 
@@ -39,7 +39,7 @@ static __attribute__((noinline)) void together(ef_stream *s, kernel run, const v
 /* For what is too small to be worth waking threads. */
 static __attribute__((noinline)) void alone(ef_stream *s, kernel run, const void *layer, float *out, const float *residual,
                                             const float *const *in, const float *numbers) {
-    const job j = {s, layer, out, residual, in, numbers};
+    const job j = {s, layer, out, residual, in, numbers, 0, NULL, NULL};
     TIMED(run(&j, 0, 1));
 }
 
