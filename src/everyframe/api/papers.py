@@ -145,7 +145,12 @@ def _measured(
         if frames:
             found = contend(contenders(table, files, engines, peers), frames, progress, compare=bool(peers))
         if table == "tsm" and frames and not found.partial:
-            _stages(found, engines, video, progress)
+            try:
+                _stages(found, engines, video, progress)
+            except KeyboardInterrupt:
+                found.partial = True
+            except EveryframeError as error:
+                found.notes.append(f"{name}, stage by stage: {error.what}")
         found.costs = {path.name: costs(path) for variant, path in files if variant.batch == 1}
         for row in found.rows:
             row.model = Path(row.model).name

@@ -32,7 +32,7 @@ def pictures(found: Benchmark, stages: Sequence[Stages] = (), layers: Sequence[O
     made = {}
     if pairs := ratios(found):
         made["Clip over step, for the same predictions: multiply-adds against time"] = plane(
-            pairs, "fewer multiply-adds, times", "faster, times", list(dict.fromkeys(_engines(found))), diagonal=True, log_up=True
+            pairs, "fewer multiply-adds, times", "faster, times", _engines(found), diagonal=True, log_up=True
         )
     if found.table is not None or found.sweep:
         return made  # too many rows to draw each
@@ -54,12 +54,14 @@ def pictures(found: Benchmark, stages: Sequence[Stages] = (), layers: Sequence[O
 
 
 def _engines(found: Benchmark) -> list[str]:
-    return [row.engine for row in found.measured if row.kind == "step"]
+    """That run step networks and clip networks alike."""
+    clips = {row.engine for row in found.measured if row.kind == "clip"}
+    return list(dict.fromkeys(row.engine for row in found.measured if row.kind == "step" and row.engine in clips))
 
 
 def ratios(found: Benchmark) -> list[Point]:
     """Each step network over each clip network on the same engine, where both say what they compute."""
-    rows, engines = [row for row in found.measured if row.alone], list(dict.fromkeys(_engines(found)))
+    rows, engines = [row for row in found.measured if row.alone], _engines(found)
     points = []
     for step in (row for row in rows if row.kind == "step"):
         for clip in (row for row in rows if row.kind == "clip" and row.engine == step.engine and _same(row, step)):

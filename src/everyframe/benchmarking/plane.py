@@ -11,6 +11,8 @@ from everyframe.canvas import FAINT, HUES, INK, QUIET, SOFT, Canvas
 WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, FLOOR = 70, 880, 46, 460
 GROUPS = (HUES[0], HUES[1], HUES[2], HUES[4], HUES[3], HUES[5])
+#: decades that an axis has at least, so that 1, 2 or 5 of something stands on it
+LEAST = 0.5
 #: pixels between a dot and its name; names keep so much apart
 NEAR, LINE = 8, 13
 
@@ -88,7 +90,7 @@ def _name(canvas: Canvas, name: str, x: float, y: float, taken: list[tuple[float
 def _decades(values: Sequence[float]) -> tuple[float, float]:
     """The ends of a logarithmic axis."""
     low, high = math.log10(min(values)), math.log10(max(values))
-    room = max(0.06, (high - low) * 0.05)
+    room = max((high - low) * 0.05, (LEAST - (high - low)) / 2, 0.06)
     return low - room, high + room
 
 

@@ -31,8 +31,9 @@ def tables(
     found: Benchmark, strides: Sequence[int] = (), stages: Sequence[Stages] = (), layers: Sequence[Operators] = ()
 ) -> list[Table]:
     """A table a model, what each frame and prediction cost, memory, the stages of a video, layers. strides: of clip networks."""
-    models = list(dict.fromkeys(row.model for row in found.measured))
-    made = [_model([row for row in found.measured if row.model == model]) for model in models]
+    # a peer may take a clip network step by step
+    models = list(dict.fromkeys((row.model, row.kind == "step") for row in found.measured))
+    made = [_model([row for row in found.measured if (row.model, row.kind == "step") == model]) for model in models]
     made += [_beside(found.measured)] if any(row.difference is not None for row in found.measured) else []
     if any(row.kind in ("step", "clip") for row in found.measured):
         made.append(_per_frame(found.measured, strides))

@@ -55,6 +55,7 @@ def platforms(found: Found) -> Table:
             [f"one core here, {one['engine']}", shown(one["serial_fps"]), "1/(preprocess + inference), as the article counts"]
         )
     made.notes += [
+        "Here, inference alone is by processor time, and what is by stages is by the clock, which other work slows down.",
         "The FPGAs compute in 8 bits, here float32. The article's comparison with phones and Jetsons is a picture: its "
         "figures are out of reach.",
         "ResNet-50, offline, is switched off in the article's demo and has no figures there.",
