@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from everyframe.data.clips import Collection
+from everyframe.data.clips import Clip, Collection
+from everyframe.data.decode import pictures
 from everyframe.data.formats import read
+from everyframe.data.header import probe
 from everyframe.errors import SourceError
+from everyframe.modelfile.schema import Preprocess
 from everyframe.recipes.training import Data
 
 
@@ -197,3 +201,30 @@ class TestLists:
         text = "\n".join([header, *(",".join([name, label, *fill]) for name, label in self.ROWS)])
         with pytest.raises(SourceError, match=r"cannot be told(.|\n)*path,label"):
             self.told(root, text)
+
+
+class TestArrays:
+    def test_where_there_are_no_videos_arrays_are_the_clips(self, tmp_path: Path) -> None:
+        for label, level in (("dark", 20), ("bright", 230)):
+            (tmp_path / label / "p1").mkdir(parents=True)
+            np.save(tmp_path / label / "p1" / "a.npy", np.full((6, 8, 10, 3), level, np.uint8))
+            np.savez(tmp_path / label / "b.npz", x=np.full((6, 8, 10, 1), level, np.uint8), pts=np.arange(6) / 5)
+            (tmp_path / label / "list.csv").write_text("a,b\n")
+        found = get(tmp_path)
+        assert sizes(found) == {"train": 2, "validation": 2} and ".csv (2)" in found.problems[0]
+        for clip in (*found.splits["train"], *found.splits["validation"]):
+            header = probe(clip)
+            assert (header.frames, header.height, header.width, header.error) == (6, 8, 10, None)
+            assert header.fps == (None if clip.path.suffix == ".npy" else 5)  # without times: one for each that a network takes
+            seen = pictures(clip, Preprocess(resize=(4, 5), fps=10))
+            assert seen.shape == (6 if header.fps is None else 12, 4, 5, 3) and (seen == (20 if clip.label else 230)).all()
+            assert pictures(clip, Preprocess(resize=(4, 5)), lambda count: np.array([count - 1])).shape == (1, 4, 5, 3)
+        put(tmp_path, "bright/c.mp4")
+        assert sizes(get(tmp_path))["train"] == 1  # features of videos lie beside them
+
+    def test_other_arrays_are_no_pictures(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", np.zeros((4, 60), np.float32))
+        clip = Clip(tmp_path / "a.npy", 0, "a")
+        assert "no pictures in this array. (float32 (4, 60))" in str(probe(clip).error)
+        with pytest.raises(SourceError, match=r"uint8 \(T, H, W, 3\)"):
+            pictures(clip, Preprocess())

@@ -25,7 +25,7 @@ T, C, S, CLASSES = 6, 3, 4, 5
 RNG = np.random.default_rng(3)
 WEIGHTS = [
     tensor("w", RNG.standard_normal((8, C, 3, 1, 1))), tensor("line", RNG.standard_normal((8, CLASSES))),
-    tensor("point", RNG.standard_normal((CLASSES, 8, 1, 1, 1))),
+    tensor("point", RNG.standard_normal((CLASSES, 8, 1, 1, 1))), tensor("front", [0], np.int64),
 ]  # fmt: skip
 STEM = [helper.make_node("Conv", ["clip", "w"], ["x"], pads=[1, 0, 0, 1, 0, 0]), helper.make_node("Relu", ["x"], ["r"])]
 POOLED = [
@@ -154,6 +154,26 @@ def test_a_head_that_is_asked_for_is_the_main_one() -> None:
     assert verify(both) < 1e-5 and [spec.name for spec in both.metadata.outputs] == ["raw"]
     with pytest.raises(UsageError, match="no such output"):
         convert(clip, heads=["eech"])
+
+
+def test_of_stages_that_refine_each_other_the_last_answers() -> None:
+    """(stages, N, classes, T), as MS-TCN gives them: not maps of so many classes."""
+    nodes = [
+        *STEM, *FRAMED, helper.make_node("Tanh", ["each"], ["second"]),
+        helper.make_node("Unsqueeze", ["each", "front"], ["one"]), helper.make_node("Unsqueeze", ["second", "front"], ["two"]),
+        helper.make_node("Concat", ["one", "two", "one", "two"], ["stages"], axis=0),
+    ]  # fmt: skip
+    stacked = net(nodes, stages=(4, 1, CLASSES, T))
+    made = convert(stacked)
+    assert verify(made) < 1e-5 and any("4 stages" in note for note in made.notes)
+    last = convert(net(nodes[:-3], second=(1, CLASSES, T)))
+    assert (made.metadata.task, made.metadata.feature_delay) == (last.metadata.task, last.metadata.feature_delay)
+    frames = np.random.default_rng(8).standard_normal((12, C, S, S)).astype(np.float32)
+    said = []
+    for each in (made, last):
+        with everyframe.open(Held(each.step), engine="ort", threads=1) as program, program.stream() as stream:
+            said.append([answer.logits for frame in frames if (answer := stream.step(frame[None])) is not None])
+    np.testing.assert_allclose(said[0], said[1], atol=1e-6)
 
 
 def test_arrays_go_in_as_they_are(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ class TestStream:
         with everyframe.open(step) as program, program.stream() as stream:
             for _ in range(3):
                 stream.step(level(float("nan")))
-            with pytest.raises(EngineError, match=r"not finite(.|\n)*frame 3(.|\n)*3 of 3 logits"):
+            with pytest.raises(EngineError, match=r"not finite(.|\n)*frame 3 \(0\.30 s\)(.|\n)*3 of 3 logits"):
                 stream.step(level(0))
             stream.reset()
             assert [stream.step(level(1)) for _ in range(4)][3] is not None

@@ -136,7 +136,8 @@ class TestNotes:
             ("a.mov", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}, 4 / 3),
             ("a.flv", "libx264", {}, 1), ("a.wmv", "msmpeg4", {}, 1), ("a.y4m", "rawvideo", {}, 1),
             ("a.avi", "mpeg4", {}, 3), ("a.mkv", "mpeg4", {}, 2), ("a.webm", "libvpx", {}, 2), ("a.ts", "libx264", {}, 3),
-            ("a.mpg", "mpeg2video", {}, 3), ("a.gif", "gif", {}, 3),
+            ("a.mpg", "mpeg2video", {}, 3), ("a.gif", "gif", {}, 3), ("a.ivf", "libvpx", {}, 1), ("a.ogv", "libvpx", {}, 1),
+            ("a.rm", "rv20", {}, 1), ("a.nut", "mpeg4", {}, 13 / 12),
         ],
     )  # fmt: skip
     def test_recordings_glued_together(self, tmp_path: Path, name: str, codec: str, options: Any, played: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx
+from onnx import helper
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Facts
@@ -37,3 +38,29 @@ def keeps_frames(facts: Facts, wire: str) -> bool:
     fact = facts[wire]
     axis = ax.time_axis(fact.axes)
     return not fact.pooled and axis is not None and ax.is_frame_axis(fact.axes[axis]) and fact.frames > 1
+
+
+def stages(facts: Facts, wire: str) -> int:
+    """How many answers for each frame an output has one behind the other, (stages, N, classes, T), of which each refines the one
+    before it (MS-TCN, ASFormer); 1 for any other.
+    """
+    axes = facts[wire].axes
+    stacked = len(axes) == 4 and ax.shape_of(axes)[1] == 1 and ax.time_axis(axes) in (2, 3) and keeps_frames(facts, wire)
+    return ax.rest(axes[0]) if stacked else 1
+
+
+def last_stage(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose first output is the last stage of what it was: (N, classes, T)."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    output = made.graph.output[0]
+    name = f"{output.name}.stages"
+    for node in made.graph.node:
+        for names in (node.input, node.output):
+            for place, each in enumerate(names):
+                if each == output.name:
+                    names[place] = name
+    made.graph.initializer.append(helper.make_tensor(f"{name}.last", onnx.TensorProto.INT64, (), [-1]))
+    made.graph.node.append(helper.make_node("Gather", [name, f"{name}.last"], [output.name], f"{name}.pick", axis=0))
+    del output.type.tensor_type.shape.dim[0]
+    return made

@@ -22,7 +22,7 @@ from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.described import default_preprocess, described, frame_axes
 from everyframe.conversion.facts import Facts, MeetsPicks, Options
-from everyframe.conversion.heads import keeps_frames, with_heads
+from everyframe.conversion.heads import keeps_frames, last_stage, stages, with_heads
 from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
@@ -174,6 +174,9 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             hint="`everyframe info FILE` shows it",
         )
     made = prepare(model, options)
+    if (count := stages(made.facts, made.facts.graph.outputs[0])) > 1:
+        made = prepare(model := last_stage(model), options)
+        made.notes.append(f"the output has {count} stages, each made of the one before it: the last of them answers")
     clip, facts, notes = made.clip, made.facts, made.notes
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]

@@ -68,7 +68,7 @@ def _header(clip: Clip) -> Header:
     if clip.source.kind == "array":
         array, times = loaded(clip.path)
         fps = (len(times) - 1) / float(times[-1] - times[0]) if times and times[-1] > times[0] else None
-        return Header(len(array), fps, *array.shape[1:3], _digest(files, clip))
+        return Header(len(array), fps, array.shape[1], array.shape[2], _digest(files, clip))
     digest = _digest(files if clip.pictures is None else {files[0], files[len(files) // 2], files[-1]}, clip)
     with _opened(files[0]) as (container, stream):
         height, width = _shown(container, stream, files[0])
@@ -107,7 +107,9 @@ def _shown(container: av.container.InputContainer, stream: av.video.stream.Video
 def _counted(path: str, rate: float) -> tuple[int, float]:
     """(frames, frames a second) by the packets: browsers, for one, record without a duration."""
     with _opened(path) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
+        packets = list[av.Packet]()
+        with contextlib.suppress(av.error.InvalidDataError):  # what is glued behind, or damaged, is for who decodes it
+            packets.extend(packet for packet in container.demux(stream) if packet.size)
         times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None and packet.time_base)
     gaps = [later - time for time, later in pairwise(times) if later > time]
     told = 1 / median(gaps) if gaps else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from everyframe.data.clips import Collection
 from everyframe.data.views import Views
-from everyframe.errors import SourceError, UsageError
+from everyframe.errors import EngineError, SourceError, UsageError
 from everyframe.evaluation.controls import CONDITIONS, CONTROLS
 from everyframe.evaluation.match import Matched, match
 from everyframe.evaluation.measure import SEVERAL_CROPS, Outcome, Settings, measure
@@ -76,7 +76,8 @@ def evaluate(
         raise UsageError("No video of this split has a label that the model knows.", where=f"split {split}")
     left_out = len(wanted) - len(todo)
     todo = list(limited(todo, limit))
-    outcomes = run_all(len(todo), lambda n, stopped: measure(n, *todo[n], pair, settings, stopped), workers or cores(), progress)
+    names = [clip.path for clip, _ in todo]
+    outcomes = run_all(names, lambda n, stopped: measure(n, *todo[n], pair, settings, stopped), workers or cores(), progress)
     return _result(outcomes, pair, settings, matched, collection, data, split, len(todo), left_out, part)
 
 
@@ -114,9 +115,13 @@ def limited(clips: Sequence[One], limit: int | None) -> Sequence[One]:
     return clips if limit is None or limit >= len(clips) else [clips[i * len(clips) // limit] for i in range(limit)]
 
 
-def run_all(count: int, call: Callable[[int, Callable[[], bool]], One], workers: int, progress: CountProgress) -> list[One]:
-    """call(number, stopped) of each, several at once, in their order whatever they were finished in; fewer if ended early."""
-    stop = threading.Event()
+def run_all(
+    names: Sequence[object], call: Callable[[int, Callable[[], bool]], One], workers: int, progress: CountProgress
+) -> list[One]:
+    """call(number, stopped) of each, several at once, in their order whatever they were finished in; fewer if ended early.
+    names: of the videos, where an engine fails at one.
+    """
+    stop, count = threading.Event(), len(names)
     done: dict[int, One] = {}
     # threads: the engines and the decoder leave the interpreter's lock while they work
     with ThreadPoolExecutor(workers) as pool:
@@ -128,7 +133,8 @@ def run_all(count: int, call: Callable[[int, Callable[[], bool]], One], workers:
         try:
             progress(0, count)
             for future in as_completed(futures):
-                done[futures[future]] = future.result()
+                number = futures[future]
+                done[number] = _result_of(future, names[number])
                 progress(len(done), count)
         except KeyboardInterrupt:
             pass
@@ -138,6 +144,15 @@ def run_all(count: int, call: Callable[[int, Callable[[], bool]], One], workers:
     if not done:
         raise KeyboardInterrupt
     return [done[number] for number in sorted(done)]
+
+
+def _result_of(future: Future[One], name: object) -> One:
+    try:
+        return future.result()
+    except EngineError as error:
+        raise EngineError(
+            error.what, where=f"{error.where} of {name}", expected=error.expected, got=error.got, hint=error.hint
+        ) from None
 
 
 def _result(

@@ -98,9 +98,8 @@ def evaluate(
     known = pair.any
     matched = match(words, known.labels, known.interface.classes, label_map)
     names = {word: matched.labels[at] for word, at in zip(words, matched.index, strict=True) if at >= 0}
-    made = run_all(
-        len(listed), lambda n, stopped: _play(*listed[n], names, program, stopped), workers or cores(), progress
-    )  # fmt: skip
+    files = [one.clip.path for one, _ in listed]
+    made = run_all(files, lambda n, stopped: _play(*listed[n], names, program, stopped), workers or cores(), progress)
     read = [one for one in made if one.error is None]
     if not read:
         raise SourceError("None of the recordings can be read.", where=path, got=made[0].error, hint="check that they play")

@@ -94,9 +94,8 @@ def evaluate(
     clips = limited(chosen(splits, split), limit)
     fitted = fit(clips, task, labels or known.labels, known.interface.classes, label_map)
     asked = Asked(fitted.matched.labels, known.threshold, fitted.background)
-    made = run_all(
-        len(clips), lambda n, stopped: _answer(n, clips[n], fitted, pair, settings, stopped), workers or cores(), progress
-    )
+    names = [one.clip.path for one in clips]
+    made = run_all(names, lambda n, stopped: _answer(n, clips[n], fitted, pair, settings, stopped), workers or cores(), progress)
     read = [one for one in made if one.error is None]
     if not read:
         raise SourceError(

@@ -52,7 +52,8 @@ class Tally:
         if self.limits and (low < self.limits[0] or high > self.limits[1]):
             self.beyond += int(((x < self.limits[0]) | (x > self.limits[1])).sum())
         d = x - y
-        self.sums[part] += [np.dot(x, x), np.dot(y, y), np.dot(x, y), np.dot(d, d)]
+        with np.errstate(all="ignore"):  # what overflows is said of the output
+            self.sums[part] += [np.dot(x, x), np.dot(y, y), np.dot(x, y), np.dot(d, d)]
         self.most = max(self.most, float(np.abs(d).max()))
 
     def cosine(self) -> float:

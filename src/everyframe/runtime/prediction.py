@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everyframe.errors import EngineError
 from everyframe.modelfile.schema import Scores, Task
 
 if TYPE_CHECKING:
@@ -90,6 +91,16 @@ class Prediction:
         if self.outputs:
             result["outputs"] = {name: np.round(values.astype(float), 6).tolist() for name, values in self.outputs.items()}
         return result
+
+
+def not_finite(values: np.ndarray, what: str, where: str, pictures: bool) -> EngineError:
+    """pictures: what goes in is always finite."""
+    cause = "a state that grows without end, a division by 0" if pictures else "NaN in the frames"
+    return EngineError(
+        "The network's output is not finite.", where=where,
+        got=f"{int((~np.isfinite(values)).sum())} of {values.size} {what} are NaN or infinite",
+        hint=f"look for {cause}; after that the stream's memory is spoilt: reset it",
+    )  # fmt: skip
 
 
 def softmax(logits: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from everyframe.errors import EngineError, StateError, UsageError
+from everyframe.errors import StateError, UsageError
 from everyframe.runtime.handed import Pace, one, picture, seconds
-from everyframe.runtime.prediction import Prediction, Top, best, quantities, read, shares
+from everyframe.runtime.prediction import Prediction, Top, best, not_finite, quantities, read, shares
 from everyframe.runtime.several import Several
 from everyframe.video.arrays import fits
 from everyframe.video.frame import Decoded, Frame
@@ -265,12 +265,7 @@ class Stream:
         newest, pts_s, program = ticket.newest, ticket.pts_s, self.program
         task, said = program.ending.task, program.ending.scores
         logits = logits.astype(np.float32, copy=False)
-        if not np.isfinite(logits).all():
-            raise EngineError(
-                "The network's output is not finite.", where=f"{self.program.path}, frame {newest}",
-                got=f"{int((~np.isfinite(logits)).sum())} of {logits.size} logits are NaN or infinite",
-                hint="look for NaN in the frames; after that the stream's memory is spoilt: reset it",
-            )  # fmt: skip
+        self._check_finite(logits, "logits", ticket)
         temperature = program.metadata.temperature
         each, logits = read(_rows(logits, program.interface.classes), task, said, temperature)
         scores, logits, shown = each[-1], logits[-1], None
@@ -286,17 +281,22 @@ class Stream:
         latency_ms = (time.perf_counter() - ticket.begun) * 1e3
         return Prediction(
             newest, pts_s, scores, logits, top, event, latency_ms, ticket.source_frame, None, steady, task, values,
-            each if len(each) > 1 else None, self._others(newest),
+            each if len(each) > 1 else None, self._others(ticket),
         )  # fmt: skip
 
-    def _others(self, newest: int) -> dict[str, np.ndarray]:
+    def _others(self, ticket: _Ticket) -> dict[str, np.ndarray]:
         """What the network says beside, of outputs that have seen enough; read as their own tasks say."""
-        found = getattr(self._run, "others", {})
-        return {
-            spec.name: read(found[spec.name].astype(np.float32, copy=False), spec.task, spec.scores)[0]
-            for spec in self.program.metadata.outputs
-            if spec.name in found and newest >= spec.delay
-        }
+        found, made = getattr(self._run, "others", {}), dict[str, np.ndarray]()
+        for spec in (each for each in self.program.metadata.outputs if each.name in found and ticket.newest >= each.delay):
+            values = found[spec.name].astype(np.float32, copy=False)
+            self._check_finite(values, f"values of {spec.name}", ticket)
+            made[spec.name] = read(values, spec.task, spec.scores)[0]
+        return made
+
+    def _check_finite(self, values: np.ndarray, what: str, ticket: _Ticket) -> None:
+        if not np.isfinite(values).all():
+            place = f"{self.program.path}, frame {ticket.newest} ({ticket.pts_s:.2f} s)"
+            raise not_finite(values, what, place, self.program.interface.pictures)
 
     def _check_open(self) -> None:
         if self._closed or self.program.closed:

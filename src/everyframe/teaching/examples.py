@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.data.formats import spans
-from everyframe.errors import EveryframeError, SourceError
+from everyframe.errors import EngineError, EveryframeError, SourceError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.progress import TextProgress
 from everyframe.runtime import engine as engines
@@ -114,6 +114,7 @@ class Reader:
         own = {s.input for s in metadata.states}
         (frames,) = (v for v in backbone.model.graph.input if v.name not in own)
         self.hop, self.delay, self.preprocess = metadata.hop, metadata.feature_delay, metadata.preprocess
+        self.where = where
         self.rate, self.window = rate(metadata.preprocess), metadata.window
         self._raw = len(frames.type.tensor_type.shape.dim) == 4 and frames.type.tensor_type.elem_type == 2  # uint8
         job = engines.Job(backbone.model, where, frames.name, backbone.features, plan(metadata.states, where), threads=1)
@@ -169,6 +170,12 @@ class Reader:
             if len(waiting) == self.hop:
                 new, waiting = np.stack(waiting), []
                 made.append(run.step(new if self._raw else normalize(new, self.preprocess)).reshape(-1))
+        if not np.isfinite(made).all():
+            raise EngineError(
+                "The network's features are not finite.", where=self.where,
+                got=f"{sum(not np.isfinite(row).all() for row in made)} of {len(made)} steps have NaN or infinite values",
+                hint="look for a state that grows without end, or a division by 0; such a network cannot be taught",
+            )  # fmt: skip
         seen = (np.arange(len(made)) + 1) * self.hop - 1 - self.delay
         return np.stack(made)[seen >= 0], seen[seen >= 0]
 

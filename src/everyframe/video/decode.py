@@ -37,7 +37,8 @@ def decode(
     """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
     frames, and, after the frames that could be read, for a file that is damaged or cut short.
 
-    picture_rate: pictures per second of a folder of pictures, and of an array without times. threads: of the decoder, where other processes decode too.
+    picture_rate: pictures per second of a folder of pictures, and of an array without times. threads: of the decoder, where
+    other processes decode too.
     note: told, once each, what is no error but makes pictures other than they were meant, or fewer.
     """
     if source.kind == "array":
@@ -97,7 +98,9 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
             raise why
         if clock.untimed and frame is not None:
             note(f"{container.format.name} holds no times: its frames were taken for {float(1 / clock.gap):.4g} a second")
-        if source.kind == "file" and not clock.joins and glued(path, clock.read):
+        # a joined Ogg may be played on or end at the next one's headers
+        ended = not clock.joins or (damage is not None and container.format.name == "ogg")
+        if source.kind == "file" and ended and glued(path, clock.read):
             damage = None
             note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:

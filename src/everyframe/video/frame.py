@@ -24,7 +24,8 @@ class Frame:
 class Decoded:
     """A frame as the decoder gave it: the picture still in the decoder's own format, times exact.
 
-    picture: an `av.VideoFrame`, or of an array (H, W, C) uint8. duration: how long it is shown, where the container says so (0 if unknown).
+    picture: an `av.VideoFrame`, or of an array (H, W, C) uint8. duration: how long it is shown, where the container says so (0 if
+    unknown).
     """
 
     picture: Any

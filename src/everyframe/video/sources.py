@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from everyframe.errors import SourceError
@@ -135,14 +135,23 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 def _has_end(address: str) -> bool:
     """Whether a web server says how long what lies there is, as it does of files and not of cameras. Playlists say it."""
+    if urlsplit(address).path.lower().endswith(".m3u8"):
+        return _asked(address, "GET", lambda answer: b"#EXT-X-ENDLIST" in answer.read(1 << 20))
+    # a server may refuse to tell without sending
+    return any(
+        _asked(address, method, lambda answer: int(answer.headers.get("Content-Length", 0)) > 0) for method in ("HEAD", "GET")
+    )
+
+
+def _asked(address: str, method: str, told: Callable[[Any], bool]) -> bool:
     from http.client import HTTPException
     from urllib.request import Request, urlopen
 
-    with contextlib.suppress(OSError, HTTPException, ValueError):  # what is wrong is said where it is opened
-        playlist = urlsplit(address).path.lower().endswith(".m3u8")
-        with urlopen(Request(address, method="GET" if playlist else "HEAD"), timeout=_ANSWER_S) as answer:
-            return b"#EXT-X-ENDLIST" in answer.read(1 << 20) if playlist else int(answer.headers.get("Content-Length", 0)) > 0
-    return False
+    try:
+        with urlopen(Request(address, method=method), timeout=_ANSWER_S) as answer:
+            return told(answer)
+    except (OSError, HTTPException, ValueError):  # what is wrong is said where it is opened
+        return False
 
 
 def _camera(number: int) -> Source:

@@ -1,5 +1,5 @@
-"""A folder for each class, holding videos, arrays or folders of numbered pictures; splits are folders above, if there are any. Folders
-between a class and its clips (of persons, sessions, cameras) are the clips' group.
+"""A folder for each class, holding videos, arrays or folders of numbered pictures; splits are folders above, if there are any.
+Folders between a class and its clips (of persons, sessions, cameras) are the clips' group.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _read_class(split: str, folder: Path, root: Path, clips: frozenset[str], rea
     return others
 
 
-def _read_folder(
-    folder: Path, row: Row, root: Path, clips: frozenset[str], reading: Reading, others: Counter[str]
-) -> None:
+def _read_folder(folder: Path, row: Row, root: Path, clips: frozenset[str], reading: Reading, others: Counter[str]) -> None:
     """row: what its clips have in common. clips: their suffixes."""
     pictures = 0
     for entry in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
