@@ -162,14 +162,17 @@ class TestExitCodes:
     """Verbs that end in each way, run by the real entry point in a process of their own."""
 
     CODE = """
-import sys
+import sys, time
 from everyframe import errors
 from everyframe.cli import main
 def interrupted(): raise KeyboardInterrupt
+def loading():
+    import interrupting
+    time.sleep(60)
 def refused(): raise errors.SourceError("It is closed.", where="door", hint="open it")
 def broken(): raise ValueError("a bug")
 def closed(): raise BrokenPipeError
-for verb in (interrupted, refused, broken, closed):
+for verb in (interrupted, loading, refused, broken, closed):
     main.app.command(name=verb.__name__)(verb)
 main.run()
 """
@@ -185,8 +188,14 @@ main.run()
         assert done.stderr == "error: It is closed.\n  where:    door\n  try:      open it\n"
         assert done.stdout == ""
 
-    def test_ctrl_c(self) -> None:
-        done = self.run("interrupted")
+    @pytest.mark.parametrize("verb", ["interrupted", "loading"])
+    def test_ctrl_c(self, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where a library that is being loaded would make another error of it."""
+        (tmp_path / "interrupting.py").write_text(
+            "import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt: raise ImportError\n"
+        )
+        monkeypatch.chdir(tmp_path)
+        done = self.run(verb)
         assert (done.returncode, done.stderr) == (130, "")
 
     def test_a_bug_keeps_its_traceback(self) -> None:

@@ -6,10 +6,13 @@ import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -34,6 +37,8 @@ VERBS: dict[str, str] = {
     "evaluate": "evaluate",
     "benchmark": "benchmark",
 }
+
+_LATER_S = 0.05
 
 app = typer.Typer(
     name="everyframe",
@@ -87,6 +92,28 @@ def _warnings_in_a_line() -> Iterator[None]:
         warnings.showwarning = before
 
 
+@contextlib.contextmanager
+def _patient_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits until what is just being imported is there: numpy and others make an ImportError of it, with a traceback."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                threading.Timer(_LATER_S, os.kill, (os.getpid(), number)).start()
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) != signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
     from everyframe.errors import EveryframeError
@@ -96,7 +123,7 @@ def run(argv: list[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     _register()
     try:
-        with _warnings_in_a_line():
+        with _patient_ctrl_c(), _warnings_in_a_line():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
             try:
                 app(args=argv, prog_name="everyframe")
