@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import statistics
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich import box
+from rich.table import Table
 
 import handmade
 import layout
@@ -18,6 +21,7 @@ from command_line import environment, everyframe, parsers, problem
 from everyframe import errors
 from everyframe.api.given import source
 from everyframe.cli import main
+from everyframe.cli.show.console import Out
 
 VERBS = list(main.VERBS)
 HEAVY = ("numpy", "onnx", "onnxruntime", "av", "torch", "pydantic", "PIL", "everyframe.modelfile", "everyframe.runtime")
@@ -243,3 +247,21 @@ def test_errors_survive_a_process_border() -> None:
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)
         assert str(again) == str(error)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 140])
+def test_a_narrow_terminal_cuts_no_number_off(width: int) -> None:
+    """A table where there is room, else a list of the same."""
+    rows = [[f"layer.{i}", "a few words of what it is", f"{10 ** (i + 3):,}", f"{i}.12345 k"] for i in range(9)]
+    table = Table("layer", "what", box=box.SIMPLE_HEAD, title="layers")
+    for name in ("MACs", "state"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    out = Out(file=io.StringIO(), width=width)
+    out.print(table)
+    said = out.file.getvalue()
+    assert "layers" in said and "…" not in said and max(map(len, said.splitlines())) <= width
+    for layer, _, macs, state in rows:
+        assert layer in said and macs in said and state in said
+    assert ("MACs 1,000" in said) == (width < 80)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import handmade
+import moving
 from everyframe.cli import main
 
 
@@ -185,3 +186,25 @@ def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, c
         rows = [json.loads(line) for line in out.splitlines()]
         said.append([(row["frame"], row["pts_s"], row["top"][0]["label"]) for row in rows])
     assert said[0] == said[1]
+
+
+def test_train_and_export(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A training on a folder as people keep it, and on arrays; what is trained answers for its clips, and is exported for a board
+    with videos that calibrate it.
+    """
+    pytest.importorskip("torch")
+    clips = tmp_path / "clips"
+    shutil.copytree(made["folder classes"], clips)
+    for label in ("dark", "bright"):
+        shutil.copy(made["doorbell"], clips / label / "AUFNAHME 1.TS")
+    (tmp_path / "recipe.toml").write_text(moving.TEXT)
+    words = ("--data", clips, "--set", "training.epochs=1", "--set", "preprocess.fps=10", "-o", tmp_path / "run")
+    code, out, err = run(capsys, "train", tmp_path / "recipe.toml", *words)
+    assert code == 0, err
+    assert "broken.mp4" in out + err and "empty.mov" in out + err
+    code, out, err = run(capsys, "predict", tmp_path / "run" / "step.onnx", made["phone"], "--json")
+    labels = {top["label"] for line in out.splitlines() for top in json.loads(line)["top"]}
+    assert (code, labels) == (0, {"bright", "dark"}), err
+    words = ("--size", 32, "--target", "rdk-s100", "--calibrate", made["folder"], "-o", tmp_path / "b")
+    code, _, err = run(capsys, "export", "mobilenet3d_v2_0.2x", *words)
+    assert code == 0 and np.load(tmp_path / "b" / "video0.npy").size, err

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ VERBS: dict[str, str] = {
     "benchmark": "benchmark",
 }
 
-_LATER_S = 0.05
+_LATER_S, _PATIENCE_S = 0.05, 2.0
 
 app = typer.Typer(
     name="everyframe",
@@ -94,10 +95,12 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _patient_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits until what is just being imported is there: numpy and others make an ImportError of it, with a traceback."""
+    """Ctrl-C waits a little for what is just being imported: numpy and others make an ImportError of it, with a traceback."""
+    asked: list[float] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        while frame is not None:
+        asked.append(time.monotonic())
+        while frame is not None and asked[-1] - asked[0] < _PATIENCE_S:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
                 threading.Timer(_LATER_S, os.kill, (os.getpid(), number)).start()
                 return
@@ -110,6 +113,10 @@ def _patient_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except ImportError:
+        if asked:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

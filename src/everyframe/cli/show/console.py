@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from everyframe.errors import UsageError
 
@@ -14,10 +17,48 @@ if TYPE_CHECKING:
     from everyframe.modelfile.schema import Task
 
 
-def console() -> Console:
+_WORDS = 12  # columns of a terminal in which words may be wrapped
+
+
+class Out(Console):
+    """A table that does not fit becomes a list, since a number that is cut off is another number."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        fitting = (self._listed(each) if isinstance(each, Table) and not self.fits(each) else each for each in objects)
+        super().print(*fitting, **options)
+
+    def fits(self, table: Table) -> bool:
+        """With whole numbers, and whole words where they must not be wrapped."""
+        room = self.width - (table.box is not None)
+        for column in table.columns:
+            widest = max(Measurement.get(self, self.options, cell).maximum for cell in (column.header, *column.cells))
+            whole = column.justify == "right" or column.no_wrap
+            room -= (widest if whole else min(widest, _WORDS)) + sum(table.padding[1::2]) + (table.box is not None)
+        return room >= 0
+
+    def _listed(self, table: Table) -> Text:
+        """The first cell of a row, below it the others behind the names of their columns."""
+
+        def plain(cell: Any) -> str:
+            return (self.render_str(cell) if isinstance(cell, str) else cell).plain.strip()
+
+        names = [plain(column.header) for column in table.columns]
+        lines = [plain(table.title)] if table.title else []
+        for first, *others in zip(*(map(plain, column.cells) for column in table.columns), strict=True):
+            lines.append(first)
+            for name, cell in zip(names[1:], others, strict=True):
+                part = f"{name} {cell}".strip()
+                if cell and lines[-1].startswith(" ") and len(lines[-1]) + len(part) + 2 <= self.width:
+                    lines[-1] += f"  {part}"
+                elif cell:
+                    lines.append(f"  {part}")
+        return Text("\n".join(lines))
+
+
+def console() -> Out:
     """Standard output; wide enough for tables when it is not a terminal."""
-    made = Console(highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(highlight=False, width=140)
+    made = Out(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Out(highlight=False, width=140)
 
 
 def named(model: str | Path) -> Path:

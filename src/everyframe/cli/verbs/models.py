@@ -43,39 +43,31 @@ def command(
 
 # --- the list ---
 
-# heading, least width of the terminal that shows it
+# heading, when it is left out of a terminal that is too narrow: the highest first, 0 never
 COLUMNS = (
     ("name", 0),
-    ("input", 60),
+    ("input", 1),
     ("params", 0),
     ("MACs", 0),
-    ("top-1", 95),
+    ("top-1", 3),
     ("every", 0),
     ("delay", 0),
-    ("field", 100),
-    ("state", 80),
-    ("a frame", 110),
+    ("field", 4),
+    ("state", 2),
+    ("a frame", 5),
     ("saves", 0),
-    ("dense", 80),
+    ("dense", 2),
 )
 
 
 def _list(cards: Sequence[Card]) -> None:
-    from rich import box
-    from rich.table import Table
-
     from everyframe.cli.show.console import console
 
     out = console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = [heading for heading, least in COLUMNS if out.width >= least]
-    for heading in shown:
-        table.add_column(heading, justify="left" if heading in COLUMNS[0] + COLUMNS[1] else "right", no_wrap=True)
-    by_source: dict[str, list[Card]] = {}
-    for found in cards:
-        by_source.setdefault(found.entry.source, []).append(found)
-    for source, group in sorted(by_source.items()):
-        _section(table, source, group, shown)
+    for most in sorted({rank for _, rank in COLUMNS}, reverse=True):
+        shown = [heading for heading, rank in COLUMNS if rank <= most]
+        if out.fits(table := _table(cards, shown)):
+            break
     out.print(table)
     typer.echo(
         "input: channels x frames x height x width. MACs: multiply-accumulates of a clip. top-1: as published, in percent.\n"
@@ -85,6 +77,21 @@ def _list(cards: Sequence[Card]) -> None:
     )
     if len(shown) < len(COLUMNS):
         typer.echo("A wider terminal shows more columns; --json shows all.")
+
+
+def _table(cards: Sequence[Card], shown: list[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in shown:
+        table.add_column(heading, justify="left" if heading in ("name", "input") else "right", no_wrap=True)
+    by_source: dict[str, list[Card]] = {}
+    for found in cards:
+        by_source.setdefault(found.entry.source, []).append(found)
+    for source, group in sorted(by_source.items()):
+        _section(table, source, group, shown)
+    return table
 
 
 def _section(table: Table, source: str, group: list[Card], shown: list[str]) -> None:
