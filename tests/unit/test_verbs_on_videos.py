@@ -188,10 +188,8 @@ def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, c
     assert said[0] == said[1]
 
 
-def test_train_and_export(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A training on a folder as people keep it, and on arrays; what is trained answers for its clips, and is exported for a board
-    with videos that calibrate it.
-    """
+def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a folder as people keep it; what is trained answers for its clips."""
     pytest.importorskip("torch")
     clips = tmp_path / "clips"
     shutil.copytree(made["folder classes"], clips)
@@ -205,6 +203,3 @@ def test_train_and_export(made, tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, out, err = run(capsys, "predict", tmp_path / "run" / "step.onnx", made["phone"], "--json")
     labels = {top["label"] for line in out.splitlines() for top in json.loads(line)["top"]}
     assert (code, labels) == (0, {"bright", "dark"}), err
-    words = ("--size", 32, "--target", "rdk-s100", "--calibrate", made["folder"], "-o", tmp_path / "b")
-    code, _, err = run(capsys, "export", "mobilenet3d_v2_0.2x", *words)
-    assert code == 0 and np.load(tmp_path / "b" / "video0.npy").size, err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import handmade
 from everyframe.errors import SourceError
@@ -171,3 +174,48 @@ class TestNotes:
         assert len(found) == (said is not None)
         if said is not None:
             assert re.search(said, found[0])
+
+
+def heif(path: Path, tiles: int) -> Path:
+    """A picture as phones keep it: one coded item, or several that are tiles of a grid (ISO/IEC 23008-12)."""
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return struct.pack(">I4s", len(body) + 8, kind) + body
+
+    def full(kind: bytes, *parts: bytes, version: int = 0) -> bytes:
+        return box(kind, bytes([version, 0, 0, 0]), *parts)
+
+    def numbers(form: str, *values: Any) -> bytes:
+        return struct.pack(f">{form}", *values)
+
+    tile, grid = io.BytesIO(), numbers("BBBBHH", 0, 0, 0, tiles - 1, 64 * tiles, 64)
+    Image.fromarray(handmade.picture(200, 64, 64)).save(tile, "JPEG")
+    items = [(b"jpeg", tile.getvalue(), 1)] * tiles + [(b"grid", grid, 2)] * (tiles > 1)  # kind, data, which of the sizes
+    ids = range(1, len(items) + 1)
+    sizes = [full(b"ispe", numbers("II", width, 64)) for width in (64, 64 * tiles)]
+    kinds = [full(b"infe", numbers("HH4sB", i, 0, kind, 0), version=2) for i, (kind, *_) in zip(ids, items, strict=True)]
+    owned = [numbers("HBB", i, 1, size) for i, (*_, size) in zip(ids, items, strict=True)]
+    made_of = box(b"dimg", numbers("HH", len(items), tiles), *(numbers("H", i) for i in ids[:tiles]))
+    parts = [
+        full(b"hdlr", bytes(4), b"pict", bytes(13)), full(b"pitm", numbers("H", len(items))),
+        full(b"iinf", numbers("H", len(items)), *kinds), full(b"iref", made_of) if tiles > 1 else b"",
+        box(b"iprp", box(b"ipco", *sizes), full(b"ipma", numbers("I", len(items)), *owned)),
+    ]  # fmt: skip
+    head, where = box(b"ftyp", b"mif1", bytes(4), b"mif1"), 0
+    for _ in range(2):  # places of the items depend on the size of what says them
+        listed = []
+        for i, (_, data, _) in zip(ids, items, strict=True):
+            listed.append(numbers("HHHII", i, 0, 1, where, len(data)))
+            where += len(data)
+        meta = full(b"meta", *parts, full(b"iloc", b"\x44\x00", numbers("H", len(items)), *listed))
+        where = len(head) + len(meta) + 8
+    path.write_bytes(head + meta + box(b"mdat", *(data for _, data, _ in items)))
+    return path
+
+
+def test_a_picture_of_tiles_is_not_taken_for_one_of_them(tmp_path: Path) -> None:
+    (frame,) = decode(resolve(heif(tmp_path / "one.heif", 1))[0])
+    assert (frame.picture.width, frame.picture.height) == (64, 64)
+    with pytest.raises(SourceError, match="kept in tiles"):
+        list(decode(resolve(heif(tmp_path / "grid.HEIC", 3))[0]))

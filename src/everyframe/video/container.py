@@ -96,6 +96,12 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
         raise SourceError(
             "There is no decoder for this video.", where=path, got=f"codec {_codec(path) or 'unknown'}", hint=_CONVERT
         )
+    if found.disposition & av.stream.Disposition.dependent:
+        raise SourceError(
+            "This picture is kept in tiles, which are not put together here.",
+            where=path,
+            hint="convert it first, to .jpg or .png",
+        )
     return found
 
 

@@ -14,7 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from everyframe.errors import SourceError
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".tga"})
+PICTURES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif"} | {".jp2", ".tga"}
+)
 #: every suffix of a video that FFmpeg knows and that is not mostly something else, nor a small copy (.lrv) of what lies beside it
 VIDEOS = frozenset(
     {".264", ".265", ".266", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avc", ".avi", ".avs2", ".avs3"}
