@@ -111,7 +111,9 @@ CASES: dict[str, tuple[Callable[[Bench], list], list[str]]] = {
         lambda b: [b.model, b.write("n.mp4", "version https://git-lfs.github.com/spec/v1\n")],
         ["Git LFS", "git lfs pull"],
     ),
-    "a model as the video": (lambda b: [b.model, b.model], ["This is not a video", "step.onnx"]),
+    "a model as the video": (lambda b: [b.model, b.model], ["This is not a video", "step.onnx", "a model", "model comes first"]),
+    "the video first": (lambda b: [b.video, b.model], ["not a readable ONNX model", "a video", "model comes first"]),
+    "weights as the model": (lambda b: [b.write("w.pt", "PK\3\4"), b.video], ["ONNX", "weights", "everyframe export"]),
     "truncated mp4": (
         lambda b: [b.model, handmade.cut(b.video, 0.5)],
         ["not a video, or its beginning is missing", "cut short"],

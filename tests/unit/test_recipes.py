@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from everyframe import recipes
+from everyframe.devices import load_profile
 from everyframe.errors import RecipeError
+from everyframe.evaluation.match import read_map
+from everyframe.modelfile.importer import read_mapping
 from everyframe.version import RenamedWarning
 
 
@@ -82,3 +86,27 @@ def test_a_change_without_a_value_says_what_is_taken(change: str, wanted: str) -
     with pytest.raises(RecipeError) as raised:
         recipes.load("surrogate", [change])
     assert wanted in str(raised.value.expected)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (lambda path: recipes.load(str(path)), 'name = "mine"\ntask = "motions"\nseeds = 2\n'),
+        (read_map, '"a" = "b"\n'),
+        (read_mapping, 'frames = { input = "x", layout = "NCTHW" }\nlogits = { output = "y" }\n'),
+        (load_profile, 'name = "board"\ntitle = "Board"\n[[operators]]\nops = ["Conv"]\ninferred = "an example of theirs"\n'),
+    ],
+    ids=["recipe", "label map", "mapping", "profile"],
+)
+def test_what_editors_of_windows_write(tmp_path: Path, read: Callable[[Path], object], text: str) -> None:
+    """A byte order mark, and two characters at the end of a line."""
+    plain, windows = tmp_path / "plain" / "x.toml", tmp_path / "windows" / "x.toml"
+    for path, data in ((plain, text.encode()), (windows, text.replace("\n", "\r\n").encode("utf-8-sig"))):
+        path.parent.mkdir()
+        path.write_bytes(data)
+    assert read(windows) == read(plain)
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"--data {tmp_path}"):
+        recipes.load(str(tmp_path))

@@ -165,7 +165,7 @@ def _own(name: str) -> Profile:
 
 def _read(path: Path) -> Profile:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         got = getattr(error, "strerror", None) or "not UTF-8 text"
         hint = "check the path; docs/plugins.md shows a profile"

@@ -62,7 +62,7 @@ def match(
 def read_map(path: Path) -> dict[str, str]:
     """A TOML file of lines `"data label" = "model label"`. Raises UsageError."""
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError("The label map cannot be read.", where=path, got=error) from None
     wrong = [key for key, value in found.items() if not isinstance(value, str)]

@@ -6,13 +6,15 @@ write the object.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 from pathlib import Path
 
 import onnx
 
-from everyframe.errors import ModelError
+from everyframe.errors import ModelError, first_line
 from everyframe.files import write_bytes
 from everyframe.modelfile.bounds import check_bounds
 from everyframe.modelfile.format import FORMAT, MAJOR, MINOR, check_format, parse_format, read_json
@@ -68,6 +70,22 @@ class Held(os.PathLike[str]):
     __str__ = __repr__ = __fspath__
 
 
+#: what people give for a model: its first bytes, its name, and what to do
+_OTHERS = (
+    (
+        re.compile(rb"(.{4}ftyp|RIFF|\x1aE\xdf\xa3|GIF8|\x89PNG|\xff\xd8\xff|\0\0\x01[\xb3\xba]|G.{187}G)", re.DOTALL),
+        "a video or a picture", "give an .onnx file; where a command takes both, the model comes first",
+    ),
+    (
+        re.compile(rb"PK\x03\x04|\x80[\x02-\x05]|.{6}\0\0\{", re.DOTALL),
+        "weights, or an archive", "`everyframe export NETWORK --weights FILE` makes a model of a checkpoint",
+    ),
+    (re.compile(rb".{4}TFL3", re.DOTALL), "a TFLite model", "give the ONNX file that it was made of, or could be"),
+    (re.compile(rb"\s*<(\?xml|!doctype|html)", re.IGNORECASE), "XML or a web page", "give an .onnx file itself"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "git lfs pull"),
+)  # fmt: skip
+
+
 def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Reads an ONNX file, or copies a `Held` one. Raises ModelError for a missing, unreadable or corrupt one, and
     for one of a format that is too new."""
@@ -87,12 +105,12 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     except OSError as error:
         raise ModelError("The model file cannot be read.", where=path, got=error.strerror or str(error)) from None
     except Exception as error:  # protobuf raises its own DecodeError; onnx wraps several others
-        raise ModelError(
-            "This is not a readable ONNX model.",
-            where=path,
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            hint="export or download it again: the file is damaged or of another format",
-        ) from None
+        got = first_line(error)
+        hint = "export or download it again: the file is damaged or of another format"
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            head = file.read(256)
+            got, hint = next(((name, todo) for pattern, name, todo in _OTHERS if pattern.match(head)), (got, hint))
+        raise ModelError("This is not a readable ONNX model.", where=path, got=got, hint=hint) from None
     return _with_content(model, path)
 
 

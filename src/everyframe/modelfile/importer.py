@@ -72,7 +72,7 @@ _NESTED: dict[str, type[Strict]] = {"frames": Frames, "logits": Logits, "states"
 def read_mapping(path: Path) -> Mapping:
     """Raises ModelError with the key that is wrong, and the closest one that exists."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         got = getattr(error, "strerror", None) or str(error)
         raise ModelError("The mapping cannot be read.", where=path, got=got, expected="a TOML file") from None
@@ -242,7 +242,7 @@ def _labels(given: str | tuple[str, ...] | None, folder: Path, classes: int) -> 
     if isinstance(given, str):
         path = folder / given
         try:
-            given = tuple(path.read_text(encoding="utf-8").rstrip().splitlines())
+            given = tuple(path.read_text(encoding="utf-8-sig").rstrip().splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError("The labels cannot be read.", where=path, got=str(error)) from None
     if given is not None and len(given) != classes:

@@ -42,7 +42,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
         text = (resources.files(__package__) / "built_in" / f"{name_or_path}.toml").read_text("utf-8")
     elif path.is_file():
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError("The recipe cannot be read.", where=path, got=error) from None
     else:
@@ -51,7 +51,7 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
             "There is no such recipe.",
             where=name_or_path,
             expected=f"a .toml file, or one of: {', '.join(close or built_in())}",
-            hint="check the name or the path",
+            hint=f"a folder of clips is given by --data {name_or_path}" if path.is_dir() else "check the name or the path",
         )
     return parse(text, where=str(name_or_path), changes=changes)
 

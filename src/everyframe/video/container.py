@@ -29,6 +29,11 @@ _OTHERS = (
         "download the video itself: this is what a server said",
     ),
     (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "git lfs pull"),
+    (
+        re.compile(rb"\x08[\x03-\x20][\x12\x1a\x22\x28\x32\x3a\x42]"),
+        "a model",
+        "give a video; where a command takes both, the model comes first",
+    ),
     (re.compile(rb"$"), "an empty file", "record or download it again"),
 )
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"

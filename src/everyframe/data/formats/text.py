@@ -79,7 +79,10 @@ def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, str]]:
         raise SourceError("The annotation cannot be read.", where=path, got=error.strerror or error) from None
     except UnicodeDecodeError as error:
         raise SourceError(
-            "The annotation is not text in UTF-8.", where=path, got=error, hint="save it as UTF-8 and try again"
+            "The annotation is not text in UTF-8.",
+            where=path,
+            got=error,
+            hint="save a list as UTF-8; of clips themselves give their folder",
         ) from None
     for number, line in enumerate(text.splitlines(), 1):
         if stripped := line.strip():
