@@ -154,6 +154,15 @@ class TestNotes:
         assert frames == 12 * played
         assert ["glued behind" in note for note in said] == [True] * (played < 3)
 
+    @pytest.mark.parametrize("count", [1, 12])
+    @pytest.mark.parametrize("name", ["a.y4m", "a.ivf", "a.mjpeg", "a.flv"])
+    def test_one_recording_is_no_two(self, tmp_path: Path, name: str, count: int) -> None:
+        codec = {"y4m": "rawvideo", "ivf": "libvpx", "mjpeg": "mjpeg", "flv": "flv1"}[name[2:]]
+        pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        path = handmade.write_video(tmp_path / name, count, rate=25, codec=codec, pix_fmt=pix_fmt)
+        frames, said = notes(path)
+        assert frames == count and not any("glued" in note for note in said)
+
     @pytest.mark.parametrize(
         ("matrix", "curve", "said"),
         [(1, 1, None), (2, 2, None), (5, 6, None), (9, 14, None), (8, 1, "YCgCo.*BT.601"),

@@ -71,14 +71,16 @@ def boxes_of(path: str) -> Boxes:
     return found
 
 
-def glued(path: str, end: int) -> bool:
-    """Is another file behind the first? Of MP4 its boxes say so; another kind begins anew behind `end`, the last packet's."""
+def glued(path: str, end: int, once: bool = False) -> bool:
+    """Is another file behind the first? Of MP4 its boxes say so; another kind begins anew behind `end`, the last packet's.
+    once: with what has not stood before `end` as well, as it does where each frame begins like the file.
+    """
     if boxes := boxes_of(path).files:
         return boxes > 1
     with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
-        head = file.read(12)
-        file.seek(end)
-        return head in file.read(_NEAR)
+        head, begin = file.read(12), max(1, end - _NEAR) if once else end
+        file.seek(begin)
+        return head not in file.read(end - begin) and head in file.read(_NEAR)
     return False
 
 

@@ -43,15 +43,15 @@ class Clock:
 
     joins: recordings of this kind may be glued together. untimed: the container holds no times; a live one's are those at
     which packets arrive, any other's are those of `gap`. jumps: how often the container's clock was set anew. read: where in
-    the file the packets of frames end, but for the last one there, which may be what was taken for a frame. reached: the
-    container's time of the newest frame, in seconds.
+    the file the newest packet ends; whole: those of frames, but for the last one there, which may be what was taken for a frame.
+    reached: the container's time of the newest frame, in seconds.
     """
 
     def __init__(
         self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, *, live: bool, waits: bool
     ) -> None:
         self.gap = usual_gap(stream)
-        self.count = self.read = self._end = 0
+        self.count = self.read = self.whole = self._end = 0
         self.last = Fraction(0)
         self.reached = self.origin = Fraction(0)
         flags = int(container.format.flags)  # type: ignore[call-overload]
@@ -74,6 +74,7 @@ class Clock:
         if self._arrival and packet.size:
             packet.pts = packet.dts = time.monotonic_ns() // 1000
         end = (packet.pos or 0) + packet.size
+        self.read = max(self.read, end)
         packet.opaque = [self._packets.shift(packet), end]  # an object of its own: PyAV finds it by its address
 
     def stamp(self, picture: av.VideoFrame) -> Iterator[Decoded]:
@@ -82,7 +83,7 @@ class Clock:
             self.reached = max(self.reached, picture.pts * self._base)
         if isinstance(picture.opaque, list):
             self._shift, end = picture.opaque
-            self.read, self._end = sorted((self.read, self._end, end))[1:]
+            self.whole, self._end = sorted((self.whole, self._end, end))[1:]
         ready = self._order.put(picture, None if picture.pts is None else picture.pts + self._shift, self._packets.orders)
         yield from map(self._counted, ready)
 

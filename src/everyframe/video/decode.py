@@ -98,9 +98,10 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None])
             raise why
         if clock.untimed and frame is not None:
             note(f"{container.format.name} holds no times: its frames were taken for {float(1 / clock.gap):.4g} a second")
+        broken = damage is not None
         # a joined Ogg may be played on or end at the next one's headers
-        ended = not clock.joins or (damage is not None and container.format.name == "ogg")
-        if source.kind == "file" and ended and glued(path, clock.read):
+        ended = source.kind == "file" and (not clock.joins or (broken and container.format.name == "ogg"))
+        if ended and (glued(path, clock.read) or (broken and glued(path, max(1, clock.whole), once=True))):
             damage = None
             note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
