@@ -239,7 +239,7 @@ class TestCommand:
         for arguments, word in (
             (("predict", step, video), "takes arrays, not pictures"),
             (("predict", step, tmp_path / "a.npy", "--profile"), "takes arrays, not pictures"),
-            (("predict", picture_step, tmp_path / "a.npy", "--profile"), "takes videos, not arrays"),
+            (("predict", picture_step, tmp_path / "a.npy", "--profile"), "no pictures in this array"),
             (("predict", picture_step, video, "--fps", 3), "says its times"),
             (("quantize", step, "--calibrate", tmp_path / "a.npy", "-o", tmp_path / "q.onnx"), "arrays"),
             (("teach", step, "--examples", tmp_path / "taught", "-o", tmp_path / "q.onnx"), "arrays"),
