@@ -21,7 +21,7 @@ from av.video.reformatter import ColorRange, Colorspace
 import everyframe
 import handmade
 from everyframe.api import bundle
-from everyframe.bundles import web
+from everyframe.bundles import inline, web
 from everyframe.bundles.web import PAGES
 from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.modelfile.file import load, metadata_of
@@ -258,6 +258,12 @@ class TestWhatIsWritten:
         assert all(f'id="{name}"' in text for name in (*FILES, "worker.js"))
         assert "{{" not in text and not re.search(r"^(import|export) ", text, re.MULTILINE)
         assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+    @pytest.mark.parametrize("names", [inline.PAGE, inline.WORKER])
+    def test_scripts_of_one_file_hold_what_they_import(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            needed = re.findall(r'^import \{[^}]*\} from "\./([\w.]+)"', (PAGES / name).read_text(), re.MULTILINE)
+            assert set(needed) <= set(names[: names.index(name)]), name
 
     def test_bytes_take_less(self, folder: Path, tmp_path: Path) -> None:
         small = bundle("builtin", "web", SAMPLE, tmp_path / "page", int8=True).path

@@ -13,6 +13,9 @@ POLICY = (
     "default-src 'none'; script-src {scripts} 'wasm-unsafe-eval' blob:; worker-src blob:; style-src {styles}; "
     "img-src data: blob:; media-src blob: mediastream:; base-uri 'none'; form-action 'none'"
 )
+#: the modules of the page's script, and of its worker's: what one imports is in the same list
+PAGE = ("timeline.js", "frames.js", "personal.js", "lessons.js", "page.js")
+WORKER = ("everyframe.js", "teach.js", "worker.js")
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=async |function |class |const )", re.MULTILINE)
 
@@ -27,8 +30,8 @@ def page(folder: Path, data: Mapping[str, str], words: Mapping[str, str]) -> str
     text = filled(_read(folder, "index.html"), words)
     style, script, worker = (
         _read(folder, "page.css"),
-        _joined(folder, "timeline.js", "frames.js", "personal.js", "lessons.js", "page.js"),
-        _joined(folder, "everyframe.js", "teach.js", "worker.js"),
+        _joined(folder, *PAGE),
+        _joined(folder, *WORKER),
     )
     kept = "".join(f'<script type="text/plain" id="{name}">{value}</script>\n' for name, value in data.items())
     kept += f'<script type="text/plain" id="worker.js">{_inside(worker)}</script>\n'

@@ -38,7 +38,8 @@ def teachable(model: Model) -> Teachable:
     """Raises ModelError where a page cannot teach the model: it has no classifier to take off, or means stand behind it."""
     backbone = cut(model.model, model.metadata, model.where)
     nothing = np.zeros(backbone.width)
-    empty = Head(nothing[None], np.zeros(1), Familiar(nothing, nothing + 1, nothing[None], 1.0))
+    familiar = Familiar(nothing, nothing + 1, nothing[None], 1.0)
+    empty = Head(nothing[None], np.zeros(1), familiar)
     file = with_head(backbone, empty, backbone.metadata)
     graph = onnx.GraphProto()
     graph.CopyFrom(file.graph)
@@ -53,6 +54,7 @@ def teachable(model: Model) -> Teachable:
         "metadata": json.loads(backbone.metadata.model_dump_json()),
         "sha256": model.metadata.provenance.weights_sha256 or "", "window": backbone.metadata.window,
         "width": backbone.width, "background": BACKGROUND, "fewest": FEWEST,
+        "steep": familiar.steep,
     }  # fmt: skip
     return Teachable(_with_features(model, backbone), graph.SerializeToString(), facts)
 

@@ -1,7 +1,5 @@
 // The files of a taught model: the ONNX that every engine of everyframe takes, and the model.json of a page.
 
-import { STEEP } from "./everyframe.js";
-
 /** The personal model.json: what a page's is, with what Teacher.learn gave. */
 export const personal = (info, { labels, events, head, clips }) => ({
   ...info, labels, events, task: "classify", scores: "logits", name: `${info.name.replace(/, taught$/, "")}, taught`,
@@ -22,18 +20,18 @@ export async function onnx(info, graph) {
     field(12, value("logits", [1, K])), // first: the outputs behind it are states
     graph,
     ...Object.entries({
-      weight: [[K, F], weight], bias: [[K], bias], ...familiar(F, K, scale, center, means, head.limit),
+      weight: [[K, F], weight], bias: [[K], bias], ...familiar(F, K, scale, center, means, head.limit, teach.steep),
     }).map(([name, [shape, values]]) => field(5, tensor(`taught.${name}`, shape, raw(Float32Array.from(values))))),
   ];
   return joined([bytes(teach.onnx), field(7, joined(whole)), field(14, joined([field(1, text("everyframe")), field(2, text(metadata))]))]);
 }
 
 /** What the graph's rejection reads (see `with_head` in everyframe's teaching): |z - m|^2 = |z|^2 - 2 z m + |m|^2. */
-function familiar(F, K, scale, center, means, limit) {
+function familiar(F, K, scale, center, means, limit, steep) {
   const gestures = means.length / F, squares = Array.from({ length: gestures }, (_, k) => means.subarray(k * F, k * F + F).reduce((a, b) => a + b * b, 0));
   return {
     scale: [[1, F], scale], center: [[1, F], center], ones: [[F, gestures], Array(F * gestures).fill(1)], means: [[gestures, F], means.map((value) => -2 * value)],
-    squares: [[gestures], squares], slope: [[1, 1], [STEEP / limit]], steep: [[1, 1], [STEEP]], background: [[1, K], Array.from({ length: K }, (_, k) => Number(!k))],
+    squares: [[gestures], squares], slope: [[1, 1], [steep / limit]], steep: [[1, 1], [steep]], background: [[1, K], Array.from({ length: K }, (_, k) => Number(!k))],
   };
 }
 
