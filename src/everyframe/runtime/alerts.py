@@ -27,7 +27,7 @@ _TINY = 1e-9
 @dataclass(frozen=True)
 class AlertRule:
     """labels: whose state it is; the scores of several are added, of a multilabel model the highest counts, of a regression the
-    largest value. None: every event of the model's event rule is an alert. threshold: from which score on the state is there.
+    largest value. None: an event of the model's event rule is an alert. threshold: from which score on the state is there.
     release: below which it is over; None is two thirds of the threshold. seconds, share: it is an alert once the state was there
     for that share of so many last seconds. quiet: seconds after an alert without another. repeat: seconds after which it is one
     again while the state lasts; 0 is never. Raises UsageError for what is impossible.
@@ -70,7 +70,7 @@ class AlertRule:
                     got=word, hint='for example --alert-rule "labels=drowsy seconds=2"; a label with spaces is written with _',
                 )  # fmt: skip
             try:
-                found[name] = tuple(filter(None, value.split(","))) if name == "labels" else float(value)
+                found[name] = tuple(dict.fromkeys(filter(None, value.split(",")))) if name == "labels" else float(value)
             except ValueError:
                 raise UsageError("This is no number.", where=f"--alert-rule {name}", expected="a number", got=value) from None
         return cls(**found)
