@@ -175,13 +175,13 @@ class TestAuto:
                 assert program.engine_reason == {"ort": f"1 ms a step, native {native:.3g} ms",
                                                  "native": "1 ms a step, ort 2 ms"}[expected]  # fmt: skip
 
-    @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"ort_ms": "fast", "native_ms": 1}', "\0\1"])
-    def test_a_damaged_verdict_is_found_again(self, cache: Path, net: Path, text: str) -> None:
+    def test_a_damaged_verdict_is_found_again(self, cache: Path, net: Path) -> None:
         everyframe.open(net)
         (verdict,) = cache.glob("*.json")
-        verdict.write_text(text)
-        assert everyframe.open(net).engine in ("ort", "native")
-        assert set(json.loads(verdict.read_text())) == {"ort_ms", "native_ms"}
+        for text in ("", "{}", "[1]", '{"ort_ms": "fast", "native_ms": 1}', "\0\1"):
+            verdict.write_text(text)
+            assert everyframe.open(net).engine in ("ort", "native")
+            assert set(json.loads(verdict.read_text())) == {"ort_ms", "native_ms"}, text
 
     @pytest.mark.usefixtures("no_compiler")
     def test_without_a_compiler(self, cache: Path, net: Path) -> None:
