@@ -145,6 +145,10 @@ def run(argv: list[str] | None = None) -> None:
         # the reader of a pipe went away (`| head`): not our error, and stdout can no longer be flushed
         sys.stderr.close()
         sys.exit(0)
+    except SystemExit:
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # the same, where typer has met it
+            sys.exit(0)
+        raise
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
