@@ -97,12 +97,15 @@ def _warnings_in_a_line() -> Iterator[None]:
 def _patient_ctrl_c() -> Iterator[None]:
     """Ctrl-C waits a little for what is just being imported: numpy and others make an ImportError of it, with a traceback."""
     asked: list[float] = []
+    later: list[threading.Timer] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         asked.append(time.monotonic())
+        later.clear()
         while frame is not None and asked[-1] - asked[0] < _PATIENCE_S:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
-                threading.Timer(_LATER_S, os.kill, (os.getpid(), number)).start()
+                later.append(threading.Timer(_LATER_S, os.kill, (os.getpid(), number)))
+                later[0].start()
                 return
             frame = frame.f_back
         raise KeyboardInterrupt
@@ -118,7 +121,12 @@ def _patient_ctrl_c() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
+        still_asked = list(later)  # the command was over before it was heard
+        for timer in still_asked:
+            timer.cancel()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if still_asked:
+            raise KeyboardInterrupt
 
 
 def run(argv: list[str] | None = None) -> None:
