@@ -49,7 +49,7 @@ LARGE = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "case"), enumerate(SMALL), ids=str)
+@pytest.mark.parametrize(("number", "case"), list(enumerate(SMALL)), ids=[f"{case.name}-{case.rate}" for case in SMALL])
 def test_the_zoo(number: int, case: Case, tmp_path: Path) -> None:
     clip = clip_model(case)
     for turn, (form, model) in enumerate((("step", convert(clip, Options(rate=case.rate)).step), ("clip", clip))):
