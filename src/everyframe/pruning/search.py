@@ -28,7 +28,7 @@ from everyframe.pruning.proxy import Batches, Proxy
 from everyframe.pruning.run import with_dense
 from everyframe.pruning.space import FINE, Space
 from everyframe.pruning.stages import Stages
-from everyframe.recipes.pruning import PLANE_GROUP, PruneRecipe, Scheme
+from everyframe.recipes.pruning import PruneRecipe, Scheme, usual_group
 from everyframe.training import folder, network
 from everyframe.training import run as training
 
@@ -150,8 +150,10 @@ def _search(
     batches = [proxy.take(recipe, collection, trained, split) for split in ("train", "validation")]
     shape = (1, trained.preprocess.channels, trained.made.frames, *trained.made.size)
     given = recipe.prune
-    groups = {given.scheme: given.group, "plane": given.group if given.scheme == "plane" else PLANE_GROUP}
-    patterns = [Pattern(scheme, groups.get(scheme, given.group)) for scheme in schemes or (given.scheme,)]
+    patterns = [
+        Pattern(scheme, usual_group(scheme) if scheme == "plane" != given.scheme else given.group)
+        for scheme in schemes or (given.scheme,)
+    ]
     found = find(
         trained.net.eval(), shape, *batches, target_ms=target_ms, speedup=speedup, patterns=patterns, engine=engine,
         evaluations=evaluations, seed=recipe.training.seed,

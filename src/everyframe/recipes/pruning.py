@@ -16,6 +16,11 @@ GROUP = (16, 4)
 #: the same for planes, which floats alone profit from
 PLANE_GROUP = (16, 1)
 
+
+def usual_group(scheme: str) -> tuple[int, int]:
+    return PLANE_GROUP if scheme == "plane" else GROUP
+
+
 RATE = 3.0  # FLOPs, where a recipe says nothing
 
 Method = Literal["reweighted", "admm", "magnitude"]
@@ -46,7 +51,7 @@ class Prune(Strict):
     @model_validator(mode="before")
     @classmethod
     def _usual_group(cls, given: Any) -> Any:
-        return {"group": PLANE_GROUP, **given} if isinstance(given, dict) and given.get("scheme") == "plane" else given
+        return {"group": usual_group("plane"), **given} if isinstance(given, dict) and given.get("scheme") == "plane" else given
 
     @model_validator(mode="after")
     def _possible(self) -> Prune:

@@ -75,10 +75,10 @@ def command(
 def _settings(pattern: str) -> list[str]:
     """`kgs 8x4` as changes of a recipe, which says itself which schemes there are. Groups are the usual ones of the scheme."""
     from everyframe.errors import UsageError
-    from everyframe.recipes.pruning import GROUP, PLANE_GROUP
+    from everyframe.recipes.pruning import usual_group
 
     scheme, _, group = pattern.strip().partition(" ")
-    sizes = group.split("x") if group else map(str, PLANE_GROUP if scheme == "plane" else GROUP)
+    sizes = group.split("x") if group else map(str, usual_group(scheme))
     if len(sizes := [size.strip() for size in sizes]) != 2 or not all(map(str.isdecimal, sizes)):
         raise UsageError(
             "This is not a pattern.", where="--pattern", expected="a scheme and perhaps a group, as in `kgs 16x4`", got=pattern

@@ -83,13 +83,18 @@ def write_negatives(
         script.hold(seconds)  # nobody's hand at all
     elif rng.random() < 0.6:
         script.at = script.inside() if rng.random() < 0.5 else script.home.copy()
+    mean_nothing(script, seconds, like=both)
+    return script
+
+
+def mean_nothing(script: Script, seconds: float, *, like: bool) -> None:
+    """Until then, what is no gesture. like: also what would be one, of somebody else."""
     while script.seconds < seconds:
-        label = str(rng.choice(LABELS[1:]))
-        if both and rng.random() < 0.4:
+        label = str(script.rng.choice(LABELS[1:]))
+        if like and script.rng.random() < 0.4:
             GESTURES[label](script, label)
         else:
             any_negative(script)
-    return script
 
 
 def place(script: Script, times: np.ndarray) -> Pose:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from everyframe.motions.render import actors, backgrounds, camera
-from everyframe.motions.render.motions import GESTURES, LABELS, Interval, Script, between
-from everyframe.motions.render.negatives import any_negative, rest, signing
-from everyframe.motions.render.performance import place, write_gestures, write_negatives, write_tight
+from everyframe.motions.render.motions import Interval, Script, between
+from everyframe.motions.render.negatives import rest, signing
+from everyframe.motions.render.performance import mean_nothing, place, write_gestures, write_negatives, write_tight
 
 SMALL = 0.075  # palm of a hand that gestures to the camera: smaller ones mean somebody else, whatever they do
 CHUNK = 8  # frames drawn at a time: small enough for the cache, and for a tight box around the hand
@@ -217,13 +217,7 @@ class Arm:
 def bystanders_arm(rng: np.random.Generator, style: Style, person: actors.Person, seconds: float, aspect: float) -> Arm:
     """Of somebody else, doing what hands do that is no gesture, about his own body; from afar also what else would be one."""
     script = Script(rng, (rng.uniform(-0.4, 0.4), 0.4))
-    far = 0.4 * person.size < 0.75 * SMALL
-    while script.seconds < seconds:
-        label = str(rng.choice(LABELS[1:]))
-        if far and rng.random() < 0.4:
-            GESTURES[label](script, label)
-        else:
-            any_negative(script)
+    mean_nothing(script, seconds, like=0.4 * person.size < 0.75 * SMALL)
     side = rng.choice([-1, 1])
     arm = Arm(rng, replace(style, size=0.4 * person.size, sparse=False), script, person.shoulder(side), aspect)
     arm.origin, arm.reach = person.at + np.array([0.6 * side, 0.9]) * person.size, 3.5 * person.size
