@@ -16,13 +16,13 @@ from safetensors.torch import load_file  # noqa: E402
 
 from everyframe import modelfile, recipes  # noqa: E402
 from everyframe.cli.main import run as command_line  # noqa: E402
-from everyframe.errors import ModelError, OutputError, UsageError  # noqa: E402
+from everyframe.errors import ModelError, OutputError, UsageError, WeightsError  # noqa: E402
 from everyframe.models.families.motion import MotionNet  # noqa: E402
 from everyframe.motions import evaluate, metrics, objective, run  # noqa: E402
 from everyframe.motions.render import dataset  # noqa: E402
 from everyframe.motions.render.motions import LABELS, Interval  # noqa: E402
 from everyframe.motions.streams import Streams  # noqa: E402
-from everyframe.recipes.motions import Data  # noqa: E402
+from everyframe.recipes.motions import Data, Teacher  # noqa: E402
 from everyframe.training import checkpoint, folder  # noqa: E402
 from everyframe.training.loader import normalize  # noqa: E402
 from everyframe.training.loop import Loop  # noqa: E402
@@ -202,3 +202,20 @@ def test_tally_counts_hits_misses_and_false_events() -> None:
 def test_a_model_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such model"):
         evaluate.open_model(tmp_path / "missing.onnx")
+
+
+@pytest.mark.usefixtures("no_models")
+def test_teachers_are_learned_instead_of_labels(trained: Path, tmp_path: Path) -> None:
+    """No answer costs less than the teachers' own; a training by their answers is one as any other."""
+    rng = np.random.default_rng(0)
+    answers = torch.from_numpy(rng.dirichlet(np.ones(8), (2, 5)).astype(np.float32))
+    least = objective.answer_loss(answers.log(), answers)
+    for _ in range(5):
+        other = answers.log() + torch.from_numpy(rng.normal(0, 0.3, answers.shape).astype(np.float32))
+        assert objective.answer_loss(other, answers) > least
+    best = trained / "best.safetensors"
+    recipe = tiny("seeds=1", "optimizer.epochs=1").model_copy(update={"teachers": (Teacher(weights=str(best), window=6),)})
+    made = run.start(recipe, tmp_path / "run")
+    assert made is not None and made.ended and not equal(tmp_path / "run" / "best.safetensors", best)
+    with pytest.raises(WeightsError, match="no such checkpoint"):
+        run.start(recipe.model_copy(update={"teachers": (Teacher(weights="none.safetensors"),)}), tmp_path / "other")

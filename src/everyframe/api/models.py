@@ -119,7 +119,7 @@ def info(model: Model, *, rate: str = "native", layout: str | Mapping[str, str] 
 
     >>> found = ef.info("builtin")
     >>> found["kind"], found["hop"], found["delay_frames"]
-    ('step', 1, 11)
+    ('step', 1, 7)
     """
     from everyframe.api.results import Info
     from everyframe.conversion.account import info, info_split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -66,8 +66,11 @@ class Held:
 class Motions:
     """Labels at every frame of rendered video, judged by the events that they become."""
 
-    def __init__(self, fabric: Fabric, recipe: MotionsRecipe, preprocess: Preprocess, held: Held) -> None:
+    def __init__(
+        self, fabric: Fabric, recipe: MotionsRecipe, preprocess: Preprocess, held: Held, teachers: Sequence[nn.Module] = ()
+    ) -> None:
         self.fabric, self.recipe, self.preprocess, self.held = fabric, recipe, preprocess, held
+        self.teachers = [teacher.to(fabric.device) for teacher in teachers]
         o = recipe.optimizer
         self.training = Loader(Streams(recipe.data, recipe.first_seed, o.steps * o.batch), o.batch)
 
@@ -81,8 +84,15 @@ class Motions:
         device = self.fabric.device
         asked = {name: value.to(device) for name, value in batch.labels.items()}
         gain, shift = (asked[name].view(-1, 1, 1, 1, 1) for name in ("gain", "shift"))
-        logits, told = net(normalize(batch.frames, self.preprocess, device) * gain + shift)
-        return set_loss(logits.float(), asked["bits"]) + self.recipe.optimizer.tracking * tracking_loss(told, asked["hand"])
+        frames = normalize(batch.frames, self.preprocess, device)
+        logits, told = net(frames * gain + shift)
+        said = answer_loss(logits.float(), self._answers(frames)) if self.teachers else set_loss(logits.float(), asked["bits"])
+        return said + self.recipe.optimizer.tracking * tracking_loss(told, asked["hand"])
+
+    @torch.no_grad()
+    def _answers(self, frames: Tensor) -> Tensor:
+        """The mean of what the teachers say of frames as they were rendered: (N, T, classes) probabilities."""
+        return torch.stack([teacher(frames)[0].float().softmax(-1) for teacher in self.teachers]).mean(0)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         scores = every_frame(net, self.held.streams.video, self.preprocess, self.fabric.device)
@@ -115,6 +125,12 @@ def set_loss(logits: Tensor, bits: Tensor) -> Tensor:
     inside = torch.logsumexp(logits.masked_fill(allowed == 0, -1e4), -1)
     weight = 1 + (bits & 1 == 0).float() + 2 * ((bits & 1 == 0) & (bits & SWIPE_BITS > 0)).float()
     return ((torch.logsumexp(logits, -1) - inside) * weight).sum() / weight.sum()
+
+
+def answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
+    """Cross entropy with probabilities. Both (N, T, C). Frames at which a gesture is named weigh up to 4."""
+    weight = 1 + 3 * (1 - answers[..., 0])
+    return (-(answers * logits.log_softmax(-1)).sum(-1) * weight).sum() / weight.sum()
 
 
 def tracking_loss(told: Tensor, hand: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from everyframe.conversion import stream
 from everyframe.errors import WeightsError
@@ -28,7 +29,7 @@ from everyframe.motions.export import export_clip
 from everyframe.motions.objective import Held, Motions, Tracking, every_frame
 from everyframe.motions.render.motions import LABELS
 from everyframe.progress import status
-from everyframe.recipes.motions import MotionsRecipe
+from everyframe.recipes.motions import MotionsRecipe, Teacher
 from everyframe.training import folder, loop
 from everyframe.training.finish import ran
 from everyframe.training.network import Trained
@@ -68,12 +69,18 @@ def start(recipe: MotionsRecipe, path: Path, *, minutes: float | None = None) ->
     processes. Raises an EveryframeError before any work where something does not fit.
     """
     if recipe.start is not None:
-        given = Path(recipe.start)
-        if not given.is_file():
-            raise WeightsError("There is no such checkpoint.", where=given, expected="a .safetensors file of an earlier run")
-        recipe = recipe.model_copy(update={"start": str(given.resolve())})
+        recipe = recipe.model_copy(update={"start": _checkpoint(recipe.start)})
+    teachers = [one.model_copy(update={"weights": _checkpoint(one.weights)}) for one in recipe.teachers]
+    recipe = recipe.model_copy(update={"teachers": tuple(teachers)})
     folder.check_new(path)
     return _train(recipe, path, minutes, resumed=False)
+
+
+def _checkpoint(path: str) -> str:
+    """Wherever the run is resumed from."""
+    if not Path(path).is_file():
+        raise WeightsError("There is no such checkpoint.", where=path, expected="a .safetensors file of an earlier run")
+    return str(Path(path).resolve())
 
 
 def resume(path: Path, *, minutes: float | None = None) -> Result | None:
@@ -95,15 +102,23 @@ def network(recipe: MotionsRecipe) -> Trained:
 def _train(recipe: MotionsRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
     fabric, held = loop.launch(recipe.settings()), Held(recipe.data)
     network(recipe)  # where it cannot be built, nothing is begun
+    teachers = [_teacher(recipe, one) for one in recipe.teachers]
     if fabric.is_global_zero and not resumed:
         folder.create(path, recipe, LABELS)
-    fits, ended = _seeds(fabric, recipe, path, held, minutes)
+    fits, ended = _seeds(fabric, recipe, path, held, teachers, minutes)
     if not fabric.is_global_zero:
         return None
     return _finish(folder.Run(path, recipe, LABELS), held, fits, ended)
 
 
-def _seeds(fabric: Fabric, recipe: MotionsRecipe, path: Path, held: Held, minutes: float | None) -> tuple[list[loop.Loop], bool]:
+def _teacher(recipe: MotionsRecipe, teacher: Teacher) -> nn.Module:
+    told = network(recipe.model_copy(update={"start": teacher.weights, "window": teacher.window}))
+    return told.net.eval().requires_grad_(False)
+
+
+def _seeds(
+    fabric: Fabric, recipe: MotionsRecipe, path: Path, held: Held, teachers: Sequence[nn.Module], minutes: float | None
+) -> tuple[list[loop.Loop], bool]:
     """The training of each seed that was begun, and whether none was interrupted. They share the minutes that are left."""
     fits: list[loop.Loop] = []
     began = time.monotonic()
@@ -114,7 +129,7 @@ def _seeds(fabric: Fabric, recipe: MotionsRecipe, path: Path, held: Held, minute
             folder.create(place, one, LABELS)
         fabric.barrier()
         trained = network(one)
-        objective = Motions(fabric, one, trained.preprocess, held)
+        objective = Motions(fabric, one, trained.preprocess, held, teachers)
         fits.append(loop.Loop(fabric, folder.Run(place, one, LABELS), trained, objective, one.settings()))
         fits[-1].resume()
         share = (minutes - (time.monotonic() - began) / 60) / (recipe.seeds - i) if minutes else None

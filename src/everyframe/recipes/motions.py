@@ -43,9 +43,17 @@ class Optimizer(Strict):
     bfloat16: bool = True
 
 
+class Teacher(Strict):
+    """A network of an earlier training. weights: its checkpoint; window: of its head."""
+
+    weights: str
+    window: int = Field(default=12, ge=6, le=64)
+
+
 class MotionsRecipe(Strict):
     """window: feature frames that the head averages, also T of the exported clip network. seeds: trainings to choose the
-    best from, counted from first_seed. start: a checkpoint to go on from instead of random weights.
+    best from, counted from first_seed. start: a checkpoint to go on from instead of random weights. teachers: networks the mean
+    of whose answers is learned instead of the labels (Hinton et al., Distilling the Knowledge in a Neural Network, 2015).
     """
 
     name: str
@@ -54,6 +62,7 @@ class MotionsRecipe(Strict):
     seeds: int = Field(default=1, ge=1)
     first_seed: int = Field(default=0, ge=0)
     start: str | None = None
+    teachers: tuple[Teacher, ...] = ()
     threads: int = Field(default=0, ge=0)  # 0: torch's default
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
