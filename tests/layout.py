@@ -71,7 +71,7 @@ ROOMS = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
-        "recipes", ("errors", "version", "modelfile"),
+        "recipes", ("errors", "version", "files", "modelfile"),
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import onnx
 import pytest
 
 import handmade
 import moving
 from everyframe.cli import main
+from everyframe.modelfile.file import load, save
 
 
 def level(i: int) -> np.ndarray:
@@ -170,6 +172,34 @@ class TestVerbs:
         assert ("broken.mp4" in out + err) == (kind == "folder")
         sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48", "array": "64x48"}
         assert sizes.get(kind, "48x64") in out
+
+
+def without_numbers(folder: Path) -> Path:
+    """A model whose answers are no numbers."""
+    path = handmade.brightness_step(folder / "spoilt.onnx")
+    spoilt = load(path)
+    place = next(i for i, node in enumerate(spoilt.graph.node) if node.op_type == "Unsqueeze")
+    spoilt.graph.node[place].input[0] = "logarithm"
+    spoilt.graph.node.insert(place, onnx.helper.make_node("Log", ["flat"], ["logarithm"]))
+    return save(spoilt, path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["split MODEL --dump VIDEO -o OUT", "bundle MODEL --target rdk-s100 --calibrate VIDEO -o OUT",
+     "bundle MODEL --target vitis-dpu --calibrate VIDEO -o OUT", "quantize MODEL --calibrate VIDEO -o OUT",
+     "predict MODEL VIDEO"],
+)  # fmt: skip
+def test_answers_that_are_no_numbers_are_said(words: str, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing is written."""
+    places = {"MODEL": without_numbers(tmp_path), "VIDEO": made["phone"], "OUT": tmp_path / "out"}
+    code, _, err = run(capsys, *(places.get(word, word) for word in words.split()))
+    assert code == 2 and "output is not finite" in err and not (tmp_path / "out").exists()
+
+
+def test_a_video_is_no_model_to_be_timed(made, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "benchmark", made["phone"])
+    assert code == 2 and err.count("error:") == 1 and "a video or a picture" in err
 
 
 def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

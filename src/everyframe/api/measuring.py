@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, several, source, there
+from everyframe.api.given import File, paths, several, source, there
 from everyframe.errors import EveryframeError
 from everyframe.progress import TextProgress, silent
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from everyframe.benchmarking.outcome import Benchmark, Measured
 
 
+@paths
 def benchmark(
     models: File | Sequence[File] = (),
     *,
@@ -101,6 +102,7 @@ def benchmark(
     if not given:
         raise UsageError("Which model?", expected="MODEL..., such as builtin, or the table of a paper")
     names, frames = [there(model) for model in given], frames or 100
+    clips = [name for name in names if takes_clips(name)]  # what is no model is said before the long work
     if table == "s100":
         wide = (1, 2, 4, 8) if tuple(threads) == (1,) else tuple(threads)
         contenders = [Contender(name, engine, 1, count) for name in names for engine in chosen for count in wide]
@@ -109,7 +111,6 @@ def benchmark(
             Contender(name, engine, t, s) for name in names for engine in chosen for t in threads for s in streams
         ]  # fmt: skip
     if peers:
-        clips = [name for name in names if takes_clips(name)]
         if not clips:
             missing.append("no peer was measured: they run clip networks, so give one beside the step network")
         contenders += [
@@ -144,6 +145,7 @@ def _noted(found: Benchmark, row: Measured) -> Iterator[None]:
         found.notes.append(f"{row.name}: " + " ".join(str(part) for part in (error.what, error.got) if part))
 
 
+@paths
 def compare_benchmarks(before: File, after: File) -> BenchmarkComparison:
     """Two results that `save` (or `benchmark --json`) wrote, contender by contender. Raises UsageError.
 
