@@ -19,6 +19,10 @@ from everyframe.errors import OutputError
 _HOME = re.compile(r"(?:--?[\w-]+=|[\w.]+=)?(~[^/=]*)(?=/|$)")
 
 
+#: the home of who has none, by custom
+NOWHERE = Path("/nonexistent")
+
+
 def at_home(given: Any) -> Any:
     """What a user gives, with `~` for the folder that it stands for: shells leave it in quotes, and behind `--csv=` and `KEY=`.
 
@@ -35,16 +39,19 @@ def at_home(given: Any) -> Any:
 
 
 def cache_folder(kind: str) -> Path:
-    """$EVERYFRAME_CACHE/kind, or everyframe/kind in the platform's folder for caches. It need not exist."""
+    """$EVERYFRAME_CACHE/kind, or everyframe/kind in the platform's folder for caches. It need not exist, nor be to be made: a
+    user without a home has none.
+    """
     if own := os.environ.get("EVERYFRAME_CACHE"):
-        return Path(own).expanduser() / kind
+        return Path(at_home(own)).absolute() / kind
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "everyframe" / kind
+    home = Path(at_home(base))
+    return (NOWHERE if home.parts[0].startswith("~") else home) / "everyframe" / kind
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
