@@ -46,7 +46,7 @@ def command(
         check_output(picture)
         # a person at a terminal wants to watch; anything else wants to be done
         sources = resolve(SAMPLE)
-        tally = watch(program, sources, choose(program, sources), picture, realtime=sys.stdout.isatty())
+        (tally,) = watch({program.name: program}, sources, [choose(program, sources)], picture, realtime=sys.stdout.isatty())
         typer.echo(summary(tally, program, several=False))
         if (line := work(program)) is not None:
             typer.echo(f"work         {line}")
