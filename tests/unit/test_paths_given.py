@@ -9,7 +9,7 @@ import pytest
 import everyframe
 import handmade
 from everyframe.cli import main
-from everyframe.files import at_home, write_bytes
+from everyframe.files import NOWHERE, at_home, cache_folder, write_bytes
 from everyframe.recipes import reader
 from everyframe.recipes.training import ClipRecipe
 
@@ -43,3 +43,14 @@ def test_verbs_python_and_recipes_take_it(home: Path, capsys: pytest.CaptureFixt
     assert write_bytes(b"", "~/empty") == home / "empty"
     recipe = reader.load("quick", ['data.root="~/clips"'])
     assert isinstance(recipe, ClipRecipe) and recipe.data.root == str(home / "clips")
+
+
+def test_where_caches_lie(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one place, wherever a process has gone; nowhere for a user without a home."""
+    monkeypatch.setenv("EVERYFRAME_CACHE", "here")
+    monkeypatch.chdir(home)
+    assert cache_folder("native") == home / "here" / "native"
+    monkeypatch.delenv("EVERYFRAME_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert cache_folder("native").is_relative_to(NOWHERE)

@@ -21,7 +21,7 @@ from PIL import Image
 
 import handmade
 from everyframe.cli import main
-from everyframe.cli.show.timeline import Part, Timeline, clock, rows_of, save, tick_step
+from everyframe.cli.show.timeline import COLUMNS, Part, Timeline, clock, rows_of, save, tick_step
 from everyframe.modelfile.schema import EventRule
 from everyframe.runtime import Prediction, auto, play
 from everyframe.runtime.prediction import best
