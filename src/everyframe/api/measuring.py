@@ -50,6 +50,7 @@ def benchmark(
     >>> found.benchmark.rows[0].latency.calls >= 20
     True
     """
+    from dataclasses import replace
     from importlib.util import find_spec
 
     from everyframe.api import sweeping
@@ -58,6 +59,7 @@ def benchmark(
     from everyframe.benchmarking.contest import Contender, contend
     from everyframe.benchmarking.costs import costs_of
     from everyframe.benchmarking.operators import operators
+    from everyframe.benchmarking.outcome import called
     from everyframe.benchmarking.papers import paper
     from everyframe.benchmarking.stages import stages
     from everyframe.benchmarking.subject import takes_clips
@@ -119,19 +121,19 @@ def benchmark(
     clip = None if video is None else resolve(video)[0]  # one that is not there is said before the long work
     found = contend(contenders, frames, progress, compare=peers)
     found.notes += missing
-    found.costs = {Path(name).name: made for name in names if (made := costs_of(name))}
+    found.costs = {short: made for name, short in called(names).items() if (made := costs_of(name))}
     timed, layers = [], []
     singles = [row for row in found.measured if row.streams == 1 and row.engine not in PEERS and not found.partial]
     if clip is not None:
         for row in (row for row in singles if row.kind != "network"):
             progress(f"{clip.name} through {row.name}")
             with _noted(found, row), Program(row.model, engine=row.engine, threads=row.threads) as program:
-                timed.append(stages(program, clip, threads=row.threads))
+                timed.append(replace(stages(program, clip, threads=row.threads), model=row.called))
     if profile:
         for row in singles:
             progress(f"the layers of {row.name}")
             with _noted(found, row):
-                layers.append(operators(Path(source(row.model)), row.engine, row.threads))
+                layers.append(replace(operators(Path(source(row.model)), row.engine, row.threads), model=row.called))
     found.stages, found.layers = [one.to_dict() for one in timed], [one.to_dict() for one in layers]
     return BenchmarkReport(found, tuple(strides), tuple(timed), tuple(layers), table, frames)
 
