@@ -49,7 +49,7 @@ ROOMS = (
         "native", ("errors", "version", "files", "modelfile", "conversion"),
         ("numpy", "onnx"), "code generation: a step model becomes C without dependencies",
     ),
-    Room("video", ("errors", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
+    Room("video", ("errors", "files", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     Room(
         "runtime", ("errors", "plugins", "version", "files", "progress", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "openvino"),
@@ -71,7 +71,7 @@ ROOMS = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
-        "recipes", ("errors", "version", "modelfile"),
+        "recipes", ("errors", "version", "files", "modelfile"),
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(

@@ -98,9 +98,15 @@ class Canvas:
 
     def png(self) -> bytes:
         """The finished picture as a file."""
+        buffer = io.BytesIO()
+        self._finished().save(buffer, "PNG", optimize=False)
+        return buffer.getvalue()
+
+    def array(self) -> np.ndarray:
+        """The finished picture, (H, W, 3) uint8."""
+        return np.array(self._finished())
+
+    def _finished(self) -> Any:
         from PIL import Image
 
-        size = (self.image.width // SCALE, self.image.height // SCALE)
-        buffer = io.BytesIO()
-        self.image.resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=False)
-        return buffer.getvalue()
+        return self.image.resize((self.image.width // SCALE, self.image.height // SCALE), Image.Resampling.LANCZOS)

@@ -5,25 +5,53 @@ A file is written to a temporary name and renamed, so that no half-written one i
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from everyframe.errors import OutputError
 
+_HOME = re.compile(r"(?:--?[\w-]+=|[\w.]+=)?(~[^/=]*)(?=/|$)")
+
+
+#: the home of who has none, by custom
+NOWHERE = Path("/nonexistent")
+
+
+def at_home(given: Any) -> Any:
+    """What a user gives, with `~` for the folder that it stands for: shells leave it in quotes, and behind `--csv=` and `KEY=`.
+
+    A text, a path, or a list, tuple or dict of such; anything else, and a user who does not exist, stays as it is.
+    """
+    if isinstance(given, str):
+        found = _HOME.match(given)
+        return given if found is None else given[: found.start(1)] + os.path.expanduser(given[found.start(1) :])  # noqa: PTH111
+    if isinstance(given, Path):
+        return Path(at_home(str(given)))
+    if type(given) in (list, tuple):
+        return type(given)(map(at_home, given))
+    return {key: at_home(value) for key, value in given.items()} if type(given) is dict else given
+
 
 def cache_folder(kind: str) -> Path:
-    """$EVERYFRAME_CACHE/kind, or everyframe/kind in the platform's folder for caches. It need not exist."""
+    """$EVERYFRAME_CACHE/kind, or everyframe/kind in the platform's folder for caches. It need not exist, nor be to be made: a
+    user without a home has none.
+    """
     if own := os.environ.get("EVERYFRAME_CACHE"):
-        return Path(own).expanduser() / kind
+        return Path(at_home(own)).absolute() / kind
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "everyframe" / kind
+    home = Path(at_home(base))
+    return (NOWHERE if home.parts[0].startswith("~") else home) / "everyframe" / kind
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -66,6 +94,38 @@ def check_folder(folder: Path, mark: str | None, what: str) -> None:
         raise OutputError(f"The {what} cannot be written.", where=folder, got=problem, hint="name a new folder")
 
 
+@contextlib.contextmanager
+def results_in(folder: Path | None) -> Iterator[None]:
+    """A folder for results, made before the long work and taken away again where that fails and nothing came into it.
+    Raises OutputError where no file could be written there. None: no folder is wanted.
+    """
+    new = [] if folder is None else [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        if folder is not None:
+            make_folder(folder)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for each in new:
+                each.rmdir()
+        raise
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """A folder in which files can be made, with those above it. Raises OutputError."""
+    folder = Path(at_home(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "The output folder cannot be made or written.", where=folder, got=error.strerror or str(error),
+            hint="choose another, in a writable folder",
+        ) from None  # fmt: skip
+    return folder
+
+
 def make_ordinary(path: Path) -> None:
     """Gives what `tempfile` made for its owner alone the permissions of any new file or folder."""
     umask = os.umask(0)
@@ -82,7 +142,7 @@ def write_bytes(data: bytes, path: str | os.PathLike[str]) -> Path:
     """Writes a whole file or nothing: a temporary name in the same folder, then a rename. A link stays one, and a device or a
     pipe what it is. Raises OutputError.
     """
-    path = Path(path)
+    path = Path(at_home(path))
     temporary = None
     try:
         if _is_special(path):

@@ -19,7 +19,7 @@ from everyframe.benchmarking.compare import ratio
 from everyframe.benchmarking.energy import Meter
 from everyframe.benchmarking.noise import Watch
 from everyframe.benchmarking.operators import BETWEEN, operators
-from everyframe.benchmarking.outcome import Measured, read
+from everyframe.benchmarking.outcome import Measured, called, read
 from everyframe.benchmarking.tables import layer_table
 from everyframe.cli import main
 from everyframe.conversion.account import layer_of
@@ -292,3 +292,16 @@ def test_a_contender_that_dies_is_told() -> None:
         row = Measured("m", "ort", 1, 1)
         assert process._ask({}, row) is None
     assert row.skipped == "ended by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        (["runs/a/step.onnx", "builtin"], ["step.onnx", "builtin"]),
+        (["runs/a/step.onnx", "/b/step.onnx", "builtin"], ["a/step.onnx", "b/step.onnx", "builtin"]),
+        (["x/a/s.onnx", "y/a/s.onnx", "y/b/s.onnx"], ["x/a/s.onnx", "y/a/s.onnx", "y/b/s.onnx"]),
+    ],
+)
+def test_files_that_are_called_alike_are_told_apart(models: list[str], names: list[str]) -> None:
+    assert list(called(models).values()) == names
+    assert Measured(models[0], "ort", 1, 1).called == Path(models[0]).name

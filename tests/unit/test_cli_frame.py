@@ -20,6 +20,7 @@ import layout
 from command_line import environment, everyframe, parsers, problem
 from everyframe import errors
 from everyframe.api.given import source
+from everyframe.benchmarking import report
 from everyframe.cli import main
 from everyframe.cli.show.console import Out
 
@@ -168,6 +169,9 @@ class TestExitCodes:
     CODE = """
 import sys, time
 from everyframe import errors
+from everyframe.api.given import source
+from everyframe.benchmarking import report
+from everyframe.benchmarking import report
 from everyframe.cli import main
 def interrupted(): raise KeyboardInterrupt
 def loading():
@@ -265,3 +269,11 @@ def test_a_narrow_terminal_cuts_no_number_off(width: int) -> None:
     for layer, _, macs, state in rows:
         assert layer in said and macs in said and state in said
     assert ("MACs 1,000" in said) == (width < 80)
+
+
+def test_nor_off_a_benchmark() -> None:
+    columns = [f"column {i}" for i in range(9)]
+    out = Out(file=io.StringIO(), width=40)
+    report.Table("model.onnx, step network", columns, [[f"{i + 1:,}.5" for i in range(1000, 1009)]], ["a note"]).show(out)
+    said = out.file.getvalue()
+    assert max(map(len, said.splitlines())) <= 40 and all(f"column {i} {i + 1001:,}.5" in said for i in range(1, 9))

@@ -18,6 +18,7 @@ import everyframe
 import layout
 from everyframe import errors
 from everyframe.cli.main import VERBS
+from everyframe.modelfile.schema import Metadata
 
 ROOT = layout.SOURCE.parents[1]
 MODULES = layout.modules()
@@ -194,3 +195,12 @@ class TestErrorTree:
                 drawn[match[2]] = len(match[1]) // 4
         depth = {n: sum(issubclass(base, errors.EveryframeError) for base in c.__mro__) - 1 for n, c in self.classes().items()}
         assert drawn == depth
+
+
+def test_the_rooms_are_in_the_architecture() -> None:
+    """Each in its table, and what the file's metadata may say in the list of its keys."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[: page.index("Each may import")]
+    there = [path for path in layout.SOURCE.iterdir() if path.stem in layout.BY_NAME and path.stem not in ("assets", "__main__")]
+    assert not [path.name for path in there if f"`{path.name}{'/' if path.is_dir() else ''}`" not in table]
+    assert not [key for key in Metadata.model_fields if f"`{key}`" not in page]

@@ -176,6 +176,36 @@ def test_of_stages_that_refine_each_other_the_last_answers() -> None:
     np.testing.assert_allclose(said[0], said[1], atol=1e-6)
 
 
+def test_stages_are_predicted_and_evaluated(tmp_path: Path) -> None:
+    """From features to figures in MS-TCN's folders: each frame has the label that the last stage gives it in the whole video."""
+    length, rng = 40, np.random.default_rng(5)
+    weights = {"one": (CLASSES, 7, 3), "two": (CLASSES, CLASSES, 5)}
+    nodes = [
+        helper.make_node("Conv", ["clip", "one"], ["first"], pads=[1, 1]),
+        helper.make_node("Softmax", ["first"], ["said"], axis=1),
+        helper.make_node("Conv", ["said", "two"], ["second"], pads=[2, 2]),
+        *(helper.make_node("Unsqueeze", [name, "front"], [f"{name}.stage"]) for name in ("first", "second")),
+        helper.make_node("Concat", ["first.stage", "second.stage"], ["stages"], axis=0),
+    ]  # fmt: skip
+    shapes = {"clip": (TensorProto.FLOAT, (1, 7, length))}, {"stages": (TensorProto.FLOAT, (2, 1, CLASSES, length))}
+    tensors = [tensor(name, rng.standard_normal(shape)) for name, shape in weights.items()] + [tensor("front", [0], np.int64)]
+    clip = model(nodes, *shapes, tensors)
+    names = [f"step {i}" for i in range(CLASSES)]
+    made = everyframe.convert(clip, tmp_path / "step.onnx", layout="NCT", labels=names)
+    for folder in ("features", "groundTruth"):
+        (tmp_path / folder).mkdir()
+    for number in range(2):
+        features = rng.standard_normal((7, length)).astype(np.float32)
+        whole = run(clip, {"clip": features[None]}, ["stages"])["stages"][-1, 0].argmax(0)
+        np.save(tmp_path / f"features/{number}.npy", features)
+        (tmp_path / f"groundTruth/{number}.txt").write_text("\n".join(names[label] for label in whole))
+        found = everyframe.predict(tmp_path / "step.onnx", tmp_path / f"features/{number}.npy", engine="ort")
+        assert len(set(whole)) > 2 and [one.top[0].index for one in found] == whole[: length - made.metadata.delay].tolist()
+    report = everyframe.evaluate(tmp_path / "step.onnx", tmp_path)
+    accuracy = report.conditions["normal"]["stream"]["accuracy"].value
+    assert accuracy == pytest.approx(1 - made.metadata.delay / length) and report.videos == 2
+
+
 def test_arrays_go_in_as_they_are(tmp_path: Path) -> None:
     weights = [tensor("w1", RNG.standard_normal((8, 7, 3))), WEIGHTS[1]]
     nodes = [

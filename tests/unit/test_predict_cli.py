@@ -21,7 +21,7 @@ from PIL import Image
 
 import handmade
 from everyframe.cli import main
-from everyframe.cli.show.timeline import COLUMNS, Timeline, clock, rows_of, tick_step
+from everyframe.cli.show.timeline import COLUMNS, Part, Timeline, clock, rows_of, save, tick_step
 from everyframe.modelfile.schema import EventRule
 from everyframe.runtime import Prediction, auto, play
 from everyframe.runtime.prediction import best
@@ -284,7 +284,7 @@ class TestTimeline:
         timeline = Timeline([f"a rather long name of a class that does not fit {i}" for i in range(400)])
         for i, row in enumerate(scores):
             timeline.add(self.prediction(i, row))
-        timeline.save(tmp_path / "t.png", title="many" * 99, subtitle="labels")
+        save(tmp_path / "t.png", [Part("model", timeline)], title="many" * 99, subtitle="labels")
         assert opened(tmp_path / "t.png").shape[0] == 84 + 12 * 52 + 46
 
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import handmade
+from everyframe import bundles
 from everyframe.cli import main
 from everyframe.cli.verbs import demo
 from everyframe.modelfile.schema import EventRule
@@ -50,6 +51,16 @@ def test_an_output_that_cannot_be_written_is_said_first(tmp_path: Path, capsys: 
     code, out, err = run(capsys, "--output", tmp_path / "file" / "x")
     assert (code, out) == (2, "")
     assert "output folder cannot be made" in err
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_is_interrupted_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def interrupted(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundles, "page", interrupted)
+    code, _, err = run(capsys, "--web", "--output", tmp_path / "new" / "folder")
+    assert (code, err, list(tmp_path.glob("new"))) == (130, "", [])
 
 
 @pytest.mark.usefixtures("stand_in")

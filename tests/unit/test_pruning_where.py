@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +16,9 @@ from everyframe.errors import UsageError
 from everyframe.models.registry import build, describe
 from everyframe.pruning import cost, presets
 from everyframe.pruning.greedy import greedy
+from everyframe.pruning.pattern import Pattern
+from everyframe.pruning.plan import candidates
+from everyframe.recipes.pruning import Scheme
 
 
 def on_meta(name: str, frames: int | None = None, size: int | None = None, classes: int = 101) -> nn.Module:
@@ -23,8 +27,8 @@ def on_meta(name: str, frames: int | None = None, size: int | None = None, class
 
 
 @functools.cache
-def costs_of(name: str, frames: int, size: int) -> list[cost.LayerCost]:
-    return cost.layers(on_meta(name, frames, size), (1, 3, frames, size, size))
+def costs_of(name: str, frames: int, size: int, channels: int = 3) -> list[cost.LayerCost]:
+    return cost.layers(on_meta(name, frames, size), (1, channels, frames, size, size))
 
 
 class Twice(nn.Module):
@@ -124,6 +128,25 @@ class TestGreedy:
         assert all(0 < rate <= cap + 1e-9 for rate in rates.values())
         last_step = step * max(one.macs for one in costs)
         assert not rates or total / (cost.left(costs, rates) + last_step) < target
+
+    @pytest.mark.parametrize("scheme", ["vanilla", "kgs", "balanced"])
+    @pytest.mark.parametrize("target", [1.5, 2.0, 3.0, 6.0])
+    def test_what_it_gives_is_met_by_whole_units(self, scheme: Scheme, target: float) -> None:
+        """A small layer has few groups, of which one is left; what cannot be met is refused with what can."""
+        pattern, costs = Pattern(scheme, (8, 4)), costs_of("motionnet_0.5x", 16, 48, channels=1)
+        only, rng = candidates(costs, pattern, target), np.random.default_rng(0)
+        try:
+            rates = greedy(costs, target, only=only, pattern=pattern)
+        except UsageError as refused:
+            reachable = float(str(refused.expected).split()[2].rstrip("x,"))
+            assert reachable < target
+            rates, target = greedy(costs, reachable, only=only, pattern=pattern), reachable
+        kept = {
+            name: pattern.keep(rng.random(pattern.units(shape)), rate).mean()
+            for name, rate, shape in ((one.name, rates.get(one.name, 0.0), one.weight_shape) for one in costs if one.name in only)
+        }
+        left = sum(one.macs * kept.get(one.name, 1.0) for one in costs)
+        assert cost.left(costs, {}) / left >= target * (1 - 1e-6)
 
     def test_dense(self) -> None:
         assert greedy(costs_of("c3d", 16, 112), 1) == {}

@@ -13,6 +13,7 @@ import handmade
 from clips import clip_net
 from everyframe.cli import main
 from everyframe.modelfile.file import load, metadata_of
+from everyframe.quantization import mixed
 from helpers import shared_dir
 
 
@@ -60,6 +61,20 @@ def test_errors_end_with_two_and_leave_nothing(folder: Path, tmp_path: Path, cap
         main.run(["quantize", str(folder / "clip.onnx"), "--calibrate", str(tmp_path), "-o", str(tmp_path / "a.onnx")])
     assert ended.value.code == 2
     assert "neither a video nor a picture" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_answers_that_miss_what_was_wanted_end_with_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no layer is left to put back; the file is there to be looked at."""
+    monkeypatch.setattr(mixed, "candidates", lambda rows: [])
+    out = tmp_path / "a.onnx"
+    arguments = ["quantize", str(folder / "clip.onnx"), "--calibrate", str(folder / "video.mp4"), "-o", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main.run([*arguments, "--frames", "16", "--min-similarity", "1"])
+    said, err = capsys.readouterr()
+    assert (ended.value.code, out.exists()) == (1, True)
+    assert "misses 1" in said and "a.onnx misses the similarity that was wanted" in err
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import everyframe
 from clips import change, clip_net
 from command_line import everyframe as cli
 from everyframe import modelfile
+from everyframe.cli.show.models import stream_lines
 from everyframe.conversion import convert
 from everyframe.conversion.facts import Options
 from everyframe.conversion.verify import verify
@@ -98,6 +99,7 @@ REFUSED = {
     "batch of two": (lambda p: change(clip_net(p), lambda m: _dim(m, 0, 2)), "not one clip"),
     "dynamic length": (lambda p: change(clip_net(p), lambda m: _dim(m, 2, "T")), "dynamic shape"),
     "nan weights": (lambda p: change(clip_net(p), lambda m: _poison(m, "mix.weight")), "NaN or infinite"),
+    "no numbers": (lambda p: clip_net(p, extra="Log"), "on random frames it is not finite"),
 }
 
 
@@ -126,6 +128,17 @@ def test_bad_models_are_refused_by_message(tmp_path: Path, case: str) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "step.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [({}, ", --labels, --task)"), ({"labels": list("abcd")}, ", --task)"), ({"task": "classify"}, ", --labels)")],
+)
+def test_what_is_assumed_names_the_option_that_says_it(told: dict, asked: str, tmp_path: Path) -> None:
+    made = everyframe.convert(clip_net(tmp_path / "clip.onnx"), **told)
+    assert stream_lines(made, tmp_path)[-1].endswith(asked)
+    sure = everyframe.convert(clip_net(tmp_path / "clip.onnx"), labels=list("abcd"), task="classify")
+    assert stream_lines(sure, tmp_path)[-1].endswith("(`everyframe import`)")
 
 
 def test_an_unsupported_operator_is_named_with_its_place(tmp_path: Path) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import onnx
 import pytest
 
 import handmade
 import moving
+from clips import clip_net
 from everyframe.cli import main
+from everyframe.modelfile.file import load, save
 
 
 def level(i: int) -> np.ndarray:
@@ -170,6 +176,84 @@ class TestVerbs:
         assert ("broken.mp4" in out + err) == (kind == "folder")
         sizes = {"phone": "48x64", "browser": "64x48", "doorbell": "64x48", "array": "64x48"}
         assert sizes.get(kind, "48x64") in out
+
+
+def without_numbers(folder: Path) -> Path:
+    """A model whose answers are no numbers."""
+    path = handmade.brightness_step(folder / "spoilt.onnx")
+    spoilt = load(path)
+    place = next(i for i, node in enumerate(spoilt.graph.node) if node.op_type == "Unsqueeze")
+    spoilt.graph.node[place].input[0] = "logarithm"
+    spoilt.graph.node.insert(place, onnx.helper.make_node("Log", ["flat"], ["logarithm"]))
+    return save(spoilt, path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["split MODEL --dump VIDEO -o OUT", "bundle MODEL --target rdk-s100 --calibrate VIDEO -o OUT",
+     "bundle MODEL --target vitis-dpu --calibrate VIDEO -o OUT", "quantize MODEL --calibrate VIDEO -o OUT",
+     "predict MODEL VIDEO"],
+)  # fmt: skip
+def test_answers_that_are_no_numbers_are_said(words: str, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing is written."""
+    places = {"MODEL": without_numbers(tmp_path), "VIDEO": made["phone"], "OUT": tmp_path / "out"}
+    code, _, err = run(capsys, *(places.get(word, word) for word in words.split()))
+    assert code == 2 and "output is not finite" in err and not (tmp_path / "out").exists()
+
+
+WRITING = (
+    "predict STEP VIDEO --engine ort --csv OUT.csv", "predict STEP VIDEO --engine ort --save-timeline OUT.png",
+    "stream CLIP -o OUT.onnx", "compile STEP -o OUT.so", "compile STEP --emit-c OUT",
+    "check CLIP --target rdk-s100 --fix -o OUT.onnx", "quantize STEP --calibrate VIDEO --frames 20 -o OUT.onnx",
+    "split STEP -o OUT", "split STEP --dump VIDEO --samples 3 -o OUT",
+    "bundle STEP --target onnxruntime --calibrate VIDEO --samples 3 -o OUT", "evaluate STEP --data CLASSES --workers 1 -o OUT",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk without room for a byte."""
+    folder = tmp_path_factory.mktemp("full")
+    if (
+        not hasattr(os, "geteuid")
+        or os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "x", folder]).returncode
+    ):
+        pytest.skip("needs a user who may mount a small disk")
+    try:
+        (folder / "fill").write_bytes(bytes(4096))
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def written(words: str, to: Path, made: dict[str, Path], model: Path, clip: Path) -> list[object]:
+    places = {"STEP": model, "CLIP": clip, "VIDEO": made["phone"], "CLASSES": made["phone classes"]}
+    return [places.get(word, word.replace("OUT", str(to))) for word in words.split()]
+
+
+@pytest.mark.parametrize("words", WRITING)
+def test_a_full_disk_is_said(
+    words: str, full: Path, made, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing half-written is left."""
+    given = written(words, full / "out", made, model, clip_net(tmp_path / "clip.onnx"))
+    code, _, err = run(capsys, *given)
+    assert code == 2 and "cannot be written" in err and "No space left" in err, err
+    assert [path.name for path in full.iterdir()] == ["fill"]
+
+
+@pytest.mark.parametrize("words", WRITING)
+def test_a_place_where_nothing_can_be_made_is_said(
+    words: str, made, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, *written(words, Path("/proc/out"), made, model, clip_net(tmp_path / "clip.onnx")))
+    assert code == 2 and "written" in err, err
+
+
+def test_a_video_is_no_model_to_be_timed(made, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "benchmark", made["phone"])
+    assert code == 2 and err.count("error:") == 1 and "a video or a picture" in err
 
 
 def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,7 +140,7 @@ class TestNotes:
             ("a.flv", "libx264", {}, 1), ("a.wmv", "msmpeg4", {}, 1), ("a.y4m", "rawvideo", {}, 1),
             ("a.avi", "mpeg4", {}, 3), ("a.mkv", "mpeg4", {}, 2), ("a.webm", "libvpx", {}, 2), ("a.ts", "libx264", {}, 3),
             ("a.mpg", "mpeg2video", {}, 3), ("a.gif", "gif", {}, 3), ("a.ivf", "libvpx", {}, 1), ("a.ogv", "libvpx", {}, 1),
-            ("a.rm", "rv20", {}, 1), ("a.nut", "mpeg4", {}, 13 / 12),
+            ("a.rm", "rv20", {}, 1), ("a.nut", "mpeg4", {}, 1), ("a.nut", "libx264", {}, 1), ("b.nut", "libx264", {"bf": "0"}, 1),
         ],
     )  # fmt: skip
     def test_recordings_glued_together(self, tmp_path: Path, name: str, codec: str, options: Any, played: float) -> None:

@@ -63,7 +63,7 @@ class BenchmarkReport:
 
     def save_page(self, path: File) -> Path:
         """Writes one HTML page with tables and pictures. Raises OutputError."""
-        names = ", ".join(dict.fromkeys(Path(row.model).name for row in self.benchmark.rows))
+        names = ", ".join(dict.fromkeys(row.called for row in self.benchmark.rows))
         title, more = f"Benchmark: {names}", dict[str, bytes]()
         if self.benchmark.table is not None:
             chosen = paper(self.benchmark.table)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, several, source
+from everyframe.api.given import File, Kept, Model, paths, several, source
 from everyframe.progress import TextProgress, silent
 
 if TYPE_CHECKING:
     from everyframe.api.results import Bundled, Checked, Code, Fit, Quantized, Split
 
 
+@paths
 def check(model: Model, target: str) -> Checked:
     """A model beside what a device takes: operators, axes, attributes, opset, states. Any ONNX model will do.
 
@@ -24,6 +25,7 @@ def check(model: Model, target: str) -> Checked:
     return check_each(model, (target,))[0]
 
 
+@paths
 def check_each(model: Model, targets: Sequence[str]) -> list[Checked]:
     """The same for several targets; where a clip network must become a step network, that is made once for all of them."""
     from functools import cache
@@ -38,6 +40,7 @@ def check_each(model: Model, targets: Sequence[str]) -> list[Checked]:
     return [Checked(target, plan(found, load_profile(target), stream=stream)) for target in targets]
 
 
+@paths
 def fix(
     model: Model, target: str, output: File | None = None, *, host_state: bool = False, progress: TextProgress | None = None
 ) -> Fit:
@@ -63,6 +66,7 @@ def fix(
     return Fit(target, made.plan, made.proofs, made.path)
 
 
+@paths
 def quantize(
     model: Model,
     videos: File | Sequence[File],
@@ -109,6 +113,7 @@ def quantize(
     return Quantized(**vars(made))
 
 
+@paths
 def split(
     model: Model,
     output: File | None = None,
@@ -162,16 +167,17 @@ def split(
     found = Split(made.manifest, made.models, cut.check(flow, made, file))
     if output is None:
         return found
-    found = replace(found, path=found.save(output))
-    if videos:
-        from everyframe.splitting.dump import dump as keep
+    if not videos:
+        return replace(found, path=found.save(output))
+    from everyframe.splitting.dump import dump as keep
 
-        progress("running the videos")
-        broken: list[SourceError] = []
-        found = replace(found, samples=keep(Path(output), videos, samples, broken=broken), broken=tuple(broken))
-    return found
+    progress("running the videos")
+    broken, kept = list[SourceError](), list[int]()
+    cut.write(made, Path(output), lambda folder: kept.append(keep(folder, videos, samples, broken=broken)))
+    return replace(found, path=Path(output), samples=kept[0], broken=tuple(broken))
 
 
+@paths
 def compile(
     model: Model,
     output: File | None = None,
@@ -221,6 +227,7 @@ def compile(
     return Code(**{**vars(made), "files": (), "library": None}, code=code)
 
 
+@paths
 def bundle(
     model: Model,
     target: str,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
+
+from everyframe.files import at_home
 
 if TYPE_CHECKING:
     import onnx
@@ -17,7 +20,19 @@ if TYPE_CHECKING:
     from everyframe.modelfile.file import Held
 
 File: TypeAlias = str | os.PathLike[str]
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
 Model: TypeAlias = "File | bytes | onnx.ModelProto"
+
+
+def paths(verb: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """Its arguments may be paths that begin with `~`."""
+
+    @functools.wraps(verb)
+    def called(*given: _Given.args, **named: _Given.kwargs) -> _Made:
+        return verb(*map(at_home, given), **{name: at_home(value) for name, value in named.items()})
+
+    return called
 
 
 def source(model: Model) -> Path | Held:

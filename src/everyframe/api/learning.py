@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Kept, Model, several, source, there
+from everyframe.api.given import File, Kept, Model, paths, several, source, there
 from everyframe.progress import TextProgress, silent, told
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from everyframe.training import finish as training
 
 
+@paths
 def record(
     camera: str | int,
     output: File | None = None,
@@ -52,6 +53,7 @@ def record(
     return Recorded(path, tuple(record(camera, path, plan, progress or silent)), held)
 
 
+@paths
 def teach(
     model: Model = "builtin",
     examples: File | Sequence[File] = (),
@@ -79,6 +81,7 @@ def teach(
     return Taught(**vars(teach(given, examples, output, background=background, window=window, progress=progress or silent)))
 
 
+@paths
 def train(
     data: File | None = None,
     output: File | None = None,
@@ -130,6 +133,7 @@ def train(
         return _run(run.start(found, path, where=recipe, data=root, minutes=minutes), held)
 
 
+@paths
 def prune(
     run: File,
     output: File | None = None,
@@ -178,6 +182,7 @@ def prune(
         return _run(stages.start(found, path, where=where, data=root, minutes=minutes), held)
 
 
+@paths
 def pruning_recipe(run: File, settings: Sequence[str] = ()) -> tuple[PruneRecipe, str]:
     """What `prune` goes by, and what its paths are relative to."""
     with extra("Pruning"):
@@ -185,6 +190,7 @@ def pruning_recipe(run: File, settings: Sequence[str] = ()) -> tuple[PruneRecipe
     return stages.settings(str(run), settings)
 
 
+@paths
 def search_rates(
     run: File, path: Path, speedup: float, *, data: File | None = None, settings: Sequence[str] = (),
     progress: TextProgress | None = None,

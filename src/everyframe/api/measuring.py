@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, several, source, there
+from everyframe.api.given import File, paths, several, source, there
 from everyframe.errors import EveryframeError
 from everyframe.progress import TextProgress, silent
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from everyframe.benchmarking.outcome import Benchmark, Measured
 
 
+@paths
 def benchmark(
     models: File | Sequence[File] = (),
     *,
@@ -49,12 +50,15 @@ def benchmark(
     >>> found.benchmark.rows[0].latency.calls >= 20
     True
     """
+    from dataclasses import replace
+
     from everyframe.api import sweeping
     from everyframe.api.benchmarked import BenchmarkReport
     from everyframe.api.papers import measure
     from everyframe.benchmarking.contest import Contender, contend
     from everyframe.benchmarking.costs import costs_of
     from everyframe.benchmarking.operators import operators
+    from everyframe.benchmarking.outcome import called
     from everyframe.benchmarking.papers import paper
     from everyframe.benchmarking.stages import stages
     from everyframe.benchmarking.subject import takes_clips
@@ -96,6 +100,7 @@ def benchmark(
     if not given:
         raise UsageError("Which model?", expected="MODEL..., such as builtin, or the table of a paper")
     names, frames = [there(model) for model in given], frames or 100
+    clips = [name for name in names if takes_clips(name)]  # what is no model is said before the long work
     if table == "s100":
         wide = (1, 2, 4, 8) if tuple(threads) == (1,) else tuple(threads)
         contenders = [Contender(name, engine, 1, count) for name in names for engine in chosen for count in wide]
@@ -104,7 +109,6 @@ def benchmark(
             Contender(name, engine, t, s) for name in names for engine in chosen for t in threads for s in streams
         ]  # fmt: skip
     if peers:
-        clips = [name for name in names if takes_clips(name)]
         if not clips:
             missing.append("no peer was measured: they run clip networks, so give one beside the step network")
         contenders += [
@@ -113,19 +117,19 @@ def benchmark(
     clip = None if video is None else resolve(video)[0]  # one that is not there is said before the long work
     found = contend(contenders, frames, progress, compare=peers)
     found.notes += missing
-    found.costs = {Path(name).name: made for name in names if (made := costs_of(name))}
+    found.costs = {short: made for name, short in called(names).items() if (made := costs_of(name))}
     timed, layers = [], []
     singles = [row for row in found.measured if row.streams == 1 and row.engine not in PEERS and not found.partial]
     if clip is not None:
         for row in (row for row in singles if row.kind != "network"):
             progress(f"{clip.name} through {row.name}")
             with _noted(found, row), Program(row.model, engine=row.engine, threads=row.threads) as program:
-                timed.append(stages(program, clip, threads=row.threads))
+                timed.append(replace(stages(program, clip, threads=row.threads), model=row.called))
     if profile:
         for row in singles:
             progress(f"the layers of {row.name}")
             with _noted(found, row):
-                layers.append(operators(Path(source(row.model)), row.engine, row.threads))
+                layers.append(replace(operators(Path(source(row.model)), row.engine, row.threads), model=row.called))
     found.stages, found.layers = [one.to_dict() for one in timed], [one.to_dict() for one in layers]
     return BenchmarkReport(found, tuple(strides), tuple(timed), tuple(layers), table, frames)
 
@@ -139,6 +143,7 @@ def _noted(found: Benchmark, row: Measured) -> Iterator[None]:
         found.notes.append(f"{row.name}: " + " ".join(str(part) for part in (error.what, error.got) if part))
 
 
+@paths
 def compare_benchmarks(before: File, after: File) -> BenchmarkComparison:
     """Two results that `save` (or `benchmark --json`) wrote, contender by contender. Raises UsageError.
 

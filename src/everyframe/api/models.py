@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everyframe.api.given import File, Model, several, source, there
+from everyframe.api.given import File, Model, paths, several, source, there
 from everyframe.progress import TextProgress
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from everyframe.runtime.program import Program
 
 
+@paths
 def open(
     model: Model,
     engine: str = "auto",
@@ -49,6 +50,7 @@ def open(
     return open(given, engine, threads, names, overlap, steady, task, threshold, refractory)
 
 
+@paths
 def convert(
     model: Model,
     output: File | None = None,
@@ -110,6 +112,7 @@ def stream(model: Model, output: File | None = None, **options: Any) -> Converte
     return convert(model, output, **options)
 
 
+@paths
 def info(model: Model, *, rate: str = "native", layout: str | Mapping[str, str] | None = None) -> Info:
     """What a model is and what it costs: frames, delay, multiply-adds, parameters, state and memory, layer by layer.
 
@@ -192,6 +195,7 @@ def list_models(pattern: str = "*") -> ModelList:
     return ModelList(found, broken)
 
 
+@paths
 def export(
     model: str | Any,
     output: File | None = None,
@@ -230,6 +234,7 @@ def export(
     return ClipModel(**vars(made))
 
 
+@paths
 def import_model(model: Model, mapping: File | Mapping[str, Any], output: File | None = None) -> Imported:
     """A network of others with the metadata that everything else needs: which tensors are frames, states and logits, the
     preprocessing, the labels. It is tried on noise for a few steps.

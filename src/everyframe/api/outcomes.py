@@ -17,7 +17,7 @@ from everyframe.errors import OutputError, PluginError
 from everyframe.evaluation import report, task_report
 from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
-from everyframe.files import check_folder, make_ordinary, write_bytes
+from everyframe.files import check_folder, make_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
 from everyframe.teaching import run as teaching
 
@@ -120,8 +120,7 @@ class SpanEvaluation(SpanResult):
 
     def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
         """Writes metrics.json into a folder. environment: what it says of the machine and the command. Raises OutputError."""
-        report.prepare(Path(folder))
-        save_json({**self.to_dict(), "environment": dict(environment)}, Path(folder) / "metrics.json")
+        save_json({**self.to_dict(), "environment": dict(environment)}, make_folder(folder) / "metrics.json")
         return Path(folder)
 
     def _repr_html_(self) -> str:

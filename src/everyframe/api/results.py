@@ -74,7 +74,7 @@ class Converted(Conversion):
             "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
             "saving_per_frame": per_hop * meta.hop, "saving_per_hop": per_hop, "difference": self.difference, "notes": self.notes,
             "task": meta.task, "scores": meta.scores, "outputs": [spec.model_dump() for spec in meta.outputs],
-            "assumed": self.assumed,
+            "assumed": list(self.assumed),
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
@@ -217,7 +217,6 @@ class Quantized(quantize.Quantized):
 
     def save_report(self, folder: File, name: str = "model") -> list[Path]:
         """Writes all figures (quantized.json) and a picture. name: how the model is called there. Raises OutputError."""
-        report.prepare(Path(folder))
         return report.write_report(Path(folder), self, name)
 
     def _repr_html_(self) -> str:

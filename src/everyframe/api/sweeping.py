@@ -23,6 +23,7 @@ def sweep(names: Sequence[str], over: Sweep, engines: Sequence[str], frames: int
     from everyframe.api.given import there
     from everyframe.benchmarking.contest import Contender, contend
     from everyframe.benchmarking.costs import costs_of
+    from everyframe.benchmarking.outcome import called
     from everyframe.benchmarking.sweep import OF_MODELS
 
     if over.axis in OF_MODELS:
@@ -32,7 +33,7 @@ def sweep(names: Sequence[str], over: Sweep, engines: Sequence[str], frames: int
         found = contend(
             [Contender(model, engine, **one) for model in models for engine in engines for one in more], frames, progress
         )
-        found.costs = {Path(name).name: made for name in models if (made := costs_of(name))}
+        found.costs = {short: made for name, short in called(models).items() if (made := costs_of(name))}
         found.sweep = {"axis": over.axis, "values": {}}
         return found
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:

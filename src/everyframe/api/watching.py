@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from everyframe.api.given import File, Model, several, source, there
+from everyframe.api.given import File, Model, paths, several, source, there
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from everyframe.modelfile.schema import Task
 
 
+@paths
 def predict(
     model: Model,
     videos: Any,
@@ -97,6 +98,7 @@ def predict(
     return made
 
 
+@paths
 def evaluate(
     model: Model,
     data: File,
@@ -148,15 +150,16 @@ def evaluate(
     """
     from everyframe.api.outcomes import Evaluation, SpanEvaluation, TaskEvaluation
     from everyframe.errors import SourceError
-    from everyframe.evaluation import evaluate, open_pair, report, spans, tasks
+    from everyframe.evaluation import evaluate, open_pair, spans, tasks
     from everyframe.evaluation.measure import Settings
     from everyframe.evaluation.source import chosen
+    from everyframe.files import make_folder
     from everyframe.recipes.training import Sampling
 
     if not Path(data).exists():
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if output is not None:
-        report.prepare(Path(output))
+        make_folder(output)
     given = there(model) if isinstance(model, str) else source(model)
     run = Path(model) if isinstance(model, str | os.PathLike) else None
     names = None if labels is None else several("labels", labels)
@@ -195,6 +198,7 @@ def evaluate(
     return made
 
 
+@paths
 def evaluate_events(
     model: Model = "builtin",
     data: File | None = None,

@@ -17,7 +17,7 @@ import numpy as np
 
 from everyframe.benchmarking.machine import describe
 from everyframe.benchmarking.noise import Watch
-from everyframe.benchmarking.outcome import Benchmark, Measured
+from everyframe.benchmarking.outcome import Benchmark, Measured, called
 from everyframe.errors import UsageError
 from everyframe.progress import TextProgress, silent
 from everyframe.runtime import engine as engines
@@ -60,7 +60,8 @@ def contend(
         raise UsageError("Threads and streams are counted from 1.", got=str(wrong))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     machine, watch = describe("openvino"), Watch(engines.cores())
-    found = [Measured(one.model, one.engine, one.threads, one.streams) for one in contenders]
+    names = called(one.model for one in contenders)
+    found = [Measured(one.model, one.engine, one.threads, one.streams, called=names[one.model]) for one in contenders]
     partial = False
     with contextlib.ExitStack() as stack:
         try:

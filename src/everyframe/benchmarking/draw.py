@@ -65,12 +65,10 @@ def ratios(found: Benchmark) -> list[Point]:
     points = []
     for step in (row for row in rows if row.kind == "step"):
         for clip in (row for row in rows if row.kind == "clip" and row.engine == step.engine and _same(row, step)):
-            work = [float(found.costs.get(Path(row.model).name, {}).get("macs", 0)) for row in (clip, step)]
+            work = [float(found.costs.get(row.called, {}).get("macs", 0)) for row in (clip, step)]
             if all(work):
                 faster = float(np.median(clip.basis) / np.median(step.basis))
-                points.append(
-                    Point(work[0] / work[1], faster, Path(step.model).name.partition(".")[0], engines.index(step.engine))
-                )
+                points.append(Point(work[0] / work[1], faster, step.called.partition(".")[0], engines.index(step.engine)))
     return points
 
 
@@ -141,7 +139,7 @@ def growth(rows: Sequence[Measured], axis: str) -> bytes:
     other = "streams" if axis == "threads" else "threads"
     lines: dict[tuple[str, str, int], list[tuple[int, float]]] = {}
     for row in rows:
-        key = (Path(row.model).name, row.engine, getattr(row, other))
+        key = (row.called, row.engine, getattr(row, other))
         lines.setdefault(key, []).append((getattr(row, axis), row.calls_per_s or 0.0))
     lines = {key: sorted(points) for key, points in lines.items() if len(points) > 1}
     canvas, left, right, top, floor = Canvas(WIDTH, 440), 90, WIDTH - 320, 24, 380

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Measured:
     calls_per_s: of all streams together, by the clock. occupancy: cores that were busy. memory_peak: of the whole process;
     memory_before: before anything was loaded. joules: a call, where the machine tells (energy_source). turns: of each the
     median by the clock; turns_cpu: processor time a call. skipped: why there is nothing. difference: of its answer
-    from another's, relative to the largest logit, where answers were compared.
+    from another's, relative to the largest logit, where answers were compared. called: what tells the model from the others.
     """
 
     model: str
@@ -68,20 +68,22 @@ class Measured:
     histogram: tuple[list[float], list[int]] = field(default_factory=lambda: ([], []))
     skipped: str = ""
     difference: float | None = None
+    called: str = ""
 
     def __post_init__(self) -> None:
+        self.called = self.called or Path(self.model).name
         self._walls: list[float] = []
         self._cpu_ms, self._elapsed_ms, self._joules = 0.0, 0.0, 0.0
 
     @property
     def name(self) -> str:
         more = f", {self.streams} streams" if self.streams > 1 else ""
-        return f"{Path(self.model).name} on {self.engine}, {self.threads} thread{'s' * (self.threads > 1)}{more}"
+        return f"{self.called} on {self.engine}, {self.threads} thread{'s' * (self.threads > 1)}{more}"
 
     @property
     def key(self) -> tuple[str, str, int, int]:
         """What is the same contender in two files."""
-        return Path(self.model).name, self.engine, self.threads, self.streams
+        return self.called, self.engine, self.threads, self.streams
 
     @property
     def alone(self) -> bool:
@@ -137,6 +139,16 @@ class Measured:
         self.joules = round(self._joules / len(walls), 6) if self.energy_source else None
         counts, edges = np.histogram(walls, bins=40, range=(walls.min(), max(float(p99) * 1.1, walls.min() * 1.001)))
         self.histogram = ([round(float(edge), 4) for edge in edges], counts.tolist())
+
+
+def called(models: Iterable[str]) -> dict[str, str]:
+    """The file of each, with as many folders in front as it takes to tell them apart: run folders all have a `step.onnx`."""
+    parts = {model: Path(model).parts for model in models}
+    for count in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {model: "/".join(part[-count:]) for model, part in parts.items()}
+        if len({*names.values()}) == len(names):
+            return names
+    return {model: model for model in parts}
 
 
 @dataclass

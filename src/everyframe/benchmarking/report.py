@@ -7,9 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from everyframe.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 150  # of tables, where it is no terminal
 
 
 @dataclass
@@ -21,13 +26,14 @@ class Table:
     rows: list[Sequence[object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def show(self) -> None:
-        """Prints to standard output."""
+    def show(self, out: Console | None = None) -> None:
+        """Prints to standard output, or to `out`."""
         from rich.console import Console
         from rich.table import Table as RichTable
 
-        out = Console(highlight=False)
-        out = out if out.is_terminal else Console(highlight=False, width=150)
+        if out is None:
+            out = Console(highlight=False)
+            out = out if out.is_terminal else Console(highlight=False, width=WIDTH)
         table = RichTable(title=self.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for i, name in enumerate(self.columns):
             table.add_column(name, justify="right" if self._is_number(i) else "left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -74,7 +73,7 @@ def series(found: Benchmark) -> dict[str, list[tuple[float, Measured]]]:
     axis, values = found.sweep["axis"], found.sweep["values"]
     made: dict[str, list[tuple[float, Measured]]] = {}
     for row in found.measured:
-        name = Path(row.model).name
+        name = row.called
         value = getattr(row, axis) if axis in OF_MODELS else values[name]
         what = name if axis in OF_MODELS else f"{values_name(name, values)}{row.kind}"
         made.setdefault(f"{what} on {row.engine}", []).append((float(value), row))
@@ -101,13 +100,13 @@ def table(found: Benchmark) -> Table:
     made = Table(f"How cost grows with {axis}{unit}", columns)
     for name, rows in series(found).items():
         for value, row in rows:
-            macs = found.costs.get(Path(row.model).name, {}).get("macs")
+            macs = found.costs.get(row.called, {}).get("macs")
             made.rows.append([
                 name, f"{value:g}", f"{np.median(cost(row, axis)):.3g}", f"{macs / 1e6:.3g}" if macs else "–",
                 f"{row.state * row.streams / 1e6:.3g}", f"{row.memory_peak / 1e6:.0f}",
             ])  # fmt: skip
         power = fitted([value for value, _ in rows], [cost(row, axis) for _, row in rows])
-        work = [float(found.costs.get(Path(row.model).name, {}).get("macs", 0)) for _, row in rows]
+        work = [float(found.costs.get(row.called, {}).get("macs", 0)) for _, row in rows]
         of_work = ""
         if axis not in OF_MODELS and all(work):
             of_work = f"; multiply-adds as {axis}^{np.polyfit(np.log([value for value, _ in rows]), np.log(work), 1)[0]:.2f}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -44,7 +43,7 @@ def tables(
 def _model(rows: Sequence[Measured]) -> Table:
     kind, frames = rows[0].kind, rows[0].frames
     each = "" if kind == "network" else f": a {kind} of {frames} frame{'s' * (frames != 1)}"
-    table = Table(f"{Path(rows[0].model).name}, {KINDS[kind]}{each}", COLUMNS)
+    table = Table(f"{rows[0].called}, {KINDS[kind]}{each}", COLUMNS)
     alone = [row for row in rows if row.streams == 1]
     best = min(alone or rows, key=lambda row: float(np.median(row.basis)))
     for row in rows:
@@ -83,7 +82,7 @@ def _beside(rows: Sequence[Measured]) -> Table:
         best = min(mine, key=lambda row: float(np.median(row.basis)), default=None)
         for row in these:
             times = "ours" if row is best else "–" if best is None or not agrees(row) else _faster(row, best)
-            name = Path(row.model).name if row.kind != "step" else f"{Path(row.model).name}, step by step"
+            name = row.called if row.kind != "step" else f"{row.called}, step by step"
             cost = (row.latency.median if row.latency else None, row.cpu_ms)
             differs = "–" if row.difference is None else f"{row.difference:.0e}"
             table.rows.append([row.engine, name, threads, *map(number, cost), times, differs])
@@ -140,7 +139,7 @@ def _memory(rows: Sequence[Measured]) -> Table:
 
 
 def _who(row: Measured) -> list[object]:
-    return [Path(row.model).name, row.engine, row.threads, row.streams]
+    return [row.called, row.engine, row.threads, row.streams]
 
 
 def stage_table(rows: Sequence[Stages]) -> Table:
@@ -200,7 +199,7 @@ def _threads(rows: Sequence[Measured], frames: int) -> Table:
     first = rows[0]
     of = "" if first.frames == 1 else f", {first.frames} frames each"
     table = Table(
-        f"{Path(first.model).name} on {first.engine}: {frames} {'steps' if first.kind == 'step' else 'inferences'}{of}",
+        f"{first.called} on {first.engine}: {frames} {'steps' if first.kind == 'step' else 'inferences'}{of}",
         ("threads", "frames", "total ms", "average ms", "FPS", "total ms by the clock", "frames/s", "busy cores", "memory MB"),
     )
     for row in rows:

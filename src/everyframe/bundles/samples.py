@@ -14,6 +14,7 @@ from everyframe.errors import SourceError
 from everyframe.modelfile.interface import interface, metadata_or_raise, one_kind
 from everyframe.modelfile.walk import Walk
 from everyframe.quantization.videos import Model
+from everyframe.runtime.prediction import not_finite
 from everyframe.video.sources import Source
 
 LONGEST = 64  # frames of a step network's example
@@ -40,19 +41,21 @@ def folders(names: Sequence[str]) -> dict[str, str]:
 
 def keep(model: Model, sources: Sequence[Source], folder: Path, most: int, raw: bool) -> int:
     """Writes the inputs of up to `most` runs, evenly spread over all videos, each beginning with fresh states: a folder an input,
-    a file a run. raw: bare numbers instead of .npy. Returns how many. Raises SourceError.
+    a file a run. raw: bare numbers instead of .npy. Returns how many. Raises SourceError, and EngineError for answers that are
+    not finite.
     """
     total = sum(1 for _ in model.inputs(sources))
     wanted = set(np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist())
-    before, places = 0, folders(input_names(model.model))
+    before, begun, places = 0, 0, folders(input_names(model.model))
     walk = Walk(model.model, places)
     for place in places.values():
         (folder / place).mkdir(parents=True)
     for number, (video, frames) in enumerate(model.inputs(sources)):
         if video != before:
             walk.reset()
-            before = video
+            before, begun = video, number
         feed = walk.step(frames)
+        _check_finite(feed[model.interface.logits], sources[video], number - begun, model)
         for name, place in places.items() if number in wanted else ():
             if raw:
                 feed[name].tofile(folder / place / f"{number:06d}.bin")
@@ -72,11 +75,17 @@ def example(model: Model, sources: Sequence[Source]) -> Example:
         taken: list[np.ndarray] = []
         for _, frames in _first(model, source, runs):
             logits = walk.step(frames)[model.interface.logits]
+            _check_finite(logits, source, len(taken), model)
             taken.append(frames)
         if logits is not None and len(taken) >= enough:
             return Example(np.concatenate(taken), np.asarray(logits, np.float32).ravel())
     least = enough * model.frames_a_step
     raise SourceError("The videos are too short for a prediction.", expected=f"{least} frames in one of them")
+
+
+def _check_finite(logits: np.ndarray, source: Source, number: int, model: Model) -> None:
+    if not np.isfinite(logits).all():
+        raise not_finite(logits, "logits", f"{source.name}, {model.runs[:-1]} {number}", pictures=True)
 
 
 def _first(model: Model, source: Source, runs: int) -> Iterator[tuple[int, np.ndarray]]:

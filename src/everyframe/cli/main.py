@@ -132,6 +132,7 @@ def _patient_ctrl_c() -> Iterator[None]:
 def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
     from everyframe.errors import EveryframeError
+    from everyframe.files import at_home
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by a service
@@ -141,7 +142,7 @@ def run(argv: list[str] | None = None) -> None:
         with _patient_ctrl_c(), _warnings_in_a_line():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
             try:
-                app(args=argv, prog_name="everyframe")
+                app(args=at_home(sys.argv[1:] if argv is None else argv), prog_name="everyframe")
             finally:
                 sys.stdout.flush()
     except EveryframeError as error:

@@ -24,4 +24,4 @@ class Conversion:
     difference: float | None = None  # largest relative difference found by verify
     inputs: dict[str, str] = field(default_factory=dict)  # input of the clip network -> input of the step network
     answers: dict[str, str] = field(default_factory=dict)  # output of the clip network -> output of the step network
-    assumed: list[str] = field(default_factory=list)  # what the file did not say
+    assumed: dict[str, str] = field(default_factory=dict)  # what the file did not say -> the option that says it

@@ -255,17 +255,17 @@ def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, n
     return OutputSpec(name=name, shape=shape, task=told.task, scores=told.scores, every=ceil(every), delay=ceil(delay))
 
 
-def _assumed(given: Metadata | None, made: Metadata, told: Ending) -> list[str]:
-    """What nobody said, in words."""
+def _assumed(given: Metadata | None, made: Metadata, told: Ending) -> dict[str, str]:
+    """What nobody said, in words, and what says it."""
     pictures = made.axes == "CHW"
     size = "x".join(map(str, made.preprocess.resize)) if isinstance(made.preprocess.resize, tuple) else "their own size"
-    said = {
-        f"{made.preprocess.color} pictures resized to {size}, values 0 to 1": given is None and pictures,
-        "every frame of a video": given is None,
-        "no labels (class 0, class 1, ...)": made.labels is None,
-        f"the output is {told}": told.assumed,
-    }
-    return [what for what, assumed in said.items() if assumed]
+    said = (
+        (f"{made.preprocess.color} pictures resized to {size}, values 0 to 1", given is None and pictures, "`everyframe import`"),
+        ("every frame of a video", given is None, "`everyframe import`"),
+        ("no labels (class 0, class 1, ...)", made.labels is None, "--labels"),
+        (f"the output is {told}", told.assumed, "--task"),
+    )
+    return {what: how for what, assumed, how in said if assumed}
 
 
 def stream(

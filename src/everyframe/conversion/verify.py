@@ -68,6 +68,12 @@ def _check_prepared(made: Conversion, seed: int) -> None:
     clip = clip_input(facts, make_video(facts, facts.length, seed))
     before, after = (run(model, clip, facts.graph.outputs) for model in (made.source, made.clip))
     for output in facts.graph.outputs:
+        if not np.isfinite(before[output]).all():
+            raise ConversionMismatch(
+                "Nothing can be compared with the clip network, so nothing was written: on random frames it is not finite.",
+                where=f"output {output!r}", got="NaN or infinity",
+                hint="look for a division by 0, the root or the logarithm of what may be negative",
+            )  # fmt: skip
         difference = relative(after[output], before[output])
         if not difference <= TOLERANCE:
             raise ConversionMismatch(

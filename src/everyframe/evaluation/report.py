@@ -10,24 +10,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import OutputError
 from everyframe.evaluation import draw
 from everyframe.evaluation.page import Section, page
 from everyframe.evaluation.result import Result, VideoRow
-from everyframe.files import write_bytes
-
-
-def prepare(folder: str | Path) -> Path:
-    """Makes the folder: to be asked before long work. Raises OutputError."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_bytes(b"", path / ".writable").unlink()
-    except OSError as error:
-        raise OutputError(
-            "The output folder cannot be made.", where=path, got=error.strerror or str(error), hint="choose another with -o"
-        ) from None
-    return path
+from everyframe.files import make_folder, write_bytes
 
 
 def write(
@@ -47,7 +33,7 @@ def write(
     are drawn. recipe: its text. environment: plain values. sections: more of the page, whose pictures become files too. Raises
     OutputError.
     """
-    path = prepare(folder)
+    path = make_folder(folder)
     pictures = _pictures(result, epochs)
     made: dict[str, bytes] = pictures | {name: data for section in sections for name, data in section.pictures.items()}
     if result is not None:

@@ -10,9 +10,9 @@ from typing import Any
 from everyframe.canvas import HUES
 from everyframe.evaluation import draw
 from everyframe.evaluation.page import SHOWN, Section, page
-from everyframe.evaluation.report import prepare, table
+from everyframe.evaluation.report import table
 from everyframe.evaluation.task_result import Figure, TaskResult
-from everyframe.files import write_bytes
+from everyframe.files import make_folder, write_bytes
 
 WORDS = {"multilabel": "any of several labels", "regress": "quantities", "frames": "a label for each frame"}
 PLACES = {
@@ -106,7 +106,7 @@ def _unread(result: TaskResult) -> Section:
 
 def write(folder: str | Path, result: TaskResult, environment: Mapping[str, Any] | None = None) -> list[Path]:
     """report.html, metrics.json, predictions.csv (a row a video), classes.csv and pictures. Raises OutputError."""
-    path, parts = prepare(folder), sections(result)
+    path, parts = make_folder(folder), sections(result)
     title = f"Evaluation of {result.model}"
     made = {name: data for section in parts for name, data in section.pictures.items()}
     keys = list(dict.fromkeys(key for row in result.rows for key in row))

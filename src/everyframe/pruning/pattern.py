@@ -92,16 +92,27 @@ class Pattern:
         if not 0 <= rate < 1:
             raise RecipeError("This share of units cannot be pruned.", expected="0 or more, below 1", got=rate)
         rows = scores.reshape(-1, scores.shape[-1]) if self.scheme == "balanced" else scores.reshape(1, -1)
-        pruned = min(round(rate * rows.shape[1]), rows.shape[1] - 1)
+        pruned = _pruned(rate, rows.shape[1])
         kept = np.ones(rows.shape, bool)
         np.put_along_axis(kept, np.argsort(rows, axis=1, kind="stable")[:, :pruned], False, axis=1)
         return kept.reshape(scores.shape)
+
+    def share(self, shape: Shape, rate: float) -> float:
+        """What `keep` prunes of a layer where `rate` is asked for: whole units, of which one is left."""
+        p, q, r = self.units(shape)
+        count = r if self.scheme == "balanced" else p * q * r
+        return _pruned(rate, count) / count
 
     def spread(self, units: np.ndarray, shape: Shape) -> np.ndarray:
         """One value a unit, (P, Q, R), to one a weight."""
         for axis, (unit, size) in enumerate(zip(self.block(shape), _matrix(shape), strict=True)):
             units = units.repeat(unit, axis).take(range(size), axis)
         return units.reshape(shape)
+
+
+def _pruned(rate: float, count: int) -> int:
+    """Units of so many."""
+    return min(round(rate * count), count - 1)
 
 
 def _matrix(shape: Shape) -> tuple[int, int, int]:

@@ -73,7 +73,7 @@ def make(settings: Prune, trained: Trained) -> PruningPlan:
         if settings.threshold is not None:
             rates = dict.fromkeys(names, 0.0)
         else:
-            rates = greedy(costs, target, only=names)
+            rates = greedy(costs, target, only=names, pattern=pattern)
     for name in rates:
         pattern.check(shapes[name], name)
     return PruningPlan(costs, Choice(pattern, rates, settings.threshold))
@@ -86,6 +86,6 @@ def candidates(costs: Sequence[LayerCost], pattern: Pattern, target: float = RAT
     fitting = [one for one in costs if pattern.fits(one.weight_shape)]
     chosen = [one for one in fitting if one.prunable]
     total = sum(one.macs for one in costs)
-    if (total - CAP * sum(one.macs for one in chosen)) * target > total:
+    if (total - sum(one.macs * pattern.share(one.weight_shape, CAP) for one in chosen)) * target > total:
         chosen += [one for one in fitting if one.kind == "conv" and one.places == 1 and not one.reads_clip]
     return [one.name for one in chosen]

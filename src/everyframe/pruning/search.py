@@ -18,7 +18,7 @@ import numpy as np
 from torch import nn
 
 from everyframe.errors import RecipeError, UsageError
-from everyframe.files import check_writable, write_bytes
+from everyframe.files import check_writable, make_folder, write_bytes
 from everyframe.progress import CountProgress, bar, silent
 from everyframe.pruning import cost, latency, proxy
 from everyframe.pruning.bayes import expected_improvement
@@ -122,7 +122,7 @@ def into(recipe: PruneRecipe, path: Path, *, where: str | None = None, data: Pat
     """The same for a run folder that is to be: the recipe is its `search.toml`. Raises UsageError where a training lies in it."""
     folder.check_new(path)
     found, text = _search(recipe, where, data, (), speedup=speedup)
-    folder.make(path)
+    make_folder(path)
     write_bytes(text.encode(), path / FILE)
     return found
 

@@ -69,10 +69,15 @@ class Quantized:
         return max(drifts) > DRIFT_DB
 
     @property
+    def holds(self) -> bool:
+        """The answers are as similar as was wanted."""
+        return self.comparison.answers.cosine >= self.wanted
+
+    @property
     def verdict(self) -> str:
         """One line."""
         found, layers = self.comparison.answers, [row for row in self.comparison.layers if row.op != "input"]
-        held = "holds" if found.cosine >= self.wanted else "misses"
+        held = "holds" if self.holds else "misses"
         integers = sum(row.precision == "int" for row in layers)
         growth = "the error grows along the stream" if self.grows else "the error does not grow along the stream"
         worst = min(layers, key=lambda row: row.cosine)

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from everyframe.errors import RecipeError, meant
+from everyframe.files import at_home
 from everyframe.recipes.motions import MotionsRecipe
 from everyframe.recipes.pruning import PruneRecipe
 from everyframe.recipes.training import ClipRecipe
@@ -64,6 +65,7 @@ def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Reci
         raise RecipeError("The recipe is not valid TOML.", where=where, got=error) from None
     for change in changes:
         _change(values, change)
+    values = at_home(values)
     _rename(values, where)
     task = values.get("task", "clips")
     if task not in TASKS:

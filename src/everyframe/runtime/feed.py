@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UsageError
+from everyframe.files import at_home
 from everyframe.runtime.handed import picture, seconds
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.stream import Stream
@@ -32,7 +33,8 @@ def named(source: Any) -> str | int | os.PathLike[str]:
     if isinstance(source, np.integer):
         return int(source)
     if isinstance(source, (str, int, os.PathLike)) and not isinstance(source, bool):
-        return source
+        found: str | int | os.PathLike[str] = at_home(source)
+        return found
     raise UsageError(
         "This is neither a video nor frames.", expected="a path, a camera number, an address, or an iterator of pictures",
         got=type(source).__name__,

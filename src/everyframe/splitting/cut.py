@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,8 @@ from everyframe.modelfile.walk import Walk
 from everyframe.runtime.pipeline import PipelineSession, SerialRun
 from everyframe.splitting.label import Flow, Label
 
+#: where samples for the stages lie, below the folder of the parts
+FOLDER = "calibration"
 #: largest relative distance (L2) between the pipeline and the whole, as they are run
 TOLERANCE = 1e-4
 STEPS = 4
@@ -114,8 +117,10 @@ def check_output(folder: Path) -> None:
     check_folder(folder, NAME, "parts")
 
 
-def write(made: Cut, folder: Path) -> list[Path]:
-    """The folder, whole or not at all; the parts of an earlier split are replaced. Raises OutputError."""
+def write(made: Cut, folder: Path, fill: Callable[[Path], None] = lambda _: None) -> list[Path]:
+    """The folder, whole or not at all; the parts of an earlier split and its samples are replaced. fill: adds samples for the
+    parts, which lie in the folder that it is given. Raises OutputError.
+    """
     check_output(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
@@ -123,11 +128,14 @@ def write(made: Cut, folder: Path) -> list[Path]:
             for part, model in zip(made.manifest.parts, made.models, strict=True):
                 save(model, fresh / part.file)
             write_bytes(made.manifest.model_dump_json(indent=1).encode(), fresh / NAME)
+            fill(fresh)
             old = [part.file for part in read(folder).parts] if (folder / NAME).exists() else []
             folder.mkdir(exist_ok=True)
             for name in old:
                 (folder / name).unlink(missing_ok=True)
-            for file in [*sorted(fresh.glob("*.onnx")), fresh / NAME]:  # the manifest last: it makes the folder valid
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
+            # the manifest last: it makes the folder valid
+            for file in [*sorted(fresh.glob("*.onnx")), *fresh.glob(FOLDER), fresh / NAME]:
                 file.replace(folder / file.name)
     except OSError as error:
         raise OutputError(

@@ -18,9 +18,9 @@ from everyframe.errors import OutputError, SourceError
 from everyframe.modelfile.manifest import Manifest, Part, read
 from everyframe.runtime import pipeline
 from everyframe.runtime.pipeline import SerialRun
+from everyframe.runtime.prediction import not_finite
+from everyframe.splitting.cut import FOLDER
 from everyframe.video import Reader, Source, normalize
-
-FOLDER = "calibration"
 
 
 def dump(
@@ -28,7 +28,8 @@ def dump(
 ) -> int:
     """Writes up to `samples` steps, evenly spread over all videos; each video begins with empty states. Returns how many.
 
-    broken: takes why videos could not be read to their end. Raises SourceError where none can, OutputError.
+    broken: takes why videos could not be read to their end. Raises SourceError where none can, EngineError where answers are
+    not finite, OutputError.
     """
     broken = [] if broken is None else broken
     if any(source.live for source in sources):
@@ -48,8 +49,9 @@ def dump(
             number = 0
             for source in sources:
                 run.reset()
-                for frames in _steps(source, manifest, []):
-                    run.step(frames)
+                for place, frames in enumerate(_steps(source, manifest, [])):
+                    if not np.isfinite(logits := run.step(frames)).all():
+                        raise not_finite(logits, "logits", f"{source.name}, step {place}", pictures=True)
                     if number in wanted:
                         _keep(fresh, manifest, run.values, number)
                     number += 1

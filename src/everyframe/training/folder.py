@@ -23,8 +23,8 @@ from typing import Any, Generic, TypeVar, overload
 import tomli_w
 
 from everyframe import recipes
-from everyframe.errors import OutputError, UsageError
-from everyframe.files import write_bytes
+from everyframe.errors import UsageError
+from everyframe.files import results_in, write_bytes
 from everyframe.recipes.training import ClipRecipe
 from everyframe.version import __version__
 
@@ -64,21 +64,13 @@ def check_new(path: Path) -> None:
         )
 
 
-def make(path: Path) -> None:
-    """The folder itself. Raises OutputError."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("The run folder cannot be made.", where=path, got=error.strerror) from None
-
-
 def create(path: Path, recipe: recipes.Recipe, labels: tuple[str, ...]) -> None:
-    """Makes the folder with what every run begins with. Raises UsageError where another training lies in it."""
+    """Makes the folder with what every run begins with. Raises UsageError where another training lies in it, OutputError."""
     check_new(path)
-    make(path)
-    write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
-    write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")
-    write_bytes(as_toml(recipe).encode(), path / "recipe.toml")
+    with results_in(path):
+        write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
+        write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")
+        write_bytes(as_toml(recipe).encode(), path / "recipe.toml")
 
 
 @overload

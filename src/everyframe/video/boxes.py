@@ -84,6 +84,11 @@ def glued(path: str, end: int, once: bool = False) -> bool:
     return False
 
 
+def glued_header(container: str, packet: Any) -> bool:
+    """Whether FFmpeg took the beginning of a recording that is glued on for a frame: in NUT, which writes this there."""
+    return container == "nut" and b"multimedia container\0" in bytes(memoryview(packet)[:32])
+
+
 class Piped:
     """Standard input as PyAV reads it: a file that cannot go back. count: bytes so far."""
 

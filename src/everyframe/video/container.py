@@ -94,7 +94,12 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
         kinds = sorted({"a cover" if s.type == "video" else str(s.type) for s in container.streams})
         if not kinds:
             raise _no_video(path)
-        raise SourceError("There is no video stream in this file.", where=path, got=f"only {', '.join(kinds)}")
+        raise SourceError(
+            "There is no video stream in this file.",
+            where=path,
+            got=f"only {', '.join(kinds)}",
+            hint="give the file with the pictures",
+        )
     best = container.streams.best("video")
     found = next((s for s in streams if s is best or (best is not None and s.index == best.index)), streams[0])
     if found.codec_context is None:

@@ -17,7 +17,7 @@ import av.video.stream
 
 from everyframe.errors import SourceError
 from everyframe.video.arrays import pictures
-from everyframe.video.boxes import glued, standard_input
+from everyframe.video.boxes import glued, glued_header, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
@@ -133,6 +133,8 @@ def _decoded(
             first, packet = packet is None, next(packets)
             if first and (why := refused(container, source.paths[0], packet)):
                 raise why
+            if glued_header(container.format.name, packet):
+                continue
             clock.enter(packet)
             pictures = packet.decode()
         except (StopIteration, EOFError):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from everyframe.benchmarking.machine import one_line
-from everyframe.benchmarking.report import Table
+from everyframe.benchmarking.report import WIDTH, Table
 from everyframe.benchmarking.tables import compare_table
+from everyframe.cli.show.console import console
 
 if TYPE_CHECKING:
     from everyframe.api.benchmarked import BenchmarkComparison, BenchmarkReport
@@ -38,4 +39,4 @@ def show_comparison(found: BenchmarkComparison, as_json: bool) -> None:
 
 def _tables(made: Sequence[Table]) -> None:
     for one in made:
-        one.show()
+        one.show(console(WIDTH))

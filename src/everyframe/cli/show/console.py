@@ -55,10 +55,10 @@ class Out(Console):
         return Text("\n".join(lines))
 
 
-def console() -> Out:
-    """Standard output; wide enough for tables when it is not a terminal."""
+def console(width: int = 140) -> Out:
+    """Standard output; wide enough for tables when it is not a terminal: so many columns."""
     made = Out(highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Out(highlight=False, width=140)
+    return made if made.is_terminal else Out(highlight=False, width=width)
 
 
 def named(model: str | Path) -> Path:

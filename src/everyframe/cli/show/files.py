@@ -27,9 +27,10 @@ REST = 2 + 2 + 10 + 2 + 5 + 2 + 10
 class Files:
     """name, best label, time of its peak, score, number of events; or the error in a few words."""
 
-    def __init__(self, program: Program, sources: Sequence[Source], columns: int | None = None) -> None:
-        """columns: of the terminal; None asks it, and shortens nothing where there is none."""
-        self.program, self.names = program, names(sources)
+    def __init__(self, program: Program, sources: Sequence[Source], columns: int | None = None, model: str | None = None) -> None:
+        """columns: of the terminal; None asks it, and shortens nothing where there is none. model: named behind each video."""
+        self.program, self.model = program, f"  {model}" if model else ""
+        self.names = [name + self.model for name in names(sources)]
         self.columns = columns or (shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
         self.events = program.metadata.events is not None
         label, name = (max(map(len, texts or [""])) for texts in (program.labels or (), self.names))
@@ -66,7 +67,7 @@ class Files:
                 said.append(f"{len(outcome.events):3} event{'s' * (len(outcome.events) != 1)}")
         elif outcome.error is None:
             said = ["too short for a prediction" if outcome.frames else "stopped"]
-        name = padded(middle(outcome.name, self.width), self.width)
+        name = padded(middle(outcome.name + self.model, self.width), self.width)
         if outcome.error is None:
             return "  ".join([name, *said])
         error = f"error: {outcome.error.what.removesuffix('.')}"

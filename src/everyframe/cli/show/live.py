@@ -31,26 +31,39 @@ class View(Protocol):
     def end(self, outcome: Outcome) -> None: ...
 
 
-def choose(program: Program, sources: Sequence[Source], *, as_json: bool = False, top_k: int | None = None) -> View:
-    """JSON lines if asked for; a line a video if there are several; bars if a person is looking; plain lines otherwise."""
+def choose(
+    program: Program,
+    sources: Sequence[Source],
+    *,
+    as_json: bool = False,
+    top_k: int | None = None,
+    model: str | None = None,
+    widest: int = 0,
+) -> View:
+    """JSON lines if asked for; a line a video if there are several; bars if a person is looking; plain lines otherwise.
+
+    model: its name, where it is one of several, of which the longest has `widest` letters.
+    """
     if as_json:
-        return JsonLines(program, several=len(sources) > 1)
+        return JsonLines(program, several=len(sources) > 1, model=model)
     if len(sources) > 1:
         from everyframe.cli.show.files import Files
 
-        return Files(program, sources)
+        return Files(program, sources, model=model and model.ljust(widest))
+    if model is not None:
+        return Lines(program, model)
     if sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         return Bars(program, top_k)
     return Lines(program)
 
 
 class JsonLines:
-    """One object a line: frame, pts_s, top [{label, index, score}], event where there is one, engine, source where there
-    are several.
+    """One object a line: frame, pts_s, top [{label, index, score}], event where there is one, engine, source and model where
+    there are several.
     """
 
-    def __init__(self, program: Program, several: bool) -> None:
-        self.engine, self.several = program.engine, several
+    def __init__(self, program: Program, several: bool, model: str | None = None) -> None:
+        self.engine, self.several, self.model = program.engine, several, model
         self.flush = sys.stdout.isatty()
 
     def begin(self, playback: Playback) -> None:
@@ -61,6 +74,8 @@ class JsonLines:
         record = {**prediction.to_dict(), "engine": self.engine}
         if self.several:
             record = {"source": prediction.source, **record}
+        if self.model is not None:
+            record = {"model": self.model, **record}
         print(json.dumps(record), flush=self.flush)
 
     def end(self, outcome: Outcome) -> None:
@@ -70,10 +85,12 @@ class JsonLines:
 class Lines:
     """A line for each event; for a model without an event rule, a line when another label has taken the lead."""
 
-    def __init__(self, program: Program) -> None:
-        self.events = program.metadata.events is not None
+    def __init__(self, program: Program, model: str | None = None) -> None:
+        self.events, self.model = program.metadata.events is not None, model
 
     def begin(self, playback: Playback) -> None:
+        if self.model is not None:
+            print(self.model, flush=True)
         self.said, self.leader, self.led = "", "", 0
 
     def show(self, prediction: Prediction, playback: Playback) -> None:

@@ -59,7 +59,8 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
     lines.append(f"  output: {meta.task}, {meta.scores}")
     lines += [f"  and {spec.name} {spec.shape}: {spec.task}, {spec.scores}, {span(spec.delay)} late" for spec in meta.outputs]
     if made.assumed:
-        lines.append(f"  assumed, since nobody says: {'; '.join(made.assumed)} (--task, --labels, or `everyframe import`)")
+        told = ", ".join(dict.fromkeys(made.assumed.values()))
+        lines.append(f"  assumed, since nobody says: {'; '.join(made.assumed)} ({told})")
     return [*lines, *(f"  {note}" for note in made.notes)]
 
 

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -116,6 +116,7 @@ class Tally:
     wall_s: float = 0.0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     pictures: list[Path] = field(default_factory=list)
+    videos: list[Path] = field(default_factory=list)
     interrupted: bool = False
     alarmed: bool = False  # alerts were looked for
     undelivered: list[str] = field(default_factory=list)  # what did not arrive of them, and why
@@ -132,6 +133,12 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(len(ordered) * q))] if ordered else 0.0
 
 
+def together(tallies: Sequence[Tally]) -> Tally:
+    """What came of all of them, for the exit code."""
+    outcomes = [outcome for tally in tallies for outcome in tally.outcomes]
+    return Tally(outcomes, interrupted=any(tally.interrupted for tally in tallies))
+
+
 def names(sources: Sequence[Source]) -> list[str]:
     """What sources are called in lines: files by their path below the folder that all of them are in."""
     paths = {id(s): Path(s.paths[0]).absolute() for s in sources if s.kind == "file"}
@@ -140,13 +147,14 @@ def names(sources: Sequence[Source]) -> list[str]:
     return ["".join(c if c.isprintable() else "?" for c in name) for name in found]
 
 
-def table(tally: Tally) -> bytes:
-    """The file of `--csv`. Names that are no text keep their bytes."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+def table(tallies: Mapping[str, Tally]) -> bytes:
+    """The file of `--csv`, with a column of models where there are several. Names that are no text keep their bytes."""
+    text, several = io.StringIO(newline=""), len(tallies) > 1
+    writer = csv.DictWriter(text, ["model", *COLUMNS] if several else COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for outcome in tally.outcomes:
-        writer.writerows(outcome.rows())
+    for model, tally in tallies.items():
+        for row in (row for outcome in tally.outcomes for row in outcome.rows()):
+            writer.writerow({"model": model, **row} if several else row)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -176,7 +184,7 @@ def summary(tally: Tally, program: Program, *, several: bool) -> str:
     lines += _events(tally, program, several)
     lines += _alerts(tally, several)
     lines += _notes(tally, several)
-    lines += [f"timeline     {path}" for path in tally.pictures]
+    lines += [f"timeline     {path}" for path in tally.pictures] + [f"video        {path}" for path in tally.videos]
     return "\n".join(lines)
 
 
@@ -229,5 +237,5 @@ def exit_code(tally: Tally, *, several: bool) -> int:
     for first, *others in kinds.values():
         print(f"error: {first.error}", file=sys.stderr)
         if others:
-            print(f"  {'also:':<10}{', '.join(outcome.name for outcome in others)}", file=sys.stderr)
+            print(f"  {'also:':<10}{', '.join(dict.fromkeys(outcome.name for outcome in others))}", file=sys.stderr)
     return 130 if tally.interrupted else 2 if tally.failed else 0

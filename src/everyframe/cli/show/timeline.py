@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ ROWS = 12  # labels drawn
 
 # all in pixels of the finished picture
 WIDTH, LEFT, RIGHT, TOP = 1360, 190, 64, 84
-STRIP, ROW, ROW_GAP, AXIS = 92, 44, 8, 46
+STRIP, ROW, ROW_GAP, AXIS, HEADER = 92, 44, 8, 46, 30
 
 
 def check_output(path: Path) -> None:
@@ -87,22 +88,31 @@ class Timeline:
             scores = (scores - scores.min(0)) / np.maximum(np.ptp(scores, axis=0), 1e-12)
         return np.array(self._times), scores
 
-    def save(
-        self,
-        path: Path,
-        *,
-        title: str,
-        subtitle: str,
-        thumbnails: Sequence[Frame] = (),
-        background: str | None = None,
-        threshold: float | None = None,
-        end_s: float | None = None,
-    ) -> None:
-        """Draws and writes the PNG, whole or not at all. end_s: the last frame's time. Raises OutputError."""
-        from everyframe.files import write_bytes
+    @property
+    def shown(self) -> list[str]:
+        """Names of the columns of the table."""
+        return list(self.labels or [f"class {i}" for i in range(len(self._scores[0]) if self._scores else 0)])
 
-        canvas = _draw(self, title, subtitle, thumbnails, background, threshold, max(self.last_s, end_s or 0.0))
-        write_bytes(canvas.png(), path)
+
+@dataclass(frozen=True)
+class Part:
+    """What one model said. name: of it; background, threshold: of its event rule."""
+
+    name: str
+    timeline: Timeline
+    background: str | None = None
+    threshold: float | None = None
+
+
+def save(
+    path: Path, parts: Sequence[Part], *, title: str, subtitle: str, thumbnails: Sequence[Frame] = (), end_s: float = 0.0
+) -> None:
+    """Draws and writes the PNG, whole or not at all: models one below the other over the same time. end_s: the last frame's time.
+    Raises OutputError.
+    """
+    from everyframe.files import write_bytes
+
+    write_bytes(_draw(parts, title, subtitle, thumbnails, max(end_s, *(part.timeline.last_s for part in parts))).png(), path)
 
 
 def rows_of(scores: np.ndarray, labels: Sequence[str], events: Sequence[Event]) -> list[int]:
@@ -130,20 +140,11 @@ def clock(seconds: float, step: float = 1) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _draw(
-    timeline: Timeline,
-    title: str,
-    subtitle: str,
-    thumbnails: Sequence[Frame],
-    background: str | None,
-    threshold: float | None,
-    end_s: float,
-) -> Canvas:
-    times, scores = timeline.table()
-    labels = list(timeline.labels or [f"class {i}" for i in range(scores.shape[1] if scores.size else 0)])
-    rows = rows_of(scores, labels, timeline.events)
-    strip = STRIP if thumbnails else 0
-    bottom = TOP + strip + max(len(rows), 1) * (ROW + ROW_GAP)
+def _draw(parts: Sequence[Part], title: str, subtitle: str, thumbnails: Sequence[Frame], end_s: float) -> Canvas:
+    header = HEADER if len(parts) > 1 else 0
+    rows = [rows_of(part.timeline.table()[1], part.timeline.shown, part.timeline.events) for part in parts]
+    top = TOP + (STRIP if thumbnails else 0)
+    bottom = top + sum(header + max(len(row), 1) * (ROW + ROW_GAP) for row in rows)
     canvas = Canvas(WIDTH, bottom + AXIS)
     span = max(end_s, 0.1)
     right = WIDTH - RIGHT
@@ -153,20 +154,33 @@ def _draw(
 
     canvas.text(24, 30, canvas.fit(title, 21, WIDTH - 48), 21)
     canvas.text(24, 58, canvas.fit(subtitle, 14, WIDTH - 48), 14, SOFT)
-    if strip:
+    if thumbnails:
         _strip(canvas, thumbnails, at, right)
-    _axis(canvas, at, span, TOP + strip, bottom)
-    first = timeline.first_s
-    for place, index in enumerate(rows):
-        floor = TOP + strip + place * (ROW + ROW_GAP) + ROW
-        quiet = labels[index] == background
+    _axis(canvas, at, span, top, bottom)
+    for part, indices in zip(parts, rows, strict=True):
+        if header:
+            canvas.text(24, top + header / 2, canvas.fit(part.name, 15, WIDTH - 48), 15, halo=3)
+        top += header
+        if indices:
+            canvas.text(right + 10, top - 12, "peak", 12, SOFT)
+        _rows(canvas, part, indices, top, at, right)
+        top += max(len(indices), 1) * (ROW + ROW_GAP)
+    return canvas
+
+
+def _rows(canvas: Canvas, part: Part, indices: Sequence[int], top: float, at: Any, right: float) -> None:
+    timeline, labels = part.timeline, part.timeline.shown
+    (times, scores), first = timeline.table(), timeline.first_s
+    for place, index in enumerate(indices):
+        floor = top + place * (ROW + ROW_GAP) + ROW
+        quiet = labels[index] == part.background
         color = QUIET if quiet else HUES[(index if len(labels) <= ROWS else place) % len(HUES)]
         canvas.box(LEFT, floor - ROW, at(first) if first is not None else right, floor, BLANK)
         canvas.text(LEFT - 12, floor - ROW / 2, canvas.fit(labels[index], 14, LEFT - 30), 14, SOFT if quiet else INK, "rm")
         canvas.line(LEFT, floor, right, floor, FAINT)
-        if threshold is not None and not quiet and first is not None:
+        if part.threshold is not None and not quiet and first is not None:
             for dash in np.arange(at(first), right, 8):
-                canvas.line(dash, floor - ROW * threshold, min(dash + 4, right), floor - ROW * threshold, FAINT)
+                canvas.line(dash, floor - ROW * part.threshold, min(dash + 4, right), floor - ROW * part.threshold, FAINT)
         if not len(times):
             continue
         values = scores[:, index]
@@ -179,11 +193,9 @@ def _draw(
                 canvas.dot(x, floor - ROW + 2, 4.5, color)
                 mark, inside = clock(event.pts_s, 0.1), x + 56 < right
                 canvas.text(x + 8 if inside else x - 8, floor - ROW + 7, mark, 12, color, "lm" if inside else "rm", halo=2)
-    if rows:
-        canvas.text(right + 10, TOP + strip - 12, "peak", 12, SOFT)
     if not len(times):
-        canvas.text((LEFT + right) / 2, (TOP + strip + bottom) / 2, "no prediction was made", 16, SOFT, "mm")
-    return canvas
+        middle = top + max(len(indices), 1) * (ROW + ROW_GAP) / 2
+        canvas.text((LEFT + right) / 2, middle, "no prediction was made", 16, SOFT, "mm")
 
 
 def _steps(times: np.ndarray, values: np.ndarray, at: Any, floor: float, last_s: float) -> list[tuple[float, float]]:

@@ -1,18 +1,23 @@
-"""Running videos through a program on the command line: shows, counts, survives Ctrl-C. Shared by predict and demo."""
+"""Running videos through programs on the command line: shows, counts, survives Ctrl-C. Shared by predict and demo."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everyframe.cli.show import marked, timeline
 from everyframe.cli.show.live import View
+from everyframe.cli.show.marked import Marks
 from everyframe.cli.show.outcome import Outcome, Tally, names
-from everyframe.cli.show.timeline import Timeline
+from everyframe.cli.show.timeline import Part, Timeline
 from everyframe.errors import EveryframeError
+from everyframe.video import as_fps
 
 if TYPE_CHECKING:
     from everyframe.cli.show.alarm import Alarm
@@ -22,39 +27,78 @@ if TYPE_CHECKING:
 THUMBNAIL = 66  # short side of the pictures on a timeline
 
 
+@dataclass
+class Seen:
+    """What one model said of one video."""
+
+    name: str
+    program: Program
+    playback: Playback
+    timeline: Timeline = field(default_factory=Timeline)
+    marks: Marks | None = None
+
+    @property
+    def part(self) -> Part:
+        rule = self.program.metadata.events
+        self.timeline.labels = self.program.labels
+        return Part(self.name, self.timeline, rule.background if rule else None, rule.threshold if rule else None)
+
+
 def watch(
-    program: Program,
+    programs: Mapping[str, Program],
     sources: Sequence[Source],
-    view: View,
+    views: Sequence[View],
     picture: Path | None = None,
+    video: Path | None = None,
     alarm: Alarm | None = None,
     **options: Any,
-) -> Tally:
-    """Each source through a fresh stream. One bad source does not keep the others from being run; Ctrl-C ends all of
-    them. alarm: told every prediction.
+) -> list[Tally]:
+    """Each source through a fresh stream of each program, by the models' names; a tally and a view for each. One bad source does
+    not keep the others from being run; Ctrl-C ends all of them. picture, video: files for each source to be shown in. alarm:
+    told every prediction of the first program.
     """
-    rule = program.metadata.events
-    tally = Tally()
-    pictures = targets(picture, names(sources)) if picture else []
-    playbacks = program.play_all(sources, thumbnails=THUMBNAIL if picture else 0, **options)
+    tallies = [Tally() for _ in programs]
+    called = names(sources)
+    pictures, videos = (targets(path, called) if path else [] for path in (picture, video))
+    playbacks = _playbacks(list(programs.values()), sources, thumbnails=THUMBNAIL if picture else 0, **options)
     try:
-        for playback, name in zip(playbacks, names(sources), strict=False):  # which Ctrl-C may end
-            timeline = Timeline(program.labels) if picture else None
-            quantities = program.ending.task == "regress"
-            tally.outcomes.append(Outcome(playback.source, name, rule.background if rule else None, quantities))
-            _one(program, playback, view, timeline, alarm, tally)
-            if timeline is not None and playback.frames:
-                target = pictures[len(tally.outcomes) - 1]
-                timeline.labels = program.labels
-                _save(timeline, target, program, playback)
-                tally.pictures.append(target)
-            if tally.interrupted:
+        for place, name in enumerate(called):
+            seen: list[Seen] = []
+            for number, (model, program) in enumerate(programs.items()):
+                if (playback := next(playbacks, None)) is None:  # which Ctrl-C may end
+                    return tallies
+                rule = program.metadata.events
+                background = rule.background if rule else None
+                marks = Marks(model if len(programs) > 1 else "", background) if video else None
+                tallies[number].outcomes.append(Outcome(playback.source, name, background, program.ending.task == "regress"))
+                seen.append(Seen(model, program, playback, marks=marks))
+                _one(seen[-1], views[number], bool(picture), None if number else alarm, tallies[number])
+                if tallies[number].interrupted:
+                    break
+            ran = [one for one in seen if one.playback.frames]
+            if picture and ran:
+                _save(pictures[place], ran)
+                tallies[0].pictures.append(pictures[place])
+            if any(tally.interrupted for tally in tallies):
                 break
+            if video and ran:
+                _mark(videos[place], ran, tallies[0], cut=any(options.get(key) for key in ("max_frames", "seconds")))
     except KeyboardInterrupt:  # between two videos
-        tally.interrupted = True
+        tallies[0].interrupted = True
     finally:
         playbacks.close()  # and with them the decode processes
-    return tally
+    return tallies
+
+
+def _playbacks(programs: Sequence[Program], sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
+    """Source by source, of each program."""
+    if len(programs) == 1:
+        yield from programs[0].play_all(sources, **options)
+        return
+    for source in sources:
+        for program in programs:
+            with program.play(source, **options) as playback:
+                yield playback
 
 
 def targets(picture: Path, names: Sequence[str]) -> list[Path]:
@@ -66,20 +110,22 @@ def targets(picture: Path, names: Sequence[str]) -> list[Path]:
     for name in names:
         own = Path(name).stem if stems[Path(name).stem] == 1 else name.replace("/", "_")
         told.append(next(each for n in count(1) if (each := own if n == 1 else f"{own}-{n}") not in told))
-    return [picture.with_name(f"{picture.stem}.{each}.png") for each in told]
+    return [picture.with_name(f"{picture.stem}.{each}{picture.suffix}") for each in told]
 
 
-def _one(program: Program, playback: Playback, view: View, timeline: Timeline | None, alarm: Alarm | None, tally: Tally) -> None:
-    begun, outcome = time.perf_counter(), tally.outcomes[-1]
+def _one(seen: Seen, view: View, picture: bool, alarm: Alarm | None, tally: Tally) -> None:
+    begun, outcome, playback = time.perf_counter(), tally.outcomes[-1], seen.playback
     look = alarm.watch(outcome.name) if alarm else None
     try:
         view.begin(playback)
         for found in playback:
             prediction = look(found) if look else found
-            outcome.add(prediction, program)
+            outcome.add(prediction, seen.program)
             tally.latencies_ms.append(prediction.latency_ms)
-            if timeline is not None:
-                timeline.add(prediction)
+            if picture:
+                seen.timeline.add(prediction)
+            if seen.marks is not None:
+                seen.marks.add(prediction)
             view.show(prediction, playback)
     except KeyboardInterrupt:
         tally.interrupted = True
@@ -92,22 +138,26 @@ def _one(program: Program, playback: Playback, view: View, timeline: Timeline | 
         tally.wall_s += time.perf_counter() - begun
 
 
-def _save(timeline: Timeline, path: Path, program: Program, playback: Playback) -> None:
-    meta = program.metadata
-    rule = meta.events
-    what = [
-        f"{playback.last_pts_s:.1f} s",
-        f"{playback.frames} frames at {program.rate:g} fps",
-        f"{timeline.predictions} predictions",
-    ]
-    if rule is not None:
-        what.append(f"{len(timeline.events)} event{'s' * (len(timeline.events) != 1)}")
-    timeline.save(
-        path,
-        title=f"{playback.source.name}    {program.name}",
-        subtitle=" · ".join(what),
-        thumbnails=playback.thumbnails,
-        background=rule.background if rule else None,
-        threshold=rule.threshold if rule else None,
-        end_s=playback.last_pts_s,
-    )
+def _save(path: Path, seen: Sequence[Seen]) -> None:
+    """Models one below the other."""
+    first, program, parts = seen[0].playback, seen[0].program, [one.part for one in seen]
+    what = [f"{first.last_pts_s:.1f} s"]
+    if len(parts) == 1:
+        events = len(parts[0].timeline.events)
+        what += [f"{first.frames} frames at {program.rate:g} fps", f"{parts[0].timeline.predictions} predictions"]
+        what += [f"{events} event{'s' * (events != 1)}"] if program.metadata.events else []
+    title = f"{first.source.name}    {', '.join(part.name for part in parts)}"
+    timeline.save(path, parts, title=title, subtitle=" · ".join(what), thumbnails=first.thumbnails, end_s=first.last_pts_s)
+
+
+def _mark(path: Path, seen: Sequence[Seen], tally: Tally, *, cut: bool) -> None:
+    from everyframe.progress import status
+
+    first, fps = seen[0].playback, seen[0].program.metadata.preprocess.fps
+    rate = as_fps(fps) if fps else Fraction(25)
+    with status(f"writing {path.name}"):
+        notes = marked.write(
+            path, first.source, [one.marks for one in seen if one.marks], end_s=first.last_pts_s, rate=rate, cut=cut
+        )
+    tally.outcomes[-1].notes = [*tally.outcomes[-1].notes, *notes]
+    tally.videos.append(path)

@@ -32,25 +32,21 @@ def command(
     from everyframe.cli.show.outcome import exit_code, summary
     from everyframe.cli.show.timeline import check_output
     from everyframe.cli.show.watch import watch
-    from everyframe.errors import OutputError, SourceError
+    from everyframe.errors import SourceError
+    from everyframe.files import results_in
     from everyframe.video import resolve
 
     if not SAMPLE.exists():
         raise SourceError("This installation has no sample video.", where=SAMPLE, hint="install everyframe from a wheel")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            "The output folder cannot be made.", where=output, got=error.strerror, hint="choose another with --output"
-        ) from None
     if web:
-        return show_page(output / "everyframe.html")
+        with results_in(output):
+            return show_page(output / "everyframe.html")
     picture = output / "timeline.png"
-    check_output(picture)
-    with everyframe.open("builtin") as program:
+    with results_in(output), everyframe.open("builtin") as program:
+        check_output(picture)
         # a person at a terminal wants to watch; anything else wants to be done
         sources = resolve(SAMPLE)
-        tally = watch(program, sources, choose(program, sources), picture, realtime=sys.stdout.isatty())
+        (tally,) = watch({program.name: program}, sources, [choose(program, sources)], picture, realtime=sys.stdout.isatty())
         typer.echo(summary(tally, program, several=False))
         if (line := work(program)) is not None:
             typer.echo(f"work         {line}")

@@ -111,15 +111,13 @@ def command(
     from everyframe.benchmarking.machine import describe
     from everyframe.cli.show import accuracy
     from everyframe.cli.show.console import as_task
-    from everyframe.evaluation import report
     from everyframe.evaluation.match import read_map
+    from everyframe.files import results_in
     from everyframe.models.labels import read_labels
     from everyframe.progress import bar
 
-    if output is not None:
-        report.prepare(output)
     controls = [name for name, wanted in (("reversed", reverse), ("shuffled", shuffle), ("frozen", freeze_frame)) if wanted]
-    with bar("videos") as progress:
+    with results_in(output), bar("videos") as progress:
         found = api.evaluate(
             model, data, form=data_format, split=split, clip_list=clip_list, classes=classes,
             labels=None if labels is None else read_labels(labels), label_map=None if label_map is None else read_map(label_map),
@@ -127,8 +125,8 @@ def command(
             flush=flush, controls=controls, seed=seed, limit=limit, fps=fps, engine=engine, threads=threads, workers=workers,
             progress=progress,
         )  # fmt: skip
-    if output is not None:
-        found.save(output, environment={"command": " ".join(sys.argv), **describe()})
+        if output is not None:
+            found.save(output, environment={"command": " ".join(sys.argv), **describe()})
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
     else:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everyframe.runtime import Program
     from everyframe.video import Source
 
@@ -35,6 +37,14 @@ def command(
     ] = None,
     save_timeline: Annotated[
         Path | None, typer.Option(help="Write a picture (PNG) of the scores over time.", metavar="FILE")
+    ] = None,
+    save_video: Annotated[
+        Path | None,
+        typer.Option(help="Write the video again: below it label, score, events and a timeline; with its sound.", metavar="FILE"),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="Another model, run on the same videos and shown beside. Repeatable.", metavar="MODEL"),
     ] = None,
     stride: Annotated[
         int | None, typer.Option(min=1, help="Clip models: frames between predictions. [default: half a clip]")
@@ -98,43 +108,74 @@ def command(
 
     if save_timeline is not None:
         check_output(save_timeline)
-    if as_csv is not None:
-        check_writable(as_csv)
+    for output in filter(None, (as_csv, save_video)):
+        check_writable(output)
+
+    import contextlib
 
     import everyframe
     from everyframe.cli.show.alarm import Alarm
     from everyframe.cli.show.console import as_task
     from everyframe.cli.show.live import choose
-    from everyframe.cli.show.outcome import exit_code, summary, table
+    from everyframe.cli.show.outcome import exit_code, summary, table, together
     from everyframe.cli.show.watch import watch
+    from everyframe.errors import UsageError
     from everyframe.models.labels import read_labels
     from everyframe.video import resolve
+    from everyframe.video.write import check_twice
 
     found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
-    for output in filter(None, (as_csv, save_timeline)):
-        check_kept(output, model, *(path for video in found for path in video.paths))
+    models = called([model, *(beside or ())])
+    for output in filter(None, (as_csv, save_timeline, save_video)):
+        check_kept(output, *models.values(), *(path for video in found for path in video.paths))
+    for video in found if save_video is not None or beside else ():
+        check_twice(video, save_video)
     names = read_labels(labels) if labels is not None else None
-    with everyframe.open(
-        model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
-        threshold=threshold, refractory=refractory,
-    ) as program:  # fmt: skip
+    with contextlib.ExitStack() as opened:
+        program = opened.enter_context(
+            everyframe.open(
+                model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
+                threshold=threshold, refractory=refractory,
+            )
+        )  # fmt: skip
+        others = [opened.enter_context(everyframe.open(other, engine=engine, threads=threads)) for other in beside or ()]
+        programs = dict(zip(models, (program, *others), strict=True))
         found = [video for source in sources for video in program.sources(source)]
         if profile:
             print_stages(program, found[0], max_frames, threads or 1, as_json)
             return
         alarm = Alarm(program, alert or (), alert_rule or ()) if alert or alert_rule else None
-        tally = watch(
-            program, found, choose(program, found, as_json=as_json, top_k=top_k), save_timeline, alarm,
+        if save_video is not None and not program.interface.pictures:
+            raise UsageError("Of what has no pictures no video can be written.", where="--save-video", hint="leave it out")
+        widest = max(map(len, models))
+        views = [
+            choose(one, found, as_json=as_json, top_k=top_k, model=name if beside else None, widest=widest)
+            for name, one in programs.items()
+        ]
+        tallies = watch(
+            programs, found, views, save_timeline, save_video, alarm,
             stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime, fps=fps,
         )  # fmt: skip
         if alarm is not None:
-            tally.alarmed, tally.undelivered = True, alarm.close()
+            tallies[0].alarmed, tallies[0].undelivered = True, alarm.close()
         if as_csv is not None:
-            write_bytes(table(tally), as_csv)
+            write_bytes(table(dict(zip(models, tallies, strict=True))), as_csv)
         several = len(found) > 1
-        if several or tally.total("frames") or not tally.failed:  # else the error says all
-            typer.echo(summary(tally, program, several=several), err=as_json)
-    raise typer.Exit(exit_code(tally, several=several))
+        for (name, one), tally in zip(programs.items(), tallies, strict=True):
+            if several or tally.total("frames") or not tally.failed:  # else the error says all
+                typer.echo((f"model        {name}\n" if beside else "") + summary(tally, one, several=several), err=as_json)
+    raise typer.Exit(exit_code(together(tallies), several=several))
+
+
+def called(models: Sequence[str]) -> dict[str, str]:
+    """Model by name: of the file, or by its path where names are alike. Raises UsageError for the same twice."""
+    from everyframe.errors import UsageError
+
+    short = [Path(model).name for model in models]
+    names = short if len({*short}) == len(short) else models
+    if len({*names}) < len(names):
+        raise UsageError("A model beside itself says the same.", where="--beside", got=models[-1])
+    return dict(zip(names, models, strict=True))
 
 
 def print_stages(program: Program, source: Source, max_frames: int | None, threads: int, as_json: bool) -> None:

@@ -60,34 +60,41 @@ def command(
     """Quantize a model to INT8 and say what each layer loses.
 
     The float model streams the videos, states carried along; what a state holds gets one scale on both sides of the loop.
+    Exit code 1 if the answers miss --min-similarity with all layers put back that can be.
 
     Example: everyframe quantize builtin --calibrate videos -o motions.int8.onnx
     """
     import json
+    import sys
 
     from everyframe import api
     from everyframe.cli.show.console import named
+    from everyframe.files import results_in
     from everyframe.progress import status
-    from everyframe.quantization.report import prepare
 
     name = named(model)
     output = Path(f"{name.stem}.int8.onnx") if output is None else output
-    if report is not None:
-        prepare(report)
-    with status("reading") as progress:
+    with results_in(report), status("reading") as progress:
         result = api.quantize(
             model, calibrate, output, target=target, activations=activations, overflow_fix=overflow_fix, method=method,
             percentile=percentile, most_videos=videos, every=every, keep_float=keep_float or (),
             float_differences=float_differences, min_similarity=min_similarity, compare_with=compare, frames=frames,
             progress=progress,
         )  # fmt: skip
-    files = [output, *(result.save_report(report, name.name) if report is not None else ())]
+        files = [output, *(result.save_report(report, name.name) if report is not None else ())]
     if as_json:
         print(json.dumps({"files": [str(file) for file in files], **result.to_dict()}))
-        return
-    _show(result)
-    for file in files:
-        print(f"wrote {file}")
+    else:
+        _show(result)
+        for file in files:
+            print(f"wrote {file}")
+    if not result.holds:
+        print(
+            f"{output} misses the similarity that was wanted, {result.wanted:g} (--min-similarity); it is there to be looked at: "
+            "calibrate on more or other videos, or keep the float model",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
 
 
 def _show(result: Quantized) -> None:

@@ -77,7 +77,7 @@ def read(data: Data, root: Path) -> Collection:
             "There is no such format of annotations.", where="key data.format", expected=", ".join(FORMATS), got=data.format,
             hint=meant(data.format, FORMATS, "docs/data.md shows each of them", cutoff=0.4),
         )  # fmt: skip
-    wanted = _wanted(data, FORMATS[data.format], (root / data.root).expanduser().absolute())
+    wanted = _wanted(data, FORMATS[data.format], (root / data.root).absolute())
     reading = FORMATS[data.format].read(wanted)
     if not any(row.split == "train" for row in reading.rows):
         raise SourceError("There are no clips for training.", where=wanted.lists.get("train", wanted.root))

@@ -30,6 +30,8 @@ from everyframe.errors import SourceError
 
 #: what such a list is usually called, below the folder of the clips
 USUAL = ("labels.json", "labels.csv", "labels.txt", "annotations.json", "annotations.csv", "groundTruth")
+#: where clips lie beside `groundTruth`
+_FOLDERS = ("features", "videos")
 _BEGIN = ("start", "begin", "starttime", "timestart", "startsec", "starts", "begins")
 _END = ("end", "stop", "endtime", "timeend", "endsec", "ends", "stops")
 _ASIDE = frozenset({"", "unnamed0", "index", "idx", "no", "nr", "row"})
@@ -92,7 +94,7 @@ def read(path: Path, root: Path, task: str, classes: Path | None = None) -> Anno
 
 
 def _clip(places: Places, entry: _Entry, beside: Path) -> Clip | None:
-    found = places.find(entry.name, ("", str(beside.absolute())))
+    found = places.find(entry.name, ("", *_FOLDERS, str(beside.absolute())))
     if found is None:
         return None
     if found.is_dir():
