@@ -55,7 +55,10 @@ ROOMS = (
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
-    Room("live", ("errors", "version"), ("numpy",), "what a live run tells the world outside: sinks of alerts"),
+    Room(
+        "live", ("errors", "version", "files", "progress", "modelfile", "video", "runtime"),
+        ("av", "numpy", "pydantic"), "cameras that go on, events of theirs, and what the world outside is told",
+    ),
     Room(
         "peers", ("errors", "modelfile"), ("continual", "numpy", "onnx", "torch"),
         "other systems that run the same networks: what we are measured against",
@@ -127,7 +130,7 @@ ROOMS = (
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
-         "pruning", "motions"),
+         "pruning", "motions", "live"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
