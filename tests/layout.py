@@ -33,6 +33,7 @@ ROOMS = (
     Room("targets", ("errors",), (), "names of devices: which verbs take them, and what people call them"),
     Room("version", (), (), "which version this is, and names of earlier ones"),
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
+    Room("settings", ("errors",), ("pydantic",), "what people write in TOML, made sure of, with the line where it is wrong"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
     Room("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
     Room("pages", (), (), "HTML pages that hold everything: one look for all reports"),
@@ -56,8 +57,8 @@ ROOMS = (
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     Room(
-        "live", ("errors", "version", "files", "progress", "modelfile", "video", "runtime"),
-        ("av", "numpy", "pydantic"), "cameras that go on, events of theirs, and what the world outside is told",
+        "live", ("errors", "settings", "version", "files", "progress", "modelfile", "video", "runtime"),
+        ("PIL", "numpy", "paho", "pydantic"), "cameras that go on, events of theirs, and what the world outside is told",
     ),
     Room(
         "peers", ("errors", "modelfile"), ("continual", "numpy", "onnx", "torch"),
@@ -74,7 +75,7 @@ ROOMS = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
-        "recipes", ("errors", "version", "modelfile"),
+        "recipes", ("errors", "settings", "version", "modelfile"),
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(

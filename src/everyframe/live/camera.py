@@ -27,16 +27,7 @@ from everyframe.runtime.program import Program
 from everyframe.runtime.stream import Stream
 from everyframe.video.frame import Frame
 from everyframe.video.sources import Source
-from everyframe.video.supervise import Change, LiveReader
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """There were no pictures for so many seconds: the network has forgotten what was before. pts_s: of the first one after it."""
-
-    seconds: float
-    pts_s: float
-
+from everyframe.video.supervise import Change, Gap, LiveReader
 
 Said = Prediction | Change | Gap
 #: one frame through a stream: who steps several cameras together gives another one
@@ -179,7 +170,7 @@ class Camera:
             for frame in reader:
                 try:
                     if stream is None or reader.gap_s:
-                        stream = self._anew(program, stream, frame, reader.gap_s)
+                        stream = self._anew(program, stream, frame)
                     self._one(stream, frame)
                 except EveryframeError as error:  # a size that does not fit, a state that is no number any more
                     _closed(stream)
@@ -191,19 +182,19 @@ class Camera:
             with self._lock:
                 self._before, self._reader = self._counts(), None
 
-    def _told(self, change: Change) -> None:
-        if change.state != "stopped":  # that is said once, at the end of all
-            self._change = change
-            self.tell(self, change)
+    def _told(self, said: Change | Gap) -> None:
+        if isinstance(said, Change):
+            if said.state == "stopped":  # that is said once, at the end of all
+                return
+            self._change = said
+        self.tell(self, said)
 
-    def _anew(self, program: Program, stream: Stream | None, frame: Frame, gap_s: float) -> Stream:
+    def _anew(self, program: Program, stream: Stream | None, frame: Frame) -> Stream:
         if self._predictions or stream is not None:
             self._resets += 1
         if stream is not None:
             self._base += stream.frames
             _closed(stream)
-        if gap_s:
-            self.tell(self, Gap(gap_s, frame.pts_s))
         check_picture(frame.data, program.interface, self.source.where)
         return program.stream()
 

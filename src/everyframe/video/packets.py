@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import io
+import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,33 +72,63 @@ class Coded:
         return cls(at, pts, dts, duration, Fraction(numerator, denominator), bool(key), payload[PACKET_HEADER.size :])
 
 
+class Recording:
+    """Packets from a key frame on, until it is enough. over: nothing more comes."""
+
+    def __init__(self, head: bytes, packets: list[Coded], most: int) -> None:
+        self.head, self.packets, self.most = head, packets, most
+        self.until = math.inf
+        self.over = False
+        self._bytes = sum(len(packet.data) for packet in packets)
+
+    def put(self, packet: Coded) -> None:
+        self._bytes += len(packet.data)
+        self.over = self.over or packet.at > self.until or self._bytes > self.most
+        if not self.over:
+            self.packets.append(packet)
+
+
 class Ring:
-    """The packets of the last seconds, from a key frame on: so many seconds and bytes at most, but for the newest key frame."""
+    """The packets of the last seconds, from a key frame on: so many seconds and bytes at most, but for the newest key frame. Used
+    by the thread that reads and by those that record.
+    """
 
     def __init__(self, seconds: float, most: int = 64 << 20) -> None:
         self.seconds, self.most = seconds, most
         self.head = b""
         self.packets: deque[Coded] = deque()
         self.bytes = 0
+        self._recordings: list[Recording] = []
+        self._lock = threading.Lock()
 
-    def begin(self, head: bytes) -> None:
-        """What is coded otherwise does not go on with what was there."""
-        self.head = head
-        self.packets.clear()
-        self.bytes = 0
+    def begin(self, head: bytes = b"") -> None:
+        """What is coded otherwise, or comes after a loss, does not go on with what was there."""
+        with self._lock:
+            self.head, self.bytes = head, 0
+            self.packets.clear()
+            for recording in self._recordings:
+                recording.over = True
+            self._recordings.clear()
 
     def put(self, packet: Coded) -> None:
-        self.packets.append(packet)
-        self.bytes += len(packet.data)
-        while self._second_key_frame(packet.at - self.seconds):
-            self._drop()
+        with self._lock:
+            self.packets.append(packet)
+            self.bytes += len(packet.data)
+            while self._second_key_frame(packet.at - self.seconds):
+                self._drop()
+            for recording in self._recordings:
+                recording.put(packet)
+            self._recordings = [recording for recording in self._recordings if not recording.over]
 
-    def since(self, at: float) -> list[Coded]:
-        """From the last key frame before that time on, as far as there is one."""
-        found = list(self.packets)
-        keys = [n for n, packet in enumerate(found) if packet.key]
-        first = max((n for n in keys if found[n].at <= at), default=keys[0] if keys else len(found))
-        return found[first:]
+    def record(self, since: float) -> Recording:
+        """From the last key frame before that time on, as far as there is one; it goes on until `until`."""
+        with self._lock:
+            found = list(self.packets)
+            keys = [n for n, packet in enumerate(found) if packet.key]
+            first = max((n for n in keys if found[n].at <= since), default=keys[0] if keys else len(found))
+            recording = Recording(self.head, found[first:], 2 * self.most)
+            self._recordings.append(recording)
+            return recording
 
     def _second_key_frame(self, begins: float) -> bool:
         """Whether what lies before the second key frame is not wanted any more."""

@@ -173,8 +173,16 @@ def _asked(address: str, method: str, told: Callable[[Any], bool]) -> bool:
         return False
 
 
+def camera(which: int | str) -> Source:
+    """By its number or its device, whether or not it is there now."""
+    if sys.platform == "darwin":  # AVFoundation knows numbers, and opens none at a rate that it was not told
+        return Source("camera", f"camera {which}", (str(which),), options=(("framerate", "30"),))
+    path = f"/dev/video{which}" if isinstance(which, int) else which
+    return Source("camera", path, (path,))
+
+
 def _camera(number: int) -> Source:
-    return _camera_at(f"/dev/video{number}")
+    return camera(number) if sys.platform == "darwin" else _camera_at(f"/dev/video{number}")
 
 
 def _camera_at(path: str) -> Source:
@@ -186,4 +194,4 @@ def _camera_at(path: str) -> Source:
             got=f"cameras here: {', '.join(there)}" if there else "no camera is connected",
             hint="plug it in or choose another number; a file of that name is ./NAME",
         )
-    return Source("camera", path, (path,))
+    return camera(path)

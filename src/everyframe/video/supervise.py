@@ -46,9 +46,18 @@ class Change:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """There were no pictures for so many seconds: what a network remembers is too old. pts_s: of the first one after it."""
+
+    seconds: float
+    pts_s: float
+
+
 class LiveReader:
-    """Frames of a live source as `Reader` gives them, on one clock: pts_s are seconds since its first frame, frames are numbered
-    on. tell: told each change of state, in the thread that reads. gap: seconds without frames after which memory is too old.
+    """Frames of a live source as `Reader` gives them, on one clock: pts_s are seconds since its first frame, numbers go on.
+
+    tell: told each change of state and each gap, in the thread that reads. gap: seconds without frames after which memory is old.
     give_up: a source that cannot be opened at first, or has failed, raises its error. options: as `Reader` has them.
 
     state, reason: see above. restarts: how often. gap_s: seconds without frames before the newest one, where they were too many,
@@ -62,7 +71,7 @@ class LiveReader:
         source: Source,
         preprocess: Any,
         *,
-        tell: Callable[[Change], None] = lambda _: None,
+        tell: Callable[[Change | Gap], None] = lambda _: None,
         gap: float | None = None,
         give_up: bool = False,
         **options: Any,
@@ -216,6 +225,8 @@ class LiveReader:
         self.gap_s = gap_s if gap_s > self.gap else 0.0
         self._from, self._last = frame, Frame(frame.data, pts_s, frame.index + self._offset, frame.at)
         self._watch(self._last, last)
+        if self.gap_s:
+            self.tell(Gap(gap_s, pts_s))
         return self._last
 
     def _watch(self, frame: Frame, last: Frame | None) -> None:
@@ -229,7 +240,7 @@ class LiveReader:
         if self._reader is not None:
             self._take_notes(self._reader)
         if self.state != "live":
-            self._change("live", "")
+            self._change("live", f"after {frame.at - last.at:.1f} s" if last is not None else "")
 
     def _change(self, state: str, reason: str) -> None:
         if (state, reason) != (self.state, self.reason):
