@@ -43,7 +43,7 @@ class _Job:
 
 @dataclass
 class Keeper:
-    """folder: made where it is not there. days, most: how long snapshots and videos are kept, and how many bytes of them; the
+    """folder: made by `prepare`, where it is not there. days, most: how long snapshots and videos are kept, and how many bytes of them; the
     oldest go first. failed: what could not be written, and why.
     """
 
@@ -52,18 +52,21 @@ class Keeper:
     most: int = 10 << 30
     failed: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def prepare(self) -> None:
+        """Raises OutputError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError("The folder for events cannot be made.", where=self.folder, got=error.strerror) from None
+        self.tidy()
+
+    def __post_init__(self) -> None:
         self._jobs: list[_Job] = []
         self._pictures: list[tuple[Path, np.ndarray]] = []
         self._changed = threading.Condition()
         self._until: float | None = None  # from when on nothing is waited for any more
         self._thread = threading.Thread(target=self._work, name="everyframe clips", daemon=True)
         self._thread.start()
-        self.tidy()
 
     def snapshot(self, event: CameraEvent, picture: np.ndarray) -> None:
         """picture: (h, w, 3) uint8 RGB."""

@@ -173,6 +173,8 @@ class Watch:
         self._closed = False
         try:
             self.keeper = Keeper(settings.folder, settings.keep.days, int(settings.keep.gigabytes * (1 << 30)))
+            if any(each.snapshot or each.video for each in settings.cameras.values()):
+                self.keeper.prepare()
             self.eyes = {name: _Eye(name, each, self._program(each), self) for name, each in settings.cameras.items()}
             self._open_sinks()
         except BaseException:
