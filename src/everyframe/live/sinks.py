@@ -104,9 +104,9 @@ class Sink:
         while (alert := self._queue.get()) is not None:
             try:
                 self.deliver(alert)
-            except Undelivered as why:
+            except Exception as why:  # whatever it is: the next one may be delivered
                 self._count += 1
-                self._failed.append(str(why))
+                self._failed.append(str(why) if isinstance(why, Undelivered) else f"{type(why).__name__}: {why}")
         self.end()
 
     def end(self) -> None:
