@@ -48,6 +48,7 @@ class Broker(Sink):
         self._active = {camera: set[str]() for camera in labels}
         self._sent: list[int] = []  # numbers of messages that the broker has not acknowledged yet
         self._acknowledged: set[int] = set()
+        self._retained: dict[str, str | bytes] = {}  # a broker that was started again has forgotten it
         self._refused = ""
         self._client = client.Client(client.CallbackAPIVersion.VERSION2, protocol=client.MQTTv311)
         self._client.max_queued_messages_set(WAITING)
@@ -96,6 +97,8 @@ class Broker(Sink):
         self._client.loop_stop()
 
     def _publish(self, topic: str, payload: str | bytes, retain: bool = False) -> None:
+        if retain:
+            self._retained[topic] = payload
         told = self._client.publish(self._topic(topic), payload, qos=1, retain=retain)
         if told.rc not in (0, 4):  # 4: not connected, so it waits
             raise Undelivered("too many messages wait for the broker")
@@ -117,8 +120,11 @@ class Broker(Sink):
             self._refused = f"the broker refused: {reason}"
             return
         client.publish(self._topic("status"), "online", qos=1, retain=True)
-        for topic, payload in self._discovery():
-            client.publish(topic, json.dumps(payload), qos=1, retain=True)
+        for topic, told in self._discovery():
+            client.publish(topic, json.dumps(told), qos=1, retain=True)
+        for topic, payload in list(self._retained.items()):
+            if topic != "status":
+                client.publish(self._topic(topic), payload, qos=1, retain=True)
 
     def _discovery(self) -> list[tuple[str, dict[str, Any]]]:
         """What Home Assistant asks of a device that wants to be found: a topic and its content, for each entity."""
