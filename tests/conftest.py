@@ -22,7 +22,7 @@ settings.register_profile("explore", print_blob=True, **TIMELESS)
 settings.load_profile("fixed")
 
 #: the order of the folders: what breaks most things is seen first
-ORDER = ("tiny", "unit", "docs", "native", "engines", "laws", "packaging")
+ORDER = ("tiny", "unit", "docs", "native", "engines", "laws", "reliability", "packaging")
 HERE = Path(__file__).parent
 FIGURE = "figure"
 

@@ -163,14 +163,17 @@ class LiveReader:
                 with self._lock:
                     if self._reader is None and not self._stopping.is_set():
                         self._reader = self._open()
-                if self._reader is not None:
-                    return self._placed(next(self._reader))
+                if self._reader is None:
+                    break
+                frame = next(self._reader)
             except (EveryframeError, StopIteration) as error:
                 if self._stopping.is_set():
                     break
                 if isinstance(error, StopIteration):
                     error = SourceError("The live source has ended.", where=self.source.where)
                 self.lose(error)
+            else:
+                return self._placed(frame)
         self.close()
         raise StopIteration
 
@@ -199,6 +202,7 @@ class LiveReader:
         reader.close()
         self._take_notes(reader)
         self.thumbnails += reader.thumbnails
+        del self.thumbnails[:-96]
         self._from = None
         self._arrivals.clear()
 
