@@ -314,7 +314,7 @@ class TestKeeper:
         keeper = clips.Keeper(tmp_path / "missing")
         keeper.snapshot(EVENT, np.zeros((4, 4, 3), np.uint8), lambda event: pytest.fail("it is not there"))
         keeper.close(2)
-        assert len(keeper.failed) == 1 and EVENT.id in keeper.failed[0]
+        assert keeper.lost == len(keeper.failed) == 1 and EVENT.id in keeper.failed[0]
 
 
 def test_metrics_are_what_prometheus_reads(figure: Callable[[str], None]) -> None:

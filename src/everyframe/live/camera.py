@@ -152,11 +152,10 @@ class Camera:
         try:
             while not self._ending.is_set():
                 self._watch()
-        except BaseException as error:
-            self.error = error
-        self._change = Change("stopped", "" if self.error is None else repr(self.error), time.time())
-        if self.error is None:
+            self._change = Change("stopped", "", time.time())
             self.tell(self, self._change)
+        except BaseException as error:
+            self.error, self._change = error, Change("stopped", repr(error), time.time())
 
     def _watch(self) -> None:
         """With one model."""
@@ -174,14 +173,14 @@ class Camera:
                         stream = self._anew(program, stream, frame)
                     found = self.step(stream, frame)
                 except EveryframeError as error:  # a size that does not fit, a state that is no number any more
-                    _closed(stream)
+                    self._left(stream)
                     stream = None
                     reader.lose(error)
                     continue
                 if found is not None:
                     self._predicted(found, frame)
         finally:
-            _closed(stream)
+            self._left(stream)
             reader.close()
             with self._lock:
                 self._before, self._reader = self._counts(), None
@@ -197,9 +196,7 @@ class Camera:
     def _anew(self, program: Program, stream: Stream | None, frame: Frame) -> Stream:
         if self._predictions or stream is not None:
             self._resets += 1
-        if stream is not None:
-            self._base += stream.frames
-            _closed(stream)
+        self._left(stream)
         check_picture(frame.data, program.interface, self.source.where)
         return program.stream()
 
@@ -209,7 +206,8 @@ class Camera:
         self.last = replace(found, frame=found.frame + self._base, source=self.name)
         self.tell(self, self.last)
 
-
-def _closed(stream: Stream | None) -> None:
-    if stream is not None:
-        stream.close()
+    def _left(self, stream: Stream | None) -> None:
+        """It is not gone on with; numbers of frames go on."""
+        if stream is not None:
+            self._base += stream.frames
+            stream.close()

@@ -12,13 +12,14 @@ import io
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from everyframe.errors import EveryframeError, OutputError
+from everyframe.errors import OutputError
 from everyframe.files import write_bytes
 from everyframe.live.events import CameraEvent
 from everyframe.video.masks import Polygon
@@ -45,13 +46,14 @@ class _Job:
 @dataclass
 class Keeper:
     """folder: made by `prepare`, where it is not there. days, most: how long snapshots and videos are kept, and how many bytes of
-    them; the oldest go first. failed: what could not be written, and why.
+    them; the oldest go first. lost: how many could not be written; failed: the last of them, and why.
     """
 
     folder: Path
     days: float = 14.0
     most: int = 10 << 30
-    failed: list[str] = field(default_factory=list)
+    lost: int = 0
+    failed: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def prepare(self) -> None:
         """Raises OutputError."""
@@ -128,7 +130,7 @@ class Keeper:
                     self._jobs.remove(job)
             for event, picture, done in pictures:
                 path = self.folder / f"{event.id}.jpg"
-                if self._try(path, functools.partial(write_bytes, jpeg(picture), path)):
+                if self._try(path, functools.partial(_picture, picture, path)):
                     event.snapshot = str(path)
                     done(event)
             for job in ready:
@@ -161,10 +163,14 @@ class Keeper:
         try:
             work()
             return True
-        except (EveryframeError, OSError) as error:
+        except Exception as error:  # whatever it is: the next one may be written
+            self.lost += 1
             self.failed.append(f"{path.name}: {getattr(error, 'got', None) or error}")
-            del self.failed[:-1000]
             return False
+
+
+def _picture(picture: np.ndarray, path: Path) -> None:
+    write_bytes(jpeg(picture), path)
 
 
 def jpeg(picture: np.ndarray, quality: int = 85) -> bytes:

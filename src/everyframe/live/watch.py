@@ -202,14 +202,14 @@ class Watch:
     @property
     def problems(self) -> list[str]:
         """What could not be written or delivered, a line each."""
-        failed = list(self.keeper.failed)
-        found = [f"{len(failed)} snapshot{'s' * (len(failed) != 1)} or videos not written: {failed[-1]}"] if failed else []
+        keeper = self.keeper
+        found = [f"{keeper.lost} snapshots or videos not written: {keeper.failed[-1]}"] if keeper.failed else []
         return found + [problem for sink in self.sinks for problem in sink.problems]
 
     @property
     def lost(self) -> dict[str, int]:
         """How much each sink could not deliver."""
-        return {"clips": len(self.keeper.failed)} | {sink.name: sink.lost for sink in self.sinks}
+        return {"clips": self.keeper.lost} | {sink.name: sink.lost for sink in self.sinks}
 
     def stop(self) -> None:
         """From any thread or signal handler: `said` comes to its end."""

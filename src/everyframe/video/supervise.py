@@ -94,7 +94,7 @@ class LiveReader:
         self._tries = 0
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._reader: Reader | None = self._open()
+        self._reader: Reader | None = None  # opened when a frame is wanted
 
     def __iter__(self) -> LiveReader:
         return self
@@ -166,11 +166,13 @@ class LiveReader:
                 if self._reader is None:
                     break
                 frame = next(self._reader)
-            except (EveryframeError, StopIteration) as error:
+            except (EveryframeError, StopIteration, OSError) as error:
                 if self._stopping.is_set():
                     break
                 if isinstance(error, StopIteration):
                     error = SourceError("The live source has ended.", where=self.source.where)
+                elif isinstance(error, OSError):  # nothing more can be opened here
+                    error = SourceError("The decode process cannot be started.", where=self.source.where, got=error.strerror)
                 self.lose(error)
             else:
                 return self._placed(frame)
