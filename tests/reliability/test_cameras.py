@@ -18,6 +18,7 @@ import pytest
 
 import everyframe
 import handmade
+from everyframe.errors import EngineError
 from everyframe.live.camera import Camera, Said
 from everyframe.modelfile.schema import Preprocess
 from everyframe.runtime.stream import Stream
@@ -188,6 +189,42 @@ def test_who_is_too_slow_sees_the_newest_and_what_he_sees_counts(
     for one, two in zip(predictions, again, strict=True):
         np.testing.assert_array_equal(one.logits, two.logits)
     figure(f"60 fps into 10: newest frame {np.percentile(slow.ages, 99) * 1e3:.0f} ms old (p99), {status.dropped} dropped")
+
+
+def test_another_model_and_a_step_that_fails(
+    program: everyframe.Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever listens goes on listening: numbers and times go on, and each frame is counted once."""
+    monkeypatch.setattr(supervise, "PAUSES_S", (0.01,) * 9)
+    said: list[Said] = []
+    failing = threading.Event()
+
+    def step(stream: Stream, frame: Frame) -> everyframe.Prediction | None:
+        if failing.is_set():
+            failing.clear()
+            raise EngineError("The network's output is not finite.")
+        return stream.push_frame(frame)
+
+    def predictions() -> list[everyframe.Prediction]:
+        return [each for each in said if isinstance(each, everyframe.Prediction)]
+
+    with TsCamera(tmp_path) as source, everyframe.open(program.path, engine="ort", labels=("a", "b", "c")) as other:
+        camera = Camera("door", source.source, program, tell=lambda camera, each: said.append(each), step=step, preview=16)
+        camera.start()
+        until(lambda: len(predictions()) > 3)
+        assert camera.preview is not None and camera.preview.shape == (16, 21, 3)
+        camera.switch(other)
+        until(lambda: predictions()[-1].top[0].label in "abc")
+        failing.set()
+        until(lambda: any(isinstance(each, Change) and "not finite" in each.reason for each in said))
+        count = len(predictions())
+        until(lambda: len(predictions()) > count + 3)
+        camera.stop()
+        assert camera.join(10) and camera.error is None and camera.preview is None
+    status = camera.status
+    assert status.captured == status.processed + status.dropped and status.restarts == 1 and status.state == "stopped"
+    frames = [each.frame for each in predictions()]
+    assert frames == sorted(set(frames)) and {each.source for each in predictions()} == {"door"}
 
 
 def test_an_rtsp_camera_that_is_killed_and_started_again(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
