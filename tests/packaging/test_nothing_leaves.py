@@ -26,6 +26,7 @@ LINES = """
 everyframe info clip.onnx
 everyframe stream clip.onnx -o step.onnx
 everyframe predict step.onnx video.mp4 --save-timeline timeline.png
+everyframe watch cameras.toml --seconds 2
 everyframe compile step.onnx --emit-c c
 everyframe check step.onnx --target onnxruntime --target openvino
 everyframe quantize step.onnx --calibrate video.mp4 --frames 10 -o int8.onnx
@@ -62,6 +63,16 @@ logits = { output = "logits", probabilities = false }
 """
 
 
+CAMERAS = """
+model = "step.onnx"
+engine = "ort"
+sinks = { ndjson = "events.ndjson", sqlite = "events.db" }
+[cameras.door]
+address = "video.mp4"
+alert = "labels=a,b,c,d threshold=.01 seconds=0 quiet=0"
+"""
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     """With clip.onnx and video.mp4."""
@@ -79,6 +90,7 @@ def test_verbs(machine: Machine) -> None:
     out = machine.outputs
     clips.clip_net(out / "theirs.onnx")
     (out / "theirs.toml").write_text(MAPPING)
+    (out / "cameras.toml").write_text(CAMERAS)
     for label in "ab":
         (out / "lesson" / label).mkdir(parents=True)
         for i in range(2):

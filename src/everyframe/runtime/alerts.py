@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import numpy as np
+
 from everyframe.errors import UsageError
 from everyframe.modelfile.interface import Interface
 from everyframe.runtime.events import Alert, EventDetector
@@ -90,8 +92,8 @@ class Watched(Protocol):
 
 
 class AlertDetector:
-    """Follows the predictions of one stream; a time before the last one begins anew. Raises UsageError for labels that the
-    program does not have, and where it has neither labels nor events to look at.
+    """Follows the predictions of one stream; a time before the last one begins anew. labels: whose state it is. Raises
+    UsageError for labels that the program does not have, and where it has neither labels nor events to look at.
     """
 
     def __init__(self, rule: AlertRule, program: Watched) -> None:
@@ -107,7 +109,7 @@ class AlertDetector:
                 hint='name them: --alert-rule "labels=..."',
             )  # fmt: skip
         self._places = [names[label] for label in rule.labels]
-        self._labels = [told[place] for place in self._places]
+        self.labels = [told[place] for place in self._places]
         self._added = program.classes_one
         self.reset()
 
@@ -131,9 +133,16 @@ class AlertDetector:
         self._last = self._now
         return Alert(event.label, event.score, event.pts_s, event.pts_s)
 
+    def level(self, scores: np.ndarray) -> float:
+        """What the rule looks at, of scores (classes,)."""
+        return self._level(scores[self._places])
+
+    def _level(self, scores: np.ndarray) -> float:
+        return float(scores.sum() if self._added else scores.max())
+
     def _state(self, prediction: Prediction) -> Alert | None:
         scores = shares(prediction.scores)[self._places]
-        score = float(scores.sum() if self._added else scores.max())
+        score = self._level(scores)
         lasting, needed = self._lasting(score, prediction.pts_s), self.rule.share * self.rule.seconds
         if not self._on and lasting <= needed:
             self._armed, self._number = True, 0
@@ -142,7 +151,7 @@ class AlertDetector:
             return None
         self._armed, self._last, self._number = False, prediction.pts_s, self._number + 1
         began = self._there[0][0] if self._there else prediction.pts_s
-        return Alert(self._labels[int(scores.argmax())], score, prediction.pts_s, began, self._number)
+        return Alert(self.labels[int(scores.argmax())], score, prediction.pts_s, began, self._number)
 
     @property
     def _rested(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from everyframe.cli.show.alarm import Alarm
     from everyframe.runtime import Playback, Program
     from everyframe.video import Source
+    from everyframe.video.supervise import Change, Gap
 
 THUMBNAIL = 66  # short side of the pictures on a timeline
 
@@ -60,7 +62,7 @@ def watch(
     tallies = [Tally() for _ in programs]
     called = names(sources)
     pictures, videos = (targets(path, called) if path else [] for path in (picture, video))
-    playbacks = _playbacks(list(programs.values()), sources, thumbnails=THUMBNAIL if picture else 0, **options)
+    playbacks = _playbacks(list(programs.values()), sources, thumbnails=THUMBNAIL if picture else 0, changed=said, **options)
     try:
         for place, name in enumerate(called):
             seen: list[Seen] = []
@@ -99,6 +101,16 @@ def _playbacks(programs: Sequence[Program], sources: Sequence[Source], **options
         for program in programs:
             with program.play(source, **options) as playback:
                 yield playback
+
+
+def said(what: Change | Gap) -> None:
+    """A line on stderr for what happens to a camera, but not for its beginning and its end."""
+    from everyframe.video.supervise import Gap
+
+    if isinstance(what, Gap):
+        print(f"no pictures for {what.seconds:.1f} s: the network begins anew", file=sys.stderr)
+    elif what.reason and what.state != "stopped":
+        print(f"camera {what.state}{' again' if what.state == 'live' else ':'} {what.reason}", file=sys.stderr)
 
 
 def targets(picture: Path, names: Sequence[str]) -> list[Path]:
