@@ -72,7 +72,11 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_every_verb_and_engine_has_a_line() -> None:
-    assert {line.split()[1] for line in f"{LINES}{TRAINING}".splitlines() if line} == set(VERBS)
+    assert {line.split()[1] for line in f"{LINES}{TRAINING}{SERVING}".splitlines() if line} == set(VERBS)
+
+
+#: a line of its own: it runs until it is stopped
+SERVING = "everyframe serve step.onnx --port 0"
 
 
 def test_verbs(machine: Machine) -> None:

@@ -14,6 +14,7 @@ import av.video.stream
 
 from everyframe.errors import SourceError
 from everyframe.video.boxes import Piped
+from everyframe.video.protocol import Bounds
 from everyframe.video.sources import Source
 
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
@@ -39,12 +40,14 @@ _OTHERS = (
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 
-def open_container(source: Source, path: str, file: Any = None) -> av.container.InputContainer:
-    """path: one of `source`. file: what is read in its stead. Raises SourceError."""
+def open_container(source: Source, path: str, file: Any = None, bounds: Bounds | None = None) -> av.container.InputContainer:
+    """path: one of `source`. file: what is read in its stead. bounds: of a file that a stranger sent. Raises SourceError."""
     camera, address = source.kind == "camera", source.kind == "address"
     # else FFmpeg takes what stands before a colon for a protocol
     name = f"file:{path}" if source.kind in ("file", "pictures") else path
     options = {"rtsp_transport": "tcp"} if address else {}
+    if bounds is not None:  # a playlist or a reference inside would be opened, wherever it points to
+        options = {"format_whitelist": bounds.formats, "protocol_whitelist": "file"}
     try:
         container = av.open(
             file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if camera or address else None,
@@ -108,6 +111,17 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
             hint="convert it first, to .jpg or .png",
         )
     return found
+
+
+def check_pixels(stream: av.video.stream.VideoStream, path: str, bounds: Bounds) -> None:
+    """Before a frame is decoded, and for those that come later: a few bytes may unpack to gigabytes. Raises SourceError."""
+    context = stream.codec_context
+    if context.width * context.height > bounds.pixels:
+        raise SourceError(
+            "The pictures of this video are too large.", where=path, expected=f"at most {bounds.pixels:,} pixels",
+            got=f"{context.width} x {context.height}", hint="send it smaller, such as by `ffmpeg -i IN -vf scale=-2:720 OUT.mp4`",
+        )  # fmt: skip
+    context.options = {**context.options, "max_pixels": str(bounds.pixels)}
 
 
 def no_frames(path: str, address: bool = False) -> SourceError:

@@ -18,7 +18,7 @@ import numpy as np
 from everyframe.errors import SourceError
 from everyframe.video.frame import Frame
 from everyframe.video.preprocess import Geometry
-from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, NOTE, THUMBNAIL, Order
+from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, NOTE, THUMBNAIL, Bounds, Order
 from everyframe.video.sources import Source
 
 #: seconds without a sign of life after which a source counts as dead
@@ -37,7 +37,7 @@ class Reader:
 
     Sampled at `preprocess.fps` or `.sample_every_n`. policy: `every` frame, or the `latest` ones while frames that
     come too late are dropped and counted (the default for cameras). thumbnails: keep small RGB pictures in
-    `.thumbnails`, short side so many pixels.
+    `.thumbnails`, short side so many pixels. bounds: what a video that a stranger sent may cost.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Reader:
         realtime: bool = False,
         buffer: int = 2,
         thumbnails: int = 0,
+        bounds: Bounds | None = None,
     ) -> None:
         geometry: Geometry = preprocess
         policy = policy or ("latest" if source.live or realtime else "every")
@@ -60,7 +61,7 @@ class Reader:
         self._order = Order(
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
-            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails,
+            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, bounds=bounds,
         )  # fmt: skip
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = _start(self._order, self._log)
@@ -125,7 +126,8 @@ class Reader:
             del self.thumbnails[1::2]
 
     def _fill(self, view: memoryview) -> None:
-        limit = STALL_S[self.source.kind]
+        bounds = self._order.bounds
+        limit = bounds.silent_s if bounds else STALL_S[self.source.kind]
         while view:
             if not self._poll.poll(None if limit is None else limit * 1000):
                 raise SourceError(

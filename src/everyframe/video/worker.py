@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import resource
 import sys
 import threading
 import time
@@ -30,6 +31,9 @@ THUMBNAIL_GAP_S, THUMBNAILS_A_GAP = 0.25, 48  # after so many, the gap doubles
 
 def main() -> None:
     order = Order.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
+    if order.bounds is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (order.bounds.memory, order.bounds.memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (order.bounds.cpu_s, order.bounds.cpu_s))
     pipe = os.dup(1)
     os.dup2(2, 1)  # whatever prints, prints elsewhere
     with contextlib.suppress(BrokenPipeError):  # the parent has what it wants
@@ -64,7 +68,7 @@ def _messages(order: Order, lane: _Latest | _Every) -> Iterator[tuple[bytes, Dec
     data = np.empty(0, np.uint8)
 
     def beating() -> Iterator[Decoded]:
-        for frame in decode(order.source, picture_rate=rate, note=lane.note):
+        for frame in decode(order.source, picture_rate=rate, note=lane.note, bounds=order.bounds):
             lane.beat()
             yield frame
 
