@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from everyframe.errors import EveryframeError, UsageError
+from everyframe.errors import Defect, EveryframeError, UsageError
 from everyframe.serving import routes, streams
 from everyframe.serving.gate import Gate
 from everyframe.serving.pages import page, type_of
@@ -64,6 +64,7 @@ def application(state: State) -> Gate:
     app.add_exception_handler(EveryframeError, _wrong)
     app.add_exception_handler(RequestValidationError, _misused)
     app.add_exception_handler(HTTPException, _elsewhere)
+    app.add_exception_handler(Exception, _broken)
     for path, data in page(state.shelf).items():
         app.add_api_route(path, _file(path, data), methods=["GET"], include_in_schema=False)
     return Gate(app, state.policy, state.limits, state.metrics)
@@ -98,6 +99,11 @@ async def _refused(_: Request, error: Any) -> JSONResponse:
 
 async def _wrong(_: Request, error: Any) -> JSONResponse:
     return _said(status_of(error), error)
+
+
+async def _broken(_: Request, error: Any) -> JSONResponse:
+    """What went wrong is in the server's log."""
+    return _said(500, Defect("everyframe itself failed at this request.", got=type(error).__name__, hint="please report it"))
 
 
 async def _misused(_: Request, error: Any) -> JSONResponse:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from everyframe.serving.limits import Limits
 from everyframe.serving.metrics import Metrics
@@ -52,7 +52,7 @@ class Policy:
                 hint="start it with --allow-host NAME, if that is its name",
             )  # fmt: skip
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if origin and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin and origin not in self.origins and _place(origin).netloc != host:
             raise refuse(
                 403, "Pages of other servers may not ask this one.", where="Origin", expected=f"a page of {host}", got=origin,
                 hint="start the server with --allow-origin, if you trust that page",
@@ -62,13 +62,21 @@ class Policy:
             raise refuse(403, "Pages of other servers may not ask this one.", where="Sec-Fetch-Site", got="cross-site")
 
     def _ours(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _place(f"//{host}").hostname or ""
         if name == "localhost" or name in self.names:
             return True
         try:
             return bool(ipaddress.ip_address(name))
         except ValueError:
             return False
+
+
+def _place(address: str) -> SplitResult:
+    """Empty for what is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 class Bucket:

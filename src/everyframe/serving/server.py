@@ -100,7 +100,7 @@ async def _run(shelf: Shelf, policy: Policy, options: Options, tls: ssl.SSLConte
     http, ws = protocols(limits)
     config = uvicorn.Config(
         application(state), http=http, ws=ws, ws_max_size=limits.frame, ws_per_message_deflate=False,
-        ws_ping_interval=limits.ping_s, ws_ping_timeout=limits.ping_s, lifespan="on", log_level="critical", access_log=False,
+        ws_ping_interval=limits.ping_s, ws_ping_timeout=limits.ping_s, lifespan="on", log_level="error", access_log=False,
         proxy_headers=False, server_header=False, timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )  # fmt: skip

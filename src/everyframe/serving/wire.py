@@ -10,6 +10,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from everyframe.serving.limits import Limits
 
+#: seconds and bytes in which a client says that it has understood that its stream is over
+_GOODBYE_S, _GOODBYE = 2.0, 65_536
+
 
 def protocols(limits: Limits) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:
     """For HTTP and for WebSockets."""
@@ -52,6 +55,19 @@ def protocols(limits: Limits) -> tuple[type[asyncio.Protocol], type[asyncio.Prot
                 self._deadline = None
 
     class WebSocket(WebSocketsSansIOProtocol):
+        _late = 0  # bytes after our word that it is over
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.close_timeout = _GOODBYE_S
+
+        def data_received(self, data: bytes) -> None:
+            self._late += len(data) if self.close_sent else 0
+            if self._late > _GOODBYE:
+                self.transport.abort()
+            else:
+                super().data_received(data)
+
         def handle_cont(self, event: Any) -> None:
             if len(self.frames) >= limits.fragments:  # each costs more than the bytes in it
                 self.frames = []
