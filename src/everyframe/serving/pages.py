@@ -16,6 +16,8 @@ from everyframe.serving.shelf import Served, Shelf
 from everyframe.version import __version__
 
 SAMPLE = BUILTIN.with_name("sample.mp4")
+#: what the page needs beside, to be served
+OWN = Path(__file__).with_name("page")
 #: what a browser runs of a model by itself
 FILES = ("model.json", "model.weights", "relaxed.wasm", "simd128.wasm")
 TYPES = {
@@ -31,7 +33,8 @@ def type_of(name: str) -> str:
 
 def page(shelf: Shelf) -> Mapping[str, bytes]:
     """Path -> bytes of what anybody may see: it says nothing of the models."""
-    made = {f"/{path.name}": path.read_bytes() for path in PAGES.glob("*") if path.suffix in (".js", ".css")}
+    files = (path for folder in (PAGES, OWN) for path in folder.iterdir() if path.suffix in (".js", ".css"))
+    made = {f"/{path.name}": path.read_bytes() for path in files}
     sample = SAMPLE.exists() and "builtin" in shelf.models
     words = {"title": "everyframe", "version": __version__, "without": _OLD, "sample": SAMPLE.name if sample else ""}
     text = filled((PAGES / "index.html").read_text(encoding="utf-8"), words)
