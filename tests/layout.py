@@ -33,6 +33,7 @@ ROOMS = (
     Room("targets", ("errors",), (), "names of devices: which verbs take them, and what people call them"),
     Room("version", (), (), "which version this is, and names of earlier ones"),
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
+    Room("settings", ("errors",), ("pydantic",), "what people write in TOML, made sure of, with the line where it is wrong"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
     Room("canvas", (), ("PIL", "numpy"), "drawing with Pillow: one look for all pictures"),
     Room("pages", (), (), "HTML pages that hold everything: one look for all reports"),
@@ -55,7 +56,10 @@ ROOMS = (
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
-    Room("live", ("errors", "version"), ("numpy",), "what a live run tells the world outside: sinks of alerts"),
+    Room(
+        "live", ("errors", "settings", "version", "files", "progress", "modelfile", "video", "runtime"),
+        ("PIL", "numpy", "paho", "pydantic"), "cameras that go on, events of theirs, and what the world outside is told",
+    ),
     Room(
         "peers", ("errors", "modelfile"), ("continual", "numpy", "onnx", "torch"),
         "other systems that run the same networks: what we are measured against",
@@ -71,7 +75,7 @@ ROOMS = (
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
-        "recipes", ("errors", "version", "modelfile"),
+        "recipes", ("errors", "settings", "version", "modelfile"),
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(
@@ -132,7 +136,7 @@ ROOMS = (
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
-         "pruning", "motions"),
+         "pruning", "motions", "live"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(

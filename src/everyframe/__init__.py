@@ -46,8 +46,8 @@ privacy.keep()
 
 #: one function a verb
 _VERBS = (
-    "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "evaluate",
-    "evaluate_events", "record", "teach", "train", "prune", "export", "import_model", "benchmark", "compare_benchmarks",
+    "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "watch",
+    "evaluate", "evaluate_events", "record", "teach", "train", "prune", "export", "import_model", "benchmark", "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from everyframe.api import stream as stream
     from everyframe.api import teach as teach
     from everyframe.api import train as train
+    from everyframe.api import watch as watch
     from everyframe.errors import EveryframeError as EveryframeError
     from everyframe.runtime import Prediction as Prediction
     from everyframe.runtime import Program as Program

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import handmade
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
-sys.path.insert(0, str(Path(__file__).parent))
 
-from clients import Server, serving
+from serving.clients import Server, serving
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import PATIENCE, Server, raw, said, serving, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import handmade
 from everyframe.serving.gate import Bucket, Policy
 from everyframe.serving.refusals import Refused
+from serving.clients import PATIENCE, Server, raw, said, serving, until
 
 #: seconds that an attack goes on
 SOON = 5.0

@@ -11,11 +11,11 @@ from typing import Any
 
 import av
 import pytest
-from clients import Server, until
 
 import everyframe
 import handmade
 from everyframe.runtime import BUILTIN
+from serving.clients import Server, until
 
 SAMPLE = BUILTIN.with_name("sample.mp4")
 

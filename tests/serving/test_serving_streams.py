@@ -10,12 +10,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clients import Server, as_jpeg, jpeg, raw, said, streamed, until
 from websockets.exceptions import ConnectionClosed
 
 import everyframe
 import handmade
 from everyframe.runtime import BUILTIN
+from serving.clients import Server, as_jpeg, jpeg, raw, said, streamed, until
 
 SAMPLE = BUILTIN.with_name("sample.mp4")
 #: what a prediction says of the machine rather than of the frames

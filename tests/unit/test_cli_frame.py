@@ -230,7 +230,11 @@ def test_works_without_asserts(tmp_path: Path) -> None:
 
 
 #: verbs that call no function of `api` for what they do, and why
-ON_PROGRAM = {"predict": "predictions are shown as they come", "demo": "predictions are shown as they come"}
+ON_PROGRAM = {
+    "predict": "predictions are shown as they come",
+    "demo": "predictions are shown as they come",
+    "watch": "events and states are shown as they come",
+}
 
 
 def test_verbs_call_the_python_face() -> None:

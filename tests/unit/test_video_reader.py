@@ -435,6 +435,6 @@ class TestDecodeProcess:
         with Reader(resolve(handmade.write_video(tmp_path / "v.mp4", 30))[0], Preprocess(), realtime=True) as frames:
             order = frames._order
         monkeypatch.setattr(worker, "time", clock)
-        came = [(float(frame.pts), clock.now) for _, frame, _ in worker._messages(order, worker._Every(-1))]
+        came = [(float(frame.pts), clock.now) for _, frame, _ in worker._messages(order, worker._Every(-1, order))]
         np.testing.assert_allclose(*np.transpose(came), atol=1e-9)
         assert len(came) == 30

@@ -1,19 +1,16 @@
-"""The page as `everyframe serve` shows it, in Debian's Chromium with a fake camera: recognizing on the server, and in the browser."""
+"""The page as `everyframe serve` shows it, in Debian's Chromium with a fake camera: it recognizes there, or here."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from test_web_browser import FAKE, PATIENCE_MS, SAMPLE, camera, cut, driver, events, opened, predicted, same, watched
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
-from clients import Server, serving  # noqa: E402
+from serving.clients import Server, serving
 
 __all__ = ["driver"]
 

@@ -22,6 +22,7 @@ import typer
 VERBS: dict[str, str] = {
     "demo": "demo",
     "predict": "predict",
+    "watch": "watch",
     "serve": "serve",
     "stream": "stream",
     "info": "info",

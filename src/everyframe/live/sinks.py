@@ -23,6 +23,7 @@ import time
 import urllib.error
 import urllib.request
 import wave
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,37 +52,49 @@ class Undelivered(Exception):
 
 
 class Sink:
-    """name: what it is called in messages."""
+    """name: what it is called in messages. wants: of what happens to cameras (`phase`: begin and end of an event, state, gap),
+    what it is told; what says no phase is an alert, which has just begun.
+    """
 
-    def __init__(self, name: str) -> None:
+    wants: tuple[str, ...] = ("begin",)
+
+    def __init__(self, name: str, waiting: int = WAITING) -> None:
         self.name = name
-        self._failed: list[str] = []
-        self._missed = 0
-        self._queue: queue.Queue[Mapping[str, Any] | None] = queue.Queue(WAITING)
+        self._failed: deque[str] = deque(maxlen=100)
+        self._missed = self._count = 0
+        self._queue: queue.Queue[Mapping[str, Any] | None] = queue.Queue(waiting)
         self._thread = threading.Thread(target=self._work, name=f"everyframe {name}", daemon=True)
         self._thread.start()
 
     def tell(self, alert: Mapping[str, Any]) -> None:
         """alert: plain values (`Alert.to_dict`, and the source). Returns at once."""
+        if alert.get("phase", "begin") not in self.wants:
+            return
         try:
             self._queue.put_nowait(dict(alert))
         except queue.Full:
             self._missed += 1
 
-    def close(self) -> None:
-        """Waits for what is still on its way, for PATIENCE_S at most."""
+    def close(self, patience: float = PATIENCE_S) -> None:
+        """Waits for what is still on its way, for so many seconds at most."""
         with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=PATIENCE_S)
-        self._thread.join(PATIENCE_S)
+            self._queue.put(None, timeout=patience)
+        self._thread.join(patience)
         if self._thread.is_alive():
             self._missed += self._queue.qsize() + 1
 
     @property
     def problems(self) -> list[str]:
         """What went wrong, a line each."""
-        count = len(self._failed) + self._missed
         why = dict.fromkeys([*self._failed, *(["too many at once, or too slow"] if self._missed else [])])
-        return [f"{self.name}: {count} alert{'s' * (count != 1)} not delivered: {'; '.join(why)}"] if count else []
+        what = "alert" if self.wants == ("begin",) else "message"
+        lost = self.lost
+        return [f"{self.name}: {lost} {what}{'s' * (lost != 1)} not delivered: {'; '.join(why)}"] if lost else []
+
+    @property
+    def lost(self) -> int:
+        """How many messages were not delivered."""
+        return self._count + self._missed
 
     def deliver(self, alert: Mapping[str, Any]) -> None:
         """In the sink's own thread. Raises Undelivered."""
@@ -92,7 +105,12 @@ class Sink:
             try:
                 self.deliver(alert)
             except Undelivered as why:
+                self._count += 1
                 self._failed.append(str(why))
+        self.end()
+
+    def end(self) -> None:
+        """In the sink's own thread, behind the last alert."""
 
 
 class Sound(Sink):
@@ -119,8 +137,8 @@ class Sound(Sink):
         else:
             _run([*self._player, str(self._file)], alert)
 
-    def close(self) -> None:
-        super().close()
+    def close(self, patience: float = PATIENCE_S) -> None:
+        super().close(patience)
         self._folder.cleanup()
 
 

@@ -11,12 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from everyframe.errors import RecipeError, meant
+from everyframe.errors import RecipeError
 from everyframe.recipes.motions import MotionsRecipe
 from everyframe.recipes.pruning import PruneRecipe
 from everyframe.recipes.training import ClipRecipe
+from everyframe.settings import checked, place, section
 from everyframe.version import RenamedWarning
 
 Recipe = ClipRecipe | MotionsRecipe
@@ -68,24 +69,13 @@ def parse(text: str, where: str = "recipe", changes: Sequence[str] = ()) -> Reci
     task = values.get("task", "clips")
     if task not in TASKS:
         raise RecipeError(
-            "There is no such task.", where=_place(where, text, ("task",)), expected=" or ".join(TASKS), got=task,
+            "There is no such task.", where=place(where, text, ("task",), RENAMED), expected=" or ".join(TASKS), got=task,
             hint="leave `task` out to train on labeled clips",
         )  # fmt: skip
-    try:
-        return TASKS[task].model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        keys = tuple(str(key) for key in first["loc"])
-        unknown = first["type"] == "extra_forbidden"
-        known = _keys(TASKS[task], keys[:-1]) if unknown else []
-        explained = "docs/train.md explains every key"
-        raise RecipeError(
-            "The recipe has a key that does not exist." if unknown else "The recipe has a setting that cannot be used.",
-            where=_place(where, text, keys),
-            expected=", ".join(known) if unknown else first["msg"].removeprefix("Value error, "),
-            got=None if unknown else _shown(first.get("input")),
-            hint=meant(keys[-1], known, explained, cutoff=0.5) if unknown else explained,
-        ) from None
+    return checked(
+        TASKS[task], values, text, where, what="recipe", explained="docs/train.md explains every key", error=RecipeError,
+        renamed=RENAMED,
+    )  # fmt: skip
 
 
 def _change(values: dict[str, Any], change: str) -> None:
@@ -98,10 +88,10 @@ def _change(values: dict[str, Any], change: str) -> None:
         value = tomllib.loads(f"value = {written}")["value"]
     except tomllib.TOMLDecodeError:
         value = written.strip()
-    for section in sections:
-        values = values.setdefault(section, {})
+    for name in sections:
+        values = values.setdefault(name, {})
         if not isinstance(values, dict):
-            raise RecipeError("This is no section of the recipe.", where=f"--set {change}", got=section)
+            raise RecipeError("This is no section of the recipe.", where=f"--set {change}", got=name)
     values[last] = value
 
 
@@ -109,7 +99,7 @@ def _accepted(values: dict[str, Any], keys: tuple[str, ...]) -> str:
     """What a setting would take, or the keys of a section, or how a setting is written."""
     schema, name = TASKS.get(values.get("task", "clips"), ClipRecipe), ".".join(keys)
     try:
-        annotation = _section(schema, keys[:-1]).model_fields[keys[-1]].annotation
+        annotation = section(schema, keys[:-1]).model_fields[keys[-1]].annotation
     except (KeyError, StopIteration):
         return "KEY=VALUE, such as training.epochs=20"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -124,37 +114,3 @@ def _rename(values: dict[str, Any], where: str) -> None:
         if isinstance(section := values.pop(old, None), dict):
             warnings.warn(f"{where}: [{old}] is called [{new}] now; the old name will go", RenamedWarning, stacklevel=3)
             values[new] = {**section, **values.get(new, {})}
-
-
-def _keys(schema: type[BaseModel], section: tuple[str, ...]) -> list[str]:
-    return list(_section(schema, section).model_fields)
-
-
-def _section(schema: type[BaseModel], section: tuple[str, ...]) -> type[BaseModel]:
-    for key in section:
-        kinds = [schema.model_fields[key].annotation, *getattr(schema.model_fields[key].annotation, "__args__", ())]
-        schema = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return schema
-
-
-def _shown(value: Any) -> Any:
-    return None if isinstance(value, dict) else value
-
-
-def _place(where: str, text: str, keys: tuple[str, ...]) -> str:
-    """`file, line 7, key data.fps`: the line of the key, or of the closest thing that is written down."""
-    names = [key for key in keys if not key.isdigit()]
-    line, section = 0, ""
-    for number, row in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+([^\]]+)\]", row):
-            section = path = RENAMED.get(header[1].strip(), header[1].strip())
-        elif key := re.match(r"\s*([\w.-]+)\s*=", row):
-            path = f"{section}.{key[1]}" if section else key[1]
-        else:
-            continue
-        if names and (path == ".".join(names) or (not line and path == names[0])):
-            line = number
-            if path == ".".join(names):
-                break
-    parts = [where, f"line {line}" if line else "", f"key {'.'.join(names)}" if names else ""]
-    return ", ".join(part for part in parts if part)

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import numpy as np
+
 from everyframe.errors import UsageError
 from everyframe.modelfile.interface import Interface
 from everyframe.runtime.events import Alert, EventDetector
@@ -131,9 +133,16 @@ class AlertDetector:
         self._last = self._now
         return Alert(event.label, event.score, event.pts_s, event.pts_s)
 
+    def level(self, scores: np.ndarray) -> float:
+        """What the rule looks at, of scores (classes,)."""
+        return self._level(scores[self._places])
+
+    def _level(self, scores: np.ndarray) -> float:
+        return float(scores.sum() if self._added else scores.max())
+
     def _state(self, prediction: Prediction) -> Alert | None:
         scores = shares(prediction.scores)[self._places]
-        score = float(scores.sum() if self._added else scores.max())
+        score = self._level(scores)
         lasting, needed = self._lasting(score, prediction.pts_s), self.rule.share * self.rule.seconds
         if not self._on and lasting <= needed:
             self._armed, self._number = True, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from everyframe.modelfile.interface import check_picture
@@ -13,6 +13,7 @@ from everyframe.video.arrays import ArrayReader, Layout
 from everyframe.video.frame import Frame
 from everyframe.video.reader import Reader
 from everyframe.video.sources import Source
+from everyframe.video.supervise import Change, Gap, LiveReader
 
 
 def layout(program: Owner) -> Layout:
@@ -22,7 +23,10 @@ def layout(program: Owner) -> Layout:
 
 
 class Playback:
-    """Iterator of predictions. frames, dropped: as the reader counts them; wait_s: time spent waiting for frames."""
+    """Iterator of predictions. frames, dropped: as the reader counts them; wait_s: time spent waiting for frames.
+
+    A live source that is lost is opened again (`video.supervise`), and after a gap the stream begins anew. changed: told both.
+    """
 
     def __init__(
         self,
@@ -33,20 +37,26 @@ class Playback:
         realtime: bool,
         thumbnails: int,
         fps: float | None = None,
+        changed: Callable[[Change | Gap], None] = lambda _: None,
     ) -> None:
         self.source, self.stream = source, stream
         self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
         self.max_frames, self.seconds = max_frames, seconds
         self.last_pts_s, self._newest = 0.0, 0
+        self._base = 0  # frames that the stream saw before it began anew
         self.wait_s = 0.0
         self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
         wanted = stream.program.metadata.preprocess
-        self._reader: Reader | ArrayReader = (
-            ArrayReader(source, layout(stream.program), fps) if source.kind == "array"
-            else Reader(source, wanted, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
-        )  # fmt: skip
+        self._reader: Reader | ArrayReader | LiveReader
+        if source.kind == "array":
+            self._reader = ArrayReader(source, layout(stream.program), fps)
+        elif source.live:
+            options = {"buffer": group + 1, "thumbnails": thumbnails}
+            self._reader = LiveReader(source, wanted, tell=changed, give_up=True, **options)
+        else:
+            self._reader = Reader(source, wanted, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
 
     @property
     def frames(self) -> int:
@@ -110,7 +120,10 @@ class Playback:
                 raise StopIteration
             if self.frames == 1 and self.source.kind != "array":
                 check_picture(frame.data, self.stream.program.interface, self._name)
+            if isinstance(self._reader, LiveReader) and self._reader.gap_s:
+                self._base += self.stream.frames
+                self.stream.reset()
             prediction = self.stream.push_frame(frame)
             self.last_pts_s, self._newest = frame.pts_s, frame.index
             if prediction is not None:
-                return replace(prediction, source=self._name)
+                return replace(prediction, source=self._name, frame=prediction.frame + self._base)

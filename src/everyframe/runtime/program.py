@@ -30,6 +30,7 @@ from everyframe.runtime.stream import ClipStream, OverlappedStream, Stream
 from everyframe.video.arrays import by_name, frames_first
 from everyframe.video.sampling import as_fps
 from everyframe.video.sources import Source, resolve
+from everyframe.video.supervise import Change, Gap
 
 if TYPE_CHECKING:
     from everyframe.runtime.steady import Steady
@@ -193,9 +194,11 @@ class Program:
         realtime: bool = False,
         thumbnails: int = 0,
         fps: float | None = None,
+        changed: Callable[[Change | Gap], None] = lambda _: None,
     ) -> Playback:
         """One video through a fresh stream; decoding starts at once. The iterator that `predict` gives, with its
-        counters. fps: of a file of arrays that does not say its times.
+        counters. fps: of a file of arrays that does not say its times. changed: told when a live source is lost, is back, and
+        was away for so long that the stream begins anew.
         """
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
             _check_limit(name, value)
@@ -205,7 +208,7 @@ class Program:
                 raise UsageError("A video says its times itself.", where=source.name, got=f"fps {fps:g}", hint="leave it out")
         elif realtime:
             raise UsageError("Arrays have no speed of their own.", where=source.name, got="realtime", hint="leave it out")
-        return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails, fps)
+        return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails, fps, changed)
 
     def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
         """`play` for one video after another. While one runs, the decode process of the next file is already starting."""
@@ -236,8 +239,9 @@ class Program:
         note: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Prediction]:
         """Predictions for a file, folder, glob, camera number or address; several videos go one after another, each
-        from a fresh state. max_frames, seconds: stop each video there. realtime: play a file at its own speed and drop
-        what is late. note: told of each video what is no error, such as colors that are only approximated.
+        from a fresh state. A camera that is lost is opened again, until it has failed five times in a row; after a gap its state
+        is fresh, too. max_frames, seconds: stop each video there. realtime: play a file at its own speed and drop what is late.
+        note: told of each video what is no error, such as colors that are only approximated.
 
         Or for frames: any iterator of uint8 pictures (h, w, 3), an array (T, h, w, 3), a cv2.VideoCapture, or an async
         iterator, for which the predictions are one too. Of a model that takes no pictures: frames (C, ...) one by one, or an

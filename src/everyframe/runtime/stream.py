@@ -85,11 +85,11 @@ class Stream:
         self._lock = threading.RLock()
         self._run = program.start()
         self._closed = False
-        self._size: tuple[int, int] | None = program.size  # (H, W), fixed by the first frame where the graph leaves it open
         self._clear()
 
     def _clear(self) -> None:
         self.frames = 0  # taken so far
+        self._size = self.program.size  # (H, W), fixed by the first frame where the graph leaves it open
         self._source_frame: int | None = None  # the newest one's number in the file
         self._waiting: list[Any] = []  # prepared pictures (H, W, C) of a step that is not full; of several inputs, dicts
         inputs = self.program.interface.inputs

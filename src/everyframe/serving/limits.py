@@ -32,6 +32,7 @@ class Limits:
     ping_s: float = 20.0
     video_s: float = 3600.0  # of a video that was sent
     answer_s: float = 900.0  # until all of it is answered
+    silent_s: float = 15.0  # of its decoder
     gap_s: float = 10.0  # between two frames of a file; a camera's may stall
     stop_s: float = 2.5  # from SIGTERM to the end
 

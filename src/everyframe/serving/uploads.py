@@ -24,6 +24,8 @@ from everyframe.serving.stepper import Stepper
 from everyframe.video import Reader
 from everyframe.video.sources import Source
 
+#: no playlist and nothing else that names a file or an address, which would be opened, wherever it points to
+_ALONE = (("format_whitelist", "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,yuv4mpegpipe,gif"), ("protocol_whitelist", "file"))
 #: seconds after which what is there is sent
 _PORTION_S = 0.1
 
@@ -68,8 +70,10 @@ class Upload:
         self._path, self._begun = path, time.monotonic()
         self._stream = program.stream(top_k=top_k)
         group = self._stream.stride if isinstance(self._stream, ClipStream) else self._stream.hop
-        source = Source("file", name, (str(path),))
-        self._reader = Reader(source, program.metadata.preprocess, buffer=group + 1, bounds=limits.decoding)
+        source = Source("file", name, (str(path),), options=_ALONE)
+        self._reader = Reader(
+            source, program.metadata.preprocess, buffer=group + 1, stall=limits.silent_s, bounds=limits.decoding
+        )
         self._found = self._predictions()
         self._count, self._events, self._time = 0, 0, 0.0
         self._reason: str | None = None  # why not all of the video was looked at

@@ -73,6 +73,7 @@ class Clock:
     def enter(self, packet: av.Packet) -> None:
         if self._arrival and packet.size:
             packet.pts = packet.dts = time.monotonic_ns() // 1000
+            packet.time_base = self._base  # for whoever keeps it
         end = (packet.pos or 0) + packet.size
         self.read = max(self.read, end)
         packet.opaque = [self._packets.shift(packet), end]  # an object of its own: PyAV finds it by its address

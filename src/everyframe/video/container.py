@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import av
 import av.container
 import av.error
 import av.video.stream
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from everyframe.errors import SourceError
 from everyframe.video.boxes import Piped
@@ -37,21 +39,22 @@ _OTHERS = (
     ),
     (re.compile(rb"$"), "an empty file", "record or download it again"),
 )
+#: what FFmpeg calls the cameras of a system
+CAMERAS = {"linux": "video4linux2", "darwin": "avfoundation"}
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 
-def open_container(source: Source, path: str, file: Any = None, bounds: Bounds | None = None) -> av.container.InputContainer:
-    """path: one of `source`. file: what is read in its stead. bounds: of a file that a stranger sent. Raises SourceError."""
+def open_container(source: Source, path: str, file: Any = None) -> av.container.InputContainer:
+    """path: one of `source`. file: what is read in its stead. Raises SourceError."""
     camera, address = source.kind == "camera", source.kind == "address"
     # else FFmpeg takes what stands before a colon for a protocol
     name = f"file:{path}" if source.kind in ("file", "pictures") else path
-    options = {"rtsp_transport": "tcp"} if address else {}
-    if bounds is not None:  # a playlist or a reference inside would be opened, wherever it points to
-        options = {"format_whitelist": bounds.formats, "protocol_whitelist": "file"}
+    options = ({"rtsp_transport": "tcp"} if address else {}) | dict(source.options)
     try:
         container = av.open(
-            file or name, format="video4linux2" if camera else None, options=options, timeout=15.0 if camera or address else None,
-            metadata_errors="replace",
+            # of what is live, whoever started the decode process looks at the time
+            file or name, format=CAMERAS.get(sys.platform, "video4linux2") if camera else None, options=options,
+            timeout=15.0 if source.ends else None, metadata_errors="replace", hwaccel=accelerator(source.hardware),
         )  # fmt: skip
     except av.error.InvalidDataError:
         raise piped(file, path) or _no_video(path) from None
@@ -73,6 +76,22 @@ def open_container(source: Source, path: str, file: Any = None, bounds: Bounds |
         container.close()
         raise SourceError("This is not a video.", where=path, got="a text file", expected="a file such as .mp4 or .mkv")
     return container
+
+
+def accelerator(hardware: str | None) -> HWAccel | None:
+    """hardware: a kind of device, or `auto`: the first that is there. None where there is none; what it cannot decode is decoded
+    as ever. Raises SourceError for a kind that FFmpeg does not know here.
+    """
+    if hardware is None:
+        return None
+    known = hwdevices_available()
+    if hardware != "auto" and hardware not in known:
+        raise SourceError("There is no such device.", where="hardware", expected=", ".join(("auto", *known)), got=hardware)
+    for kind in known if hardware == "auto" else [hardware]:
+        with contextlib.suppress(av.error.FFmpegError, NotImplementedError, OSError):
+            HWAccel(kind).create(av.Codec("h264", "r"))  # a device that is not plugged in is found out here
+            return HWAccel(kind, allow_software_fallback=True)
+    return None
 
 
 def piped(file: Any, path: str) -> SourceError | None:

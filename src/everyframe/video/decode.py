@@ -25,6 +25,8 @@ from everyframe.video.protocol import Bounds
 from everyframe.video.sources import Source
 from everyframe.video.tags import approximated
 
+#: what is given the packets of a stream
+Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
 _MICRO = 1_000_000
 
 
@@ -34,6 +36,7 @@ def decode(
     picture_rate: Fraction = Fraction(25),
     threads: int | None = None,
     note: Callable[[str], None] = lambda _: None,
+    tap: Tap | None = None,
     bounds: Bounds | None = None,
 ) -> Iterator[Decoded]:
     """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
@@ -41,14 +44,14 @@ def decode(
 
     picture_rate: pictures per second of a folder of pictures, and of an array without times. threads: of the decoder, where
     other processes decode too.
-    note: told, once each, what is no error but makes pictures other than they were meant, or fewer. bounds: of a file that a
-    stranger sent.
+    note: told, once each, what is no error but makes pictures other than they were meant, or fewer. tap: given each packet before
+    it is decoded. bounds: of a file that a stranger sent.
     """
     if source.kind == "array":
         yield from pictures(Path(source.paths[0]), picture_rate)
         return
     found, said = False, None
-    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note, bounds):
+    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note, tap, bounds):
         found = True
         if (told := approximated(frame.picture)) != said and told is not None:
             note(told)
@@ -71,20 +74,26 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
         yield Decoded(picture, index / rate, 1 / rate, index)
 
 
-def _container(source: Source, threads: int | None, note: Callable[[str], None], bounds: Bounds | None) -> Iterator[Decoded]:
+def _container(
+    source: Source, threads: int | None, note: Callable[[str], None], tap: Tap | None, bounds: Bounds | None
+) -> Iterator[Decoded]:
     path = source.paths[0]
     file = standard_input() if source.kind == "stdin" else None
-    with open_container(source, path, file, bounds) as container:
+    with open_container(source, path, file) as container:
         stream = video_stream(container, path)
         if bounds is not None:
             check_pixels(stream, path, bounds)
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
         stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
+        if source.keyframes:
+            stream.codec_context.skip_frame = "NONKEY"
+        if source.hardware and not stream.codec_context.is_hwaccel:
+            note("no device here decodes this video: it is decoded in software")
         clock = Clock(container, stream, live=source.live, waits=source.kind == "file" or source.ends)
         frame = None
         damage: str | None = None
-        for frames in _decoded(container, stream, clock, source):
+        for frames in _decoded(container, stream, clock, source, tap):
             if isinstance(frames, str):
                 damage = frames
                 break
@@ -123,7 +132,7 @@ def _container(source: Source, threads: int | None, note: Callable[[str], None],
 
 
 def _decoded(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, clock: Clock, source: Source
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, clock: Clock, source: Source, tap: Tap | None
 ) -> Iterator[Iterator[Decoded] | str]:
     """Frames; then, if the stream could not be read to its end, one string that says why. Raises SourceError for what is
     whole, but not to be decoded.
@@ -139,6 +148,8 @@ def _decoded(
             if first and (why := refused(container, source.paths[0], packet)):
                 raise why
             clock.enter(packet)
+            if tap is not None and packet.size:
+                tap(stream, packet)
             pictures = packet.decode()
         except (StopIteration, EOFError):
             break

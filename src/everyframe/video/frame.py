@@ -12,12 +12,14 @@ import numpy as np
 @dataclass(frozen=True, slots=True)
 class Frame:
     """data: (H, W, C) uint8 in the color that was asked for. pts_s: seconds since the source's first frame, by the
-    source's own timestamps. index: the frame's number in the source, from 0.
+    source's own timestamps. index: the frame's number in the source, from 0. at: when it was decoded, on the clock of
+    `time.monotonic`; 0 of what has no decode process.
     """
 
     data: np.ndarray
     pts_s: float
     index: int
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

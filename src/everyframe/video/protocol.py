@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from everyframe.video.masks import Polygon
 from everyframe.video.sources import Source
 
-#: kind, dropped so far, frame index, pts_s, H, W, C, payload bytes
-HEADER = struct.Struct("<cxxxIQdIIIQ")
+#: kind, H, W, C, frame index (where there is no frame: pictures that came while the source's clock stood still), payload bytes,
+#: captured and dropped so far, pts_s, when it came on the clock of `time.monotonic` (one for all processes), seconds for which
+#: the source has not gone on
+HEADER = struct.Struct("<cxxxIIIQQQQddd")
+#: before the bytes of a packet: pts and dts (NONE: not told), duration, numerator and denominator of their base, whether it is a
+#: key frame
+PACKET_HEADER = struct.Struct("<qqqiiB")
+NONE = -(1 << 63)
 
 FRAME, THUMBNAIL, NOTE, ALIVE, ERROR, END = b"F", b"T", b"N", b"A", b"E", b"Z"
+PREVIEW, HEAD, PACKET = b"P", b"H", b"K"
+#: seconds between two signs of life
+BEAT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What decoding may cost where a stranger sent the video. memory: bytes of address space. cpu_s, silent_s: seconds of
-    processor time, and without a frame. pixels: of one frame. formats: containers, as FFmpeg calls them; no playlists, which name
-    other files.
+    """What decoding may cost where a stranger sent the video. memory: bytes of address space. cpu_s: seconds of processor time.
+    pixels: of one frame.
     """
 
     memory: int = 1_500_000_000
     cpu_s: int = 600
-    silent_s: float = 15.0
     pixels: int = 4096 * 2304
-    formats: str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,yuv4mpegpipe,gif"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ class Order:
 
     policy: `every` waits for the reader, `latest` drops the oldest waiting frame when it is late. realtime: a file is
     played at its own speed. buffer: frames that may wait under `latest`. thumbnails: short side of small RGB pictures
-    sent now and then, or 0. bounds: of a video that a stranger sent.
+    sent now and then, or 0. preview: the same of the newest picture, a few times a second. packets: what comes is sent as it is
+    coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. bounds: of a video
+    that a stranger sent.
     """
 
     source: Source
@@ -48,6 +57,10 @@ class Order:
     realtime: bool = False
     buffer: int = 2
     thumbnails: int = 0
+    preview: int = 0
+    packets: bool = False
+    masks: tuple[Polygon, ...] = ()
+    region: Polygon | None = None
     bounds: Bounds | None = None
 
     def dumps(self) -> str:
@@ -57,6 +70,11 @@ class Order:
     def loads(cls, text: str) -> Order:
         fields = json.loads(text)
         source, bounds = fields.pop("source"), fields.pop("bounds")
-        order = cls(Source(**{**source, "paths": tuple(source["paths"])}), bounds=bounds and Bounds(**bounds), **fields)
-        pair = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
-        return replace(order, resize=pair(order.resize), crop=pair(order.crop))
+        return cls(Source(**_tuples(source)), bounds=bounds and Bounds(**bounds), **_tuples(fields))
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON made lists of."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -17,12 +17,19 @@ import numpy as np
 
 from everyframe.errors import SourceError
 from everyframe.video.frame import Frame
+from everyframe.video.masks import Polygon
+from everyframe.video.packets import Coded, Ring
 from everyframe.video.preprocess import Geometry
-from everyframe.video.protocol import ALIVE, END, ERROR, FRAME, HEADER, NOTE, THUMBNAIL, Bounds, Order
+from everyframe.video.protocol import END, ERROR, FRAME, HEAD, HEADER, NOTE, PACKET, PREVIEW, THUMBNAIL, Bounds, Order
 from everyframe.video.sources import Source
 
-#: seconds without a sign of life after which a source counts as dead
-STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "array": 60, "camera": 15, "address": 30, "stdin": None}
+#: seconds for which a source may not go on until it counts as dead; those of a live one, until its first picture
+STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "array": 60, "camera": 2, "address": 5, "stdin": None}
+ENDING_STALL_S, OPENING_S = 30.0, 15.0
+#: seconds without a word of a decode process that had said something before, after which it counts as stopped
+SILENCE_S = 1.75
+#: and for the end of one that was killed
+LAST_S = 2.0
 _START = (
     "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]; "
     "from everyframe.video.worker import main; main()"
@@ -37,7 +44,12 @@ class Reader:
 
     Sampled at `preprocess.fps` or `.sample_every_n`. policy: `every` frame, or the `latest` ones while frames that
     come too late are dropped and counted (the default for cameras). thumbnails: keep small RGB pictures in
-    `.thumbnails`, short side so many pixels. bounds: what a video that a stranger sent may cost.
+    `.thumbnails`, short side so many pixels. preview: the same of the newest picture, in `.preview`. ring: takes what comes as it
+    is coded. masks, region: see `masks.Masks`. stall: seconds, instead of STALL_S. bounds: of a video that a stranger
+    sent.
+
+    captured: frames that the network is to see, as the decode process counts them up to the newest one handed out. frames:
+    handed out. dropped: those that came too late. So captured == frames + dropped.
     """
 
     def __init__(
@@ -49,20 +61,29 @@ class Reader:
         realtime: bool = False,
         buffer: int = 2,
         thumbnails: int = 0,
+        preview: int = 0,
+        ring: Ring | None = None,
+        masks: tuple[Polygon, ...] = (),
+        region: Polygon | None = None,
+        stall: float | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         geometry: Geometry = preprocess
         policy = policy or ("latest" if source.live or realtime else "every")
         self.source = source
-        self.frames = 0  # handed out
-        self.dropped = 0  # sampled, but lost because they came too late
+        self.counts = (0, 0, 0)  # captured, frames, dropped: one value, so that another thread never sees half of a change
         self.thumbnails: list[Frame] = []
+        self.preview: Frame | None = None
         self.notes: list[str] = []  # what the user should know of the source, once each
         self._order = Order(
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
-            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, bounds=bounds,
+            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, packets=ring is not None,
+            masks=masks, region=region, bounds=bounds,
         )  # fmt: skip
+        self._ring = ring
+        self._stall = stall or (ENDING_STALL_S if source.ends else STALL_S[source.kind])
+        self._heard = self._begun = False  # of the process, of the source
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = _start(self._order, self._log)
         self._pipe: Any = self._process.stdout  # a FileIO
@@ -72,6 +93,18 @@ class Reader:
         self._poll.register(cast(Any, self._pipe).fileno(), select.POLLIN)
         self._header = bytearray(HEADER.size)
         self._stop = weakref.finalize(self, _stop, self._process, self._log)
+
+    @property
+    def captured(self) -> int:
+        return self.counts[0]
+
+    @property
+    def frames(self) -> int:
+        return self.counts[1]
+
+    @property
+    def dropped(self) -> int:
+        return self.counts[2]
 
     def __iter__(self) -> Reader:
         return self
@@ -86,6 +119,11 @@ class Reader:
         """Ends the decode process. Calling it again does nothing."""
         self._stop()
 
+    def kill(self) -> None:
+        """Ends the decode process from another thread: whoever waits for a frame gets an error."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
     def __next__(self) -> Frame:
         if not self._stop.alive:
             raise StopIteration
@@ -98,27 +136,47 @@ class Reader:
     def _next(self) -> Frame:
         while True:
             self._fill(memoryview(self._header))
-            kind, dropped, index, pts_s, h, w, c, size = HEADER.unpack(self._header)
-            if kind in (FRAME, THUMBNAIL):
+            kind, h, w, c, index, size, captured, dropped, pts_s, at, still = HEADER.unpack(self._header)
+            self._heard = True
+            if kind in (FRAME, THUMBNAIL, PREVIEW):
                 data = np.empty((h, w, c), np.uint8)
                 self._fill(data.reshape(-1).data)
-                frame = Frame(data, pts_s, index)
+                frame, self._begun = Frame(data, pts_s, index, at), True
                 if kind == THUMBNAIL:
                     self._keep(frame)
-                    continue
-                self.frames, self.dropped = self.frames + 1, dropped
-                return frame
-            if kind == ALIVE:
+                elif kind == PREVIEW:
+                    self.preview = frame
+                else:
+                    self.counts = (captured, self.frames + 1, dropped)
+                    self._check_going_on(still)
+                    return frame
                 continue
-            self.dropped = max(self.dropped, dropped)
-            if kind == END:
-                raise StopIteration
             payload = bytearray(size)
             self._fill(memoryview(payload))
-            if kind == ERROR:
-                raise pickle.loads(payload)
+            if kind in (END, ERROR):
+                self.counts = (captured, self.frames, dropped)
+                if kind == ERROR:
+                    raise pickle.loads(payload)
+                raise StopIteration
             if kind == NOTE:
                 self.notes.append(payload.decode())
+            elif kind == HEAD and self._ring is not None:
+                self._ring.begin(bytes(payload))
+            elif kind == PACKET and self._ring is not None:
+                self._ring.put(Coded.read(at, bytes(payload)))
+            self._check_going_on(still, index)
+
+    def _check_going_on(self, still: float, stuck: int = 1) -> None:
+        """still: for how long the source has not. stuck: pictures that came meanwhile, without a later time."""
+        limit = self._stall
+        if limit is not None and self.source.live and not self._begun:
+            limit = max(limit, OPENING_S)
+        if limit is None or still <= limit:
+            return
+        what, got = f"The source has sent nothing for {limit:g} s.", None
+        if self.source.live and self._begun and stuck:
+            what, got = f"The source's clock has stood still for {limit:g} s.", "pictures all with the same time"
+        raise SourceError(what, where=self.source.where, got=got, hint="check that it is still connected")
 
     def _keep(self, thumbnail: Frame) -> None:
         self.thumbnails.append(thumbnail)
@@ -126,15 +184,12 @@ class Reader:
             del self.thumbnails[1::2]
 
     def _fill(self, view: memoryview) -> None:
-        bounds = self._order.bounds
-        limit = bounds.silent_s if bounds else STALL_S[self.source.kind]
+        limit = SILENCE_S if self._heard and self.source.live else self._stall
+        if limit is not None and not self._heard:
+            limit = max(limit, OPENING_S)
         while view:
             if not self._poll.poll(None if limit is None else limit * 1000):
-                raise SourceError(
-                    f"The source has sent nothing for {limit:g} s.",
-                    where=self.source.paths[0],
-                    hint="check that it is still connected",
-                )
+                raise SourceError(f"The decoder has not said a word for {limit:g} s.", where=self.source.where)
             got = self._pipe.readinto(view)
             if not got:
                 raise self._crashed()
@@ -147,7 +202,7 @@ class Reader:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return SourceError(
             "The decoder crashed on this video.",
-            where=self.source.paths[0],
+            where=self.source.where,
             got=f"{how} after {self.frames} frames" + (f": {said[-1]}" if said else ""),
             hint="the video is damaged or this build of FFmpeg cannot handle its codec; convert it and try again",
         )
@@ -176,7 +231,8 @@ def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     process.kill()
     if process.stdout is not None:
         process.stdout.close()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver ends when that lets it
+        process.wait(LAST_S)
     log.close()
 
 

@@ -44,18 +44,27 @@ _ANSWER_S = 5
 class Source:
     """kind: file | pictures | array | camera | address | stdin. paths: one entry, or the pictures of a sequence in order.
 
-    ends: of an address, that it is a file which lies elsewhere.
+    ends: of an address, that it is a file which lies elsewhere. options: names and values for FFmpeg, beside RTSP over TCP.
+    hardware: decoded by the first device that can, or by this one (FFmpeg's name), if any can. keyframes: only those.
     """
 
     kind: Literal["file", "pictures", "array", "camera", "address", "stdin"]
     name: str
     paths: tuple[str, ...]
     ends: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+    hardware: str | None = None
+    keyframes: bool = False
 
     @property
     def live(self) -> bool:
         """True where frames are lost if nobody takes them in time."""
         return self.kind == "camera" or (self.kind == "address" and not self.ends)
+
+    @property
+    def where(self) -> str:
+        """For messages: the path or address, without the password that stands in it."""
+        return without_password(self.paths[0])
 
 
 def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> list[Source]:
@@ -76,7 +85,9 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
     if address := _ADDRESS.match(text):
         scheme = address[1].lower()
         if scheme != "file":
-            return [Source("address", text, (text,), ends=scheme in _FILES or (scheme in _WEB and _has_end(text)))]
+            return [
+                Source("address", without_password(text), (text,), ends=scheme in _FILES or (scheme in _WEB and _has_end(text)))
+            ]
         text = unquote(urlsplit(text).path)
     path = Path(text)
     if text.startswith("/dev/video"):
@@ -135,6 +146,12 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
+def without_password(address: str) -> str:
+    """`rtsp://user:secret@host/` -> `rtsp://user:***@host/`; the same for values of a query that are called like one."""
+    address = re.sub(r"^([a-z][a-z0-9+.-]*://[^/@:]*):[^/]*@", r"\1:***@", address, flags=re.IGNORECASE)
+    return re.sub(r"([?&](?:pass|password|pwd|token|key|auth|secret)=)[^&#]*", r"\1***", address, flags=re.IGNORECASE)
+
+
 def _has_end(address: str) -> bool:
     """Whether a web server says how long what lies there is, as it does of files and not of cameras. Playlists say it."""
     if urlsplit(address).path.lower().endswith(".m3u8"):
@@ -156,8 +173,16 @@ def _asked(address: str, method: str, told: Callable[[Any], bool]) -> bool:
         return False
 
 
+def camera(which: int | str) -> Source:
+    """By its number or its device, whether or not it is there now."""
+    if sys.platform == "darwin":  # AVFoundation knows numbers, and opens none at a rate that it was not told
+        return Source("camera", f"camera {which}", (str(which),), options=(("framerate", "30"),))
+    path = f"/dev/video{which}" if isinstance(which, int) else which
+    return Source("camera", path, (path,))
+
+
 def _camera(number: int) -> Source:
-    return _camera_at(f"/dev/video{number}")
+    return camera(number) if sys.platform == "darwin" else _camera_at(f"/dev/video{number}")
 
 
 def _camera_at(path: str) -> Source:
@@ -169,4 +194,4 @@ def _camera_at(path: str) -> Source:
             got=f"cameras here: {', '.join(there)}" if there else "no camera is connected",
             hint="plug it in or choose another number; a file of that name is ./NAME",
         )
-    return Source("camera", path, (path,))
+    return camera(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from everyframe.cli.show.alarm import Alarm
     from everyframe.runtime import Playback, Program
     from everyframe.video import Source
+    from everyframe.video.supervise import Change, Gap
 
 THUMBNAIL = 66  # short side of the pictures on a timeline
 
@@ -36,7 +38,7 @@ def watch(
     rule = program.metadata.events
     tally = Tally()
     pictures = targets(picture, names(sources)) if picture else []
-    playbacks = program.play_all(sources, thumbnails=THUMBNAIL if picture else 0, **options)
+    playbacks = program.play_all(sources, thumbnails=THUMBNAIL if picture else 0, changed=said, **options)
     try:
         for playback, name in zip(playbacks, names(sources), strict=False):  # which Ctrl-C may end
             timeline = Timeline(program.labels) if picture else None
@@ -55,6 +57,16 @@ def watch(
     finally:
         playbacks.close()  # and with them the decode processes
     return tally
+
+
+def said(what: Change | Gap) -> None:
+    """A line on stderr for what happens to a camera, but not for its beginning and its end."""
+    from everyframe.video.supervise import Gap
+
+    if isinstance(what, Gap):
+        print(f"no pictures for {what.seconds:.1f} s: the network begins anew", file=sys.stderr)
+    elif what.reason and what.state != "stopped":
+        print(f"camera {what.state}{' again' if what.state == 'live' else ':'} {what.reason}", file=sys.stderr)
 
 
 def targets(picture: Path, names: Sequence[str]) -> list[Path]:

@@ -1,0 +1,172 @@
+"""Pictures and videos of events, and how long they are kept.
+
+A snapshot is the newest preview when an event begins; a video is what the camera sent around it, as it was coded. A thread of its
+own writes both, so that a slow disk holds nothing up; what cannot be written is counted and said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from everyframe.errors import EveryframeError, OutputError
+from everyframe.files import write_bytes
+from everyframe.live.events import CameraEvent
+from everyframe.video.masks import Polygon
+from everyframe.video.packets import Recording
+from everyframe.video.remux import save
+
+#: what is ours in the folder: `CameraEvent.id` and a suffix
+_OURS = re.compile(r"\d{8}T\d{6}-.+-\d+\.(jpg|mp4|mkv)$")
+#: seconds after its end that a video may come late
+_LATE_S = 0.5
+
+
+@dataclass(slots=True)
+class _Job:
+    """A video that is not over yet, and who is told when it is written."""
+
+    event: CameraEvent
+    recording: Recording
+    masks: Sequence[Polygon]
+    done: Callable[[CameraEvent], None]
+    due: float = float("inf")  # on the monotonic clock
+
+
+@dataclass
+class Keeper:
+    """folder: made by `prepare`, where it is not there. days, most: how long snapshots and videos are kept, and how many bytes of them; the
+    oldest go first. failed: what could not be written, and why.
+    """
+
+    folder: Path
+    days: float = 14.0
+    most: int = 10 << 30
+    failed: list[str] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Raises OutputError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError("The folder for events cannot be made.", where=self.folder, got=error.strerror) from None
+        self.tidy()
+
+    def __post_init__(self) -> None:
+        self._jobs: list[_Job] = []
+        self._pictures: list[tuple[Path, np.ndarray]] = []
+        self._changed = threading.Condition()
+        self._until: float | None = None  # from when on nothing is waited for any more
+        self._thread = threading.Thread(target=self._work, name="everyframe clips", daemon=True)
+        self._thread.start()
+
+    def snapshot(self, event: CameraEvent, picture: np.ndarray) -> None:
+        """picture: (h, w, 3) uint8 RGB."""
+        path = self.folder / f"{event.id}.jpg"
+        event.snapshot = str(path)
+        with self._changed:
+            self._pictures.append((path, picture))
+            self._changed.notify()
+
+    def begin(
+        self, event: CameraEvent, recording: Recording, masks: Sequence[Polygon], done: Callable[[CameraEvent], None]
+    ) -> None:
+        """done: called in the thread that writes, when the event is over and its video is there or cannot be."""
+        with self._changed:
+            self._jobs.append(_Job(event, recording, masks, done))
+
+    def end(self, event: CameraEvent, after: float) -> None:
+        """The event is over; so many seconds more are wanted."""
+        now = time.monotonic()
+        with self._changed:
+            for job in self._jobs:
+                if job.event is event and job.due == float("inf"):
+                    job.recording.until = now + after
+                    job.due = now + (0 if job.recording.over else after + _LATE_S)
+            self._changed.notify()
+
+    def close(self, seconds: float) -> None:
+        """Writes what there is, for so many seconds at most."""
+        with self._changed:
+            self._until = time.monotonic() + seconds
+            for job in self._jobs:
+                job.due = min(job.due, time.monotonic())
+            self._changed.notify()
+        self._thread.join(seconds + 0.2)
+
+    def tidy(self) -> None:
+        """Deletes what is too old or too much."""
+        found = []
+        with contextlib.suppress(OSError):
+            found = [(path.stat(), path) for path in self.folder.iterdir() if _OURS.match(path.name)]
+        total = sum(stat.st_size for stat, _ in found)
+        for stat, path in sorted(found, key=lambda each: (each[0].st_mtime, each[1])):
+            if total > self.most or stat.st_mtime < time.time() - self.days * 86_400:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    total -= stat.st_size
+
+    # in the thread
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pictures and not (ready := self._ready()):
+                    if self._until is not None and not self._jobs:
+                        return
+                    self._changed.wait(self._wait())
+                pictures, self._pictures = self._pictures, []
+                ready = self._ready()
+                for job in ready:
+                    self._jobs.remove(job)
+            for path, picture in pictures:
+                self._try(path, lambda path=path, picture=picture: write_bytes(jpeg(picture), path))  # type: ignore[misc]
+            for job in ready:
+                self._video(job)
+            if pictures or ready:
+                self.tidy()
+
+    def _ready(self) -> list[_Job]:
+        now = time.monotonic()
+        return [job for job in self._jobs if job.due <= now or (job.recording.over and job.due < float("inf"))]
+
+    def _wait(self) -> float | None:
+        due = min((job.due for job in self._jobs), default=float("inf"))
+        return None if due == float("inf") else max(0.0, min(due - time.monotonic(), 0.25))
+
+    def _video(self, job: _Job) -> None:
+        left = 60.0 if self._until is None else self._until - time.monotonic()
+        job.recording.over = True
+
+        def write() -> None:
+            if left <= 0:
+                raise OutputError("The clip cannot be written.", got="no time was left at the end")
+            job.event.video = str(save(job.recording, self.folder / job.event.id, job.masks, left))
+
+        if job.recording.packets:
+            self._try(self.folder / job.event.id, write)
+        job.done(job.event)
+
+    def _try(self, path: Path, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (EveryframeError, OSError) as error:
+            self.failed.append(f"{path.name}: {getattr(error, 'got', None) or error}")
+            del self.failed[:-1000]
+
+
+def jpeg(picture: np.ndarray, quality: int = 85) -> bytes:
+    """(h, w, 3) uint8 RGB -> a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return file.getvalue()
