@@ -128,7 +128,7 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
     ),
     Room(
-        "serving", ("errors", "version", "progress", "modelfile", "video", "runtime", "bundles"),
+        "serving", ("errors", "version", "progress", "modelfile", "video", "runtime", "live", "bundles"),
         ("PIL", "cryptography", "fastapi", "numpy", "pydantic", "starlette", "uvicorn"),
         "models over HTTP: a page, videos that are sent, streams of frames; who may ask, and what it may cost",
     ),

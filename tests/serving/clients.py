@@ -70,10 +70,10 @@ class Server:
             return answer.status, [json.loads(line) for line in data.splitlines()]
         return answer.status, data.decode(errors="replace")
 
-    def connect(self, words: str = "", *, token: bool = True, **more: Any) -> ClientConnection:
+    def connect(self, words: str = "", *, place: str = "/v1/stream", token: bool = True, **more: Any) -> ClientConnection:
         shown = {"Authorization": f"Bearer {self.token}"} if token and self.token else {}
         scheme = "wss" if self.tls else "ws"
-        address = f"{scheme}://127.0.0.1:{self.port}/v1/stream?{words}"
+        address = f"{scheme}://127.0.0.1:{self.port}{place}?{words}"
         return connect(address, ssl=self.tls, max_size=None, additional_headers=shown | more.pop("headers", {}), **more)
 
     def stop(self) -> int:

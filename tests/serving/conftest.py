@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import handmade
+from everyframe.runtime import BUILTIN
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
@@ -24,5 +25,8 @@ def near(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def guarded() -> Iterator[Server]:
-    with serving("builtin", "--host", "0.0.0.0", "--tls") as server:
+    """With a camera that films the sample, over and over, and one that is not there."""
+    film = BUILTIN.with_name("sample.mp4")
+    cameras = ("--camera", f"film={film}", "--camera", "gone=rtsp://user:secret@127.0.0.1:9/x")
+    with serving("builtin", "--host", "0.0.0.0", "--tls", *cameras) as server:
         yield server

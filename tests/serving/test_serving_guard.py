@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import signal
 import socket
 import ssl
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import handmade
@@ -70,6 +73,31 @@ def test_other_hosts_and_origins_are_refused(near: Server, guarded: Server) -> N
         assert refused.value.response.status_code == 403
     with near.connect(origin=f"http://127.0.0.1:{near.port}") as stream:
         assert said(stream)["type"] == "ready"
+
+
+def test_cameras_are_shown_to_those_who_may(guarded: Server) -> None:
+    """State, predictions and pictures; never where a camera is, and nothing of one that is not there."""
+    told = lambda: {camera["name"]: camera for camera in guarded.ask("GET", "/v1/cameras")[1]["cameras"]}  # noqa: E731
+    until(lambda: told()["film"]["predictions"] > 2 and told()["gone"]["state"] == "lost")
+    film, gone = told()["film"], told()["gone"]
+    assert film["captured"] == film["processed"] + film["dropped"] and film["top"] and film["fps"] > 0
+    assert gone["reason"] and gone["top"] == [] and "secret" not in json.dumps(told())
+    assert guarded.ask("GET", "/v1/cameras", token=False)[0] == 401
+    kinds: set[str] = set()
+    with guarded.connect(place="/v1/cameras/film") as socket:
+        while kinds < {"picture", "prediction"}:
+            message = socket.recv(PATIENCE)
+            if isinstance(message, bytes):
+                with Image.open(io.BytesIO(message)) as picture:
+                    assert picture.format == "JPEG" and min(picture.size) <= 360
+            kinds.add("picture" if isinstance(message, bytes) else json.loads(message)["type"])
+    with guarded.connect(place="/v1/cameras/nowhere") as socket:
+        assert said(socket)["type"] == "closing"
+    generation = guarded.ask("POST", "/v1/models/builtin/reload")[1]["model"]["generation"]
+    before = told()["film"]["predictions"]
+    until(lambda: told()["film"]["predictions"] > before + 2 and told()["film"]["state"] == "live")
+    status, text = guarded.ask("GET", "/metrics")
+    assert generation == 2 and 'everyframe_camera_up{camera="gone"' in text and status == 200
 
 
 def test_the_certificate_is_the_one_that_was_printed(guarded: Server) -> None:
@@ -214,7 +242,7 @@ def test_a_server_under_load_is_stopped(tmp_path: Path, figure: Callable[[str], 
         lines: list[Any] = []
         reading = threading.Thread(target=lambda: lines.extend(server.ask("POST", "/v1/predict", video)[1]), daemon=True)
         reading.start()
-        until(lambda: "everyframe_predictions_total" in server.ask("GET", "/metrics")[1])
+        until(lambda: "everyframe_serve_predictions_total" in server.ask("GET", "/metrics")[1])
         for stream in streams:
             for i in range(2):
                 stream.send(raw(i / 12, handmade.picture(80)))

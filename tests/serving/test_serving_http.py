@@ -91,9 +91,13 @@ def test_counters_are_read_by_prometheus(near: Server) -> None:
     near.ask("POST", "/v1/predict", handmade.write_video(near.ready["folder"] / "v.mp4", 8).read_bytes())
     status, text = near.ask("GET", "/metrics")
     found = {family.name: family for family in parser.text_string_to_metric_families(text)}
-    assert status == 200 and {"everyframe_predictions", "everyframe_step_seconds", "everyframe_streams"} <= set(found)
+    assert status == 200 and {"everyframe_serve_predictions", "everyframe_serve_step_seconds", "everyframe_serve_streams"} <= set(
+        found
+    )
     buckets = [
-        s.value for s in found["everyframe_step_seconds"].samples if s.name.endswith("_bucket") and s.labels["model"] == "builtin"
+        s.value
+        for s in found["everyframe_serve_step_seconds"].samples
+        if s.name.endswith("_bucket") and s.labels["model"] == "builtin"
     ]
     assert buckets == sorted(buckets) and buckets[-1] > 0
 

@@ -97,7 +97,7 @@ def test_the_oldest_frame_is_dropped_and_counted(near: Server) -> None:
     assert numbers == sorted(set(numbers)) and answers[-1]["received"] == 60 == len(answers) + answers[-1]["dropped"]
     _, text = near.ask("GET", "/metrics")
     counts = [
-        sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"everyframe_frames_{name}_total{{"))
+        sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"everyframe_serve_frames_{name}_total{{"))
         for name in ("received", "processed", "dropped")
     ]
     assert counts[0] == counts[1] + counts[2] > 0

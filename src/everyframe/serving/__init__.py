@@ -4,6 +4,7 @@ limits, refusals       what a client may cost, in one table; what is wrong with 
 shelf, stepper         the models that are served, exchanged while they run; the one place where steps are done
 frames, lane           a picture as it was sent; one client's stream, at most two frames behind
 uploads                a video that was sent, decoded by a process with limits
+cameras                cameras of the server, which it looks at by itself
 answers, metrics       what is said, as the API describes it; counters for Prometheus
 gate, wire             who may ask what; connections that are too slow or send crumbs
 certificate, pages     TLS made on the spot; the page of `bundle --target web`, that sends its frames here

@@ -54,6 +54,40 @@ class Models(BaseModel):
     models: list[Model]
 
 
+class Label(BaseModel):
+    label: str
+    index: int
+    score: float
+
+
+class Event(Label):
+    pts_s: float = Field(description="When it was recognized, seconds since the camera's first frame.")
+    at: float = Field(description="The same, seconds since 1970.")
+
+
+class Camera(BaseModel):
+    name: str
+    model: str
+    state: Literal["connecting", "live", "lost", "failed", "stopped"]
+    reason: str = Field(description="Why it is not live.")
+    since: float = Field(description="When it came to that state, seconds since 1970.")
+    fps: float | None = Field(description="Frames a second that it really sends.")
+    captured: int = Field(description="Frames that the network was to see: processed + dropped.")
+    processed: int
+    dropped: int = Field(description="Those that came too late for it.")
+    restarts: int = Field(description="How often its decoder was started again.")
+    resets: int = Field(description="How often the network began anew after a gap.")
+    predictions: int
+    latency_ms: float | None = Field(description="From having the newest picture decoded to knowing what it shows.")
+    still_s: float = Field(description="For how long the picture is the same.")
+    top: list[Label] = Field(description="What the newest picture shows; nothing unless it is live.")
+    events: list[Event] = Field(description="The newest ones, newest first.")
+
+
+class Cameras(BaseModel):
+    cameras: list[Camera]
+
+
 class Reloaded(BaseModel):
     model: Model
     changes: list[str] = Field(description="What of its interface is no longer as it was: labels, rate, ...")

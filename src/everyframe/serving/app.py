@@ -38,6 +38,9 @@ requests carry `Authorization: Bearer TOKEN`; only `/healthz`, `/readyz` and the
   answer). While two frames are unanswered, the older one that waits is dropped for a new one, and counted. `swapped` says that
   the model was exchanged and the state is fresh, `closing` why the connection ends.
 - which frames the network sees follows from their times alone: those nearest to the ticks of its own rate.
+
+**Cameras of the server** are listened to by `/v1/cameras/NAME?pictures=true&predictions=true`: text messages `prediction`,
+`state` and `gap`, and binary ones, which are JPEGs of the newest picture, up to five a second.
 """
 
 
@@ -47,9 +50,15 @@ def application(state: State) -> Gate:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(watch(state))
+        for watched in state.cameras.values():
+            watched.start()
         yield
         state.stop()
         watching.cancel()
+        for watched in state.cameras.values():
+            watched.camera.stop()
+        for watched in state.cameras.values():
+            await asyncio.to_thread(watched.camera.join, 1.0)
         await asyncio.gather(watching, return_exceptions=True)
         state.stepper.close()
 

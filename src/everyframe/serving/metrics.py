@@ -23,10 +23,6 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "steps_waiting": ("gauge", "Steps that are due and not begun."),
     "model_generation": ("gauge", "How often the model was loaded."),
     "model_loaded_timestamp_seconds": ("gauge", "When the model was loaded."),
-    "camera_frames_total": ("counter", "Frames of a camera of the server that were processed."),
-    "camera_dropped_total": ("counter", "Frames of a camera of the server that were dropped."),
-    "camera_restarts_total": ("counter", "How often a camera was started again."),
-    "camera_up": ("gauge", "Whether frames of a camera are coming."),
 }
 Labels = tuple[tuple[str, str], ...]
 
@@ -69,13 +65,13 @@ class Metrics:
                 rows += [_line(f"{name}_bucket", (*key, ("le", "+Inf")), row[-2])]
                 rows += [_line(f"{name}_count", key, row[-2]), _line(f"{name}_sum", key, row[-1])]
             if rows:
-                lines += [f"# HELP everyframe_{name} {words}", f"# TYPE everyframe_{name} {kind}", *rows]
+                lines += [f"# HELP everyframe_serve_{name} {words}", f"# TYPE everyframe_serve_{name} {kind}", *rows]
         return "\n".join([*lines, ""])
 
 
 def _line(name: str, labels: Sequence[tuple[str, str]], value: float) -> str:
     inside = ",".join(f'{key}="{_quoted(text)}"' for key, text in labels)
-    return f"everyframe_{name}{f'{{{inside}}}' if inside else ''} {value:.12g}"
+    return f"everyframe_serve_{name}{f'{{{inside}}}' if inside else ''} {value:.12g}"
 
 
 def _quoted(text: str) -> str:

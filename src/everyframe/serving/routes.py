@@ -13,7 +13,8 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.datastructures import UploadFile
 
 from everyframe.errors import EveryframeError, ModelError
-from everyframe.serving.answers import Health, Model, Models, Problem, Reloaded, model_of
+from everyframe.live.metrics import text as cameras_text
+from everyframe.serving.answers import Camera, Cameras, Health, Model, Models, Problem, Reloaded, model_of
 from everyframe.serving.pages import FILES, type_of
 from everyframe.serving.refusals import Refused, refuse, status_of
 from everyframe.serving.shelf import Served
@@ -99,7 +100,17 @@ async def metrics(request: Request) -> PlainTextResponse:
             ("streams", labels, served.streams), ("model_generation", labels, served.edition.generation),
             ("model_loaded_timestamp_seconds", labels, served.edition.loaded_at),
         ]  # fmt: skip
-    return PlainTextResponse(state.metrics.text(now), media_type="text/plain; version=0.0.4")
+    text = state.metrics.text(now)
+    if state.cameras:
+        counts = {key: count for watched in state.cameras.values() for key, count in watched.counts.items()}
+        text += cameras_text((watched.camera.status for watched in state.cameras.values()), counts)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+@router.get("/v1/cameras", summary="Cameras of the server", tags=["cameras"], responses=ERRORS)
+async def cameras(request: Request) -> Cameras:
+    """Those of `--camera`. What they see, and each prediction, goes over a WebSocket: `/v1/cameras/NAME`."""
+    return Cameras(cameras=[Camera(**watched.status()) for watched in state_of(request).cameras.values()])
 
 
 @router.get("/v1/models", summary="All models", tags=["models"], responses=ERRORS)

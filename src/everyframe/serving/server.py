@@ -20,6 +20,7 @@ from everyframe.errors import SourceError, UsageError
 from everyframe.runtime import Program
 from everyframe.runtime.engine import cores
 from everyframe.serving.app import application
+from everyframe.serving.cameras import cameras
 from everyframe.serving.certificate import addresses, context, self_signed
 from everyframe.serving.gate import Policy
 from everyframe.serving.limits import Limits
@@ -38,6 +39,7 @@ OPENLY = "without --tls, what is sent can be read on its way, and browsers give 
 class Options:
     """host, port: where to listen; port 0 is a free one. names, origins: see `gate.Policy`. tls: with a certificate made on the
     spot; or cert and key, files. threads: of an engine; workers: steps at the same time (default: one per core).
+    cameras: see `cameras.cameras`.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +52,7 @@ class Options:
     engine: str = "auto"
     threads: int = 1
     workers: int | None = None
+    cameras: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -63,6 +66,7 @@ class Ready:
     models: tuple[tuple[str, str], ...]
     token: str | None = None
     fingerprint: str | None = None
+    cameras: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -83,20 +87,22 @@ def serve(models: Sequence[str], options: Options, ready: Callable[[Ready], None
             None if near else secrets.token_urlsafe(32), frozenset(map(str.lower, (*options.names, *(() if near else _names())))),
             frozenset(map(str.lower, options.origins)), frozenset({*OPEN, *page(shelf)}),
         )  # fmt: skip
+        stepper = Stepper(options.workers or cores())
+        state = State(shelf, stepper, policy, options.limits, cameras(options.cameras, shelf, stepper))
         scheme, port = "https" if tls else "http", listener.getsockname()[1]
         behind = f"#token={policy.token}" if policy.token else ""
         places = (f"[{host}]" if ":" in host else host for host in _hosts(options))
         ready(Ready(
             tuple(f"{scheme}://{place}:{port}/{behind}" for place in places),
             tuple((served.name, served.program.engine) for served in shelf.models.values()), policy.token, fingerprint,
+            tuple(state.cameras),
             () if near or tls or options.names else (OPENLY,),
         ))  # fmt: skip
-        asyncio.run(_run(shelf, policy, options, tls, listener))
+        asyncio.run(_run(state, tls, listener))
 
 
-async def _run(shelf: Shelf, policy: Policy, options: Options, tls: ssl.SSLContext | None, listener: socket.socket) -> None:
-    limits = options.limits
-    state = State(shelf, Stepper(options.workers or cores()), policy, limits)
+async def _run(state: State, tls: ssl.SSLContext | None, listener: socket.socket) -> None:
+    limits = state.limits
     http, ws = protocols(limits)
     config = uvicorn.Config(
         application(state), http=http, ws=ws, ws_max_size=limits.frame, ws_per_message_deflate=False,

@@ -41,6 +41,7 @@ class Served:
         self.edition = Edition(tried(load(path)), 1, time.time())
         self.streams = 0  # that are open
         self.trouble: EveryframeError | None = None  # of the last try to exchange it
+        self.exchanged: list[Callable[[Program], None]] = []  # told of each new program
 
     @property
     def program(self) -> Program:
@@ -61,6 +62,8 @@ class Served:
                 raise
             before, self.trouble = self.edition, None
             self.edition = Edition(program, before.generation + 1, time.time())
+            for tell in self.exchanged:
+                tell(program)
         old, new = facts(before.program), facts(program)
         return tuple(key for key in INTERFACE if old[key] != new[key])
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
+from everyframe.serving.cameras import Watched
 from everyframe.serving.gate import Policy
 from everyframe.serving.limits import Limits
 from everyframe.serving.metrics import Metrics
@@ -22,6 +23,7 @@ class State:
     stepper: Stepper
     policy: Policy
     limits: Limits
+    cameras: dict[str, Watched] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     browsers: Browsers = field(default_factory=Browsers)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -9,14 +9,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from everyframe.runtime import Program
+from everyframe.runtime.stream import Owner
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    program: Program
+    program: Owner
     turn: Callable[[], Any]
     answer: Future[Any]
 
@@ -35,7 +35,7 @@ class Stepper:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, program: Program, turn: Callable[[], Answer]) -> Future[Answer]:
+    def submit(self, program: Owner, turn: Callable[[], Answer]) -> Future[Answer]:
         """To be called from any thread. The future has what `turn` returns or raises."""
         due = _Due(program, turn, Future())
         self._due.put(due)

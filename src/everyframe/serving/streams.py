@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import time
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everyframe.errors import EveryframeError, StateError, UsageError, meant
 from everyframe.serving.answers import model_of
+from everyframe.serving.cameras import Watched
 from everyframe.serving.frames import parsed
 from everyframe.serving.gate import Bucket
 from everyframe.serving.lane import Lane, Wish
@@ -23,6 +25,11 @@ router = APIRouter()
 NO_TOKEN, NOT_FOUND, IDLE, BUSY, BAD, LEAVING = 4401, 4404, 4408, 4429, 4400, 1001
 #: frames, one after another, that cannot be read; then the client is taken for one that speaks of something else
 FAULTS = 32
+
+
+Words = TypeVar("Words", bound=BaseModel)
+#: seconds between two pictures of a camera that are shown
+PICTURE_S = 0.2
 
 
 class Asked(BaseModel):
@@ -61,6 +68,63 @@ async def stream(socket: WebSocket) -> None:
         lane.free()
 
 
+class Listening(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    pictures: bool = True
+    predictions: bool = True
+
+
+@router.websocket("/v1/cameras/{name}")
+async def camera(socket: WebSocket, name: str) -> None:
+    """What a camera of the server says, and its newest picture, up to five a second."""
+    state: State = socket.app.state.serving
+    await socket.accept()
+    try:
+        await admitted(socket, state)
+        wish, watched = asked_of(socket, Listening), state.cameras.get(name)
+        if watched is None:
+            hint = meant(name, state.cameras)
+            raise Closing(NOT_FOUND, UsageError("There is no such camera here.", where="camera", got=name[:100], hint=hint))
+        with watched.listening() as queue:
+            tasks = [asyncio.create_task(_hear(socket)), asyncio.create_task(state.stopped.wait())]
+            tasks += [asyncio.create_task(_say(socket, queue, wish))]
+            tasks += [asyncio.create_task(_show(socket, watched))] if wish.pictures else []
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        if state.stopping.is_set():
+            raise Closing(LEAVING, UsageError("The server is stopping."))
+    except Closing as closing:
+        await close(socket, closing)
+    except WebSocketDisconnect:
+        return
+
+
+async def _hear(socket: WebSocket) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        await asyncio.sleep(0.05)  # there is nothing to be said to a camera
+
+
+async def _say(socket: WebSocket, queue: asyncio.Queue[dict[str, Any]], wish: Listening) -> None:
+    while True:
+        message = await queue.get()
+        if wish.predictions or message["type"] != "prediction" or "event" in message:
+            await socket.send_text(json.dumps(message, separators=(",", ":")))
+
+
+async def _show(socket: WebSocket, watched: Watched) -> None:
+    before = None
+    while True:
+        picture = await asyncio.to_thread(watched.picture)
+        if picture is not None and picture is not before:
+            await socket.send_bytes(picture)
+        before = picture
+        await asyncio.sleep(PICTURE_S)
+
+
 async def admitted(socket: WebSocket, state: State) -> None:
     """Pages cannot send a WebSocket's headers, so they say the token first. Raises Closing."""
     if socket.scope["everyframe.admitted"]:
@@ -80,12 +144,7 @@ async def admitted(socket: WebSocket, state: State) -> None:
 
 
 def _lane(socket: WebSocket, state: State) -> Lane:
-    try:
-        asked = Asked.model_validate(dict(socket.query_params))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the address"
-        raise Closing(BAD, UsageError("This cannot be asked of a stream.", where=where, got=first["msg"])) from None
+    asked = asked_of(socket, Asked)
     served = state.shelf.find(asked.model)
     if served is None:
         raise Closing(NOT_FOUND, unknown(state, str(asked.model)))
@@ -97,6 +156,16 @@ def _lane(socket: WebSocket, state: State) -> Lane:
         hint = "try again later; whoever runs the server can allow more by --max-streams"
         raise Closing(BUSY, UsageError("The server has as many streams as it takes.", got=open_now, hint=hint))
     return Lane(served, state.stepper, state.metrics, state.limits, Wish(asked.live, asked.top_k, asked.scores))
+
+
+def asked_of(socket: WebSocket, words: type[Words]) -> Words:
+    """The words of an address. Raises Closing."""
+    try:
+        return words.model_validate(dict(socket.query_params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the address"
+        raise Closing(BAD, UsageError("This cannot be asked.", where=where, got=first["msg"])) from None
 
 
 def unknown(state: State, name: str) -> UsageError:

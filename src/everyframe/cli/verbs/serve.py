@@ -19,6 +19,10 @@ def command(
         list[str],
         typer.Argument(metavar="MODEL...", help="Step or clip models, or `builtin`, called by their files' stems."),
     ],
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="A camera of the server: NAME=ADDRESS, or NAME:MODEL=ADDRESS. Repeatable.", metavar="NAME=ADDRESS"),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own needs a token, which is printed.")
     ] = "127.0.0.1",
@@ -58,6 +62,7 @@ def command(
     options = Options(
         host=host, port=port, names=tuple(allow_host or ()), origins=tuple(allow_origin or ()), tls=tls, cert=cert,
         key=key, engine=engine, threads=threads, workers=workers, limits=limits,
+        cameras=tuple(camera or ()),
     )  # fmt: skip
     serve([given(model) for model in models], options, show_json if as_json else show)
 
@@ -70,6 +75,7 @@ def given(model: str) -> str:
 
 def show(ready: Ready) -> None:
     rows = [("model", f"{name} ({engine})") for name, engine in ready.models]
+    rows += [("camera", name) for name in ready.cameras]
     rows += [("page", address) for address in ready.addresses]
     rows += [("certificate", f"made just now; SHA-256 {ready.fingerprint}")] if ready.fingerprint else []
     rows += [("note", note) for note in ready.notes]
