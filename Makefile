@@ -15,7 +15,7 @@ LOCK := requirements.lock
 PIP := PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 \
 	$(RUN) -m pip install -qq --no-compile -c $(LOCK)
 
-.PHONY: help demo test lint tiny docs site zoo lock bench bench-check papers choices wheel clean
+.PHONY: help demo test lint tiny soak docs site zoo lock bench bench-check papers choices wheel clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -29,6 +29,9 @@ test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to 
 
 tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 	@$(RUN) -m pytest tests/tiny $(ARGS)
+
+soak: $(VENV)/.dev ## Break cameras for an hour, and print how long each loss lasted.
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -rs -m soak tests/reliability $(ARGS)
 
 lint: $(VENV)/.dev ## ruff (rules and format) and mypy.
 	@$(RUN) -m ruff check .

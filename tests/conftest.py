@@ -30,6 +30,7 @@ FIGURE = "figure"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than a few seconds; `-m 'not slow'` leaves it out")
     config.addinivalue_line("markers", "browser: minutes in a real browser; only `-m browser` runs it")
+    config.addinivalue_line("markers", "soak: by the hour; only `-m soak` runs it (`make soak`)")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,10 +49,11 @@ def compiled_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "browser" not in config.option.markexpr:
-        kept = [item for item in items if item.get_closest_marker("browser") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("browser") is not None])
-        items[:] = kept
+    for marker in ("browser", "soak"):
+        if marker not in config.option.markexpr:
+            kept = [item for item in items if item.get_closest_marker(marker) is None]
+            config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(marker) is not None])
+            items[:] = kept
 
     def place(item: pytest.Item) -> int:
         folder = item.path.relative_to(HERE).parts[0]

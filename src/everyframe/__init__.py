@@ -47,7 +47,8 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "watch",
-    "evaluate", "evaluate_events", "record", "teach", "train", "prune", "export", "import_model", "benchmark", "compare_benchmarks",
+    "evaluate", "evaluate_events", "record", "teach", "train", "prune", "export", "import_model", "benchmark",
+    "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {

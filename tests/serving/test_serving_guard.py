@@ -206,11 +206,16 @@ ATTACKS = {
 
 
 def test_abuse_ends_soon_and_costs_little(near: Server, figure: Callable[[str], None]) -> None:
-    """All at once, three of each, while a stream goes on: everybody is refused or hung up on, and memory stays."""
+    figure(abused(near, 1)[1])
+
+
+def abused(near: Server, times: int) -> tuple[float, str]:
+    """All at once, several of each, while a stream goes on: everybody is refused or hung up on, and memory stays. How long the
+    slowest was served."""
     with near.connect() as stream:
         said(stream)
         before = near.memory()
-        attacks = {name: [Attack(near.port, act) for _ in range(3)] for name, act in ATTACKS.items()}
+        attacks = {name: [Attack(near.port, act) for _ in range(times)] for name, act in ATTACKS.items()}
         most, answered, end = before, 0, time.monotonic() + SOON
         while time.monotonic() < end:
             stream.send(raw(answered / 12, handmade.picture(99)))
@@ -226,14 +231,21 @@ def test_abuse_ends_soon_and_costs_little(near: Server, figure: Callable[[str], 
             fine = not status or status[0][:1] == b"4" or status[0] in (b"101", b"503") or name == "more than it says"
             assert fine, (name, attack.answer[:200])
     slowest = max((attack.took, name) for name, each in attacks.items() for attack in each)
-    figure(f"serve under abuse: the slowest of {3 * len(ATTACKS)} clients was refused after {slowest[0]:.1f} s ({slowest[1]}), "
-           f"memory +{(most - before) / 1e6:.0f} MB, {answered} frames of another stream answered meanwhile")  # fmt: skip
     assert most - before < 50e6 and answered
     assert near.ask("GET", "/healthz")[0] == 200
+    told = (
+        f"serve under abuse: the slowest of {times * len(ATTACKS)} clients was refused after {slowest[0]:.1f} s ({slowest[1]}), "
+        f"memory +{(most - before) / 1e6:.0f} MB, {answered} frames of another stream answered meanwhile"
+    )
+    return slowest[0], told
 
 
 def test_a_server_under_load_is_stopped(figure: Callable[[str], None]) -> None:
-    """SIGTERM while streams and a video are looked at: code 0, soon, and what had come is answered."""
+    figure(f"serve: SIGTERM under load, ended with 0 after {stopped():.2f} s")
+
+
+def stopped() -> float:
+    """SIGTERM while streams and a video are looked at: code 0, soon, and what had come is answered. After how many seconds."""
     video = BUILTIN.with_name("sample.mp4").read_bytes()
     with serving("builtin") as server, ExitStack() as held:
         streams = [held.enter_context(server.connect()) for _ in range(4)]
@@ -259,4 +271,4 @@ def test_a_server_under_load_is_stopped(figure: Callable[[str], None]) -> None:
         took = time.monotonic() - begun
         reading.join(PATIENCE)
         assert lines and lines[-1]["type"] == "end" and lines[-1]["reason"] in ("the server is stopping", None)
-    figure(f"serve: SIGTERM under load, ended with 0 after {took:.2f} s")
+    return took

@@ -54,9 +54,9 @@ def watch(
     of the others.
 
     cameras: a file as `everyframe watch` takes it, or the same as a dict (docs/cameras.md explains every key). on_event: called
-    in this thread with each event as it begins (`end` is None), and again when it is over and its video is written; what it raises
-    ends the run and is raised here. progress: told of states and gaps. Raises UsageError, ModelError, EngineError, SourceError,
-    OutputError, before any camera is opened.
+    in this thread with each event as it begins (`end` is None), and again when it is over and its video is written; what it
+    raises ends the run and is raised here. progress: told of states and gaps. Raises UsageError, ModelError, EngineError,
+    SourceError, OutputError, before any camera is opened.
 
     >>> door = {"address": "video.mp4", "alert": "labels=left seconds=0", "video": False}
     >>> found = ef.watch({"model": "step.onnx", "engine": "ort", "cameras": {"door": door}}, seconds=0.5)

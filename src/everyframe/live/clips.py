@@ -43,8 +43,8 @@ class _Job:
 
 @dataclass
 class Keeper:
-    """folder: made by `prepare`, where it is not there. days, most: how long snapshots and videos are kept, and how many bytes of them; the
-    oldest go first. failed: what could not be written, and why.
+    """folder: made by `prepare`, where it is not there. days, most: how long snapshots and videos are kept, and how many bytes of
+    them; the oldest go first. failed: what could not be written, and why.
     """
 
     folder: Path

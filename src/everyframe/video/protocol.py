@@ -43,8 +43,8 @@ class Order:
     policy: `every` waits for the reader, `latest` drops the oldest waiting frame when it is late. realtime: a file is
     played at its own speed. buffer: frames that may wait under `latest`. thumbnails: short side of small RGB pictures
     sent now and then, or 0. preview: the same of the newest picture, a few times a second. packets: what comes is sent as it is
-    coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. bounds: of a video
-    that a stranger sent.
+    coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. asked: the
+    descriptor from which a byte comes for each frame that is wanted, under `latest`. bounds: of a video that a stranger sent.
     """
 
     source: Source
@@ -62,6 +62,7 @@ class Order:
     masks: tuple[Polygon, ...] = ()
     region: Polygon | None = None
     bounds: Bounds | None = None
+    asked: int = -1
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import pickle
 import select
 import signal
@@ -75,24 +76,31 @@ class Reader:
         self.thumbnails: list[Frame] = []
         self.preview: Frame | None = None
         self.notes: list[str] = []  # what the user should know of the source, once each
+        ear, self._asking = os.pipe() if policy == "latest" else (-1, -1)
         self._order = Order(
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
             policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, packets=ring is not None,
-            masks=masks, region=region, bounds=bounds,
+            masks=masks, region=region, asked=ear, bounds=bounds,
         )  # fmt: skip
         self._ring = ring
         self._stall = stall or (ENDING_STALL_S if source.ends else STALL_S[source.kind])
         self._heard = self._begun = False  # of the process, of the source
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = _start(self._order, self._log)
+        try:
+            self._process = _start(self._order, self._log)
+        except BaseException:
+            _close(self._asking)
+            raise
+        finally:
+            _close(ear)
         self._pipe: Any = self._process.stdout  # a FileIO
-        # live: a deep pipe would only hold stale frames
-        _resize_pipe(self._pipe, 4096 if policy == "latest" else 1 << 20)
+        _resize_pipe(self._pipe, 1 << 20)
+        self._asked = policy == "every"  # nothing is to be asked for
         self._poll = select.poll()
         self._poll.register(cast(Any, self._pipe).fileno(), select.POLLIN)
         self._header = bytearray(HEADER.size)
-        self._stop = weakref.finalize(self, _stop, self._process, self._log)
+        self._stop = weakref.finalize(self, _stop, self._process, self._log, self._asking)
 
     @property
     def captured(self) -> int:
@@ -134,6 +142,10 @@ class Reader:
             raise
 
     def _next(self) -> Frame:
+        if not self._asked:
+            with contextlib.suppress(OSError):  # that it has gone is found out when it is read from
+                os.write(self._asking, b".")
+            self._asked = True
         while True:
             self._fill(memoryview(self._header))
             kind, h, w, c, index, size, captured, dropped, pts_s, at, still = HEADER.unpack(self._header)
@@ -148,6 +160,7 @@ class Reader:
                     self.preview = frame
                 else:
                     self.counts = (captured, self.frames + 1, dropped)
+                    self._asked = self._order.policy == "every"
                     self._check_going_on(still)
                     return frame
                 continue
@@ -213,24 +226,32 @@ def _start(order: Order, log: IO[bytes]) -> subprocess.Popen[bytes]:
     # modules. -P and the parent's own path: a file called numpy.py in the working folder must not be imported. Ctrl-C
     # is the parent's to handle, so the child inherits a mask that blocks it, from its first instruction on.
     command = [sys.executable, "-P", "-c", _START, str(len(sys.path)), *sys.path]
+    passed = (order.asked,) if order.asked >= 0 else ()
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": log, "bufsize": 0, "pass_fds": passed}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         if order.source.kind == "stdin":
-            return subprocess.Popen([*command, order.dumps()], stdout=subprocess.PIPE, stderr=log, bufsize=0)
+            return subprocess.Popen([*command, order.dumps()], **options)
         with tempfile.TemporaryFile() as orders:  # an argument could not hold a folder of many pictures
             orders.write(order.dumps().encode())
             orders.seek(0)
-            return subprocess.Popen(command, stdin=orders, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+            return subprocess.Popen(command, stdin=orders, **options)
     except OSError as error:
         raise SourceError("The decode process cannot be started.", where=sys.executable, got=error.strerror) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def _stop(process: subprocess.Popen[bytes], log: IO[bytes], asking: int) -> None:
     process.kill()
     if process.stdout is not None:
         process.stdout.close()
+    _close(asking)
     with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver ends when that lets it
         process.wait(LAST_S)
     log.close()

@@ -199,7 +199,9 @@ class _Every(_Lane):
 
 
 class _Latest(_Lane):
-    """Keeps the newest frames while the reader is busy and counts those that it dropped. A thread does the writing."""
+    """Keeps the newest frames while the reader is busy and counts those that it dropped. A thread does the writing: a frame for
+    each byte that comes from the parent, since those that lie in a pipe grow old.
+    """
 
     def __init__(self, pipe: int, order: Order) -> None:
         super().__init__(pipe, order)
@@ -209,6 +211,18 @@ class _Latest(_Lane):
         self.packets: deque[bytes] = deque()
         self.packet_bytes = 0
         self.last_word: tuple[bytes, bytes] | None = None
+        self.asked, self.ear = 0, order.asked
+
+    def start(self) -> None:
+        super().start()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while asked := os.read(self.ear, 16):
+            with self.changed:
+                self.asked += len(asked)
+                self.changed.notify()
+        os._exit(0)  # the parent has gone
 
     def put(self, kind: bytes, frame: Decoded, data: np.ndarray) -> None:
         with self.changed:
@@ -242,7 +256,9 @@ class _Latest(_Lane):
         self.thread.join()
 
     def _something(self) -> bool:
-        return bool(self.waiting or self.words or self.packets or self.preview or self.last_word)
+        """What may be said now."""
+        frames = self.asked and self.waiting
+        return bool(frames or self.words or self.packets or self.preview or (self.last_word and not self.waiting))
 
     def _speak(self) -> None:
         while True:
@@ -252,9 +268,10 @@ class _Latest(_Lane):
                 self.words.clear()
                 self.packets.clear()
                 self.packet_bytes = 0
-                item = self.waiting.popleft() if self.waiting else None
+                item = self.waiting.popleft() if self.asked and self.waiting else None
+                self.asked -= item is not None and item[0] == FRAME
                 preview, self.preview = self.preview, None
-                word = self.last_word if item is None else None
+                word = self.last_word if item is None and not self.waiting else None
                 dropped = self.dropped
             if item is not None:
                 _write(self.pipe, *self.pack(*item, dropped))
