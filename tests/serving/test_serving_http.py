@@ -104,7 +104,7 @@ def test_decoders_end_with_their_requests(near: Server) -> None:
     with socket.create_connection(("127.0.0.1", near.port)) as client:
         head = f"POST /v1/predict?only=events HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
-        assert b'"type":"event"' in client.recv(10_000)
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
     until(lambda: children() == 0)
 
 

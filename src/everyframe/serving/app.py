@@ -18,6 +18,7 @@ from everyframe.serving.gate import Gate
 from everyframe.serving.pages import page, type_of
 from everyframe.serving.refusals import Refused, status_of, words
 from everyframe.serving.state import State
+from everyframe.serving.stepper import apart
 from everyframe.version import __version__
 
 #: seconds between looks at the files of models
@@ -55,6 +56,8 @@ def application(state: State) -> Gate:
         yield
         state.stop()
         watching.cancel()
+        for upload in state.looking:
+            upload.leave()
         for watched in state.cameras.values():
             watched.camera.stop()
         for watched in state.cameras.values():
@@ -95,7 +98,7 @@ async def watch(state: State) -> None:
         for served in state.shelf.models.values():
             if served.watched and await asyncio.to_thread(served.changed):
                 with contextlib.suppress(EveryframeError):  # told by /v1/models
-                    await asyncio.to_thread(served.reload)
+                    await apart(served.reload)
 
 
 def _said(status: int, error: EveryframeError, more: dict[str, str] | None = None) -> JSONResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from everyframe.serving.pages import FILES, type_of
 from everyframe.serving.refusals import Refused, refuse, status_of
 from everyframe.serving.shelf import Served
 from everyframe.serving.state import State
+from everyframe.serving.stepper import apart
 from everyframe.serving.streams import unknown
 from everyframe.serving.uploads import Upload, kept, too_large
 
@@ -134,7 +136,7 @@ async def reload(request: Request, name: str) -> Reloaded:
     """
     served = found(state_of(request), name)
     try:
-        changes = await asyncio.to_thread(served.reload)
+        changes = await apart(served.reload)
     except EveryframeError as error:
         raise Refused(409, ModelError("The new file cannot be served.", where=name, got=error.what)) from None
     return Reloaded(model=model_of(served), changes=list(changes))
@@ -151,7 +153,7 @@ async def browser(request: Request, name: str, file: Literal[FILES]) -> Response
     state = state_of(request)
     served = found(state, name)
     try:
-        data = await asyncio.to_thread(state.browsers.get, served, file)
+        data = await apart(partial(state.browsers.get, served, file))
     except EveryframeError as error:
         raise Refused(409, ModelError(error.what, where=name, hint="let the server recognize")) from None
     return Response(data, media_type=type_of(file))
@@ -184,31 +186,49 @@ async def predict(
     if state.uploads >= state.limits.uploads:
         raise refuse(503, "As many videos as the server takes are being looked at.", got=state.uploads, again_s=5)
     state.uploads += 1
+    made: Upload | None = None
     try:
         path, name = await _received(request, state)
         made = Upload(
             path, name, served.program, state.stepper, state.metrics, state.limits, model=served.name, top_k=top_k, scores=scores,
             only=only, stopping=state.stopping,
         )  # fmt: skip
-        first = await asyncio.to_thread(made.first)
+        state.looking.add(made)
+        return _Lines(await asyncio.to_thread(made.first), made, state)
     except BaseException as error:
-        state.uploads -= 1
+        _released(made, state)
         if isinstance(error, EveryframeError):
             error.where = name
             raise Refused(status_of(error), error) from None
         raise
 
-    async def lines() -> AsyncIterator[bytes]:
-        try:
+
+def _released(made: Upload | None, state: State) -> None:
+    state.uploads -= 1
+    if made is not None:
+        state.looking.discard(made)
+        made.leave()
+        asyncio.get_running_loop().run_in_executor(None, made.close)
+
+
+class _Lines(StreamingResponse):
+    """Whoever asked may leave at any time, also before the first line."""
+
+    def __init__(self, first: list[bytes], made: Upload, state: State) -> None:
+        async def lines() -> AsyncIterator[bytes]:
             portion = first
             while portion:
                 yield b"".join(portion)
                 portion = await asyncio.to_thread(made.portion)
-        finally:
-            state.uploads -= 1
-            made.close()
 
-    return StreamingResponse(lines(), media_type=NDJSON)
+        super().__init__(lines(), media_type=NDJSON)
+        self._made, self._state = made, state
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _released(self._made, self._state)
 
 
 async def _received(request: Request, state: State) -> tuple[Path, str]:

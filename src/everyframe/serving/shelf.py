@@ -37,7 +37,7 @@ class Served:
     def __init__(self, name: str, path: str, load: Callable[[str], Program]) -> None:
         self.name, self.path = name, path
         self._load, self._lock = load, threading.Lock()
-        self._stamp = stamp(path)
+        self._stamp = self._seen = stamp(path)  # of the file that was loaded, and as it was last seen
         self.edition = Edition(tried(load(path)), 1, time.time())
         self.streams = 0  # that are open
         self.trouble: EveryframeError | None = None  # of the last try to exchange it
@@ -53,7 +53,9 @@ class Served:
 
     def reload(self) -> tuple[str, ...]:
         """Loads the file again, beside the program that runs, which goes on if that fails. What has changed of INTERFACE."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            raise ModelError("The file is being loaded already.", where=self.path, hint="wait until that is done")
+        try:
             self._stamp = stamp(self.path)
             try:
                 program = tried(self._load(self.path))
@@ -64,13 +66,15 @@ class Served:
             self.edition = Edition(program, before.generation + 1, time.time())
             for tell in self.exchanged:
                 tell(program)
+        finally:
+            self._lock.release()
         old, new = facts(before.program), facts(program)
         return tuple(key for key in INTERFACE if old[key] != new[key])
 
     def changed(self) -> bool:
         """Whether the file is another one than that which was loaded, and whole: it looks the same as at the last call."""
         now = stamp(self.path)
-        settled, self._seen = now == getattr(self, "_seen", None), now
+        settled, self._seen = now == self._seen, now
         return settled and now is not None and now != self._stamp
 
 

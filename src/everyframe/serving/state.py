@@ -13,6 +13,7 @@ from everyframe.serving.metrics import Metrics
 from everyframe.serving.pages import Browsers
 from everyframe.serving.shelf import Shelf
 from everyframe.serving.stepper import Stepper
+from everyframe.serving.uploads import Upload
 
 
 @dataclass
@@ -28,7 +29,8 @@ class State:
     browsers: Browsers = field(default_factory=Browsers)
     stopping: threading.Event = field(default_factory=threading.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    uploads: int = 0  # that are looked at
+    uploads: int = 0  # that come, or are looked at
+    looking: set[Upload] = field(default_factory=set)  # those that are looked at
 
     def stop(self) -> None:
         """What has come is still answered; nothing new is taken."""

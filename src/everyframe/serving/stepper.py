@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable
@@ -19,6 +20,20 @@ class _Due:
     program: Owner
     turn: Callable[[], Any]
     answer: Future[Any]
+
+
+async def apart(work: Callable[[], Answer]) -> Answer:
+    """What `work` returns or raises, in a thread of its own, for which the end of the process does not wait."""
+    done: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.shield(asyncio.wrap_future(done))
 
 
 class Stepper:

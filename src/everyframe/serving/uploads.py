@@ -59,7 +59,9 @@ def too_large(size: int, limits: Limits) -> Refused:
 
 
 class Upload:
-    """Lines of JSON, a portion at a time: predictions, then one that says how it ended. `portion` blocks: for a thread."""
+    """Lines of JSON, a portion at a time: predictions, then one that says how it ended. `first`, `portion` and `close` block:
+    they are for threads. `leave`, from another one, has them end soon. path: of a file that is deleted in the end.
+    """
 
     def __init__(
         self, path: Path, name: str, program: Program, stepper: Stepper, metrics: Metrics, limits: Limits, *, model: str,
@@ -68,46 +70,57 @@ class Upload:
         self._name, self._program, self._stepper, self._metrics, self._limits = name, program, stepper, metrics, limits
         self._model, self._scores, self._only, self._stopping = model, scores, only, stopping
         self._path, self._begun = path, time.monotonic()
-        self._stream = program.stream(top_k=top_k)
-        group = self._stream.stride if isinstance(self._stream, ClipStream) else self._stream.hop
-        source = Source("file", name, (str(path),), options=_ALONE)
-        self._reader = Reader(
-            source, program.metadata.preprocess, buffer=group + 1, stall=limits.silent_s, bounds=limits.decoding
-        )
+        try:
+            self._stream = program.stream(top_k=top_k)
+            group = self._stream.stride if isinstance(self._stream, ClipStream) else self._stream.hop
+            options: dict[str, Any] = {"buffer": group + 1, "stall": limits.silent_s, "bounds": limits.decoding}
+            source = Source("file", name, (str(path),), options=_ALONE)
+            self._reader = Reader(source, program.metadata.preprocess, **options)
+        except BaseException:
+            path.unlink()
+            raise
         self._found = self._predictions()
         self._count, self._events, self._time = 0, 0, 0.0
         self._reason: str | None = None  # why not all of the video was looked at
         self._ended = False
+        self._lock = threading.RLock()
 
     def first(self) -> list[bytes]:
         """The first portion. Raises EveryframeError where there is none: then nothing was said yet."""
-        try:
-            return [self._line(next(self._found)), *self.portion()]
-        except StopIteration:
-            return [self._end()]
-        except EveryframeError:
-            self.close()
-            raise
+        with self._lock:
+            try:
+                return [self._line(next(self._found)), *self.portion()]
+            except StopIteration:
+                return [self._end()]
+            except BaseException:
+                self.close()
+                raise
 
     def portion(self) -> list[bytes]:
         """What came in the last tenth of a second, at least one line; [] behind the last one."""
-        if self._ended:
-            return []
-        until, lines = time.monotonic() + _PORTION_S, list[bytes]()
-        try:
-            while not lines or time.monotonic() < until:
-                lines.append(self._line(next(self._found)))
-        except StopIteration:
-            lines.append(self._end())
-        except EveryframeError as error:
-            lines.append(self._end(error=words(error, where=self._name)))
-        return lines
+        with self._lock:
+            if self._ended:
+                return []
+            until, lines = time.monotonic() + _PORTION_S, list[bytes]()
+            try:
+                while not lines or time.monotonic() < until:
+                    lines.append(self._line(next(self._found)))
+            except StopIteration:
+                lines.append(self._end())
+            except EveryframeError as error:
+                lines.append(self._end(error=words(error, where=self._name)))
+            return lines
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._reader.kill()
 
     def close(self) -> None:
-        self._ended = True
-        self._reader.close()
-        self._stream.close()
-        self._path.unlink(missing_ok=True)
+        with self._lock:
+            self._ended = True
+            self._reader.close()
+            self._stream.close()
+            self._path.unlink(missing_ok=True)
 
     def _predictions(self) -> Iterator[dict[str, Any]]:
         for frame in self._reader:
