@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from everyframe.errors import EveryframeError, StateError
+from everyframe.errors import EveryframeError, StateError, UsageError
 from everyframe.runtime.handed import seconds
 from everyframe.runtime.prediction import Prediction
 from everyframe.serving.frames import Sent, decoded
@@ -20,6 +20,8 @@ from everyframe.serving.shelf import INTERFACE, Edition, Served, facts
 from everyframe.serving.stepper import Stepper
 
 Message = dict[str, Any]
+#: of a client that does not wait for answers
+ORDERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class Wish:
 
 
 class Lane:
-    """offer, reset, end and close are called in the event loop, and `answers` is awaited there by one task. The stream itself is
-    touched only by its turns, in the threads of the stepper, one at a time.
+    """offer, reset, end and close are called in the event loop (UsageError: too many orders), and `answers` is awaited there by one
+    task. The stream itself is touched only by its turns, in the threads of the stepper, one at a time.
     """
 
     def __init__(self, served: Served, stepper: Stepper, metrics: Metrics, limits: Limits, wish: Wish) -> None:
@@ -67,12 +69,14 @@ class Lane:
 
     def reset(self, live: bool | None = None) -> None:
         """The next frame is the first. Those that wait are dropped."""
+        self._check_orders()
         self._drop(len(self._waiting))
         self.wish = Wish(self.wish.live if live is None else live, self.wish.top_k, self.wish.scores)
         self._put("reset")
 
     def end(self) -> None:
         """No more frames of this video: what its last frame still owes is answered. The next frame is the first of another."""
+        self._check_orders()
         self._put("end")
 
     def close(self) -> None:
@@ -115,6 +119,10 @@ class Lane:
         made[-1].update(received=self.received, dropped=self.dropped)
         return made
 
+    def _check_orders(self) -> None:
+        if len(self._waiting) >= ORDERS:
+            raise UsageError("Too many orders wait for their answers.", expected=f"fewer than {ORDERS}")
+
     def _put(self, what: Sent | str) -> None:
         self._waiting.append(what)
         self._changed.set()
@@ -132,9 +140,8 @@ class Lane:
             self._stream = None
             return [{"type": "reset"}]
         if isinstance(what, str):  # end
-            found = [] if self._stream is None else [self._said(each) for each in self._stream.feed_end()]
-            self._stream = None
-            return [{"type": "end", "predictions": found}]
+            stream, self._stream = self._stream, None
+            return [{"type": "end", "predictions": [self._said(each) for each in stream.feed_end()] if stream else []}]
         made = self._current()
         answer: Message = {"type": "answer", "frame": what.number, "pts_s": what.pts_s, "predictions": []}
         try:

@@ -186,7 +186,7 @@ async def predict(
     if state.uploads >= state.limits.uploads:
         raise refuse(503, "As many videos as the server takes are being looked at.", got=state.uploads, again_s=5)
     state.uploads += 1
-    made: Upload | None = None
+    made, name = None, ""
     try:
         path, name = await _received(request, state)
         made = Upload(

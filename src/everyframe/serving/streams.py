@@ -25,11 +25,9 @@ router = APIRouter()
 NO_TOKEN, NOT_FOUND, IDLE, BUSY, BAD, LEAVING = 4401, 4404, 4408, 4429, 4400, 1001
 #: frames, one after another, that cannot be read; then the client is taken for one that speaks of something else
 FAULTS = 32
-
-
-Words = TypeVar("Words", bound=BaseModel)
 #: seconds between two pictures of a camera that are shown
 PICTURE_S = 0.2
+Words = TypeVar("Words", bound=BaseModel)
 
 
 class Asked(BaseModel):
@@ -187,10 +185,11 @@ async def _run(socket: WebSocket, state: State, lane: Lane) -> None:
         await asyncio.wait((read, answer, stop), return_when=asyncio.FIRST_COMPLETED)
         read.cancel()
         lane.close()
-        closing = read.exception() if read.done() and not read.cancelled() else None
+        closing = _trouble(read)
         if isinstance(closing, WebSocketDisconnect):
             return
         await asyncio.wait((answer,), timeout=limits.stop_s / 2)
+        closing = closing or _trouble(answer)
         if isinstance(closing, Closing):
             await close(socket, closing)
         elif stop.done():
@@ -201,6 +200,10 @@ async def _run(socket: WebSocket, state: State, lane: Lane) -> None:
         for task in (read, answer, stop):
             task.cancel()
         await asyncio.gather(read, answer, stop, return_exceptions=True)
+
+
+def _trouble(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
 
 
 async def _read(socket: WebSocket, state: State, lane: Lane) -> None:
@@ -247,10 +250,12 @@ def _order(lane: Lane, text: str) -> None:
 
 
 async def _answer(socket: WebSocket, lane: Lane) -> None:
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the client is gone: `_read` sees it too
-        while (answers := await lane.answers()) is not None:
-            for each in answers:
+    while (answers := await lane.answers()) is not None:
+        for each in answers:
+            try:
                 await socket.send_text(json.dumps(each, separators=(",", ":")))
+            except (WebSocketDisconnect, RuntimeError):  # the client is gone
+                return
 
 
 async def close(socket: WebSocket, closing: Closing, lane: Lane | None = None) -> None:
