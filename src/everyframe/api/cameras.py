@@ -76,7 +76,7 @@ def watch(
             return
         if said["phase"] in ("state", "gap"):
             progress(f"{said['camera']}: {said['state']} {said['reason']}".rstrip())
-        elif on_event is not None:
+        elif on_event is not None and said["phase"] in ("begin", "end"):
             on_event(CameraEvent(**{name: value for name, value in said.items() if name in names}))
 
     watched = Watch(settings)

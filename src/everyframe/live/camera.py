@@ -90,6 +90,7 @@ class Camera:
         self._predictions = self._resets = 0
         self._base = 0  # frames that went into former streams
         self._latency_s: float | None = None
+        self._notes: tuple[str, ...] = ()
         self._change = Change("connecting", "", 0.0)
         self._ending = threading.Event()
         self._lock = threading.Lock()
@@ -133,7 +134,7 @@ class Camera:
             self.name, self.source.where, self.program.name, change.state, change.reason, change.at,
             reader.fps if reader else None, captured, processed, dropped, restarts, self._resets, self._predictions,
             None if self._latency_s is None else self._latency_s * 1e3, reader.still_s if reader and live else 0.0,
-            tuple(reader.notes[-5:]) if reader else (),
+            tuple(reader.notes[-5:]) if reader else self._notes,
         )  # fmt: skip
 
     def _counts(self) -> tuple[int, int, int, int]:
@@ -171,16 +172,20 @@ class Camera:
                 try:
                     if stream is None or reader.gap_s:
                         stream = self._anew(program, stream, frame)
-                    self._one(stream, frame)
+                    found = self.step(stream, frame)
                 except EveryframeError as error:  # a size that does not fit, a state that is no number any more
                     _closed(stream)
                     stream = None
                     reader.lose(error)
+                    continue
+                if found is not None:
+                    self._predicted(found, frame)
         finally:
             _closed(stream)
             reader.close()
             with self._lock:
                 self._before, self._reader = self._counts(), None
+                self._notes = tuple(reader.notes[-5:])
 
     def _told(self, said: Change | Gap) -> None:
         if isinstance(said, Change):
@@ -198,13 +203,11 @@ class Camera:
         check_picture(frame.data, program.interface, self.source.where)
         return program.stream()
 
-    def _one(self, stream: Stream, frame: Frame) -> None:
-        said = self.step(stream, frame)
-        if said is not None:
-            self._latency_s = time.monotonic() - frame.at
-            self._predictions += 1
-            self.last = replace(said, frame=said.frame + self._base, source=self.name)
-            self.tell(self, self.last)
+    def _predicted(self, found: Prediction, frame: Frame) -> None:
+        self._latency_s = time.monotonic() - frame.at
+        self._predictions += 1
+        self.last = replace(found, frame=found.frame + self._base, source=self.name)
+        self.tell(self, self.last)
 
 
 def _closed(stream: Stream | None) -> None:

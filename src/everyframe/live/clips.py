@@ -7,6 +7,7 @@ own writes both, so that a slow disk holds nothing up; what cannot be written is
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import threading
@@ -62,18 +63,16 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self._jobs: list[_Job] = []
-        self._pictures: list[tuple[Path, np.ndarray]] = []
+        self._pictures: list[tuple[CameraEvent, np.ndarray, Callable[[CameraEvent], None]]] = []
         self._changed = threading.Condition()
         self._until: float | None = None  # from when on nothing is waited for any more
         self._thread = threading.Thread(target=self._work, name="everyframe clips", daemon=True)
         self._thread.start()
 
-    def snapshot(self, event: CameraEvent, picture: np.ndarray) -> None:
-        """picture: (h, w, 3) uint8 RGB."""
-        path = self.folder / f"{event.id}.jpg"
-        event.snapshot = str(path)
+    def snapshot(self, event: CameraEvent, picture: np.ndarray, done: Callable[[CameraEvent], None]) -> None:
+        """picture: (h, w, 3) uint8 RGB. done: called in the thread that writes, when it is there."""
         with self._changed:
-            self._pictures.append((path, picture))
+            self._pictures.append((event, picture, done))
             self._changed.notify()
 
     def begin(
@@ -127,8 +126,11 @@ class Keeper:
                 ready = self._ready()
                 for job in ready:
                     self._jobs.remove(job)
-            for path, picture in pictures:
-                self._try(path, lambda path=path, picture=picture: write_bytes(jpeg(picture), path))  # type: ignore[misc]
+            for event, picture, done in pictures:
+                path = self.folder / f"{event.id}.jpg"
+                if self._try(path, functools.partial(write_bytes, jpeg(picture), path)):
+                    event.snapshot = str(path)
+                    done(event)
             for job in ready:
                 self._video(job)
             if pictures or ready:
@@ -155,12 +157,14 @@ class Keeper:
             self._try(self.folder / job.event.id, write)
         job.done(job.event)
 
-    def _try(self, path: Path, work: Callable[[], object]) -> None:
+    def _try(self, path: Path, work: Callable[[], object]) -> bool:
         try:
             work()
+            return True
         except (EveryframeError, OSError) as error:
             self.failed.append(f"{path.name}: {getattr(error, 'got', None) or error}")
             del self.failed[:-1000]
+            return False
 
 
 def jpeg(picture: np.ndarray, quality: int = 85) -> bytes:

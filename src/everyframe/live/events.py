@@ -45,9 +45,9 @@ class CameraEvent:
     pts_s: float = 0.0  # of the prediction that began it, and of its start, by the camera's clock
     began_s: float = 0.0
 
-    @property
-    def seconds(self) -> float:
-        return (self.end or self.peak) - self.start
+    def wall(self, pts_s: float) -> float:
+        """Seconds since 1970 of a time of the camera: what somebody does to this machine's clock meanwhile moves no event."""
+        return self.start + pts_s - self.began_s
 
     def to_dict(self) -> dict[str, Any]:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}
@@ -70,6 +70,15 @@ class Events:
         self._told: set[str] = set()
         self._forget()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What its events may be called."""
+        if self._rule:
+            return tuple(self._detector.labels)
+        events, program = self.program.metadata.events, self.program
+        told = program.labels_for(program.interface.classes or len(program.labels or ()))
+        return tuple(label for label in told if events is None or label != events.background)
+
     def _forget(self) -> None:
         self._now: float | None = None
         self._there = np.zeros(0, bool)
@@ -90,21 +99,19 @@ class Events:
             else:
                 self._open[place] = self._begun(place, alert.label, prediction)
         for place, event in list(self._open.items()):
-            ago = now - self._peak_at[place]
-            event.score, event.peak = float(self._peak[place]), time.time() - ago
+            event.score, event.peak = float(self._peak[place]), event.wall(float(self._peak_at[place]))
             over = not self._there[place] or now - event.began_s > LONGEST_S
             if event.id not in self._told and now - event.began_s >= self.minimum:
                 self._told.add(event.id)
                 yield event
             if over:
-                yield from self._over(place, time.time())
+                yield from self._over(place, now)
         self._now = now
 
     def close(self) -> Iterator[CameraEvent]:
         """The camera was lost, or the run is over: so is what lasted."""
-        ended = time.time()
         for place in list(self._open):
-            yield from self._over(place, ended)
+            yield from self._over(place, self._now or 0.0)
         self._forget()
 
     def _levels(self, prediction: Prediction) -> np.ndarray:
@@ -123,17 +130,17 @@ class Events:
         self._there = there
 
     def _begun(self, place: int, label: str, prediction: Prediction) -> CameraEvent:
-        now, wall = prediction.pts_s, time.time()
+        now = prediction.pts_s
         began = float(self._since[place]) if self._there[place] else now
-        start = wall - (now - began)
+        start = time.time() - (now - began)
         words = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", word).strip("_") for word in (self.camera, label))
         name = f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(start))}-{words}-{next(self._numbers)}"
         score = float(self._peak[place])
-        return CameraEvent(name, self.camera, self.program.name, label, score, start, wall, pts_s=now, began_s=began)
+        return CameraEvent(name, self.camera, self.program.name, label, score, start, start, pts_s=now, began_s=began)
 
-    def _over(self, place: int, ended: float) -> Iterator[CameraEvent]:
+    def _over(self, place: int, now: float) -> Iterator[CameraEvent]:
         event = self._open.pop(place)
         if event.id in self._told:
             self._told.discard(event.id)
-            event.end = ended
+            event.end = event.wall(now)
             yield event

@@ -6,6 +6,7 @@ Below `topic`: `status` (online, offline: also by the last will), and for each c
   NAME/event       each event as it begins, JSON, `event_type` is its label
   NAME/last        the newest event that is over, JSON                (retained)
   NAME/snapshot    the picture of the newest event, JPEG              (retained)
+Events are those of `live.watch`, in their phases.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Broker(Sink):
     what could not be sent at the end is counted. Raises UsageError without the package paho-mqtt.
     """
 
-    wants = ("begin", "end", "state")
+    wants = ("begin", "snapshot", "over", "end", "state")
 
     def __init__(self, how: Mqtt, labels: Mapping[str, tuple[str, ...]]) -> None:
         try:
@@ -46,7 +46,9 @@ class Broker(Sink):
             raise UsageError("MQTT needs another package.", where="sinks.mqtt", hint=install_extra("mqtt")) from None
         self.how, self.labels = how, labels
         self._active = {camera: set[str]() for camera in labels}
-        self._sent: deque[Any] = deque()
+        self._sent: list[int] = []  # numbers of messages that the broker has not acknowledged yet
+        self._acknowledged: set[int] = set()
+        self._retained: dict[str, str | bytes] = {}  # a broker that was started again has forgotten it
         self._refused = ""
         self._client = client.Client(client.CallbackAPIVersion.VERSION2, protocol=client.MQTTv311)
         self._client.max_queued_messages_set(WAITING)
@@ -57,6 +59,7 @@ class Broker(Sink):
         if how.tls:
             self._client.tls_set()
         self._client.on_connect = self._connected
+        self._client.on_publish = lambda _client, _data, number, *_: self._acknowledged.add(number)
         self._client.connect_async(how.host, how.port or (8883 if how.tls else 1883), KEEPALIVE_S)
         self._client.loop_start()
         super().__init__(f"mqtt {how.host}", WAITING)
@@ -69,13 +72,15 @@ class Broker(Sink):
             self._active[camera].add(alert["id"])
             self._publish(f"{camera}/active", _ON, retain=True)
             self._publish(f"{camera}/event", json.dumps({"event_type": alert["label"], **alert}))
-        else:
+        elif phase == "snapshot":
+            with contextlib.suppress(OSError):
+                self._publish(f"{camera}/snapshot", Path(alert["snapshot"]).read_bytes(), retain=True)
+        elif phase == "over":
             self._active[camera].discard(alert["id"])
             if not self._active[camera]:
                 self._publish(f"{camera}/active", _OFF, retain=True)
+        else:
             self._publish(f"{camera}/last", json.dumps(alert), retain=True)
-            with contextlib.suppress(OSError):
-                self._publish(f"{camera}/snapshot", Path(alert["snapshot"] or "").read_bytes(), retain=True)
 
     def end(self) -> None:
         for camera in self.labels:
@@ -83,11 +88,8 @@ class Broker(Sink):
             self._publish(f"{camera}/active", _OFF, retain=True)
         self._publish("status", "offline", retain=True)
         until = time.monotonic() + 1.0
-        while self._sent and time.monotonic() < until and self._client.is_connected():
-            with contextlib.suppress(ValueError, RuntimeError):
-                self._sent[0].wait_for_publish(0.1)
-            self._settle()
-        self._settle()
+        while self._settle() and time.monotonic() < until and self._client.is_connected():
+            time.sleep(0.02)
         self._count += len(self._sent)
         if self._sent:
             self._failed.append(self._refused or "the broker was not reached")
@@ -95,15 +97,20 @@ class Broker(Sink):
         self._client.loop_stop()
 
     def _publish(self, topic: str, payload: str | bytes, retain: bool = False) -> None:
+        if retain:
+            self._retained[topic] = payload
         told = self._client.publish(self._topic(topic), payload, qos=1, retain=retain)
         if told.rc not in (0, 4):  # 4: not connected, so it waits
             raise Undelivered("too many messages wait for the broker")
-        self._sent.append(told)
+        self._sent.append(told.mid)
         self._settle()
 
-    def _settle(self) -> None:
-        while self._sent and self._sent[0].is_published():
-            self._sent.popleft()
+    def _settle(self) -> list[int]:
+        """What the broker has not acknowledged yet."""
+        arrived = {number for number in self._sent if number in self._acknowledged}
+        self._sent = [number for number in self._sent if number not in arrived]
+        self._acknowledged -= arrived
+        return self._sent
 
     def _topic(self, *parts: str) -> str:
         return "/".join((self.how.topic, *parts))
@@ -113,8 +120,11 @@ class Broker(Sink):
             self._refused = f"the broker refused: {reason}"
             return
         client.publish(self._topic("status"), "online", qos=1, retain=True)
-        for topic, payload in self._discovery():
-            client.publish(topic, json.dumps(payload), qos=1, retain=True)
+        for topic, told in self._discovery():
+            client.publish(topic, json.dumps(told), qos=1, retain=True)
+        for topic, payload in list(self._retained.items()):
+            if topic != "status":
+                client.publish(self._topic(topic), payload, qos=1, retain=True)
 
     def _discovery(self) -> list[tuple[str, dict[str, Any]]]:
         """What Home Assistant asks of a device that wants to be found: a topic and its content, for each entity."""

@@ -75,8 +75,9 @@ class Sink:
         except queue.Full:
             self._missed += 1
 
-    def close(self, patience: float = PATIENCE_S) -> None:
-        """Waits for what is still on its way, for so many seconds at most."""
+    def close(self, patience: float | None = None) -> None:
+        """Waits for what is still on its way, for so many seconds at most, or PATIENCE_S."""
+        patience = PATIENCE_S if patience is None else patience
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=patience)
         self._thread.join(patience)
@@ -104,9 +105,9 @@ class Sink:
         while (alert := self._queue.get()) is not None:
             try:
                 self.deliver(alert)
-            except Undelivered as why:
+            except Exception as why:  # whatever it is: the next one may be delivered
                 self._count += 1
-                self._failed.append(str(why))
+                self._failed.append(str(why) if isinstance(why, Undelivered) else f"{type(why).__name__}: {why}")
         self.end()
 
     def end(self) -> None:
@@ -137,7 +138,7 @@ class Sound(Sink):
         else:
             _run([*self._player, str(self._file)], alert)
 
-    def close(self, patience: float = PATIENCE_S) -> None:
+    def close(self, patience: float | None = None) -> None:
         super().close(patience)
         self._folder.cleanup()
 

@@ -4,8 +4,9 @@
         for said in watch.said():        # one dict for each thing that happens, None now and then
             ...
 
-A dict has a `phase`: `begin` and `end` of an event (`CameraEvent.to_dict`), `state` (camera, state, reason, at) or `gap` (camera,
-seconds, reason, at). What goes wrong with a camera, a sink or the disk is said there or in `problems`, and stops nothing else.
+A dict has a `phase`. Of an event (`CameraEvent.to_dict`): `begin`, `snapshot` when that is written, `over`, and `end` when its
+video is. Of a camera: `state` (camera, state, reason, at) or `gap` (camera, seconds, reason, at). What goes wrong with a camera,
+a sink or the disk is said there or in `problems`, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ class _Eye:
         keeper = self.watch.keeper
         if event.end is not None:
             self.begun.discard(event.id)
+            self.watch.say({"phase": "over", **event.to_dict()})
             if self.ring is None:
                 self.over(event)
             else:
@@ -147,11 +149,15 @@ class _Eye:
             self.watch.counts[self.name, event.label] += 1
             picture = self.camera.preview if self.settings.snapshot else None
             if picture is not None:
-                keeper.snapshot(event, picture)
+                keeper.snapshot(event, picture, self.pictured)
             if self.ring is not None:
                 since = time.monotonic() - (event.pts_s - event.began_s) - self.settings.before
                 keeper.begin(event, self.ring.record(since), self.settings.masks, self.over)
         self.watch.say({"phase": "begin", **event.to_dict()})
+
+    def pictured(self, event: CameraEvent) -> None:
+        """In the keeper's thread."""
+        self.watch.say({"phase": "snapshot", **event.to_dict()})
 
     def over(self, event: CameraEvent) -> None:
         """With its video, if there is one. Perhaps in the keeper's thread."""
@@ -270,13 +276,4 @@ class Watch:
         if told.mqtt is not None:
             from everyframe.live.mqtt import Broker
 
-            self.sinks.append(Broker(told.mqtt, {name: labels_of(eye) for name, eye in self.eyes.items()}))
-
-
-def labels_of(eye: _Eye) -> tuple[str, ...]:
-    """What events of a camera may be called."""
-    program, rule = eye.camera.program, eye.settings.alert
-    if rule is not None and rule.labels:
-        return rule.labels
-    events = program.metadata.events
-    return tuple(label for label in program.labels or () if events is None or label != events.background)
+            self.sinks.append(Broker(told.mqtt, {name: eye.events.labels for name, eye in self.eyes.items()}))

@@ -92,8 +92,8 @@ class Watched(Protocol):
 
 
 class AlertDetector:
-    """Follows the predictions of one stream; a time before the last one begins anew. Raises UsageError for labels that the
-    program does not have, and where it has neither labels nor events to look at.
+    """Follows the predictions of one stream; a time before the last one begins anew. labels: whose state it is. Raises
+    UsageError for labels that the program does not have, and where it has neither labels nor events to look at.
     """
 
     def __init__(self, rule: AlertRule, program: Watched) -> None:
@@ -109,7 +109,7 @@ class AlertDetector:
                 hint='name them: --alert-rule "labels=..."',
             )  # fmt: skip
         self._places = [names[label] for label in rule.labels]
-        self._labels = [told[place] for place in self._places]
+        self.labels = [told[place] for place in self._places]
         self._added = program.classes_one
         self.reset()
 
@@ -151,7 +151,7 @@ class AlertDetector:
             return None
         self._armed, self._last, self._number = False, prediction.pts_s, self._number + 1
         began = self._there[0][0] if self._there else prediction.pts_s
-        return Alert(self._labels[int(scores.argmax())], score, prediction.pts_s, began, self._number)
+        return Alert(self.labels[int(scores.argmax())], score, prediction.pts_s, began, self._number)
 
     @property
     def _rested(self) -> float:

@@ -43,7 +43,7 @@ class Playback:
         self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
         self.max_frames, self.seconds = max_frames, seconds
         self.last_pts_s, self._newest = 0.0, 0
-        self._base = 0  # frames that the stream saw before it began anew
+        self._base, self._away_s = 0, 0.0  # frames that the stream saw before it began anew; seconds without any
         self.wait_s = 0.0
         self._rest: Iterator[Prediction] | None = None  # what comes when the video is over
         self._name = source.paths[0] if source.kind == "file" else source.name
@@ -65,7 +65,8 @@ class Playback:
     @property
     def source_fps(self) -> float | None:
         """Frames a second that the source really has, by its own times so far."""
-        return self._newest / self.last_pts_s if self.last_pts_s > 0 else None
+        seconds = self.last_pts_s - self._away_s
+        return self._newest / seconds if seconds > 0 else None
 
     @property
     def dropped(self) -> int:
@@ -122,6 +123,7 @@ class Playback:
                 check_picture(frame.data, self.stream.program.interface, self._name)
             if isinstance(self._reader, LiveReader) and self._reader.gap_s:
                 self._base += self.stream.frames
+                self._away_s += self._reader.gap_s
                 self.stream.reset()
             prediction = self.stream.push_frame(frame)
             self.last_pts_s, self._newest = frame.pts_s, frame.index

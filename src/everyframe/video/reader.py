@@ -27,6 +27,8 @@ from everyframe.video.sources import Source
 #: seconds for which a source may not go on until it counts as dead; those of a live one, until its first picture
 STALL_S: dict[str, float | None] = {"file": 60, "pictures": 60, "array": 60, "camera": 2, "address": 5, "stdin": None}
 ENDING_STALL_S, OPENING_S = 30.0, 15.0
+#: where only key frames are decoded, which may be ten seconds apart
+KEYFRAMES_STALL_S = 15.0
 #: seconds without a word of a decode process that had said something before, after which it counts as stopped
 SILENCE_S = 1.75
 #: and for the end of one that was killed
@@ -84,7 +86,9 @@ class Reader:
             masks=masks, region=region, asked=ear, bounds=bounds,
         )  # fmt: skip
         self._ring = ring
-        self._stall = stall or (ENDING_STALL_S if source.ends else STALL_S[source.kind])
+        self._stall = stall or (
+            ENDING_STALL_S if source.ends else KEYFRAMES_STALL_S if source.keyframes else STALL_S[source.kind]
+        )
         self._heard = self._begun = False  # of the process, of the source
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         try:

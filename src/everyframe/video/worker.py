@@ -178,13 +178,16 @@ class _Every(_Lane):
     def put(self, kind: bytes, frame: Decoded, data: np.ndarray) -> None:
         with self.changed:
             self.captured += kind == FRAME
-            begun = time.monotonic()
-            _write(self.pipe, *self.pack(kind, frame, data, begun, self.captured, 0))
-            self._moved_at += time.monotonic() - begun  # it was not the source that was waited for
+            self._say(*self.pack(kind, frame, data, time.monotonic(), self.captured, 0))
 
     def packet(self, kind: bytes, payload: bytes) -> None:
         with self.changed:
-            _write(self.pipe, self.blank(kind, payload))
+            self._say(self.blank(kind, payload))
+
+    def _say(self, *parts: bytes | memoryview) -> None:
+        begun = time.monotonic()
+        _write(self.pipe, *parts)
+        self._moved_at += time.monotonic() - begun  # it was not the source that was waited for
 
     def note(self, text: str) -> None:
         self.packet(NOTE, text.encode())

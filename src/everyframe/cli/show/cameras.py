@@ -46,10 +46,10 @@ class JsonLines:
 
 
 class Lines(JsonLines):
-    """A line for each event, state and gap."""
+    """A line for each event as it begins and when all of it is there, each state and gap."""
 
     def show(self, said: dict[str, Any] | None) -> None:
-        if said is not None:
+        if said is not None and said["phase"] not in ("snapshot", "over"):
             print(told(said), flush=True)
 
 

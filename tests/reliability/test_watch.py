@@ -1,0 +1,234 @@
+"""`everyframe watch` as it runs for months: with cameras that are there and one that is not, a broker that comes and goes, and an
+end at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import everyframe
+import handmade
+from everyframe.live.config import Mqtt
+from everyframe.live.mqtt import Broker
+from everyframe.modelfile.schema import Preprocess
+from everyframe.video import resolve
+from everyframe.video.decode import decode
+from fake_cameras import TsCamera, free_port, memory
+from running import started, until
+
+Figure = Callable[[str], None]
+
+SETTINGS = """
+model = "step.onnx"
+engine = "ort"
+folder = "events"
+[sinks]
+ndjson = "events.ndjson"
+sqlite = "events.db"
+[cameras.door]
+address = "tcp://127.0.0.1:{port}"
+options = {{analyzeduration = "300000"}}
+alert = "labels=bright threshold=.6 seconds=0 quiet=0"
+before = 0.5
+after = 0.2
+[cameras.gone]
+address = "tcp://127.0.0.1:{nobody}"
+alert = "labels=bright"
+"""
+
+
+def blinking(number: int) -> np.ndarray:
+    """A second of dark, half a second of light, by 25 a second."""
+    return np.full((48, 64, 3), 255 if number % 37 >= 25 else 0, np.uint8)
+
+
+@contextlib.contextmanager
+def watched(folder: Path, *options: str) -> Iterator[tuple[Any, TsCamera]]:
+    """The command, and its camera."""
+    handmade.brightness_step(folder / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
+    with TsCamera(folder, draw=blinking, seconds=60) as camera:
+        (folder / "cameras.toml").write_text(SETTINGS.format(port=camera.port, nobody=free_port()))
+        command = (sys.executable, "-m", "everyframe", "watch", "cameras.toml", "--json", *options)
+        with started(*command, cwd=folder) as process:
+            yield process, camera
+
+
+def lines(folder: Path, phase: str) -> list[dict[str, Any]]:
+    path = folder / "events.ndjson"
+    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [each for each in found if each["phase"] == phase]
+
+
+def test_it_runs_beside_a_camera_that_is_not_there_and_ends_when_asked(tmp_path: Path, figure: Figure) -> None:
+    with watched(tmp_path) as (process, _):
+        until(lambda: lines(tmp_path, "end"), process)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        output, said = process.communicate()
+        figure(f"SIGTERM under load: over in {time.monotonic() - begun:.2f} s")
+    assert process.returncode == 0, said
+    events = [json.loads(line) for line in output.splitlines()]
+    begun_ids = {each["id"] for each in events if each["phase"] == "begin"}
+    ended = {each["id"]: each for each in events if each["phase"] == "end"}
+    assert begun_ids == set(ended) == {each["id"] for each in lines(tmp_path, "end")}
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as database:
+        rows = database.execute('SELECT id, camera, label, "end" > start FROM events').fetchall()
+        states = database.execute("SELECT camera, state FROM states").fetchall()
+    assert {row[0] for row in rows} == set(ended) and {row[1:] for row in rows} == {("door", "bright", 1)}
+    assert ("gone", "lost") in states and ("door", "lost") not in states
+    first = next(iter(ended.values()))
+    pictures = [frame.picture.to_ndarray(format="gray").mean() for frame in decode(resolve(tmp_path / first["video"])[0])]
+    assert min(pictures) < 40 < 200 < max(pictures), "the dark before it and the light"
+    assert (tmp_path / first["snapshot"]).stat().st_size > 300
+    assert not list((tmp_path / "events").glob(".*")), "nothing is left half written"
+    assert "door  frames" in said and "gone  frames 0" in said
+
+
+def test_what_a_callback_raises_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    handmade.brightness_step(tmp_path / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
+    handmade.write_video(tmp_path / "v.mp4", 60, draw=blinking)
+    door = {"address": "v.mp4", "alert": "labels=bright threshold=.6 seconds=0", "video": False}
+
+    def fall_over(event: Any) -> None:
+        raise ZeroDivisionError(event.label)
+
+    with pytest.raises(ZeroDivisionError, match="bright"):
+        everyframe.watch({"model": "step.onnx", "engine": "ort", "cameras": {"door": door}}, fall_over)
+
+
+# -- a broker --------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def broker(folder: Path, port: int) -> Iterator[Any]:
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if program is None:
+        pytest.skip("no mosquitto (on Debian: apt install mosquitto)")
+    (folder / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    with started(program, "-c", str(folder / "mosquitto.conf")) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def listening(port: int) -> Iterator[dict[str, list[bytes]]]:
+    """What is published there, by topic."""
+    client = pytest.importorskip("paho.mqtt.client")
+    got: dict[str, list[bytes]] = {}
+    subscribed: list[int] = []
+    listener = client.Client(client.CallbackAPIVersion.VERSION2)
+    listener.reconnect_delay_set(1, 1)
+    listener.on_connect = lambda *_: listener.subscribe("#")
+    listener.on_subscribe = lambda *_: subscribed.append(1)
+    listener.on_message = lambda _client, _data, message: got.setdefault(message.topic, []).append(message.payload)
+    listener.connect_async("127.0.0.1", port)
+    listener.loop_start()
+    until(lambda: subscribed)
+    try:
+        yield got
+    finally:
+        listener.disconnect()
+        listener.loop_stop()
+
+
+def test_home_assistant_finds_cameras_and_events_through_a_broker_that_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everyframe.live.mqtt.RETRY_S", (1, 1))
+    port = free_port()
+    event = {"id": "x", "camera": "door", "label": "wave", "score": 0.9, "snapshot": str(tmp_path / "mosquitto.conf")}
+    with contextlib.ExitStack() as first:
+        first.enter_context(broker(tmp_path, port))
+        with listening(port) as got:
+            sink = Broker(Mqtt(host="127.0.0.1", port=port), {"door": ("wave", "swipe")})
+            sink.tell({"phase": "state", "camera": "door", "state": "live"})
+            sink.tell({"phase": "begin", **event})
+            until(lambda: b"ON" in got.get("everyframe/door/active", ()) and "everyframe/door/event" in got)
+            assert json.loads(got["everyframe/door/event"][0])["event_type"] == "wave"
+            found = {topic: json.loads(said[0]) for topic, said in got.items() if topic.startswith("homeassistant/")}
+            assert len(found) == 4 and {each["availability_topic"] for each in found.values()} == {"everyframe/status"}
+            told = found["homeassistant/event/everyframe_door/event/config"]
+            assert told["event_types"] == ["wave", "swipe"] and told["state_topic"] == "everyframe/door/event"
+            assert got["everyframe/status"] == [b"online"]
+    sink.tell({"phase": "over", **event})  # nobody is there
+    sink.tell({"phase": "snapshot", **event})
+    with broker(tmp_path, port), listening(port) as got:
+        until(lambda: b"OFF" in got.get("everyframe/door/active", ()) and "everyframe/door/snapshot" in got)
+        assert got["everyframe/door/connected"] == [b"ON"], "what it had forgotten"
+        assert got["everyframe/door/snapshot"][0] == (tmp_path / "mosquitto.conf").read_bytes()
+        sink.close()
+        until(lambda: got["everyframe/status"][-1:] == [b"offline"])
+        assert sink.lost == 0
+    lonely = Broker(Mqtt(host="127.0.0.1", port=free_port()), {"door": ()})
+    lonely.tell({"phase": "over", **event})
+    lonely.close()
+    assert lonely.lost and "not reached" in lonely.problems[0]
+
+
+# -- by the hour -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.soak
+def test_twenty_ends(tmp_path: Path, figure: Figure) -> None:
+    """By SIGTERM and Ctrl-C in turns, at any moment of a run: over within three seconds, and no process is left."""
+    took = []
+    for number in range(20):
+        (folder := tmp_path / str(number)).mkdir()
+        with watched(folder) as (process, _):
+            until(lambda folder=folder: lines(folder, "state"), process)
+            time.sleep(number / 5)
+            sent = signal.SIGTERM if number % 2 else signal.SIGINT
+            begun = time.monotonic()
+            os.kill(process.pid, sent)
+            process.communicate()
+            took.append(time.monotonic() - begun)
+            assert process.returncode == (0 if number % 2 else 130)
+    figure(f"20 ends by SIGTERM and Ctrl-C: {np.median(took):.2f} s, at most {max(took):.2f}")
+    assert max(took) <= 3
+
+
+@pytest.mark.soak
+def test_an_hour_of_four_cameras(tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their memory and their latency at the end are those of the beginning. EVERYFRAME_SOAK_S: how long (3600)."""
+    monkeypatch.chdir(tmp_path)
+    seconds = float(os.environ.get("EVERYFRAME_SOAK_S", "3600"))
+    handmade.brightness_step(tmp_path / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
+    door = {"alert": "labels=bright threshold=.6 seconds=0 quiet=0", "before": 0.5, "after": 0.5}
+    from everyframe.live.config import parsed
+    from everyframe.live.watch import Watch
+
+    weights: list[tuple[float, float]] = []
+    ages: list[float] = []
+    with TsCamera(tmp_path, draw=blinking, seconds=round(seconds) + 60) as camera:
+        address = {"address": f"tcp://127.0.0.1:{camera.port}", "options": {"analyzeduration": "300000"}}
+        cameras = {f"c{n}": {**door, **address} for n in range(4)}
+        with Watch(parsed({"model": "step.onnx", "engine": "ort", "cameras": cameras})) as watch:
+            begun = time.monotonic()
+            for _ in watch.said(seconds, pause=1.0):
+                now = time.monotonic() - begun
+                if not weights or now - weights[-1][0] > 5:
+                    weights.append((now, memory()))
+                    ages.append(max(status.latency_ms or 0.0 for status in watch.statuses))
+        statuses = watch.statuses
+    late = [(t, w) for t, w in weights if t > seconds / 3]
+    slope = np.polyfit([t / 3600 for t, _ in late], [w for _, w in late], 1)[0]
+    half = len(ages) // 2
+    figure(
+        f"4 cameras for {seconds:.0f} s: {slope:+.2f} MB an hour, latency {np.median(ages[:half]):.1f} then "
+        f"{np.median(ages[half:]):.1f} ms, {sum(s.dropped for s in statuses)} of {sum(s.captured for s in statuses)} dropped, "
+        f"{sum(watch.counts.values())} events, {sum(s.restarts for s in statuses)} restarts"
+    )
+    assert all(s.captured == s.processed + s.dropped for s in statuses)
