@@ -36,7 +36,7 @@ class Wish:
 
 
 class Lane:
-    """offer, reset, end and close are called in the event loop (UsageError: too many orders), and `answers` is awaited there by one
+    """offer, reset, end and close are called in the event loop (UsageError: too many orders), `answers` is awaited there by one
     task. The stream itself is touched only by its turns, in the threads of the stepper, one at a time.
     """
 
