@@ -2,6 +2,7 @@
 #
 #   docker build -t everyframe .
 #   docker run --rm everyframe demo --output /tmp/demo
+#   docker run --rm -p 127.0.0.1:8000:8000 everyframe serve builtin --host 0.0.0.0      # prints the page's address, with its token
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" everyframe predict builtin video.mp4
 
 FROM python:3.12-slim AS build
@@ -11,7 +12,7 @@ COPY src ./src
 # The lock constrains the build of the package too.
 RUN python -m venv /opt/everyframe \
  && PIP_CONSTRAINT=requirements.lock PIP_BUILD_CONSTRAINT=requirements.lock \
-    /opt/everyframe/bin/python -m pip install --no-cache-dir --no-compile -c requirements.lock . \
+    /opt/everyframe/bin/python -m pip install --no-cache-dir --no-compile -c requirements.lock ".[serve]" \
  && /opt/everyframe/bin/python -m pip uninstall -y pip
 
 FROM python:3.12-slim

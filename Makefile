@@ -97,12 +97,12 @@ $(VENV)/.base: pyproject.toml $(LOCK) | $(RUN)
 
 $(VENV)/.dev: pyproject.toml $(LOCK) | $(RUN)
 	@echo "installing everyframe with what training and the tests need (torch: minutes the first time)"
-	@$(PIP) -e '.[train,cross,openvino,dev]'
+	@$(PIP) -e '.[train,cross,openvino,serve,dev]'
 	@echo "$$PWD" | tee $(VENV)/.base > $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	@echo "installing the peers that benchmarks compare with"
-	@$(PIP) -e '.[train,bench,cross,openvino,dev]'
+	@$(PIP) -e '.[train,bench,cross,openvino,serve,dev]'
 	@echo "$$PWD" > $@
 
 $(VENV)/.site: pyproject.toml $(LOCK) | $(VENV)/.base

@@ -128,6 +128,11 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
     ),
     Room(
+        "serving", ("errors", "version", "progress", "modelfile", "video", "runtime", "live", "bundles"),
+        ("PIL", "cryptography", "fastapi", "numpy", "pydantic", "starlette", "uvicorn"),
+        "models over HTTP: a page, videos that are sent, streams of frames; who may ask, and what it may cost",
+    ),
+    Room(
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
@@ -137,7 +142,7 @@ ROOMS = (
     Room(
         "cli", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime",
          "live", "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
-         "motions", "api"),
+         "motions", "serving", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),
@@ -158,9 +163,10 @@ WITHOUT_TORCH_INSIDE = (
     "everyframe.models.checkpoints.published",
     "everyframe.motions.evaluate",
 )
+#: rooms that need an extra of their own: the verb that enters them says which, where it is not installed
+WITH_EXTRA = ("serving",)
 #: names of rooms that are planned: nothing else may take them
 RESERVED = {
-    "serving": "models over HTTP",
     "web": "the live page, served or static",
     "tasks": "what else than recognizing actions",
     "nas": "supernets and their search",

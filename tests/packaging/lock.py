@@ -20,7 +20,7 @@ BUILD = ("editables>=0.5",)
 
 HEADER = """\
 # Exact versions of everything the project installs, for Python 3.11 and newer: base, all extras, build.
-# Used as constraints: pip install -c requirements.lock -e '.[train,cross,openvino,dev]'
+# Used as constraints: pip install -c requirements.lock -e '.[train,cross,openvino,serve,dev]'
 # Made by `make lock`; change pyproject.toml, not this file.
 """
 

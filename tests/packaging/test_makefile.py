@@ -62,7 +62,7 @@ def test_demo_installs_the_base_only_and_once(clone: Path) -> None:
 
 def test_test_lints_checks_types_and_tests(clone: Path) -> None:
     done = make(clone, "test")
-    assert installs(done) == ["-e .[train,cross,openvino,dev]"]
+    assert installs(done) == ["-e .[train,cross,openvino,serve,dev]"]
     modules = re.findall(r"^python -m (\w+)", done.stdout, re.MULTILINE)
     assert modules == ["pip", "ruff", "ruff", "mypy", "pytest"]  # rules, format
     assert installs(make(clone, "test")) == []

@@ -83,7 +83,17 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_every_verb_and_engine_has_a_line() -> None:
-    assert {line.split()[1] for line in f"{LINES}{TRAINING}".splitlines() if line} == set(VERBS)
+    assert {line.split()[1] for line in f"{LINES}{TRAINING}{SERVING}".splitlines() if line} == set(VERBS)
+
+
+#: of a verb that runs until it is stopped
+SERVING = "everyframe serve step.onnx --camera film=video.mp4 --port 0"
+SERVE = """
+import os, signal, threading
+from everyframe.serving.server import Options, serve
+stop = lambda _: threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+serve(["step.onnx"], Options(port=0, cameras=("film=video.mp4",)), stop)
+"""
 
 
 def test_verbs(machine: Machine) -> None:
@@ -107,6 +117,12 @@ def test_engines(engine: str, machine: Machine) -> None:
         pytest.skip("openvino is not installed")
     handmade.brightness_step(machine.outputs / "step.onnx")
     assert machine.run(PROGRAM, *shlex.split(f"predict step.onnx video.mp4 --json --engine {engine}")) == []
+
+
+def test_serving(machine: Machine) -> None:
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    handmade.brightness_step(machine.outputs / "step.onnx")
+    assert machine.run(sys.executable, "-c", SERVE) == []
 
 
 def test_training(machine: Machine) -> None:

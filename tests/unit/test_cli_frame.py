@@ -33,6 +33,7 @@ WITHOUT_JSON = ("demo",)
 #: for each verb, arguments that name something that is not there; the verbs without a row take no argument
 NOT_THERE = {
     "predict": ("missing.onnx", "missing.mp4"),
+    "serve": ("missing.onnx", "--port", "0"),
     "stream": ("missing.onnx", "-o", "step.onnx"),
     "info": ("missing.onnx",),
     "compile": ("missing.onnx", "-o", "step.so"),

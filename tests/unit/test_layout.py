@@ -147,7 +147,7 @@ def test_only_declared_packages_are_imported() -> None:
         if package is None:
             continue
         names = {_distribution(name) for name in installed.get(package, [package])}
-        optional = found.room in layout.WITH_TORCH or not found.eager
+        optional = found.room in (*layout.WITH_TORCH, *layout.WITH_EXTRA) or not found.eager
         if not names & (anywhere if optional else base):
             wrong.append(f"{found.place}: {package} is not a declared dependency")
     assert not wrong, "\n".join(wrong)

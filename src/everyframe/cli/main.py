@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "demo": "demo",
     "predict": "predict",
     "watch": "watch",
+    "serve": "serve",
     "stream": "stream",
     "info": "info",
     "compile": "compile",

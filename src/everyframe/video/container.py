@@ -16,6 +16,7 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from everyframe.errors import SourceError
 from everyframe.video.boxes import Piped
+from everyframe.video.protocol import Bounds
 from everyframe.video.sources import Source
 
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"
@@ -134,6 +135,17 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
             hint="convert it first, to .jpg or .png",
         )
     return found
+
+
+def check_pixels(stream: av.video.stream.VideoStream, path: str, bounds: Bounds) -> None:
+    """Before a frame is decoded, and for those that come later: a few bytes may unpack to gigabytes. Raises SourceError."""
+    context = stream.codec_context
+    if context.width * context.height > bounds.pixels:
+        raise SourceError(
+            "The pictures of this video are too large.", where=path, expected=f"at most {bounds.pixels:,} pixels",
+            got=f"{context.width} x {context.height}", hint="send it smaller, such as by `ffmpeg -i IN -vf scale=-2:720 OUT.mp4`",
+        )  # fmt: skip
+    context.options = {**context.options, "max_pixels": str(bounds.pixels)}
 
 
 def no_frames(path: str, address: bool = False) -> SourceError:

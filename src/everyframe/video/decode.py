@@ -19,8 +19,9 @@ from everyframe.errors import SourceError
 from everyframe.video.arrays import pictures
 from everyframe.video.boxes import glued, glued_header, standard_input
 from everyframe.video.clock import Clock
-from everyframe.video.container import no_frames, open_container, piped, refused, video_stream
+from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
+from everyframe.video.protocol import Bounds
 from everyframe.video.sources import Source
 from everyframe.video.tags import approximated
 
@@ -36,6 +37,7 @@ def decode(
     threads: int | None = None,
     note: Callable[[str], None] = lambda _: None,
     tap: Tap | None = None,
+    bounds: Bounds | None = None,
 ) -> Iterator[Decoded]:
     """Every frame of `source`, times counted from its first. Raises SourceError for what cannot be opened or has no
     frames, and, after the frames that could be read, for a file that is damaged or cut short.
@@ -43,13 +45,13 @@ def decode(
     picture_rate: pictures per second of a folder of pictures, and of an array without times. threads: of the decoder, where
     other processes decode too.
     note: told, once each, what is no error but makes pictures other than they were meant, or fewer. tap: given each packet before
-    it is decoded.
+    it is decoded. bounds: of a file that a stranger sent.
     """
     if source.kind == "array":
         yield from pictures(Path(source.paths[0]), picture_rate)
         return
     found, said = False, None
-    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note, tap):
+    for frame in _pictures(source, picture_rate) if source.kind == "pictures" else _container(source, threads, note, tap, bounds):
         found = True
         if (told := approximated(frame.picture)) != said and told is not None:
             note(told)
@@ -72,11 +74,15 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
         yield Decoded(picture, index / rate, 1 / rate, index)
 
 
-def _container(source: Source, threads: int | None, note: Callable[[str], None], tap: Tap | None = None) -> Iterator[Decoded]:
+def _container(
+    source: Source, threads: int | None, note: Callable[[str], None], tap: Tap | None, bounds: Bounds | None
+) -> Iterator[Decoded]:
     path = source.paths[0]
     file = standard_input() if source.kind == "stdin" else None
     with open_container(source, path, file) as container:
         stream = video_stream(container, path)
+        if bounds is not None:
+            check_pixels(stream, path, bounds)
         # frame threads hold frames back, which a live picture must not wait for
         stream.thread_type = "SLICE" if source.live else "AUTO"
         stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)

@@ -26,6 +26,17 @@ BEAT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What decoding may cost where a stranger sent the video. memory: bytes of address space. cpu_s: seconds of processor time.
+    pixels: of one frame.
+    """
+
+    memory: int = 1_500_000_000
+    cpu_s: int = 600
+    pixels: int = 4096 * 2304
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What the decode process is asked to do. Has the fields of `preprocess.Geometry`.
 
@@ -33,7 +44,7 @@ class Order:
     played at its own speed. buffer: frames that may wait under `latest`. thumbnails: short side of small RGB pictures
     sent now and then, or 0. preview: the same of the newest picture, a few times a second. packets: what comes is sent as it is
     coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. asked: the
-    descriptor from which a byte comes for each frame that is wanted, under `latest`.
+    descriptor from which a byte comes for each frame that is wanted, under `latest`. bounds: of a video that a stranger sent.
     """
 
     source: Source
@@ -50,6 +61,7 @@ class Order:
     packets: bool = False
     masks: tuple[Polygon, ...] = ()
     region: Polygon | None = None
+    bounds: Bounds | None = None
     asked: int = -1
 
     def dumps(self) -> str:
@@ -58,7 +70,8 @@ class Order:
     @classmethod
     def loads(cls, text: str) -> Order:
         fields = json.loads(text)
-        return cls(Source(**_tuples(fields.pop("source"))), **_tuples(fields))
+        source, bounds = fields.pop("source"), fields.pop("bounds")
+        return cls(Source(**_tuples(source)), bounds=bounds and Bounds(**bounds), **_tuples(fields))
 
 
 def _tuples(value: Any) -> Any:

@@ -21,7 +21,7 @@ from everyframe.video.frame import Frame
 from everyframe.video.masks import Polygon
 from everyframe.video.packets import Coded, Ring
 from everyframe.video.preprocess import Geometry
-from everyframe.video.protocol import END, ERROR, FRAME, HEAD, HEADER, NOTE, PACKET, PREVIEW, THUMBNAIL, Order
+from everyframe.video.protocol import END, ERROR, FRAME, HEAD, HEADER, NOTE, PACKET, PREVIEW, THUMBNAIL, Bounds, Order
 from everyframe.video.sources import Source
 
 #: seconds for which a source may not go on until it counts as dead; those of a live one, until its first picture
@@ -48,7 +48,8 @@ class Reader:
     Sampled at `preprocess.fps` or `.sample_every_n`. policy: `every` frame, or the `latest` ones while frames that
     come too late are dropped and counted (the default for cameras). thumbnails: keep small RGB pictures in
     `.thumbnails`, short side so many pixels. preview: the same of the newest picture, in `.preview`. ring: takes what comes as it
-    is coded. masks, region: see `masks.Masks`. stall: seconds, instead of STALL_S.
+    is coded. masks, region: see `masks.Masks`. stall: seconds, instead of STALL_S. bounds: of a video that a stranger
+    sent.
 
     captured: frames that the network is to see, as the decode process counts them up to the newest one handed out. frames:
     handed out. dropped: those that came too late. So captured == frames + dropped.
@@ -68,6 +69,7 @@ class Reader:
         masks: tuple[Polygon, ...] = (),
         region: Polygon | None = None,
         stall: float | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         geometry: Geometry = preprocess
         policy = policy or ("latest" if source.live or realtime else "every")
@@ -81,7 +83,7 @@ class Reader:
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
             policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, packets=ring is not None,
-            masks=masks, region=region, asked=ear,
+            masks=masks, region=region, asked=ear, bounds=bounds,
         )  # fmt: skip
         self._ring = ring
         self._stall = stall or (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import resource
 import sys
 import threading
 import time
@@ -35,6 +36,9 @@ PACKETS = 32 << 20
 
 def main() -> None:
     order = Order.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
+    if order.bounds is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (order.bounds.memory, order.bounds.memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (order.bounds.cpu_s, order.bounds.cpu_s))
     pipe = os.dup(1)
     os.dup2(2, 1)  # whatever prints, prints elsewhere
     with contextlib.suppress(BrokenPipeError):  # the parent has what it wants
@@ -75,7 +79,7 @@ def _messages(order: Order, lane: _Lane) -> Iterator[tuple[bytes, Decoded, np.nd
     tap = Tapped(lane.packet) if order.packets else None
 
     def beating() -> Iterator[Decoded]:
-        for frame in decode(order.source, picture_rate=rate, note=lane.note, tap=tap):
+        for frame in decode(order.source, picture_rate=rate, note=lane.note, tap=tap, bounds=order.bounds):
             lane.decoded(frame)
             yield frame
 

@@ -9,6 +9,7 @@ const ROWS = 12; // labels that get a row of their own; of more, the best share 
 const SHARED = 8;
 const AHEAD = 3; // frames on their way to the worker; more would only come later
 const FLASH_MS = 1600;
+const served = document.body.dataset.served ? await import("./served.js") : null; // by a server that recognizes, too
 
 let worker, info, rows, player, lessons;
 let run = 0; // which playing it is: answers to an earlier one are late
@@ -69,13 +70,13 @@ async function open() {
   const lacks = ["Worker", "WebAssembly", "OffscreenCanvas", "ResizeObserver", "DecompressionStream"].filter((name) => !(name in globalThis));
   if (lacks.length) return say(`This browser is too old for this page (it has no ${lacks.join(", no ")}). Any one from 2023 or later will do.`, "trouble");
   say("Loading the model …");
-  const text = embedded("worker.js");
+  const text = embedded("worker.js"), chosen = await served?.chosen((done, of) => ANSWERS.progress({ done, of }));
   worker = text
     ? new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })))
-    : new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    : new Worker(new URL(chosen?.script ?? "./worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }) => ANSWERS[data.kind](data);
   worker.onerror = (event) => say(`The network did not start: ${event.message ?? "its file cannot be read"}.`, "trouble");
-  if (!text) return worker.postMessage({ kind: "load", from: new URL("model.json", document.baseURI).href });
+  if (!text) return worker.postMessage({ kind: "load", from: chosen?.from ?? new URL("model.json", document.baseURI).href });
   const from = {};
   for (const name of ["model.json", "model.weights", "relaxed.wasm", "simd128.wasm"]) from[name] = await unpacked(embedded(name));
   worker.postMessage({ kind: "load", from }, Object.values(from).map((bytes) => bytes.buffer));
@@ -397,4 +398,16 @@ $("csv").onclick = () => {
   save(["pts_s,label,score", ...lines, ""].join("\n"), "text/csv", "events.csv");
 };
 
-open().catch((error) => say(`The model cannot be loaded: ${error.message}`, "trouble"));
+const started = () => open().catch((error) => say(`The model cannot be loaded: ${error.message}`, "trouble"));
+
+/** Another model, or another place where it runs. */
+function again() {
+  if (source) halt();
+  worker?.terminate();
+  $("start").disabled = true;
+  info = null;
+  started();
+}
+
+if (served) served.offer(again).then(started, (error) => say(error.message, "trouble"));
+else started();

@@ -1,0 +1,133 @@
+"""The models that are served, by name. One can be exchanged while it runs: streams go on with the new one at their next frame."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everyframe.errors import EveryframeError, ModelError, UsageError
+from everyframe.runtime import Program
+from everyframe.video.preprocess import resized_size
+
+#: what of a model its clients rely on
+INTERFACE = ("labels", "task", "kind", "rate", "hop", "feature_delay", "events")
+#: a picture as cameras give them, to try a model with
+_SIDE = (480, 640)
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A program as it was loaded: `generation` counts them, from 1."""
+
+    program: Program
+    generation: int
+    loaded_at: float  # seconds since 1970
+
+
+class Served:
+    """One model: the edition that new frames go to, and how it is loaded again."""
+
+    def __init__(self, name: str, path: str, load: Callable[[str], Program]) -> None:
+        self.name, self.path = name, path
+        self._load, self._lock = load, threading.Lock()
+        self._stamp = self._seen = stamp(path)  # of the file that was loaded, and as it was last seen
+        self.edition = Edition(tried(load(path)), 1, time.time())
+        self.streams = 0  # that are open
+        self.trouble: EveryframeError | None = None  # of the last try to exchange it
+        self.exchanged: list[Callable[[Program], None]] = []  # told of each new program
+
+    @property
+    def program(self) -> Program:
+        return self.edition.program
+
+    @property
+    def watched(self) -> bool:
+        return self.path != "builtin"
+
+    def reload(self) -> tuple[str, ...]:
+        """Loads the file again, beside the program that runs, which goes on if that fails. What has changed of INTERFACE."""
+        if not self._lock.acquire(blocking=False):
+            raise ModelError("The file is being loaded already.", where=self.path, hint="wait until that is done")
+        try:
+            self._stamp = stamp(self.path)
+            try:
+                program = tried(self._load(self.path))
+            except EveryframeError as error:
+                self.trouble = error
+                raise
+            before, self.trouble = self.edition, None
+            self.edition = Edition(program, before.generation + 1, time.time())
+            for tell in self.exchanged:
+                tell(program)
+        finally:
+            self._lock.release()
+        old, new = facts(before.program), facts(program)
+        return tuple(key for key in INTERFACE if old[key] != new[key])
+
+    def changed(self) -> bool:
+        """Whether the file is another one than that which was loaded, and whole: it looks the same as at the last call."""
+        now = stamp(self.path)
+        settled, self._seen = now == self._seen, now
+        return settled and now is not None and now != self._stamp
+
+
+class Shelf:
+    """Models by name, the first of which is meant where none is named."""
+
+    def __init__(self, paths: Sequence[str], load: Callable[[str], Program]) -> None:
+        self.models: dict[str, Served] = {}
+        for path in paths:
+            name = "builtin" if path == "builtin" else re.sub(r"[^\w.-]+", "_", Path(path).stem)
+            if name in self.models:
+                raise UsageError(
+                    "Two models have the same name.", where=path, got=f"{name}, as {self.models[name].path}",
+                    hint="a model is called by its file's name without the suffix: rename one of them",
+                )  # fmt: skip
+            self.models[name] = Served(name, path, load)
+
+    def find(self, name: str | None) -> Served | None:
+        return next(iter(self.models.values())) if name is None else self.models.get(name)
+
+
+def facts(program: Program) -> dict[str, Any]:
+    """What a client needs to know of a model."""
+    meta = program.metadata
+    return {
+        "labels": list(program.labels or ()), "task": program.ending.task, "kind": meta.kind, "rate": program.rate,
+        "hop": meta.hop, "feature_delay": meta.feature_delay, "events": meta.events.model_dump() if meta.events else None,
+    }  # fmt: skip
+
+
+def tried(program: Program) -> Program:
+    """The program, which has answered once: what it needs is compiled and in memory. Raises ModelError for one of no pictures."""
+    if not program.interface.pictures or len(program.interface.inputs) > 1:
+        raise ModelError(
+            "A server takes models of pictures.", where=program.path, expected="one input, of pictures", got="another"
+        )
+    height, width = _SIDE
+    crop = program.metadata.preprocess.crop or program.size or (1, 1)
+    while any(a < b for a, b in zip(resized_size(height, width, program.metadata.preprocess.resize), crop, strict=True)):
+        height, width = 2 * height, 2 * width
+    if program.metadata.preprocess.resize is None and program.metadata.preprocess.crop is None and program.size:
+        height, width = program.size
+    gray = np.full((height, width, 3), 128, np.uint8)
+    with program.stream() as stream:
+        for _ in range(stream.hop if program.metadata.kind == "step" else program.metadata.frames):
+            stream.push(gray, None)
+    return program
+
+
+def stamp(path: str) -> tuple[Any, ...] | None:
+    """What changes when a file, or one in a folder, is written again; None where it is not there."""
+    try:
+        files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+        return tuple((str(file), found.st_mtime_ns, found.st_size, found.st_ino) for file in files if (found := file.stat()))
+    except OSError:
+        return None
