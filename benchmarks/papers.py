@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import networks
@@ -22,6 +21,7 @@ from everyframe.benchmarking.outcome import Benchmark, read
 from everyframe.benchmarking.papers import NAMES, Found, paper
 from everyframe.files import write_bytes
 from everyframe.peers import PEERS
+from everyframe.runtime.engine import installed
 
 PICTURES = networks.ROOT / "docs" / "papers"
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--networks", nargs="+", default=[], help="of the paper's; default: all")
     parser.add_argument("--frames", type=int, default=10, help="clips or steps of each that count; 0: nothing is timed")
-    parser.add_argument("--engines", nargs="+", default=["native", "ort", *(["openvino"] if find_spec("openvino") else [])])
+    parser.add_argument("--engines", nargs="+", default=list(installed()))
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=[], help="such as torch continual-inference")
     args = parser.parse_args()
     if unknown := set(args.names) - {*NAMES}:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,7 @@ def measure(models: list[str], frames: int) -> Benchmark:
                 if not library.exists():
                     everyframe.compile(path, library, cpu=NARROW)
                 files.append(library)
-    engines = ["native", "ort", *(["openvino"] if find_spec("openvino") else [])]
-    return everyframe.benchmark(files, engines=engines, frames=frames, progress=lambda text: print(text, flush=True)).benchmark
+    return everyframe.benchmark(files, frames=frames, progress=lambda text: print(text, flush=True)).benchmark
 
 
 def tables(results: dict[str, Any]) -> list[Table]:

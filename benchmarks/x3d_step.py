@@ -19,6 +19,7 @@ import networks
 import numpy as np
 
 import everyframe
+from everyframe import modelfile, peers
 from everyframe.benchmarking import Case, Table, describe, one_line, race, save
 
 AGREEMENT = 1e-4  # largest difference relative to the largest logit
@@ -41,38 +42,25 @@ class EveryframeStep:
 class Continual:
     name = "continual-inference (torch)"
 
-    def __init__(self, model: str) -> None:
-        import torch
-        from peers.co_x3d import ContinualX3D
-
-        torch.manual_seed(networks.SEED)  # the weights of the exported file
-        self.net = ContinualX3D(everyframe.models.create(model))
-
-    def step(self, frames: np.ndarray) -> np.ndarray | None:
-        import torch
-
-        logits = self.net.step(torch.from_numpy(frames))
-        return None if logits is None else logits.numpy()
+    def __init__(self, clip: Path, threads: int) -> None:
+        self.step = peers.load("continual-inference", modelfile.load(clip), threads, clip).start()
 
 
 def measure(model: str, threads: int, seconds: float, left_out: list[str]) -> dict[str, Any]:
     """All engines of one network with one number of threads."""
-    from peers import onnx_engines as peers
+    from peers import onnx_engines  # of benchmarks/
 
     clip_path, step_path = networks.clip_and_step(model)
     entry = everyframe.models.describe(model)
-    clips: list[Any] = [peers.OrtClip(clip_path, threads)]
-    steps: list[Any] = [EveryframeStep(step_path, threads), peers.OrtHostLoop(step_path, threads)]
+    clips: list[Any] = [onnx_engines.OrtClip(clip_path, threads)]
+    steps: list[Any] = [EveryframeStep(step_path, threads), onnx_engines.OrtHostLoop(step_path, threads)]
     if NATIVE not in left_out:
         steps.append(EveryframeStep(step_path, threads, "native"))
     if EXTRAS["openvino"] not in left_out:
-        clips.append(peers.OpenVinoClip(clip_path, threads))
-        steps += [peers.OpenVinoBound(step_path, threads), peers.OpenVinoStateful(step_path, threads)]
+        clips.append(onnx_engines.OpenVinoClip(clip_path, threads))
+        steps += [onnx_engines.OpenVinoBound(step_path, threads), onnx_engines.OpenVinoStateful(step_path, threads)]
     if EXTRAS["continual"] not in left_out:
-        import torch
-
-        torch.set_num_threads(threads)
-        steps.append(Continual(model))
+        steps.append(Continual(clip_path, threads))
 
     rng = np.random.default_rng(1)
     frame = rng.standard_normal((1, 3, *entry.size), np.float32)

@@ -14,11 +14,8 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 import everyframe
 from everyframe import modelfile
-from everyframe.benchmarking.parallel import parallel
 from everyframe.bundles import bundle
 from everyframe.devices import check, fix, load_profile
 from everyframe.models.checkpoints.load import assemble
@@ -80,15 +77,8 @@ def main(video: str, weights: str | None, folder: Path, frames: int, size: int, 
     for path in (mended, integers):
         print(f"top 5 of {path.name}", *top_5(path, video), sep="\n")
 
-    with everyframe.open(mended, engine="ort", threads=1) as program:
-
-        def make():
-            run, clip = program.start(), np.zeros((1, 3, frames, size, size), np.float32)
-            return lambda: run.step(clip)
-
-        print("threads  clips  total ms  average ms    FPS")
-        for row in parallel(make, threads, runs):
-            print(f"{row.threads:7d}{row.runs:7d}{row.total_ms:10.1f}{row.latency_ms:12.2f}{row.fps:7.2f}")
+    for table in everyframe.benchmark(mended, engines=["ort"], threads=threads, frames=runs, table="s100").tables():
+        table.show()
     made = bundle(mended, folder / "board", "rdk-s100", video)
     print(f"bundle    {made.path}: {made.samples} samples; next: {made.command}")
 

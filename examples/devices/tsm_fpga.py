@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 import everyframe
+from everyframe.benchmarking.stages import stages as timed
 from everyframe.bundles import bundle
 from everyframe.modelfile.manifest import read
 from everyframe.quantization.quantize import quantize
-from everyframe.runtime.profile import profile
 from everyframe.splitting import cut, label
 from everyframe.video import resolve
 
@@ -47,11 +47,11 @@ def main(video: str, weights: str | None, folder: Path, size: int, classes: int 
         same = [one.top[0].label == other.top[0].label for one, other in pairs]
     print(f"compare   pipeline and whole: {sum(same)} of {len(same)} frames with the same best label")
     with everyframe.open(stages, threads=1) as pipeline:
-        times = profile(pipeline, resolve(video)[0], frames)
+        times = timed(pipeline, resolve(video)[0], frames)
     shapes = {Path(part.file).stem: [port.shape for port in part.outputs] for part in read(stages).parts}
-    for name, ms in times.parts.items():
+    for name, ms in times.networks.items():
         print(f"{name:>12} {ms:8.3f} ms  {shapes.get(Path(name).stem, '')}")
-    print(f"{'preprocess':>12} {times.preprocess_ms:8.3f} ms\n{times.fps:.1f} frames a second, one after another")
+    print(f"{'preprocess':>12} {times.preprocess:8.3f} ms\n{times.serial_fps:.1f} frames a second, one after another")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from everyframe.errors import ModelError, UsageError
-from everyframe.native import store
 from everyframe.native.build import link
 from everyframe.native.choice import Choice, Geometry, default, space
 from everyframe.native.compile import compile_model
@@ -170,17 +168,26 @@ def test_a_row_counts_where_it_was_measured_and_near_it(row: str, monkeypatch: p
     assert tables(fitting, replace(geometry, width=geometry.width + 1), "conv").why == "default"
 
 
-def test_measured_code_is_another_file_in_the_cache(row: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_was_measured_makes_libraries_anew_that_it_changes(
+    row: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And no others; rows that cannot be read stop nobody."""
     monkeypatch.setenv("EVERYFRAME_CACHE", str(tmp_path))
-    model, chosen = onnx.load(BUILTIN), target("x86-64-v3")
-    before = store.place(model, chosen)
+    wanted = target("x86-64-v3")
+    tables = Tables.found()
+    generated(network(), wanted.name, tables)
+    told = json.loads(json.dumps(tables.told(wanted)))
+    assert len(told["asked"]) == 3 and Tables.would_tell(told, wanted)
     own_table().parent.mkdir()
-    write([parse(row, "test")], own_table())
-    assert store.place(model, chosen) != before
-    own_table().write_text("of another version\n")
-    assert store.place(model, chosen) == before, "rows that cannot be read stop nobody"
-    own_table().unlink()
-    assert store.place(model, chosen) == before
+    facts = json.loads(row)
+    for text, same in (
+        (row, False),
+        (json.dumps(facts | {"shape": facts["shape"].replace("9x8", "9x9")}), True),
+        (json.dumps(facts | {"caches_kb": [1 << 20] * 3}), True),
+        ("of another version\n", True),
+    ):
+        own_table().write_text(text)
+        assert Tables.would_tell(told, wanted) == same, text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from everyframe.conversion import convert
 from everyframe.modelfile import Metadata, Preprocess, attach
-from everyframe.native import winograd
+from everyframe.native import store, winograd
 from everyframe.native.build import link
 from everyframe.native.choice import Choice, Geometry
 from everyframe.native.compile import compile_model
@@ -170,3 +170,26 @@ def test_what_rounds_more_stays_within_the_bound_or_is_left_out(monkeypatch: pyt
     assert tiles() == ({2}, fine)
     made = compile_model(tmp_path / "clip.onnx", emit_c=tmp_path, table=table)
     assert {choice.tile for _, choice in made.chosen} == {2}, "what cannot be compared is exact"
+
+
+@pytest.mark.skipif(not target("native").product, reason="this processor's target has no Winograd's product")
+def test_the_first_use_compares_what_rounds_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pictures of 28 and more get F(4x4, 3x3) by default, unless it misses the bound; so does `compile`, but for C alone."""
+    sketch = Sketch((1, 32, 3, 28, 28))
+    made = sketch.op("Conv", "frames", sketch.normal(32, 32, 3, 3, 3), sketch.normal(32), pads=[1] * 6)
+    sketch.answer(sketch.op("Flatten", sketch.op("GlobalAveragePool", sketch.op("Relu", made))))
+    model = attach(sketch.model(), Metadata(kind="clip", frames=3, preprocess=Preprocess()))
+    onnx.save(model, tmp_path / "clip.onnx")
+
+    def tiles(cache: str) -> set[int]:
+        monkeypatch.setenv("EVERYFRAME_CACHE", str(tmp_path / cache))
+        found = store.library(model, (), target("native"), "clip", lambda _: None)
+        told = found.facts["tables"]
+        assert not store.outdated(found.path, target("native"))
+        return {dict(zip(NUMBERS, numbers, strict=True))["tile"] for _, _, numbers in told["asked"]}
+
+    assert tiles("first") == {4}
+    monkeypatch.setattr("everyframe.native.check.TOLERANCE", 0.0)
+    assert tiles("second") == {2}
+    alone = compile_model(tmp_path / "clip.onnx", emit_c=tmp_path)
+    assert {choice.tile for _, choice in alone.chosen} == {2}

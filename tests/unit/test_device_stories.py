@@ -1,17 +1,14 @@
-"""The scripts in examples/devices, at a reduced size, and the table of threads that they print."""
+"""The scripts in examples/devices, at a reduced size."""
 
 from __future__ import annotations
 
 import importlib.util
-import threading
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import handmade
-from everyframe.benchmarking.parallel import parallel
-from everyframe.errors import UsageError
 
 DEVICES = Path(__file__).resolve().parents[2] / "examples" / "devices"
 
@@ -34,10 +31,10 @@ def script(name: str) -> ModuleType:
 def test_r3d_18_for_the_rdk_s100(tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script("rdk_s100_r3d18").main(str(video), None, tmp_path / "out", 4, 32, [1, 2], 4)
     lines = capsys.readouterr().out.splitlines()
-    said = [line.split()[0] for line in lines]
+    said = [line.split()[0] for line in lines if line.strip()]
     assert said[:4] == ["check", "fix", "fix", "quantize"]
     assert "GlobalAveragePool" in lines[0]
-    assert said[-4:] == ["threads", "1", "2", "bundle"]
+    assert [word for word in said if word in ("threads", "1", "2", "bundle")] == ["threads", "1", "2", "bundle"]
     assert (tmp_path / "out" / "board" / "compile.yaml").exists()
 
 
@@ -49,31 +46,3 @@ def test_tsm_for_a_dpu(tmp_path: Path, video: Path, capsys: pytest.CaptureFixtur
     assert "split     11 stages; parts and whole differ by 0.0e+00" in out
     assert "compare   pipeline and whole: 20 of 20 frames" in out
     assert "stage_10.onnx" in out
-
-
-def test_threads_really_run_together() -> None:
-    """Two threads that wait for each other end; each run is counted once."""
-    meeting, calls, mine = threading.Barrier(2), [], threading.Lock()
-
-    def make():
-        def call() -> None:
-            meeting.wait()
-            with mine:
-                calls.append(threading.get_ident())
-
-        return call
-
-    (row,) = parallel(make, [2], runs=6)
-    assert (row.threads, row.runs, len(calls), len(set(calls))) == (2, 6, 8, 2)
-    assert row.latency_ms == pytest.approx(row.total_ms / 6)
-    assert row.fps > 0
-
-
-def test_a_call_that_raises_ends_the_table() -> None:
-    def make():
-        raise ValueError("no such model")
-
-    with pytest.raises(ValueError, match="no such model"):
-        parallel(make, [1, 3])
-    with pytest.raises(UsageError, match="counted"):
-        parallel(lambda: lambda: None, [0])

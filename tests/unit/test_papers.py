@@ -19,6 +19,7 @@ from everyframe.benchmarking.outcome import Benchmark, Figures, Measured
 from everyframe.benchmarking.papers import NAMES, Found, Variant, co3d, efficient, paper, rt3d, tsm
 from everyframe.benchmarking.sweep import Sweep, fitted, picture, series, table
 from everyframe.errors import UsageError
+from everyframe.models.cards.card import figures
 
 MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11", "packages": {}, "date": "2026-01-01"}
 
@@ -102,6 +103,17 @@ def test_the_zoo_is_as_published(cards: dict) -> None:
     for _, _, profiles in rt3d.PROFILES:
         assert all(there == pytest.approx(printed, abs=0.03) for _, printed, there, _ in profiles)
     assert sum(tsm._floats(shape) for shape in tsm.BUFFERS) == 27_048
+
+
+def test_a_card_shows_what_the_tables_show() -> None:
+    """Published figures stand in both."""
+    told = {name: {(one.what, one.on): one.value for one in known} for name, known in figures().items()}
+    for row in efficient.TABLE8[:-1]:
+        own = told[row.network]
+        assert (own["MFLOPs", "16x112x112"], own["top-1", "Kinetics-600"]) == (row.mflops, row.kinetics), row.name
+    for _, network, *published in efficient.TABLE7:
+        own = {what: value for (what, _), value in told[network].items()}
+        assert [own[what] for what in ("layers", "non-linearities", "skip connections")] == published, network
 
 
 def test_a_network_that_the_paper_has_not() -> None:

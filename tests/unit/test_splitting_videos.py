@@ -10,11 +10,11 @@ import pytest
 
 import handmade
 from everyframe import modelfile
+from everyframe.benchmarking.stages import stages
 from everyframe.cli import main
 from everyframe.modelfile import manifest
 from everyframe.modelfile.session import run_all
 from everyframe.runtime import Program
-from everyframe.runtime.profile import profile
 from everyframe.splitting import cut, label
 from everyframe.splitting.dump import dump
 from everyframe.video import Reader, normalize, resolve
@@ -102,22 +102,23 @@ def test_samples_from_the_command_line(folder: Path, capsys: pytest.CaptureFixtu
 
 
 def test_where_the_time_goes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every part has its row, and a frame's time is what it takes to prepare it and to compute."""
+    """Every part has its row."""
     (source,) = resolve(str(folder / "a.mp4"))
     with Program(folder / "split") as program:
-        found = profile(program, source)
-    assert list(found.parts) == [part.file for part in manifest.read(folder / "split").parts]
-    assert found.fps == pytest.approx(2e3 / (found.preprocess_ms + sum(found.parts.values())))
+        found = stages(program, source)
+    assert list(found.networks) == [part.file for part in manifest.read(folder / "split").parts]
+    assert all(taken > 0 for taken in found.networks.values())
     shown = said("predict", str(folder / "split"), str(folder / "a.mp4"), "--profile", capsys=capsys)
     assert "stage_01.onnx" in shown
     whole = json.loads(said("predict", str(folder / "step.onnx"), str(folder / "a.mp4"), "--profile", "--json", capsys=capsys))
-    assert list(whole["parts"]) == ["network"]
+    assert list(whole["networks"]) == ["network"]
+    assert whole["serial_fps"] == pytest.approx(1e3 / (whole["preprocess"] + whole["step"]))
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["predict", "step.onnx", "a.mp4", "--overlap"], "Only the stages of a split model"),
     (["predict", "split", "a.mp4", "--engine", "native"], "runs on ONNX Runtime"),
-    (["predict", "split", "a.mp4", "--profile", "--overlap"], "part by part"),
+    (["predict", "split", "a.mp4", "--profile", "--overlap"], "one by one"),
     (["predict", "split", "a.mp4", "--profile", "--max-frames", "4"], "too short"),
     (["split", "step.onnx", "-o", "x", "--stages", "2", "--at", "all"], "not both"),
     (["split", "split", "-o", "x"], "folder"),

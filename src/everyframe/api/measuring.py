@@ -51,7 +51,6 @@ def benchmark(
     True
     """
     from dataclasses import replace
-    from importlib.util import find_spec
 
     from everyframe.api import sweeping
     from everyframe.api.benchmarked import BenchmarkReport
@@ -71,10 +70,7 @@ def benchmark(
     from everyframe.video import resolve
 
     given = [models] if isinstance(models, str | os.PathLike) else list(models)
-    if engines is None:
-        chosen = [name for name in known.names() if name != "reference" and (name != "openvino" or find_spec("openvino"))]
-    else:
-        chosen = list(several("engines", engines))
+    chosen = list(known.installed() if engines is None else several("engines", engines))
     if unknown := [name for name in chosen if name not in (*known.names(), "auto")]:
         raise UsageError("There is no such engine.", expected=f"auto, {', '.join(known.names())}", got=unknown[0])
     missing = [f"{name} is not installed: {one.how}" for name, one in PEERS.items() if peers and not one.installed]

@@ -1,8 +1,11 @@
-"""A video on its way to predictions, stage by stage, and what remains of the sum when stages work at the same time."""
+"""A video on its way to predictions, stage by stage, and what remains of the sum when stages work at the same time. Of a network
+that is split the step is told part by part.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -10,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from everyframe.errors import SourceError
+from everyframe.errors import SourceError, UsageError
 from everyframe.modelfile.interface import check_pictures
 from everyframe.runtime.engine import Frames, Run
+from everyframe.runtime.pipeline import SerialRun
 from everyframe.runtime.program import Program
 from everyframe.runtime.stream import ClipStream, Stream
 from everyframe.video import prepare, sample
@@ -28,7 +32,7 @@ WARM = 2
 class Stages:
     """Milliseconds a frame of the model's rate, medians. decode: with the frames that are left out. postprocess: scores, labels,
     events. whole: of `predict`, by the clock, where decoding has a process of its own, which takes until first_ms to
-    start and bring the first prediction.
+    start and bring the first prediction. networks: the step part by part, by file where the network is split.
     """
 
     model: str
@@ -42,6 +46,7 @@ class Stages:
     postprocess: float
     whole: float
     first_ms: float
+    networks: Mapping[str, float]
 
     @property
     def parts(self) -> dict[str, float]:
@@ -71,6 +76,7 @@ class _Timed:
 
     def __init__(self, program: Program) -> None:
         self._program, self.spent = program, 0.0
+        self.parts: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._program, name)
@@ -90,7 +96,9 @@ class _TimedRun:
     def step(self, frames: Frames) -> np.ndarray:
         begun = time.perf_counter()
         answer = self._run.step(frames)
-        self._owner.spent += time.perf_counter() - begun
+        took = time.perf_counter() - begun
+        self._owner.spent += took
+        self._owner.parts.update(self._run.spent if isinstance(self._run, SerialRun) else {"network": took})
         return answer
 
     def reset(self) -> None:
@@ -98,7 +106,11 @@ class _TimedRun:
 
 
 def stages(program: Program, source: Source, max_frames: int = 200, threads: int = 1) -> Stages:
-    """A recording through a model of pictures. Raises SourceError where it is too short, ModelError for a model of arrays."""
+    """A recording through a model of pictures. Raises SourceError where it is too short, ModelError for a model of arrays,
+    UsageError for stages of a split one that work at the same time: they have no time of their own.
+    """
+    if program.overlap:
+        raise UsageError("Stages that overlap cannot be timed one by one.", where=program.path, hint="leave --overlap out")
     check_pictures(program.interface, program.path)
     preprocess = program.metadata.preprocess
     begun, pictures = time.perf_counter(), []
@@ -111,6 +123,7 @@ def stages(program: Program, source: Source, max_frames: int = 200, threads: int
     stream: Stream = (ClipStream if program.metadata.kind == "clip" else Stream)(timed)
     each = stream.stride if isinstance(stream, ClipStream) else stream.hop
     rows: list[tuple[float, float, float]] = []  # of as many frames as a prediction takes
+    parts: list[dict[str, float]] = []
     before = prepared = pushed = 0.0
     for number, picture in enumerate(pictures):
         at = time.perf_counter()
@@ -120,9 +133,12 @@ def stages(program: Program, source: Source, max_frames: int = 200, threads: int
         prepared, pushed = prepared + then - at, pushed + time.perf_counter() - then
         if (number + 1) % each == 0:
             inside = timed.spent - before
-            rows.append((prepared, inside, pushed - inside))
+            if inside:
+                rows.append((prepared, inside, pushed - inside))
+                parts.append(dict(timed.parts))
             before, prepared, pushed = timed.spent, 0.0, 0.0
-    counted = [row for row in rows if row[1]][WARM:]
+            timed.parts.clear()
+    counted = rows[WARM:]
     begun, said = time.perf_counter(), []
     with program.play(source, max_frames=len(pictures)) as playback:
         for _ in playback:
@@ -137,4 +153,5 @@ def stages(program: Program, source: Source, max_frames: int = 200, threads: int
     return Stages(
         program.name, program.engine, threads, source.name, count, decoding * 1e3 / count, ready_ms, step_ms, after_ms,
         (said[-1] - said[0]) * 1e3 / (len(said) - 1) / each, (said[0] - begun) * 1e3,
+        {name: median(row[name] for row in parts[WARM:]) * 1e3 / each for name in parts[0]},
     )  # fmt: skip

@@ -87,17 +87,21 @@ class Geometry:
     kernels: int = 100
 
 
-def default(target: Target, geometry: Geometry) -> Choice:
+def default(target: Target, geometry: Geometry, approximate: bool = False) -> Choice:
     """What a convolution gets that nothing is known about: Winograd's transform where it was the faster one on every processor
-    that was measured, and no state has to hold transformed frames, which are four times as large."""
+    that was measured, and no state has to hold transformed frames, which are four times as large. approximate: F(4x4, 3x3) may
+    be among the answers."""
     g = geometry
     wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
     worthwhile = g.kernels * _TRANSFORMED <= g.kept
     if target.product and transformable(g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
-        return Choice(target.product, 1, 0, tile=2)
+        return Choice(target.product, 1, 0, tile=4 if approximate and min(g.height, g.width) >= _WIDE else 2)
     return direct(target, geometry)
 
 
+#: from which height and width on F(4x4, 3x3) was the faster one: at 14 a sixth of its tiles lies outside, and more of the weights
+#: are read for each
+_WIDE = 28
 #: work of F(2x2, 3x3) for a kernel, relative to its own: four multiplications of nine, and a third more for the transforms
 _TRANSFORMED = 0.6
 

@@ -69,7 +69,7 @@ def compile_model(
     tune: measure how convolutions are computed best, where that is not known yet, in so many seconds (True: BUDGET_S).
     table: of measured choices; what is measured goes there, instead of into this user's own (`tuned.own_table`).
     tables: use those of the user and of the package. exact: do without Winograd's F(4x4, 3x3), whose error is about ten times
-    that of other ways; without it, it is used where it was measured to be faster, can be checked here and stays within
+    that of other ways; without it, it is used where it is faster, can be checked here and stays within
     `check.TOLERANCE` over the whole network.
 
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
@@ -126,7 +126,7 @@ def compile_model(
             try:
                 difference = built()
             except ConversionMismatch:
-                if not choices.inexact(source):
+                if not source.inexact:
                     raise
                 progress("generating C without what is not exact enough here")
                 choices.choose.approximate = False
@@ -169,10 +169,6 @@ class _Measured:
         self.options = f" --table {shlex.quote(Path(table).name)}" if table else ""
         self.options += "" if tables else " --no-tune"
         self.choose = Tables.found(named) if tables else Tables(read(named) if named else ())
-
-    @staticmethod
-    def inexact(source: Source) -> bool:
-        return any(layer.choice and layer.choice.tile > 2 for layer in source.layers)
 
     def more(self, layers: Callable[[], Packer], target: Target, progress: Callable[[str], None]) -> bool:
         """Measures what is not in the tables; rows are kept one by one."""

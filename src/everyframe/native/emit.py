@@ -44,6 +44,11 @@ class Source:
     def layers(self) -> list[PackedLayer]:
         return self.packer.layers
 
+    @property
+    def inexact(self) -> bool:
+        """Is there anything that rounds more than the operators themselves do, and so must be compared?"""
+        return any(layer.choice and layer.choice.tile > 2 for layer in self.layers)
+
 
 #: kernels come as whole files, of which a network may use only a part
 _QUIET = '#pragma GCC diagnostic ignored "-Wunused-function"'

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import onnx
 
-from everyframe.errors import EngineError, ModelError, OutputError
+from everyframe.errors import ConversionMismatch, EngineError, ModelError, OutputError
 from everyframe.files import cache_folder
+from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.schema import StateSpec
+from everyframe.native import artifact
 from everyframe.native.build import link
+from everyframe.native.check import check
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
@@ -31,10 +34,17 @@ UNUSED_DAYS = 30
 
 
 def place(model: onnx.ModelProto, target: Target) -> Path:
-    """The file that the library has, or would have. A change of the generator, or of what was measured on this processor, is
-    another file: no old code is ever run."""
-    key = hashlib.sha256(f"{digest(model)} {target} {_own_digest()} {Tables.found().digest()}".encode()).hexdigest()[:32]
+    """The file that the library has, or would have. A change of the generator is another file: no old code is ever run."""
+    key = hashlib.sha256(f"{digest(model)} {target} {_own_digest()}".encode()).hexdigest()[:32]
     return cache_folder("native") / f"{key}.so"
+
+
+def outdated(path: Path, target: Target) -> bool:
+    """Is there a library that would be made otherwise, with what was measured since?"""
+    try:
+        return not Tables.would_tell(artifact.read(path)["tables"], target)
+    except (OSError, ModelError, KeyError):
+        return False
 
 
 def library(
@@ -46,26 +56,49 @@ def library(
     written.
     """
     path = place(model, target)
-    if (found := _found(path)) is not None:
+    if (found := _found(path, target)) is not None:
         return found
     compiler(target)  # what is missing is said before the long work
     with _alone(path.with_suffix(".lock"), progress):
-        if (found := _found(path)) is not None:
+        if (found := _found(path, target)) is not None:
             return found
         progress(f"compiling {where} for {target.name} (only the first time)")
-        source, _, fitting = generate(model, states, target, where=where, choose=Tables.found())
-        made = Library(link(source, fitting, model, path))
+        made = _made(model, states, target, where, path)
     trim(path.parent, keep=path)
     return made
 
 
-def _found(path: Path) -> Library | None:
-    """None if it is not there or damaged."""
+def _made(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, path: Path) -> Library:
+    """Compiled; with what rounds more where a comparison with the model shows that it may (as `compile` does)."""
+    metadata = metadata_of(model, where)
+    for approximate in (True, False) if metadata else (False,):
+        tables = Tables.found()
+        tables.approximate = approximate
+        source, _, fitting = generate(model, states, target, where=where, choose=tables)
+        source.facts["tables"] = tables.told(target)
+        fresh = path.with_suffix(".new" if approximate else ".exact")  # a library that is loaded stays what it is
+        try:
+            link(source, fitting, model, fresh)
+            if metadata and source.inexact:
+                check(model, metadata, Library(fresh))
+            fresh.replace(path)
+            break
+        except ConversionMismatch:
+            if not approximate:
+                raise
+        finally:
+            fresh.unlink(missing_ok=True)
+    return Library(path)
+
+
+def _found(path: Path, target: Target) -> Library | None:
+    """None if it is not there, damaged or outdated."""
     try:
         os.utime(path)  # used now: the last to be removed
-        return Library(path)
+        found = Library(path)
     except (OSError, ModelError, EngineError):
         return None
+    return found if Tables.would_tell(found.facts["tables"], target) else None
 
 
 @contextlib.contextmanager

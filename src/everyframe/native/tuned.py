@@ -10,12 +10,11 @@ Empty lines and those that begin with # are comments. `measured.jsonl` in this f
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +133,12 @@ def own_table() -> Path:
 class Tables:
     """Rows to choose from. given: of a file that the user names, which count wherever they were measured. others: of this user
     and of the package, which count on the same processor, or one with caches of similar size.
-    approximate: what is not as exact as the convolution itself counts, too (F(4x4, 3x3))."""
+    approximate: what is not as exact as the convolution itself counts, too (F(4x4, 3x3)). asked: each question and the answer it
+    got, so that it can be told whether other rows would make another library."""
 
     def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = (), approximate: bool = False) -> None:
         self.given, self.others, self.approximate = list(given), list(others), approximate
+        self.asked: dict[tuple[Target, Geometry], Choice] = {}
 
     @classmethod
     def found(cls, path: str | os.PathLike[str] | None = None) -> Tables:
@@ -146,32 +147,49 @@ class Tables:
 
     def __call__(self, target: Target, geometry: Geometry, label: str) -> Choice:
         """The choice for a convolution: of the nearest row, or the default."""
-        there = here() if target.machine in ("", machine()) else None
+        self.asked[target, geometry] = found = self._answer(target, geometry)
+        return found
+
+    def _answer(self, target: Target, geometry: Geometry) -> Choice:
+        there, wanted = here() if target.machine in ("", machine()) else None, self._key(target, geometry)
         found: list[tuple[tuple, Row]] = []
         for rank, rows in enumerate((self.given, self.others)):
             for order, row in enumerate(rows):
+                if (row.isa, row.vector, row.shape) != wanted or not self._as_sparse(row, geometry):
+                    continue
                 apart = row.processor.distance(there) if there else None
                 if rank and (apart is None or apart > FARTHEST):
                     continue
-                if self.fits(row, target, geometry):
-                    kept = abs(row.kept - geometry.kept)
-                    found.append(((rank, apart is None, apart or 0, kept, abs(row.frames - geometry.frames), order), row))
+                kept = abs(row.kept - geometry.kept)
+                found.append(((rank, apart is None, apart or 0, kept, abs(row.frames - geometry.frames), order), row))
         if not found:
-            return default(target, geometry)
+            return default(target, geometry, self.approximate)
         row = min(found, key=lambda pair: pair[0])[1]
         return row.approximate if self.approximate and row.approximate else row.choice
 
     @staticmethod
-    def fits(row: Row, target: Target, geometry: Geometry) -> bool:
-        wanted = isa(target, geometry), target.block, shape(geometry)
-        near = max(abs(row.kept - geometry.kept), abs(row.kernels - geometry.kernels)) <= _KEPT_APART
-        near = near and (row.kept > 99) == (geometry.kept > 99)
-        return (row.isa, row.vector, row.shape) == wanted and near
+    def _key(target: Target, geometry: Geometry) -> tuple[str, int, str]:
+        return isa(target, geometry), target.block, shape(geometry)
 
-    def digest(self) -> str:
-        """Changes with every row that may count on this processor."""
-        lines = sorted(json.dumps(row.facts, sort_keys=True) for row in (*self.given, *self.others))
-        return hashlib.sha256("\n".join([str(here()), *lines]).encode()).hexdigest()
+    @staticmethod
+    def _as_sparse(row: Row, geometry: Geometry) -> bool:
+        near = max(abs(row.kept - geometry.kept), abs(row.kernels - geometry.kernels)) <= _KEPT_APART
+        return near and (row.kept > 99) == (geometry.kept > 99)
+
+    def told(self, target: Target) -> dict[str, Any]:
+        """What was asked for a target, or for its narrow form, and answered: what a library keeps for `would_tell`."""
+        rows = [[asked != target, astuple(geometry), choice.numbers] for (asked, geometry), choice in self.asked.items()]
+        return {"approximate": self.approximate, "asked": rows}
+
+    @classmethod
+    def would_tell(cls, told: Mapping[str, Any], target: Target) -> bool:
+        """Would the same be answered now?"""
+        tables = cls.found()
+        tables.approximate = bool(told["approximate"])
+        return all(
+            tables(target.narrow or target if narrow else target, Geometry(*geometry), "").numbers == tuple(numbers)
+            for narrow, geometry, numbers in told["asked"]
+        )
 
 
 def measured(row: Row, target: Target, geometry: Geometry) -> bool:

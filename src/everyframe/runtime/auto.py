@@ -24,7 +24,7 @@ from everyframe.modelfile import saturation
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.walk import Walk
 from everyframe.native.compilers import compiler
-from everyframe.native.store import place
+from everyframe.native.store import outdated, place
 from everyframe.native.target import target
 from everyframe.progress import status
 from everyframe.runtime import engine as engines
@@ -71,7 +71,7 @@ def load(job: Job) -> Loaded:
     if frames is None:
         return engines.load("ort", job, "generated code needs fixed sizes and floats")
     memory = _memory(job)
-    verdict = _read(memory)
+    verdict = None if outdated(place(job.model, target("native")), target("native")) else _read(memory)
     if verdict is not None:
         try:
             return engines.load(verdict.engine, job, str(verdict))

@@ -10,6 +10,7 @@ import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,6 +105,11 @@ __getattr__ = former(__name__, {"Network": "Session"})
 def names() -> tuple[str, ...]:
     """All engines but `auto`: ours, then those of other packages. Raises PluginError where two have the same name."""
     return (*ENGINES, *plugins.names("engines", _built_in))
+
+
+def installed() -> tuple[str, ...]:
+    """Those that can be raced here: all but the reference, which is there to be right, and what is not installed."""
+    return tuple(name for name in names() if name != "reference" and (name != "openvino" or find_spec("openvino")))
 
 
 def load(name: str, job: Job, reason: str = "") -> Loaded:

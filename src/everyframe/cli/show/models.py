@@ -246,17 +246,21 @@ def show_split(found: dict[str, Any]) -> None:
     _show_saturation(found)
 
 
-def show_profile(found: dict[str, Any]) -> None:
-    """Where the time of a step goes, from `runtime.profile`."""
-    out, whole = console(), found["preprocess_ms"] + found["inference_ms"]
-    table = _table("", [("", "left"), ("ms a step", "right"), ("", "left")])
-    for name, taken in [("preprocess", found["preprocess_ms"]), *found["parts"].items()]:
+def show_stages(found: dict[str, Any]) -> None:
+    """Where the time of a frame goes, from `benchmarking.stages`."""
+    out = console()
+    rows = [(name, found[name]) for name in ("decode", "preprocess")]
+    rows += [*found["networks"].items(), ("postprocess", found["postprocess"])]
+    whole = sum(taken for _, taken in rows)
+    table = _table("", [("", "left"), ("ms a frame", "right"), ("", "left")])
+    for name, taken in rows:
         table.add_row(name, f"{taken:.3f}", "█" * round(taken / whole * 50))
     table.add_section()
-    table.add_row("inference", f"{found['inference_ms']:.3f}")
-    table.add_row("together", f"{whole:.3f}", f"{found['fps']:.1f} frames/s = {found['hop']} / (preprocess + inference)")
+    computed = found["preprocess"] + found["step"]
+    table.add_row("preprocess + step", f"{computed:.3f}", f"{found['serial_fps']:.1f} frames/s, as articles count")
+    table.add_row("predict", f"{found['whole']:.3f}", f"{found['fps']:.1f} frames/s, decoding beside the rest")
     out.print(table)
-    out.print(f"medians of {found['steps']} steps; decoding is not counted", markup=False)
+    out.print(f"{found['frames']} frames; medians of each stage by itself", markup=False)
 
 
 def _listed(ports: list[tuple[str, dict[str, Any]]]) -> str:

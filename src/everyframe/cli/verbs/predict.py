@@ -142,7 +142,7 @@ def command(
         programs = dict(zip(models, (program, *others), strict=True))
         found = [video for source in sources for video in program.sources(source)]
         if profile:
-            print_profile(program, found[0], max_frames, as_json)
+            print_stages(program, found[0], max_frames, threads or 1, as_json)
             return
         alarm = Alarm(program, alert or (), alert_rule or ()) if alert or alert_rule else None
         if save_video is not None and not program.interface.pictures:
@@ -178,14 +178,14 @@ def called(models: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, models, strict=True))
 
 
-def print_profile(program: Program, source: Source, max_frames: int | None, as_json: bool) -> None:
+def print_stages(program: Program, source: Source, max_frames: int | None, threads: int, as_json: bool) -> None:
     import json
 
-    from everyframe.cli.show.models import show_profile
-    from everyframe.runtime.profile import profile
+    from everyframe.benchmarking.stages import stages
+    from everyframe.cli.show.models import show_stages
 
-    found = profile(program, source, max_frames or 200)
+    found = stages(program, source, max_frames or 200, threads).to_dict()
     if as_json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(found))
     else:
-        show_profile(found.to_dict())
+        show_stages(found)
