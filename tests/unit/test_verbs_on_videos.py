@@ -243,8 +243,8 @@ def test_a_full_disk_is_said(
     assert [path.name for path in full.iterdir()] == ["fill"]
 
 
-@pytest.mark.parametrize("words", WRITING)
-def test_a_place_where_nothing_can_be_made_is_said(
+@pytest.mark.parametrize("words", [words for words in WRITING if words.endswith(" OUT")])
+def test_a_place_where_no_folder_can_be_made_is_said(
     words: str, made, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, *written(words, Path("/proc/out"), made, model, clip_net(tmp_path / "clip.onnx")))

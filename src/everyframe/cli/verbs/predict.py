@@ -125,7 +125,7 @@ def command(
     from everyframe.video.write import check_twice
 
     found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
-    models = called([model, *(beside or ())])
+    models = by_name([model, *(beside or ())])
     for output in filter(None, (as_csv, save_timeline, save_video)):
         check_kept(output, *models.values(), *(path for video in found for path in video.paths))
     for video in found if save_video is not None or beside else ():
@@ -167,15 +167,14 @@ def command(
     raise typer.Exit(exit_code(together(tallies), several=several))
 
 
-def called(models: Sequence[str]) -> dict[str, str]:
-    """Model by name: of the file, or by its path where names are alike. Raises UsageError for the same twice."""
+def by_name(models: Sequence[str]) -> dict[str, str]:
+    """Raises UsageError for the same model twice."""
+    from everyframe.benchmarking.outcome import called
     from everyframe.errors import UsageError
 
-    short = [Path(model).name for model in models]
-    names = short if len({*short}) == len(short) else models
-    if len({*names}) < len(names):
+    if len({*models}) < len(models):
         raise UsageError("A model beside itself says the same.", where="--beside", got=models[-1])
-    return dict(zip(names, models, strict=True))
+    return {name: model for model, name in called(models).items()}
 
 
 def print_stages(program: Program, source: Source, max_frames: int | None, threads: int, as_json: bool) -> None:
