@@ -41,6 +41,7 @@ class _Job:
     masks: Sequence[Polygon]
     done: Callable[[CameraEvent], None]
     due: float = float("inf")  # on the monotonic clock
+    told: bool = False
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self._jobs: list[_Job] = []
+        self._writing: list[_Job] = []
         self._pictures: list[tuple[CameraEvent, np.ndarray, Callable[[CameraEvent], None]]] = []
         self._changed = threading.Condition()
         self._until: float | None = None  # from when on nothing is waited for any more
@@ -101,7 +103,9 @@ class Keeper:
             for job in self._jobs:
                 job.due = min(job.due, time.monotonic())
             self._changed.notify()
-        self._thread.join(seconds + 0.2)
+        self._thread.join(seconds)
+        for job in [*self._writing, *self._jobs]:  # for which there was no time: the event is told all the same
+            self._tell(job)
 
     def tidy(self) -> None:
         """Deletes what is too old or too much."""
@@ -128,6 +132,7 @@ class Keeper:
                 ready = self._ready()
                 for job in ready:
                     self._jobs.remove(job)
+                self._writing = list(ready)
             for event, picture, done in pictures:
                 path = self.folder / f"{event.id}.jpg"
                 if self._try(path, functools.partial(_picture, picture, path)):
@@ -157,7 +162,13 @@ class Keeper:
 
         if job.recording.packets:
             self._try(self.folder / job.event.id, write)
-        job.done(job.event)
+        self._tell(job)
+
+    def _tell(self, job: _Job) -> None:
+        with self._changed:
+            told, job.told = job.told, True
+        if not told:
+            job.done(job.event)
 
     def _try(self, path: Path, work: Callable[[], object]) -> bool:
         try:
