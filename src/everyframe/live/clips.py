@@ -28,6 +28,8 @@ from everyframe.video.remux import save
 
 #: what is ours in the folder: `CameraEvent.id` and a suffix
 _OURS = re.compile(r"\d{8}T\d{6}-.+-\d+\.(jpg|mp4|mkv)$")
+#: videos, and pictures, that wait for a slow disk; those of further events are left out and counted
+WAITING = 16
 #: seconds after its end that a video may come late
 _LATE_S = 0.5
 
@@ -76,14 +78,20 @@ class Keeper:
     def snapshot(self, event: CameraEvent, picture: np.ndarray, done: Callable[[CameraEvent], None]) -> None:
         """picture: (h, w, 3) uint8 RGB. done: called in the thread that writes, when it is there."""
         with self._changed:
-            self._pictures.append((event, picture, done))
-            self._changed.notify()
+            if len(self._pictures) < WAITING:
+                self._pictures.append((event, picture, done))
+                self._changed.notify()
+            else:
+                self._failed_at(event.id, "too many at once, or too slow")
 
     def begin(
         self, event: CameraEvent, recording: Recording, masks: Sequence[Polygon], done: Callable[[CameraEvent], None]
     ) -> None:
-        """done: called in the thread that writes, when the event is over and its video is there or cannot be."""
+        """done: called when the event is over and its video is there or cannot be, in the thread that writes."""
         with self._changed:
+            if len(self._jobs) >= WAITING:
+                recording.stop()
+                self._failed_at(event.id, "too many at once, or too slow")
             self._jobs.append(_Job(event, recording, masks, done))
 
     def end(self, event: CameraEvent, after: float) -> None:
@@ -124,24 +132,22 @@ class Keeper:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._pictures and not (ready := self._ready()):
+                while not self._pictures and not self._ready():
                     if self._until is not None and not self._jobs:
                         return
                     self._changed.wait(self._wait())
                 pictures, self._pictures = self._pictures, []
-                ready = self._ready()
-                for job in ready:
+                self._writing = self._ready()[:1]  # pictures need not wait for many
+                for job in self._writing:
                     self._jobs.remove(job)
-                self._writing = list(ready)
             for event, picture, done in pictures:
                 path = self.folder / f"{event.id}.jpg"
                 if self._try(path, functools.partial(_picture, picture, path)):
                     event.snapshot = str(path)
                     done(event)
-            for job in ready:
+            for job in self._writing:
                 self._video(job)
-            if pictures or ready:
-                self.tidy()
+            self.tidy()
 
     def _ready(self) -> list[_Job]:
         now = time.monotonic()
@@ -175,9 +181,12 @@ class Keeper:
             work()
             return True
         except Exception as error:  # whatever it is: the next one may be written
-            self.lost += 1
-            self.failed.append(f"{path.name}: {getattr(error, 'got', None) or error}")
+            self._failed_at(path.name, getattr(error, "got", None) or error)
             return False
+
+    def _failed_at(self, name: str, why: object) -> None:
+        self.lost += 1
+        self.failed.append(f"{name}: {why}")
 
 
 def _picture(picture: np.ndarray, path: Path) -> None:
