@@ -33,7 +33,7 @@ class TsCamera:
         self,
         folder: Path,
         *,
-        seconds: int = 30,
+        seconds: int = 15,
         fps: int = 25,
         draw: Callable[[int], np.ndarray] = handmade.stamped,
         times: Sequence[Fraction] | None = None,

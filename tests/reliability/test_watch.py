@@ -59,7 +59,7 @@ def blinking(number: int) -> np.ndarray:
 def watched(folder: Path, *options: str) -> Iterator[tuple[Any, TsCamera]]:
     """The command, and its camera."""
     handmade.brightness_step(folder / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
-    with TsCamera(folder, draw=blinking, seconds=60) as camera:
+    with TsCamera(folder, draw=blinking, seconds=40) as camera:
         (folder / "cameras.toml").write_text(SETTINGS.format(port=camera.port, nobody=free_port()))
         command = (sys.executable, "-m", "everyframe", "watch", "cameras.toml", "--json", *options)
         with started(*command, cwd=folder) as process:

@@ -28,6 +28,8 @@ from everyframe.video.remux import save
 
 #: what is ours in the folder: `CameraEvent.id` and a suffix
 _OURS = re.compile(r"\d{8}T\d{6}-.+-\d+\.(jpg|mp4|mkv)$")
+#: videos, and pictures, that wait for a slow disk; those of further events are left out and counted
+WAITING = 16
 #: seconds after its end that a video may come late
 _LATE_S = 0.5
 
@@ -41,6 +43,7 @@ class _Job:
     masks: Sequence[Polygon]
     done: Callable[[CameraEvent], None]
     due: float = float("inf")  # on the monotonic clock
+    told: bool = False
 
 
 @dataclass
@@ -65,6 +68,7 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self._jobs: list[_Job] = []
+        self._writing: list[_Job] = []
         self._pictures: list[tuple[CameraEvent, np.ndarray, Callable[[CameraEvent], None]]] = []
         self._changed = threading.Condition()
         self._until: float | None = None  # from when on nothing is waited for any more
@@ -74,14 +78,20 @@ class Keeper:
     def snapshot(self, event: CameraEvent, picture: np.ndarray, done: Callable[[CameraEvent], None]) -> None:
         """picture: (h, w, 3) uint8 RGB. done: called in the thread that writes, when it is there."""
         with self._changed:
-            self._pictures.append((event, picture, done))
-            self._changed.notify()
+            if len(self._pictures) < WAITING:
+                self._pictures.append((event, picture, done))
+                self._changed.notify()
+            else:
+                self._failed_at(event.id, "too many at once, or too slow")
 
     def begin(
         self, event: CameraEvent, recording: Recording, masks: Sequence[Polygon], done: Callable[[CameraEvent], None]
     ) -> None:
-        """done: called in the thread that writes, when the event is over and its video is there or cannot be."""
+        """done: called when the event is over and its video is there or cannot be, in the thread that writes."""
         with self._changed:
+            if len(self._jobs) >= WAITING:
+                recording.stop()
+                self._failed_at(event.id, "too many at once, or too slow")
             self._jobs.append(_Job(event, recording, masks, done))
 
     def end(self, event: CameraEvent, after: float) -> None:
@@ -101,7 +111,9 @@ class Keeper:
             for job in self._jobs:
                 job.due = min(job.due, time.monotonic())
             self._changed.notify()
-        self._thread.join(seconds + 0.2)
+        self._thread.join(seconds)
+        for job in [*self._writing, *self._jobs]:  # for which there was no time: the event is told all the same
+            self._tell(job)
 
     def tidy(self) -> None:
         """Deletes what is too old or too much."""
@@ -120,23 +132,22 @@ class Keeper:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._pictures and not (ready := self._ready()):
+                while not self._pictures and not self._ready():
                     if self._until is not None and not self._jobs:
                         return
                     self._changed.wait(self._wait())
                 pictures, self._pictures = self._pictures, []
-                ready = self._ready()
-                for job in ready:
+                self._writing = self._ready()[:1]  # pictures need not wait for many
+                for job in self._writing:
                     self._jobs.remove(job)
             for event, picture, done in pictures:
                 path = self.folder / f"{event.id}.jpg"
                 if self._try(path, functools.partial(_picture, picture, path)):
                     event.snapshot = str(path)
                     done(event)
-            for job in ready:
+            for job in self._writing:
                 self._video(job)
-            if pictures or ready:
-                self.tidy()
+            self.tidy()
 
     def _ready(self) -> list[_Job]:
         now = time.monotonic()
@@ -157,16 +168,25 @@ class Keeper:
 
         if job.recording.packets:
             self._try(self.folder / job.event.id, write)
-        job.done(job.event)
+        self._tell(job)
+
+    def _tell(self, job: _Job) -> None:
+        with self._changed:
+            told, job.told = job.told, True
+        if not told:
+            job.done(job.event)
 
     def _try(self, path: Path, work: Callable[[], object]) -> bool:
         try:
             work()
             return True
         except Exception as error:  # whatever it is: the next one may be written
-            self.lost += 1
-            self.failed.append(f"{path.name}: {getattr(error, 'got', None) or error}")
+            self._failed_at(path.name, getattr(error, "got", None) or error)
             return False
+
+    def _failed_at(self, name: str, why: object) -> None:
+        self.lost += 1
+        self.failed.append(f"{name}: {why}")
 
 
 def _picture(picture: np.ndarray, path: Path) -> None:

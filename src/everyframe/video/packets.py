@@ -81,6 +81,10 @@ class Recording:
         self.over = False
         self._bytes = sum(len(packet.data) for packet in packets)
 
+    def stop(self) -> None:
+        """It is not wanted."""
+        self.over, self.packets = True, []
+
     def put(self, packet: Coded) -> None:
         self._bytes += len(packet.data)
         self.over = self.over or packet.at > self.until or self._bytes > self.most

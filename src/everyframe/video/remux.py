@@ -38,6 +38,8 @@ def save(recording: Recording, path: Path, masks: Sequence[Polygon] = (), timeou
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
+        for suffix in _FORMATS:
+            _partial(path, suffix).unlink(missing_ok=True)
         raise OutputError("The clip cannot be written.", where=path, got=type(error).__name__) from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
@@ -49,9 +51,8 @@ def main(path: str) -> None:
     """The process. Its input is pickled by its own parent."""
     head, packets, masks = pickle.loads(sys.stdin.buffer.read())
     problem: Exception | None = None
-    for suffix in (".mp4", ".mkv"):
-        whole = Path(path + suffix)
-        partial = whole.with_name(f".{whole.name}")
+    for suffix in _FORMATS:
+        whole, partial = Path(path + suffix), _partial(Path(path), suffix)
         try:
             (_masked if masks else _copied)(head, packets, partial, suffix, masks)
             partial.replace(whole)
@@ -64,6 +65,10 @@ def main(path: str) -> None:
                 break
     print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
     sys.exit(1)
+
+
+def _partial(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}{suffix}")
 
 
 def _copied(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, masks: Sequence[Polygon]) -> None:
