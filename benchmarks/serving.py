@@ -107,11 +107,13 @@ def main() -> None:
                     client.join()
                 spent, sent = cpu(server.pid) - before, sum(client.count for client in clients)
                 late = 1e3 * np.concatenate([client.late for client in clients])
+                if not late.size:
+                    sys.exit("there was no prediction yet: the model has seen too little, so give more --seconds")
                 median, slow = np.percentile(late, [50, 99])
                 dropped, load = sum(client.dropped for client in clients), Path("/proc/loadavg").read_text().split()[0]
                 print(
-                    f"{count:3} clients at {given.fps:g} fps: p50 {median:.1f} ms, p99 {slow:.1f} ms, dropped {dropped} of {sent}, "
-                    f"server {1e3 * spent / sent:.1f} ms of a processor a frame (load {load})"
+                    f"{count:3} clients at {given.fps:g} fps: p50 {median:.1f} ms, p99 {slow:.1f} ms, dropped {dropped} of "
+                    f"{sent}, server {1e3 * spent / sent:.1f} ms of a processor a frame (load {load})"
                 )
         finally:
             server.terminate()
