@@ -92,16 +92,15 @@ def serve(models: Sequence[str], options: Options, ready: Callable[[Ready], None
         scheme, port = "https" if tls else "http", listener.getsockname()[1]
         behind = f"#token={policy.token}" if policy.token else ""
         places = (f"[{host}]" if ":" in host else host for host in _hosts(options))
-        ready(Ready(
+        told = Ready(
             tuple(f"{scheme}://{place}:{port}/{behind}" for place in places),
             tuple((served.name, served.program.engine) for served in shelf.models.values()), policy.token, fingerprint,
-            tuple(state.cameras),
-            () if near or tls or options.names else (OPENLY,),
-        ))  # fmt: skip
-        asyncio.run(_run(state, tls, listener))
+            tuple(state.cameras), () if near or tls or options.names else (OPENLY,),
+        )  # fmt: skip
+        asyncio.run(_run(state, tls, listener, partial(ready, told)))
 
 
-async def _run(state: State, tls: ssl.SSLContext | None, listener: socket.socket) -> None:
+async def _run(state: State, tls: ssl.SSLContext | None, listener: socket.socket, ready: Callable[[], None]) -> None:
     limits = state.limits
     http, ws = protocols(limits)
     config = uvicorn.Config(
@@ -113,6 +112,7 @@ async def _run(state: State, tls: ssl.SSLContext | None, listener: socket.socket
     server = _Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, state.stop)
+    ready()
     leaving = asyncio.create_task(_leave(server, state))
     await server.serve(sockets=[listener])
     leaving.cancel()
