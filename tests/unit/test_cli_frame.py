@@ -168,7 +168,8 @@ class TestExitCodes:
     """Verbs that end in each way, run by the real entry point in a process of their own."""
 
     CODE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for what runs in the background
 from everyframe import errors
 from everyframe.api.given import source
 from everyframe.benchmarking import report
