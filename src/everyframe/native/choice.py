@@ -93,17 +93,19 @@ def default(target: Target, geometry: Geometry, approximate: bool = False) -> Ch
     be among the answers."""
     g = geometry
     wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
-    worthwhile = g.kernels * _TRANSFORMED <= g.kept
+    tile = 4 if approximate and min(g.height, g.width) >= _WIDE else 2
+    worthwhile = g.kernels * _TRANSFORMED[tile] <= g.kept
     if target.product and transformable(g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
-        return Choice(target.product, 1, 0, tile=4 if approximate and min(g.height, g.width) >= _WIDE else 2)
+        return Choice(target.product, 1, 0, tile=tile)
     return direct(target, geometry)
 
 
 #: from which height and width on F(4x4, 3x3) was the faster one: at 14 a sixth of its tiles lies outside, and more of the weights
 #: are read for each
 _WIDE = 28
-#: work of F(2x2, 3x3) for a kernel, relative to its own: four multiplications of nine, and a third more for the transforms
-_TRANSFORMED = 0.6
+#: time of a transformed kernel, relative to its own with no weight left out: of 9 multiplications 4 with F(2x2, 3x3), 2.25 with
+#: F(4x4, 3x3), and a third more for the transforms, and less where zeros within kernels leave a third of a direct one's time
+_TRANSFORMED = {2: 0.6, 4: 0.25}
 
 
 def transformable(geometry: Geometry) -> bool:
