@@ -9,7 +9,7 @@ from everyframe.version import __version__
 PACKAGE = Path(__file__).resolve().parents[1]
 #: they need av and numpy, and nothing of ours but each other
 MODULES = ("errors", *(f"video/{name}" for name in (
-    "arrays", "boxes", "clock", "container", "decode", "frame", "masks", "preprocess", "protocol", "sampling", "sources", "tags",
+    "arrays", "bounds", "boxes", "clock", "container", "decode", "frame", "preprocess", "sampling", "sources", "tags",
 )))  # fmt: skip
 
 

@@ -15,7 +15,7 @@ POLICY = (
 )
 #: the modules of the page's script, and of its worker's: what one imports is in the same list
 PAGE = ("timeline.js", "frames.js", "personal.js", "lessons.js", "page.js")
-WORKER = ("everyframe.js", "teach.js", "worker.js")
+WORKER = ("everyframe.js", "teach.js", "messages.js", "worker.js")
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=async |function |class |const )", re.MULTILINE)
 

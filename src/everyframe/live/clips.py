@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.errors import OutputError
-from everyframe.files import write_bytes
+from everyframe.files import make_folder, write_bytes
 from everyframe.live.events import CameraEvent
 from everyframe.video.masks import Polygon
 from everyframe.video.packets import Recording
@@ -60,10 +60,7 @@ class Keeper:
 
     def prepare(self) -> None:
         """Raises OutputError."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError("The folder for events cannot be made.", where=self.folder, got=error.strerror) from None
+        make_folder(self.folder)
         self.tidy()
 
     def __post_init__(self) -> None:

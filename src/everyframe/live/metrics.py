@@ -38,8 +38,7 @@ def text(cameras: Iterable[Status], events: Mapping[tuple[str, str], int] = {}, 
         lines.extend((f"# HELP everyframe_{name} {told}", f"# TYPE everyframe_{name} {kind}"))
         for labels, value in rows:
             if value is not None:
-                inside = ",".join(f'{key}="{_escaped(each)}"' for key, each in labels.items())
-                lines.append(f"everyframe_{name}{{{inside}}} {value:.10g}")
+                lines.append(f"everyframe_{name}{labeled(labels)} {value:.10g}")
 
     for name, kind, told, value in _FAMILIES:
         family(name, kind, told, (({"camera": s.name, "model": s.model}, value(s)) for s in statuses))
@@ -48,6 +47,12 @@ def text(cameras: Iterable[Status], events: Mapping[tuple[str, str], int] = {}, 
     missing = (({"sink": sink}, float(count)) for sink, count in lost.items())
     family("undelivered_total", "counter", "What a sink could not deliver.", missing)
     return "\n".join(lines) + "\n"
+
+
+def labeled(labels: Mapping[str, str]) -> str:
+    """`{name="value"}` as the format has it; nothing where there are none."""
+    inside = ",".join(f'{key}="{_escaped(each)}"' for key, each in labels.items())
+    return f"{{{inside}}}" if inside else ""
 
 
 def _escaped(value: str) -> str:

@@ -54,6 +54,17 @@ def write(library: Path, facts: dict[str, Any], model: onnx.ModelProto, path: st
     return write_bytes(body + hashlib.sha256(body).digest() + _MAGIC, path)
 
 
+def told(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The facts as they stand at the end, neither checked nor complete, without reading code and weights: for what is only to be
+    decided by them. Raises OSError, ValueError."""
+    with Path(path).open("rb") as file:
+        file.seek(-_TAIL, os.SEEK_END)
+        length = int.from_bytes(file.read(8), "little")
+        file.seek(-_TAIL - length, os.SEEK_END)
+        facts: dict[str, Any] = json.loads(file.read(length))
+    return facts
+
+
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The facts of a compiled model; 'model' is its outline. Raises ModelError for a foreign, truncated or altered file."""
     path = Path(path)

@@ -42,8 +42,8 @@ def place(model: onnx.ModelProto, target: Target) -> Path:
 def outdated(path: Path, target: Target) -> bool:
     """Is there a library that would be made otherwise, with what was measured since?"""
     try:
-        return not Tables.would_tell(artifact.read(path)["tables"], target)
-    except (OSError, ModelError, KeyError):
+        return not Tables.would_tell(artifact.told(path)["tables"], target)
+    except (OSError, ValueError, KeyError):
         return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import re
 import time
 from collections import Counter, deque
@@ -13,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from everyframe.errors import UsageError
 from everyframe.live.camera import Camera, Said
+from everyframe.live.clips import jpeg
 from everyframe.runtime import Prediction, Stream
 from everyframe.serving.lane import said as as_message
 from everyframe.serving.shelf import Served, Shelf
@@ -70,9 +69,7 @@ class Watched:
         if preview is None:
             return None
         if preview is not self._shown[0]:
-            made = io.BytesIO()
-            Image.fromarray(preview).save(made, "JPEG", quality=QUALITY)
-            self._shown = (preview, made.getvalue())
+            self._shown = (preview, jpeg(preview, QUALITY))
         return self._shown[1]
 
     def status(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from everyframe.video.protocol import Bounds
+from everyframe.video.bounds import Bounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 
+from everyframe.live.metrics import labeled
+
 #: upper edges of histograms, seconds
 EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 #: name -> kind, help; what is not listed here cannot be counted
@@ -70,9 +72,4 @@ class Metrics:
 
 
 def _line(name: str, labels: Sequence[tuple[str, str]], value: float) -> str:
-    inside = ",".join(f'{key}="{_quoted(text)}"' for key, text in labels)
-    return f"everyframe_serve_{name}{f'{{{inside}}}' if inside else ''} {value:.12g}"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f"everyframe_serve_{name}{labeled(dict(labels))} {value:.12g}"

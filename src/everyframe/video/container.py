@@ -15,8 +15,8 @@ import av.video.stream
 from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from everyframe.errors import SourceError
+from everyframe.video.bounds import Bounds
 from everyframe.video.boxes import Piped
-from everyframe.video.protocol import Bounds
 from everyframe.video.sources import Source
 
 _NO_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf", "txd", "sbg", "lrc"})  # FFmpeg renders text files as "video"

@@ -17,11 +17,11 @@ import av.video.stream
 
 from everyframe.errors import SourceError
 from everyframe.video.arrays import pictures
+from everyframe.video.bounds import Bounds
 from everyframe.video.boxes import glued, glued_header, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
-from everyframe.video.protocol import Bounds
 from everyframe.video.sources import Source
 from everyframe.video.tags import approximated
 

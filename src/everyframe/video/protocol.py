@@ -7,6 +7,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from everyframe.video.bounds import Bounds
 from everyframe.video.masks import Polygon
 from everyframe.video.sources import Source
 
@@ -23,17 +24,6 @@ FRAME, THUMBNAIL, NOTE, ALIVE, ERROR, END = b"F", b"T", b"N", b"A", b"E", b"Z"
 PREVIEW, HEAD, PACKET = b"P", b"H", b"K"
 #: seconds between two signs of life
 BEAT_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What decoding may cost where a stranger sent the video. memory: bytes of address space. cpu_s: seconds of processor time.
-    pixels: of one frame.
-    """
-
-    memory: int = 1_500_000_000
-    cpu_s: int = 600
-    pixels: int = 4096 * 2304
 
 
 @dataclass(frozen=True, slots=True)

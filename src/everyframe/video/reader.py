@@ -12,16 +12,17 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, Self, cast
 
 import numpy as np
 
 from everyframe.errors import SourceError
+from everyframe.video.bounds import Bounds
 from everyframe.video.frame import Frame
 from everyframe.video.masks import Polygon
 from everyframe.video.packets import Coded, Ring
 from everyframe.video.preprocess import Geometry
-from everyframe.video.protocol import END, ERROR, FRAME, HEAD, HEADER, NOTE, PACKET, PREVIEW, THUMBNAIL, Bounds, Order
+from everyframe.video.protocol import END, ERROR, FRAME, HEAD, HEADER, NOTE, PACKET, PREVIEW, THUMBNAIL, Order
 from everyframe.video.sources import Source
 
 #: seconds for which a source may not go on until it counts as dead; those of a live one, until its first picture
@@ -39,7 +40,37 @@ _START = (
 )
 
 
-class Reader:
+class Counted:
+    """An iterator of frames that says how many there were. counts: captured, frames, dropped."""
+
+    counts: Any
+
+    @property
+    def captured(self) -> int:
+        return self.counts[0]
+
+    @property
+    def frames(self) -> int:
+        return self.counts[1]
+
+    @property
+    def dropped(self) -> int:
+        return self.counts[2]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Reader(Counted):
     """Prepared frames of one source, decoded in a child process that starts at once.
 
         with Reader(source, preprocess) as reader:
@@ -105,27 +136,6 @@ class Reader:
         self._poll.register(cast(Any, self._pipe).fileno(), select.POLLIN)
         self._header = bytearray(HEADER.size)
         self._stop = weakref.finalize(self, _stop, self._process, self._log, self._asking)
-
-    @property
-    def captured(self) -> int:
-        return self.counts[0]
-
-    @property
-    def frames(self) -> int:
-        return self.counts[1]
-
-    @property
-    def dropped(self) -> int:
-        return self.counts[2]
-
-    def __iter__(self) -> Reader:
-        return self
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the decode process. Calling it again does nothing."""

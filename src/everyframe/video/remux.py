@@ -8,6 +8,7 @@ Nothing is coded again, but for what masks must hide.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import pickle
 import subprocess
@@ -61,7 +62,7 @@ def main(path: str) -> None:
         except Exception as error:
             partial.unlink(missing_ok=True)
             problem = problem or error
-            if isinstance(error, OSError) and error.errno in (28, 13, 2, 27):  # no other container helps
+            if isinstance(error, OSError) and error.errno in _HOPELESS:
                 break
     print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
     sys.exit(1)
@@ -114,6 +115,8 @@ def _masked(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, mask
 #: a clock that every encoder takes
 _MILLI = Fraction(1, 1000)
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
+#: what no other container helps against
+_HOPELESS = (errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EFBIG)
 
 
 def _encoder() -> str:

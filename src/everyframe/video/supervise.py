@@ -21,7 +21,7 @@ from typing import Any
 
 from everyframe.errors import EveryframeError, SourceError
 from everyframe.video.frame import Frame
-from everyframe.video.reader import Reader
+from everyframe.video.reader import Counted, Reader
 from everyframe.video.sources import Source
 
 #: seconds before another try, the first, the second, ...; when they are used up a source has failed, and is tried every FAILED_S.
@@ -54,7 +54,7 @@ class Gap:
     pts_s: float
 
 
-class LiveReader:
+class LiveReader(Counted):
     """Frames of a live source as `Reader` gives them, on one clock: pts_s are seconds since its first frame, numbers go on.
 
     tell: told each change of state and each gap, in the thread that reads. gap: seconds without frames after which memory is old.
@@ -96,15 +96,6 @@ class LiveReader:
         self._lock = threading.Lock()
         self._reader: Reader | None = None  # opened when a frame is wanted
 
-    def __iter__(self) -> LiveReader:
-        return self
-
-    def __enter__(self) -> LiveReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # counters
 
     @property
@@ -112,18 +103,6 @@ class LiveReader:
         """captured, frames, dropped"""
         with self._lock:
             return _sum(self._before, self._reader.counts if self._reader is not None else (0, 0, 0))
-
-    @property
-    def captured(self) -> int:
-        return self.counts[0]
-
-    @property
-    def frames(self) -> int:
-        return self.counts[1]
-
-    @property
-    def dropped(self) -> int:
-        return self.counts[2]
 
     @property
     def preview(self) -> Frame | None:

@@ -1,5 +1,7 @@
 // The network on a server: the messages of worker.js, but frames go out as JPEG by a WebSocket and predictions come back.
 
+import { playing, take } from "./messages.js";
+
 const UNANSWERED = 2; // frames on their way; a camera's are left out then, a file's wait
 const SIDE = [240, 2]; // pixels of the short side that is sent: at least, and times what the network looks at
 const QUALITY = 0.85;
@@ -8,7 +10,7 @@ const IDLE = 4408; // the server's word that no frames came for long
 
 let server = null; // {address, token}
 let socket = null, canvas = null, info = null;
-let run, live = false, first = null, last = -Infinity, camera = null;
+let live = false, first = null, last = -Infinity;
 let sent = 0, flying = [], landed = () => {}; // of this socket: frames so far, those that are not answered, who waits for that
 
 const TAKES = {
@@ -18,7 +20,7 @@ const TAKES = {
     return { kind: "ready", info };
   },
   async reset(order) {
-    [live, run, first, last] = [order.live, order.run ?? run, null, -Infinity];
+    [live, playing.run, first, last] = [order.live, order.run ?? playing.run, null, -Infinity];
     await connected();
     flying.push({ order: "reset" });
     socket.send(JSON.stringify({ type: "reset", live }));
@@ -32,7 +34,7 @@ const TAKES = {
       const message = await packed(image, at);
       while (full()) await new Promise((resolve) => (landed = resolve));
       await connected();
-      flying.push({ number: sent++, begun, run });
+      flying.push({ number: sent++, begun, run: playing.run });
       socket.send(message);
     } finally {
       image.close?.();
@@ -40,7 +42,7 @@ const TAKES = {
   },
   async end() {
     await connected();
-    flying.push({ order: "end", run });
+    flying.push({ order: "end", run: playing.run });
     socket.send('{"type": "end"}');
   },
 };
@@ -76,7 +78,7 @@ function connected() {
       if (mine !== socket) return;
       socket = null;
       landed();
-      if (code !== IDLE || camera) postMessage({ kind: "error", message: words.message, run });
+      if (code !== IDLE || playing.camera) postMessage({ kind: "error", message: words.message, run: playing.run });
     };
   });
 }
@@ -101,10 +103,10 @@ const HEARD = {
   },
   swapped({ model }) {
     learn({ ...info, ...model });
-    postMessage({ kind: "became", info, run });
+    postMessage({ kind: "became", info, run: playing.run });
   },
   error({ error }) {
-    postMessage({ kind: "error", message: error.what, run });
+    postMessage({ kind: "error", message: error.what, run: playing.run });
   },
 };
 
@@ -113,24 +115,4 @@ function read({ frame, pts_s: time, scores, top: [top], event, step_ms: stepMs }
   return { frame, time, scores, top, event: event ? { ...event, time: event.pts_s } : null, stepMs };
 }
 
-// one after the other, as they came
-let queue = Promise.resolve();
-const turn = (data) => (queue = queue.then(async () => {
-  try {
-    const answer = await TAKES[data.kind](data);
-    if (answer) postMessage({ ...answer, run });
-  } catch (error) {
-    postMessage({ kind: "error", message: error.message, run });
-  }
-}));
-onmessage = ({ data }) => (data.kind === "camera" ? watch(data) : turn(data));
-
-/** Frames straight from a camera, until there is another one or none. */
-async function watch({ frames = null }) {
-  const reader = (camera = frames?.getReader() ?? null);
-  for (let next; reader && !(next = await reader.read()).done; ) {
-    const { value: image } = next;
-    if (camera !== reader) image.close(); // stopped: what it still held
-    else await turn({ kind: "frame", image, time: image.timestamp / 1e6, sent: performance.timeOrigin + performance.now() });
-  }
-}
+take(TAKES);

@@ -1,11 +1,10 @@
 // The network, away from the page: pictures come in with their times, predictions go back. See page.js for the other side.
 
 import { load, planes } from "./everyframe.js";
+import { playing, take } from "./messages.js";
 import { Teacher } from "./teach.js";
 
 let model = null, teacher = null, collecting = false;
-let run; // which playing it is: goes back with the answers, so that the page can tell late ones
-let camera = null; // whose frames are taken
 let live = false, first = null; // a camera's times are counted from its first frame
 
 const TAKES = {
@@ -16,7 +15,7 @@ const TAKES = {
   },
   reset(order) {
     collecting = false;
-    [live, run, first] = [order.live, order.run ?? run, null];
+    [live, playing.run, first] = [order.live, order.run ?? playing.run, null];
     model.reset({ live });
   },
   async frame({ image, time, sent }) {
@@ -61,24 +60,4 @@ const TAKES = {
   },
 };
 
-// one after the other, as they came
-let queue = Promise.resolve();
-const turn = (data) => (queue = queue.then(async () => {
-  try {
-    const answer = await TAKES[data.kind](data);
-    if (answer) postMessage({ ...answer, run });
-  } catch (error) {
-    postMessage({ kind: "error", message: error.message, run });
-  }
-}));
-onmessage = ({ data }) => (data.kind === "camera" ? watch(data) : turn(data));
-
-/** Frames straight from a camera, until there is another one or none: neither a busy page nor a hidden one is in their way. */
-async function watch({ frames = null }) {
-  const reader = (camera = frames?.getReader() ?? null);
-  for (let next; reader && !(next = await reader.read()).done; ) {
-    const { value: image } = next;
-    if (camera !== reader) image.close(); // stopped: what it still held
-    else await turn({ kind: "frame", image, time: image.timestamp / 1e6, sent: performance.timeOrigin + performance.now() });
-  }
-}
+take(TAKES);
