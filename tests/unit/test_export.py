@@ -271,20 +271,6 @@ def test_an_output_that_cannot_be_written_is_said_first(tmp_path: Path, monkeypa
         export_small(tmp_path / path)
 
 
-def test_a_label_file(tmp_path: Path) -> None:
-    from everyframe.models.labels import read_labels
-
-    file = tmp_path / "labels.txt"
-    file.write_bytes("\ufeffleft\r\n  right hand\n\n\n".encode())
-    assert read_labels(file) == ("left", "right hand")
-    file.write_text("left\n\nright\n")
-    with pytest.raises(errors.UsageError, match="line 2"):
-        read_labels(file)
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(errors.UsageError, match="cannot be read"):
-        read_labels(file)
-
-
 # --- the command line ---
 
 

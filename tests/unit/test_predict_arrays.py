@@ -171,6 +171,23 @@ class TestPictures:
             with pytest.raises(UsageError):
                 logits(step, tmp_path / "a.npy", fps=30, **wrong)
 
+    def test_what_was_prepared_for_the_network_has_its_rate(self, step: Path, tmp_path: Path) -> None:
+        """As a board's own sample has it: (1, C, T, H, W) float32, resized, normalized and sampled, and no time anywhere."""
+        floats = np.random.default_rng(1).random((1, 1, 8, 12, 16), np.float32)
+        np.save(tmp_path / "video0.npy", floats)
+        prepared = logits(step, tmp_path / "video0.npy")
+        np.testing.assert_array_equal(prepared, logits(step, tmp_path / "video0.npy", fps=10))
+        every_third = Preprocess(resize=(12, 16), sample_every_n=3, **handmade.GRAY)
+        other = handmade.brightness_step(tmp_path / "third.onnx", preprocess=every_third)
+        np.testing.assert_array_equal(logits(other, tmp_path / "video0.npy"), prepared)
+
+    def test_too_few_for_a_label_to_lead_are_shown(self, step: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+        np.save(tmp_path / "short.npy", np.zeros((1, 1, 4, 12, 16), np.float32))
+        with pytest.raises(SystemExit):
+            run(["predict", str(step), str(tmp_path / "short.npy"), "-k", "2"])
+        shown = [line.split()[2:4] for line in capfd.readouterr().out.splitlines() if "  top  " in line]
+        assert [name for _, name in shown] == ["dark", "medium"]
+
     def test_a_table_is_no_picture(self, step: Path, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("1,2\n")
         with pytest.raises(SourceError, match="pictures are no table"):

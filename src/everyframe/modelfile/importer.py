@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 
 from everyframe.errors import EngineError, ModelError, meant
 from everyframe.modelfile.file import attach
+from everyframe.modelfile.labels import read_labels
 from everyframe.modelfile.schema import Metadata, Preprocess, Provenance, StateSpec, Strict
 from everyframe.modelfile.walk import Walk
 from everyframe.version import __version__
@@ -240,11 +241,7 @@ def _in_front(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
 
 def _labels(given: str | tuple[str, ...] | None, folder: Path, classes: int) -> tuple[str, ...] | None:
     if isinstance(given, str):
-        path = folder / given
-        try:
-            given = tuple(path.read_text(encoding="utf-8-sig").rstrip().splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError("The labels cannot be read.", where=path, got=str(error)) from None
+        given = read_labels(folder / given)
     if given is not None and len(given) != classes:
         raise ModelError("The label list does not fit the network.", expected=f"{classes} labels", got=len(given))
     return given

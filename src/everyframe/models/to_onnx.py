@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from everyframe import modelfile
 from everyframe.errors import OutputError, UsageError
+from everyframe.modelfile.labels import read_labels
 from everyframe.models.checkpoints.load import assemble
-from everyframe.models.labels import read_labels
 from everyframe.models.registry import Entry, check_shape, describe, require
 from everyframe.models.trace import compare, trace
 from everyframe.version import __version__

@@ -63,7 +63,10 @@ class ArrayReader:
         array, times = _SUFFIXES[path.suffix.lower()](path, layout)
         self._array = by_name(array, layout, path) if len(layout.inputs) > 1 else frames_first(array, layout, path)
         self._where, self._layout = path, layout
-        self._sampled = self._sample(_times(times, fps, layout, len(self._array), path))
+        # pictures of floats were prepared for this network before: resized, normalized, and sampled
+        ready = layout.pictures and len(layout.inputs) < 2 and array.dtype.kind == "f" and times is None and fps is None
+        at = _times(times, layout.rate if ready else fps, layout, len(self._array), path)
+        self._sampled = self._decoded(at) if ready else self._sample(at)
 
     def __iter__(self) -> ArrayReader:
         return self

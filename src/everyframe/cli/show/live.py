@@ -92,8 +92,10 @@ class Lines:
         if self.model is not None:
             print(self.model, flush=True)
         self.said, self.leader, self.led = "", "", 0
+        self.newest: Prediction | None = None
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
+        self.newest = prediction
         if prediction.event is not None:
             event = prediction.event
             print(f"{event.pts_s:9.2f} s  event  {event.label}  {event.score:.2f}", flush=True)
@@ -115,7 +117,13 @@ class Lines:
             print(f"{prediction.pts_s:9.2f} s  top    {top.label}  {top.score:.2f}", flush=True)
 
     def end(self, outcome: Outcome) -> None:
-        pass
+        if self.newest is not None and not (self.events or self.said):
+            print("\n".join(_ranked(self.newest)), flush=True)
+
+
+def _ranked(prediction: Prediction) -> list[str]:
+    """The best of what is too short for any label to have led: a clip is often one prediction."""
+    return [f"{prediction.pts_s:9.2f} s  top    {top.label}  {top.score:.2f}" for top in prediction.top]
 
 
 def alarming(alert: Alert) -> str:
@@ -153,10 +161,13 @@ class Bars:
     def begin(self, playback: Playback) -> None:
         self.arrivals: deque[tuple[float, int]] = deque(maxlen=240)  # (wall clock, frames so far)
         self.rows = []
+        self.seen: list[Prediction] = []  # the first few
         self.live.start()
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
         now = time.monotonic()
+        if len(self.seen) < HELD:
+            self.seen.append(prediction)
         self.arrivals.append((now, playback.frames))
         while now - self.arrivals[0][0] > 2:
             self.arrivals.popleft()
@@ -175,6 +186,8 @@ class Bars:
 
     def end(self, outcome: Outcome) -> None:
         self.live.stop()
+        if 0 < len(self.seen) < HELD and self.program.metadata.events is None:
+            print("\n".join(_ranked(self.seen[-1])))  # the bars are gone before anybody could read them
 
     def picture(self, prediction: Prediction, playback: Playback) -> Any:
         from rich.text import Text

@@ -113,7 +113,7 @@ def command(
     from everyframe.cli.show.console import as_task
     from everyframe.evaluation.match import read_map
     from everyframe.files import results_in
-    from everyframe.models.labels import read_labels
+    from everyframe.modelfile.labels import read_labels
     from everyframe.progress import bar
 
     controls = [name for name, wanted in (("reversed", reverse), ("shuffled", shuffle), ("frozen", freeze_frame)) if wanted]

@@ -25,7 +25,7 @@ def command(
     frames: Annotated[int | None, typer.Option(help="Frames a clip, T. [default: that of the published network]")] = None,
     size: Annotated[str | None, typer.Option(help="Frame size: S, or HxW. [default: that of the published network]")] = None,
     num_classes: Annotated[int | None, typer.Option(help="Classes. [default: the checkpoint's, else one a label]")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Text file, one label a line, in the order of the logits.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels in the order of the logits, one a line, or JSON.")] = None,
     weights: Annotated[
         str | None,
         typer.Option(

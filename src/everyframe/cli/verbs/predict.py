@@ -50,7 +50,7 @@ def command(
         int | None, typer.Option(min=1, help="Clip models: frames between predictions. [default: half a clip]")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Text file, one label a line, instead of the model's own.", metavar="FILE")
+        Path | None, typer.Option(help="A file of labels, one a line, or JSON, instead of the model's own.", metavar="FILE")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop each video after so many frames.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop each video after so many seconds of it.")] = None,
@@ -120,7 +120,7 @@ def command(
     from everyframe.cli.show.outcome import exit_code, summary, table, together
     from everyframe.cli.show.watch import watch
     from everyframe.errors import UsageError
-    from everyframe.models.labels import read_labels
+    from everyframe.modelfile.labels import read_labels
     from everyframe.video import resolve
     from everyframe.video.write import check_twice
 

@@ -30,7 +30,7 @@ def command(
     taps: Annotated[
         str, typer.Option(help="trained: remove kernel taps that never met a frame in the clip. all: keep them.")
     ] = "trained",
-    labels: Annotated[Path | None, typer.Option(help="A text file with one label a line, stored in the model.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A file of labels, one a line, or JSON; stored in the model.")] = None,
     task: Annotated[
         str | None,
         typer.Option(help="What the main output is, instead of what it ends in: classify, multilabel, regress or frames."),
@@ -65,7 +65,7 @@ def command(
     from everyframe import api
     from everyframe.cli.show.console import as_task, read_size, read_values
     from everyframe.cli.show.models import stream_lines
-    from everyframe.models.labels import read_labels
+    from everyframe.modelfile.labels import read_labels
     from everyframe.progress import status
 
     pictures = read_size(size)

@@ -12,8 +12,8 @@ from importlib import resources
 from typing import Any
 
 from everyframe.errors import UsageError
+from everyframe.modelfile.labels import read_labels
 from everyframe.modelfile.schema import Preprocess
-from everyframe.models.labels import read_labels
 from everyframe.models.registry import describe
 
 
