@@ -166,8 +166,8 @@ def real(bench: Bench, data: Path) -> tuple[dict[str, list[Example]], dict[str, 
 
 def rendered(bench: Bench) -> tuple[dict[str, list[Example]], dict[str, list[Example]], list[Example], list[Example]]:
     """Rendered single gestures and look-alike motion, of seeds that the built-in model's training never saw."""
-    from everyframe.motions.render import dataset
-    from everyframe.motions.render.motions import LABELS
+    from everyframe.rendering.hands import dataset
+    from everyframe.rendering.hands.motions import LABELS
 
     fps = bench.reader.rate
 

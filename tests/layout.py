@@ -123,9 +123,13 @@ ROOMS = (
         ("lightning_fabric", "numpy", "onnx", "safetensors", "torch"), "patterns, where to prune, pruning from recipe to model",
     ),
     Room(
+        "rendering", ("errors", "files", "progress", "video"),
+        ("av", "numpy"), "procedural video with its truth: hands that gesture, drivers who tire; labeled clips of either",
+    ),
+    Room(
         "motions", ("errors", "files", "progress", "modelfile", "conversion", "runtime", "models", "recipes", "evaluation",
-         "training"),
-        ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
+         "training", "rendering"),
+        ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: objective, event rule, how good it is",
     ),
     Room(
         "serving", ("errors", "version", "progress", "modelfile", "video", "runtime", "live", "bundles"),
@@ -136,7 +140,7 @@ ROOMS = (
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
-         "pruning", "motions", "live"),
+         "pruning", "rendering", "motions", "live"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(

@@ -15,7 +15,7 @@ from everyframe.cli.main import run
 from everyframe.errors import SourceError, UsageError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.motions import clips, evaluate, flow_rule, metrics
-from everyframe.motions.render.motions import LABELS, Interval
+from everyframe.rendering.hands.motions import LABELS, Interval
 
 ASSETS = evaluate.BUILT_IN.parent
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

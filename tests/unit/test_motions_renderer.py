@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from everyframe.motions import metrics
-from everyframe.motions.render import actors, camera, dataset, scene
-from everyframe.motions.render.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script, swipe
-from everyframe.motions.render.negatives import NEGATIVES
-from everyframe.motions.render.performance import place, write_negatives, write_tight
+from everyframe.rendering import camera
+from everyframe.rendering.hands import actors, dataset, scene
+from everyframe.rendering.hands.motions import GESTURES, LABELS, MIRRORED, RATE, REVERSED, SWIPES, TURNS, Interval, Script, swipe
+from everyframe.rendering.hands.negatives import NEGATIVES
+from everyframe.rendering.hands.performance import place, write_negatives, write_tight
 
 MOVES = [label for label in LABELS if label in SWIPES or label in TURNS]
 

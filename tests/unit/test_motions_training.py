@@ -19,10 +19,10 @@ from everyframe.cli.main import run as command_line  # noqa: E402
 from everyframe.errors import ModelError, OutputError, UsageError, WeightsError  # noqa: E402
 from everyframe.models.families.motion import MotionNet  # noqa: E402
 from everyframe.motions import evaluate, metrics, objective, run  # noqa: E402
-from everyframe.motions.render import dataset  # noqa: E402
-from everyframe.motions.render.motions import LABELS, Interval  # noqa: E402
 from everyframe.motions.streams import Streams  # noqa: E402
 from everyframe.recipes.motions import Data, Teacher  # noqa: E402
+from everyframe.rendering.hands import dataset  # noqa: E402
+from everyframe.rendering.hands.motions import LABELS, Interval  # noqa: E402
 from everyframe.training import checkpoint, folder  # noqa: E402
 from everyframe.training.loader import normalize  # noqa: E402
 from everyframe.training.loop import Loop  # noqa: E402

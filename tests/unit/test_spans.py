@@ -15,8 +15,8 @@ from everyframe.data.formats import spans
 from everyframe.data.truths import Spans
 from everyframe.errors import SourceError, UsageError
 from everyframe.evaluation.spans import assigned
-from everyframe.motions.render import dataset
 from everyframe.recipes.training import Data
+from everyframe.rendering.hands import dataset
 from everyframe.runtime.events import Event
 from everyframe.teaching.record import encode
 from everyframe.video.frame import Frame

@@ -19,7 +19,7 @@ from everyframe.conversion import convert
 from everyframe.errors import EveryframeError, ModelError, OutputError, SourceError, UsageError
 from everyframe.modelfile.file import attach
 from everyframe.modelfile.schema import Metadata, Preprocess
-from everyframe.motions.render import dataset
+from everyframe.rendering.hands import dataset
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching import Taught, teach
 from everyframe.teaching.cut import Backbone, cut, with_head

@@ -20,7 +20,7 @@ from everyframe.bundles.web import PAGES
 from everyframe.errors import ModelError
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.schema import EventRule
-from everyframe.motions.render import dataset
+from everyframe.rendering.hands import dataset
 from everyframe.runtime import BUILTIN
 from everyframe.teaching.cut import check, cut
 from everyframe.teaching.examples import Example, Reader, _pictures

@@ -14,7 +14,7 @@ import numpy as np
 from everyframe.errors import SourceError, UsageError
 from everyframe.evaluation.match import match
 from everyframe.modelfile.schema import Preprocess
-from everyframe.motions.render.motions import LABELS
+from everyframe.rendering.hands.motions import LABELS
 
 SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
 

@@ -28,9 +28,9 @@ from everyframe.modelfile.interface import interface
 from everyframe.modelfile.schema import EventRule, Metadata, Preprocess
 from everyframe.modelfile.walk import Walk
 from everyframe.motions import clips, flow_rule, metrics
-from everyframe.motions.render import dataset
-from everyframe.motions.render.motions import LABELS, REVERSED, Interval
 from everyframe.progress import TextProgress, silent
+from everyframe.rendering.hands import dataset
+from everyframe.rendering.hands.motions import LABELS, REVERSED, Interval
 from everyframe.runtime.events import asked_of
 from everyframe.runtime.prediction import softmax
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from everyframe import modelfile, models
 from everyframe.modelfile.schema import EventRule
-from everyframe.motions.render.motions import LABELS
+from everyframe.rendering.hands.motions import LABELS
 from everyframe.training.network import Trained
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.motions.render.motions import LABELS, SWIPES, TURNS
+from everyframe.rendering.hands.motions import LABELS, SWIPES, TURNS
 
 WINDOW_S = 1.0
 SWIPE_PATH = 0.22  # frame heights within the window

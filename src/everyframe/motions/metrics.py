@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from everyframe.modelfile.schema import EventRule
-from everyframe.motions.render.motions import LABELS, Interval
+from everyframe.rendering.hands.motions import LABELS, Interval
 from everyframe.runtime.events import Event, EventDetector
 
 LATE_S = 1.2

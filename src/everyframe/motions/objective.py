@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from everyframe.modelfile.schema import EventRule, Preprocess
 from everyframe.models.families.motion import FEATURES, MotionNet
 from everyframe.motions import metrics
-from everyframe.motions.render import dataset
-from everyframe.motions.render.motions import LABELS, SWIPES
 from everyframe.motions.streams import Streams
 from everyframe.recipes.motions import Data, MotionsRecipe
+from everyframe.rendering.hands import dataset
+from everyframe.rendering.hands.motions import LABELS, SWIPES
 from everyframe.runtime.prediction import softmax
 from everyframe.training.loader import Batch, Loader, normalize
 from everyframe.training.objective import Row

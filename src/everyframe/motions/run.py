@@ -27,9 +27,9 @@ from everyframe.modelfile.schema import Preprocess
 from everyframe.models.checkpoints.load import assemble
 from everyframe.motions.export import export_clip
 from everyframe.motions.objective import Held, Motions, Tracking, every_frame
-from everyframe.motions.render.motions import LABELS
 from everyframe.progress import status
 from everyframe.recipes.motions import MotionsRecipe, Teacher
+from everyframe.rendering.hands.motions import LABELS
 from everyframe.training import folder, loop
 from everyframe.training.finish import ran
 from everyframe.training.network import Trained

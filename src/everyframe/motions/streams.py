@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from everyframe.motions.render import dataset
 from everyframe.recipes.motions import Data
+from everyframe.rendering.hands import dataset
 
 Stream = tuple[np.ndarray, np.ndarray, np.ndarray]  # video (T, H, W) uint8, bits (T,) uint8, hand (T, 3)
 

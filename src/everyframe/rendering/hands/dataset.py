@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everyframe.motions.render.motions import LABELS, MIRRORED, Interval
-from everyframe.motions.render.scene import random_stream
+from everyframe.rendering.hands.motions import LABELS, MIRRORED, Interval
+from everyframe.rendering.hands.scene import random_stream
 
 SURE_S = 0.4  # after a gesture's end its label must still be given for so long
 FADE_S = 1.05  # and may be for so long

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from everyframe.motions.render.motions import RATE, Script, between
+from everyframe.rendering.hands.motions import RATE, Script, between
 
 
 def away(script: Script) -> None:

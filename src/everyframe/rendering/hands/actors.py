@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from everyframe.motions.render.backgrounds import clouds, sample, stripes
+from everyframe.rendering.backgrounds import clouds, sample, stripes
 
 # unit hand, wrist at the origin, fingers up (+v), thumb at +u: base (u, v), length, outward angle, radius
 FINGERS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from everyframe.motions.render.motions import GESTURES, LABELS, RATE, SWIPES, Pose, Script, settle
-from everyframe.motions.render.negatives import any_negative, away, enter
+from everyframe.rendering.hands.motions import GESTURES, LABELS, RATE, SWIPES, Pose, Script, settle
+from everyframe.rendering.hands.negatives import any_negative, away, enter
 
 
 def write_gestures(

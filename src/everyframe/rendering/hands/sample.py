@@ -1,6 +1,6 @@
 """The clip shipped with the package: every motion once, performed by a rendered person, with its truth beside it.
 
-python -m everyframe.motions.render.sample OUT.mp4      # writes OUT.mp4 and OUT.json
+python -m everyframe.rendering.hands.sample OUT.mp4      # writes OUT.mp4 and OUT.json
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import av
 import numpy as np
 from av import VideoStream
 
-from everyframe.motions.render import actors, backgrounds
-from everyframe.motions.render.motions import LABELS, SWIPES, TURNS, Script, circle, swipe, wave
-from everyframe.motions.render.scene import Arm, Style, render
+from everyframe.rendering import backgrounds
+from everyframe.rendering.hands import actors
+from everyframe.rendering.hands.motions import LABELS, SWIPES, TURNS, Script, circle, swipe, wave
+from everyframe.rendering.hands.scene import Arm, Style, render
 
 SIZE = (240, 320)  # height, width
 FPS = 25

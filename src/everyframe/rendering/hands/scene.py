@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from everyframe.motions.render import actors, backgrounds, camera
-from everyframe.motions.render.motions import Interval, Script, between
-from everyframe.motions.render.negatives import rest, signing
-from everyframe.motions.render.performance import mean_nothing, place, write_gestures, write_negatives, write_tight
+from everyframe.rendering import backgrounds, camera
+from everyframe.rendering.hands import actors
+from everyframe.rendering.hands.motions import Interval, Script, between
+from everyframe.rendering.hands.negatives import rest, signing
+from everyframe.rendering.hands.performance import mean_nothing, place, write_gestures, write_negatives, write_tight
 
 SMALL = 0.075  # palm of a hand that gestures to the camera: smaller ones mean somebody else, whatever they do
 CHUNK = 8  # frames drawn at a time: small enough for the cache, and for a tight box around the hand
