@@ -19,7 +19,7 @@ from everyframe.benchmarking.outcome import Benchmark, Figures, Measured
 from everyframe.benchmarking.papers import NAMES, Found, Variant, co3d, efficient, paper, rt3d, tsm
 from everyframe.benchmarking.sweep import Sweep, fitted, picture, series, table
 from everyframe.errors import UsageError
-from everyframe.modelfile.session import run_once
+from everyframe.modelfile.session import run as run_once
 from everyframe.models.cards.card import figures
 
 MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11", "packages": {}, "date": "2026-01-01"}
