@@ -13,12 +13,13 @@ from onnx import TensorProto, helper
 import everyframe as ef
 import handmade
 from everyframe.api import papers as making
-from everyframe.benchmarking.altered import kept
+from everyframe.benchmarking.altered import batched, kept
 from everyframe.benchmarking.costs import costs, depth
 from everyframe.benchmarking.outcome import Benchmark, Figures, Measured
 from everyframe.benchmarking.papers import NAMES, Found, Variant, co3d, efficient, paper, rt3d, tsm
 from everyframe.benchmarking.sweep import Sweep, fitted, picture, series, table
 from everyframe.errors import UsageError
+from everyframe.modelfile.session import run as run_once
 from everyframe.models.cards.card import figures
 
 MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11", "packages": {}, "date": "2026-01-01"}
@@ -193,3 +194,21 @@ class TestSweeps:
         found = ef.benchmark(tmp_path / "step.onnx", engines=["ort"], frames=1, sweep="streams=1,2")
         assert [row[1] for row in found.tables()[0].rows] == ["1", "2"]
         assert "time grows as streams^" in found.tables()[0].notes[0]
+
+
+def test_several_clips_at_once_answer_as_each_alone() -> None:
+    """Whether 0 means 0 in a shape, as torch writes it where channels are shuffled, or what is there."""
+    shapes = {"apart": (1, 2, 2, 3, 4, 4), "joined": (1, 4, 3, 4, 4)}
+    nodes = [
+        helper.make_node("Reshape", ["clip", "apart"], ["x"], allowzero=1),
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 1, 3, 4, 5]),
+        helper.make_node("Reshape", ["turned", "joined"], ["y"], allowzero=1),
+        helper.make_node("ReduceMean", ["y"], ["logits"], axes=[2, 3, 4], keepdims=0),
+    ]
+    weights = [handmade.tensor(name, shape, np.int64) for name, shape in shapes.items()]
+    inputs, outputs = {"clip": (TensorProto.FLOAT, (1, 4, 3, 4, 4))}, {"logits": (TensorProto.FLOAT, (1, 4))}
+    one = handmade.model(nodes, inputs, outputs, weights)
+    clips = np.random.default_rng(0).random((5, 4, 3, 4, 4), np.float32)
+    alone = [run_once(one, {"clip": clip[None]}, ["logits"])["logits"] for clip in clips]
+    together = run_once(batched(one, 5), {"clip": clips}, ["logits"])["logits"]
+    np.testing.assert_array_equal(together, np.concatenate(alone))

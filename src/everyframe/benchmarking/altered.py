@@ -41,7 +41,12 @@ def pruned(
 
 def batched(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     """Several clips at once, as a network without metadata."""
-    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    shapes = set()
+    for node in model.graph.node:
+        if node.op_type == "Reshape":
+            shapes.add(node.input[1])
+            for attribute in [each for each in node.attribute if each.name == "allowzero"]:
+                node.attribute.remove(attribute)  # no axis is empty, and torch says that 0 would be meant
     for tensor in model.graph.initializer:
         if tensor.name in shapes:
             shape = numpy_helper.to_array(tensor).copy()
