@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,13 @@ def cache_folder(kind: str) -> Path:
     return (NOWHERE if home.parts[0].startswith("~") else home) / "everyframe" / kind
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it."""
+def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
+    """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it. suffix: in which its
+    name has to end."""
     path = Path(path)
     problem = None
+    if suffix and path.suffix.lower() != suffix:
+        raise OutputError("The output is of another kind.", where=path, expected=f"a name that ends in {suffix}", got=path.name)
     if path.is_dir():
         problem = "it is a folder"
     elif _is_special(path):
@@ -142,25 +145,35 @@ def write_bytes(data: bytes, path: str | os.PathLike[str]) -> Path:
     """Writes a whole file or nothing: a temporary name in the same folder, then a rename. A link stays one, and a device or a
     pipe what it is. Raises OutputError.
     """
-    path = Path(at_home(path))
-    temporary = None
+    return write_together({Path(path): data})[0]
+
+
+def write_together(files: Mapping[Path, bytes]) -> list[Path]:
+    """Writes all files, whole, or none: each as `write_bytes` does, renamed when the last one lies there. Raises OutputError."""
+    staged: dict[Path, Path] = {}
+    path = Path()
     try:
-        if _is_special(path):
-            path.write_bytes(data)
-            return path
-        whole = path.resolve()
-        handle, temporary = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        make_ordinary(Path(temporary))
-        Path(temporary).replace(whole)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        for path, data in ((at_home(path), data) for path, data in files.items()):
+            if _is_special(path):
+                path.write_bytes(data)
+                continue
+            whole = path.resolve()
+            handle, temporary = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name}.")
+            staged[Path(temporary)] = whole
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            make_ordinary(Path(temporary))
+        for temporary_path, path in staged.items():
+            temporary_path.replace(path)
+    except BaseException as error:
+        for temporary_path in staged:
+            temporary_path.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
             "The output cannot be written.",
             where=path,
             got=error.strerror or str(error),
             hint="choose a folder that exists and is writable, with enough free space",
         ) from None
-    return path
+    return [at_home(path) for path in files]

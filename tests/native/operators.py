@@ -53,6 +53,13 @@ class Sketch:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attrs))
         return name
 
+    def part(self, shape: Sequence[int]) -> str:
+        """The first of the frames, along each axis: several networks of sizes of their own in one, which is compiled once."""
+        if tuple(shape) == self.shape:
+            return "frames"
+        ends = [np.array(values, np.int64) for values in ([0] * len(shape), shape, range(len(shape)))]
+        return self.op("Slice", "frames", *(self.constant(each, np.int64) for each in ends))
+
     def answer(self, tensor: str) -> None:
         """Adds a tensor to the answer."""
         self.answers.append(self.op("Reshape", tensor, self.constant([1, -1], np.int64)))
@@ -64,6 +71,11 @@ class Sketch:
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)], self.weights,
         )  # fmt: skip
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
+
+
+def widest(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """What has room for all of them."""
+    return tuple(map(max, zip(*shapes, strict=True)))
 
 
 def reference(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:

@@ -10,13 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from everyframe.errors import ConversionMismatch
+from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile import Metadata, Preprocess, StateSpec
 from everyframe.native.build import link
 from everyframe.native.check import check
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
+from native.operators import Sketch
 from native.test_int8 import Quantized
 
 SHAPE = (1, 3, 24, 32)
@@ -69,3 +70,13 @@ def test_what_is_wrong_does_not(change: tuple[str, str], tmp_path: Path) -> None
     model, metadata = difference_network()
     with pytest.raises(ConversionMismatch, match="exact arithmetic"):
         check(model, metadata, library(model, metadata, tmp_path, change))
+
+
+def test_what_is_no_number_is_the_models_own(tmp_path: Path) -> None:
+    """The logarithm of frames that are dark somewhere."""
+    sketch = Sketch(SHAPE)
+    sketch.answer(sketch.op("Log", sketch.op("ReduceMean", "frames", sketch.constant([2, 3], np.int64), keepdims=0)))
+    metadata = Metadata(kind="step", frames=1, preprocess=Preprocess(resize=SHAPE[2:], mean=(0.5,) * 3, std=(0.5,) * 3))
+    with pytest.raises(ModelError, match=r"NaN or infinities(.|\n)*output logits at step 0") as raised:
+        check(sketch.model(), metadata, library(sketch.model(), metadata, tmp_path))
+    assert "defect" not in str(raised.value)

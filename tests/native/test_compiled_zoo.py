@@ -25,6 +25,8 @@ from native.operators import CPUS, QUICK
 
 torch = pytest.importorskip("torch")
 
+from everyframe.models.families import c3d, resnet_18  # noqa: E402
+
 
 @dataclass(frozen=True)
 class Case:
@@ -34,7 +36,7 @@ class Case:
     rate: str = "native"
 
 
-#: step and clip, for this machine's processor and another
+#: the step for this machine's processor, the clip for each in turn
 SMALL = (
     Case("x3d_s", 13, 32), Case("mobilenet3d_v2_0.2x", 16, 32), Case("tsm_mobilenet_v2", 8, 32),
     Case("tsm_mobilenet_v2_online", 8, 32), Case("shufflenet3d_0.5x", 16, 32), Case("shufflenet3d_v2_0.25x", 16, 32),
@@ -52,14 +54,16 @@ LARGE = (
 @pytest.mark.parametrize(("number", "case"), list(enumerate(SMALL)), ids=[f"{case.name}-{case.rate}" for case in SMALL])
 def test_the_zoo(number: int, case: Case, tmp_path: Path) -> None:
     clip = clip_model(case)
-    for turn, (form, model) in enumerate((("step", convert(clip, Options(rate=case.rate)).step), ("clip", clip))):
-        for cpu in dict.fromkeys((CPUS[-1], CPUS[(number + turn) % len(CPUS)])):
-            agrees(model, cpu, f"{case.name} {form}", tmp_path / f"{form}-{cpu}.so")
+    agrees(convert(clip, Options(rate=case.rate)).step, CPUS[-1], f"{case.name} step", tmp_path / "step.so")
+    agrees(clip, CPUS[number % len(CPUS)], f"{case.name} clip", tmp_path / "clip.so")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE, ids=lambda c: c.name)
-def test_the_large_ones(case: Case, tmp_path: Path) -> None:
+def test_the_large_ones(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # code is of layers, not of weights: half of C3D's are in one product, and two thirds of the others' in the last stage
+    monkeypatch.setattr(c3d, "HIDDEN", 512)
+    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 64, 128, 256))
     agrees(convert(clip_model(case)).step, "native", case.name, tmp_path / "step.so")
 
 

@@ -15,6 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 import handmade
+from everyframe.cli import main
 from everyframe.conversion.step import convert
 from everyframe.errors import ModelError, upgrade
 from everyframe.modelfile import manifest
@@ -29,6 +30,15 @@ import write as corpus  # noqa: E402
 
 FILES = sorted(path for version in CORPUS.glob("[0-9]*") for path in version.iterdir() if path.name != corpus.ANSWERS)
 NEWER = f"{MAJOR}.{MINOR + 1}"
+#: what there is to do with each kind of file
+TAKING = (
+    *(f"info {name} --json" for name in ("clip.onnx", "hop.onnx", "quantized.onnx", "slots.onnx", "SPLIT")),
+    *(f"predict {name} VIDEO --engine ort" for name in ("hop.onnx", "quantized.onnx", "slots.onnx", "SPLIT")),
+    "stream clip.onnx -o OUT.onnx", "check clip.onnx --target tensorrt", "check step.onnx --target native",
+    "compile quantized.onnx --emit-c OUT", "compile slots.onnx --emit-c OUT", "split slots.onnx -o OUT",
+    "quantize step.onnx --calibrate VIDEO --frames 20 -o OUT.onnx",
+    "bundle slots.onnx --target onnxruntime --calibrate VIDEO --samples 3 -o OUT",
+)  # fmt: skip
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -49,6 +59,22 @@ class TestCorpus:
         assert any(metadata.events for metadata in found if metadata) and any(m.provenance.pruned for m in found if m)
         assert any(manifest.is_split(path) for path in FILES)
         assert all((path.parent / corpus.ANSWERS).exists() for path in FILES)
+
+    @pytest.mark.parametrize("version", sorted(path.name for path in CORPUS.glob("[0-9]*")))
+    @pytest.mark.parametrize("words", TAKING)
+    def test_every_verb_takes_them(self, words: str, version: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        here = {path.name.replace("split", "SPLIT"): path for path in FILES if path.parent.name == version}
+        given = [str(here.get(word, word.replace("OUT", f"{tmp_path}/out"))) for word in words.split()]
+        if "VIDEO" in given:
+            video = handmade.write_video(tmp_path / "video.mp4", 40)
+            given = [str(video) if word == "VIDEO" else word for word in given]
+        code = 0
+        try:
+            main.run(given)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        assert code == 0, capsys.readouterr().err
+        assert "OUT" not in words or list(tmp_path.glob("out*"))
 
     def test_is_small(self) -> None:
         assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 300_000

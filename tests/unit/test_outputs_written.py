@@ -13,7 +13,7 @@ import pytest
 
 import handmade
 from everyframe.errors import OutputError
-from everyframe.files import check_writable, write_bytes
+from everyframe.files import check_writable, write_bytes, write_together
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.is_char_device(), reason="there is no /dev/full here")
@@ -50,6 +50,16 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to(FULL)
     with pytest.raises(OutputError, match=r"cannot be written(.|\n)*No space left"):
         write_bytes(b"data", tmp_path / "full")
+
+
+@needs_full
+def test_files_that_belong_together_are_written_all_or_none(tmp_path: Path) -> None:
+    (tmp_path / "second").symlink_to(FULL)
+    (tmp_path / "first").write_bytes(b"before")
+    with pytest.raises(OutputError, match=r"second(.|\n)*No space left"):
+        write_together({tmp_path / "first": b"after", tmp_path / "second": b"after"})
+    assert (tmp_path / "first").read_bytes() == b"before"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["first", "second"]
 
 
 def command(*words: object, **options: object) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import everyframe
 from clips import clip_net
@@ -55,6 +57,10 @@ def test_probabilities_and_quantities_are_left_alone() -> None:
     assert (read(given, "multilabel", "logits", 3.0)[0] < read(given, "multilabel", "logits")[0]).all()
 
 
+def error(scores: np.ndarray, truth: np.ndarray) -> float:
+    return metrics.calibration(scores.max(1), scores.argmax(1) == truth)[0]
+
+
 def test_overconfident_scores_are_mended_by_the_temperature_that_fits() -> None:
     """Truths drawn by the softmax of logits / 3: divided by 3 they are right as often as they say."""
     rng = np.random.default_rng(0)
@@ -66,7 +72,19 @@ def test_overconfident_scores_are_mended_by_the_temperature_that_fits() -> None:
     found = metrics.temperature(scores, truth)
     assert found == pytest.approx(3, rel=0.1)
 
-    def error(scores: np.ndarray) -> float:
-        return metrics.calibration(scores.max(1), scores.argmax(1) == truth)[0]
+    assert error(metrics.divided(scores, found), truth) < 0.03 < 0.1 < error(scores, truth)
+    kept, held_out = metrics.calibrated(scores, truth)
+    assert kept == found and held_out < 0.03
 
-    assert error(metrics.divided(scores, found)) < 0.03 < 0.1 < error(scores)
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.sampled_from([0.3, 1.0, 3.0]))
+def test_a_temperature_is_claimed_only_where_it_helps(seed: int, videos: int, too_sure: float) -> None:
+    """Of few videos the likeliest temperature is often one that makes scores worse: then it is 1."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (videos, 4))
+    truth = np.array([rng.choice(4, p=row / row.sum()) for row in softmax(logits).astype(float)])
+    scores = softmax(logits * too_sure)
+    plain = error(scores, truth)
+    found, held_out = metrics.calibrated(scores, truth)
+    assert held_out < plain and error(metrics.divided(scores, found), truth) < plain if found != 1 else held_out == plain

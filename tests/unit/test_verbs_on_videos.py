@@ -287,3 +287,27 @@ def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, out, err = run(capsys, "predict", tmp_path / "run" / "step.onnx", made["phone"], "--json")
     labels = {top["label"] for line in out.splitlines() for top in json.loads(line)["top"]}
     assert (code, labels) == (0, {"bright", "dark"}), err
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own video, and nothing else."""
+    code, out, err = run(capsys, "demo", "--output", tmp_path / "demo")
+    assert code == 0 and "swipe_left" in out and (tmp_path / "demo" / "timeline.png").stat().st_size > 10_000, err
+
+
+@pytest.mark.slow
+def test_export(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is exported takes every kind of video, as a clip and as a step model."""
+    pytest.importorskip("torch")
+    clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
+    code, _, err = run(capsys, "export", "motionnet_0.25x", "-o", clip, "--size", 32, "--frames", 8)
+    assert code == 0, err
+    code, _, err = run(capsys, "stream", clip, "-o", step)
+    assert code == 0, err
+    for kind in KINDS:
+        code, out, err = run(capsys, "predict", step, made[kind], "--json", "--engine", "ort")
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert code == (2 if kind == "folder" else 0) and rows, (kind, err)
+        assert 1.5 < max(row["pts_s"] for row in rows) < 2.1, kind
+    code, out, err = run(capsys, "evaluate", clip, "--data", made["phone classes"], "--workers", 1, "--json")
+    assert code == 2 and "label" in err  # an untrained network has labels of its own

@@ -153,48 +153,43 @@ def evaluate(
     from everyframe.evaluation import evaluate, open_pair, spans, tasks
     from everyframe.evaluation.measure import Settings
     from everyframe.evaluation.source import chosen
-    from everyframe.files import make_folder
+    from everyframe.files import results_in
     from everyframe.recipes.training import Sampling
 
     if not Path(data).exists():
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
-    if output is not None:
-        make_folder(output)
     given = there(model) if isinstance(model, str) else source(model)
     run = Path(model) if isinstance(model, str | os.PathLike) else None
     names = None if labels is None else several("labels", labels)
     played = several("controls", controls)
-    pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate, task=task, threshold=threshold)
-    pair = replace(pair, fps=fps)
-    if tasks.says_more(pair, Path(data), form, clip_list):
-        how = Sampling(kind="segments" if segments else "clip", short=short or "loop")
-        found_more = tasks.evaluate(
-            pair, tasks.annotated(Path(data), pair.task, clip_list, classes), split=split,
-            settings=Settings(views, how, flush, ("normal", *dict.fromkeys(played)), seed), limit=limit, workers=workers,
-            labels=names, label_map=label_map, name=str(data), progress=progress or silent,
-        )  # fmt: skip
-        more = TaskEvaluation(**vars(found_more))
+    made: Evaluation | TaskEvaluation | SpanEvaluation
+    with results_in(None if output is None else Path(output)):
+        pair = open_pair(given, engine=engine, threads=threads, labels=names, rate=rate, task=task, threshold=threshold)
+        pair = replace(pair, fps=fps)
+        if tasks.says_more(pair, Path(data), form, clip_list):
+            how = Sampling(kind="segments" if segments else "clip", short=short or "loop")
+            more = tasks.evaluate(
+                pair, tasks.annotated(Path(data), pair.task, clip_list, classes), split=split,
+                settings=Settings(views, how, flush, ("normal", *dict.fromkeys(played)), seed), limit=limit, workers=workers,
+                labels=names, label_map=label_map, name=str(data), progress=progress or silent,
+            )  # fmt: skip
+            made = TaskEvaluation(**vars(more))
+        elif Path(data).is_file() and Path(data).suffix.lower() != ".toml":
+            events = spans.evaluate(
+                pair, Path(data), label_map=label_map, workers=workers, name=str(data), progress=progress or silent
+            )
+            made = SpanEvaluation(**vars(events))
+        else:
+            found, sampling, split, part = chosen(Path(data), run, form, split, clip_list, classes)
+            changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
+            result = evaluate(
+                pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,
+                controls=played, seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
+                part=part, progress=progress or silent,
+            )  # fmt: skip
+            made = Evaluation(**vars(result))
         if output is not None:
-            more.save(output)
-        return more
-    if Path(data).is_file() and Path(data).suffix.lower() != ".toml":
-        events = spans.evaluate(
-            pair, Path(data), label_map=label_map, workers=workers, name=str(data), progress=progress or silent
-        )
-        spanned = SpanEvaluation(**vars(events))
-        if output is not None:
-            spanned.save(output)
-        return spanned
-    found, sampling, split, part = chosen(Path(data), run, form, split, clip_list, classes)
-    changes = {"kind": "segments" if segments else sampling.kind, "short": short or sampling.short}
-    result = evaluate(
-        pair, found, split=split, view=views, sampling=sampling.model_copy(update=changes), flush=flush,
-        controls=played, seed=seed, limit=limit, workers=workers, label_map=label_map, data=str(data),
-        part=part, progress=progress or silent,
-    )  # fmt: skip
-    made = Evaluation(**vars(result))
-    if output is not None:
-        made.save(output)
+            made.save(output)
     return made
 
 

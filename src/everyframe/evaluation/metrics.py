@@ -16,6 +16,7 @@ from everyframe.runtime import prediction
 
 Z = 1.959964  # of a 95 % interval
 RESAMPLES = 1000
+FOLDS = 5
 OVERLAPS = (0.10, 0.25, 0.50)
 #: a segment: label, first frame, the one behind its last
 Segment = tuple[int, int, int]
@@ -171,3 +172,21 @@ def temperature(scores: np.ndarray, truth: np.ndarray) -> float:
     """
     logits = np.log(np.maximum(scores.astype(np.float64), 1e-12))
     return prediction.temperature(logits, np.eye(scores.shape[1])[truth])
+
+
+def calibrated(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """(temperature, expected calibration error with it): each of FOLDS parts of (n, classes) by the temperature of the others.
+    1 and the error as it is, where that does not help what the temperature was not fitted on.
+    """
+
+    def judged(scores: np.ndarray) -> tuple[float, float]:
+        surprise = -np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-12)).mean()
+        return calibration(scores.max(axis=1), scores.argmax(axis=1) == truth)[0], float(surprise)
+
+    fold, held = np.arange(len(truth)) % FOLDS, scores.astype(np.float64)
+    before, whole = judged(scores), temperature(scores, truth)
+    for each in range(min(FOLDS, len(truth)) if len(truth) > 1 else 0):
+        held[fold == each] = divided(scores[fold == each], temperature(scores[fold != each], truth[fold != each]))
+    found = judged(held), judged(divided(scores, whole))
+    helps = all(after < plain for each in found for after, plain in zip(each, before, strict=True))
+    return (whole, found[0][0]) if helps else (1.0, before[0])

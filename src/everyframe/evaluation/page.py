@@ -183,8 +183,12 @@ def beside(result: Result) -> list[str]:
         )
     if result.calibration:
         errors = ", ".join(
-            f"{one.ece * 100:.1f} % ({PLACES[where]}; {one.best_ece * 100:.1f} % with logits divided by {one.temperature:.2g}, "
-            "fitted on these videos)"
+            f"{one.ece * 100:.1f} % ({PLACES[where]}; "
+            + (
+                f"{one.best_ece * 100:.1f} % with logits divided by {one.temperature:.2g}, fitted on other videos of these)"
+                if one.temperature != 1
+                else "no temperature that fits some of these videos helps the others)"
+            )
             for where, one in result.calibration.items()
         )
         lines.append(f"Expected calibration error, the distance between scores and the share that is right: {errors}.")

@@ -138,8 +138,9 @@ class VideoRow:
 @dataclass(frozen=True)
 class Calibration:
     """How far scores are from the share that is right. ece: expected calibration error of the winning scores. temperature: by
-    what logits would have to be divided, beside what the model's own temperature does, for these videos to be likeliest;
-    best_ece: the error then. bins: (mean score, share right, videos).
+    what logits would have to be divided, beside what the model's own temperature does, for these videos to be likeliest; 1
+    where that helps only those that it is fitted on. best_ece: the error then, each fifth of the videos by the temperature of
+    the others. bins: (mean score, share right, videos).
     """
 
     ece: float

@@ -179,9 +179,7 @@ def calibrations(outcomes: Sequence[Outcome]) -> dict[str, Calibration]:
         if said:
             scores, truth = np.stack([each for each, _ in said]), np.array([truth for _, truth in said])
             ece, bins = metrics.calibration(scores.max(axis=1), scores.argmax(axis=1) == truth)
-            best = metrics.temperature(scores, truth)
-            cooler = metrics.divided(scores, best)
-            after, _ = metrics.calibration(cooler.max(axis=1), cooler.argmax(axis=1) == truth)
+            best, after = metrics.calibrated(scores, truth)
             found[where] = Calibration(ece, best, tuple(bins), after)
     return found
 

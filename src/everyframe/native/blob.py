@@ -14,6 +14,7 @@ FORMAT = 1
 MAGIC = b"EFWEIGHT"
 HEADER_WORDS = 16
 _ALIGN = 16
+_PLACES = 65521
 
 
 class Blob:
@@ -53,8 +54,10 @@ class Blob:
 
 def checksum(words: np.ndarray) -> int:
     """Two sums modulo 2**32, the second weighted by place, so that changed and swapped words are found."""
-    wide = words.astype(np.uint64)
+    whole = words.size // _PLACES * _PLACES
+    by_place = words[:whole].reshape(-1, _PLACES).sum(axis=0, dtype=np.uint64)
+    by_place[: words.size - whole] += words[whole:]
+    first = int(by_place.sum()) & 0xFFFFFFFF
     with np.errstate(over="ignore"):
-        first = int(wide.sum(dtype=np.uint64)) & 0xFFFFFFFF
-        second = int((wide * (np.arange(wide.size, dtype=np.uint64) % 65521 + 1)).sum(dtype=np.uint64)) & 0xFFFFFFFF
+        second = int((by_place * np.arange(1, _PLACES + 1, dtype=np.uint64)).sum()) & 0xFFFFFFFF
     return second << 32 | first

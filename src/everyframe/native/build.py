@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from everyframe.files import check_writable, results_in, write_bytes
+from everyframe.files import check_writable, results_in, write_together
 from everyframe.native import artifact
 from everyframe.native.compilers import command, run
 from everyframe.native.emit import Source
@@ -24,10 +24,11 @@ def files(source: Source) -> dict[str, bytes]:
 
 
 def write_sources(source: Source, folder: str | os.PathLike[str], more: Mapping[str, bytes] | None = None) -> list[Path]:
-    """Writes C file, header and weights into `folder`, which is made if it is not there, and more by name. Raises OutputError."""
+    """Writes C file, header and weights into `folder`, which is made if it is not there, and more by name: all or none. Raises
+    OutputError."""
     folder = Path(folder)
     with results_in(folder):
-        return [write_bytes(data, folder / name) for name, data in {**files(source), **(more or {})}.items()]
+        return write_together({folder / name: data for name, data in {**files(source), **(more or {})}.items()})
 
 
 def link(source: Source, target: Target, model: onnx.ModelProto, path: str | os.PathLike[str], extra: Sequence[str] = ()) -> Path:

@@ -266,11 +266,12 @@ class Calls:
     def _move(self, op: ir.Move, frame: Frame) -> None:
         """As planes and places in them where all planes are read alike, else value by value."""
         sources = op.reads()
-        index = {f.number: i for i, f in enumerate(sources)}
         forms = [self.layout.forms[f.number] for f in sources]
         planes, places = (part.reshape(len(op.cells), -1) for part in ir.split_cells(op.cells))  # (C, H * W)
         inside = places >= 0
-        numbers = np.vectorize(lambda plane: index.get(ir.split_plane(plane)[0], 0), otypes=[np.int32])(planes)
+        read = np.array([f.number for f in sources])
+        order = np.argsort(read)
+        numbers = np.where(inside, order[np.searchsorted(read[order], planes >> ir.SHIFT).clip(max=len(read) - 1)], 0)
         channels = np.where(inside, ir.channels_of(planes), 0)
         widths, blocks, strides, rows = (
             np.array([getattr(form, name) for form in forms])[numbers] for name in ("width", "block", "plane", "row")

@@ -7,13 +7,14 @@ steps of its scale), flat ones, something that moves and stops. They last for a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from typing import TypeVar
 
 import numpy as np
 import onnx
 
-from everyframe.errors import ConversionMismatch
+from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.schema import Metadata
 from everyframe.modelfile.walk import Walk
 from everyframe.native.hosted import Hosted
@@ -26,11 +27,13 @@ TOLERANCE = 1e-4
 #: of quantized networks: a float that an operator left behind may still decide between two steps, hardly ever
 QUANTIZED_TOLERANCE = 0.01
 _MOST_STEPS = 100
+Made = TypeVar("Made")
 
 
 def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted, *, steps: int | None = None) -> float:
     """The largest relative L2 distance between an answer of both over a stream. Raises ConversionMismatch above TOLERANCE
-    (or QUANTIZED_TOLERANCE), and where another label is the best one of the logits by more than that.
+    (or QUANTIZED_TOLERANCE), and where another label is the best one of the logits by more than that; ModelError where the
+    model itself answers with what is no number.
 
     steps: default: until predictions begin, a window and some more, at most 100; a clip network is asked twice.
     """
@@ -47,6 +50,13 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted,
     with closing(library.start(threads=1)) as stream:
         for n, frames in enumerate(_inputs(library.inputs, metadata, count)):
             whole_answer, logits = walk.step(frames), stream.step(frames)
+            if unheard := [name for name in (answer, *stream.others) if not np.isfinite(whole_answer[name]).all()]:
+                raise ModelError(
+                    "The model answers with NaN or infinities, so compiled code cannot be compared with it.",
+                    where=f"the output {unheard[0]} at step {n}", got=f"by {by}, of a picture as cameras give it",
+                    hint="look for a division by zero, a logarithm or an overflow in the network; `everyframe predict` names "
+                    "the first frame of a video that brings it about",
+                )  # fmt: skip
             distances = {name: _distance(whole_answer[name], got) for name, got in ((answer, logits), *stream.others.items())}
             distance = max(distances.values())
             worst = max(worst, distance)
@@ -59,6 +69,14 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted,
                     hint="this is a defect of everyframe; run the model with --engine ort meanwhile",
                 )  # fmt: skip
     return worst
+
+
+def compared(made: Callable[[bool], Made], approximate: bool) -> Made:
+    """made(True): with what rounds more, where that is wanted; made(False) where its comparison with the model forbids it."""
+    if approximate:
+        with suppress(ConversionMismatch):
+            return made(True)
+    return made(False)
 
 
 def _distance(wanted: np.ndarray, got: np.ndarray) -> float:

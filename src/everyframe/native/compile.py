@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import ConversionMismatch, ModelError, UsageError
+from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable, write_bytes
 from everyframe.modelfile.file import Held, load, metadata_of
 from everyframe.native.build import link, write_sources
-from everyframe.native.check import check
+from everyframe.native.check import check, compared
 from everyframe.native.choice import Choice
 from everyframe.native.compilers import compiler
 from everyframe.native.emit import Source
@@ -108,9 +108,14 @@ def compile_model(
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
-            made = Path(folder) / "model"
 
-            def built() -> float | None:
+            def built(approximate: bool) -> tuple[Path, float | None]:
+                nonlocal source, chosen
+                if approximate != choices.choose.approximate:
+                    progress("generating C without what is not exact enough here")
+                    choices.choose.approximate = approximate
+                    source, chosen = generated()
+                made = Path(folder) / ("model" if approximate else "exact")  # a library that is loaded stays what it is
                 progress(f"compiling for {chosen.name}")
                 if chosen.machine == WASM:
                     link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
@@ -119,20 +124,12 @@ def compile_model(
                 words = node() if chosen.machine == WASM else None
                 hosted = Hosted(words, made, None, source.facts) if words else None
                 if not (runs_here(chosen.name) or (hosted is not None and hosted.known())):
-                    return None
+                    return made, None
                 progress("comparing with the model over a stream of pictures")
-                return check(model, metadata, hosted or Library(made))
+                return made, check(model, metadata, hosted or Library(made))
 
-            try:
-                difference = built()
-            except ConversionMismatch:
-                if not source.inexact:
-                    raise
-                progress("generating C without what is not exact enough here")
-                choices.choose.approximate = False
-                source, chosen = generated()
-                made = Path(folder) / "exact"  # a library that is loaded stays what it is
-                difference = built()
+            choices.choose.approximate = choices.choose.approximate and source.inexact
+            made, difference = compared(built, choices.choose.approximate)
             library = write_bytes(made.read_bytes(), output)
         written = []
         if emit_c is not None:

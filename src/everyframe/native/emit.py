@@ -234,7 +234,7 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
     if "depthwise" in kinds and not target.scalar:
         parts.append(c_text("depthwise"))
     if "conv_int8" in kinds and not target.scalar:
-        parts += [c_text("conv_int8"), _tiles_int8(target), c_text("conv_int8_run")]
+        parts += [c_text("conv_int8"), _tiles_int8(target, packer), c_text("conv_int8_run")]
     if "depthwise_int8" in kinds and not target.scalar:
         parts.append(c_text("depthwise_int8"))
     return parts
@@ -258,14 +258,14 @@ def _tiles(target: Target, packer: Packer) -> str:
     return "\n".join([*made, "", table, *rows, "};", wide, ""])
 
 
-def _tiles_int8(target: Target) -> str:
-    """The kernels for bytes: [height][positions]."""
+def _tiles_int8(target: Target, packer: Packer) -> str:
+    """The kernels for bytes that this network needs: [height][positions]."""
     tiles = dict(target.tiles)
-    every = [(h, p) for h, most in tiles.items() for p in range(1, most + 1)]
-    made = [f"CONV_INT8_TILE({h}, {p})" for h, p in every]
+    used = sorted({(h, p) for layer in packer.layers for h, most in layer.tiles.items() for p in range(1, most + 1)})
+    made = [f"CONV_INT8_TILE({h}, {p})" for h, p in used]
     top, most = max(tiles), max(tiles.values())
     table = f"static void (*const conv_int8_tiles[{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
-    names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in every]
+    names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in used]
     wide = f"static const int32_t conv_int8_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
     return "\n".join([*made, "", table, *names, "};", wide, ""])
 

@@ -338,9 +338,9 @@ def carried_quant(op: Op) -> Quant | None:
 
 def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:
     """The same channels of other frames: frames maps old numbers to frames."""
-    numbers, channels = np.asarray(planes) >> SHIFT, channels_of(planes)
-    table = {n: frames[n].number for n in set(numbers.ravel().tolist())}
-    return np.vectorize(lambda n: table[int(n)], otypes=[np.int64])(numbers) * (1 << SHIFT) + channels
+    numbers, which = np.unique(np.asarray(planes) >> SHIFT, return_inverse=True)
+    new = np.array([frames[n].number for n in numbers.tolist()], np.int64)
+    return (new[which].reshape(np.shape(planes)) << SHIFT) + channels_of(planes)
 
 
 @dataclass

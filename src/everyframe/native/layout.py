@@ -11,6 +11,7 @@ by lifetime.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -295,14 +296,19 @@ def _first_fit(frames: Iterable[tuple[int, int, int, int]], places: dict[int, in
     """frames: (born, last read, number, floats), by birth. Returns the end of what was used."""
     live: list[tuple[int, int, int]] = []  # (start, end, last read), by start
     top = base
+    next_to_die = 0
     for born, dies, number, floats in frames:
-        live = [entry for entry in live if entry[2] >= born]
+        if next_to_die < born:
+            live = [entry for entry in live if entry[2] >= born]
+            next_to_die = min((entry[2] for entry in live), default=dies)
         start = base
-        for begin, end, _ in sorted(live):
+        for begin, end, _ in live:
             if begin - start >= floats:
                 break
-            start = max(start, end)
+            if end > start:
+                start = end
         places[number] = start
-        live.append((start, start + floats, dies))
+        insort(live, (start, start + floats, dies))
+        next_to_die = min(next_to_die, dies)
         top = max(top, start + floats)
     return top

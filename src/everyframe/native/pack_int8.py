@@ -186,6 +186,7 @@ def _pack_table(packing: Packing, layer: PackedLayer) -> None:
             tables.append(offsets[here])
             table += len(here)
     sums = [padded[a:b].sum((0, 2), dtype=np.int32) for a, b in pairwise(starts)]
+    layer.tiles = {count: min(dict(packing.target.tiles)[count], longest, positions) for _, count in groups}
     layer.fields = {
         "sources": len(layer.forms), "groups": len(groups), "positions": positions,
         "block": choice.block, "longest": longest, "out_block": out.plane,

@@ -48,6 +48,7 @@ class PackedLayer:
     macs: int = 0  # of a frame; zeros that cannot be skipped count too
     bytes: int = 0  # of the weights
     kept: float = 1.0  # share of the weights that are there
+    tiles: dict[int, int] = field(default_factory=dict)  # of bytes: heights of its kernels -> the most positions at once
 
     @property
     def kind(self) -> str:

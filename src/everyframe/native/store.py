@@ -13,13 +13,13 @@ from pathlib import Path
 
 import onnx
 
-from everyframe.errors import ConversionMismatch, EngineError, ModelError, OutputError
+from everyframe.errors import EngineError, ModelError, OutputError
 from everyframe.files import cache_folder
 from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native import artifact
 from everyframe.native.build import link
-from everyframe.native.check import check
+from everyframe.native.check import check, compared
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
@@ -71,7 +71,8 @@ def library(
 def _made(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, path: Path) -> Library:
     """Compiled; with what rounds more where a comparison with the model shows that it may (as `compile` does)."""
     metadata = metadata_of(model, where)
-    for approximate in (True, False) if metadata else (False,):
+
+    def made(approximate: bool) -> Library:
         tables = Tables.found()
         tables.approximate = approximate
         source, _, fitting = generate(model, states, target, where=where, choose=tables)
@@ -82,13 +83,13 @@ def _made(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, w
             if metadata and source.inexact:
                 check(model, metadata, Library(fresh))
             fresh.replace(path)
-            break
-        except ConversionMismatch:
-            if not approximate:
-                raise
+        except OutputError as error:
+            raise (_unwritable(path, error.got) if error.where == fresh else error) from None
         finally:
             fresh.unlink(missing_ok=True)
-    return Library(path)
+        return Library(path)
+
+    return compared(made, approximate=metadata is not None)
 
 
 def _found(path: Path, target: Target) -> Library | None:
@@ -121,10 +122,14 @@ def _alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
                     path.unlink(missing_ok=True)
                 return
     except OSError as error:
-        raise OutputError(
-            "The cache of compiled models cannot be written.", where=path.parent, got=error.strerror or str(error),
-            hint="name a writable folder in $EVERYFRAME_CACHE",
-        ) from None  # fmt: skip
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _unwritable(path: Path, why: object) -> OutputError:
+    return OutputError(
+        "The cache of compiled models cannot be written.", where=path.parent, got=why,
+        hint="name a writable folder with enough free space in $EVERYFRAME_CACHE",
+    )  # fmt: skip
 
 
 def _is(descriptor: int, path: Path) -> bool:

@@ -7,7 +7,6 @@ Nothing is coded again, but for what masks must hide.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import pickle
@@ -86,6 +85,7 @@ def _copied(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, mask
 def _masked(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, masks: Sequence[Polygon]) -> None:
     import av
 
+    from everyframe.video.encode import Encoder
     from everyframe.video.preprocess import prepare
     from everyframe.video.protocol import Order
     from everyframe.video.sources import Source
@@ -93,39 +93,19 @@ def _masked(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, mask
     hide, whole = Masks(masks), Order(Source("file", "", ("",)))
     with av.open(io.BytesIO(head)) as known, av.open(str(path), "w", format=_FORMATS[suffix]) as file:
         decoder = known.streams.video[0].codec_context
-        stream: Any = None
-        frames = (frame for packet in (*_timed(packets), None) for frame in decoder.decode(packet))
-        last = -1
-        for frame in frames:
+        encoder: Encoder | None = None
+        for frame in (frame for packet in (*_timed(packets), None) for frame in decoder.decode(packet)):
             picture = hide(prepare(frame, whole))
-            picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]  # H.264 halves its colors
-            if stream is None:
-                stream = file.add_stream(_encoder(), rate=_rate(packets))
-                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
-                stream.codec_context.time_base = _MILLI
-            shown = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            begins = packets[0].base if frame.time_base is None else frame.time_base
-            shown.pts, shown.time_base = max(last + 1, round((frame.pts or 0) * begins / _MILLI)), _MILLI
-            last = shown.pts
-            file.mux(stream.encode(shown))
-        if stream is not None:
-            file.mux(stream.encode(None))
+            height, width = picture.shape[:2]
+            encoder = encoder or Encoder(file, suffix, height, width, _rate(packets))
+            encoder.add(picture, (frame.pts or 0) * (packets[0].base if frame.time_base is None else frame.time_base))
+        if encoder is not None:
+            encoder.close()
 
 
-#: a clock that every encoder takes
-_MILLI = Fraction(1, 1000)
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
 #: what no other container helps against
 _HOPELESS = (errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EFBIG)
-
-
-def _encoder() -> str:
-    import av
-
-    for name in ("libx264", "libopenh264", "h264_videotoolbox"):
-        with contextlib.suppress(ValueError):
-            return av.Codec(name, "w").name
-    return "mpeg4"
 
 
 def _rate(packets: Sequence[Coded]) -> Fraction:

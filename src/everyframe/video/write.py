@@ -19,17 +19,11 @@ import numpy as np
 from everyframe.errors import OutputError, SourceError, UsageError
 from everyframe.files import make_ordinary
 from everyframe.video.decode import decode
+from everyframe.video.encode import KINDS, Encoder
 from everyframe.video.frame import Decoded
 from everyframe.video.preprocess import prepare
 from everyframe.video.sources import Source
 
-#: what a name ends in -> (codec, its settings)
-KINDS: dict[str, tuple[str, dict[str, str]]] = {
-    **dict.fromkeys((".mp4", ".mkv", ".mov", ".m4v"), ("libx264", {"preset": "veryfast", "crf": "20"})),
-    ".webm": ("libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
-}
-_TICKS = 90_000  # of a second, in which times are written
-_BT601, _VIDEO_RANGE = 6, 1  # as swscale makes YUV of RGB
 _SWEPT = 32  # frames
 _JUMP_S = 0.5
 
@@ -106,26 +100,18 @@ class _Video:
     def __init__(self, output: Any, draw: Callable[[np.ndarray, float], np.ndarray], first: Decoded, gap: Fraction) -> None:
         picture = prepare(first.picture, _Upright())
         height, width = draw(picture, 0.0).shape[:2]
-        codec, options = KINDS[Path(output.name).suffix.lower()]
-        self._upright, self._draw, self._output, self._gap = _Upright(picture.shape[:2]), draw, output, first.duration or gap
-        self._stream = output.add_stream(codec, rate=max(1, round(1 / self._gap)), options=options)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
-        context = self._stream.codec_context
-        context.time_base, context.colorspace, context.color_range = Fraction(1, _TICKS), _BT601, _VIDEO_RANGE
-        self._last, self.end = -1, Fraction(0)
+        self._upright, self._draw, self._gap = _Upright(picture.shape[:2]), draw, first.duration or gap
+        self._encoder = Encoder(output, Path(output.name).suffix.lower(), height, width, 1 / self._gap)
+        self.end = Fraction(0)
 
     def add(self, frame: Decoded) -> None:
         if frame.index % _SWEPT == 0:
             gc.collect()  # PyAV holds pictures whose side data was read
-        drawn = self._draw(prepare(frame.picture, self._upright), float(frame.pts))
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn[: self._stream.height, : self._stream.width]), "rgb24")
-        self._last = max(self._last + 1, round(frame.pts * _TICKS))
-        picture.pts, picture.time_base = self._last, Fraction(1, _TICKS)
-        self._output.mux(self._stream.encode(picture))
+        self._encoder.add(self._draw(prepare(frame.picture, self._upright), float(frame.pts)), frame.pts)
         self.end = frame.pts + (frame.duration or self._gap)
 
     def close(self) -> None:
-        self._output.mux(self._stream.encode(None))
+        self._encoder.close()
 
 
 class _Sound:

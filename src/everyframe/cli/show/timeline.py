@@ -5,8 +5,6 @@ frames.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from everyframe.canvas import BLANK, FAINT, HUES, INK, QUIET, SOFT, Canvas
-from everyframe.errors import OutputError
 from everyframe.runtime.prediction import shares
 
 if TYPE_CHECKING:
@@ -29,24 +26,6 @@ ROWS = 12  # labels drawn
 # all in pixels of the finished picture
 WIDTH, LEFT, RIGHT, TOP = 1360, 190, 64, 84
 STRIP, ROW, ROW_GAP, AXIS, HEADER = 92, 44, 8, 46, 30
-
-
-def check_output(path: Path) -> None:
-    """Raises OutputError before the long work, not after it."""
-    if path.suffix.lower() != ".png":
-        raise OutputError("The timeline is a PNG picture.", where=path, expected="a name that ends in .png", got=path.name)
-    if path.is_dir():
-        raise OutputError("The output cannot be written.", where=path, got="a folder of that name", hint="choose a file name")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OutputError(
-            "The output cannot be written.", where=path, got=error.strerror or str(error),
-            hint="choose a folder that exists and is writable",
-        ) from None  # fmt: skip
-    if path.exists() and not os.access(path, os.W_OK):
-        raise OutputError("The output cannot be written.", where=path, got="the file there is write-protected")
 
 
 class Timeline:

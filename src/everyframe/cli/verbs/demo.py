@@ -30,10 +30,9 @@ def command(
     import everyframe
     from everyframe.cli.show.live import choose
     from everyframe.cli.show.outcome import exit_code, summary
-    from everyframe.cli.show.timeline import check_output
     from everyframe.cli.show.watch import watch
     from everyframe.errors import SourceError
-    from everyframe.files import results_in
+    from everyframe.files import check_writable, results_in
     from everyframe.video import resolve
 
     if not SAMPLE.exists():
@@ -43,7 +42,7 @@ def command(
             return show_page(output / "everyframe.html")
     picture = output / "timeline.png"
     with results_in(output), everyframe.open("builtin") as program:
-        check_output(picture)
+        check_writable(picture)
         # a person at a terminal wants to watch; anything else wants to be done
         sources = resolve(SAMPLE)
         (tally,) = watch({program.name: program}, sources, [choose(program, sources)], picture, realtime=sys.stdout.isatty())

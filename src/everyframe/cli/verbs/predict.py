@@ -103,11 +103,10 @@ def command(
 
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
-    from everyframe.cli.show.timeline import check_output
     from everyframe.files import check_kept, check_writable, write_bytes
 
     if save_timeline is not None:
-        check_output(save_timeline)
+        check_writable(save_timeline, ".png")
     for output in filter(None, (as_csv, save_video)):
         check_writable(output)
 
