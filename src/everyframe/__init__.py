@@ -47,7 +47,7 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "watch",
-    "evaluate", "evaluate_events", "record", "teach", "train", "prune", "export", "import_model", "benchmark",
+    "evaluate", "evaluate_events", "record", "render", "teach", "train", "prune", "export", "import_model", "benchmark",
     "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)

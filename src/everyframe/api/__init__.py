@@ -5,7 +5,7 @@ models     open, convert, info, list_models, export, import_model
 fitting    check, fix, quantize, split, compile, bundle
 watching   predict, evaluate, evaluate_events
 cameras    watch
-learning   record, teach, train, prune
+learning   record, render, teach, train, prune
 measuring  benchmark, compare_benchmarks
 results, outcomes, benchmarked   what they give
 """
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from everyframe.api.cameras import watch
 from everyframe.api.fitting import bundle, check, compile, fix, quantize, split
-from everyframe.api.learning import prune, record, teach, train
+from everyframe.api.learning import prune, record, render, teach, train
 from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
 from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
     "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "evaluate", "evaluate_events", "export", "fix",
-    "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record", "split", "stream", "teach", "train",
-    "watch",
+    "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record", "render", "split", "stream", "teach",
+    "train", "watch",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everyframe.api.given import File, Kept, Model, paths, several, source, there
-from everyframe.progress import TextProgress, silent, told
+from everyframe.progress import CountProgress, TextProgress, silent, told
 
 if TYPE_CHECKING:
     from everyframe.api.outcomes import Recorded, Run, Taught
@@ -17,7 +17,36 @@ if TYPE_CHECKING:
     from everyframe.pruning import result as pruning
     from everyframe.pruning import search as searching
     from everyframe.recipes.pruning import PruneRecipe
+    from everyframe.rendering.folder import Rendered
     from everyframe.training import finish as training
+
+
+@paths
+def render(
+    kind: str,
+    output: File,
+    *,
+    count: int = 100,
+    minutes: float = 0.0,
+    seconds: float = 3.0,
+    fps: float = 15.0,
+    size: int = 112,
+    sunglasses: float = 0.3,
+    seed: int = 0,
+    progress: CountProgress | None = None,
+) -> Rendered:
+    """Labeled clips that nobody had to film: `train`, `teach` and `evaluate` take the folder. What is there already stays.
+
+    kind: "drivers" or "motions". count: clips of each label, or recordings. minutes: of a recording, with a list of spans; 0:
+    clips. seconds: of a clip. fps: pictures a second. size: height and width. sunglasses: share of the drivers who wear them.
+    seed: another number, other people. progress: told (done, of). Raises UsageError, OutputError.
+
+    >>> ef.render("drivers", "rendered", count=1, seconds=1, size=48).videos
+    5
+    """
+    from everyframe.rendering.folder import Wanted, write
+
+    return write(Wanted(kind, count, minutes, seconds, fps, size, sunglasses, seed), Path(output), progress or silent)
 
 
 @paths

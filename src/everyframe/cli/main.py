@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "export": "export",
     "import": "import_",
     "teach": "teach",
+    "render": "render",
     "train": "train",
     "prune": "prune",
     "evaluate": "evaluate",

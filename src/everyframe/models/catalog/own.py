@@ -15,7 +15,8 @@ def early3d_mobilenet(width: float) -> Entry:
     return Entry(
         name=name,
         build="everyframe.models.families.early3d:EarlyMobileNet",
-        options={"width": width},
+        options={"width": width, "time": "early"},
+        choices={"time": ("early", "none")},
         frames=16,
         size=(112, 112),
         num_classes=2,

@@ -40,14 +40,17 @@ def block(c_in: int, c_out: int, stride: int, taps: int) -> nn.Module:
 
 
 class EarlyMobileNet(nn.Module):
-    """width: multiplies every channel count. Works at any T, H and W."""
+    """width: multiplies every channel count. time: `early`, or `none` for the same network that looks at each frame alone, to see
+    what time is worth. Works at any T, H and W."""
 
-    def __init__(self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float) -> None:
+    def __init__(
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 3, width: float, time: str = "early"
+    ) -> None:
         super().__init__()
         channels = widen(STEM_CHANNELS, width)
         layers: list[nn.Module] = [nn.Sequential(*conv_bn_act(in_channels, channels, (1, 3, 3), (1, 2, 2)))]
         for c_out, stride, taps in BLOCKS:
-            layers.append(block(channels, widen(c_out, width), stride, taps))
+            layers.append(block(channels, widen(c_out, width), stride, taps if time == "early" else 1))
             channels = widen(c_out, width)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(channels, num_classes))

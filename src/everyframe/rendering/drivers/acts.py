@@ -1,9 +1,9 @@
 """What a driver does: positions of lids, mouth and head over time, and spans of what is to be recognized.
 
-Signs of fatigue are those that labeled recordings of drivers have (Weng et al., "Driver Drowsiness Detection via a Hierarchical Temporal
-Deep Belief Network", ACCV workshops 2016, the NTHU set): slow closures of the eyes, yawns, nods, and a gaze that leaves the road. Each
-has a twin among what people do who are awake, which differs in time alone: blinks, talking, a look at the dashboard, a look into the
-mirror. No single picture tells them apart.
+Signs of fatigue are those that labeled recordings of drivers have (Weng et al., "Driver Drowsiness Detection via a Hierarchical
+Temporal Deep Belief Network", ACCV workshops 2016, the NTHU set): slow closures of the eyes, yawns, nods, and a gaze that leaves
+the road. Each has a twin among what people do who are awake, which differs in time alone: blinks, talking, a look at the
+dashboard, a look into the mirror. No single picture tells them apart.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Span:
 
 @dataclass
 class Pose:
-    """(n,) each. lids: 0 open, 1 closed. mouth: 0 shut, 1 wide. wide: of the mouth, 1 at rest. yaw: -1 .. 1, a right angle is about 2.
-    pitch: 1 is the chin on the chest. x, y: of the head, frame heights."""
+    """(n,) each. lids: 0 open, 1 closed. mouth: 0 shut, 1 wide. wide: of the mouth, 1 at rest. yaw: -1 .. 1, a right angle is
+    about 2. pitch: 1 is the chin on the chest. x, y: of the head, frame heights."""
 
     lids: np.ndarray
     mouth: np.ndarray
@@ -73,10 +73,8 @@ class Script:
         first = round(at * RATE)
         begin, end = max(0, first), min(len(line), first + len(bump))
         if end > begin:
-            part = by * bump[begin - first : end - first]
-            line[begin:end] = (
-                np.where(np.abs(part) > np.abs(line[begin:end]), part, line[begin:end]) if most else line[begin:end] + part
-            )
+            part, there = by * bump[begin - first : end - first], line[begin:end]
+            line[begin:end] = np.where(np.abs(part) > np.abs(there), part, there) if most else there + part
 
     def blink(self, at: float) -> None:
         rng = self.rng
@@ -113,8 +111,7 @@ class Script:
         rng, begin = self.rng, at
         while True:
             sink, held, up = rng.uniform(0.7, 1.8), rng.uniform(0, 0.3), rng.uniform(0.12, 0.3)
-            self._add(self.pitch, at, np.concatenate([ease(round(sink * RATE)), np.ones(round(held * RATE)), ease(round(up * RATE))[::-1]]),
-                      rng.uniform(0.45, 1.0))  # fmt: skip
+            self._add(self.pitch, at, _bump(sink, held, up), rng.uniform(0.45, 1.0))
             self._add(self.lids, at + 0.3 * sink, _bump(0.4, 0.7 * sink + held, 0.1), rng.uniform(0.5, 1.0), most=True)
             at += sink + held + up
             if (end is None and rng.random() < 0.5) or (end is not None and at >= end - 0.6):
@@ -180,9 +177,9 @@ class Script:
             waves = [np.sin(2 * np.pi * rng.uniform(0.05, 0.5) * times + rng.uniform(0, 6)) for _ in range(3)]
             return size * np.mean(waves, 0)
 
-        pitch, hang = at(self.pitch), 0.25 * self.tired * rng.random()
+        pitch, lids, hang = at(self.pitch), at(self.lids), 0.25 * self.tired * rng.random()
         return Pose(
-            np.clip(at(self.lids) + hang * (1 - at(self.lids)), 0, 1), np.clip(at(self.mouth), 0, 1.15), np.clip(at(self.wide), 0.5, 1.5),
+            np.clip(lids + hang * (1 - lids), 0, 1), np.clip(at(self.mouth), 0, 1.15), np.clip(at(self.wide), 0.5, 1.5),
             at(self.yaw) + drift(0.1), pitch + drift(0.06), drift(0.02), 0.13 * pitch + drift(0.012),
         )  # fmt: skip
 

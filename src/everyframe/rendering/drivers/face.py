@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from everyframe.rendering.drivers.acts import Pose
 
 TURN, BOW = 0.85, 0.6  # radians of yaw 1, of pitch 1
+Radius = float | np.floating | np.ndarray
 GLASSES = ("none", "clear", "sun")
 
 
@@ -40,17 +42,19 @@ class Look:
     def random(cls, rng: np.random.Generator, glasses: str) -> Look:
         skin = rng.uniform(0.25, 0.9)
         return cls(
-            skin=skin, hair=float(rng.choice([rng.uniform(0.02, 0.25), rng.uniform(0.02, 0.9)])), iris=rng.uniform(0.02, 0.35) * skin,
-            lips=skin * rng.uniform(0.55, 0.9), size=rng.uniform(0.2, 0.36), slim=rng.uniform(0.66, 0.84), eyes=rng.uniform(0.16, 0.22),
+            skin=skin, hair=float(rng.choice([rng.uniform(0.02, 0.25), rng.uniform(0.02, 0.9)])),
+            iris=rng.uniform(0.02, 0.35) * skin, lips=skin * rng.uniform(0.55, 0.9),
+            size=rng.uniform(0.2, 0.36), slim=rng.uniform(0.66, 0.84), eyes=rng.uniform(0.16, 0.22),
             brows=rng.uniform(0.2, 1.0), beard=float(rng.choice([0.0, rng.uniform(0.1, 0.7)], p=[0.7, 0.3])), glasses=glasses,
             frame=float(rng.choice([0.05, rng.uniform(0, 0.9)])), long_hair=rng.random() < 0.35, cap=rng.random() < 0.12,
             light=rng.normal(0, 0.35), shirt=rng.uniform(0.03, 0.9),
         )  # fmt: skip
 
 
-def ellipse(x: np.ndarray, y: np.ndarray, rx: np.ndarray, ry: np.ndarray) -> np.ndarray:
+def ellipse(x: np.ndarray, y: np.ndarray, rx: Radius, ry: Radius) -> np.ndarray:
     """About the distance to an ellipse around the origin; negative inside."""
-    return (np.sqrt((x / rx) ** 2 + (y / ry) ** 2) - 1) * np.minimum(rx, ry)
+    distance: np.ndarray = (np.sqrt((x / rx) ** 2 + (y / ry) ** 2) - 1) * np.minimum(rx, ry)
+    return distance
 
 
 class Painter:
@@ -80,10 +84,9 @@ def paint(painter: Painter, look: Look, pose: Pose) -> None:
     """Shoulders, head, hair, eyes, mouth, glasses."""
     s, yaw, pitch = look.size, pose.yaw * TURN, pose.pitch * BOW
     rx, ry = np.float32(s * look.slim), np.float32(s)
-    column = np.ones((len(yaw), 1, 1), np.float32)
 
     def on(a: float, b: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Place of a point of the head, a to the right and b down in radians, and how much of its width is seen; 0: it faces away."""
+        """Place of a point of the head, a to the right and b down in radians, and the share of its width that is seen."""
         return pose.x + rx * np.sin(a + yaw) * np.cos(b), pose.y + ry * np.sin(b + pitch), np.clip(np.cos(a + yaw), 0, 1)
 
     def wide(values: np.ndarray) -> np.ndarray:
@@ -91,36 +94,25 @@ def paint(painter: Painter, look: Look, pose: Pose) -> None:
 
     head = (pose.x, pose.y)
     body = (0.4 * pose.x, 0.3 * pose.y + 1.75 * s)
-    painter.shape(
-        body, 3 * s, lambda x, y: ellipse(x, y, column * np.float32(1.9 * s), column * np.float32(0.95 * s)), look.shirt
-    )
-    neck = (0.7 * pose.x, 0.6 * pose.y + 0.95 * s)
-    painter.shape(
-        neck,
-        1.2 * s,
-        lambda x, y: np.maximum(np.abs(x) - np.float32(0.36 * s), np.abs(y) - np.float32(0.5 * s)),
-        0.75 * look.skin,
-    )
+    painter.shape(body, 3 * s, lambda x, y: ellipse(x, y, np.float32(1.9 * s), np.float32(0.95 * s)), look.shirt)
+    neck, thick, tall = (0.7 * pose.x, 0.6 * pose.y + 0.95 * s), np.float32(0.36 * s), np.float32(0.5 * s)
+    painter.shape(neck, 1.2 * s, lambda x, y: np.maximum(np.abs(x) - thick, np.abs(y) - tall), 0.75 * look.skin)
     if look.long_hair:
-        painter.shape(
-            (pose.x, pose.y + 0.25 * s), 1.8 * s, lambda x, y: ellipse(x, y, 1.2 * rx * column, 1.15 * ry * column), look.hair
-        )
+        painter.shape((pose.x, pose.y + 0.25 * s), 1.8 * s, lambda x, y: ellipse(x, y, 1.2 * rx, 1.15 * ry), look.hair)
 
     def shade(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         round_ = 1 - 0.45 * np.clip((x / rx) ** 2 + (y / ry) ** 2, 0, 1) ** 2
         return look.skin * round_ * (1 + look.light * x / rx * 0.6)
 
-    painter.shape(head, 1.4 * s, lambda x, y: ellipse(x, y, rx * column, ry * column), shade)
+    painter.shape(head, 1.4 * s, lambda x, y: ellipse(x, y, rx, ry), shade)
     if look.beard:
         bx, by, _ = on(0, 0.75)
-        painter.shape(
-            (bx, by), 1.2 * s, lambda x, y: ellipse(x, y, 0.72 * rx * column, 0.42 * ry * column), look.hair, look.beard
-        )
+        painter.shape((bx, by), 1.2 * s, lambda x, y: ellipse(x, y, 0.72 * rx, 0.42 * ry), look.hair, look.beard)
     hx, hy, _ = on(0, -1.05)
-    painter.shape((hx, hy), 1.6 * s, lambda x, y: ellipse(x, y, 1.06 * rx * column, 0.55 * ry * column), look.hair)
+    painter.shape((hx, hy), 1.6 * s, lambda x, y: ellipse(x, y, 1.06 * rx, 0.55 * ry), look.hair)
     if look.cap:
         cx, cy, _ = on(0, -0.75)
-        painter.shape((cx, cy), 1.6 * s, lambda x, y: ellipse(x, y, 1.1 * rx * column, 0.2 * ry * column), look.frame)
+        painter.shape((cx, cy), 1.6 * s, lambda x, y: ellipse(x, y, 1.1 * rx, 0.2 * ry), look.frame)
     _nose(painter, look, on)
     for side in (-1, 1):
         _eye(painter, look, pose, on(0.42 * side, -0.18), wide)
@@ -199,8 +191,10 @@ def _glasses(painter: Painter, look: Look, places: list[Place], wide: Wide) -> N
     for x, y, seen in places:
         across, high = wide(0.33 * s * np.maximum(seen, 0.25)), wide(0.24 * s * np.ones_like(seen))
         if sun:
-            painter.shape(
-                (x, y), s, lambda x, y, a=across, h=high: ellipse(x, y, a, h), lambda x, y: 0.06 + 0.12 * (y < -0.08 * s)
-            )
+            painter.shape((x, y), s, partial(ellipse, rx=across, ry=high), lambda x, y: 0.06 + 0.12 * (y < -0.08 * s))
         else:
-            painter.shape((x, y), s, lambda x, y, a=across, h=high: np.abs(ellipse(x, y, a, h)) - thin, look.frame)
+            painter.shape((x, y), s, partial(_rim, across, high, thin), look.frame)
+
+
+def _rim(across: np.ndarray, high: np.ndarray, thin: np.floating, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.abs(ellipse(x, y, across, high)) - thin

@@ -1,4 +1,4 @@
-"""A driver in a car, seen by the camera of its dashboard: (frames, height, width) uint8, with spans of what is to be recognized."""
+"""A driver in a car, seen by the camera of its dashboard: (frames, height, width) uint8 with its truth."""
 
 from __future__ import annotations
 

@@ -8,3 +8,7 @@ scene        one stream: all of the above, (frames, height, width) uint8 with it
 dataset      many streams: per-frame targets, a pool, flips
 sample       the clip shipped with the package
 """
+
+from everyframe.rendering.hands.motions import LABELS
+
+__all__ = ["LABELS"]

@@ -1,0 +1,48 @@
+"""`everyframe render`: labeled clips that nobody had to film."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    kind: Annotated[str, typer.Argument(help="drivers (awake, or tired in four ways), or motions (of hands).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write, or to continue.", metavar="DIR")],
+    count: Annotated[int, typer.Option(help="Clips of each label, or recordings.")] = 100,
+    minutes: Annotated[
+        float, typer.Option(help="Recordings of so many minutes, with a list of spans, instead of clips.", metavar="M")
+    ] = 0.0,
+    seconds: Annotated[float, typer.Option(help="Of a clip.")] = 3.0,
+    fps: Annotated[float, typer.Option(help="Pictures a second.")] = 15.0,
+    size: Annotated[int, typer.Option(help="Height and width of the pictures.")] = 112,
+    sunglasses: Annotated[float, typer.Option(help="Share of the drivers who wear them.", metavar="SHARE")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Another number, other people.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Render labeled clips for training, or long recordings for evaluation, where nothing could be filmed.
+
+    Ctrl-C leaves what is done; the same command goes on from there.
+
+    Example: everyframe render drivers -o clips --count 200
+    """
+    import json
+
+    from everyframe import api
+    from everyframe.progress import bar
+
+    with bar("rendering") as progress:
+        made = api.render(
+            kind, output, count=count, minutes=minutes, seconds=seconds, fps=fps, size=size, sunglasses=sunglasses, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps(made.to_dict()))
+        return
+    was = f", {made.videos - made.made} of them before" if made.made < made.videos else ""
+    what = f"recordings with {'spans.csv'}" if minutes else f"clips of {len(made.labels)} labels"
+    print(f"{made.videos} {what} in {made.folder}{was}: {', '.join(made.labels)}")
+    data = made.folder / "spans.csv" if minutes else made.folder
+    print(f"next: everyframe {'evaluate MODEL' if minutes else 'train'} --data {data}")
