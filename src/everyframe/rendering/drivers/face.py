@@ -189,7 +189,7 @@ def _glasses(painter: Painter, look: Look, places: list[Place], wide: Wide) -> N
     thin = np.float32(0.02 * s)
     painter.shape(middle, 0.6 * s, lambda x, y: np.maximum(np.abs(x) - np.float32(0.12 * s), np.abs(y) - thin), look.frame)
     for x, y, seen in places:
-        across, high = wide(0.33 * s * np.maximum(seen, 0.25)), wide(0.24 * s * np.ones_like(seen))
+        across, high = wide(0.38 * s * np.maximum(seen, 0.25)), wide(0.27 * s * np.ones_like(seen))
         if sun:
             painter.shape((x, y), s, partial(ellipse, rx=across, ry=high), lambda x, y: 0.06 + 0.12 * (y < -0.08 * s))
         else:
