@@ -146,6 +146,17 @@ def test_train_mode_of_a_frozen_trunk_drops_only_before_the_classifier() -> None
     assert not any(m.training for m in made.net.modules() if isinstance(m, torch.nn.BatchNorm3d))
 
 
+def test_a_recipe_may_change_parts_of_the_preprocessing() -> None:
+    text = 'name = "parts"\n[model]\nname = "early3d_mobilenet_0.25x"\nsize = 64\n[preprocess]\n'
+    own = network.build(recipes.parse(text.replace("[preprocess]\n", "")), 3).preprocess  # type: ignore[arg-type]
+    for line, changed in (("fps = 6", {"fps": 6.0}), ("color = 'gray'\nmean = [0.5]\nstd = [0.2]", None)):
+        found = network.build(recipes.parse(text + line), 3).preprocess  # type: ignore[arg-type]
+        wanted = changed or {"color": "gray", "mean": (0.5,), "std": (0.2,)}
+        assert found == own.model_copy(update=wanted), line
+    with pytest.raises(RecipeError, match=r"(?s)64 x 64.*\(48, 48\)"):
+        network.build(recipes.parse(f"{text}resize = [48, 48]"), 3)  # type: ignore[arg-type]
+
+
 # --- killed, interrupted, out of room ---
 
 

@@ -40,14 +40,14 @@ def build(recipe: ClipRecipe, classes: int) -> Trained:
         made = assemble(
             model.name, classes, model.weights, model.frames, model.size, given.channels if given else None, model.options
         )
-    preprocess = given or published_preprocess(made.entry, made.size, made.preprocess)
+    preprocess = _completed(given, published_preprocess(made.entry, made.size, made.preprocess))
     size = preprocess.crop or preprocess.resize
     if size != made.size:
         raise RecipeError(
             "The preprocessing does not give frames of the network's size.",
             where=f"recipe {recipe.name}, key preprocess.crop",
             expected=f"{made.size[0]} x {made.size[1]}",
-            got=size,
+            got=str(size),
             hint="set preprocess.crop or model.size",
         )
     if model.dropout is not None:
@@ -56,6 +56,14 @@ def build(recipe: ClipRecipe, classes: int) -> Trained:
     if frozen:
         freeze_trunk(made.net, made.entry.head)
     return Trained(made.net, made, preprocess, frozen)
+
+
+def _completed(given: Preprocess | None, own: Preprocess) -> Preprocess:
+    """A recipe that says no size, only a rate for example, leaves the rest of the network's own preprocessing as it is."""
+    if given is None or {"resize", "crop"} & given.model_fields_set:
+        return given or own
+    unlike = {"color", "mean", "std"} if "color" in given.model_fields_set else set()
+    return Preprocess(**{**own.model_dump(exclude=unlike), **given.model_dump(include=given.model_fields_set)})
 
 
 def set_dropout(net: nn.Module, share: float) -> None:
