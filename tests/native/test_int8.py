@@ -119,8 +119,8 @@ def convolutions(draw: Any) -> dict[str, Any]:
 
 def _network(cases: list[dict[str, Any]]) -> Quantized:
     """Of all of them: a library of vector code takes seconds to compile, one more convolution hardly any time."""
-    sketch = Quantized(widest([case["shape"] for case in cases]))
-    for case, layer in ((case, layer) for case in cases for layer in case["layers"]):
+    sketch = Quantized(widest([each["shape"] for each in cases]))
+    for case, layer in ((each, layer) for each in cases for layer in each["layers"]):
         scale, zero, kind = 0.031, layer["zero"], layer["kind"]
         frames = sketch.part(case["shape"])
         x = sketch.grid(frames, scale, zero, kind)

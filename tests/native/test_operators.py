@@ -64,8 +64,8 @@ def _pruned(weight: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
 
 
 def _conv_network(cases: list[dict[str, Any]]) -> Sketch:
-    sketch = Sketch(widest([case["shape"] for case in cases]))
-    for case, layer in ((case, layer) for case in cases for layer in case["layers"]):
+    sketch = Sketch(widest([each["shape"] for each in cases]))
+    for case, layer in ((each, layer) for each in cases for layer in each["layers"]):
         frames = sketch.part(case["shape"])
         shape = (layer["out"], case["shape"][1] // layer["groups"], *layer["kernel"])
         weight = _pruned(sketch.rng.standard_normal(shape).astype(np.float32), layer["zeros"], sketch.rng)

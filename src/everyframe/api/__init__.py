@@ -7,7 +7,7 @@ watching   predict, evaluate, evaluate_events
 cameras    watch
 learning   record, render, teach, train, prune
 measuring  benchmark, compare_benchmarks
-results, outcomes, benchmarked   what they give
+results, fitted, bundled, outcomes, benchmarked   what they give
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from everyframe.api.given import File, Kept, Model, paths, several, source
 from everyframe.progress import TextProgress, silent
 
 if TYPE_CHECKING:
-    from everyframe.api.results import Bundled, Checked, Code, Fit, Quantized, Split
+    from everyframe.api.bundled import Bundled
+    from everyframe.api.fitted import Checked, Code, Fit, Quantized, Split
 
 
 @paths
@@ -30,7 +31,7 @@ def check_each(model: Model, targets: Sequence[str]) -> list[Checked]:
     """The same for several targets; where a clip network must become a step network, that is made once for all of them."""
     from functools import cache
 
-    from everyframe.api.results import Checked
+    from everyframe.api.fitted import Checked
     from everyframe.conversion.step import convert
     from everyframe.devices import load_profile, plan
     from everyframe.modelfile.file import load
@@ -54,7 +55,7 @@ def fix(
     >>> fitted.fits, max(proof.difference for proof in fitted.proofs) < 1e-3
     (True, True)
     """
-    from everyframe.api.results import Fit
+    from everyframe.api.fitted import Fit
     from everyframe.devices import fix, load_profile
     from everyframe.devices.repair import mend
     from everyframe.modelfile.file import load
@@ -101,7 +102,7 @@ def quantize(
     >>> small.similarity > 0.9
     True
     """
-    from everyframe.api.results import Quantized
+    from everyframe.api.fitted import Quantized
     from everyframe.quantization.quantize import quantize
 
     made = quantize(
@@ -140,7 +141,7 @@ def split(
     from dataclasses import replace
     from pathlib import Path
 
-    from everyframe.api.results import Split
+    from everyframe.api.fitted import Split
     from everyframe.errors import SourceError, UsageError
     from everyframe.quantization.videos import chosen
     from everyframe.splitting import cut, label
@@ -210,7 +211,7 @@ def compile(
     import tempfile
     from pathlib import Path
 
-    from everyframe.api.results import Code
+    from everyframe.api.fitted import Code
     from everyframe.native.compile import compile_model
 
     file = source(model)
@@ -254,7 +255,7 @@ def bundle(
     >>> (made.path / "model.json").exists()
     True
     """
-    from everyframe.api.results import Bundled
+    from everyframe.api.bundled import Bundled
     from everyframe.bundles import bundle, page
     from everyframe.errors import UsageError
     from everyframe.modelfile.file import Held

@@ -1,7 +1,8 @@
 """What a network ends in, as its last operators tell: a softmax is probabilities of one class, a sigmoid of any of several.
 
 An average over places or time may follow it, as in test-time heads: in a clip network as a mean, in a step network as a ring, a
-band matrix and a table of shares. A sum of two answers or a scaled one is no probability any more.
+band matrix and a table of shares; so may the mean of several networks' answers. A sum of two answers or a scaled one is no
+probability any more.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ _ENDS: dict[str, tuple[Task, Scores]] = {"Softmax": ("classify", "probabilities"
 #: what moves and averages values, of one computed operand
 _CARRIERS = frozenset(
     {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "Slice", "Gather", "Dropout", "Split"}
-    | {"ReduceMean", "GlobalAveragePool", "AveragePool", "Concat", "Sum", "Where"}
+    | {"Clip", "ReduceMean", "GlobalAveragePool", "AveragePool", "Concat", "Sum", "Where"}
     | {"QuantizeLinear", "DequantizeLinear", "Mul", "MatMul"}
 )
+_SUMS = frozenset({"Add", "Sum", "Mean"})
+#: how far weights of a mean may be from one together: 1/3 in float16 three times
+_ROUNDED = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +41,70 @@ class Ending:
 
 def found(model: onnx.ModelProto, output: str, states: Collection[str] = ()) -> Ending | None:
     """What the operators before `output` say; None if it ends in a plain layer. states: names of inputs that are states."""
-    graph, name = model.graph, output
-    made_by = {made: node for node in graph.node for made in node.output}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    timed = _timed(graph, {*constants, *states})
-    while (node := made_by.get(name)) is not None:
-        if node.op_type in _ENDS:
-            return Ending(*_ENDS[node.op_type])
-        computed = [x for x in node.input if x in timed]
-        if node.op_type not in _CARRIERS or len(set(computed)) != 1 or not _averages(node, constants, made_by):
+    said = _Graph(model.graph, states).of(output)
+    return said[0] if said is not None and abs(said[1] - 1) < _ROUNDED else None
+
+
+class _Graph:
+    """Tensors that are shares of what a softmax or a sigmoid gives."""
+
+    def __init__(self, graph: onnx.GraphProto, states: Collection[str]) -> None:
+        self.made_by = {made: node for node in graph.node for made in node.output}
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.constants |= {
+            n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
+        }
+        self.timed = _timed(graph, {*self.constants, *states})
+
+    def of(self, name: str) -> tuple[Ending, float] | None:
+        """What a tensor is, and times what: the mean of several networks is a sum of shares."""
+        shares = 1.0
+        while (node := self.made_by.get(name)) is not None:
+            if (known := _ENDS.get(node.op_type) or self._by_hand(node)) is not None:
+                return Ending(*known), shares
+            computed = [x for x in node.input if x in self.timed]
+            if node.op_type in _SUMS and len(set(computed)) > 1 and len(computed) == len(node.input):
+                parts = [self.of(x) for x in computed]
+                if None in parts or len({part[0] for part in parts if part}) > 1:
+                    return None
+                total = sum(part[1] for part in parts if part) / (len(parts) if node.op_type == "Mean" else 1)
+                return parts[0][0], shares * total  # type: ignore[index]
+            if (factor := self._factor(node, computed)) is not None:
+                shares *= factor
+            elif node.op_type not in _CARRIERS or len(set(computed)) != 1 or not _averages(node, self.constants, self.made_by):
+                return None
+            name = computed[0]
+        return None
+
+    def _factor(self, node: onnx.NodeProto, computed: list[str]) -> float | None:
+        """Of a product or a quotient with one number."""
+        if node.op_type not in ("Mul", "Div") or len(computed) != 1 or (node.op_type == "Div" and computed[0] != node.input[0]):
             return None
-        name = computed[0]
-    return None
+        value = self._number(next(x for x in node.input if x != computed[0]))
+        return None if not value else value if node.op_type == "Mul" else 1 / value
+
+    def _number(self, name: str) -> float | None:
+        tensor = self.constants.get(name)
+        return float(numpy_helper.to_array(tensor).ravel()[0]) if tensor is not None and list(tensor.dims) in ([], [1]) else None
+
+    def _maker(self, name: str, *kinds: str) -> onnx.NodeProto | None:
+        node = self.made_by.get(name)
+        return node if node is not None and node.op_type in kinds else None
+
+    def _by_hand(self, node: onnx.NodeProto) -> tuple[Task, Scores] | None:
+        """A softmax as exp(x) / sum(exp(x)) or exp(log softmax), a sigmoid as 1 / (1 + exp(-x))."""
+        given = list(node.input)
+        if node.op_type == "Exp" and self._maker(given[0], "LogSoftmax"):
+            return _ENDS["Softmax"]
+        if node.op_type == "Div" and self._maker(given[0], "Exp"):
+            total = self._maker(given[1], "ReduceSum")
+            return _ENDS["Softmax"] if total is not None and total.input[0] == given[0] else None
+        if node.op_type == "Reciprocal" or (node.op_type == "Div" and self._number(given[0]) == 1):
+            below = self._maker(given[-1], "Add")
+            parts = list(below.input) if below is not None else []
+            if any(self._number(x) == 1 for x in parts) and any(self._maker(x, "Exp") for x in parts):
+                return _ENDS["Sigmoid"]
+        return None
 
 
 def ending(model: onnx.ModelProto, output: str, told: Metadata | None, task: Task | None = None) -> Ending:

@@ -106,12 +106,30 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
         raise ModelError("The model file cannot be read.", where=path, got=error.strerror or str(error)) from None
     except Exception as error:  # protobuf raises its own DecodeError; onnx wraps several others
         got = first_line(error)
+        if (beside := _weights_beside(path)) is not None:
+            inside = not Path(beside).is_absolute() and ".." not in Path(beside).parts
+            raise ModelError(
+                "The model's weights lie in another file, which cannot be read.", where=path,
+                expected=f"{beside} beside it, whole" if inside else "one in the folder of the model", got=got,
+                hint="copy both files together, under the names that they had" if inside else "save it again, in one file",
+            ) from None  # fmt: skip
         hint = "export or download it again: the file is damaged or of another format"
         with contextlib.suppress(OSError), path.open("rb") as file:
             head = file.read(256)
             got, hint = next(((name, todo) for pattern, name, todo in _OTHERS if pattern.match(head)), (got, hint))
         raise ModelError("This is not a readable ONNX model.", where=path, got=got, hint=hint) from None
     return _with_content(model, path)
+
+
+def _weights_beside(path: Path) -> str | None:
+    """The file that holds the weights of a readable model."""
+    with contextlib.suppress(Exception):
+        bare = onnx.load(str(path), load_external_data=False)
+        for tensor in onnx.external_data_helper._get_all_tensors(bare):
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    return str(entry.value)
+    return None
 
 
 def _with_content(model: onnx.ModelProto, path: object) -> onnx.ModelProto:

@@ -43,8 +43,8 @@ class Orientation(NamedTuple):
 
 
 def transposed(frame: av.VideoFrame) -> bool:
-    """Whether height and width are exchanged when it is shown."""
-    return round(frame.rotation / 90) % 2 == 1
+    """Whether height and width are exchanged when it is shown. Of a matrix that shows nothing FFmpeg gives no angle."""
+    return abs(frame.rotation) <= 360 and round(frame.rotation / 90) % 2 == 1
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
@@ -70,7 +70,11 @@ def _matrix(frame: Any) -> np.ndarray | None:
                 return None
             frame = _filtered(frame, "sidedata", f"mode=delete:type={unknown[1]}")
         else:
-            return None if found is None else np.frombuffer(found, np.int32).reshape(3, 3)
+            if found is None:
+                return None
+            matrix = np.frombuffer(found, np.int32).reshape(3, 3).astype(np.int64)
+            (a, b), (c, d) = matrix[:2, :2].tolist()
+            return matrix if a * d != b * c else None  # one that shows nothing is a muxer's mistake
     return None
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from everyframe.api.results import Code, Converted
 from everyframe.cli.show.console import console, count, duration
+
+if TYPE_CHECKING:
+    from everyframe.api.fitted import Code
+    from everyframe.api.results import Converted
 
 EVERYTHING = "everything since the reset"  # of a network whose state goes on for ever
 

@@ -10,7 +10,7 @@ import typer
 from everyframe.targets import listed
 
 if TYPE_CHECKING:
-    from everyframe.api.results import Bundled
+    from everyframe.api.bundled import Bundled
 
 
 def command(

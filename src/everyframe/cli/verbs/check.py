@@ -12,7 +12,7 @@ from everyframe.targets import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everyframe.api.results import Checked, Fit
+    from everyframe.api.fitted import Checked, Fit
 
 
 def command(
