@@ -34,7 +34,8 @@ class Order:
     played at its own speed. buffer: frames that may wait under `latest`. thumbnails: short side of small RGB pictures
     sent now and then, or 0. preview: the same of the newest picture, a few times a second. packets: what comes is sent as it is
     coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. asked: the
-    descriptor from which a byte comes for each frame that is wanted, under `latest`. bounds: of a video that a stranger sent.
+    descriptor from which a byte comes for each frame that is wanted, under `latest`. held: and a first one when the source may be
+    opened. bounds: of a video that a stranger sent.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class Order:
     region: Polygon | None = None
     bounds: Bounds | None = None
     asked: int = -1
+    held: bool = False
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))

@@ -42,8 +42,16 @@ def main() -> None:
     pipe = os.dup(1)
     os.dup2(2, 1)  # whatever prints, prints elsewhere
     with contextlib.suppress(BrokenPipeError):  # the parent has what it wants
-        _serve(order, pipe)
+        if not order.held or _let_go(order):
+            _serve(order, pipe)
     os._exit(0)  # decoder threads need no farewell
+
+
+def _let_go(order: Order) -> bool:
+    """Waits, with all that takes time to load in memory, until the source may be opened. False: the parent has gone."""
+    from everyframe.video import decode  # noqa: F401
+
+    return bool(os.read(order.asked, 1))
 
 
 def _serve(order: Order, pipe: int) -> None:
