@@ -114,7 +114,7 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         kinds = sorted({"a cover" if s.type == "video" else str(s.type) for s in container.streams})
-        if not kinds:
+        if kinds in ([], ["data"]):  # of an index that is cut short
             raise _no_video(path)
         raise SourceError(
             "There is no video stream in this file.",
