@@ -26,7 +26,7 @@ from everyframe.live.mqtt import Broker
 from everyframe.modelfile.schema import Preprocess
 from everyframe.video import resolve
 from everyframe.video.decode import decode
-from fake_cameras import TsCamera, free_port, memory
+from fake_cameras import TsCamera, blinking, free_port
 from running import started, until
 
 Figure = Callable[[str], None]
@@ -48,11 +48,6 @@ after = 0.2
 address = "tcp://127.0.0.1:{nobody}"
 alert = "labels=bright"
 """
-
-
-def blinking(number: int) -> np.ndarray:
-    """A second of dark, half a second of light, by 25 a second."""
-    return np.full((48, 64, 3), 255 if number % 37 >= 25 else 0, np.uint8)
 
 
 @contextlib.contextmanager
@@ -200,37 +195,3 @@ def test_twenty_ends(tmp_path: Path, figure: Figure) -> None:
             assert process.returncode == (0 if number % 2 else 130)
     figure(f"20 ends by SIGTERM and Ctrl-C: {np.median(took):.2f} s, at most {max(took):.2f}")
     assert max(took) <= 3
-
-
-@pytest.mark.soak
-def test_an_hour_of_four_cameras(tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their memory and their latency at the end are those of the beginning. EVERYFRAME_SOAK_S: how long (3600)."""
-    monkeypatch.chdir(tmp_path)
-    seconds = float(os.environ.get("EVERYFRAME_SOAK_S", "3600"))
-    handmade.brightness_step(tmp_path / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
-    door = {"alert": "labels=bright threshold=.6 seconds=0 quiet=0", "before": 0.5, "after": 0.5}
-    from everyframe.live.config import parsed
-    from everyframe.live.watch import Watch
-
-    weights: list[tuple[float, float]] = []
-    ages: list[float] = []
-    with TsCamera(tmp_path, draw=blinking, seconds=round(seconds) + 60) as camera:
-        address = {"address": f"tcp://127.0.0.1:{camera.port}", "options": {"analyzeduration": "300000"}}
-        cameras = {f"c{n}": {**door, **address} for n in range(4)}
-        with Watch(parsed({"model": "step.onnx", "engine": "ort", "cameras": cameras})) as watch:
-            begun = time.monotonic()
-            for _ in watch.said(seconds, pause=1.0):
-                now = time.monotonic() - begun
-                if not weights or now - weights[-1][0] > 5:
-                    weights.append((now, memory()))
-                    ages.append(max(status.latency_ms or 0.0 for status in watch.statuses))
-        statuses = watch.statuses
-    late = [(t, w) for t, w in weights if t > seconds / 3]
-    slope = np.polyfit([t / 3600 for t, _ in late], [w for _, w in late], 1)[0]
-    half = len(ages) // 2
-    figure(
-        f"4 cameras for {seconds:.0f} s: {slope:+.2f} MB an hour, latency {np.median(ages[:half]):.1f} then "
-        f"{np.median(ages[half:]):.1f} ms, {sum(s.dropped for s in statuses)} of {sum(s.captured for s in statuses)} dropped, "
-        f"{sum(watch.counts.values())} events, {sum(s.restarts for s in statuses)} restarts"
-    )
-    assert all(s.captured == s.processed + s.dropped for s in statuses)
