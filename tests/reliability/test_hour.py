@@ -20,7 +20,7 @@ from everyframe.runtime import Prediction, Stream
 from everyframe.video import Frame
 from fake_cameras import TsCamera, blinking, memory, memory_of_children
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 #: frames of each camera that are looked at once more
 KEPT = 600
 
