@@ -111,11 +111,11 @@ def test_what_a_callback_raises_ends_the_run(tmp_path: Path, monkeypatch: pytest
 
 
 @contextlib.contextmanager
-def broker(folder: Path, port: int) -> Iterator[Any]:
+def broker(folder: Path, port: int, more: str = "") -> Iterator[Any]:
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if program is None:
         pytest.skip("no mosquitto (on Debian: apt install mosquitto)")
-    (folder / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    (folder / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{more}")
     with started(program, "-c", str(folder / "mosquitto.conf")) as process:
         yield process
 
@@ -173,6 +173,38 @@ def test_home_assistant_finds_cameras_and_events_through_a_broker_that_restarts(
     lonely.tell({"phase": "over", **event})
     lonely.close()
     assert lonely.lost and "not reached" in lonely.problems[0]
+
+
+def test_a_broker_whose_certificate_is_of_ones_own(tmp_path: Path) -> None:
+    """The messages go over TLS to the broker that the file speaks for, and to no other."""
+    pytest.importorskip("cryptography", reason="needs the extra `serve`")
+    from everyframe.serving.certificate import self_signed
+
+    own, other = self_signed(("localhost",)), self_signed(("localhost",))
+    (tmp_path / "own.pem").write_bytes(own.chain)
+    (tmp_path / "key.pem").write_bytes(own.key)
+    (tmp_path / "key.pem").chmod(0o644)  # mosquitto becomes another user
+    tmp_path.chmod(0o755)
+    (tmp_path / "other.pem").write_bytes(other.chain)
+    files = f"certfile {tmp_path / 'own.pem'}\nkeyfile {tmp_path / 'key.pem'}\nuser root\n"
+    port = free_port()
+    with broker(tmp_path, port, files) as process:
+        trusted = Broker(Mqtt(host="localhost", port=port, ca=tmp_path / "own.pem"), {"door": ()})
+        until(lambda: trusted._client.is_connected(), process)
+        trusted.tell({"phase": "state", "camera": "door", "state": "live"})
+        trusted.close()
+        assert trusted.lost == 0 and not trusted.problems
+        for strange in (
+            Mqtt(host="localhost", port=port, tls=True),
+            Mqtt(host="localhost", port=port, ca=tmp_path / "other.pem"),
+        ):
+            lonely = Broker(strange, {"door": ()})
+            lonely.tell({"phase": "state", "camera": "door", "state": "live"})
+            until(lambda lonely=lonely: lonely._refused)
+            lonely.close()
+            assert lonely.lost and "certificate verify failed" in lonely.problems[0]
+    with pytest.raises(everyframe.errors.UsageError, match="no certificate"):
+        Broker(Mqtt(host="localhost", ca=tmp_path / "mosquitto.conf"), {"door": ()})
 
 
 # -- by the hour -----------------------------------------------------------------------------------------------------------------
