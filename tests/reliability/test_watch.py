@@ -164,7 +164,7 @@ def test_home_assistant_finds_cameras_and_events_through_a_broker_that_restarts(
     sink.tell({"phase": "snapshot", **event})
     with broker(tmp_path, port), listening(port) as got:
         until(lambda: b"OFF" in got.get("everyframe/door/active", ()) and "everyframe/door/snapshot" in got)
-        assert got["everyframe/door/connected"] == [b"ON"], "what it had forgotten"
+        assert set(got["everyframe/door/connected"]) == {b"ON"}, "what it had forgotten"
         assert got["everyframe/door/snapshot"][0] == (tmp_path / "mosquitto.conf").read_bytes()
         sink.close()
         until(lambda: got["everyframe/status"][-1:] == [b"offline"])
