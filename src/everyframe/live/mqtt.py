@@ -60,14 +60,14 @@ class Broker(Sink):
         tls = how.tls or how.ca is not None
         if tls:
             try:
-                self._client.tls_set(how.ca)
+                self._client.tls_set(None if how.ca is None else str(how.ca))
             except OSError as error:  # an SSLError is one
                 got = error.strerror or str(error)
                 raise UsageError(
                     "This is no certificate.", where=how.ca, expected="PEM, of who signed the broker's", got=got
                 ) from None
         self._client.on_connect = self._connected
-        self._client.on_connect_fail = self._missed
+        self._client.on_connect_fail = self._unreached
         self._client.on_publish = lambda _client, _data, number, *_: self._acknowledged.add(number)
         self._client.connect_async(how.host, how.port or (8883 if tls else 1883), KEEPALIVE_S)
         self._client.loop_start()
@@ -135,7 +135,7 @@ class Broker(Sink):
             if topic != "status":
                 client.publish(self._topic(topic), payload, qos=1, retain=True)
 
-    def _missed(self, *_: Any) -> None:
+    def _unreached(self, *_: Any) -> None:
         """Called while the reason is handled, and not told it."""
         self._refused = f"the broker was not reached: {sys.exc_info()[1] or 'unknown why'}"
 

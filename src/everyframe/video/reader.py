@@ -78,7 +78,8 @@ class Reader(Counted):
 
     Sampled at `preprocess.fps` or `.sample_every_n`. policy: `every` frame, or the `latest` ones while frames that
     come too late are dropped and counted (the default for cameras). thumbnails: keep small RGB pictures in
-    `.thumbnails`, short side so many pixels. preview: the same of the newest picture, in `.preview`. ring: takes what comes as it
+    `.thumbnails`, short side so many pixels. preview: the same of the newest picture, every preview_s
+    seconds, in `.preview`. ring: takes what comes as it
     is coded. masks, region: see `masks.Masks`. stall: seconds, instead of STALL_S. bounds: of a video that a stranger
     sent. held: the process starts, which takes most of a second, but opens the source only after `begin`.
 
@@ -96,6 +97,7 @@ class Reader(Counted):
         buffer: int = 2,
         thumbnails: int = 0,
         preview: int = 0,
+        preview_s: float = 0.2,
         ring: Ring | None = None,
         masks: tuple[Polygon, ...] = (),
         region: Polygon | None = None,
@@ -114,8 +116,8 @@ class Reader(Counted):
         self._order = Order(
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
-            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, packets=ring is not None,
-            masks=masks, region=region, asked=ear, held=held, bounds=bounds,
+            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, preview_s=preview_s,
+            packets=ring is not None, masks=masks, region=region, asked=ear, held=held, bounds=bounds,
         )  # fmt: skip
         self._ring, self._held = ring, held
         self._stall = stall or (

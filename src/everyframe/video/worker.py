@@ -29,7 +29,6 @@ from everyframe.video.protocol import ALIVE, BEAT_S, END, ERROR, FRAME, HEADER, 
 from everyframe.video.sampling import as_fps, sample
 
 THUMBNAIL_GAP_S, THUMBNAILS_A_GAP = 0.25, 48  # after so many, the gap doubles
-PREVIEW_S = 0.2
 #: bytes of packets that wait for a busy reader
 PACKETS = 32 << 20
 
@@ -107,7 +106,7 @@ def _messages(order: Order, lane: _Lane) -> Iterator[tuple[bytes, Decoded, np.nd
                 next_thumbnail = float(frame.pts) + thumbnail_gap
             if order.preview and time.monotonic() >= next_preview:
                 yield PREVIEW, frame, prepare(picture, smaller)
-                next_preview = time.monotonic() + PREVIEW_S
+                next_preview = time.monotonic() + order.preview_s
         yield FRAME, frame, data
 
 
