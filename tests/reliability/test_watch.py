@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -92,6 +93,31 @@ def test_it_runs_beside_a_camera_that_is_not_there_and_ends_when_asked(tmp_path:
     assert (tmp_path / first["snapshot"]).stat().st_size > 300
     assert not list((tmp_path / "events").glob(".*")), "nothing is left half written"
     assert "door  frames" in said and "gone  frames 0" in said
+
+
+def test_a_full_disk_stops_no_camera(tmp_path: Path) -> None:
+    """What cannot be written is counted and told; events go on, and are written again when there is room."""
+    with watched(tmp_path) as (process, _):
+        until(lambda: lines(tmp_path, "end"), process)
+        hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, hard))  # nothing can be written any more
+        assert process.stdout is not None
+        before, begun, over = len(lines(tmp_path, "end")), 0, 0
+        while over < 3:
+            said = json.loads(process.stdout.readline())
+            begun, over = begun + (said["phase"] == "begin"), over + (said["phase"] == "end")
+        full = lines(tmp_path, "end")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        until(lambda: len(lines(tmp_path, "end")) > len(full), process)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert len(full) - before < over, "some of them could not be written"
+    assert "not delivered" in said or "not written" in said
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert not list((tmp_path / "events").glob(".*")), "nothing is left half written"
+    assert "lost" not in {each["state"] for each in lines(tmp_path, "state") if each["camera"] == "door"}
 
 
 def test_what_a_callback_raises_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
