@@ -31,7 +31,7 @@ tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 	@$(RUN) -m pytest tests/tiny $(ARGS)
 
 soak: $(VENV)/.dev ## Break cameras for an hour, and print how long each loss lasted.
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -rs -m soak tests/reliability $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -rs -m soak tests/reliability $(ARGS)
 
 lint: $(VENV)/.dev ## ruff (rules and format) and mypy.
 	@$(RUN) -m ruff check .

@@ -140,3 +140,18 @@ def footprint() -> dict[str, int]:
 def memory() -> float:
     """MB that this process has in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def memory_of_children() -> float:
+    """MB that those of this process have in memory."""
+    children = [pid for path in Path("/proc/self").glob("task/*/children") for pid in path.read_text().split()]
+    pages = 0
+    for pid in children:
+        with contextlib.suppress(OSError, ValueError):  # it has ended
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def blinking(number: int) -> np.ndarray:
+    """A second of dark, half a second of light, by 25 a second."""
+    return np.full((48, 64, 3), 255 if number % 37 >= 25 else 0, np.uint8)

@@ -140,7 +140,7 @@ ROOMS = (
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
-         "pruning", "rendering", "motions", "live"),
+         "pruning", "rendering", "motions", "live", "serving"),
         ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(

@@ -47,7 +47,8 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "watch",
-    "evaluate", "evaluate_events", "record", "render", "teach", "train", "prune", "export", "import_model", "benchmark",
+    "serve", "evaluate", "evaluate_events", "record", "render", "teach", "train", "prune", "export", "import_model",
+    "benchmark",
     "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from everyframe.api import prune as prune
     from everyframe.api import quantize as quantize
     from everyframe.api import record as record
+    from everyframe.api import serve as serve
     from everyframe.api import split as split
     from everyframe.api import stream as stream
     from everyframe.api import teach as teach

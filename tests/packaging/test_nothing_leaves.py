@@ -91,7 +91,7 @@ SERVING = "everyframe serve step.onnx --camera film=video.mp4 --port 0"
 SERVE = """
 import os, signal, threading
 from everyframe.serving.server import Options, serve
-stop = lambda _: threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+stop = lambda *_: threading.Timer(2, os.kill, (os.getpid(), signal.SIGTERM)).start()
 serve(["step.onnx"], Options(port=0, cameras=("film=video.mp4",)), stop)
 """
 

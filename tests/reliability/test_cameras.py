@@ -5,6 +5,7 @@ The short rounds are in the suite; `make soak` runs the long ones and holds them
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -109,6 +110,38 @@ def test_every_loss_is_noticed_and_mended(tmp_path: Path, monkeypatch: pytest.Mo
         assert gaps and min(gaps) > 0.4
     assert [each.state for each in watched.said if isinstance(each, Change)][-1] == "stopped"
     until(lambda: footprint() == before)
+
+
+def _beside(folder: Path, seconds: float, losses: tuple[str, ...]) -> tuple[list[float], list[float]]:
+    """Frames a second of two cameras, while a third is well, and while it is lost again and again."""
+    rates: list[list[float]] = []
+    length = round(30 + 4 * seconds)
+    with contextlib.ExitStack() as stack:
+        broken, well = (stack.enter_context(TsCamera(folder, seconds=length)) for _ in range(2))
+        bad = stack.enter_context(Watched(broken, stall=STALL_S))
+        good = [stack.enter_context(Watched(well)) for _ in range(2)]
+        for each in (bad, *good):
+            each.wait("live")
+        for ways in ((), losses):
+            begun, before = time.monotonic(), [each.reader.captured for each in good]
+            time.sleep(0 if ways else seconds)
+            while ways:
+                for way in ways:
+                    _rounds(broken, bad, way, 1)
+                if time.monotonic() - begun >= seconds:
+                    break
+            passed = time.monotonic() - begun
+            rates.append([(each.reader.captured - one) / passed for each, one in zip(good, before, strict=True)])
+        assert bad.reader.restarts >= len(losses) and all(each.reader.restarts == 0 and each.laws for each in good)
+        assert not any(isinstance(said, Gap) for each in good for said in each.said)
+    return rates[0], rates[1]
+
+
+def test_what_one_loses_the_others_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure) -> None:
+    monkeypatch.setattr(supervise, "PAUSES_S", (0.05,) * 100)
+    monkeypatch.setattr(reader, "SILENCE_S", 1.0)
+    well, beside = _beside(tmp_path, 1.0, ("freeze", "kill"))
+    figure(f"two cameras: {min(well):.1f} frames a second, and {min(beside):.1f} while a third was lost twice")
 
 
 def test_pauses_grow_and_stay_below_five_a_minute() -> None:
@@ -262,6 +295,14 @@ def test_fifty_losses(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     )
     assert max(noticed) <= max(WAYS[way], 2.0 if way in ("freeze", "garbage") else 0.0) + 0.5
     assert np.percentile(back, 90) <= 3.0
+
+
+@pytest.mark.soak
+def test_a_minute_beside_one_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure) -> None:
+    monkeypatch.setattr(supervise, "PAUSES_S", (supervise.PAUSES_S[0],) * 1000)
+    well, beside = _beside(tmp_path, 60.0, SOME)
+    figure(f"two cameras for a minute: {min(well):.2f} frames a second, and {min(beside):.2f} while a third was lost")
+    assert min(beside) >= 0.95 * min(well)
 
 
 @pytest.mark.soak

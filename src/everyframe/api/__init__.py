@@ -5,6 +5,7 @@ models     open, convert, info, list_models, export, import_model
 fitting    check, fix, quantize, split, compile, bundle
 watching   predict, evaluate, evaluate_events
 cameras    watch
+served     serve
 learning   record, render, teach, train, prune
 measuring  benchmark, compare_benchmarks
 results, fitted, bundled, outcomes, benchmarked   what they give
@@ -17,10 +18,11 @@ from everyframe.api.fitting import bundle, check, compile, fix, quantize, split
 from everyframe.api.learning import prune, record, render, teach, train
 from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
+from everyframe.api.served import serve
 from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
     "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "evaluate", "evaluate_events", "export", "fix",
-    "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record", "render", "split", "stream", "teach",
-    "train", "watch",
+    "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record", "render", "serve", "split", "stream",
+    "teach", "train", "watch",
 ]  # fmt: skip

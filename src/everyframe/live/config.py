@@ -147,7 +147,9 @@ class Keep(Section):
 
 
 class Mqtt(Section):
-    """topic: what all topics begin with. discovery: Home Assistant's prefix; empty is none. tls: as mosquitto's `--capath`."""
+    """topic: what all topics begin with. discovery: Home Assistant's prefix; empty is none. tls: the broker's certificate is
+    checked against those that this machine trusts, or against `ca`, a file (PEM), which means tls.
+    """
 
     host: str
     port: int = Field(default=0, ge=0, lt=65_536)
@@ -156,6 +158,7 @@ class Mqtt(Section):
     topic: str = Field(default="everyframe", pattern=r"^[^#+\s]+$")
     discovery: str = "homeassistant"
     tls: bool = False
+    ca: Path | None = None
 
     @field_validator("user", "password")
     @classmethod

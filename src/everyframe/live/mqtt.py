@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,11 +57,19 @@ class Broker(Sink):
         self._client.will_set(self._topic("status"), "offline", qos=1, retain=True)
         if how.user:
             self._client.username_pw_set(how.user, how.password)
-        if how.tls:
-            self._client.tls_set()
+        tls = how.tls or how.ca is not None
+        if tls:
+            try:
+                self._client.tls_set(None if how.ca is None else str(how.ca))
+            except OSError as error:  # an SSLError is one
+                got = error.strerror or str(error)
+                raise UsageError(
+                    "This is no certificate.", where=how.ca, expected="PEM, of who signed the broker's", got=got
+                ) from None
         self._client.on_connect = self._connected
+        self._client.on_connect_fail = self._unreached
         self._client.on_publish = lambda _client, _data, number, *_: self._acknowledged.add(number)
-        self._client.connect_async(how.host, how.port or (8883 if how.tls else 1883), KEEPALIVE_S)
+        self._client.connect_async(how.host, how.port or (8883 if tls else 1883), KEEPALIVE_S)
         self._client.loop_start()
         super().__init__(f"mqtt {how.host}", WAITING)
 
@@ -125,6 +134,10 @@ class Broker(Sink):
         for topic, payload in list(self._retained.items()):
             if topic != "status":
                 client.publish(self._topic(topic), payload, qos=1, retain=True)
+
+    def _unreached(self, *_: Any) -> None:
+        """Called while the reason is handled, and not told it."""
+        self._refused = f"the broker was not reached: {sys.exc_info()[1] or 'unknown why'}"
 
     def _discovery(self) -> list[tuple[str, dict[str, Any]]]:
         """What Home Assistant asks of a device that wants to be found: a topic and its content, for each entity."""

@@ -20,7 +20,7 @@ from everyframe.modelfile.without_weights import without_weights
 LARGEST = 2**30  # values of one tensor: 4 GiB of floats
 FARTHEST = 2**16  # frames or positions that one attribute may span
 NEWEST = 1000  # no opset is as new as that
-MOST_NODES = 2**20  # of a network, its functions written out
+MOST_NODES = 2**17  # of a network, its functions written out
 #: attribute -> what its values have to be
 _RULES: dict[str, tuple[str, Callable[[int], bool]]] = {
     "strides": (f"1 to {FARTHEST}", lambda v: 1 <= v <= FARTHEST),
@@ -37,9 +37,16 @@ _CONTRADICTION = "dimension have values but they differ"  # what else inference 
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
 
 
+def check_count(model: onnx.ModelProto, where: object) -> None:
+    """Before anything goes through all nodes, as what reads weights beside the file does. Raises ModelError."""
+    if (count := len(model.graph.node)) > MOST_NODES:
+        raise _bad(where, "The network has too many nodes.", f"up to {MOST_NODES:,}", f"{count:,}")
+
+
 def check_bounds(model: onnx.ModelProto, where: object) -> None:
     """Raises ModelError naming the first tensor or node that no network could have."""
     graph = model.graph
+    check_count(model, where)
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if not opsets or not 1 <= opsets[0] <= NEWEST:
         raise _bad(

@@ -16,7 +16,7 @@ import onnx
 
 from everyframe.errors import ModelError, first_line
 from everyframe.files import write_bytes
-from everyframe.modelfile.bounds import check_bounds
+from everyframe.modelfile.bounds import check_bounds, check_count
 from everyframe.modelfile.format import FORMAT, MAJOR, MINOR, check_format, parse_format, read_json
 from everyframe.modelfile.schema import KEY, Metadata
 
@@ -101,7 +101,11 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     if path.is_dir():
         raise ModelError("This is a folder, not a model file.", where=path, expected="an .onnx file")
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        check_count(model, path)
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError("The model file cannot be read.", where=path, got=error.strerror or str(error)) from None
     except Exception as error:  # protobuf raises its own DecodeError; onnx wraps several others

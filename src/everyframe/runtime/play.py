@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from everyframe.modelfile.interface import check_picture
 from everyframe.runtime.prediction import Prediction
@@ -14,6 +15,9 @@ from everyframe.video.frame import Frame
 from everyframe.video.reader import Reader
 from everyframe.video.sources import Source
 from everyframe.video.supervise import Change, Gap, LiveReader
+
+#: seconds between two pictures that are shown
+PREVIEW_S = 1 / 15
 
 
 def layout(program: Owner) -> Layout:
@@ -38,6 +42,7 @@ class Playback:
         thumbnails: int,
         fps: float | None = None,
         changed: Callable[[Change | Gap], None] = lambda _: None,
+        preview: int = 0,
     ) -> None:
         self.source, self.stream = source, stream
         self.live = source.live or realtime  # predictions come at the speed of the world, not of this machine
@@ -49,14 +54,14 @@ class Playback:
         self._name = source.paths[0] if source.kind == "file" else source.name
         group = stream.stride if isinstance(stream, ClipStream) else stream.hop
         wanted = stream.program.metadata.preprocess
+        options: dict[str, Any] = {"buffer": group + 1, "thumbnails": thumbnails, "preview": preview, "preview_s": PREVIEW_S}
         self._reader: Reader | ArrayReader | LiveReader
         if source.kind == "array":
             self._reader = ArrayReader(source, layout(stream.program), fps)
         elif source.live:
-            options = {"buffer": group + 1, "thumbnails": thumbnails}
             self._reader = LiveReader(source, wanted, tell=changed, give_up=True, **options)
         else:
-            self._reader = Reader(source, wanted, realtime=realtime, buffer=group + 1, thumbnails=thumbnails)
+            self._reader = Reader(source, wanted, realtime=realtime, **options)
 
     @property
     def frames(self) -> int:
@@ -80,6 +85,11 @@ class Playback:
     @property
     def thumbnails(self) -> list[Frame]:
         return self._reader.thumbnails
+
+    @property
+    def preview(self) -> Frame | None:
+        """The newest picture, where one is kept: RGB, its short side `preview` pixels."""
+        return None if isinstance(self._reader, ArrayReader) else self._reader.preview
 
     def __iter__(self) -> Playback:
         return self

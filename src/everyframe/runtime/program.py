@@ -195,10 +195,11 @@ class Program:
         thumbnails: int = 0,
         fps: float | None = None,
         changed: Callable[[Change | Gap], None] = lambda _: None,
+        preview: int = 0,
     ) -> Playback:
         """One video through a fresh stream; decoding starts at once. The iterator that `predict` gives, with its
         counters. fps: of a file of arrays that does not say its times. changed: told when a live source is lost, is back, and
-        was away for so long that the stream begins anew.
+        was away for so long that the stream begins anew. preview: short side of the newest picture, kept to be shown.
         """
         for name, value in (("max_frames", max_frames), ("seconds", seconds)):
             _check_limit(name, value)
@@ -208,7 +209,8 @@ class Program:
                 raise UsageError("A video says its times itself.", where=source.name, got=f"fps {fps:g}", hint="leave it out")
         elif realtime:
             raise UsageError("Arrays have no speed of their own.", where=source.name, got="realtime", hint="leave it out")
-        return Playback(self.stream(stride=stride, top_k=top_k), source, max_frames, seconds, realtime, thumbnails, fps, changed)
+        stream = self.stream(stride=stride, top_k=top_k)
+        return Playback(stream, source, max_frames, seconds, realtime, thumbnails, fps, changed, preview)
 
     def play_all(self, sources: Sequence[Source], **options: Any) -> Generator[Playback, None, None]:
         """`play` for one video after another. While one runs, the decode process of the next file is already starting."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from everyframe.video.bounds import Bounds
 
@@ -38,3 +38,8 @@ class Limits:
 
     unanswered: int = 2  # frames of a stream; then the oldest is dropped
     decoding: Bounds = field(default_factory=Bounds)
+
+
+def with_options(streams: int, megabytes: int, idle_s: float) -> Limits:
+    """With what a user may say of them."""
+    return replace(Limits(), streams=streams, upload=megabytes * 1_000_000, idle_s=idle_s)

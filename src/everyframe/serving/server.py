@@ -9,10 +9,12 @@ import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -58,8 +60,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a user needs to know of a server that listens. addresses: ready to be opened, with the token, which is stored nowhere.
-    models: name and engine. fingerprint: SHA-256 of a certificate that was made on the spot.
+    """What a user needs to know of a server that listens, as a text too. addresses: ready to be opened, with the token, which is
+    stored nowhere. models: name and engine. fingerprint: SHA-256 of a certificate that was made on the spot.
     """
 
     addresses: tuple[str, ...]
@@ -69,11 +71,22 @@ class Ready:
     cameras: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        rows = [("model", f"{name} ({engine})") for name, engine in self.models]
+        rows += [("camera", name) for name in self.cameras]
+        rows += [("page", address) for address in self.addresses]
+        rows += [("certificate", f"made just now; SHA-256 {self.fingerprint}")] if self.fingerprint else []
+        rows += [("note", note) for note in self.notes]
+        return "\n".join(f"{what:<13}{text}" for what, text in rows)
 
-def serve(models: Sequence[str], options: Options, ready: Callable[[Ready], None] = lambda _: None) -> None:
-    """Serves until SIGTERM or Ctrl-C, in the main thread; returns when what had come is answered. ready: called when the port is
-    open and the models are loaded.
 
+def serve(
+    models: Sequence[str] | Mapping[str, Any], options: Options, ready: Callable[[Ready, Callable[[], None]], None]
+) -> None:
+    """Serves until it is stopped, and returns when what had come is answered. In the main thread SIGTERM and Ctrl-C stop it.
+
+    models: see `shelf.Shelf`. ready: called when the port is open and the models are loaded, with what a user needs to know, and
+    with what stops it, from any thread.
     Raises ModelError, UsageError, SourceError (the port is taken).
     """
     if options.key is not None and options.cert is None:
@@ -100,7 +113,9 @@ def serve(models: Sequence[str], options: Options, ready: Callable[[Ready], None
         asyncio.run(_run(state, tls, listener, partial(ready, told)))
 
 
-async def _run(state: State, tls: ssl.SSLContext | None, listener: socket.socket, ready: Callable[[], None]) -> None:
+async def _run(
+    state: State, tls: ssl.SSLContext | None, listener: socket.socket, ready: Callable[[Callable[[], None]], None]
+) -> None:
     limits = state.limits
     http, ws = protocols(limits)
     config = uvicorn.Config(
@@ -110,9 +125,15 @@ async def _run(state: State, tls: ssl.SSLContext | None, listener: socket.socket
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )  # fmt: skip
     server = _Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, state.stop)
-    ready()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
+        loop.add_signal_handler(number, state.stop)
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and so it has stopped
+            loop.call_soon_threadsafe(state.stop)
+
+    ready(stop)
     leaving = asyncio.create_task(_leave(server, state))
     await server.serve(sockets=[listener])
     leaving.cancel()

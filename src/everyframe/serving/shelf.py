@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Edition:
 class Served:
     """One model: the edition that new frames go to, and how it is loaded again."""
 
-    def __init__(self, name: str, path: str, load: Callable[[str], Program]) -> None:
+    def __init__(self, name: str, path: Any, load: Callable[[Any], Program]) -> None:
         self.name, self.path = name, path
         self._load, self._lock = load, threading.Lock()
         self._stamp = self._seen = stamp(path)  # of the file that was loaded, and as it was last seen
@@ -49,7 +49,7 @@ class Served:
 
     @property
     def watched(self) -> bool:
-        return self.path != "builtin"
+        return isinstance(self.path, str) and self.path != "builtin"
 
     def reload(self) -> tuple[str, ...]:
         """Loads the file again, beside the program that runs, which goes on if that fails. What has changed of INTERFACE."""
@@ -79,12 +79,15 @@ class Served:
 
 
 class Shelf:
-    """Models by name, the first of which is meant where none is named."""
+    """Models by name, the first of which is meant where none is named. models: paths, whose stems are their names; or by name,
+    paths and models in memory.
+    """
 
-    def __init__(self, paths: Sequence[str], load: Callable[[str], Program]) -> None:
+    def __init__(self, models: Sequence[str] | Mapping[str, Any], load: Callable[[Any], Program]) -> None:
         self.models: dict[str, Served] = {}
-        for path in paths:
-            name = "builtin" if path == "builtin" else re.sub(r"[^\w.-]+", "_", Path(path).stem)
+        named = models.items() if isinstance(models, Mapping) else [(Path(path).stem, path) for path in models]
+        for name, path in named:
+            name = re.sub(r"[^\w.-]+", "_", name)
             if name in self.models:
                 raise UsageError(
                     "Two models have the same name.", where=path, got=f"{name}, as {self.models[name].path}",
@@ -124,8 +127,10 @@ def tried(program: Program) -> Program:
     return program
 
 
-def stamp(path: str) -> tuple[Any, ...] | None:
-    """What changes when a file, or one in a folder, is written again; None where it is not there."""
+def stamp(path: Any) -> tuple[Any, ...] | None:
+    """What changes when a file, or one in a folder, is written again; None where it is not there, or no file."""
+    if not isinstance(path, str):
+        return None
     try:
         files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
         return tuple((str(file), found.st_mtime_ns, found.st_size, found.st_ino) for file in files if (found := file.stat()))

@@ -44,12 +44,14 @@ CAMERAS = {"linux": "video4linux2", "darwin": "avfoundation"}
 _CONVERT = "convert it first, such as with `ffmpeg -i IN OUT.mp4`"
 
 
-def open_container(source: Source, path: str, file: Any = None) -> av.container.InputContainer:
-    """path: one of `source`. file: what is read in its stead. Raises SourceError."""
+def open_container(source: Source, path: str, file: Any = None, bounds: Bounds | None = None) -> av.container.InputContainer:
+    """path: one of `source`. file: what is read in its stead. bounds: of a file that a stranger sent. Raises SourceError."""
     camera, address = source.kind == "camera", source.kind == "address"
     # else FFmpeg takes what stands before a colon for a protocol
     name = f"file:{path}" if source.kind in ("file", "pictures") else path
     options = ({"rtsp_transport": "tcp"} if address else {}) | dict(source.options)
+    if bounds is not None:  # to find out what a video is, FFmpeg decodes a picture
+        options |= {"max_pixels": str(bounds.pixels)}
     try:
         container = av.open(
             # of what is live, whoever started the decode process looks at the time
@@ -114,7 +116,7 @@ def video_stream(container: av.container.InputContainer, path: str) -> av.video.
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         kinds = sorted({"a cover" if s.type == "video" else str(s.type) for s in container.streams})
-        if not kinds:
+        if kinds in ([], ["data"]):  # of an index that is cut short
             raise _no_video(path)
         raise SourceError(
             "There is no video stream in this file.",

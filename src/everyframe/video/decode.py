@@ -79,7 +79,7 @@ def _container(
 ) -> Iterator[Decoded]:
     path = source.paths[0]
     file = standard_input() if source.kind == "stdin" else None
-    with open_container(source, path, file) as container:
+    with open_container(source, path, file, bounds) as container:
         stream = video_stream(container, path)
         if bounds is not None:
             check_pixels(stream, path, bounds)

@@ -32,9 +32,10 @@ class Order:
 
     policy: `every` waits for the reader, `latest` drops the oldest waiting frame when it is late. realtime: a file is
     played at its own speed. buffer: frames that may wait under `latest`. thumbnails: short side of small RGB pictures
-    sent now and then, or 0. preview: the same of the newest picture, a few times a second. packets: what comes is sent as it is
-    coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. asked: the
-    descriptor from which a byte comes for each frame that is wanted, under `latest`. bounds: of a video that a stranger sent.
+    sent now and then, or 0. preview: the same of the newest picture, every preview_s seconds. packets: what comes is sent
+    as it is coded, too. masks, region: what is black, and what counts (`masks.Masks`), before anything else is done. asked: the
+    descriptor from which a byte comes for each frame that is wanted, under `latest`. held: and a first one when the source may be
+    opened. bounds: of a video that a stranger sent.
     """
 
     source: Source
@@ -48,11 +49,13 @@ class Order:
     buffer: int = 2
     thumbnails: int = 0
     preview: int = 0
+    preview_s: float = 0.2
     packets: bool = False
     masks: tuple[Polygon, ...] = ()
     region: Polygon | None = None
     bounds: Bounds | None = None
     asked: int = -1
+    held: bool = False
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))

@@ -78,9 +78,10 @@ class Reader(Counted):
 
     Sampled at `preprocess.fps` or `.sample_every_n`. policy: `every` frame, or the `latest` ones while frames that
     come too late are dropped and counted (the default for cameras). thumbnails: keep small RGB pictures in
-    `.thumbnails`, short side so many pixels. preview: the same of the newest picture, in `.preview`. ring: takes what comes as it
+    `.thumbnails`, short side so many pixels. preview: the same of the newest picture, every preview_s
+    seconds, in `.preview`. ring: takes what comes as it
     is coded. masks, region: see `masks.Masks`. stall: seconds, instead of STALL_S. bounds: of a video that a stranger
-    sent.
+    sent. held: the process starts, which takes most of a second, but opens the source only after `begin`.
 
     captured: frames that the network is to see, as the decode process counts them up to the newest one handed out. frames:
     handed out. dropped: those that came too late. So captured == frames + dropped.
@@ -96,11 +97,13 @@ class Reader(Counted):
         buffer: int = 2,
         thumbnails: int = 0,
         preview: int = 0,
+        preview_s: float = 0.2,
         ring: Ring | None = None,
         masks: tuple[Polygon, ...] = (),
         region: Polygon | None = None,
         stall: float | None = None,
         bounds: Bounds | None = None,
+        held: bool = False,
     ) -> None:
         geometry: Geometry = preprocess
         policy = policy or ("latest" if source.live or realtime else "every")
@@ -109,14 +112,14 @@ class Reader(Counted):
         self.thumbnails: list[Frame] = []
         self.preview: Frame | None = None
         self.notes: list[str] = []  # what the user should know of the source, once each
-        ear, self._asking = os.pipe() if policy == "latest" else (-1, -1)
+        ear, self._asking = os.pipe() if held or policy == "latest" else (-1, -1)
         self._order = Order(
             source, geometry.color, geometry.resize, geometry.crop,
             fps=getattr(preprocess, "fps", None), every_n=getattr(preprocess, "sample_every_n", None),
-            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, packets=ring is not None,
-            masks=masks, region=region, asked=ear, bounds=bounds,
+            policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, preview_s=preview_s,
+            packets=ring is not None, masks=masks, region=region, asked=ear, held=held, bounds=bounds,
         )  # fmt: skip
-        self._ring = ring
+        self._ring, self._held = ring, held
         self._stall = stall or (
             ENDING_STALL_S if source.ends else KEYFRAMES_STALL_S if source.keyframes else STALL_S[source.kind]
         )
@@ -137,6 +140,12 @@ class Reader(Counted):
         self._header = bytearray(HEADER.size)
         self._stop = weakref.finalize(self, _stop, self._process, self._log, self._asking)
 
+    def begin(self) -> None:
+        """A process that was held opens its source. Calling it again does nothing."""
+        if self._held:
+            self._held = False
+            self._ask()
+
     def close(self) -> None:
         """Ends the decode process. Calling it again does nothing."""
         self._stop()
@@ -156,9 +165,9 @@ class Reader(Counted):
             raise
 
     def _next(self) -> Frame:
+        self.begin()
         if not self._asked:
-            with contextlib.suppress(OSError):  # that it has gone is found out when it is read from
-                os.write(self._asking, b".")
+            self._ask()
             self._asked = True
         while True:
             self._fill(memoryview(self._header))
@@ -192,6 +201,10 @@ class Reader(Counted):
             elif kind == PACKET and self._ring is not None:
                 self._ring.put(Coded.read(at, bytes(payload)))
             self._check_going_on(still, index)
+
+    def _ask(self) -> None:
+        with contextlib.suppress(OSError):  # that it has gone is found out when it is read from
+            os.write(self._asking, b".")
 
     def _check_going_on(self, still: float, stuck: int = 1) -> None:
         """still: for how long the source has not. stuck: pictures that came meanwhile, without a later time."""

@@ -11,6 +11,7 @@ only now and then), `stopped`.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -27,6 +28,8 @@ from everyframe.video.sources import Source
 #: seconds before another try, the first, the second, ...; when they are used up a source has failed, and is tried every FAILED_S.
 #: One that was live for STEADY_S begins with the first again: so there are never more than five tries a minute
 PAUSES_S, FAILED_S, STEADY_S = (0.25, 1.0, 3.0, 8.0, 20.0), 30.0, 12.0
+#: seconds before the end of a pause in which the next decode process is started, to be ready then: one at most
+AHEAD_S = 2.0
 #: of each pause, so much more or less: cameras that were lost together do not all come back at the same moment
 JITTER = 0.2
 #: seconds without frames that a network's memory outlives
@@ -83,7 +86,7 @@ class LiveReader(Counted):
         self.gap_s = self.still_s = 0.0
         self.notes: list[str] = []
         self.thumbnails: list[Frame] = []
-        self._open = lambda: Reader(source, preprocess, **options)
+        self._open = lambda held: Reader(source, preprocess, held=held, **options)
         self._before = (0, 0, 0)  # counts of former connections
         self._began: float | None = None  # on the monotonic clock: the first frame ever
         self._last: Frame | None = None  # the newest, on the clock of all connections
@@ -94,7 +97,7 @@ class LiveReader(Counted):
         self._tries = 0
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._reader: Reader | None = None  # opened when a frame is wanted
+        self._reader: Reader | None = None  # opened when a frame is wanted, held while a pause lasts
 
     # counters
 
@@ -139,12 +142,10 @@ class LiveReader(Counted):
     def __next__(self) -> Frame:
         while not self._stopping.is_set():
             try:
-                with self._lock:
-                    if self._reader is None and not self._stopping.is_set():
-                        self._reader = self._open()
-                if self._reader is None:
+                reader = self._started()
+                if reader is None:
                     break
-                frame = next(self._reader)
+                frame = next(reader)
             except (EveryframeError, StopIteration, OSError) as error:
                 if self._stopping.is_set():
                     break
@@ -171,8 +172,20 @@ class LiveReader(Counted):
         self._tries += 1
         reason = error.what if error.got is None else f"{error.what} ({error.got})"
         self._change("failed" if failed else "lost", reason)
-        if not self._stopping.wait(pause * random.uniform(1 - JITTER, 1 + JITTER)):
+        until = time.monotonic() + pause * random.uniform(1 - JITTER, 1 + JITTER)
+        if self._stopping.wait(until - time.monotonic() - AHEAD_S):
+            return
+        with contextlib.suppress(EveryframeError, OSError):  # told when it is wanted
+            self._started(held=True)
+        if not self._stopping.wait(until - time.monotonic()):
             self.restarts += 1
+
+    def _started(self, held: bool = False) -> Reader | None:
+        """The connection, a new one where there is none; None if this is to end."""
+        with self._lock:
+            if self._reader is None and not self._stopping.is_set():
+                self._reader = self._open(held)
+            return self._reader
 
     def _end_connection(self) -> None:
         with self._lock:

@@ -29,7 +29,6 @@ from everyframe.video.protocol import ALIVE, BEAT_S, END, ERROR, FRAME, HEADER, 
 from everyframe.video.sampling import as_fps, sample
 
 THUMBNAIL_GAP_S, THUMBNAILS_A_GAP = 0.25, 48  # after so many, the gap doubles
-PREVIEW_S = 0.2
 #: bytes of packets that wait for a busy reader
 PACKETS = 32 << 20
 
@@ -42,8 +41,16 @@ def main() -> None:
     pipe = os.dup(1)
     os.dup2(2, 1)  # whatever prints, prints elsewhere
     with contextlib.suppress(BrokenPipeError):  # the parent has what it wants
-        _serve(order, pipe)
+        if not order.held or _let_go(order):
+            _serve(order, pipe)
     os._exit(0)  # decoder threads need no farewell
+
+
+def _let_go(order: Order) -> bool:
+    """Waits, with all that takes time to load in memory, until the source may be opened. False: the parent has gone."""
+    from everyframe.video import decode  # noqa: F401
+
+    return bool(os.read(order.asked, 1))
 
 
 def _serve(order: Order, pipe: int) -> None:
@@ -99,7 +106,7 @@ def _messages(order: Order, lane: _Lane) -> Iterator[tuple[bytes, Decoded, np.nd
                 next_thumbnail = float(frame.pts) + thumbnail_gap
             if order.preview and time.monotonic() >= next_preview:
                 yield PREVIEW, frame, prepare(picture, smaller)
-                next_preview = time.monotonic() + PREVIEW_S
+                next_preview = time.monotonic() + order.preview_s
         yield FRAME, frame, data
 
 

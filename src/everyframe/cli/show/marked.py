@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SHOWN_S = 1.0  # seconds for which an event stands beside the label
 SHARE, SMALLEST = 1 / 24, 13  # of the width is the size of letters, in pixels
 MARGIN = 8
+RECENT_S = 20.0  # that are shown of what has no end
 NARROWEST = 240  # pixels of a picture that is written
 
 
@@ -55,21 +56,74 @@ class Marks:
         said = f"{self._labels[place]}  {self._scores[place]:.2f}"
         return said, event.label if event else "", -1 if quiet else self._indices[place]
 
-    def strip(self, canvas: Canvas, top: float, floor: float, left: float, right: float, span: float) -> None:
-        """Scores as heights over the whole video, and a dot for each event."""
+    def forget(self, before_s: float) -> None:
+        """What is older, of a camera that runs for days."""
+        place = bisect_right(self.times, before_s)
+        for each in (self.times, self._labels, self._indices, self._scores):
+            del each[:place]
+        self.events = [event for event in self.events if event.pts_s > before_s]
+
+    def strip(self, canvas: Canvas, size: tuple[float, float, float, float], span: float, begin: float = 0.0) -> None:
+        """Scores as heights over the seconds from begin on, and a dot for each event. size: top, floor, left and right."""
+        top, floor, left, right = size
         canvas.box(left, top, right, floor, BLANK)
-        ends = [*self.times[1:], span]
+        ends = [*self.times[1:], begin + span]
         scores = np.clip(np.array(self._scores), 0, 1)
-        for begin, end, label, index, score in zip(self.times, ends, self._labels, self._indices, scores, strict=True):
+
+        def at(time_s: float) -> float:
+            return left + (right - left) * min(1.0, max(0.0, (time_s - begin) / span))
+
+        for time_s, end, label, index, score in zip(self.times, ends, self._labels, self._indices, scores, strict=True):
             color = QUIET if label == self.background or index < 0 else _hue(index)
-            x = left + (right - left) * begin / span
-            canvas.box(x, floor - (floor - top) * score, max(x + 1, left + (right - left) * end / span), floor, color)
+            canvas.box(at(time_s), floor - (floor - top) * score, max(at(time_s) + 1, at(end)), floor, color)
         for event in self.events:
-            canvas.dot(left + (right - left) * event.pts_s / span, top, max(3.0, (floor - top) / 7), _hue(event.index))
+            canvas.dot(at(event.pts_s), top, max(3.0, (floor - top) / 7), _hue(event.index))
 
 
 def _hue(index: int) -> tuple:
     return HUES[index % len(HUES)] if index >= 0 else SOFT
+
+
+def size(width: int) -> int:
+    return max(SMALLEST, round(width * SHARE))
+
+
+def _strip(marks: Marks, width: int, span: float, begin: float = 0.0) -> np.ndarray:
+    height = round(1.6 * size(width))
+    canvas = Canvas(width, height)
+    marks.strip(canvas, (height * 0.2, height - 2, MARGIN, width - MARGIN), span, begin)
+    return canvas.array()
+
+
+@lru_cache(maxsize=256)
+def _line(width: int, name: str, said: str, event: str, index: int) -> np.ndarray:
+    letters = size(width)
+    canvas = Canvas(width, round(1.5 * letters))
+    middle, right = canvas.image.height / 4, float(width - MARGIN)
+    if event:
+        word = canvas.fit(event, letters, width / 2)
+        canvas.text(right, middle, word, letters, INK, "rm")
+        right -= canvas.width_of(word, letters) + letters
+        canvas.dot(right, middle, letters / 3, _hue(index))
+    said = f"{name}  {said}" if name else said
+    canvas.text(MARGIN, middle, canvas.fit(said, letters, right - 2 * MARGIN), letters, _hue(index))
+    return canvas.array()
+
+
+def _wide(picture: np.ndarray) -> np.ndarray:
+    """Letters need room."""
+    larger = -(-NARROWEST // picture.shape[1])
+    return picture.repeat(larger, axis=0).repeat(larger, axis=1) if larger > 1 else picture
+
+
+def now(marks: Marks, picture: np.ndarray) -> np.ndarray:
+    """A picture, (H, W, 3) uint8, with what was said last, and the last seconds as a strip."""
+    time_s = marks.times[-1]
+    marks.forget(time_s - RECENT_S)
+    picture = _wide(picture)
+    width = picture.shape[1]
+    strip = _strip(marks, width, RECENT_S, time_s - RECENT_S)
+    return np.concatenate([picture, _line(width, marks.name, *marks.words(time_s)), strip])
 
 
 def painter(marks: Sequence[Marks], span: float) -> Callable[[np.ndarray, float], np.ndarray]:
@@ -78,43 +132,19 @@ def painter(marks: Sequence[Marks], span: float) -> Callable[[np.ndarray, float]
     """
     strips: dict[int, list[np.ndarray]] = {}
 
-    def size(width: int) -> int:
-        return max(SMALLEST, round(width * SHARE))
-
     def drawn(width: int) -> list[np.ndarray]:
         if width not in strips:
-            made, height = [], round(1.6 * size(width))
-            for each in marks:
-                canvas = Canvas(width, height)
-                each.strip(canvas, height * 0.2, height - 2, MARGIN, width - MARGIN, max(span, 0.1))
-                made.append(canvas.array())
-            strips[width] = made
+            strips[width] = [_strip(each, width, max(span, 0.1)) for each in marks]
         return strips[width]
 
-    @lru_cache(maxsize=256)
-    def line(width: int, name: str, said: str, event: str, index: int) -> np.ndarray:
-        letters = size(width)
-        canvas = Canvas(width, round(1.5 * letters))
-        middle, right = canvas.image.height / 4, float(width - MARGIN)
-        if event:
-            word = canvas.fit(event, letters, width / 2)
-            canvas.text(right, middle, word, letters, INK, "rm")
-            right -= canvas.width_of(word, letters) + letters
-            canvas.dot(right, middle, letters / 3, _hue(index))
-        canvas.text(
-            MARGIN, middle, canvas.fit(f"{name}  {said}" if name else said, letters, right - 2 * MARGIN), letters, _hue(index)
-        )
-        return canvas.array()
-
     def paint(picture: np.ndarray, time_s: float) -> np.ndarray:
-        larger = -(-NARROWEST // picture.shape[1])  # letters need room
-        picture = picture.repeat(larger, axis=0).repeat(larger, axis=1) if larger > 1 else picture
+        picture = _wide(picture)
         width, parts = picture.shape[1], [picture]
         for each, strip in zip(marks, drawn(width), strict=True):
             head = min(width - 1, MARGIN + round((width - 2 * MARGIN) * min(1.0, time_s / max(span, 0.1))))
             strip = strip.copy()
             strip[:, max(0, head - 1) : head + 1] = INK
-            parts += [line(width, each.name, *each.words(time_s)), strip]
+            parts += [_line(width, each.name, *each.words(time_s)), strip]
         return np.concatenate(parts)
 
     return paint

@@ -22,11 +22,13 @@ from everyframe.video import as_fps
 
 if TYPE_CHECKING:
     from everyframe.cli.show.alarm import Alarm
-    from everyframe.runtime import Playback, Program
+    from everyframe.cli.show.window import Window
+    from everyframe.runtime import Playback, Prediction, Program
     from everyframe.video import Source
     from everyframe.video.supervise import Change, Gap
 
 THUMBNAIL = 66  # short side of the pictures on a timeline
+SIDE = 360  # and of those in a window
 
 
 @dataclass
@@ -37,7 +39,8 @@ class Seen:
     program: Program
     playback: Playback
     timeline: Timeline = field(default_factory=Timeline)
-    marks: Marks | None = None
+    marks: Marks | None = None  # of all of it
+    recent: Marks | None = None
 
     @property
     def part(self) -> Part:
@@ -53,16 +56,18 @@ def watch(
     picture: Path | None = None,
     video: Path | None = None,
     alarm: Alarm | None = None,
+    window: Window | None = None,
     **options: Any,
 ) -> list[Tally]:
     """Each source through a fresh stream of each program, by the models' names; a tally and a view for each. One bad source does
     not keep the others from being run; Ctrl-C ends all of them. picture, video: files for each source to be shown in. alarm:
-    told every prediction of the first program.
+    told every prediction of the first program. window: shows the newest picture; to close it ends all of them.
     """
     tallies = [Tally() for _ in programs]
     called = names(sources)
     pictures, videos = (targets(path, called) if path else [] for path in (picture, video))
-    playbacks = _playbacks(list(programs.values()), sources, thumbnails=THUMBNAIL if picture else 0, changed=said, **options)
+    options |= {"thumbnails": THUMBNAIL if picture else 0, "preview": SIDE if window else 0}
+    playbacks = _playbacks(list(programs.values()), sources, changed=said, **options)
     try:
         for place, name in enumerate(called):
             seen: list[Seen] = []
@@ -73,8 +78,9 @@ def watch(
                 background = rule.background if rule else None
                 marks = Marks(model if len(programs) > 1 else "", background) if video else None
                 tallies[number].outcomes.append(Outcome(playback.source, name, background, program.ending.task == "regress"))
-                seen.append(Seen(model, program, playback, marks=marks))
-                _one(seen[-1], views[number], bool(picture), None if number else alarm, tallies[number])
+                recent = Marks(model if len(programs) > 1 else "", background) if window else None
+                seen.append(Seen(model, program, playback, marks=marks, recent=recent))
+                _one(seen[-1], views[number], bool(picture), None if number else alarm, tallies[number], window)
                 if tallies[number].interrupted:
                     break
             ran = [one for one in seen if one.playback.frames]
@@ -125,7 +131,7 @@ def targets(picture: Path, names: Sequence[str]) -> list[Path]:
     return [picture.with_name(f"{picture.stem}.{each}{picture.suffix}") for each in told]
 
 
-def _one(seen: Seen, view: View, picture: bool, alarm: Alarm | None, tally: Tally) -> None:
+def _one(seen: Seen, view: View, picture: bool, alarm: Alarm | None, tally: Tally, window: Window | None) -> None:
     begun, outcome, playback = time.perf_counter(), tally.outcomes[-1], seen.playback
     look = alarm.watch(outcome.name) if alarm else None
     try:
@@ -139,6 +145,9 @@ def _one(seen: Seen, view: View, picture: bool, alarm: Alarm | None, tally: Tall
             if seen.marks is not None:
                 seen.marks.add(prediction)
             view.show(prediction, playback)
+            if window is not None and seen.recent is not None and not _shown(seen.recent, prediction, playback, window):
+                tally.interrupted = True
+                break
     except KeyboardInterrupt:
         tally.interrupted = True
     except EveryframeError as error:
@@ -148,6 +157,12 @@ def _one(seen: Seen, view: View, picture: bool, alarm: Alarm | None, tally: Tall
         outcome.close(playback)
         view.end(outcome)
         tally.wall_s += time.perf_counter() - begun
+
+
+def _shown(marks: Marks, prediction: Prediction, playback: Playback, window: Window) -> bool:
+    """Whether the window is still open."""
+    marks.add(prediction)
+    return playback.preview is None or window.show(marked.now(marks, playback.preview.data))
 
 
 def _save(path: Path, seen: Sequence[Seen]) -> None:

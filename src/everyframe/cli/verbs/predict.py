@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from everyframe.cli.show.window import Window
     from everyframe.runtime import Program
     from everyframe.video import Source
 
@@ -42,6 +43,10 @@ def command(
         Path | None,
         typer.Option(help="Write the video again: below it label, score, events and a timeline; with its sound.", metavar="FILE"),
     ] = None,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="Show it in a window, files at their own speed; without a display in a page, until Ctrl-C."),
+    ] = False,
     beside: Annotated[
         list[str] | None,
         typer.Option(help="Another model, run on the same videos and shown beside. Repeatable.", metavar="MODEL"),
@@ -143,6 +148,13 @@ def command(
         if profile:
             print_stages(program, found[0], max_frames, threads or 1, as_json)
             return
+        window = opened_window(found[0].name) if show else None
+        if window is not None:
+            opened.callback(window.close)
+        elif show:
+            with_page(models, found, engine, alone=not (as_json or as_csv or save_timeline or save_video or alert or alert_rule))
+            return
+        playing = window is not None and found[0].kind != "array"  # at its own speed
         alarm = Alarm(program, alert or (), alert_rule or ()) if alert or alert_rule else None
         if save_video is not None and not program.interface.pictures:
             raise UsageError("Of what has no pictures no video can be written.", where="--save-video", hint="leave it out")
@@ -152,8 +164,8 @@ def command(
             for name, one in programs.items()
         ]
         tallies = watch(
-            programs, found, views, save_timeline, save_video, alarm,
-            stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime, fps=fps,
+            programs, found, views, save_timeline, save_video, alarm, window,
+            stride=stride, top_k=top_k or 5, max_frames=max_frames, seconds=seconds, realtime=realtime or playing, fps=fps,
         )  # fmt: skip
         if alarm is not None:
             tallies[0].alarmed, tallies[0].undelivered = True, alarm.close()
@@ -163,6 +175,8 @@ def command(
         for (name, one), tally in zip(programs.items(), tallies, strict=True):
             if several or tally.total("frames") or not tally.failed:  # else the error says all
                 typer.echo((f"model        {name}\n" if beside else "") + summary(tally, one, several=several), err=as_json)
+    if window is not None and window.closed:
+        raise typer.Exit
     raise typer.Exit(exit_code(together(tallies), several=several))
 
 
@@ -174,6 +188,38 @@ def by_name(models: Sequence[str]) -> dict[str, str]:
     if len({*models}) < len(models):
         raise UsageError("A model beside itself says the same.", where="--beside", got=models[-1])
     return {name: model for model, name in called(models).items()}
+
+
+def opened_window(title: str) -> Window | None:
+    """None where there can be none; why is said."""
+    from everyframe.cli.show.window import NoWindow, Window
+
+    try:
+        return Window(f"{title} - everyframe")
+    except NoWindow as why:
+        typer.echo(f"no window: {why}", err=True)
+        return None
+
+
+def with_page(models: Mapping[str, str], found: Sequence[Source], engine: str, *, alone: bool) -> None:
+    """The same in a page of this machine: each model with each of the videos as a camera of the server. Until Ctrl-C."""
+    import re
+
+    import everyframe
+    from everyframe.errors import UsageError
+
+    if not alone:
+        raise UsageError("Without a window, pictures are shown in a page, and nothing else is written.", where="--show",
+                         hint="leave --show out, or the options that write something")  # fmt: skip
+    names = {name: re.sub(r"[^\w.-]+", "_", name) for name in models}
+    cameras: dict[str, str | int] = {}
+    for source in found:
+        if source.kind not in ("file", "camera", "address"):
+            raise UsageError("A page shows videos and cameras.", where=source.name, got=source.kind, hint="leave --show out")
+        for name in names.values():
+            called = re.sub(r"[^\w.-]+", "_", source.name if len(models) == 1 else f"{source.name}-{name}")
+            cameras[f"{called}:{name}"] = source.paths[0]
+    everyframe.serve({names[name]: model for name, model in models.items()}, cameras=cameras, engine=engine, port=0)
 
 
 def print_stages(program: Program, source: Source, max_frames: int | None, threads: int, as_json: bool) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from everyframe.serving.server import Ready
+    from collections.abc import Sequence
+
+    from everyframe.api.served import Server
 
 
 def command(
@@ -48,41 +48,32 @@ def command(
 
     Example: everyframe serve builtin step.onnx --host 0.0.0.0 --tls
     """
-    from everyframe.errors import EngineError, install_extra
+    import everyframe
+    from everyframe.api.given import there
 
-    try:
-        from everyframe.serving.server import Options, serve
-    except ImportError as error:
-        raise EngineError(
-            "What serving needs is not installed.", where="everyframe serve", got=error.name, hint=install_extra("serve")
-        ) from None
-    from everyframe.serving.limits import Limits
-
-    limits = replace(Limits(), streams=max_streams, upload=max_upload * 1_000_000, idle_s=idle)
-    options = Options(
-        host=host, port=port, names=tuple(allow_host or ()), origins=tuple(allow_origin or ()), tls=tls, cert=cert,
-        key=key, engine=engine, threads=threads, workers=workers, limits=limits,
-        cameras=tuple(camera or ()),
+    everyframe.serve(
+        [there(model) for model in models], cameras=named(camera or ()), host=host, port=port, tls=tls, cert=cert, key=key,
+        allow_hosts=allow_host or (), allow_origins=allow_origin or (), engine=engine, threads=threads, workers=workers,
+        max_streams=max_streams, max_upload=max_upload, idle=idle, ready=show_json if as_json else show,
     )  # fmt: skip
-    serve([given(model) for model in models], options, show_json if as_json else show)
 
 
-def given(model: str) -> str:
-    from everyframe.api.given import source
+def named(cameras: Sequence[str]) -> dict[str, str]:
+    """Raises UsageError for the same name twice."""
+    made: dict[str, str] = {}
+    for text in cameras:
+        name, _, address = text.partition("=")
+        if name in made:
+            from everyframe.errors import UsageError
 
-    return model if model == "builtin" else str(source(model))
-
-
-def show(ready: Ready) -> None:
-    rows = [("model", f"{name} ({engine})") for name, engine in ready.models]
-    rows += [("camera", name) for name in ready.cameras]
-    rows += [("page", address) for address in ready.addresses]
-    rows += [("certificate", f"made just now; SHA-256 {ready.fingerprint}")] if ready.fingerprint else []
-    rows += [("note", note) for note in ready.notes]
-    for what, text in rows:
-        print(f"{what:<13}{text}")
-    sys.stdout.flush()  # also into a log: somebody waits for the address
+            raise UsageError("Two cameras have the same name.", where="--camera", got=name)
+        made[name] = address
+    return made
 
 
-def show_json(ready: Ready) -> None:
-    print(json.dumps(asdict(ready)), flush=True)
+def show(server: Server) -> None:
+    print(server, flush=True)  # also into a log: somebody waits for the address
+
+
+def show_json(server: Server) -> None:
+    print(json.dumps(server.to_dict()), flush=True)

@@ -1,0 +1,94 @@
+"""Four cameras for an hour: memory and latency at the end are those of the beginning, and so is what is said. By `make soak`."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import handmade
+from everyframe.live.config import parsed
+from everyframe.live.watch import Watch
+from everyframe.modelfile.schema import Preprocess
+from everyframe.runtime import Prediction, Stream
+from everyframe.video import Frame
+from fake_cameras import TsCamera, blinking, memory, memory_of_children
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
+#: frames of each camera that are looked at once more
+KEPT = 600
+
+
+class Heard:
+    """A camera's step, which keeps what it saw and said last, and how old each frame was when it was answered: milliseconds."""
+
+    def __init__(self, most: int) -> None:
+        self.ages = np.zeros(most, np.float32)
+        self.count = 0
+        self.last: deque[tuple[Stream, Frame, Prediction | None]] = deque(maxlen=KEPT)
+
+    def __call__(self, stream: Stream, frame: Frame) -> Prediction | None:
+        found = stream.push_frame(frame)
+        self.ages[self.count % len(self.ages)] = 1e3 * (time.monotonic() - frame.at)
+        self.count += 1
+        self.last.append((stream, frame, found))
+        return found
+
+    def p99(self, half: int) -> float:
+        ages = self.ages[: self.count]
+        return float(np.percentile(ages[: len(ages) // 2] if half == 0 else ages[len(ages) // 2 :], 99))
+
+    def again(self) -> int:
+        """Predictions that a fresh stream repeats, bit for bit, once it has seen as much as the network looks back."""
+        stream, _, _ = self.last[-1]
+        same = [each for each in self.last if each[0] is stream]
+        metadata, compared = stream.program.metadata, 0
+        with stream.program.stream() as fresh:
+            for number, (_, frame, found) in enumerate(same):
+                repeated = fresh.push_frame(frame)
+                if number >= max(metadata.receptive_field or 0, metadata.frames) and found is not None:
+                    assert repeated is not None and np.isfinite(repeated.logits).all()
+                    np.testing.assert_array_equal(repeated.logits, found.logits)
+                    compared += 1
+        return compared
+
+
+def test_an_hour_of_four_cameras(tmp_path: Path, figure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two with events, snapshots and videos, two with the built-in model. EVERYFRAME_SOAK_S: how long (3600)."""
+    monkeypatch.chdir(tmp_path)
+    seconds = float(os.environ.get("EVERYFRAME_SOAK_S", "3600"))
+    handmade.brightness_step(tmp_path / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
+    bright = {"alert": "labels=bright threshold=.6 seconds=0 quiet=0", "before": 0.5, "after": 0.5}
+    weights: list[tuple[float, float, float]] = []
+    with TsCamera(tmp_path, draw=blinking, seconds=round(seconds) + 60) as camera:
+        address = {"address": f"tcp://127.0.0.1:{camera.port}", "options": {"analyzeduration": "300000"}}
+        cameras = {f"c{n}": {**address, **(bright if n < 2 else {"model": "builtin"})} for n in range(4)}
+        with Watch(parsed({"model": "step.onnx", "engine": "ort", "cameras": cameras})) as watch:
+            heard = [Heard(math.ceil(seconds * 15)) for _ in watch.eyes]
+            for eye, step in zip(watch.eyes.values(), heard, strict=True):
+                eye.camera.step = step
+            begun = time.monotonic()
+            for _ in watch.said(seconds, pause=1.0):
+                now = time.monotonic() - begun
+                if not weights or now - weights[-1][0] > 5:
+                    weights.append((now, memory(), memory_of_children()))
+        statuses, counts = watch.statuses, watch.counts
+    late = [each for each in weights if each[0] > seconds / 3]
+    slope, children = (np.polyfit([each[0] / 3600 for each in late], [each[column] for each in late], 1)[0] for column in (1, 2))
+    compared = [each.again() for each in heard]
+    figure(
+        f"4 cameras for {seconds:.0f} s: {slope:+.2f} MB an hour here, {children:+.2f} in their decoders; "
+        f"{sum(s.dropped for s in statuses)} of {sum(s.captured for s in statuses)} frames dropped, {sum(counts.values())} "
+        f"events, {sum(s.restarts for s in statuses)} restarts; {sum(compared)} predictions repeated"
+    )
+    for name, each in zip(watch.eyes, heard, strict=True):
+        figure(f"  {name}: newest frame answered after {each.p99(0):.1f} ms (p99) in the first half, then {each.p99(1):.1f}")
+    assert all(s.captured == s.processed + s.dropped for s in statuses)
+    assert min(compared) > 0
+    assert slope <= 1.0 or seconds < 1800, "an allocator is still settling in a short run"
