@@ -42,6 +42,15 @@ def command(
         Path | None,
         typer.Option(help="Write the video again: below it label, score, events and a timeline; with its sound.", metavar="FILE"),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Models that enlarge: the picture or video to write, or the folder for several.",
+            metavar="FILE",
+        ),
+    ] = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(help="Another model, run on the same videos and shown beside. Repeatable.", metavar="MODEL"),
@@ -99,10 +108,28 @@ def command(
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
 ) -> None:
-    """Recognize what happens in a video, at every frame.
+    """Recognize what happens in a video, at every frame; or, with a model that enlarges, write pictures and videos larger.
 
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
+    from everyframe.tasks.which import enhances
+
+    if enhances(model):
+        from everyframe.cli.show import enlarged
+
+        enlarged.refuse(
+            {
+                "--top-k": top_k, "--csv": as_csv, "--save-timeline": save_timeline, "--beside": beside, "--stride": stride,
+                "--labels": labels, "--max-frames": max_frames, "--fps": fps, "--realtime": realtime, "--overlap": overlap,
+                "--steady": steady, "--task": task, "--threshold": threshold, "--refractory": refractory, "--alert": alert,
+                "--alert-rule": alert_rule, "--profile": profile,
+            }
+        )  # fmt: skip
+        raise typer.Exit(
+            enlarged.predict(
+                model, sources, output or save_video, seconds=seconds, engine=engine, threads=threads, as_json=as_json
+            )
+        )
     from everyframe.cli.show.timeline import check_output
     from everyframe.files import check_kept, check_writable, write_bytes
 
@@ -124,6 +151,11 @@ def command(
     from everyframe.video import resolve
     from everyframe.video.write import check_twice
 
+    if output is not None:
+        raise UsageError(
+            "Only models that enlarge write pictures and videos.", where="--output", got=output,
+            hint="--csv, --json, --save-timeline and --save-video say what this one recognizes",
+        )  # fmt: skip
     found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
     models = by_name([model, *(beside or ())])
     for output in filter(None, (as_csv, save_timeline, save_video)):
