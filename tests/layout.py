@@ -128,8 +128,8 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: rendered video, objective, event rule",
     ),
     Room(
-        "tasks", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "models", "recipes",
-         "evaluation", "training"),
+        "tasks", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",
+         "recipes", "evaluation", "training"),
         ("PIL", "av", "lightning_fabric", "numpy", "onnx", "safetensors", "torch"),
         "what else than recognizing networks do, one folder a task: pictures that become larger",
     ),

@@ -25,8 +25,8 @@ from everyframe.tasks.super_resolution.network import Network
 from everyframe.tasks.super_resolution.pictures import Pair, find, read
 from everyframe.tasks.super_resolution.resize import bicubic, cubic, matrix, taps
 from everyframe.tasks.super_resolution.run import load
+from helpers import shared_dir
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sr"
 TINY = ModelSection(scale=2, channels=4, depth=2, wide=8, size=(20, 24))
 
 
@@ -59,10 +59,11 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("scale", "published"), [(2, 33.66), (3, 30.39), (4, 28.42)])
 def test_bicubic_has_its_published_figure(scale: int, published: float) -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"the pictures are not at {SHARED}")
+    folder = shared_dir() / "data" / "sr" / "set5"
+    if not folder.is_dir():
+        pytest.skip(f"the pictures are not at {folder}")
     found = []
-    for pair in find(SHARED / "set5", scale):
+    for pair in find(folder, scale):
         small, large = pair.read(scale)
         made = bicubic(metrics.luma(small), large.shape[:2])
         found.append(metrics.psnr(made, metrics.luma(large), scale))

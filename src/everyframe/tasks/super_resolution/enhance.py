@@ -15,9 +15,10 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from everyframe.errors import StateError
+from everyframe.errors import SourceError, StateError
 from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import interface, metadata_or_raise
+from everyframe.native import artifact
 from everyframe.runtime.program import Program
 from everyframe.tasks.super_resolution import sized
 from everyframe.tasks.super_resolution.pictures import GRAY
@@ -41,7 +42,9 @@ class Enhancer:
     ) -> None:  # fmt: skip
         self.path, self.engine, self.threads, self.whole, self.part = path, engine, threads, whole, part
         self.name = os.fspath(path)
-        self.model = load(path)
+        #: one that was compiled, for one size and without its graph
+        self.compiled = not isinstance(path, Held) and artifact.is_library(path)
+        self.model = artifact.read(path)["model"] if self.compiled else load(path)
         self.metadata = metadata_or_raise(self.model, self.name)
         self.taken = interface(self.model, self.metadata, self.name)
         self.facts = sized.facts(self.model, self.metadata, self.taken, self.name)
@@ -70,7 +73,9 @@ class Enhancer:
 
     def program(self, size: tuple[int, int]) -> Program:
         """For pictures of this (height, width); the last few are kept."""
-        if size not in self._programs:
+        if size not in self._programs and self.compiled:
+            self._programs[size] = Program(self.path, engine=self.engine, threads=self.threads)
+        elif size not in self._programs:
             made = sized.sized(self.model, self.metadata, self.facts, size, self.name)
             if len(self._programs) > 3:
                 self._programs.pop(next(iter(self._programs))).close()
@@ -87,10 +92,17 @@ class Stream:
 
     def __init__(self, enhancer: Enhancer, size: tuple[int, int]) -> None:
         self.size, self.scale = size, enhancer.scale
-        fits, most = size[0] * size[1] <= enhancer.whole, enhancer.part
+        if enhancer.compiled and size != enhancer.facts.size:
+            raise SourceError(
+                "This compiled model is for pictures of another size.", where=enhancer.name,
+                expected=f"{enhancer.facts.size[1]}x{enhancer.facts.size[0]}", got=f"{size[1]}x{size[0]}",
+                hint="give the .onnx that it was compiled from: it is made for any size",
+            )  # fmt: skip
+        fits, most = enhancer.compiled or size[0] * size[1] <= enhancer.whole, enhancer.part
         self.part = size if fits else (min(size[0], most), min(size[1], most))
         self.program = enhancer.program(self.part)
-        down, across = (pieces(side, part, enhancer.reach) for side, part in zip(size, self.part, strict=True))
+        overlap = 0 if self.part == size else enhancer.reach
+        down, across = (pieces(side, part, overlap) for side, part in zip(size, self.part, strict=True))
         #: (rows, columns, its own state)
         self.parts = [(rows, columns, self.program.start()) for rows, columns in itertools.product(down, across)]
         preprocess = self.program.metadata.preprocess
