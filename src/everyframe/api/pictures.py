@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from everyframe.api.outcomes import Enlarged, PictureEvaluation
+    from everyframe.tasks.super_resolution.pictures import Film, Pair
 
 
 @paths
@@ -75,8 +76,9 @@ def evaluate_pictures(
     Ctrl-C gives what is done.
 
     model: a model that enlarges, or the run folder of its training, which knows what it held out. data: a folder of large
-    pictures; their small ones are made, unless they lie beside it as DIV2K has it (docs/super_resolution.md). limit: so many,
-    evenly spread. output: a folder for tables. Raises ModelError, SourceError, EngineError, OutputError, UsageError.
+    pictures, whose small ones are made, unless they lie beside it as DIV2K has it (docs/super_resolution.md); or of videos, whose
+    frames are made small. limit: so many, evenly spread. output: a folder for tables. Raises ModelError, SourceError,
+    EngineError, OutputError, UsageError.
 
     >>> ef.evaluate_pictures("step.onnx", "pictures")
     Traceback (most recent call last):
@@ -88,14 +90,15 @@ def evaluate_pictures(
     from everyframe.errors import UsageError
     from everyframe.tasks.super_resolution.enhance import Enhancer
     from everyframe.tasks.super_resolution.evaluate import measure
-    from everyframe.tasks.super_resolution.pictures import find, held_out, spread
+    from everyframe.tasks.super_resolution.pictures import films, find, held_out, spread
     from everyframe.tasks.which import trained
 
     recipe = trained(model) if isinstance(model, str | os.PathLike) else None
     file = source(Path(str(model)) / "step.onnx" if recipe is not None else model)
     scale = Enhancer(file, engine="ort").scale
+    pairs: Sequence[Pair | Film]
     if data is not None:
-        pairs = find(Path(data), scale)
+        pairs = films(Path(data)) or find(Path(data), scale)
     elif recipe is not None:
         pairs = held_out(recipe)[1]
     else:

@@ -1,4 +1,4 @@
-"""How good a model is: PSNR and SSIM of each picture, beside those of bicubic interpolation."""
+"""How good a model is: PSNR and SSIM of each picture or video, beside those of bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from everyframe.modelfile.file import Held
 from everyframe.progress import CountProgress, silent
 from everyframe.tasks.super_resolution import metrics
 from everyframe.tasks.super_resolution.cache import lumas
-from everyframe.tasks.super_resolution.enhance import Enhancer
-from everyframe.tasks.super_resolution.pictures import Pair
+from everyframe.tasks.super_resolution.enhance import Enhancer, Stream
+from everyframe.tasks.super_resolution.pictures import Film, Pair
 from everyframe.tasks.super_resolution.resize import bicubic
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture. psnr in dB; size: (height, width) of the large one."""
+    """One picture, or the mean over the frames of a video. psnr in dB; size: (height, width) of the large one."""
 
     picture: str
     size: tuple[int, int]
@@ -84,11 +84,11 @@ class Quality:
 
 
 def measure(
-    model: str | os.PathLike[str] | Held, pairs: Sequence[Pair], *, engine: str = "ort", threads: int | None = None,
+    model: str | os.PathLike[str] | Held, pairs: Sequence[Pair | Film], *, engine: str = "ort", threads: int | None = None,
     progress: CountProgress = silent,
 ) -> Quality:  # fmt: skip
-    """On the luma that prediction sees. A network for video sees each picture as the first of a video. Ctrl-C gives what is done.
-    Raises ModelError, EngineError, and SourceError where nothing can be measured.
+    """On the luma that prediction sees. A network for video sees a picture as the first of a video, and films as they run. Ctrl-C
+    gives what is done. Raises ModelError, EngineError, and SourceError where nothing can be measured.
     """
     rows: list[Row] = []
     skipped: list[str] = []
@@ -111,15 +111,18 @@ def measure(
     return Quality(enhancer.name, enhancer.scale, tuple(rows), len(pairs), tuple(skipped))
 
 
-def _row(enhancer: Enhancer, pair: Pair) -> Row:
+def _row(enhancer: Enhancer, pair: Pair | Film) -> Row:
     scale = enhancer.scale
-    small, large = lumas(pair, scale)
-    if min(large.shape) < metrics.smallest(scale):
-        raise SourceError("The picture is too small to be measured.", where=pair.large)
-    made = np.clip(enhancer.stream(small.shape).gray(small), 0, 255)
-    plain = np.clip(bicubic(small.astype(np.float64), large.shape), 0, 255)
-    truth, found, compared = (metrics.luma_of_gray(each) for each in (large, made, plain))
-    return Row(
-        pair.name, large.shape, metrics.psnr(found, truth, scale), metrics.ssim(found, truth, scale),
-        metrics.psnr(compared, truth, scale), metrics.ssim(compared, truth, scale),
-    )  # fmt: skip
+    stream: Stream | None = None
+    found: list[tuple[float, ...]] = []
+    for small, large in pair.lumas(scale) if isinstance(pair, Film) else [lumas(pair, scale)]:
+        if min(large.shape) < metrics.smallest(scale):
+            raise SourceError("The picture is too small to be measured.", where=pair.large)
+        stream = stream or enhancer.stream((small.shape[0], small.shape[1]))
+        made = np.clip(stream.gray(small), 0, 255)
+        plain = np.clip(bicubic(small.astype(np.float32), (large.shape[0], large.shape[1])), 0, 255)
+        truth, mine, other = (metrics.luma_of_gray(each) for each in (large, made, plain))
+        found.append(tuple(figure(each, truth, scale) for each in (mine, other) for figure in (metrics.psnr, metrics.ssim)))
+    if stream is None:
+        raise SourceError("The video has no frames.", where=pair.large)
+    return Row(pair.name, (stream.size[0] * scale, stream.size[1] * scale), *(mean(each) for each in zip(*found, strict=True)))

@@ -9,8 +9,10 @@ field's bicubic, and rounded as in a file.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.tasks.super_resolution.resize import bicubic
 from everyframe.video.decode import decode
 from everyframe.video.preprocess import prepare
-from everyframe.video.sources import PICTURES, Source, is_litter, natural
+from everyframe.video.sources import PICTURES, VIDEOS, Source, is_litter, natural
 
 #: what the name of a small picture has behind that of its large one
 _SMALL = re.compile(r"(?:_?x|_?lrx?)([2348])$", re.IGNORECASE)
@@ -34,6 +36,7 @@ class Upright:
     crop: None = None
 
 
+Kind = TypeVar("Kind")
 RGB, GRAY = Upright(), Upright("gray")
 
 
@@ -72,9 +75,41 @@ class Pair:
         return small, large
 
 
+@dataclass(frozen=True)
+class Film:
+    """A video whose frames are large pictures, and are made small: what a network for video is measured on. most: frames."""
+
+    large: Path
+    most: int = 100
+
+    @property
+    def name(self) -> str:
+        return self.large.name
+
+    def lumas(self, scale: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(small (h, w), large (h * scale, w * scale)) uint8 luma of 0..255, frame by frame. Raises SourceError."""
+        for frame in decode(Source("file", self.name, (str(self.large),))):
+            if frame.index == self.most:
+                return
+            large = prepare(frame.picture, GRAY)[..., 0]  # type: ignore[arg-type]
+            height, width = large.shape[0] // scale, large.shape[1] // scale
+            large = large[: height * scale, : width * scale]
+            yield bicubic(large, (height, width)), large
+
+
 def read(path: Path, geometry: Upright = RGB) -> np.ndarray:
     """(H, W, 3) RGB uint8, or (H, W, 1) gray, of a picture in any format that FFmpeg reads. Raises SourceError."""
     return prepare(next(iter(decode(Source("pictures", path.name, (str(path),))))).picture, geometry)  # type: ignore[arg-type]
+
+
+def films(folder: Path) -> list[Film]:
+    """The videos of a folder, in natural order; none where it holds none."""
+    there = (
+        [path for path in folder.iterdir() if path.suffix.lower() in VIDEOS and not is_litter(path.name)]
+        if folder.is_dir()
+        else []
+    )
+    return [Film(path) for path in sorted(there, key=lambda path: natural(path.name))]
 
 
 def find(folder: Path, scale: int) -> list[Pair]:
@@ -105,7 +140,7 @@ def find(folder: Path, scale: int) -> list[Pair]:
     return [Pair(path, known[path.stem]) for path in large]
 
 
-def spread(pairs: list[Pair], most: int | None) -> list[Pair]:
+def spread(pairs: Sequence[Kind], most: int | None) -> list[Kind]:
     """At most so many, evenly spread."""
     at = np.linspace(0, len(pairs) - 1, min(len(pairs), most or len(pairs))).round().astype(int)
     return [pairs[int(n)] for n in at]
