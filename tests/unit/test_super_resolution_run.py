@@ -18,6 +18,7 @@ from everyframe import recipes
 from everyframe.errors import OutputError, SourceError, UsageError
 from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.tasks.super_resolution import run
+from everyframe.tasks.super_resolution.apply import found
 from everyframe.tasks.super_resolution.objective import Enlarging
 
 RECIPE = """
@@ -56,9 +57,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
-    found = run.start(recipe(), path, data=pictures)
-    assert found is not None and found.ended and found.quality is not None
-    assert found.notes == ("1 clips could not be read and were skipped",)
+    done = run.start(recipe(), path, data=pictures)
+    assert done is not None and done.ended and done.quality is not None
+    assert done.notes == ("1 clips could not be read and were skipped",)
     return path
 
 
@@ -91,8 +92,8 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_weights(
     path = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr(Enlarging, "validate", interrupted)
-        found = run.start(recipe(), path, data=pictures)
-    assert found is not None and not found.ended and (path / "step.onnx").is_file()
+        first = run.start(recipe(), path, data=pictures)
+    assert first is not None and not first.ended and (path / "step.onnx").is_file()
     again = run.resume(path)
     assert again is not None and again.ended and again.at.epoch == 3
     for name, value in load_file(path / "last.safetensors").items():
@@ -138,9 +139,17 @@ def test_a_video_keeps_its_frames_times_and_sound(trained: Path, tmp_path: Path)
     assert times == pytest.approx([n / 10 for n in range(6)], abs=1e-3)
 
 
+def test_a_folder_gives_its_pictures_and_its_videos(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a10.png", "a2.jpg", "notes.txt", ".hidden.png"):
+        (tmp_path / name).touch()
+    assert [source.name for source in found(tmp_path, tmp_path / "out")] == ["a2.jpg", "a10.png", "b.mp4"]
+    (tmp_path / "b.mp4").unlink()
+    assert [len(source.paths) for source in found(tmp_path, tmp_path / "out.mp4")] == [2]  # one video of two pictures
+
+
 def test_figures_are_those_of_the_file(trained: Path, pictures: Path, tmp_path: Path) -> None:
-    found = ef.evaluate_pictures(trained)  # what its training held out
-    assert found.to_dict()["pictures"] == json.loads((trained / "metrics.json").read_text())["pictures"]
+    held = ef.evaluate_pictures(trained)  # what its training held out
+    assert held.to_dict()["pictures"] == json.loads((trained / "metrics.json").read_text())["pictures"]
     done = everyframe("evaluate", f"{trained}/step.onnx", "--data", str(pictures), "--json", "-o", f"{tmp_path}/report")
     told = json.loads(done.stdout)
     assert done.returncode == 0 and len(told["pictures"]) == 5 and len(told["skipped"]) == 1

@@ -46,7 +46,6 @@ def enlarge(
     from everyframe.errors import UsageError
     from everyframe.tasks.super_resolution import apply
     from everyframe.tasks.super_resolution.enhance import Enhancer
-    from everyframe.video import resolve
 
     with Enhancer(source(model), engine=engine, threads=threads) as enhancer:
         if isinstance(pictures, np.ndarray):
@@ -57,7 +56,7 @@ def enlarge(
                 apply.write_picture(made, Path(output))
             return Enlarged(picture=made)
         given: list[File] = [pictures] if isinstance(pictures, str | os.PathLike) else list(pictures)
-        jobs = apply.plan([each for one in given for each in resolve(one)], None if output is None else Path(output))
+        jobs = apply.plan(given, None if output is None else Path(output))
         return Enlarged(tuple(apply.run(enhancer, jobs, seconds=seconds, told=progress or silent)))
 
 

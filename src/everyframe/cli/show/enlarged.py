@@ -39,9 +39,8 @@ def predict(
     from everyframe.progress import status
     from everyframe.tasks.super_resolution import apply
     from everyframe.tasks.super_resolution.enhance import Enhancer
-    from everyframe.video import resolve
 
-    jobs = apply.plan([found for source in sources for found in resolve(source)], output)
+    jobs = apply.plan(sources, output)
     failures = 0
 
     def failed(job: Job, error: EveryframeError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +18,7 @@ from everyframe.files import check_kept, check_writable, make_folder, write_byte
 from everyframe.progress import TextProgress, silent
 from everyframe.tasks.super_resolution.enhance import Enhancer, Stream
 from everyframe.tasks.super_resolution.pictures import read
-from everyframe.video.sources import PICTURES, Source
+from everyframe.video.sources import PICTURES, VIDEOS, Source, is_litter, natural, resolve
 from everyframe.video.write import KINDS, check_twice, rewrite
 
 #: what a picture's name ends in -> how Pillow writes it
@@ -72,10 +73,23 @@ class Written:
         return f"wrote {self.path}  {width}x{height} -> {width * self.scale}x{height * self.scale}{frames}"
 
 
-def plan(sources: Sequence[Source], output: Path | None) -> list[Job]:
+def found(given: str | os.PathLike[str], output: Path | None) -> list[Source]:
+    """What a path names; of a folder its pictures and videos, or, to become a video, its pictures as one. Raises SourceError."""
+    folder = Path(given)
+    if not folder.is_dir() or (output is not None and output.suffix.lower() in KINDS):
+        return resolve(given)
+    there = [path for path in folder.iterdir() if path.is_file() and not is_litter(path.name)]
+    files = [path for path in there if path.suffix.lower() in PICTURES | VIDEOS]
+    if not files:
+        return resolve(given)  # which says what is there instead
+    return [Source("file", path.name, (str(path),)) for path in sorted(files, key=lambda path: natural(path.name))]
+
+
+def plan(given: Sequence[str | os.PathLike[str]], output: Path | None) -> list[Job]:
     """What is to be written: one picture or video to a file of such a name, anything else into a folder, under its own names.
     Raises UsageError, OutputError, SourceError before any work.
     """
+    sources = [source for each in given for source in found(each, output)]
     if output is None:
         raise UsageError(
             "This model enlarges pictures and videos, which have to be written somewhere.", expected="--output FILE or FOLDER",

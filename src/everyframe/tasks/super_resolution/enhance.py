@@ -1,8 +1,8 @@
 """A picture, enlarged: its luma by the network, its colors by bicubic interpolation.
 
-Eyes and measures look for detail in luma, and videos store colors at half the size; a network for three colors has three times the
-work in its first and last layers. A picture goes through the network as a whole where that fits into memory, and else in overlapping
-parts, which give the same values. A network for video keeps what it remembers for each part.
+Eyes and measures look for detail in luma, and videos store colors at half the size; a network for three colors has three times
+the work in its first and last layers. A picture goes through the network as a whole where that fits into memory, and else in
+overlapping parts, which give the same values. A network for video keeps what it remembers for each part.
 """
 
 from __future__ import annotations
