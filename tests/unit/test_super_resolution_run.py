@@ -177,10 +177,20 @@ def test_what_cannot_be_written_is_said_before_any_work(trained: Path, pictures:
     assert not (tmp_path / "run").exists()
 
 
+def test_integers_lose_little(trained: Path, pictures: Path) -> None:
+    """Calibrated on pictures, which are made to fit the size of the file; the copy enlarges any size."""
+    small = ef.quantize(trained / "step.onnx", str(pictures / "*[0-9].png"), frames=4).model
+    assert any(node.op_type == "QuantizeLinear" for node in small.graph.node)
+    held = ef.evaluate_pictures(small, pictures, limit=2)
+    assert all(abs(row.psnr - row.bicubic_psnr) < 3 for row in held.rows)
+
+
 def test_options_of_the_other_kind_are_refused(trained: Path, pictures: Path, tmp_path: Path) -> None:
     done = everyframe("predict", f"{trained}/step.onnx", f"{pictures}/1.png", "-o", f"{tmp_path}/a.png", "--top-k", "3")
     assert done.returncode == 2 and "--top-k" in done.stderr and not (tmp_path / "a.png").exists()
     done = everyframe("predict", "builtin", f"{pictures}/1.png", "-o", f"{tmp_path}/a.png")
     assert done.returncode == 2 and "Only models that enlarge" in done.stderr
+    with pytest.raises(ef.EveryframeError, match="programs of bundles"):
+        ef.bundle(trained / "step.onnx", "onnxruntime", pictures)
     with ef.open(trained / "step.onnx", engine="ort") as program, pytest.raises(ef.EveryframeError, match="recognizes nothing"):
         program.stream()

@@ -28,8 +28,10 @@ def export(net: Network, folder: Path) -> Path:
     shape = (1, 1, *((CLIP,) if moving else ()), *net.settings.size)
     graph = graph_of(plain, shape, 0)
     compare(plain, graph, shape, 0)
+    # whoever takes videos without enlarging them, as a calibration does, makes their frames fit
+    preprocess = modelfile.Preprocess(color="gray", resize=net.settings.size)
     metadata = modelfile.Metadata(
-        kind="clip" if moving else "step", task="enhance", preprocess=modelfile.Preprocess(color="gray"),
+        kind="clip" if moving else "step", task="enhance", preprocess=preprocess,
         frames=CLIP if moving else 1,
         provenance=modelfile.Provenance(model=net.name, tool=f"everyframe {__version__}", passes=("export",)),
     )  # fmt: skip

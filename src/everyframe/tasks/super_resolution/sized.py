@@ -70,7 +70,8 @@ def sized(model: onnx.ModelProto, metadata: Metadata, found: Facts, size: tuple[
     )
     if len(specs) != len(metadata.states):
         raise _fixed(where, metadata.states[0].input)
-    modelfile.attach(made, metadata.model_copy(update={"states": specs}))
+    preprocess = metadata.preprocess.model_copy(update={"resize": size})
+    modelfile.attach(made, metadata.model_copy(update={"states": specs, "preprocess": preprocess}))
     try:
         shape_inference.infer_shapes(made, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # onnx raises its own InferenceError
