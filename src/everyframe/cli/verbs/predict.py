@@ -131,12 +131,18 @@ def command(
             )
         )
     from everyframe.cli.show.timeline import check_output
+    from everyframe.errors import UsageError
     from everyframe.files import check_kept, check_writable, write_bytes
 
+    if output is not None:
+        raise UsageError(
+            "Only models that enlarge write pictures and videos.", where="--output", got=output,
+            hint="--csv, --json, --save-timeline and --save-video say what this one recognizes",
+        )  # fmt: skip
     if save_timeline is not None:
         check_output(save_timeline)
-    for output in filter(None, (as_csv, save_video)):
-        check_writable(output)
+    for file in filter(None, (as_csv, save_video)):
+        check_writable(file)
 
     import contextlib
 
@@ -146,20 +152,14 @@ def command(
     from everyframe.cli.show.live import choose
     from everyframe.cli.show.outcome import exit_code, summary, table, together
     from everyframe.cli.show.watch import watch
-    from everyframe.errors import UsageError
     from everyframe.models.labels import read_labels
     from everyframe.video import resolve
     from everyframe.video.write import check_twice
 
-    if output is not None:
-        raise UsageError(
-            "Only models that enlarge write pictures and videos.", where="--output", got=output,
-            hint="--csv, --json, --save-timeline and --save-video say what this one recognizes",
-        )  # fmt: skip
     found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
     models = by_name([model, *(beside or ())])
-    for output in filter(None, (as_csv, save_timeline, save_video)):
-        check_kept(output, *models.values(), *(path for video in found for path in video.paths))
+    for file in filter(None, (as_csv, save_timeline, save_video)):
+        check_kept(file, *models.values(), *(path for video in found for path in video.paths))
     for video in found if save_video is not None or beside else ():
         check_twice(video, save_video)
     names = read_labels(labels) if labels is not None else None
