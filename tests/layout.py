@@ -132,6 +132,12 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: objective, event rule, how good it is",
     ),
     Room(
+        "tasks", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",
+         "recipes", "evaluation", "training"),
+        ("PIL", "av", "lightning_fabric", "numpy", "onnx", "safetensors", "torch"),
+        "what else than recognizing networks do, one folder a task: pictures that become larger",
+    ),
+    Room(
         "serving", ("errors", "version", "progress", "modelfile", "video", "runtime", "live", "bundles"),
         ("PIL", "cryptography", "fastapi", "numpy", "pydantic", "starlette", "uvicorn"),
         "models over HTTP: a page, videos that are sent, streams of frames; who may ask, and what it may cost",
@@ -140,13 +146,13 @@ ROOMS = (
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
-         "pruning", "rendering", "motions", "live", "serving"),
-        ("onnx",), "the Python face: one function a verb, paths or models in memory in, typed results out",
+         "pruning", "rendering", "motions", "tasks", "live", "serving"),
+        ("numpy", "onnx"), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
         "cli", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime",
          "live", "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
-         "motions", "serving", "api"),
+         "motions", "tasks", "serving", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),
@@ -159,20 +165,22 @@ FACADE = ("privacy", "errors", "version", "runtime", "models", "api")
 #: who may go through that facade
 FACADE_USERS = ("cli",)
 #: rooms that build, train and export networks; all others must work without the train extra, whatever is imported
-WITH_TORCH = ("peers", "models", "training", "pruning", "motions")
+WITH_TORCH = ("peers", "models", "training", "pruning", "motions", "tasks")
 #: and so must these modules of theirs, and all that they import
 WITHOUT_TORCH_INSIDE = (
     "everyframe.peers",
     "everyframe.models",
     "everyframe.models.checkpoints.published",
     "everyframe.motions.evaluate",
+    "everyframe.tasks.which",
+    "everyframe.tasks.super_resolution.apply",
+    "everyframe.tasks.super_resolution.evaluate",
 )
 #: rooms that need an extra of their own: the verb that enters them says which, where it is not installed
 WITH_EXTRA = ("serving",)
 #: names of rooms that are planned: nothing else may take them
 RESERVED = {
     "web": "the live page, served or static",
-    "tasks": "what else than recognizing actions",
     "nas": "supernets and their search",
     "cluster": "many machines",
 }

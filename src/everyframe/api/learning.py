@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from everyframe.pruning import search as searching
     from everyframe.recipes.pruning import PruneRecipe
     from everyframe.rendering.folder import Rendered
+    from everyframe.tasks.super_resolution import run as super_resolution
     from everyframe.training import finish as training
 
 
@@ -122,7 +123,8 @@ def train(
     progress: TextProgress | None = None,
 ) -> Run | None:
     """A network trained on labeled clips, as clip and step model, evaluated. Needs
-    `pip install 'everyframe[train]'`. Clips become batches (N, C, T, H, W) by the recipe.
+    `pip install 'everyframe[train]'`. Clips become batches (N, C, T, H, W) by the recipe. Recipes with `task = "enhance"` are for
+    networks that make pictures larger, from a folder of them.
 
     data: a folder with a folder of clips for each class (default: what the recipe names). recipe: a built-in recipe or a .toml
     file; without one a small network is chosen for the clips. settings: changes to it, `key=value`. minutes: end after so many.
@@ -137,16 +139,18 @@ def train(
     from everyframe import recipes
     from everyframe.errors import UsageError
     from everyframe.recipes.motions import MotionsRecipe
+    from everyframe.recipes.super_resolution import SuperResolutionRecipe
 
     with extra("Training"):
         from everyframe.motions import run as motions
+        from everyframe.tasks.super_resolution import run as super_resolution
         from everyframe.training import run
     if resume:
         if recipe or data or settings or output is None:
             raise _alone()
-        way = motions if _task(Path(output)) == "motions" else run
+        ways = {"motions": motions.resume, "enhance": super_resolution.resume}
         with told(progress):
-            return _run(way.resume(Path(output), minutes=minutes))
+            return _run(ways.get(_task(Path(output)) or "", run.resume)(Path(output), minutes=minutes))
     if recipe is None and data is None:
         raise UsageError("There is nothing to train on.", expected="a recipe, or data: a folder of clips",
                          hint="`everyframe train --data FOLDER` with one folder of clips a class")  # fmt: skip
@@ -159,6 +163,8 @@ def train(
         with told(progress):
             return _run(motions.start(found, path, minutes=minutes), held)
     with told(progress):
+        if isinstance(found, SuperResolutionRecipe):
+            return _run(super_resolution.start(found, path, where=recipe, data=root, minutes=minutes), held)
         return _run(run.start(found, path, where=recipe, data=root, minutes=minutes), held)
 
 
@@ -249,7 +255,9 @@ def _folder(output: File | None, name: str = "run") -> tuple[Path, Kept | None]:
     return held.path / name, held
 
 
-def _run(result: training.Result | pruning.Result | motions.Result | None, held: Kept | None = None) -> Run | None:
+def _run(
+    result: training.Result | pruning.Result | motions.Result | super_resolution.Result | None, held: Kept | None = None
+) -> Run | None:
     from everyframe.api.outcomes import Run
 
     return None if result is None else Run(result.path, result, held)

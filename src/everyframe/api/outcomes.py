@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any, overload
 
 from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
-from everyframe.errors import OutputError, PluginError
+from everyframe.errors import OutputError, PluginError, UsageError
 from everyframe.evaluation import report, task_report
 from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
+from everyframe.tasks.super_resolution.apply import Written, write_picture
+from everyframe.tasks.super_resolution.evaluate import Quality
 from everyframe.teaching import run as teaching
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
 
     from everyframe.api.given import File, Kept
     from everyframe.motions import run as motions
     from everyframe.pruning import result as pruning
     from everyframe.runtime import Prediction
+    from everyframe.tasks.super_resolution import run as super_resolution
     from everyframe.training import finish as training
 
 SHOWN = 50  # predictions of a table
@@ -128,6 +132,43 @@ class SpanEvaluation(SpanResult):
         return table(f"{self.model} on {self.recordings} recordings", rows, ("label", "spans", "found", "wrong", "false events"))
 
 
+class PictureEvaluation(Quality):
+    """PSNR (dB) and SSIM of pictures that a model made larger, beside those of bicubic interpolation."""
+
+    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
+        """Writes metrics.json and pictures.csv into a folder. environment: what it says of the machine and the command. Raises
+        OutputError.
+        """
+        path = make_folder(folder)
+        save_json({**self.to_dict(), "environment": dict(environment)}, path / "metrics.json")
+        write_bytes(report.table(list(self.heading), self.table()), path / "pictures.csv")
+        return path
+
+    def _repr_html_(self) -> str:
+        return table(self.summary(), self.table(), self.heading)
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """What was written, or of an array `picture`: (sH, sW, 3) RGB uint8."""
+
+    files: tuple[Written, ...] = ()
+    picture: np.ndarray | None = None
+
+    def save(self, path: File) -> Path:
+        """Writes the picture that is in memory. Raises OutputError, UsageError."""
+        if self.picture is None:
+            raise UsageError("The files are written already.", got=", ".join(str(one.path) for one in self.files))
+        return write_picture(self.picture, Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"files": [one.to_dict() for one in self.files], "shape": None if self.picture is None else self.picture.shape}
+
+    def _repr_html_(self) -> str:
+        return table("enlarged", [(one.text(),) for one in self.files] or [("x".join(map(str, self.to_dict()["shape"])),)])
+
+
 class EventReport(dict[str, Any]):
     """How well motions are recognized as events: a part for each recognizer, by name (docs/evaluate.md explains the figures);
     shares are between 0 and 1.
@@ -204,7 +245,7 @@ class Run:
     """
 
     path: Path
-    result: training.Result | pruning.Result | motions.Result
+    result: training.Result | pruning.Result | motions.Result | super_resolution.Result
     held: Kept | None = field(default=None, repr=False)
 
     @property

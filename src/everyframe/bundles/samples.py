@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from everyframe.errors import SourceError
+from everyframe.errors import ModelError, SourceError
 from everyframe.modelfile.interface import interface, metadata_or_raise, one_kind
 from everyframe.modelfile.walk import Walk
 from everyframe.quantization.videos import Model
@@ -29,8 +29,13 @@ class Example:
 
 
 def opened(model: onnx.ModelProto, where: Path) -> Model:
-    """Raises ModelError for a model without metadata."""
+    """Raises ModelError for a model without metadata, and for one that names nothing."""
     metadata = metadata_or_raise(model, where)
+    if metadata.task == "enhance":
+        raise ModelError(
+            "The programs of bundles show what a model recognizes, and this one makes pictures better.", where=where.name,
+            hint="`everyframe compile` makes C of it, and `everyframe check` says whether a device takes its ONNX file",
+        )  # fmt: skip
     return Model(model, metadata, one_kind(interface(model, metadata, where), where, "a bundle takes one"), where.name)
 
 

@@ -174,8 +174,10 @@ def _step_info(model: onnx.ModelProto, metadata: Metadata) -> dict[str, Any]:
     rows = layers(model, metadata)
     macs, params, state = _totals(rows)
     told = ending(model, "logits", metadata)
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in model.graph.output}
     return {
         "kind": "step",
+        "output": shapes.get("logits"),
         "task": told.task,
         "scores": told.scores,
         "outputs": [spec.model_dump() for spec in metadata.outputs],

@@ -172,11 +172,12 @@ def reliability(result: Result) -> bytes | None:
 
 # --- a training ---
 
-#: title, what the keys of an epoch hold, whether they are shares
-PANELS = (
-    ("Loss", ("loss",), False),
-    ("Accuracy", ("top1", "top5", "accuracy"), True),
-    ("Learning rate", ("learning_rate",), False),
+#: title, what the keys of an epoch hold, from where to where they are drawn (None: as far as they reach)
+PANELS: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
+    ("Loss", ("loss",), 0.0, None),
+    ("Accuracy", ("top1", "top5", "accuracy"), 0.0, 1.0),
+    ("PSNR, dB", ("psnr",), None, None),
+    ("Learning rate", ("learning_rate",), 0.0, None),
 )
 
 
@@ -184,7 +185,7 @@ def training(epochs: Sequence[Mapping[str, Any]]) -> bytes | None:
     """A PNG of every loss, accuracy and learning rate that the epochs hold, by their keys. None where there are none."""
     flat = [_flat(epoch) for epoch in epochs]
     drawn = []
-    for title, words, share in PANELS:
+    for title, words, low, high in PANELS:
         keys = dict.fromkeys(key for epoch in flat for key in epoch if any(word in key for word in words))
         lines = []
         for hue, key in zip(HUES, keys, strict=False):
@@ -193,9 +194,10 @@ def training(epochs: Sequence[Mapping[str, Any]]) -> bytes | None:
         values = [y for line in lines for _, y in line.points if math.isfinite(y)]
         if values:
             at = [x for line in lines for x, _ in line.points]
-            top = 1.0 if share else max(values) * 1.05 or 1.0
+            bottom = math.floor(min(values)) if low is None else low
+            top = high or (math.ceil(max(values)) if low is None else max(values) * 1.05) or 1.0
             drawn.append(Panel(
-                title, lines, (min(at), max(at)), (0.0, top), "epoch", y_shown=percent if share else "{:g}".format,
+                title, lines, (min(at), max(at)), (bottom, top), "epoch", y_shown=percent if high else "{:g}".format,
             ))  # fmt: skip
     return panels(drawn) if drawn else None
 

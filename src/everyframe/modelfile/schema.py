@@ -23,8 +23,9 @@ from everyframe.modelfile.format import FORMAT, Format
 KEY = "everyframe"
 
 
-#: what an output's values are: one of several classes, any of several, quantities, one of several classes at each frame
-Task = Literal["classify", "multilabel", "regress", "frames"]
+#: what an output's values are: one of several classes, any of several, quantities, one of several classes at each frame, the
+#: frame's own luma made better
+Task = Literal["classify", "multilabel", "regress", "frames", "enhance"]
 #: whether a softmax (of one of several) or a sigmoid (of any of several) is still to come
 Scores = Literal["logits", "probabilities"]
 

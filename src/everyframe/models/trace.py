@@ -64,6 +64,12 @@ def _random_clip(net: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor:
 
 def trace(net: nn.Module, shape: tuple[int, ...], seed: int) -> tuple[onnx.ModelProto, int]:
     """(graph with input `clip` of `shape` and output `logits` (1, classes), classes). Raises ModelError, UsageError."""
+    graph = graph_of(net, shape, seed)
+    return graph, _check_output(graph)
+
+
+def graph_of(net: nn.Module, shape: tuple[int, ...], seed: int) -> onnx.ModelProto:
+    """A graph with input `clip` of `shape` and output `logits`, whatever that is. Raises ModelError, UsageError."""
     import onnx
     import torch
 
@@ -101,7 +107,7 @@ def trace(net: nn.Module, shape: tuple[int, ...], seed: int) -> tuple[onnx.Model
         onnx.checker.check_model(graph, full_check=True)
     except Exception as error:  # checker and shape inference raise classes of their own
         raise ModelError("The exported graph is not valid ONNX.", where=type(net).__name__, got=str(error)) from error
-    return graph, _check_output(graph)
+    return graph
 
 
 def _check_output(graph: onnx.ModelProto) -> int:

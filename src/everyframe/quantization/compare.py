@@ -201,8 +201,8 @@ def _stream(model: Model, sources: Sequence[Source], late: int, half: int) -> It
 
 
 def _chances(answer: np.ndarray, told: Ending) -> np.ndarray:
-    """What an answer (1, n) gives each class, or each label to be there and not to be; quantities as if they were logits."""
-    scores = softmax(answer) if told.task == "regress" else read(answer, told.task, told.scores)[0]
+    """What an answer (1, n) gives each class, or each label to be there and not to be; values as if they were logits."""
+    scores = softmax(answer) if told.task in ("regress", "enhance") else read(answer, told.task, told.scores)[0]
     made = np.concatenate([scores, 1 - scores]) if told.task == "multilabel" else scores
     return np.asarray(made.astype(np.float64).clip(1e-12))
 

@@ -1,12 +1,13 @@
 """What a recipe may say, and the recipes that come with the package (`built_in/`). No torch.
 
 `training` (a network on labeled clips) -> `pruning` (that, and two sections more) -> `motions` (the built-in model) ->
-`reader` (a TOML file, refused with its line where it says something wrong).
+`super_resolution` (pictures that become larger) -> `reader` (a TOML file, refused with its line where it says something wrong).
 """
 
 from everyframe.recipes.motions import MotionsRecipe
 from everyframe.recipes.pruning import PruneRecipe
 from everyframe.recipes.reader import TASKS, Recipe, built_in, load, parse
+from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.recipes.training import (
     Augment,
     ClipRecipe,
@@ -35,6 +36,7 @@ __all__ = [
     "Sampling",
     "Schedule",
     "Settings",
+    "SuperResolutionRecipe",
     "Surrogate",
     "Training",
     "built_in",

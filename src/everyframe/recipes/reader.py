@@ -17,14 +17,15 @@ from everyframe.errors import RecipeError
 from everyframe.files import at_home
 from everyframe.recipes.motions import MotionsRecipe
 from everyframe.recipes.pruning import PruneRecipe
+from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.recipes.training import ClipRecipe
 from everyframe.settings import checked, place, section
 from everyframe.version import RenamedWarning
 
-Recipe = ClipRecipe | MotionsRecipe
+Recipe = ClipRecipe | MotionsRecipe | SuperResolutionRecipe
 #: `task` of a recipe -> what it may say
-TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe]] = {
-    "clips": ClipRecipe, "prune": PruneRecipe, "motions": MotionsRecipe,
+TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe] | type[SuperResolutionRecipe]] = {
+    "clips": ClipRecipe, "prune": PruneRecipe, "motions": MotionsRecipe, "enhance": SuperResolutionRecipe,
 }  # fmt: skip
 
 #: sections as version 0.1 spelled them, and as they are called now

@@ -203,7 +203,8 @@ class ClipRecipe(Settings):
     """A training on labeled clips. paper, time: where it comes from and what it took, for people.
 
     preprocess: from a decoded frame to the network's input, as in the deployable file; default, also of what a table without
-    a size leaves out: the network's own with its resize and crop fitted to `model.size`. speed of sampling (`fps` or `sample_every_n`) belongs there.
+    a size leaves out: the network's own with its resize and crop fitted to `model.size`. speed of sampling
+    (`fps` or `sample_every_n`) belongs there.
     """
 
     name: str

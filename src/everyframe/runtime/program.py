@@ -174,6 +174,11 @@ class Program:
         """A new stream at its beginning. stride: for clip models only, frames between two predictions (default half a
         clip).
         """
+        if self.ending.task == "enhance":
+            raise ModelError(
+                "This model makes pictures better and recognizes nothing.", where=self.path,
+                hint="`everyframe predict MODEL SOURCE -o FILE` writes them, and so does `ef.enlarge`",
+            )  # fmt: skip
         if self.metadata.kind == "clip":
             return ClipStream(self, stride=stride, top_k=top_k)
         if stride is not None:

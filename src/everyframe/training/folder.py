@@ -2,7 +2,7 @@
 
 recipe.toml         the recipe with all that was set on the command line
 environment.json    machine, versions, command
-labels.txt          the classes in the order of the logits
+labels.txt          the classes in the order of the logits, where there are any
 metrics.jsonl       a line an epoch
 events.*            the same for TensorBoard
 best.safetensors    weights of the best validation; last.safetensors: the newest
@@ -25,6 +25,7 @@ import tomli_w
 from everyframe import recipes
 from everyframe.errors import UsageError
 from everyframe.files import results_in, write_bytes
+from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.recipes.training import ClipRecipe
 from everyframe.version import __version__
 
@@ -68,7 +69,8 @@ def create(path: Path, recipe: recipes.Recipe, labels: tuple[str, ...]) -> None:
     """Makes the folder with what every run begins with. Raises UsageError where another training lies in it, OutputError."""
     check_new(path)
     with results_in(path):
-        write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
+        if labels:
+            write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
         write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")
         write_bytes(as_toml(recipe).encode(), path / "recipe.toml")
 
@@ -79,12 +81,13 @@ def read(path: Path) -> Run[ClipRecipe]: ...
 def read(path: Path, kind: type[Told]) -> Run[Told]: ...
 def read(path: Path, kind: type[Any] = ClipRecipe) -> Run[Any]:
     """A run folder that is there. Raises UsageError, also where its recipe is of another kind."""
-    if not (path / "recipe.toml").is_file() or not (path / "labels.txt").is_file():
+    named = path / "labels.txt"
+    recipe = recipes.load(str(path / "recipe.toml")) if (path / "recipe.toml").is_file() else None
+    if recipe is None or (not named.is_file() and not isinstance(recipe, SuperResolutionRecipe)):
         raise UsageError("This is no run folder.", where=path, expected="recipe.toml and labels.txt in it")
-    recipe = recipes.load(str(path / "recipe.toml"))
     if not isinstance(recipe, kind):
         raise UsageError("This is the folder of another kind of training.", where=path, got=f"task {recipe.task}")
-    return Run(path, recipe, tuple((path / "labels.txt").read_text("utf-8").splitlines()))
+    return Run(path, recipe, tuple(named.read_text("utf-8").splitlines()) if named.is_file() else ())
 
 
 def environment() -> dict[str, Any]:

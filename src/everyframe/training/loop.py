@@ -26,7 +26,7 @@ from everyframe.training import checkpoint, statistics
 from everyframe.training.folder import Run
 from everyframe.training.hook import Hook
 from everyframe.training.loader import Batch
-from everyframe.training.network import Trained, channels_last, train_mode
+from everyframe.training.network import Learner, channels_last, train_mode
 from everyframe.training.objective import Objective
 from everyframe.training.optimize import Schedule, optimizer
 from everyframe.training.precision import PRECISIONS, resolved, safe
@@ -74,7 +74,7 @@ class Loop:
     """settings: how. objective: what for. hook: what takes part beside the loss."""
 
     def __init__(
-        self, fabric: Fabric, run: Run, trained: Trained, objective: Objective, settings: Settings, hook: Hook | None = None
+        self, fabric: Fabric, run: Run, trained: Learner, objective: Objective, settings: Settings, hook: Hook | None = None
     ) -> None:
         self.fabric, self.run, self.trained, self.objective, self.settings = fabric, run, trained, objective, settings
         self.hook = hook or Hook()
@@ -232,7 +232,7 @@ class Loop:
         """Statistics of the kept weights' norms from the last clips of the epoch: running ones trail weights that move fast, and
         an early validation would measure that.
         """
-        if self.trained.frozen:
+        if self.trained.frozen or not statistics.norms(self.kept):
             return
         batches: Iterable[Batch] = self.recent
         if not self.recent or self.recent[0].step > self.last or self.at.step < self.objective.steps():  # resumed, or the clock's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -12,6 +13,17 @@ from everyframe.modelfile.schema import Preprocess
 from everyframe.models import published_preprocess
 from everyframe.models.checkpoints.load import Assembled, assemble
 from everyframe.recipes.training import ClipRecipe
+
+
+class Learner(Protocol):
+    """What the loop needs to know of a network. head: key prefix of what learns where all else is frozen; empty: all of it."""
+
+    @property
+    def net(self) -> nn.Module: ...
+    @property
+    def head(self) -> str: ...
+    @property
+    def frozen(self) -> bool: ...
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,14 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
     return [*lines, *(f"  {note}" for note in made.notes)]
 
 
+def enhanced(found: dict[str, Any]) -> str:
+    """What a model that makes pictures better gives; empty of any other."""
+    if found["task"] != "enhance":
+        return ""
+    height, width = found["output"][-2:]
+    return f"the luma of pictures, {height // found['input'][-2]} times larger: {width}x{height}"
+
+
 def show_info(found: dict[str, Any]) -> None:
     (_show_step if found["kind"] == "step" else _show_clip)(found)
     out, compiled = console(), found["compiled"]
@@ -124,7 +132,7 @@ def _show_step(found: dict[str, Any]) -> None:
         out.print("  " + line, markup=False)
     for line in input_lines(found["inputs"]):
         out.print(line, markup=False)
-    out.print(f"  output: {found['task']}, {found['scores']}", markup=False)
+    out.print(f"  output: {enhanced(found) or ', '.join((found['task'], found['scores']))}", markup=False)
     for spec in found["outputs"]:
         about = f"{spec['task']}, {spec['scores']}, a value every {spec['every']} frames, delay {spec['delay']}"
         out.print(f"  output {spec['name']} {tuple(spec['shape'])}: {about}", markup=False)

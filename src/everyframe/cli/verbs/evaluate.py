@@ -98,10 +98,17 @@ def command(
 ) -> None:
     """Measure a model on labeled videos: clips, whole videos, and the stream at every frame. Ctrl-C shows what is done.
 
+    Of a model that enlarges: PSNR and SSIM on the pictures of a folder.
+
     Without labeled videos a motion model is measured by its events.
 
     Example: everyframe evaluate clip.onnx --data videos --reverse -o report
     """
+    from everyframe.tasks.which import enhances, trained
+
+    if not events and (enhances(model) or trained(model)):
+        _pictures(model, data, limit, engine, threads, output, as_json)
+        return
     if data is None and not events and (Path(model) / "recipe.toml").is_file():
         data = Path(model) / "recipe.toml"
     if events or data is None:
@@ -131,6 +138,23 @@ def command(
         typer.echo(json.dumps(found.to_dict()))
     else:
         accuracy.show_any(found, output)
+    if found.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _pictures(
+    model: str, data: Path | None, limit: int | None, engine: str, threads: int, output: Path | None, as_json: bool
+) -> None:
+    from everyframe import api
+    from everyframe.cli.show import enlarged
+    from everyframe.files import results_in
+    from everyframe.progress import bar
+
+    with results_in(output), bar("pictures") as progress:
+        found = api.evaluate_pictures(
+            model, data, output, limit=limit, engine="ort" if engine == "auto" else engine, threads=threads, progress=progress
+        )
+    enlarged.show(found, as_json)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 

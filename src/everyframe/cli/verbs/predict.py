@@ -47,6 +47,15 @@ def command(
         bool,
         typer.Option("--show", help="Show it in a window, files at their own speed; without a display in a page, until Ctrl-C."),
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Models that enlarge: the picture or video to write, or the folder for several.",
+            metavar="FILE",
+        ),
+    ] = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(help="Another model, run on the same videos and shown beside. Repeatable.", metavar="MODEL"),
@@ -104,16 +113,40 @@ def command(
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
 ) -> None:
-    """Recognize what happens in a video, at every frame.
+    """Recognize what happens in a video, at every frame; or, with a model that enlarges, write pictures and videos larger.
 
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
+    from everyframe.tasks.which import enhances
+
+    if enhances(model):
+        from everyframe.cli.show import enlarged
+
+        enlarged.refuse(
+            {
+                "--top-k": top_k, "--csv": as_csv, "--save-timeline": save_timeline, "--beside": beside, "--stride": stride,
+                "--labels": labels, "--max-frames": max_frames, "--fps": fps, "--realtime": realtime, "--overlap": overlap,
+                "--steady": steady, "--task": task, "--threshold": threshold, "--refractory": refractory, "--alert": alert,
+                "--alert-rule": alert_rule, "--profile": profile, "--show": show,
+            }
+        )  # fmt: skip
+        raise typer.Exit(
+            enlarged.predict(
+                model, sources, output or save_video, seconds=seconds, engine=engine, threads=threads, as_json=as_json
+            )
+        )
+    from everyframe.errors import UsageError
     from everyframe.files import check_kept, check_writable, write_bytes
 
+    if output is not None:
+        raise UsageError(
+            "Only models that enlarge write pictures and videos.", where="--output", got=output,
+            hint="--csv, --json, --save-timeline and --save-video say what this one recognizes",
+        )  # fmt: skip
     if save_timeline is not None:
         check_writable(save_timeline, ".png")
-    for output in filter(None, (as_csv, save_video)):
-        check_writable(output)
+    for file in filter(None, (as_csv, save_video)):
+        check_writable(file)
 
     import contextlib
 
@@ -123,15 +156,14 @@ def command(
     from everyframe.cli.show.live import choose
     from everyframe.cli.show.outcome import exit_code, summary, table, together
     from everyframe.cli.show.watch import watch
-    from everyframe.errors import UsageError
     from everyframe.modelfile.labels import read_labels
     from everyframe.video import resolve
     from everyframe.video.write import check_twice
 
     found = [video for source in sources for video in resolve(source)]  # what is not there is said before the model is opened
     models = by_name([model, *(beside or ())])
-    for output in filter(None, (as_csv, save_timeline, save_video)):
-        check_kept(output, *models.values(), *(path for video in found for path in video.paths))
+    for file in filter(None, (as_csv, save_timeline, save_video)):
+        check_kept(file, *models.values(), *(path for video in found for path in video.paths))
     for video in found if save_video is not None or beside else ():
         check_twice(video, save_video)
     names = read_labels(labels) if labels is not None else None

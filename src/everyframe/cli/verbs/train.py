@@ -33,12 +33,15 @@ def command(
 ) -> None:
     """Train a network on labeled clips, and write it as a model that runs live. Ctrl-C keeps the best so far.
 
+    Recipes whose task is to enhance are for pictures instead, which their network makes larger.
+
     Example: everyframe train --data clips -o runs/mine
     """
     from everyframe import api
     from everyframe import recipes as available
     from everyframe.errors import UsageError
     from everyframe.recipes.motions import MotionsRecipe
+    from everyframe.recipes.super_resolution import SuperResolutionRecipe
 
     if recipes:
         rows = [(name, available.load(name)) for name in available.built_in()]
@@ -49,8 +52,10 @@ def command(
     if not resume and (recipe is not None or data is not None):
         settings = available.load(recipe or "quick", changes or ())
         if check_data:
-            if isinstance(settings, MotionsRecipe):
-                raise UsageError("The motion model is trained on rendered video alone.", got="--check-data", hint="leave it out")
+            if isinstance(settings, MotionsRecipe | SuperResolutionRecipe):
+                raise UsageError(
+                    "Only labeled clips are looked at.", where=settings.name, got="--check-data", hint="leave it out"
+                )
             _report(settings, recipe, data, as_json)
             return
         output = output or Path("runs") / settings.name

@@ -1,0 +1,74 @@
+"""Models that enlarge on the command line: what they write, and how good it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from everyframe.cli.show.console import console
+
+if TYPE_CHECKING:
+    from everyframe.errors import EveryframeError
+    from everyframe.tasks.super_resolution.apply import Job
+    from everyframe.tasks.super_resolution.evaluate import Quality
+
+
+def refuse(given: Mapping[str, Any]) -> None:
+    """Raises UsageError for an option that says something of what is recognized. given: option -> its value."""
+    from everyframe.errors import UsageError
+
+    for name, value in given.items():
+        if value not in (None, False, [], ()):
+            raise UsageError(
+                "This model enlarges pictures and recognizes nothing.", where=name, got=str(value), hint="leave it out"
+            )
+
+
+def predict(
+    model: str, sources: Sequence[str], output: Path | None, *, seconds: float | None, engine: str, threads: int | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Writes them, says so, and gives the exit code."""
+    from everyframe.progress import status
+    from everyframe.tasks.super_resolution import apply
+    from everyframe.tasks.super_resolution.enhance import Enhancer
+
+    jobs = apply.plan(sources, output)
+    failures = 0
+
+    def failed(job: Job, error: EveryframeError) -> None:
+        nonlocal failures
+        failures += 1
+        print(f"error: {job.name}: {error}", file=sys.stderr)
+
+    with Enhancer(model, engine=engine, threads=threads) as enhancer, status("opening the model") as told:
+        for made in apply.run(enhancer, jobs, seconds=seconds, told=told, failed=failed if len(jobs) > 1 else None):
+            print(json.dumps(made.to_dict()) if as_json else made.text(), flush=True)
+            for note in made.notes:
+                print(f"note: {note}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def show(found: Quality, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    out = console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in found.heading:
+        table.add_column(name, justify="left" if name == "picture" else "right", no_wrap=True)
+    for row in found.table():
+        table.add_row(*row)
+    out.print(table)
+    for skipped in found.skipped:
+        out.print(f"skipped: {skipped}", markup=False, soft_wrap=True)
+    if found.partial:
+        out.print(f"PARTIAL: ended after {len(found.rows)} of {found.planned} pictures", markup=False)
+    out.print(f"{found.model}, {found.summary()}", markup=False, soft_wrap=True)

@@ -1,0 +1,73 @@
+"""What a recipe for super-resolution may say: pictures that lie in a folder, and a network that enlarges them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from everyframe.modelfile.schema import Strict
+from everyframe.recipes.training import Settings
+
+
+class ModelSection(Strict):
+    """[model]: the network. scale: how many times larger pictures become. channels, depth: of its convolutions between the first
+    and the last, kernel: their taps. wide: the inner channels that they learn with. shift: the share of channels that come from
+    the frame before, which makes it a network for video. weights: a file of an earlier training with the same shape to begin
+    with; of another scale all but the last layer is taken. size: (height, width) of the pictures that the file is made for;
+    `everyframe predict` remakes it for any other.
+    """
+
+    scale: Literal[2, 3, 4] = 4
+    channels: int = Field(default=16, ge=1, le=256)
+    depth: int = Field(default=5, ge=0, le=64)
+    kernel: Literal[1, 3, 5, 7] = 3
+    wide: int = Field(default=256, ge=1)
+    shift: float = Field(default=0.0, ge=0, lt=1)
+    weights: str | None = None
+    size: tuple[int, int] = (180, 320)
+
+
+class Data(Strict):
+    """[data]: pictures in folders. root: the folder of the data, relative to the recipe. train, validation: of large pictures,
+    relative to root; small ones beside them (NAME_HR and NAME_LR_bicubic/X4, as DIV2K has it) are taken, else they are made.
+    holdout: the share of the training pictures that is held out where there is no validation. crop: side of what is cut out of a
+    small picture. crops: cut out in an epoch. flip: mirrored and turned by quarters. frames: of a network for video, which sees a
+    crop that moves; speed: at most so many pixels of the large picture a frame. cache: keep luma on disk; None: where there is
+    much. broken: what happens to pictures that cannot be read. shown: the most pictures of a validation, evenly spread.
+    """
+
+    root: str = "."
+    train: str = "."
+    validation: str | None = None
+    holdout: float = Field(default=0.1, gt=0, lt=1)
+    crop: int = Field(default=48, ge=8)
+    crops: int = Field(default=1600, ge=1)
+    flip: bool = True
+    frames: int = Field(default=6, ge=2, le=64)
+    speed: float = Field(default=6.0, ge=0)
+    cache: bool | None = None
+    broken: Literal["skip", "refuse"] = "skip"
+    workers: int = Field(default=0, ge=0)
+    shown: int = Field(default=100, ge=1)
+
+
+class SuperResolutionRecipe(Settings):
+    """A network that enlarges pictures or, with `model.shift`, video. The loss is the mean absolute error of luma. paper, time:
+    where it comes from and what it took, for people.
+    """
+
+    name: str
+    task: Literal["enhance"]
+    paper: str = ""
+    time: str = ""
+    model: ModelSection = ModelSection()
+    data: Data = Data()
+
+    @model_validator(mode="after")
+    def _possible(self) -> SuperResolutionRecipe:
+        if self.model.shift and not self.model.depth:
+            raise ValueError("shift stands before the convolutions in between, so model.depth must be 1 or more")
+        if self.training.label_smoothing:
+            raise ValueError("pictures have no labels to smooth")
+        return self

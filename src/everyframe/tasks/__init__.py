@@ -1,0 +1,7 @@
+"""What else than recognizing networks do, one folder a task. Every task has a recipe (`recipes/`); data, a loss and figures of
+its own for the one training loop (`training/objective.py`); a head, which the file names (`task` of its metadata); a metric;
+and a step for each frame, which writes what the task is about.
+
+which               for which task a model or a run folder is
+super_resolution    pictures and video, two to four times larger
+"""

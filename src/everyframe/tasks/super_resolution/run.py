@@ -1,0 +1,216 @@
+"""A training from beginning to end: pictures, network, loop, and the finished model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from everyframe.errors import SourceError, UsageError, WeightsError
+from everyframe.evaluation import report
+from everyframe.evaluation.page import Section
+from everyframe.files import write_bytes
+from everyframe.progress import bar, status
+from everyframe.recipes.super_resolution import Data, SuperResolutionRecipe
+from everyframe.tasks.super_resolution import cache, metrics
+from everyframe.tasks.super_resolution.cache import Lumas
+from everyframe.tasks.super_resolution.crops import Crops
+from everyframe.tasks.super_resolution.evaluate import Quality, measure
+from everyframe.tasks.super_resolution.export import export
+from everyframe.tasks.super_resolution.network import Network
+from everyframe.tasks.super_resolution.objective import Enlarging, Held
+from everyframe.tasks.super_resolution.pictures import Pair, held_out
+from everyframe.training import folder, loop
+from everyframe.training.finish import ran
+from everyframe.training.loader import Loader
+from everyframe.training.run import Broken
+
+Run = folder.Run[SuperResolutionRecipe]
+#: pictures of more bytes than this, as files, are kept as luma on disk
+MUCH = 256 << 20
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What the loop trains."""
+
+    net: Network
+    head: str = ""
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """ended: it was not interrupted; quality: of the finished model on what was held out, of pictures."""
+
+    path: Path
+    at: loop.Position
+    ended: bool
+    quality: Quality | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "run": str(self.path), "ended": self.ended, "epochs": self.at.epoch, "seconds": round(self.at.seconds, 1),
+            "validation_psnr": max((row["psnr"] for row in self.at.rows if row["psnr"] is not None), default=None),
+            "quality": self.quality.to_dict() if self.quality else None, "notes": list(self.notes),
+        }  # fmt: skip
+
+    def text(self) -> str:
+        lines = [ran(self.at, self.ended)]
+        if self.quality is not None and self.quality.rows:
+            lines.append(f"validation: {self.quality.summary()}")
+        lines += [*self.notes, f"wrote {self.path}/step.onnx, report.html and the rest of the run"]
+        return "\n".join([*lines, f"next: everyframe predict {self.path}/step.onnx PICTURE -o larger.png"])
+
+
+def start(
+    recipe: SuperResolutionRecipe, path: Path, *, where: str | None = None, data: Path | None = None, minutes: float | None = None
+) -> Result | None:
+    """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
+    None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
+    """
+    if data is None:
+        if where is None or not Path(where).is_file():
+            raise UsageError("The recipe does not say where the pictures are.", where=recipe.name, hint="--data FOLDER")
+        data = Path(where).parent / recipe.data.root
+    told = recipe.data.model_copy(update={"root": str(data.resolve())})
+    weights = recipe.model.weights
+    model = recipe.model if weights is None else recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
+    return _train(recipe.model_copy(update={"data": told, "model": model}), path, minutes, resumed=False)
+
+
+def resume(path: Path, *, minutes: float | None = None) -> Result | None:
+    """Goes on with the training in a run folder, or finishes it if only that is missing."""
+    return _train(folder.read(path, SuperResolutionRecipe).recipe, path, minutes, resumed=True)
+
+
+def network(recipe: SuperResolutionRecipe) -> Network:
+    """Random weights depend on `training.seed` alone. Raises WeightsError where it does not begin with the weights named."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        net = Network(recipe.model)
+    if recipe.model.weights is not None:
+        load(net, Path(recipe.model.weights))
+    return net
+
+
+def load(net: Network, path: Path) -> None:
+    """Weights of a run folder, or a file of them. What belongs to another scale is left out."""
+    file = path / "best.safetensors" if path.is_dir() else path
+    try:
+        given = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            "These weights cannot be read.", where=file, got=str(error).splitlines()[0],
+            expected="best.safetensors of an earlier training",
+        ) from None  # fmt: skip
+    own = net.state_dict()
+    free = [name for name in own if name == "skip" or name.startswith("last.")]
+    fits = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    if missing := [name for name in own if name not in fits and name not in free]:
+        raise WeightsError(
+            "These weights are of another network.", where=file, expected=f"{missing[0]} {tuple(own[missing[0]].shape)}",
+            got=str(tuple(given[missing[0]].shape)) if missing[0] in given else "no such tensor",
+            hint="channels, depth, kernel and wide of [model] must be those of that training",
+        )  # fmt: skip
+    if any(name not in fits for name in free):
+        fits = {name: value for name, value in fits.items() if name not in free}
+    net.load_state_dict({**own, **fits})
+
+
+def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
+    fabric, net, moving = loop.launch(recipe), network(recipe), bool(recipe.model.shift)
+    train, held = held_out(recipe)
+    broken = Broken(recipe.data.broken)
+    kept = _readable(_lumas(train, recipe), broken)
+    measured = _readable(_lumas(held, recipe), broken)
+    if not kept.pairs:
+        raise SourceError("No picture can be read.", where=recipe.data.root, got=f"{len(train)} that cannot")
+    if fabric.is_global_zero and not resumed:
+        folder.create(path, recipe, ())
+    fabric.barrier()
+    run = folder.Run(path, recipe, ())
+    crops = Crops(kept, recipe.data, recipe.training.seed, moving)
+    with Loader(
+        crops, recipe.training.batch, accumulate=recipe.training.accumulate, workers=recipe.data.workers, broken=broken
+    ) as training:
+        what = Enlarging(fabric, training, _held(measured, recipe.data, moving), recipe.model.scale, moving)
+        fit = loop.Loop(fabric, run, Learner(net), what, recipe)
+        if resumed:
+            fit.resume()
+        ended = fit.fit(minutes)
+    if not fabric.is_global_zero:
+        return None
+    notes = (*broken.notes(), *fit.pace.shortfall("training.epochs"))
+    return _finish(fabric, run, measured.pairs, fit.at, ended, notes)
+
+
+def _lumas(pairs: Sequence[Pair], recipe: SuperResolutionRecipe) -> Lumas:
+    much = sum(pair.large.stat().st_size for pair in pairs) > MUCH
+    on_disk = much if recipe.data.cache is None else recipe.data.cache
+    return Lumas(tuple(pairs), recipe.model.scale, cache.folder() if on_disk else None)
+
+
+def _readable(pictures: Lumas, broken: Broken) -> Lumas:
+    """Those that can be; they are read once, so that what cannot is said before the training."""
+    good = []
+    with bar("pictures") as progress:
+        for number, pair in enumerate(pictures.pairs):
+            progress(number, len(pictures))
+            try:
+                pictures[number]
+                good.append(pair)
+            except SourceError as error:
+                broken(error)
+    return pictures if len(good) == len(pictures) else Lumas(tuple(good), pictures.scale, pictures.folder)
+
+
+def _held(pictures: Lumas, data: Data, moving: bool) -> list[Held]:
+    """Whole pictures; of a network for video crops that move, the same in every validation."""
+    if not moving:
+        fits = [n for n in range(len(pictures)) if min(pictures[n][1].shape) >= metrics.smallest(pictures.scale)]
+        return [partial(_whole, pictures, number) for number in fits]
+    crops = Crops(pictures, data.model_copy(update={"flip": False}), 0, moving)
+    return [partial(_crop, crops, number) for number in range(min(4 * len(pictures), data.shown))]
+
+
+def _whole(pictures: Lumas, number: int) -> tuple[np.ndarray, np.ndarray]:
+    small, large = pictures[number]
+    return small[None], large[None]
+
+
+def _crop(crops: Crops, number: int) -> tuple[np.ndarray, np.ndarray]:
+    made = crops((0, number))
+    if isinstance(made, SourceError):
+        raise made
+    return made[0][..., 0], made[1]
+
+
+def _finish(fabric: Fabric, run: Run, held: Sequence[Pair], at: loop.Position, ended: bool, notes: tuple[str, ...]) -> Result:
+    """The best weights as a model, measured as a user will meet it, and the report."""
+    with status("writing the model"):
+        net = Network(run.recipe.model)
+        net.load_state_dict(load_file(run.best))
+        step = export(net, run.path)
+    quality = None
+    if held:
+        with bar("evaluating") as progress:
+            quality = measure(step, held, engine="ort", progress=progress)
+        write_bytes((json.dumps(quality.to_dict(), indent=1) + "\n").encode(), run.path / "metrics.json")
+    text = (run.path / "recipe.toml").read_text("utf-8")
+    environment = json.loads((run.path / "environment.json").read_text("utf-8"))
+    sections = [Section("Pictures held out", (quality.summary(),), quality.heading, quality.table())] if quality else []
+    report.write(
+        run.path, title=f"Training {run.recipe.name}", epochs=run.epochs, recipe=text, environment=environment, sections=sections
+    )
+    return Result(run.path, at, ended, quality, notes)
