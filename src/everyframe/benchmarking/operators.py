@@ -22,6 +22,7 @@ from everyframe.errors import EngineError, install_extra
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.ort import create
 from everyframe.modelfile.states import first_states
+from everyframe.native.artifact import is_library
 from everyframe.native.build import link
 from everyframe.native.calls import Work
 from everyframe.native.generate import generate
@@ -67,6 +68,8 @@ def operators(path: Path, engine: str, threads: int = 1, steps: int = 20) -> Ope
     """Runs a model for some steps, profiled. Raises EngineError for an engine that tells nothing, and what loading raises."""
     if engine not in _ENGINES:
         raise EngineError("This engine does not tell what its layers take.", expected=", ".join(_ENGINES), got=engine)
+    if is_library(path):
+        raise EngineError("The layers of a compiled model are not told:", got="give the .onnx that it was made of")
     model = load(path)
     known = _names(model, path)
     found: dict[str, Layer] = {}
