@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from everyframe import modelfile, recipes
-from everyframe.errors import EveryframeError, ModelError, RecipeError, SourceError, WeightsError
+from everyframe.errors import EngineError, EveryframeError, ModelError, RecipeError, SourceError, WeightsError
 from everyframe.modelfile.file import Held
 from everyframe.recipes.super_resolution import Data, ModelSection
 from everyframe.runtime.program import Program
@@ -273,6 +273,15 @@ def test_the_file_says_what_it_is_and_others_are_refused(still: Path, moving: Pa
     prop.value = json.dumps({**json.loads(prop.value), "task": "classify"})
     with pytest.raises(ModelError, match="does not enhance"):
         Enhancer(Held(model))
+
+
+def test_what_is_not_finite_is_said(still: Path) -> None:
+    model = onnx.load(still)
+    for weights in model.graph.initializer:
+        if len(weights.dims) == 4:
+            weights.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weights.dims), 1e38, np.float32), weights.name))
+    with pytest.raises(EngineError, match="not finite"), Enhancer(Held(model), engine="ort") as enhancer:
+        enhancer.stream((8, 8)).gray(np.full((8, 8), 255, np.uint8))
 
 
 def test_single_pictures_are_not_worth_a_race(still: Path, monkeypatch: pytest.MonkeyPatch) -> None:

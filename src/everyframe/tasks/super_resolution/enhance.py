@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from everyframe.errors import SourceError, StateError
+from everyframe.errors import EngineError, SourceError, StateError
 from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import interface, metadata_or_raise
 from everyframe.native import artifact
@@ -124,6 +124,11 @@ class Stream:
             part = np.ascontiguousarray(frame[:, :, top : top + self.part[0], left : left + self.part[1]])
             inner = slice((low - top) * s, (high - top) * s), slice((near - left) * s, (far - left) * s)
             made[low * s : high * s, near * s : far * s] = run.step(part)[0, 0][inner]
+        if not np.isfinite(made).all():
+            raise EngineError(
+                "The model's picture is not finite.", where=self.program.path, got="NaN or infinity",
+                hint="its weights are damaged, or its training came to nothing: train it again",
+            )  # fmt: skip
         made += np.float32(self._offset)
         return np.multiply(made, np.float32(1 / self._factor), out=made)
 
