@@ -129,7 +129,8 @@ class Stream:
                 "The model's picture is not finite.", where=self.program.path, got="NaN or infinity",
                 hint="its weights are damaged, or its training came to nothing: train it again",
             )  # fmt: skip
-        made += np.float32(self._offset)
+        if self._offset:
+            made += np.float32(self._offset)
         return np.multiply(made, np.float32(1 / self._factor), out=made)
 
     def color(self, picture: np.ndarray) -> np.ndarray:
@@ -137,7 +138,8 @@ class Stream:
         made = self.gray(prepare(picture, GRAY)[..., 0])  # type: ignore[arg-type]
         size = (made.shape[1], made.shape[0])
         _, blue, red = Image.fromarray(picture).convert("YCbCr").split()
-        luma = Image.fromarray(np.clip(made + 0.5, 0, 255).astype(np.uint8))
+        made += 0.5
+        luma = Image.fromarray(np.clip(made, 0, 255, out=made).astype(np.uint8))
         colors = [each.resize(size, Image.Resampling.BICUBIC) for each in (blue, red)]
         return np.asarray(Image.merge("YCbCr", (luma, *colors)).convert("RGB"))
 
