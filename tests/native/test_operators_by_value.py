@@ -41,6 +41,7 @@ def test_moves_of_single_values(cpu: str, tmp_path: Path) -> None:
         *(sketch.op("Pad", x, ints(sketch, 0, 1, 2, 1, 0, 0, 1, 3), mode=mode) for mode in ("reflect", "edge", "wrap")),
         sketch.op("GatherElements", x, sketch.constant(sketch.rng.integers(0, 4, (2, 8, 3, 6)), np.int64), axis=2),
         sketch.op("ScatterND", x, sketch.constant([[0, 1, 2], [1, 7, 3]], np.int64), sketch.normal(2, 6)),
+        sketch.op("DepthToSpace", x, blocksize=2, mode="CRD"),
     ]  # fmt: skip
     for tensor in moved:
         sketch.answer(tensor)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from everyframe import modelfile, recipes
-from everyframe.errors import EveryframeError, ModelError, RecipeError, SourceError, WeightsError
+from everyframe.errors import EngineError, EveryframeError, ModelError, RecipeError, SourceError, WeightsError
 from everyframe.modelfile.file import Held
 from everyframe.recipes.super_resolution import Data, ModelSection
-from everyframe.tasks.super_resolution import cache, metrics
+from everyframe.runtime.program import Program
+from everyframe.tasks.super_resolution import cache, enhance, metrics
 from everyframe.tasks.super_resolution.crops import Crops
 from everyframe.tasks.super_resolution.enhance import Enhancer, pieces
 from everyframe.tasks.super_resolution.export import export
@@ -272,6 +273,27 @@ def test_the_file_says_what_it_is_and_others_are_refused(still: Path, moving: Pa
     prop.value = json.dumps({**json.loads(prop.value), "task": "classify"})
     with pytest.raises(ModelError, match="does not enhance"):
         Enhancer(Held(model))
+
+
+def test_what_is_not_finite_is_said(still: Path) -> None:
+    model = onnx.load(still)
+    for weights in model.graph.initializer:
+        if len(weights.dims) == 4:
+            weights.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weights.dims), 1e38, np.float32), weights.name))
+    with pytest.raises(EngineError, match="not finite"), Enhancer(Held(model), engine="ort") as enhancer:
+        enhancer.stream((8, 8)).gray(np.full((8, 8), 255, np.uint8))
+
+
+def test_single_pictures_are_not_worth_a_race(still: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        enhance, "Program", lambda given, *, engine, threads: asked.append(engine) or Program(given, engine="ort")
+    )
+    with Enhancer(still) as enhancer:
+        enhancer.stream((8, 8)), enhancer.stream((8, 8), video=True)
+    with Enhancer(still, engine="openvino") as enhancer:
+        enhancer.stream((8, 8))
+    assert asked == ["ort", "auto", "openvino"]
 
 
 def test_colors_are_kept(still: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_picture_is_written_as_it_is_enlarged_in_memory(trained: Path, picture
     done = everyframe("predict", f"{trained}/step.onnx", f"{pictures}/1.png", "-o", str(output), "--engine", "ort")
     assert done.returncode == 0 and "64x56 -> 128x112" in done.stdout
     given = np.asarray(Image.open(pictures / "1.png"))
-    made = ef.enlarge(trained / "step.onnx", given, engine="ort").picture
+    made = ef.enlarge(trained, given, engine="ort").picture  # a run folder will do
     assert made is not None and (np.asarray(Image.open(output)) == made).all() and made.shape == (112, 128, 3)
 
 
@@ -172,6 +172,8 @@ def test_what_cannot_be_written_is_said_before_any_work(trained: Path, pictures:
         ef.enlarge(model, one, tmp_path / "nowhere" / "a.png")
     with pytest.raises(UsageError, match="no picture"):
         ef.enlarge(model, np.zeros((4, 4), np.uint8))
+    with pytest.raises(UsageError, match="lies in this folder already"):
+        run.start(recipe(), trained, data=pictures)
     with pytest.raises(SourceError, match="no pictures in this folder"):
         run.start(recipe(), tmp_path / "run", data=tmp_path / "..")
     assert not (tmp_path / "run").exists()

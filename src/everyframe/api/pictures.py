@@ -30,9 +30,9 @@ def enlarge(
     """Pictures and videos of any size, as many times larger as the model makes them: what `everyframe predict` writes with a
     model for super-resolution.
 
-    model: the step.onnx of such a training. pictures: a picture, a video, a folder or several of them; or an array (H, W, 3), RGB
-    uint8. output: the file, or the folder for several; of an array None keeps the picture in memory. seconds: of each video.
-    engine, threads: as for `open`. Raises ModelError, SourceError, OutputError, EngineError, UsageError.
+    model: the step.onnx of such a training, or its run folder. pictures: a picture, a video, a folder or several of them; or an
+    array (H, W, 3), RGB uint8. output: the file, or the folder for several; of an array None keeps the picture in memory.
+    seconds: of each video. engine, threads: as for `open`. Raises ModelError, SourceError, OutputError, EngineError, UsageError.
 
     >>> ef.enlarge("step.onnx", "video.mp4", "larger.mp4")
     Traceback (most recent call last):
@@ -46,8 +46,10 @@ def enlarge(
     from everyframe.errors import UsageError
     from everyframe.tasks.super_resolution import apply
     from everyframe.tasks.super_resolution.enhance import Enhancer
+    from everyframe.tasks.which import trained
 
-    with Enhancer(source(model), engine=engine, threads=threads) as enhancer:
+    run = isinstance(model, str | os.PathLike) and trained(model) is not None
+    with Enhancer(source(Path(str(model)) / "step.onnx" if run else model), engine=engine, threads=threads) as enhancer:
         if isinstance(pictures, np.ndarray):
             if pictures.ndim != 3 or pictures.shape[2] != 3 or pictures.dtype != np.uint8:
                 raise UsageError("This is no picture.", expected="(H, W, 3) uint8, RGB", got=f"{pictures.shape} {pictures.dtype}")

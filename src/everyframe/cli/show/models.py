@@ -69,7 +69,7 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
 
 def enhanced(found: dict[str, Any]) -> str:
     """What a model that makes pictures better gives; empty of any other."""
-    if found["task"] != "enhance":
+    if found["task"] != "enhance" or not found["output"]:
         return ""
     height, width = found["output"][-2:]
     return f"the luma of pictures, {height // found['input'][-2]} times larger: {width}x{height}"

@@ -117,8 +117,9 @@ def command(
 
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
-    from everyframe.tasks.which import enhances
+    from everyframe.tasks.which import enhances, trained
 
+    model = f"{model}/step.onnx" if trained(model) else model
     if enhances(model):
         from everyframe.cli.show import enlarged
 

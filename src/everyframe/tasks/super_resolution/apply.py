@@ -198,7 +198,7 @@ class Worker:
         def draw(picture: np.ndarray, time_s: float) -> np.ndarray:
             nonlocal stream, count
             if stream is None:  # asked for its size first, and a second time for the same picture
-                stream = self.enhancer.stream((picture.shape[0], picture.shape[1]))
+                stream = self.enhancer.stream((picture.shape[0], picture.shape[1]), video=True)
                 return np.empty((picture.shape[0] * stream.scale, picture.shape[1] * stream.scale, 3), np.uint8)
             made = stream.color(picture)
             count += 1

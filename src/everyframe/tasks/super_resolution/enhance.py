@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from everyframe.errors import SourceError, StateError
+from everyframe.errors import EngineError, SourceError, StateError
 from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import interface, metadata_or_raise
 from everyframe.native import artifact
@@ -33,7 +33,8 @@ PART = 768
 class Enhancer:
     """A model file for pictures of any size. Raises ModelError for one that does not enlarge, EngineError.
 
-    engine, threads: as `everyframe.open` takes them.
+    engine, threads: as `everyframe.open` takes them; `auto` is onnxruntime for single pictures, since comparing engines and
+    compiling for their size takes longer than they do.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Enhancer:
         self.metadata = metadata_or_raise(self.model, self.name)
         self.taken = interface(self.model, self.metadata, self.name)
         self.facts = sized.facts(self.model, self.metadata, self.taken, self.name)
-        self._programs: dict[tuple[int, int], Program] = {}
+        self._programs: dict[tuple[tuple[int, int], str], Program] = {}
 
     @property
     def scale(self) -> int:
@@ -71,26 +72,30 @@ class Enhancer:
             program.close()
         self._programs.clear()
 
-    def program(self, size: tuple[int, int]) -> Program:
+    def program(self, size: tuple[int, int], engine: str) -> Program:
         """For pictures of this (height, width); the last few are kept."""
-        if size not in self._programs and self.compiled:
-            self._programs[size] = Program(self.path, engine=self.engine, threads=self.threads)
-        elif size not in self._programs:
-            made = sized.sized(self.model, self.metadata, self.facts, size, self.name)
+        key = size, engine
+        if key not in self._programs:
+            given = (
+                self.path
+                if self.compiled
+                else Held(sized.sized(self.model, self.metadata, self.facts, size, self.name), self.name)
+            )
             if len(self._programs) > 3:
                 self._programs.pop(next(iter(self._programs))).close()
-            self._programs[size] = Program(Held(made, self.name), engine=self.engine, threads=self.threads)
-        return self._programs[size]
+            self._programs[key] = Program(given, engine=engine, threads=self.threads)
+        return self._programs[key]
 
-    def stream(self, size: tuple[int, int]) -> Stream:
-        """For one picture, or a video of such."""
-        return Stream(self, size)
+    def stream(self, size: tuple[int, int], *, video: bool = False) -> Stream:
+        """For pictures of this (height, width). video: for many of them."""
+        single = self.engine == "auto" and not video and not self.compiled
+        return Stream(self, size, "ort" if single else self.engine)
 
 
 class Stream:
     """Pictures of one size, one after another. size: (height, width)."""
 
-    def __init__(self, enhancer: Enhancer, size: tuple[int, int]) -> None:
+    def __init__(self, enhancer: Enhancer, size: tuple[int, int], engine: str) -> None:
         self.size, self.scale = size, enhancer.scale
         if enhancer.compiled and size != enhancer.facts.size:
             raise SourceError(
@@ -100,7 +105,7 @@ class Stream:
             )  # fmt: skip
         fits, most = enhancer.compiled or size[0] * size[1] <= enhancer.whole, enhancer.part
         self.part = size if fits else (min(size[0], most), min(size[1], most))
-        self.program = enhancer.program(self.part)
+        self.program = enhancer.program(self.part, engine)
         overlap = 0 if self.part == size else enhancer.reach
         down, across = (pieces(side, part, overlap) for side, part in zip(size, self.part, strict=True))
         #: (rows, columns, its own state)
@@ -119,7 +124,13 @@ class Stream:
             part = np.ascontiguousarray(frame[:, :, top : top + self.part[0], left : left + self.part[1]])
             inner = slice((low - top) * s, (high - top) * s), slice((near - left) * s, (far - left) * s)
             made[low * s : high * s, near * s : far * s] = run.step(part)[0, 0][inner]
-        made += np.float32(self._offset)
+        if not np.isfinite(made).all():
+            raise EngineError(
+                "The model's picture is not finite.", where=self.program.path, got="NaN or infinity",
+                hint="its weights are damaged, or its training came to nothing: train it again",
+            )  # fmt: skip
+        if self._offset:
+            made += np.float32(self._offset)
         return np.multiply(made, np.float32(1 / self._factor), out=made)
 
     def color(self, picture: np.ndarray) -> np.ndarray:
@@ -127,7 +138,8 @@ class Stream:
         made = self.gray(prepare(picture, GRAY)[..., 0])  # type: ignore[arg-type]
         size = (made.shape[1], made.shape[0])
         _, blue, red = Image.fromarray(picture).convert("YCbCr").split()
-        luma = Image.fromarray(np.clip(made + 0.5, 0, 255).astype(np.uint8))
+        made += 0.5
+        luma = Image.fromarray(np.clip(made, 0, 255, out=made).astype(np.uint8))
         colors = [each.resize(size, Image.Resampling.BICUBIC) for each in (blue, red)]
         return np.asarray(Image.merge("YCbCr", (luma, *colors)).convert("RGB"))
 

@@ -83,6 +83,7 @@ def start(
         if where is None or not Path(where).is_file():
             raise UsageError("The recipe does not say where the pictures are.", where=recipe.name, hint="--data FOLDER")
         data = Path(where).parent / recipe.data.root
+    folder.check_new(path)
     told = recipe.data.model_copy(update={"root": str(data.resolve())})
     weights = recipe.model.weights
     model = recipe.model if weights is None else recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
