@@ -197,11 +197,11 @@ CASES: dict[str, tuple[Callable[[Bench], list], list[str]]] = {
     # the output
     "timeline in no folder": (
         lambda b: [b.model, b.video, "--save-timeline", b.folder / "no" / "t.png"],
-        ["cannot be written", "No such file"],
+        ["cannot be written", "its folder does not exist"],
     ),
     "timeline on a folder": (
         lambda b: [b.model, b.video, "--save-timeline", (b.folder / "t.png").mkdir() or b.folder / "t.png"],
-        ["a folder of that name"],
+        ["cannot be written", "it is a folder"],
     ),
     "timeline that is no png": (lambda b: [b.model, b.video, "--save-timeline", b.folder / "t.jpg"], ["ends in .png"]),
     "timeline where nothing can be written": (

@@ -18,7 +18,9 @@ import pytest
 import handmade
 import moving
 from clips import clip_net
+from everyframe import evaluate
 from everyframe.cli import main
+from everyframe.errors import EveryframeError
 from everyframe.modelfile.file import load, save
 
 
@@ -241,6 +243,21 @@ def test_a_full_disk_is_said(
     code, _, err = run(capsys, *given)
     assert code == 2 and "cannot be written" in err and "No space left" in err, err
     assert [path.name for path in full.iterdir()] == ["fill"]
+
+
+def test_a_full_cache_is_named(
+    full: Path, made, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERYFRAME_CACHE", str(full / "cache"))
+    code, _, err = run(capsys, "predict", model, made["phone"], "--engine", "native")
+    shutil.rmtree(full / "cache", ignore_errors=True)
+    assert code == 2 and "No space left" in err and "EVERYFRAME_CACHE" in err, err
+
+
+def test_an_evaluation_that_fails_leaves_no_folder(model: Path, made, tmp_path: Path) -> None:
+    with pytest.raises(EveryframeError):
+        evaluate(model, made["phone classes"], tmp_path / "new" / "out", split="test")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("words", [words for words in WRITING if words.endswith(" OUT")])

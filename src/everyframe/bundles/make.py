@@ -81,7 +81,10 @@ def bundle(
     folder = Path(folder)
     check(folder, target)
     if videos is None and not TARGETS[target].page:
-        raise UsageError("A bundle for this target is calibrated on videos.", where="--calibrate", got="none", expected=_VIDEOS)
+        raise UsageError(
+            "A bundle for this target is calibrated on videos.", where="--calibrate", got="none", expected=_VIDEOS,
+            hint="record some where it will be used: --calibrate FOLDER",
+        )  # fmt: skip
     sources = [] if videos is None else chosen(videos)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:

@@ -167,7 +167,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], st
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError("The weights file cannot be read.", where=path, got=error.strerror or str(error)) from None
+        raise WeightsError(
+            "The weights file cannot be read.", where=path, got=error.strerror or str(error),
+            hint="check the path; `everyframe models NAME` shows the tags of published weights",
+        ) from None  # fmt: skip
     try:
         if path.suffix == ".safetensors":
             require("safetensors")
