@@ -80,6 +80,14 @@ def _twice(data: bytearray, rng: random.Random) -> None:
 WAYS = (_flip, _flip, _head, _number, _cut, _lose, _twice)
 
 
+def broken(data: bytes, number: int) -> bytes:
+    """The same for bytes that are no file."""
+    rng, made = random.Random(number), bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        rng.choice(WAYS)(made, rng)
+    return bytes(made)
+
+
 def source(path: Path) -> Source:
     return Source("file", path.name, (str(path),))
 

@@ -11,19 +11,25 @@ import ssl
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import handmade
+import mutants
+from everyframe.errors import StateError
 from everyframe.runtime import BUILTIN
+from everyframe.serving.frames import decoded, parsed
 from everyframe.serving.gate import Bucket, Policy
+from everyframe.serving.limits import Limits
 from everyframe.serving.refusals import Refused
-from serving.clients import PATIENCE, Server, raw, said, serving, until
+from serving.clients import PATIENCE, Server, as_jpeg, jpeg, raw, said, serving, until
 
 #: seconds that an attack goes on
 SOON = 5.0
@@ -272,3 +278,20 @@ def stopped() -> float:
         reading.join(PATIENCE)
         assert lines and lines[-1]["type"] == "end" and lines[-1]["reason"] in ("the server is stopping", None)
     return took
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(20_000, marks=pytest.mark.soak)])
+def test_damaged_jpegs_are_decoded_or_refused(count: int, figure: Callable[[str], None]) -> None:
+    """They are decoded in the server's own process: nothing but a picture or an error of ours may come of one."""
+    limits = Limits()
+    picture = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    bases = [jpeg(picture, quality=80), jpeg(picture, progressive=True), jpeg(picture[:64], subsampling=0)]
+    found: Counter[str] = Counter()
+    for number in range(count):
+        message = as_jpeg(0.0, mutants.broken(bases[number % len(bases)], number))
+        try:
+            found[f"{decoded(parsed(message, limits), limits).ndim} axes"] += 1
+        except StateError as error:
+            found[type(error).__name__] += 1
+    assert set(found) == {"3 axes", "StateError"} and found.total() == count
+    figure(f"{count} damaged JPEGs: {dict(found)}")

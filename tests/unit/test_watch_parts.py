@@ -40,6 +40,13 @@ SHARES = st.floats(0, 1, width=32)
 POLYGONS = st.lists(st.tuples(SHARES, SHARES), min_size=3, max_size=6).map(tuple)
 
 
+def test_a_device_to_decode_with_that_is_not_known_is_refused_before_any_camera_is_opened(tmp_path: Path) -> None:
+    handmade.brightness_step(tmp_path / "step.onnx")
+    door = {"address": "rtsp://127.0.0.1:9/x", "hardware": "abacus", "video": False, "snapshot": False, "alert": "labels=bright"}
+    with pytest.raises(everyframe.errors.SourceError, match=r"no such device(.|\n)*auto"):
+        everyframe.watch({"model": str(tmp_path / "step.onnx"), "engine": "ort", "cameras": {"door": door}})
+
+
 class TestMasks:
     @given(POLYGONS, st.integers(1, 40), st.integers(1, 40))
     def test_what_lies_inside_is_covered(self, polygon: Any, height: int, width: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import re
 import threading
 import time
@@ -27,6 +28,8 @@ from everyframe.video.packets import Recording
 from everyframe.video.remux import save
 
 #: what is ours in the folder: `CameraEvent.id` and a suffix
+#: seconds between two looks at what is kept: one at 9,000 files takes 60 ms of a processor
+TIDY_S = 60.0
 _OURS = re.compile(r"\d{8}T\d{6}-.+-\d+\.(jpg|mp4|mkv)$")
 #: videos, and pictures, that wait for a slow disk; those of further events are left out and counted
 WAITING = 16
@@ -64,6 +67,7 @@ class Keeper:
         self.tidy()
 
     def __post_init__(self) -> None:
+        self._tidied = time.monotonic()
         self._jobs: list[_Job] = []
         self._writing: list[_Job] = []
         self._pictures: list[tuple[CameraEvent, np.ndarray, Callable[[CameraEvent], None]]] = []
@@ -114,15 +118,18 @@ class Keeper:
 
     def tidy(self) -> None:
         """Deletes what is too old or too much."""
-        found = []
-        with contextlib.suppress(OSError):
-            found = [(path.stat(), path) for path in self.folder.iterdir() if _OURS.match(path.name)]
-        total = sum(stat.st_size for stat, _ in found)
-        for stat, path in sorted(found, key=lambda each: (each[0].st_mtime, each[1])):
-            if total > self.most or stat.st_mtime < time.time() - self.days * 86_400:
+        self._tidied = time.monotonic()
+        found = []  # when it was written, name, bytes: of tens of thousands, perhaps
+        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in filter(lambda entry: _OURS.match(entry.name), entries):
+                with contextlib.suppress(OSError):  # somebody else has deleted it
+                    found.append((entry.stat().st_mtime, entry.name, entry.stat().st_size))
+        total = sum(size for _, _, size in found)
+        for at, name, size in sorted(found):
+            if total > self.most or at < time.time() - self.days * 86_400:
                 with contextlib.suppress(OSError):
-                    path.unlink()
-                    total -= stat.st_size
+                    (self.folder / name).unlink()
+                    total -= size
 
     # in the thread
 
@@ -144,7 +151,8 @@ class Keeper:
                     done(event)
             for job in self._writing:
                 self._video(job)
-            self.tidy()
+            if time.monotonic() - self._tidied >= TIDY_S:
+                self.tidy()
 
     def _ready(self) -> list[_Job]:
         now = time.monotonic()

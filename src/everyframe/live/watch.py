@@ -45,7 +45,13 @@ _SMALL = Preprocess(resize=(36, 64))
 
 
 def source_of(address: str | int, settings: CameraSettings, keyframes: bool) -> Source:
-    """A file is played at its own speed, over and over. A camera need not be there yet; raises SourceError for a file."""
+    """A file is played at its own speed, over and over. A camera need not be there yet; raises SourceError for a file that is not
+    there, and for a device to decode with that is not known.
+    """
+    if settings.hardware is not None:
+        from everyframe.video.container import devices
+
+        devices(settings.hardware)
     text = str(address)
     if text.isdecimal() or text.startswith("/dev/"):
         source = camera(int(text) if text.isdecimal() else text)

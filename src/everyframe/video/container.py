@@ -86,14 +86,23 @@ def accelerator(hardware: str | None) -> HWAccel | None:
     """
     if hardware is None:
         return None
-    known = hwdevices_available()
-    if hardware != "auto" and hardware not in known:
-        raise SourceError("There is no such device.", where="hardware", expected=", ".join(("auto", *known)), got=hardware)
+    known = devices(hardware)
     for kind in known if hardware == "auto" else [hardware]:
         with contextlib.suppress(av.error.FFmpegError, NotImplementedError, OSError):
             HWAccel(kind).create(av.Codec("h264", "r"))  # a device that is not plugged in is found out here
             return HWAccel(kind, allow_software_fallback=True)
     return None
+
+
+def devices(hardware: str) -> list[str]:
+    """Kinds of devices that FFmpeg knows here, whether or not one is plugged in. Raises SourceError for none of them."""
+    known = list(hwdevices_available())
+    if hardware != "auto" and hardware not in known:
+        raise SourceError(
+            "FFmpeg knows no such device here.", where="hardware", expected=", ".join(("auto", *known)), got=hardware,
+            hint="leave hardware out, or `auto`: then what no device decodes is decoded in software",
+        )  # fmt: skip
+    return known
 
 
 def piped(file: Any, path: str) -> SourceError | None:
