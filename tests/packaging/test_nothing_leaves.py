@@ -38,6 +38,7 @@ everyframe import theirs.onnx --mapping theirs.toml -o ours.onnx
 everyframe teach step.onnx --examples lesson -o mine.onnx
 everyframe evaluate step.onnx --data lesson --split all --workers 1 --json
 everyframe benchmark step.onnx --engine ort --frames 1 --html cost.html
+everyframe render drivers -o drivers --count 1 --seconds 1 --size 32
 everyframe demo
 """
 #: and what needs torch; decoding has a process of its own

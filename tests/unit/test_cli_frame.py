@@ -44,6 +44,7 @@ NOT_THERE = {
     "models": ("missing",),
     "export": ("missing",),
     "import": ("missing.onnx", "--mapping", "missing.toml", "-o", "out.onnx"),
+    "render": ("missing",),
     "train": ("missing.toml",),
     "prune": ("missing.toml",),
     "benchmark": ("missing.onnx",),

@@ -11,13 +11,12 @@ from everyframe.api.given import File, Kept, Model, paths, several, source, ther
 from everyframe.progress import CountProgress, TextProgress, silent, told
 
 if TYPE_CHECKING:
-    from everyframe.api.outcomes import Recorded, Run, Taught
+    from everyframe.api.outcomes import Recorded, Rendered, Run, Taught
     from everyframe.errors import UsageError
     from everyframe.motions import run as motions
     from everyframe.pruning import result as pruning
     from everyframe.pruning import search as searching
     from everyframe.recipes.pruning import PruneRecipe
-    from everyframe.rendering.folder import Rendered
     from everyframe.tasks.super_resolution import run as super_resolution
     from everyframe.training import finish as training
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @paths
 def render(
     kind: str,
-    output: File,
+    output: File | None = None,
     *,
     count: int = 100,
     minutes: float = 0.0,
@@ -36,18 +35,22 @@ def render(
     seed: int = 0,
     progress: CountProgress | None = None,
 ) -> Rendered:
-    """Labeled clips that nobody had to film: `train`, `teach` and `evaluate` take the folder. What is there already stays.
+    """Labeled clips that nobody had to film: `train`, `teach` and `evaluate` take the folder.
 
-    kind: "drivers" or "motions". count: clips of each label, or recordings. minutes: of a recording, with a list of spans; 0:
+    kind: "drivers" or "motions". output: a new folder, or one that this wrote before, where what is there stays; None keeps it
+    as long as the result lives. count: clips of each label, or recordings. minutes: of a recording, with a list of spans; 0:
     clips. seconds: of a clip. fps: pictures a second. size: height and width. sunglasses: share of the drivers who wear them.
     seed: another number, other people. progress: told (done, of). Raises UsageError, OutputError.
 
     >>> ef.render("drivers", "rendered", count=1, seconds=1, size=48).videos
     5
     """
+    from everyframe.api.outcomes import Rendered
     from everyframe.rendering.folder import Wanted, write
 
-    return write(Wanted(kind, count, minutes, seconds, fps, size, sunglasses, seed), Path(output), progress or silent)
+    wanted = Wanted(kind, count, minutes, seconds, fps, size, sunglasses, seed)
+    folder, held = _folder(output, kind)
+    return Rendered(**vars(write(wanted, folder, progress or silent)), held=held)
 
 
 @paths

@@ -19,6 +19,7 @@ from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
+from everyframe.rendering import folder as rendering
 from everyframe.tasks.super_resolution.apply import Written, write_picture
 from everyframe.tasks.super_resolution.evaluate import Quality
 from everyframe.teaching import run as teaching
@@ -209,6 +210,20 @@ class Recorded:
 
     def _repr_html_(self) -> str:
         return table(str(self.folder), [(clip.parent.name, clip.name) for clip in self.clips], ("gesture", "clip"))
+
+
+@dataclass(frozen=True)
+class Rendered(rendering.Rendered):
+    """Clips that were drawn. held: keeps them while this lives, where no folder was named."""
+
+    held: Kept | None = field(default=None, repr=False)
+
+    def save(self, folder: File) -> Path:
+        """Copies everything into a new folder, whole or not at all. Raises OutputError."""
+        return copied(self.folder, Path(folder), "clips")
+
+    def _repr_html_(self) -> str:
+        return table(str(self.folder), [(label,) for label in self.labels], ("label",))
 
 
 class Taught(teaching.Taught):

@@ -121,7 +121,8 @@ class Rendered:
     made: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "folder": str(self.folder), "labels": list(self.labels)}
+        """Plain values for JSON."""
+        return {"folder": str(self.folder), "labels": list(self.labels), "videos": self.videos, "made": self.made}
 
 
 def write(wanted: Wanted, folder: Path, progress: CountProgress) -> Rendered:

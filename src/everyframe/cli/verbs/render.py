@@ -10,7 +10,9 @@ import typer
 
 def command(
     kind: Annotated[str, typer.Argument(help="drivers (awake, or tired in four ways), or motions (of hands).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write, or to continue.", metavar="DIR")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to write, or to continue. [default: KIND]", metavar="DIR")
+    ] = None,
     count: Annotated[int, typer.Option(help="Clips of each label, or recordings.")] = 100,
     minutes: Annotated[
         float, typer.Option(help="Recordings of so many minutes, with a list of spans, instead of clips.", metavar="M")
@@ -35,14 +37,14 @@ def command(
 
     with bar("rendering") as progress:
         made = api.render(
-            kind, output, count=count, minutes=minutes, seconds=seconds, fps=fps, size=size, sunglasses=sunglasses, seed=seed,
-            progress=progress,
+            kind, output or Path(kind), count=count, minutes=minutes, seconds=seconds, fps=fps, size=size,
+            sunglasses=sunglasses, seed=seed, progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps(made.to_dict()))
         return
     was = f", {made.videos - made.made} of them before" if made.made < made.videos else ""
-    what = f"recordings with {'spans.csv'}" if minutes else f"clips of {len(made.labels)} labels"
+    what = f"recordings with spans.csv" if minutes else f"clips of {len(made.labels)} labels"
     print(f"{made.videos} {what} in {made.folder}{was}: {', '.join(made.labels)}")
     data = made.folder / "spans.csv" if minutes else made.folder
     print(f"next: everyframe {'evaluate MODEL' if minutes else 'train'} --data {data}")
