@@ -44,7 +44,7 @@ def command(
         print(json.dumps(made.to_dict()))
         return
     was = f", {made.videos - made.made} of them before" if made.made < made.videos else ""
-    what = f"recordings with spans.csv" if minutes else f"clips of {len(made.labels)} labels"
+    what = "recordings with spans.csv" if minutes else f"clips of {len(made.labels)} labels"
     print(f"{made.videos} {what} in {made.folder}{was}: {', '.join(made.labels)}")
     data = made.folder / "spans.csv" if minutes else made.folder
     print(f"next: everyframe {'evaluate MODEL' if minutes else 'train'} --data {data}")
