@@ -54,8 +54,26 @@ def filled(page: Path) -> str:
         if path.exists():
             results = json.loads(path.read_text(encoding="utf-8"))
             tables = importlib.import_module(name).tables(results)
-            text = fill(text, name, "\n\n".join(table.markdown() for table in tables))
+            parts = [table.markdown() for table in tables]
+            parts += [f"**{what}**\n\n![{what}]({path.name})" for path, (what, _) in drawn(name, page.parent).items()]
+            text = fill(text, name, "\n\n".join(parts))
     return text
+
+
+def drawn(name: str, folder: Path) -> dict[Path, tuple[str, bytes]]:
+    """Pictures of a benchmark's results in the folder of its page: heading, PNG."""
+    made, path = importlib.import_module(name), networks.RESULTS / f"{name}.json"
+    if not hasattr(made, "pictures") or not path.exists():
+        return {}
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return {folder / f"{file}.png": one for file, one in made.pictures(results).items()}
+
+
+def all_pictures() -> dict[Path, bytes]:
+    found = {path: png for page, names in PAGES.items() for name in names for path, (_, png) in drawn(name, page.parent).items()}
+    for name in papers.NAMES:
+        found |= papers.pictures(name)
+    return found
 
 
 def _shows(path: Path, png: bytes) -> bool:
@@ -78,7 +96,7 @@ def main() -> None:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if args.check:
         old = [page for page in (*PAGES, *PAPERS) if filled(page) != page.read_text(encoding="utf-8")]
-        old += [path for name in papers.NAMES for path, png in papers.pictures(name).items() if not _shows(path, png)]
+        old += [path for path, png in all_pictures().items() if not _shows(path, png)]
         if old:
             names = ", ".join(str(path.relative_to(DOCS.parent)) for path in old)
             sys.exit(f"{names}: not what is in benchmarks/results; run `python benchmarks/run.py --tables`")
@@ -93,9 +111,8 @@ def main() -> None:
         for page in (*PAGES, *PAPERS):
             page.write_text(filled(page), encoding="utf-8")
             print(f"wrote {page.relative_to(networks.ROOT)}")
-        for name in papers.NAMES:
-            for path, png in papers.pictures(name).items():
-                path.write_bytes(png)
+        for path, png in all_pictures().items():
+            path.write_bytes(png)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import networks
 import everyframe
 from everyframe.benchmarking import Table, one_line, save
 from everyframe.benchmarking.compare import compare
+from everyframe.benchmarking.draw import latencies, memory
 from everyframe.benchmarking.outcome import Benchmark, parsed, read
 from everyframe.benchmarking.papers import ms, shown
 from everyframe.benchmarking.tables import compare_table
@@ -59,6 +60,15 @@ def tables(results: dict[str, Any]) -> list[Table]:
     made.notes.append(f"`{NARROW}.so`: code for AVX2, on the same processor.")
     made.notes += [*found.notes, one_line(found.machine)]
     return [made]
+
+
+def pictures(results: dict[str, Any]) -> dict[str, tuple[str, bytes]]:
+    """Name of the file -> heading, PNG."""
+    rows = parsed(results).measured
+    return {
+        "standard_latency": ("Latency of a call by the clock: median, and from 5 to 95 of 100 calls", latencies(rows)),
+        "standard_memory": ("Memory beside Python itself", memory(rows)),
+    }
 
 
 def check(new: Benchmark) -> int:

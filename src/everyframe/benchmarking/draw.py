@@ -99,10 +99,10 @@ def latencies(rows: Sequence[Measured]) -> bytes:
     for power in range(first, last + 1):
         canvas.line(x(10.0**power), 14, x(10.0**power), bottom, FAINT)
         canvas.text(x(10.0**power), bottom + 16, f"{10.0**power:g} ms", 12, SOFT, "mm")
-    hues = _hues(rows)
+    hues, names = _hues(rows), _names(rows)
     for i, (row, figures) in enumerate(spread):
         y = 20 + ROW * i + ROW / 2
-        canvas.text(left - 12, y, canvas.fit(row.name, 13, NAMES - 24), 13, INK, "rm")
+        canvas.text(left - 12, y, canvas.fit(names[row.key], 13, NAMES - 24), 13, INK, "rm")
         canvas.box(x(figures.p5), y - 6, max(x(figures.p95), x(figures.p5) + 2), y + 6, (*hues[row.engine], 110))
         canvas.line(x(figures.median), y - 10, x(figures.median), y + 10, hues[row.engine], 3)
         canvas.text(x(figures.p95) + 8, y, f"{number(figures.median)} ms", 12, SOFT)
@@ -113,12 +113,12 @@ def histograms(rows: Sequence[Measured]) -> bytes:
     """A strip a contender, each on its own axis."""
     height = 84
     canvas = Canvas(WIDTH, 16 + height * len(rows))
-    hues = _hues(rows)
+    hues, names = _hues(rows), _names(rows)
     for i, row in enumerate(rows):
         edges, counts = row.histogram
         top, left, right = 12 + height * i, NAMES, WIDTH - 30
         floor, most = top + height - 30, max(counts, default=1) or 1
-        canvas.text(left - 12, floor - 20, canvas.fit(row.name, 13, NAMES - 24), 13, INK, "rm")
+        canvas.text(left - 12, floor - 20, canvas.fit(names[row.key], 13, NAMES - 24), 13, INK, "rm")
         wide = (right - left) / max(len(counts), 1)
         for n, count in enumerate(counts):
             if count:
@@ -177,7 +177,7 @@ def memory(rows: Sequence[Measured]) -> bytes:
         }
         for row in rows
     ]  # fmt: skip
-    return _bars([row.name for row in rows], [{k: v / 1e6 for k, v in one.items()} for one in parts], MEMORY, "MB")
+    return _bars(list(_names(rows).values()), [{k: v / 1e6 for k, v in one.items()} for one in parts], MEMORY, "MB")
 
 
 def stage_bars(rows: Sequence[Stages]) -> bytes:
@@ -227,6 +227,12 @@ def _bars(names: Sequence[str], parts: Sequence[dict[str, float]], hues: dict[st
         canvas.text(at + 18, 36 + ROW * len(names), part, 12, SOFT)
         at += 40 + canvas.width_of(part, 12)
     return canvas.png()
+
+
+def _names(rows: Sequence[Measured]) -> dict[tuple, str]:
+    """Of each contender by its key; what all have in common is not said in each row."""
+    alone = all((row.threads, row.streams) == (1, 1) for row in rows)
+    return {row.key: row.name.removesuffix(", 1 thread") if alone else row.name for row in rows}
 
 
 def _hues(rows: Sequence[Measured]) -> dict[str, tuple[int, int, int]]:
