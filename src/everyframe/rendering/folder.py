@@ -26,6 +26,8 @@ from everyframe.errors import OutputError, UsageError, meant
 from everyframe.files import make_folder, write_bytes
 from everyframe.progress import CountProgress
 from everyframe.rendering import drivers, hands
+from everyframe.rendering.drivers import scene as driving
+from everyframe.rendering.hands import scene as gesturing
 from everyframe.video.encode import Encoder
 
 MARK, SPANS = "rendered.json", "spans.csv"
@@ -77,22 +79,18 @@ Draw = Callable[[np.random.Generator, str | None, Wanted], tuple[np.ndarray, Seq
 
 
 def _driver(rng: np.random.Generator, label: str | None, wanted: Wanted) -> tuple[np.ndarray, Sequence[Spanned]]:
-    from everyframe.rendering.drivers import scene
-
     size = (wanted.size, wanted.size)
     if label is None:
-        made = scene.drive(rng, 60 * wanted.minutes, wanted.fps, size, wanted.sunglasses)
+        made = driving.drive(rng, 60 * wanted.minutes, wanted.fps, size, wanted.sunglasses)
     else:
-        made = scene.clip(rng, label, wanted.seconds, wanted.fps, size, wanted.sunglasses)
+        made = driving.clip(rng, label, wanted.seconds, wanted.fps, size, wanted.sunglasses)
     return made.video, made.spans
 
 
 def _hand(rng: np.random.Generator, label: str | None, wanted: Wanted) -> tuple[np.ndarray, Sequence[Spanned]]:
-    from everyframe.rendering.hands import scene
-
     frames = round(wanted.fps * (60 * wanted.minutes if label is None else wanted.seconds))
     gesture = label not in (None, "none")
-    made = scene.random_stream(
+    made = gesturing.random_stream(
         rng, frames, wanted.fps, (wanted.size, wanted.size), label if gesture else None, label == "none", gesture
     )
     return made.video, made.intervals
