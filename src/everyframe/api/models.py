@@ -66,6 +66,7 @@ def convert(
     task: Task | None = None,
     heads: Sequence[str] = (),
     bind: Mapping[str, Any] | None = None,
+    state: str = "fp32",
     progress: TextProgress | None = None,
 ) -> Converted:
     """A clip network, (1, C, T, H, W) -> logits (1, classes), becomes a step network: N new frames (N, C, H, W) and states
@@ -78,7 +79,8 @@ def convert(
     has no frames. bind: name -> value (a number, an array or a .npy file) of inputs that are to be constants. frames, size: T
     and (H, W) of an input that leaves them open. labels: one per logit. task: what the main output is (classify, multilabel,
     regress, frames), instead of what its last operators tell. heads: of several outputs, the main one first (default: all of
-    them). output: the file to write; None keeps the result in memory.
+    them). state: `fp16` keeps what is remembered as float16, half the memory; how much the answers differ is measured.
+    output: the file to write; None keeps the result in memory.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
 
     >>> step = ef.convert("clip.onnx")
@@ -93,7 +95,7 @@ def convert(
     made = conversion.stream(
         source(model), output, rate=rate, window=window, se=se, taps=taps, layout=_layout(layout), frames=frames, size=size,
         labels=None if labels is None else several("labels", labels), task=task, heads=several("heads", heads),
-        values=bind or {}, progress=progress,
+        values=bind or {}, state=state, progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
 

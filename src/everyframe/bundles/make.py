@@ -33,7 +33,7 @@ MARK = "model.json"  # a folder that holds it is a bundle, and may be replaced
 SAMPLES = 100
 _VIDEOS = "videos like those it will see"
 ALIKE = 0.99  # cosine below which a converted model is said to be another
-_SHORT = {"float32": "f32", "int64": "i64", "uint8": "u8"}
+_SHORT = {"float32": "f32", "float16": "f16", "int64": "i64", "uint8": "u8"}
 
 
 @dataclass(frozen=True)

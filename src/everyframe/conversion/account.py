@@ -61,7 +61,7 @@ def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[LayerAccou
         row.params += sum(weights[i] for i in fresh)
         counted.update(fresh)
     for state in metadata.states if metadata else ():
-        if state.dtype == "float32":
+        if state.floats:
             name = state_layer(state)
             row = table.setdefault(name, LayerAccount(name, "", state.shape))
             row.state_floats += prod(state.shape)
@@ -268,7 +268,7 @@ def compare(states: Iterable[StateSpec]) -> dict[str, Any] | None:
     """Our states beside a published table, where one describes exactly this network (all states find a row); else None."""
     by_shape: dict[tuple[int, ...], dict[str, int]] = {}
     for state in states:
-        if state.dtype == "float32":
+        if state.floats:
             layer = state_layer(state)
             group = by_shape.setdefault(state.shape[1:], {})
             group[layer] = group.get(layer, 0) + prod(state.shape)

@@ -22,6 +22,7 @@ class Conversion:
     tensors: dict[str, str]  # wire of the clip network -> tensor of the step network
     notes: list[str] = field(default_factory=list)
     difference: float | None = None  # largest relative difference found by verify
+    state_difference: float | None = None  # the same of states of float16 beside float32, where they are
     inputs: dict[str, str] = field(default_factory=dict)  # input of the clip network -> input of the step network
     answers: dict[str, str] = field(default_factory=dict)  # output of the clip network -> output of the step network
     assumed: dict[str, str] = field(default_factory=dict)  # what the file did not say -> the option that says it

@@ -22,6 +22,7 @@ from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.described import default_preprocess, described, frame_axes
 from everyframe.conversion.facts import Facts, MeetsPicks, Options
+from everyframe.conversion.half import KEPT, compared, halved
 from everyframe.conversion.heads import keeps_frames, last_stage, stages, with_heads
 from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
 from everyframe.conversion.memory import MemoryPlan
@@ -283,6 +284,7 @@ def stream(
     task: Task | None = None,
     heads: Sequence[str] = (),
     values: Mapping[str, Value] = MappingProxyType({}),
+    state: str = "fp32",
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written; None
@@ -293,7 +295,8 @@ def stream(
     "frame" (no state) or the "window" of the clip. taps: "trained" removes kernel taps that never met a frame in the clip.
     layout: axes of the clip network's inputs (`inputs`); None is NCTHW, and a question where the shape contradicts it. frames,
     size: T and (H, W) of inputs that leave them open. task: what the main output is, instead of what its last operators tell.
-    heads: of several outputs, the main one first. values: of inputs that are to be constants, by name.
+    heads: of several outputs, the main one first. values: of inputs that are to be constants, by name. state: "fp16" halves what
+    the states take, once the network with "fp32" is found to be right (`half`).
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
@@ -301,16 +304,27 @@ def stream(
         check_writable(output)  # before the long work
     say("converting")
     options = Options(rate, window, se, taps, layout, frames, size)
-    _check(options, task)
+    _check(options, task, state)
     given = modelfile.load(clip)
     with following():
         made = _convert(with_heads(bound(given, values), heads), options, labels, task)
         onnx.checker.check_model(made.step, full_check=True)
         say("comparing with the clip network over a stream")
         made.difference = _compared(made)
+        if KEPT[state] == "float16":
+            say("comparing with states of halves")
+            _halve(made)
     if output is not None:
         modelfile.save(made.step, output)
     return made
+
+
+def _halve(made: Conversion) -> None:
+    """States of float16 instead, in place."""
+    half, told = halved(made.step, made.metadata)
+    onnx.checker.check_model(half, full_check=True)
+    made.state_difference = compared(made.step, half, made.metadata.delay // made.metadata.hop)
+    made.step, made.metadata = half, told
 
 
 def _compared(made: Conversion) -> float:
@@ -326,13 +340,14 @@ def _compared(made: Conversion) -> float:
         ) from None  # fmt: skip
 
 
-def _check(options: Options, task: Task | None) -> None:
+def _check(options: Options, task: Task | None, state: str = "fp32") -> None:
     if task is not None and task not in get_args(Task):
         raise UsageError(f"Unknown --task {task!r}.", expected=", ".join(get_args(Task)))
     for name, value, allowed in (
         ("rate", options.rate, RATES),
         ("se", options.se, SE_MODES),
         ("taps", options.taps, TAP_MODES),
+        ("state", state, tuple(KEPT)),
     ):
         if value not in allowed:
             raise UsageError(f"Unknown --{name} {value!r}.", expected=" or ".join(allowed))

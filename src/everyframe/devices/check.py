@@ -95,7 +95,7 @@ def passed_through(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     made = {name: node for node in model.graph.node for name in node.output}
     outputs = {value.name for value in model.graph.output}
     for spec in metadata.states if metadata else ():
-        if spec.output not in outputs or spec.dtype != "float32":
+        if spec.output not in outputs or not spec.floats:
             continue
         if spec.copy_of is not None:
             yield spec.output, "a state is copied from another"

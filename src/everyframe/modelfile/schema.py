@@ -106,13 +106,18 @@ class StateSpec(Stored):
     input: str
     output: str
     shape: tuple[int, ...]
-    dtype: Literal["float32", "int64"] = "float32"
+    dtype: Literal["float32", "float16", "int64"] = "float32"
     every: int = 1
     delay: int = 0
     lag: int = 0
     frames: int = 1
     fill: float = 0.0
     copy_of: str | None = None
+
+    @property
+    def floats(self) -> bool:
+        """Does it hold features? Else it counts."""
+        return self.dtype != "int64"
 
 
 class OutputSpec(Stored):

@@ -90,7 +90,8 @@ class Emitter:
         if maps.needs_functions(list(self.calls.text.maps)):
             names.append("functions")
         quantized = any(frame.quant for frame in self.graph.frames.values())
-        names += [*(["bytes", "exact"] if quantized else []), "threads", "copy"]
+        halves = any(frame.half for frame in self.graph.frames.values())
+        names += [*(["bytes", "exact"] if quantized else []), *(["halves"] if halves else []), "threads", "copy"]
         parts = [c_text(name) for name in names]
         parts += conv_kernels(self.target, self.calls.packer)
         if sizes := sorted({op.tile for op in ops if isinstance(op, Tile | Untile)}):

@@ -224,7 +224,7 @@ def _fuse_maps(graph: Graph, uses: _Uses, op: Map) -> None:
         inner = next(
             (
                 f.op for f in op.inputs
-                if isinstance(f.op, Map) and f.shape == out.shape and uses.only_by(f, op)
+                if isinstance(f.op, Map) and f.shape == out.shape and not f.half and uses.only_by(f, op)
                 and len({*map(id, op.inputs), *map(id, f.op.inputs)}) <= _MAX_INPUTS
             ),
             None,

@@ -22,7 +22,8 @@ SHIFT = 24  # a plane is frame number << SHIFT | channel
 
 @dataclass(eq=False, repr=False)
 class Frame:
-    """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments. quant: None for float32."""
+    """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments. quant: None for float32. half: it is
+    stored as float16; only maps read and make such frames, others read a float32 copy."""
 
     number: int
     channels: int
@@ -31,6 +32,7 @@ class Frame:
     op: Op
     label: str = ""
     quant: Quant | None = None
+    half: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,7 +71,7 @@ class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
     axes, None where it has no such axes (every plane is then 1 x 1). merged: H and W are one axis, as in a channel shuffle on
     four axes; such a tensor can only be reshaped and transposed. kind: what the floats stand for: 'float', 'bool' (0 or 1), 'int'
-    (whole numbers, exact up to 2**24), or 'uint8' and 'int8': the integers that quantized frames are stored as.
+    (whole numbers, exact up to 2**24), 'uint8' and 'int8': the integers that quantized frames are stored as, or 'half': float16.
     """
 
     array: np.ndarray
@@ -304,6 +306,11 @@ class Map(Op):
 
     def reads(self) -> list[Frame]:
         return self.inputs
+
+
+def copied() -> list[Step]:
+    """The steps of a map that only stores what it reads in another way."""
+    return [("keep", (("in", 0),))]
 
 
 def is_zero(frame: Frame) -> bool:

@@ -34,11 +34,12 @@ class Form:
     bottom: int = 0
     right: int = 0
     zero: int | None = None  # bytes: what a border holds
+    half: bool = False
 
     @property
     def size(self) -> int:
         """Bytes of a value."""
-        return 4 if self.zero is None else 1
+        return 1 if self.zero is not None else 2 if self.half else 4
 
     @property
     def blocks(self) -> int:
@@ -183,7 +184,7 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
         edge = border.get(root, (0, 0, 0, 0))
         single = 4 if frame.quant else 1  # bytes are read four channels at a time
         block = min(single, layout.block) if root in planar else layout.block
-        layout.forms[frame.number] = Form(*frame.shape, block, *edge, frame.quant.zero if frame.quant else None)
+        layout.forms[frame.number] = Form(*frame.shape, block, *edge, frame.quant.zero if frame.quant else None, frame.half)
 
 
 def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:

@@ -135,12 +135,12 @@ _INTEGERS: dict[int, tuple[int, bool] | None] = {
     TensorProto.UINT8: (8, False), TensorProto.INT8: (8, True), TensorProto.UINT16: (16, False), TensorProto.INT16: (16, True),
     TensorProto.INT32: None, TensorProto.INT64: None, TensorProto.UINT32: None, TensorProto.UINT64: None,
 }  # fmt: skip
-_KINDS = {TensorProto.FLOAT: "float", TensorProto.DOUBLE: "float", TensorProto.BOOL: "bool", **dict.fromkeys(_INTEGERS, "int")}
+_KINDS = {TensorProto.FLOAT: "float", TensorProto.FLOAT16: "half", TensorProto.DOUBLE: "float", TensorProto.BOOL: "bool", **dict.fromkeys(_INTEGERS, "int")}
 
 
-@lowers("Cast", reads="to saturate round_mode", kinds="bool int uint8 int8")
+@lowers("Cast", reads="to saturate round_mode", kinds="bool int uint8 int8 half")
 def cast(tracer: Tracer, node: Node, values: list) -> Value:
-    """double is computed in float32."""
+    """double is computed in float32; float16 is only stored."""
     to = node.attr("to")
     kind = _KINDS.get(to)
     if kind is None:
@@ -148,7 +148,11 @@ def cast(tracer: Tracer, node: Node, values: list) -> Value:
         raise unsupported(node, "What is known only at run time cannot be cast to this type.", got=got)
     x = values[0]
     if isinstance(x, Planes):
+        if x.kind == "half" and kind != "half":
+            x = _each_frame(tracer, x, tracer.plain, "float")
         x = integers(tracer, node, x)
+        if kind == "half" and x.kind != "half":
+            return _each_frame(tracer, x, tracer.halved, "half")
         steps: list[ir.Step] = []
         if kind == "int" and x.kind == "float":
             steps = [("trunc", (("in", 0),))]
@@ -157,8 +161,16 @@ def cast(tracer: Tracer, node: Node, values: list) -> Value:
         elif kind == "int" and x.kind == "int" and (most := _INTEGERS[to]):
             steps = _wrapped(*most)
         return replace(apply(tracer, node, steps, [x]) if steps else x, kind=kind)
-    text = {"float": "(float)({})", "int": "(int64_t)({})", "bool": "(({}) != 0)"}[kind]
+    text = {"float": "(float)({})", "int": "(int64_t)({})", "bool": "(({}) != 0)"}.get(kind)
+    if text is None:
+        raise unsupported(node, "A number that is known only at run time cannot be rounded to float16.")
     return Scalars(_each(lambda each: text.format(each), x.array), kind)
+
+
+def _each_frame(tracer: Tracer, x: Planes, make: Callable[[ir.Frame], ir.Frame], kind: str) -> Planes:
+    """The same values in frames that are stored in another way."""
+    made = {number: make(frame) for number, frame in tracer.used(x.array).items()}
+    return replace(x, array=ir.retarget(x.array, made), kind=kind)
 
 
 def _wrapped(bits: int, signed: bool) -> list[ir.Step]:

@@ -111,7 +111,7 @@ def transpose(tracer: Tracer, node: Node, values: list) -> Value:
     return gathered(tracer, cells_of(node, value).transpose(perm))
 
 
-@lowers("Identity", keeps=True)
+@lowers("Identity", kinds="bool int uint8 int8 half", keeps=True)
 def identity(tracer: Tracer, node: Node, values: list) -> Value:
     return values[0]
 

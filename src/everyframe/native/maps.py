@@ -39,6 +39,9 @@ IN_VECTOR_C = frozenset(
 
 #: what takes a few instructions in double precision
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "max", "min", "keep", "abs", "neg", "grid"})
+#: by the bytes of a value: its type in C, what reads VL of them as floats, and what writes floats
+_TYPES, _LOADS = {4: "float", 2: "uint16_t", 1: "uint8_t"}, {4: "load", 2: "load_half", 1: "load_bytes"}
+_STORES = {4: "store", 2: "store_half"}
 #: of a float32: half of its last digit, relative
 ROUNDING = 2.0**-24
 #: how far from the exact result floats may be behind a function or an unknown value, in steps
@@ -47,18 +50,18 @@ FUNCTIONS_NEAR = 2.0**-11
 
 @dataclass(frozen=True)
 class MapForm:
-    """What makes two maps the same function. channel: per input, whether it holds one value a channel. bytes: per input, and of
-    the result, whether it is quantized."""
+    """What makes two maps the same function. channel: per input, whether it holds one value a channel. sizes: per input, and of
+    the result, bytes of a value: 4 floats, 2 halves, 1 quantized."""
 
     steps: tuple
     channel: tuple[bool, ...]
     numbers: int
-    bytes: tuple[bool, ...]
+    sizes: tuple[int, ...]
 
     @property
     def rounds(self) -> bool:
         """Is anything taken to the steps of a byte?"""
-        return self.bytes[-1] or any(function == "grid" for function, _ in self.steps)
+        return self.sizes[-1] == 1 or any(function == "grid" for function, _ in self.steps)
 
 
 def form_of(graph: Graph, op: Map) -> tuple[MapForm, list[str], list[float]]:
@@ -94,8 +97,8 @@ def form_of(graph: Graph, op: Map) -> tuple[MapForm, list[str], list[float]]:
         parameters += [frame.quant.scale, float(frame.quant.zero)] if frame.quant else []
     if out.quant:
         parameters += [out.quant.inverse, float(out.quant.zero), out.quant.scale]
-    packed = tuple(frame.quant is not None for frame in (*op.inputs, out))
-    form = MapForm(tuple(steps), channel, len(texts), packed)
+    sizes = tuple(1 if frame.quant else 2 if frame.half else 4 for frame in (*op.inputs, out))
+    form = MapForm(tuple(steps), channel, len(texts), sizes)
     return form, texts, [*parameters, *([middle(near(op.steps, op.inputs))] if form.rounds else [])]
 
 
@@ -148,34 +151,34 @@ def function_text(number: int, form: MapForm) -> str:
     """The C function of a form."""
     lines = [f"static void map_{number}(const job *j, int part, int parts) {{", "    const map_layer *k = j->layer;"]
     lines += [f"    const vf n{i} = splat(j->numbers[{i}]);" for i in range(form.numbers)]
-    *packed, stored = form.bytes
+    *sizes, size = form.sizes
+    stored = size == 1
     inside = sum(operand[0] == "par" for _, operands in form.steps for operand in operands)
-    first = {i: inside + 2 * sum(packed[:i]) for i in range(len(packed))}  # an input's parameters
-    last = inside + 2 * sum(packed)
+    first = {i: inside + 2 * sizes[:i].count(1) for i in range(len(sizes))}  # an input's parameters
+    last = inside + 2 * sizes.count(1)
     count = last + 3 * stored
     lines += [f"    const vf p{i} = splat(k->parameters[{i}]);" for i in range(count)]
     if stored:
         lines.append(f"    const vi zero = whole(p{last + 1});")
     if form.rounds:
         lines.append(f"    const doubt middle = doubt_at(k->parameters[{count}]);")
-    value = "uint8_t" if stored else "float"
     lines += [
         "    const int32_t lines = k->blocks * k->rows;",
         "    for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {",
         "        const int64_t block = line / k->rows, row = line % k->rows;",
-        f"        {value} *out = ({value} *)j->out + block * k->out_block + row * k->out_row;",
+        f"        {_TYPES[size]} *out = ({_TYPES[size]} *)j->out + block * k->out_block + row * k->out_row;",
     ]
     for i, channel in enumerate(form.channel):
-        value = "uint8_t" if packed[i] else "float"
+        value = _TYPES[sizes[i]]
         source = f"(const {value} *)j->in[{i}]"
         if channel:
             lines.append(f"        const {value} *in{i} = {source} + block * VL;")
-            lines.append(f"        const vf a{i} = {_loaded(f'in{i}', packed[i], first[i])};")
+            lines.append(f"        const vf a{i} = {_loaded(f'in{i}', sizes[i], first[i])};")
         else:
             lines.append(f"        const {value} *in{i} = {source} + block * k->in_block[{i}] + row * k->in_row[{i}];")
     lines.append("        for (int32_t x = 0; x < k->floats; x += VL) {")
     lines += [
-        f"            const vf a{i} = {_loaded(f'in{i} + x', packed[i], first[i])};"
+        f"            const vf a{i} = {_loaded(f'in{i} + x', sizes[i], first[i])};"
         for i, channel in enumerate(form.channel) if not channel
     ]  # fmt: skip
     if form.rounds:
@@ -196,7 +199,7 @@ def function_text(number: int, form: MapForm) -> str:
         lines.append("            found |= doubts_of(steps, middle);")
         lines.append("            store_bytes(out + x, steps, zero);")
     else:
-        lines.append(f"            store(out + x, {made});")
+        lines.append(f"            {_STORES[size]}(out + x, {made});")
     if form.rounds:
         lines += _exactly(form, first, last)
     lines += ["        }", "    }", "}"]
@@ -206,20 +209,21 @@ def function_text(number: int, form: MapForm) -> str:
 def _exactly(form: MapForm, first: dict[int, int], last: int) -> list[str]:
     """The same in double precision where floats cannot decide: for all lanes where that is mere arithmetic, which compilers do
     side by side, else for those in doubt. Arrays of its own show them that nothing overlaps."""
-    *packed, stored = form.bytes
+    *sizes, size = form.sizes
+    stored = size == 1
     lines = ["            uint32_t lanes = lanes_of(found);", "            if (!UNLIKELY(lanes)) continue;",
              "            const float *p = k->parameters;", "            _Alignas(64) float made[VL];"]  # fmt: skip
     for i, channel in enumerate(form.channel):
         place = f"in{i}" if channel else f"in{i} + x"
         lines.append(f"            _Alignas(64) float b{i}[VL];")
-        lines.append(f"            store(b{i}, {'load_bytes' if packed[i] else 'load'}({place}));")
+        lines.append(f"            store(b{i}, {_LOADS[sizes[i]]}({place}));")
     if all(function in _ARITHMETIC for function, _ in form.steps):
         lines += ["            for (int i = 0; i < VL; i++) {"]
     else:
         lines += [f"            store(made, {'steps' if stored else f't{len(form.steps) - 1}'});"]
         lines += ["            for (; lanes; lanes &= lanes - 1) {", "                const int i = __builtin_ctz(lanes);"]
-    for i, whole in enumerate(packed):
-        value = f"((double)b{i}[i] - (double)p[{first[i] + 1}]) * (double)p[{first[i]}]" if whole else f"(double)b{i}[i]"
+    for i, of in enumerate(sizes):
+        value = f"((double)b{i}[i] - (double)p[{first[i] + 1}]) * (double)p[{first[i]}]" if of == 1 else f"(double)b{i}[i]"
         lines.append(f"                const double a{i} = {value};")
 
     def given(operand: tuple) -> str:
@@ -242,17 +246,18 @@ def _exactly(form: MapForm, first: dict[int, int], last: int) -> list[str]:
         function, operands = form.steps[-1]
         kind = "float_" * (function == "keep" and _of_float(form, operands[0]))
         value = f"d_{kind}steps({value}, p[{last + 2}], p[{last + 1}])"
-    storing = "store_bytes(out + x, load(made), zero)" if stored else "store(out + x, load(made))"
+    storing = "store_bytes(out + x, load(made), zero)" if stored else f"{_STORES[size]}(out + x, load(made))"
     return [*lines, f"                made[i] = (float){value};", "            }", f"            {storing};"]
 
 
 def _of_float(form: MapForm, operand: tuple) -> bool:
     """Is it an input that was a float all along?"""
-    return operand[0] == "in" and not form.bytes[operand[1]]
+    return operand[0] == "in" and form.sizes[operand[1]] != 1
 
 
-def _loaded(place: str, packed: bool, parameter: int) -> str:
-    return f"(load_bytes({place}) - p{parameter + 1}) * p{parameter}" if packed else f"load({place})"
+def _loaded(place: str, size: int, parameter: int) -> str:
+    text = f"{_LOADS[size]}({place})"
+    return f"({text} - p{parameter + 1}) * p{parameter}" if size == 1 else text
 
 
 def _operand(operand: tuple) -> str:

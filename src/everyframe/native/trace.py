@@ -62,11 +62,13 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
             continue
         outer, space = _split_space(spec.shape)
         height, width = space or (1, 1)
+        half = spec.dtype == "float16"
         kept = [
-            tracer.add(ir.StateIn(-1, name, n, spec.fill), (prod(outer[1:]), height, width), quants.get(n))
+            tracer.add(ir.StateIn(-1, name, n, spec.fill), (prod(outer[1:]), height, width), quants.get(n), half)
             for n in range(len(slots), len(slots) + outer[0])
         ]
-        values[name] = Planes(np.stack([frame.planes() for frame in kept]).reshape(outer), space)
+        planes = np.stack([frame.planes() for frame in kept]).reshape(outer)
+        values[name] = Planes(planes, space, kind="half" if half else "float")
         slots += kept
     held = {spec.input for spec in states}
     given = [(name, _static_shape(inputs[name], where)) for name in inputs if name not in held]
@@ -79,7 +81,7 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
     tracer.node, tracer.order = None, len(nodes)
     graph = _finish(tracer, states, model, values, slots, counters, given, clip)
     graph.slot_next = [
-        quantized(tracer, after, slot.quant) if slot.quant else tracer.plain(after)
+        quantized(tracer, after, slot.quant) if slot.quant else tracer.halved(after) if slot.half else tracer.plain(after)
         for slot, after in zip(slots, graph.slot_next, strict=True)
     ]
     return graph

@@ -83,9 +83,9 @@ class Tracer:
         self.order, self.opset = 0, 0  # of the node
         self._known: dict[tuple, Frame] = {}
 
-    def add(self, op: Op, shape: tuple[int, int, int], quant: ir.Quant | None = None) -> Frame:
+    def add(self, op: Op, shape: tuple[int, int, int], quant: ir.Quant | None = None, half: bool = False) -> Frame:
         """The frame that `op` makes."""
-        frame = Frame(len(self.frames), *shape, op, op.label, quant or ir.carried_quant(op))
+        frame = Frame(len(self.frames), *shape, op, op.label, quant or ir.carried_quant(op), half)
         self.frames[frame.number] = frame
         self.ops.append(op)
         self.made[id(op)] = frame
@@ -132,10 +132,18 @@ class Tracer:
 
     def plain(self, frame: Frame) -> Frame:
         """The same values as float32."""
-        if frame.quant is None:
+        if frame.quant is None and not frame.half:
             return frame
-        copy: list[ir.Step] = [("keep", (("in", 0),))]
-        return self.once(("plain", frame.number), lambda: self.add(ir.Map(*self.place(), [frame], copy), frame.shape))
+        return self.once(("plain", frame.number), lambda: self.add(ir.Map(*self.place(), [frame], ir.copied()), frame.shape))
+
+    def halved(self, frame: Frame) -> Frame:
+        """The same values as float16."""
+        if frame.half:
+            return frame
+        read = self.plain(frame)
+        return self.once(
+            ("half", frame.number), lambda: self.add(ir.Map(*self.place(), [read], ir.copied()), frame.shape, half=True)
+        )
 
     def alike(self, frames: Sequence[Frame]) -> list[Frame]:
         """The frames, as float32 unless all are quantized alike."""

@@ -268,7 +268,7 @@ def _model(
         if wanted & set(node.output):
             kept.append(node)
             wanted |= set(node.input)
-    types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+    types = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
     info = helper.make_tensor_value_info
     own = {s.input for s in states} | {t.name for t in constants}
     graph = helper.make_graph(

@@ -44,9 +44,11 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
         f"  delay: the newest frame a prediction has fully seen is {span(meta.feature_delay)} old; "
         f"the window of {meta.window} is full after {span(meta.delay)}",
         f"  receptive field {EVERYTHING if meta.unbounded else span(meta.receptive_field)}, state {count(state)} floats "
-        f"({state * 4 / 2**20:.1f} MiB) in {len(meta.states)} tensors",
+        f"({found['state_bytes'] / 2**20:.1f} MiB) in {len(meta.states)} tensors",
         f"  {count(found['macs_per_frame'])} MACs a frame; a clip takes {count(found['macs_per_clip'])}",
     ]
+    if made.state_difference is not None:
+        lines.append(f"  states are float16: largest relative difference to those of float32 {made.state_difference:.1e}")
     if meta.hop == 1:
         lines.append(f"  a prediction at every frame costs {per_prediction:.1f}x less than running a clip at every frame")
     else:

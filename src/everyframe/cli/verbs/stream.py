@@ -52,6 +52,9 @@ def command(
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a clip, where the network's input leaves them open.")] = None,
     size: Annotated[str | None, typer.Option(help="Picture size, S or HxW, where the network's input leaves it open.")] = None,
+    state: Annotated[
+        str, typer.Option(help="fp16: what is remembered takes half the memory; how much the answers differ is measured.")
+    ] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Convert a clip network to a step network that takes frames as they come and keeps its state.
@@ -75,7 +78,7 @@ def command(
         made = api.convert(
             clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames,
             size=(pictures, pictures) if isinstance(pictures, int) else pictures, labels=names,
-            task=as_task(task), heads=heads or (), bind=read_values(bind), progress=progress,
+            task=as_task(task), heads=heads or (), bind=read_values(bind), state=state, progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps({"file": str(output), **made.to_dict()}))

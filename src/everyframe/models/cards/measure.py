@@ -66,6 +66,6 @@ def _streamed(clip: onnx.ModelProto, rate: str) -> Streamed:
         feature_delay=meta.feature_delay,
         delay=meta.delay,
         receptive_field=None if meta.unbounded else meta.receptive_field,
-        state_floats=sum(prod(state.shape) for state in meta.states if state.dtype == "float32"),
+        state_floats=sum(prod(state.shape) for state in meta.states if state.floats),
         macs_per_step=sum(row.macs for row in layers(made.step, meta)),
     )

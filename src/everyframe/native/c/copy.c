@@ -1,6 +1,6 @@
 /* -- copies ----------------------------------------------------------------------------------------------------------------- */
 
-/* How a frame lies: block channels side by side, row and plane in values, size: bytes of one (4: float, 1: quantized). */
+/* How a frame lies: block channels side by side, row and plane in values, size: bytes of one (4: float, 2: half, 1: quantized). */
 typedef struct {
     int32_t channels, height, width, block, row, plane, size;
 } form;
@@ -11,6 +11,9 @@ static inline int64_t value_at(const form *f, int32_t channel, int32_t y, int32_
 
 static inline void put_value(void *out, int64_t to, float value, int32_t size) {
     if (size == 1) ((uint8_t *)out)[to] = (uint8_t)value;
+#ifdef EF_HALVES
+    else if (size == 2) ((uint16_t *)out)[to] = half_of(value);
+#endif
     else ((float *)out)[to] = value;
 }
 
