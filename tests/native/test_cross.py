@@ -13,7 +13,9 @@ import pytest
 from onnx import numpy_helper
 
 import handmade
+from engines.test_halves import SIZE, before, half_of, numbers
 from everyframe.conversion import convert
+from everyframe.conversion.half import MOST
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.session import session
 from everyframe.runtime import BUILTIN
@@ -75,6 +77,15 @@ def test_the_built_in_model(cpu: str, tmp_path: Path) -> None:
 def test_states_over_many_steps(form: str, cpu: str, tmp_path: Path) -> None:
     handmade.conv_step(tmp_path / "net.onnx", form=form, taps=6, fill=-3.0, counter=True, hop=2 if form == "ring" else 1)
     agrees(load(tmp_path / "net.onnx"), cpu, tmp_path, 30)
+
+
+@pytest.mark.parametrize("cpu", FOREIGN)
+def test_states_of_halves(cpu: str, tmp_path: Path) -> None:
+    """Numbers of every size are rounded as numpy does."""
+    made = built(half_of(before()), cpu, tmp_path)
+    given = numbers(3 * SIZE[0] * SIZE[1]).reshape(1, 1, 3, *SIZE)
+    found, _ = made.run(np.concatenate([given, np.zeros_like(given)]), 1)
+    np.testing.assert_array_equal(found[1], np.clip(given.ravel(), -MOST, MOST).astype(np.float16))
 
 
 @functools.cache

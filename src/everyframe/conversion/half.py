@@ -40,23 +40,30 @@ def halved(model: onnx.ModelProto, metadata: Metadata) -> tuple[onnx.ModelProto,
     computed = {spec.output for spec in specs.values() if spec.copy_of is None}
     moved = {spec.output for spec in specs.values() if spec.copy_of is not None}
     renamed = {name: name + _FLOAT for name in (*specs, *computed)}
+    nodes: list[onnx.NodeProto] = []
+    cast: set[str] = set()
     for node in graph.node:
         if node.op_type == "Identity" and set(node.output) <= moved and node.input[0] in specs:
-            continue  # it only moves a state
+            nodes.append(node)  # it only moves a state
+            continue
+        # just before it is read and just behind what makes it: floats of all states at once would take more than halves save
+        for name in dict.fromkeys(name for name in node.input if name in specs and name not in cast):
+            cast.add(name)
+            nodes.append(_cast(name, name + _FLOAT, TensorProto.FLOAT))
+        made_here = [name for name in node.output if name in computed]
         for names in (node.input, node.output):
             for i, name in enumerate(names):
                 names[i] = renamed.get(name, name)
-    read = {name for node in graph.node for name in node.input}
-    before = [_cast(name, name + _FLOAT, TensorProto.FLOAT) for name in specs if name + _FLOAT in read]
-    after = []
-    for name in [value.name for value in graph.output if value.name in computed]:
-        after.append(helper.make_node("Clip", [name + _FLOAT, _LEAST, _LARGEST], [f"{name}.clipped"], f"{name}.clip"))
-        after.append(_cast(f"{name}.clipped", name, TensorProto.FLOAT16))
-    nodes = [*before, *graph.node, *after]
+        nodes.append(node)
+        for name in made_here:
+            clipped = f"{name}.clipped"
+            nodes.append(helper.make_node("Clip", [name + _FLOAT, _LEAST, _LARGEST], [clipped], f"{name}.clip"))
+            nodes.append(_cast(clipped, name, TensorProto.FLOAT16))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
-    graph.node.extend(nodes)
-    ends = ((_LEAST, -MOST), (_LARGEST, MOST)) if after else ()
-    graph.initializer.extend(numpy_helper.from_array(np.float32(value), name) for name, value in ends)
+    graph.node.extend(kept)
+    ends = ((_LEAST, -MOST), (_LARGEST, MOST)) if computed else ()
+    graph.initializer.extend(numpy_helper.from_array(np.array(value, np.float32), name) for name, value in ends)
     states = tuple(_half(spec) if spec.input in specs else spec for spec in metadata.states)
     told = metadata.model_copy(update={"states": states})
     return attach(made, told), told

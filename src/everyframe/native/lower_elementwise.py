@@ -135,7 +135,10 @@ _INTEGERS: dict[int, tuple[int, bool] | None] = {
     TensorProto.UINT8: (8, False), TensorProto.INT8: (8, True), TensorProto.UINT16: (16, False), TensorProto.INT16: (16, True),
     TensorProto.INT32: None, TensorProto.INT64: None, TensorProto.UINT32: None, TensorProto.UINT64: None,
 }  # fmt: skip
-_KINDS = {TensorProto.FLOAT: "float", TensorProto.FLOAT16: "half", TensorProto.DOUBLE: "float", TensorProto.BOOL: "bool", **dict.fromkeys(_INTEGERS, "int")}
+_KINDS = {
+    TensorProto.FLOAT: "float", TensorProto.DOUBLE: "float", TensorProto.FLOAT16: "half", TensorProto.BOOL: "bool",
+    **dict.fromkeys(_INTEGERS, "int"),
+}  # fmt: skip
 
 
 @lowers("Cast", reads="to saturate round_mode", kinds="bool int uint8 int8 half")

@@ -72,6 +72,11 @@ def prepared(model: onnx.ModelProto, where: object) -> onnx.ModelProto:
             "The model is quantized already.", where=f"{where}, node {found.name or found.output[0]}",
             expected="a float32 model", got=found.op_type, hint="give the float model that it was made from",
         )  # fmt: skip
+    if half := [value.name for value in made.graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16]:
+        raise ModelError(
+            "The model's states are float16.", where=f"{where}, {half[0]}", expected="a float32 model", got="float16",
+            hint="quantize the one that was made without --state fp16: integers take half of that memory",
+        )  # fmt: skip
     opset = next((o.version for o in made.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < MIN_OPSET:
         raise ModelError(
