@@ -94,9 +94,8 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, everyframe.open(given.model, threads=1) as program:
         source = replace(resolve(film(Path(folder) / "film.mp4"))[0], kind="file")
-        print(
-            f"{platform.machine()}, {len(os.sched_getaffinity(0))} processors, {given.model} ({program.engine}), {SIZE}, {FPS} fps"
-        )
+        processors = len(os.sched_getaffinity(0))
+        print(f"{platform.machine()}, {processors} processors, {given.model} ({program.engine}), {SIZE}, {FPS} fps")
         cameras: list[Camera] = []
         memory: list[float] = []
         try:

@@ -34,7 +34,7 @@ def browser(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 def counts(server: Server) -> tuple[float, float]:
     """Bytes and frames that came so far."""
     lines = dict(
-        re.findall(r"^everyframe_(received_bytes|frames_received)_total{.*} (.*)$", server.ask("GET", "/metrics")[1], re.M)
+        re.findall(r"^everyframe_serve_(received_bytes|frames_received)_total{.*} (.*)$", server.ask("GET", "/metrics")[1], re.M)
     )
     return float(lines.get("received_bytes", 0)), float(lines.get("frames_received", 0))
 

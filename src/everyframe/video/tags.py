@@ -60,11 +60,12 @@ def _matrix(frame: Any) -> np.ndarray | None:
     """(3, 3) in 16.16 fixed point, or None."""
     from av.sidedata.sidedata import SideDataContainer
 
+    # not `frame.side_data`, which would be kept by the frame, and keep the frame: pictures would pile up in memory until garbage
+    # is collected, which in a camera's process is seldom
+    side_data: Any = SideDataContainer
     for _ in range(8):
         try:
-            # not `frame.side_data`, which would be kept by the frame, and keep the frame: pictures would pile up in memory until
-            # garbage is collected, which in a camera's process is seldom
-            found = next((data for data in SideDataContainer(frame) if data.type.name == "DISPLAYMATRIX"), None)
+            found = next((data for data in side_data(frame) if data.type.name == "DISPLAYMATRIX"), None)
         except ValueError as error:  # PyAV reads none of it where FFmpeg knows more kinds than itself
             unknown = _UNKNOWN.search(str(error))
             if unknown is None:
