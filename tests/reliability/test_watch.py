@@ -168,7 +168,7 @@ def listening(port: int) -> Iterator[dict[str, list[bytes]]]:
         listener.loop_stop()
 
 
-#: https://www.home-assistant.io/integrations/mqtt: its topics of discovery, what every entity may have, and each kind beside; what is
+#: https://www.home-assistant.io/integrations/mqtt: topics of discovery, what every entity may have, and each kind beside; what is
 #: required comes first. What it does not know, it refuses or leaves out
 TOPIC = re.compile(r"homeassistant/(event|binary_sensor|image)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")
 ALL = {"name", "unique_id", "device", "availability_topic", "icon", "device_class"}

@@ -56,7 +56,7 @@ def test_a_page_recognizes_there_and_here(
             page.select_option("#place" if place == "browser" else "#sent", place)
             page.wait_for_selector("#status:has-text('Ready.')", timeout=PATIENCE_MS)
         told = page.inner_text(".promise")
-        assert ("Nothing leaves" in told) == (place == "browser") and (str(server.port) in told) == (place == "server")
+        assert ("Nothing leaves" in told) == (place == "browser") and (str(server.port) in told) == (place != "browser")
         same(watched(page, short), predicted(short))
         page.click("#start")
         page.wait_for_selector("text=Looking at", timeout=PATIENCE_MS)
