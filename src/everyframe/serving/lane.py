@@ -121,8 +121,9 @@ class Lane:
         what = self._waiting.popleft()
         self._stepping = isinstance(what, Sent)
         try:
-            coded = isinstance(what, Sent) and what.coded
-            pictures = await apart(functools.partial(self._film.pictures, what)) if coded else None
+            pictures = None
+            if isinstance(what, Sent) and what.coded:
+                pictures = await apart(functools.partial(self._film.pictures, what))
             turn = functools.partial(self._turn, what, pictures)
             made = await asyncio.wrap_future(self._stepper.submit(self.served.program, turn))
         finally:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
 from typing import IO, Any, Literal, Self, cast
@@ -233,11 +234,12 @@ class Reader(Counted):
         if limit is not None and not self._heard:
             limit = max(limit, OPENING_S)
         while view:
+            begun = time.monotonic()
             ready = self._poll.poll(None if limit is None else limit * 500)
             if not ready and limit is not None:
                 if self.source.live and self._begun:
                     self._doubt()
-                ready = self._poll.poll(limit * 500)
+                ready = self._poll.poll(max(0.0, 1000 * (begun + limit - time.monotonic())))
             if not ready:
                 raise SourceError(f"The decoder has not said a word for {limit:g} s.", where=self.source.where)
             got = self._pipe.readinto(view)
