@@ -78,8 +78,9 @@ class Looked:
         statuses = [camera.status for camera in cameras]
         self.at = time.monotonic()
         self.captured, self.dropped = sum(s.captured for s in statuses), sum(s.dropped for s in statuses)
-        self.restarts = sum(s.restarts for s in statuses)
-        self.decoding, self.rest = sum(map(cpu, processes)), cpu("self")
+        ended = os.times()  # a film that is over is played by another process
+        self.decoding = sum(map(cpu, processes)) + ended.children_user + ended.children_system
+        self.rest = cpu("self")
         self.busy, self.whole = all_cpu()
         self.memory = shared_memory("self") + sum(map(shared_memory, processes))
 

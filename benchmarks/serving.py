@@ -39,7 +39,7 @@ ENCODERS = {
     "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
 }
 #: bits of a pixel in each picture, and pictures from one key frame to the next, as in the page
-BITS, GROUP = 0.2, 48
+BITS, GROUP = 0.13, 48
 
 
 def pictures(fps: float, coded: str | None, count: int = 96) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ _HELD = 32
 
 
 class Film:
-    """codec: what pictures are coded with from now on. `pictures` blocks and is called by one thread at a time."""
+    """codec: what pictures are coded with from now on. `begin` and `pictures` are for one thread at a time."""
 
     def __init__(self, limits: Limits, start: Callable[..., Decoder] = Decoder) -> None:
         self.codec = ""
@@ -31,7 +32,10 @@ class Film:
         self._closed = False
 
     def begin(self, codec: str) -> None:
+        """Blocks until its decode process is there. What is wrong with that is told by the next picture."""
         self.codec, self._newest = codec, None
+        with contextlib.suppress(EveryframeError):
+            self._running().begin()
 
     def pictures(self, sent: Sent) -> list[tuple[float, np.ndarray]] | EveryframeError:
         """Times and pictures (h, w, 3) uint8 RGB; or why there are none."""

@@ -124,6 +124,8 @@ class Lane:
             pictures = None
             if isinstance(what, Sent) and what.coded:
                 pictures = await apart(functools.partial(self._film.pictures, what))
+            elif isinstance(what, str) and what.startswith("video"):
+                await apart(functools.partial(self._film.begin, what.split()[1]))
             turn = functools.partial(self._turn, what, pictures)
             made = await asyncio.wrap_future(self._stepper.submit(self.served.program, turn))
         finally:
@@ -163,7 +165,6 @@ class Lane:
             stream, self._stream = self._stream, None
             return [{"type": "end", "predictions": [self._said(each) for each in stream.feed_end()] if stream else []}]
         if isinstance(what, str):  # video
-            self._film.begin(what.split()[1])
             return [{"type": "video", "codec": self._film.codec}]
         made = self._current()
         answer: Message = {"type": "answer", "frame": what.number, "pts_s": what.pts_s, "predictions": []}

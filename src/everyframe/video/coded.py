@@ -37,8 +37,8 @@ _LAST_S = 2.0
 
 
 class Decoder:
-    """The process starts at once. patience: seconds for one packet, instead of a limit of processor time: a stream may go on for
-    days; for the first one, during which the process starts, twice as many. Raises SourceError where it cannot be started.
+    """The process starts at once. patience: seconds until it has, and for each packet, instead of a limit of processor time: a
+    stream may go on for days. Raises SourceError where it cannot be started.
     """
 
     def __init__(self, codec: str, bounds: Bounds, patience: float = 15.0) -> None:
@@ -56,7 +56,7 @@ class Decoder:
         except OSError as error:
             raise SourceError("The decode process cannot be started.", got=error.strerror) from None
         self.codec, self.patience = codec, patience
-        self._pixels, self._lock, self._starting = bounds.pixels, threading.Lock(), patience
+        self._pixels, self._lock, self._starting = bounds.pixels, threading.Lock(), True
         self._in, self._out = (cast(Any, pipe).fileno() for pipe in (self._process.stdin, self._process.stdout))
         os.set_blocking(self._in, False)
 
@@ -83,14 +83,30 @@ class Decoder:
         frame, if the process still `runs`.
         """
         with self._lock:
-            patience, self._starting = self.patience + self._starting, 0.0
-            return self._decode(number, data, time.monotonic() + patience)
+            self._begin()
+            return self._decode(number, data, time.monotonic() + self.patience)
+
+    def begin(self) -> None:
+        """Waits until the process has all in memory that it needs. Raises SourceError."""
+        with self._lock:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._starting:
+            self._starting = False
+            self._answers(time.monotonic() + self.patience)
 
     def _decode(self, number: int, data: bytes | memoryview, until: float) -> list[tuple[int, np.ndarray]]:
         try:
             self._send(_PACKET.pack(number, len(data)), until)
             self._send(data, until)
-            made: list[tuple[int, np.ndarray]] = []
+        except OSError as error:
+            raise self._over(error) from None
+        return self._answers(until)
+
+    def _answers(self, until: float) -> list[tuple[int, np.ndarray]]:
+        made: list[tuple[int, np.ndarray]] = []
+        try:
             while True:
                 kind, h, w, c, index, size, *_ = HEADER.unpack(self._take(HEADER.size, until))
                 if size > 3 * self._pixels:
@@ -102,10 +118,13 @@ class Decoder:
                     return made
                 made.append((index, np.frombuffer(payload, np.uint8).reshape(h, w, c)))
         except (OSError, ValueError) as error:
-            self._process.kill()
-            if isinstance(error, TimeoutError):
-                raise SourceError("A picture takes too long to decode.", expected=f"at most {self.patience:g} s") from None
-            raise SourceError("The decoder crashed on this picture.") from None
+            raise self._over(error) from None
+
+    def _over(self, error: Exception) -> SourceError:
+        self._process.kill()
+        if isinstance(error, TimeoutError):
+            return SourceError("A picture takes too long to decode.", expected=f"at most {self.patience:g} s")
+        return SourceError("The decoder crashed on this picture.")
 
     def _wait(self, descriptor: int, event: int, until: float) -> None:
         poll = select.poll()
@@ -152,6 +171,7 @@ def main(codec: str, memory: str, pixels: str) -> None:
             while view:
                 view = view[os.write(pipe, view) :]
 
+    say(END)  # that it is ready
     context: av.VideoCodecContext | None = None
     while head := sys.stdin.buffer.read(_PACKET.size):
         number, size = _PACKET.unpack(head)

@@ -2,7 +2,7 @@
 
 /** What the server calls it, and what WebCodecs does, best first. */
 const CODECS = [["h264", { codec: "avc1.42E01F", avc: { format: "annexb" } }], ["vp9", { codec: "vp09.00.10.08" }], ["vp8", { codec: "vp8" }]];
-const BITS = 0.2; // of a pixel, in each picture
+const BITS = 0.13; // of a pixel, in each picture
 const EVERY = 4; // seconds between two pictures that need none before
 
 export class Film {
