@@ -16,7 +16,7 @@ from test_video_reader import has_open, numbers, read
 import handmade
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import Preprocess
-from everyframe.video import Reader, reader, resolve, worker
+from everyframe.video import Reader, ending, reader, resolve, worker
 from running import gone, until
 
 
@@ -203,3 +203,15 @@ class TestDecodeProcess:
         came = [(float(frame.pts), clock.now) for _, frame, _ in worker._messages(order, worker._Every(-1, order))]
         np.testing.assert_allclose(*np.transpose(came), atol=1e-9)
         assert len(came) == 30
+
+
+def test_processes_that_end_late_are_seen_to_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine one that was killed takes a while; it must not stay behind as a zombie."""
+    monkeypatch.setattr(ending, "LAST_S", 0.0)
+    processes = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(3)]
+    for process in processes:
+        ending.end(process)
+        assert process.stdin is not None
+        process.stdin.close()
+    pids = [process.pid for process in processes[:2]]
+    until(lambda: ending.end(processes[2]) or not any(Path(f"/proc/{pid}").exists() for pid in pids))

@@ -24,6 +24,7 @@ import numpy as np
 
 from everyframe.errors import SourceError
 from everyframe.video.bounds import Bounds
+from everyframe.video.ending import end
 from everyframe.video.protocol import END, ERROR, FRAME, HEADER, Order
 from everyframe.video.sources import Source
 
@@ -32,8 +33,6 @@ CODECS = ("h264", "vp9", "vp8")
 #: number of the picture, bytes of its packet
 _PACKET = struct.Struct("<QI")
 _START = "import sys; sys.path[:] = sys.argv[4:]; from everyframe.video.coded import main; main(*sys.argv[1:4])"
-#: seconds for the end of a process that was killed
-_LAST_S = 2.0
 
 
 class Decoder:
@@ -73,10 +72,10 @@ class Decoder:
     def close(self) -> None:
         """Calling it again does nothing; from another thread it ends what waits."""
         self._process.kill()
-        with self._lock, contextlib.suppress(subprocess.TimeoutExpired):
+        with self._lock:
             for pipe in (self._process.stdin, self._process.stdout):
                 cast(Any, pipe).close()
-            self._process.wait(_LAST_S)
+            end(self._process)
 
     def decode(self, number: int, data: bytes | memoryview) -> list[tuple[int, np.ndarray]]:
         """Pictures that are ready now, with the numbers of their packets. Raises SourceError; then decoding goes on at a key

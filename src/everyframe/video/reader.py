@@ -20,6 +20,7 @@ import numpy as np
 
 from everyframe.errors import SourceError
 from everyframe.video.bounds import Bounds
+from everyframe.video.ending import end
 from everyframe.video.frame import Frame
 from everyframe.video.masks import Polygon
 from everyframe.video.packets import Coded, Ring
@@ -34,8 +35,6 @@ ENDING_STALL_S, OPENING_S = 30.0, 15.0
 KEYFRAMES_STALL_S = 15.0
 #: seconds without a word of a decode process that had said something before, after which it counts as stopped
 SILENCE_S = 1.75
-#: and for the end of one that was killed
-LAST_S = 2.0
 _START = (
     "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]; "
     "from everyframe.video.worker import main; main()"
@@ -291,8 +290,7 @@ def _stop(process: subprocess.Popen[bytes], log: IO[bytes], asking: int) -> None
     if process.stdout is not None:
         process.stdout.close()
     _close(asking)
-    with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver ends when that lets it
-        process.wait(LAST_S)
+    end(process)
     log.close()
 
 
