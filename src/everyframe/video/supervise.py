@@ -194,7 +194,9 @@ class LiveReader(Counted):
         """The connection, a new one where there is none; None if this is to end."""
         with self._lock:
             if self._reader is None and not self._stopping.is_set():
-                self._reader = self._take_spare() or self._open(held)
+                if (spare := self._take_spare()) is not None:
+                    self._doubted = -math.inf  # it was right
+                self._reader = spare or self._open(held)
             return self._reader
 
     def _doubt(self) -> None:
@@ -210,15 +212,12 @@ class LiveReader(Counted):
     def _take_spare(self) -> Reader | None:
         reader, self._spare = self._spare, None
         if reader is not None:
-            self._doubted = -math.inf  # it was right
             _SPARE.release()
         return reader
 
     def _leave_spare(self) -> None:
-        doubted = self._doubted
         if (reader := self._take_spare()) is not None:
             reader.close()
-            self._doubted = doubted
 
     def _end_connection(self) -> None:
         with self._lock:
