@@ -1,10 +1,11 @@
 """How soon `everyframe serve` answers clients that send frames as cameras do, and how many of them it serves before frames drop.
 
     python benchmarks/serving.py builtin --clients 1 4 8 --fps 12
-    python benchmarks/serving.py x3d_s.onnx --clients 1 2 --fps 13
+    python benchmarks/serving.py x3d_s.onnx --clients 1 2 --fps 13 --coded h264
 
-Each client sends JPEGs of 640 x 480 at its own pace and waits for nothing. The time is that from sending a frame to having its
-prediction; frames that give none are not counted. Clients run beside the server, on the same processors.
+Each client sends pictures of 640 x 480, as JPEGs or as a coded video, at its own pace and waits for nothing. The time is that
+from sending a frame to having its prediction; frames that give none are not counted. Clients run beside the server, on the same
+processors.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -30,21 +32,50 @@ SAMPLE = Path(__file__).resolve().parents[1] / "src" / "everyframe" / "assets" /
 SIZE = (640, 480)
 
 
-def pictures(count: int = 100) -> list[bytes]:
-    made = []
+#: who encodes it, and how: as browsers do for a call
+ENCODERS = {
+    "h264": ("libx264", {"tune": "zerolatency", "preset": "veryfast", "profile": "baseline"}),
+    "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
+    "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
+}
+#: bits of a pixel in each picture, and pictures from one key frame to the next, as in the page
+BITS, GROUP = 0.13, 48
+
+
+def pictures(fps: float, coded: str | None, count: int = 96) -> list[bytes]:
+    """What stands behind the time in each message. Coded ones begin anew with a key frame."""
     with av.open(str(SAMPLE)) as container:
-        for frame, _ in zip(container.decode(video=0), range(count), strict=False):
+        frames = [frame.to_image() for frame, _ in zip(container.decode(video=0), range(count), strict=False)]
+    images = [frame.resize(SIZE, Image.Resampling.BILINEAR) for frame in frames]
+    if coded is None:
+        made = []
+        for image in images:
             file = io.BytesIO()
-            frame.to_image().resize(SIZE, Image.Resampling.BILINEAR).save(file, "JPEG", quality=85)
-            made.append(file.getvalue())
-    return made
+            image.save(file, "JPEG", quality=85)
+            made.append(struct.pack("<HH", 0, 0) + file.getvalue())
+        return made
+    name, options = ENCODERS[coded]
+    encoder = av.CodecContext.create(name, "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.gop_size = *SIZE, "yuv420p", GROUP
+    encoder.framerate, encoder.time_base = Fraction(round(fps)), Fraction(1, round(fps))
+    encoder.bit_rate, encoder.thread_count, encoder.options = int(BITS * SIZE[0] * SIZE[1] * fps), 1, options
+    packets = []
+    for number, image in enumerate([*images, None]):
+        picture = None if image is None else av.VideoFrame.from_image(image).reformat(format="yuv420p")
+        if picture is not None:
+            picture.pts = number
+        packets += encoder.encode(picture)
+    return [struct.pack("<HH", 0, 1 if packet.is_keyframe else 2) + bytes(packet) for packet in packets]
 
 
 class Client(threading.Thread):
     """late: seconds, of each frame with a prediction. dropped: frames."""
 
-    def __init__(self, address: str, frames: list[bytes], fps: float, seconds: float, wait: float) -> None:
+    def __init__(
+        self, address: str, frames: list[bytes], fps: float, seconds: float, wait: float, coded: str | None = None
+    ) -> None:
         super().__init__()
+        self.coded = coded
         self.address, self.frames, self.fps, self.count, self.wait = address, frames, fps, int(fps * seconds), wait
         self.late: list[float] = []
         self.dropped = 0
@@ -53,13 +84,16 @@ class Client(threading.Thread):
     def run(self) -> None:
         with connect(self.address) as socket:
             socket.recv()  # that it is ready
+            if self.coded:
+                socket.send(json.dumps({"type": "video", "codec": self.coded}))
+                socket.recv()
             reading = threading.Thread(target=self._read, args=(socket,))
             reading.start()
             begun = time.perf_counter() + self.wait
             for i in range(self.count):
                 time.sleep(max(0.0, begun + i / self.fps - time.perf_counter()))
                 self._sent.append(time.perf_counter())
-                socket.send(struct.pack("<dHH", i / self.fps, 0, 0) + self.frames[i % len(self.frames)])
+                socket.send(struct.pack("<d", i / self.fps) + self.frames[i % len(self.frames)])
             time.sleep(0.5)
             socket.close()
             reading.join()
@@ -90,16 +124,19 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=12)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--workers", default="1")
+    parser.add_argument("--coded", choices=ENCODERS, help="instead of JPEGs")
     given = parser.parse_args()
-    frames = pictures()
+    frames = pictures(given.fps, given.coded)
     words = ["serve", given.model, "--port", "0", "--json", "--max-streams", "1000", "--workers", given.workers]
     with subprocess.Popen([sys.executable, "-m", "everyframe", *words], stdout=subprocess.PIPE, text=True) as server:
         try:
             ready = json.loads(server.stdout.readline() if server.stdout else "")
             address = ready["addresses"][0].replace("http", "ws") + "v1/stream"
-            print(f"{platform.machine()}, {ready['models'][0]}, JPEGs of {np.mean([len(f) for f in frames]) / 1e3:.0f} kB")
+            weight, kind = np.mean([len(frame) for frame in frames]) / 1e3, given.coded or "jpeg"
+            print(f"{platform.machine()}, {ready['models'][0]}, {kind}: {weight:.1f} kB a frame")
             for count in given.clients:
-                clients = [Client(address, frames, given.fps, given.seconds, i / given.fps / count) for i in range(count)]
+                apart = 1 / given.fps / count
+                clients = [Client(address, frames, given.fps, given.seconds, i * apart, given.coded) for i in range(count)]
                 before = cpu(server.pid)
                 for client in clients:
                     client.start()

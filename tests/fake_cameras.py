@@ -137,19 +137,21 @@ def footprint() -> dict[str, int]:
     return {"descriptors": len(list((me / "fd").iterdir())), "threads": threading.active_count(), "children": children}
 
 
-def memory() -> float:
-    """MB that this process has in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+def memory(pid: int | str = "self") -> float:
+    """MB of its own that a process has in memory: what it has of files, which are shared and come and go, is left out."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1e3
 
 
-def memory_of_children() -> float:
-    """MB that those of this process have in memory."""
-    children = [pid for path in Path("/proc/self").glob("task/*/children") for pid in path.read_text().split()]
-    pages = 0
-    for pid in children:
+def memory_of_children(kind: str = "") -> float:
+    """MB that those of this process have in memory. kind: a word of their command line."""
+    pids = [pid for path in Path("/proc/self").glob("task/*/children") for pid in path.read_text().split()]
+    total = 0.0
+    for pid in pids:
         with contextlib.suppress(OSError, ValueError):  # it has ended
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+            if kind in Path(f"/proc/{pid}/cmdline").read_text():
+                total += memory(pid)
+    return total
 
 
 def blinking(number: int) -> np.ndarray:

@@ -144,6 +144,30 @@ def test_what_one_loses_the_others_keep(tmp_path: Path, monkeypatch: pytest.Monk
     figure(f"two cameras: {min(well):.1f} frames a second, and {min(beside):.1f} while a third was lost twice")
 
 
+def test_of_all_sources_one_has_a_spare_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what goes on after a loss; where there was none, it is ended, and the source has no other one for a while."""
+    monkeypatch.setattr(supervise, "PAUSES_S", (0.05,) * 100)
+    monkeypatch.setattr(supervise, "SPARE_S", 1e9)
+    before = footprint()
+    with TsCamera(tmp_path) as camera, Watched(camera) as one, Watched(camera) as two:
+        for each in (one, two):
+            each.wait("live")
+            each.reader._doubt()
+        spare = one.reader._spare
+        assert spare is not None and two.reader._spare is None
+        _break(camera, one, "kill")
+        until(lambda: one.reader.restarts and one.reader.state == "live")
+        assert one.decoder() == spare._process.pid
+        del spare
+        two.reader._doubt()
+        assert two.reader._spare is not None
+        monkeypatch.setattr(supervise, "SPARE_S", 0.0)
+        until(lambda: two.reader._spare is None)
+        two.reader._doubt()
+        assert two.reader._spare is None and two.reader.restarts == 0
+    until(lambda: footprint() == before)
+
+
 def test_pauses_grow_and_stay_below_five_a_minute() -> None:
     assert list(supervise.PAUSES_S) == sorted(supervise.PAUSES_S)
     assert len(supervise.PAUSES_S) == 5

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -167,6 +168,31 @@ def listening(port: int) -> Iterator[dict[str, list[bytes]]]:
         listener.loop_stop()
 
 
+#: https://www.home-assistant.io/integrations/mqtt: topics of discovery, what every entity may have, and each kind beside; what is
+#: required comes first. What it does not know, it refuses or leaves out
+TOPIC = re.compile(r"homeassistant/(event|binary_sensor|image)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")
+ALL = {"name", "unique_id", "device", "availability_topic", "icon", "device_class"}
+KINDS: dict[str, tuple[set[str], set[str]]] = {
+    "event": ({"state_topic", "event_types"}, {"button", "doorbell", "motion"}),
+    "binary_sensor": ({"state_topic"}, {"motion", "connectivity"}),
+    "image": ({"image_topic"}, set[str]()),
+}
+
+
+def as_documented(found: dict[str, dict[str, Any]]) -> None:
+    for topic, told in found.items():
+        match = TOPIC.fullmatch(topic)
+        assert match is not None, topic
+        required, classes = KINDS[match[1]]
+        assert required <= set(told) <= required | ALL | ({"content_type"} if match[1] == "image" else set()), told
+        assert told.get("device_class") in classes | {None}
+        assert (
+            set(told["device"]) <= {"identifiers", "name", "manufacturer", "model", "sw_version"}
+            and told["device"]["identifiers"]
+        )
+    assert len({told["unique_id"] for told in found.values()}) == len(found)
+
+
 def test_home_assistant_finds_cameras_and_events_through_a_broker_that_restarts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,13 +202,14 @@ def test_home_assistant_finds_cameras_and_events_through_a_broker_that_restarts(
     with contextlib.ExitStack() as first:
         first.enter_context(broker(tmp_path, port))
         with listening(port) as got:
-            sink = Broker(Mqtt(host="127.0.0.1", port=port), {"door": ("wave", "swipe")})
+            sink = Broker(Mqtt(host="127.0.0.1", port=port), {"door": ("wave", "swipe"), "küche": ("wave",)})
             sink.tell({"phase": "state", "camera": "door", "state": "live"})
             sink.tell({"phase": "begin", **event})
             until(lambda: b"ON" in got.get("everyframe/door/active", ()) and "everyframe/door/event" in got)
             assert json.loads(got["everyframe/door/event"][0])["event_type"] == "wave"
             found = {topic: json.loads(said[0]) for topic, said in got.items() if topic.startswith("homeassistant/")}
-            assert len(found) == 4 and {each["availability_topic"] for each in found.values()} == {"everyframe/status"}
+            as_documented(found)
+            assert len(found) == 8 and {each["availability_topic"] for each in found.values()} == {"everyframe/status"}
             told = found["homeassistant/event/everyframe_door/event/config"]
             assert told["event_types"] == ["wave", "swipe"] and told["state_topic"] == "everyframe/door/event"
             assert got["everyframe/status"] == [b"online"]

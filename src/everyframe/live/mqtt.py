@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -145,7 +146,7 @@ class Broker(Sink):
             return []
         found = []
         for camera, labels in self.labels.items():
-            node = f"{self.how.topic}_{camera}".replace("/", "_")
+            node = _plain(f"{self.how.topic}_{camera}".replace("/", "_"))
             device = {"identifiers": [node], "name": camera, "manufacturer": "everyframe", "sw_version": __version__}
             entities: dict[str, tuple[str, dict[str, Any]]] = {
                 "event": ("event", {"event_types": list(labels), "state_topic": "event", "icon": "mdi:gesture"}),
@@ -161,3 +162,8 @@ class Broker(Sink):
                 }  # fmt: skip
                 found.append((f"{self.how.discovery}/{kind}/{node}/{name}/config", payload))
         return found
+
+
+def _plain(name: str) -> str:
+    """Home Assistant takes no other characters in a topic of discovery, and passes over what has them without a word."""
+    return re.sub(r"[^a-zA-Z0-9_-]", lambda found: f"_{ord(found[0]):x}", name)

@@ -2,7 +2,7 @@
 
 limits, refusals       what a client may cost, in one table; what is wrong with a request, as JSON
 shelf, stepper         the models that are served, exchanged while they run; the one place where steps are done
-frames, lane           a picture as it was sent; one client's stream, at most two frames behind
+frames, film, lane     a picture as it was sent, or as one of a coded video; one client's stream, at most two frames behind
 uploads                a video that was sent, decoded by a process with limits
 cameras                cameras of the server, which it looks at by itself
 answers, metrics       what is said, as the API describes it; counters for Prometheus

@@ -32,7 +32,9 @@ requests carry `Authorization: Bearer TOKEN`; only `/healthz`, `/readyz` and the
 **Live frames** go over a WebSocket, `/v1/stream?model=NAME&top_k=5&scores=false&live=true`, which OpenAPI cannot describe:
 
 - a client sends binary messages, a frame each: its time in seconds (float64), width and height (uint16 each), little endian, then
-  RGB bytes; or 0 and 0, then a JPEG. `{"type": "reset"}` makes the next frame the first, `{"type": "end"}` ends a video.
+  RGB bytes; or 0 and 0, then a JPEG; or, after `{"type": "video", "codec": "h264"}` (or `vp9`, `vp8`), 0 and 1, then a key frame
+  of that codec, 0 and 2, then any other picture.
+- orders are text: `{"type": "reset"}` makes the next frame the first, `{"type": "end"}` ends a video.
   Where a token is needed and no header carries it, `{"token": "..."}` comes first.
 - the server says `ready` (the model), then to each frame an `answer`: `frame` (its number), `pts_s`, `predictions` (none, one or
   more, each with its `event` where a motion was recognized), `received` and `dropped` (frames so far), `ms` (from arrival to

@@ -13,18 +13,22 @@ from PIL import Image, ImageOps
 from everyframe.errors import StateError
 from everyframe.serving.limits import Limits
 
-#: in front of each picture: its time in seconds (float64), then width and height (uint16 each), little endian; a JPEG has 0 and 0
+#: in front of each picture: its time in seconds (float64), then width and height (uint16 each), little endian; a JPEG has 0 and
+#: 0, a picture of a coded video 0 and KEY, or 0 and DELTA where it needs those before it
+KEY, DELTA = 1, 2
 HEADER = struct.Struct("<dHH")
 _JPEG = b"\xff\xd8\xff"
 _SCAN = b"\xff\xda"
 #: seconds: times of the system's clock fit, and their microseconds into a float
 _LATEST = 1e10
-_FORM = "a time, width and height (little endian: float64, uint16, uint16), then RGB bytes; or 0 and 0, then a JPEG"
+_FORM = "a time, width and height (little endian: float64, uint16, uint16), then RGB bytes; 0 and 0, then a JPEG; or 0 and 1 or 2"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One message: when the picture was taken, by the client's clock, and its bytes. (0, 0): a JPEG."""
+    """One message: when the picture was taken, by the client's clock, and its bytes. (0, 0): a JPEG; (0, KEY), (0, DELTA): of a
+    coded video.
+    """
 
     pts_s: float
     width: int
@@ -32,6 +36,14 @@ class Sent:
     data: memoryview
     number: int = 0  # of the stream, from 0
     arrived: float = 0.0  # on the clock of `time.perf_counter`
+
+    @property
+    def coded(self) -> bool:
+        return self.width == 0 and self.height in (KEY, DELTA)
+
+    @property
+    def key(self) -> bool:
+        return self.coded and self.height == KEY
 
 
 def parsed(message: bytes, limits: Limits, number: int = 0, arrived: float = 0.0) -> Sent:
@@ -45,6 +57,8 @@ def parsed(message: bytes, limits: Limits, number: int = 0, arrived: float = 0.0
     if width == height == 0:
         if data[:3] != _JPEG:
             raise StateError("This is not a JPEG.", expected=_FORM, got=bytes(data[:8]).hex(" "))
+    elif width == 0 and height in (KEY, DELTA):
+        pass  # its decoder looks at it
     elif len(data) != 3 * width * height:
         raise StateError("The picture has another size than it says.", expected=f"{3 * width * height} bytes", got=len(data))
     elif width * height > limits.pixels:

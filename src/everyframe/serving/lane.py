@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from everyframe.errors import EveryframeError, StateError, UsageError
+import numpy as np
+
+from everyframe.errors import EveryframeError, SourceError, StateError, UsageError
 from everyframe.runtime.handed import seconds
 from everyframe.runtime.prediction import Prediction
+from everyframe.serving.film import Film
 from everyframe.serving.frames import Sent, decoded
 from everyframe.serving.limits import Limits
 from everyframe.serving.metrics import Metrics
 from everyframe.serving.refusals import words
 from everyframe.serving.shelf import INTERFACE, Edition, Served, facts
-from everyframe.serving.stepper import Stepper
+from everyframe.serving.stepper import Stepper, apart
+from everyframe.video.coded import CODECS
 
 Message = dict[str, Any]
 #: of a client that does not wait for answers
@@ -50,6 +55,7 @@ class Lane:
         self._edition: Edition | None = None
         self._stream: Any = None
         self._last: float | None = None  # the last frame's time
+        self._film = Film(limits)
 
     @property
     def unanswered(self) -> int:
@@ -60,7 +66,9 @@ class Lane:
         return self.unanswered >= self._limits.unanswered
 
     def offer(self, sent: Sent) -> None:
-        """One more frame. Where there are too many unanswered, the oldest that waits is dropped."""
+        """One more frame. Where there are too many unanswered, the oldest that waits is dropped; of a coded video, those behind
+        it are answered without being looked at, until a key frame comes.
+        """
         self.received += 1
         self._metrics.count("frames_received_total", model=self.served.name)
         if self.full:
@@ -73,6 +81,13 @@ class Lane:
         self._drop(len(self._waiting))
         self.wish = Wish(self.wish.live if live is None else live, self.wish.top_k, self.wish.scores)
         self._put("reset")
+
+    def video(self, codec: str) -> None:
+        """Coded pictures are of this kind from now on."""
+        self._check_orders()
+        if codec not in CODECS:
+            raise UsageError("Pictures coded like this are not taken.", expected=", ".join(CODECS), got=codec[:40])
+        self._put(f"video {codec}")
 
     def end(self) -> None:
         """No more frames of this video: what its last frame still owes is answered. The next frame is the first of another."""
@@ -88,6 +103,7 @@ class Lane:
         """The state, and frames that nobody waits for any more."""
         self._drop(len(self._waiting))
         self._stream = self._edition = None
+        threading.Thread(target=self._film.close, daemon=True).start()
 
     async def room(self) -> None:
         """Until one more frame can come without another being dropped."""
@@ -105,7 +121,12 @@ class Lane:
         what = self._waiting.popleft()
         self._stepping = isinstance(what, Sent)
         try:
-            turn = functools.partial(self._turn, what)
+            pictures = None
+            if isinstance(what, Sent) and what.coded:
+                pictures = await apart(functools.partial(self._film.pictures, what))
+            elif isinstance(what, str) and what.startswith("video"):
+                await apart(functools.partial(self._film.begin, what.split()[1]))
+            turn = functools.partial(self._turn, what, pictures)
             made = await asyncio.wrap_future(self._stepper.submit(self.served.program, turn))
         finally:
             self._stepping = False
@@ -135,29 +156,39 @@ class Lane:
 
     # in a thread of the stepper
 
-    def _turn(self, what: Sent | str) -> list[Message]:
+    def _turn(self, what: Sent | str, pictures: list[tuple[float, np.ndarray]] | EveryframeError | None) -> list[Message]:
+        """pictures: of a coded video."""
         if what == "reset":
             self._stream = None
             return [{"type": "reset"}]
-        if isinstance(what, str):  # end
+        if what == "end":
             stream, self._stream = self._stream, None
             return [{"type": "end", "predictions": [self._said(each) for each in stream.feed_end()] if stream else []}]
+        if isinstance(what, str):  # video
+            return [{"type": "video", "codec": self._film.codec}]
         made = self._current()
         answer: Message = {"type": "answer", "frame": what.number, "pts_s": what.pts_s, "predictions": []}
         try:
-            picture = decoded(what, self._limits)
-            if not self.wish.live and self._last is not None and what.pts_s - self._last > self._limits.gap_s:
-                raise StateError(
-                    "Frames of a file lie too far apart.", expected=f"at most {self._limits.gap_s:g} s",
-                    got=what.pts_s - self._last, hint="reset the stream, or send them live",
-                )  # fmt: skip
-            answer["predictions"] = [self._said(each) for each in self._stream.feed(picture, seconds(what.pts_s))]
-            self._last = what.pts_s
+            if isinstance(pictures, EveryframeError):
+                raise pictures
+            for pts_s, picture in [(what.pts_s, decoded(what, self._limits))] if pictures is None else pictures:
+                self._check_gap(pts_s)
+                answer["predictions"] += [self._said(each) for each in self._stream.feed(picture, seconds(pts_s))]
+                self._last = pts_s
         except EveryframeError as error:
             answer["error"] = words(error, where=f"frame {what.number}")
-            if not isinstance(error, StateError):  # its memory may be spoilt
+            if not isinstance(error, StateError | SourceError):  # its memory may be spoilt
                 self._stream = None
+        if isinstance(pictures, EveryframeError):  # nothing can be decoded until there is one
+            answer["key"] = True
         return [*made, answer]
+
+    def _check_gap(self, pts_s: float) -> None:
+        if not self.wish.live and self._last is not None and pts_s - self._last > self._limits.gap_s:
+            raise StateError(
+                "Frames of a file lie too far apart.", expected=f"at most {self._limits.gap_s:g} s",
+                got=pts_s - self._last, hint="reset the stream, or send them live",
+            )  # fmt: skip
 
     def _current(self) -> list[Message]:
         """Makes the stream where there is none of the newest edition; a message where another one was in use."""

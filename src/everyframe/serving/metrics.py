@@ -14,6 +14,7 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "requests_total": ("counter", "Requests, by route and status."),
     "refused_total": ("counter", "Requests and connections that were refused, by reason."),
     "frames_received_total": ("counter", "Frames that clients sent."),
+    "received_bytes_total": ("counter", "Bytes of those frames."),
     "frames_processed_total": ("counter", "Frames that were answered."),
     "frames_dropped_total": ("counter", "Frames that came while two others were unanswered."),
     "predictions_total": ("counter", "Steps that gave a prediction."),

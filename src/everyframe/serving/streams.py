@@ -19,6 +19,7 @@ from everyframe.serving.gate import Bucket
 from everyframe.serving.lane import Lane, Wish
 from everyframe.serving.refusals import words
 from everyframe.serving.state import State
+from everyframe.video.coded import CODECS
 
 router = APIRouter()
 #: codes of closing, after those of HTTP
@@ -178,7 +179,7 @@ async def _run(socket: WebSocket, state: State, lane: Lane) -> None:
     limits = state.limits
     about = {"frame": limits.frame, "pixels": limits.pixels, "unanswered": limits.unanswered, "idle_s": limits.idle_s}
     with contextlib.suppress(WebSocketDisconnect):
-        await socket.send_json({"type": "ready", "model": model_of(lane.served).model_dump(), "limits": about})
+        await socket.send_json({"type": "ready", "model": model_of(lane.served).model_dump(), "limits": about, "codecs": CODECS})
     read, answer = asyncio.create_task(_read(socket, state, lane)), asyncio.create_task(_answer(socket, lane))
     stop = asyncio.create_task(state.stopped.wait())
     try:
@@ -221,6 +222,7 @@ async def _read(socket: WebSocket, state: State, lane: Lane) -> None:
             raise Closing(BUSY, UsageError("Too many messages.", expected=f"{limits.messages_s:g} a second"))
         try:
             if (data := message.get("bytes")) is not None:
+                state.metrics.count("received_bytes_total", len(data), model=lane.served.name)
                 sent = parsed(data, limits, lane.received, time.perf_counter())
                 if not lane.wish.live:
                     await lane.room()
@@ -245,8 +247,10 @@ def _order(lane: Lane, text: str) -> None:
         lane.reset(order.get("live"))
     elif kind == "end":
         lane.end()
+    elif kind == "video" and isinstance(order.get("codec"), str):
+        lane.video(order["codec"])
     elif not (isinstance(order, dict) and "token" in order):  # said although none is needed
-        raise UsageError("This is no order.", expected='a frame, {"type": "reset"} or {"type": "end"}', got=text[:100])
+        raise UsageError("This is no order.", expected='a frame, or {"type": "reset", "end" or "video"}', got=text[:100])
 
 
 async def _answer(socket: WebSocket, lane: Lane) -> None:

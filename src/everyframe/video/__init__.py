@@ -3,7 +3,8 @@
 In the order in which data passes through: `sources` (what a SOURCE argument means) -> `container` (opened, or why not; `boxes`:
 what an MP4 and a pipe hold) -> `decode` (PyAV; runs in the child process of `worker`), `clock` (when each frame is shown) ->
 `sampling` (which frames the model sees) -> `preprocess.prepare` (color, resize, crop; `tags`: orientation, fields, colors) ->
-`reader` (the parent's end of the pipe) -> `preprocess.normalize` (uint8 to the network's float32).
+`reader` (the parent's end of the pipe; `coded`: of pictures without a container; `ending`: when it is over) ->
+`preprocess.normalize` (uint8 to the network's float32).
 
 Everything is imported when first used: the decode process starts with nothing but what it needs.
 """

@@ -100,17 +100,32 @@ def normalize(batch: np.ndarray, preprocess: Preprocess, out: np.ndarray | None 
     return np.subtract(result, offset, out=result)
 
 
+#: sizes for which a thread keeps a scaler: what a network sees, a preview, a thumbnail, the picture whole
+SIZES = 4
+
+
 class _Scaler(threading.local):
-    """swscale with its context, one a thread (a context must not be shared)."""
+    """swscale with its contexts, each thread its own (they must not be shared), and one for each size: a context that is told
+    another size is made anew, which costs more than the scaling of a small picture, and leaves holes in the heap.
+    """
 
     def __init__(self) -> None:
-        from av.video.reformatter import Interpolation, VideoReformatter
+        from av.video.reformatter import Interpolation
 
-        self.reformatter: VideoReformatter = VideoReformatter()
+        self.contexts: dict[tuple[int, int], VideoReformatter] = {}  # the one that was used last comes last
         # without full chroma interpolation swscale's YUV -> RGB is off by up to 7 levels and white becomes 253; without full
         # chroma input it looks at every other pixel's color where it shrinks RGB, which is off by up to 13
         self.how = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
         self.how |= Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+
+    def to(self, h: int, w: int) -> VideoReformatter:
+        from av.video.reformatter import VideoReformatter
+
+        context = self.contexts.pop((h, w), None) or VideoReformatter()
+        self.contexts[h, w] = context
+        if len(self.contexts) > SIZES:
+            del self.contexts[next(iter(self.contexts))]
+        return context
 
 
 _scaler: _Scaler | None = None
@@ -121,7 +136,7 @@ def _scaled(frame: av.VideoFrame, h: int, w: int) -> av.VideoFrame:
     global _scaler
     if frame.format.name != "rgb24" or (frame.height, frame.width) != (h, w):
         _scaler = _scaler or _Scaler()
-        frame = _scaler.reformatter.reformat(scalable(frame), w, h, format="rgb24", interpolation=_scaler.how, threads=1)
+        frame = _scaler.to(h, w).reformat(scalable(frame), w, h, format="rgb24", interpolation=_scaler.how, threads=1)
     return frame
 
 

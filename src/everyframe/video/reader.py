@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
+from collections.abc import Callable
 from typing import IO, Any, Literal, Self, cast
 
 import numpy as np
 
 from everyframe.errors import SourceError
 from everyframe.video.bounds import Bounds
+from everyframe.video.ending import end
 from everyframe.video.frame import Frame
 from everyframe.video.masks import Polygon
 from everyframe.video.packets import Coded, Ring
@@ -32,8 +35,6 @@ ENDING_STALL_S, OPENING_S = 30.0, 15.0
 KEYFRAMES_STALL_S = 15.0
 #: seconds without a word of a decode process that had said something before, after which it counts as stopped
 SILENCE_S = 1.75
-#: and for the end of one that was killed
-LAST_S = 2.0
 _START = (
     "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]; "
     "from everyframe.video.worker import main; main()"
@@ -81,7 +82,8 @@ class Reader(Counted):
     `.thumbnails`, short side so many pixels. preview: the same of the newest picture, every preview_s
     seconds, in `.preview`. ring: takes what comes as it
     is coded. masks, region: see `masks.Masks`. stall: seconds, instead of STALL_S. bounds: of a video that a stranger
-    sent. held: the process starts, which takes most of a second, but opens the source only after `begin`.
+    sent. held: the process starts, which takes most of a second, but opens the source only after `begin`. doubt: called when
+    half of the time is over after which a live source counts as dead.
 
     captured: frames that the network is to see, as the decode process counts them up to the newest one handed out. frames:
     handed out. dropped: those that came too late. So captured == frames + dropped.
@@ -104,6 +106,7 @@ class Reader(Counted):
         stall: float | None = None,
         bounds: Bounds | None = None,
         held: bool = False,
+        doubt: Callable[[], None] = lambda: None,
     ) -> None:
         geometry: Geometry = preprocess
         policy = policy or ("latest" if source.live or realtime else "every")
@@ -119,7 +122,7 @@ class Reader(Counted):
             policy=policy, realtime=realtime, buffer=buffer, thumbnails=thumbnails, preview=preview, preview_s=preview_s,
             packets=ring is not None, masks=masks, region=region, asked=ear, held=held, bounds=bounds,
         )  # fmt: skip
-        self._ring, self._held = ring, held
+        self._ring, self._held, self._doubt = ring, held, doubt
         self._stall = stall or (
             ENDING_STALL_S if source.ends else KEYFRAMES_STALL_S if source.keyframes else STALL_S[source.kind]
         )
@@ -212,6 +215,8 @@ class Reader(Counted):
         if limit is not None and self.source.live and not self._begun:
             limit = max(limit, OPENING_S)
         if limit is None or still <= limit:
+            if limit is not None and still > limit / 2 and self.source.live and self._begun:
+                self._doubt()
             return
         what, got = f"The source has sent nothing for {limit:g} s.", None
         if self.source.live and self._begun and stuck:
@@ -228,7 +233,13 @@ class Reader(Counted):
         if limit is not None and not self._heard:
             limit = max(limit, OPENING_S)
         while view:
-            if not self._poll.poll(None if limit is None else limit * 1000):
+            begun = time.monotonic()
+            ready = self._poll.poll(None if limit is None else limit * 500)
+            if not ready and limit is not None:
+                if self.source.live and self._begun:
+                    self._doubt()
+                ready = self._poll.poll(max(0.0, 1000 * (begun + limit - time.monotonic())))
+            if not ready:
                 raise SourceError(f"The decoder has not said a word for {limit:g} s.", where=self.source.where)
             got = self._pipe.readinto(view)
             if not got:
@@ -279,8 +290,7 @@ def _stop(process: subprocess.Popen[bytes], log: IO[bytes], asking: int) -> None
     if process.stdout is not None:
         process.stdout.close()
     _close(asking)
-    with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver ends when that lets it
-        process.wait(LAST_S)
+    end(process)
     log.close()
 
 

@@ -12,6 +12,7 @@ only now and then), `stopped`.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import threading
 import time
@@ -30,6 +31,10 @@ from everyframe.video.sources import Source
 PAUSES_S, FAILED_S, STEADY_S = (0.25, 1.0, 3.0, 8.0, 20.0), 30.0, 12.0
 #: seconds before the end of a pause in which the next decode process is started, to be ready then: one at most
 AHEAD_S = 2.0
+#: and even before, when a source may be lost: of all sources one at a time, lest a busy machine start many for nothing. Where the
+#: source goes on, it waits for so many seconds; then the source has no other one for a while
+SPARE_S, NO_SPARE_S = 12.0, 60.0
+_SPARE = threading.Semaphore(1)
 #: of each pause, so much more or less: cameras that were lost together do not all come back at the same moment
 JITTER = 0.2
 #: seconds without frames that a network's memory outlives
@@ -86,7 +91,7 @@ class LiveReader(Counted):
         self.gap_s = self.still_s = 0.0
         self.notes: list[str] = []
         self.thumbnails: list[Frame] = []
-        self._open = lambda held: Reader(source, preprocess, held=held, **options)
+        self._open = lambda held: Reader(source, preprocess, held=held, doubt=self._doubt, **options)
         self._before = (0, 0, 0)  # counts of former connections
         self._began: float | None = None  # on the monotonic clock: the first frame ever
         self._last: Frame | None = None  # the newest, on the clock of all connections
@@ -98,6 +103,8 @@ class LiveReader(Counted):
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._reader: Reader | None = None  # opened when a frame is wanted, held while a pause lasts
+        self._spare: Reader | None = None  # what comes after it, where that may be soon
+        self._doubted = -math.inf
 
     # counters
 
@@ -134,6 +141,7 @@ class LiveReader(Counted):
         """In the thread that reads. Calling it again does nothing."""
         self._stopping.set()
         self._end_connection()
+        self._leave_spare()
         if self.state != "stopped":
             self._change("stopped", "")
 
@@ -155,6 +163,8 @@ class LiveReader(Counted):
                     error = SourceError("The decode process cannot be started.", where=self.source.where, got=error.strerror)
                 self.lose(error)
             else:
+                if time.monotonic() - self._doubted > SPARE_S:
+                    self._leave_spare()
                 return self._placed(frame)
         self.close()
         raise StopIteration
@@ -184,8 +194,30 @@ class LiveReader(Counted):
         """The connection, a new one where there is none; None if this is to end."""
         with self._lock:
             if self._reader is None and not self._stopping.is_set():
-                self._reader = self._open(held)
+                if (spare := self._take_spare()) is not None:
+                    self._doubted = -math.inf  # it was right
+                self._reader = spare or self._open(held)
             return self._reader
+
+    def _doubt(self) -> None:
+        now = time.monotonic()
+        if now - self._doubted < NO_SPARE_S or self._stopping.is_set() or not _SPARE.acquire(blocking=False):
+            return
+        self._doubted = now
+        try:
+            self._spare = self._open(True)
+        except (EveryframeError, OSError):  # told when it is wanted
+            _SPARE.release()
+
+    def _take_spare(self) -> Reader | None:
+        reader, self._spare = self._spare, None
+        if reader is not None:
+            _SPARE.release()
+        return reader
+
+    def _leave_spare(self) -> None:
+        if (reader := self._take_spare()) is not None:
+            reader.close()
 
     def _end_connection(self) -> None:
         with self._lock:

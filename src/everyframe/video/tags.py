@@ -48,10 +48,7 @@ def transposed(frame: av.VideoFrame) -> bool:
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
-    """The display matrix, rounded to one of the eight ways in which a rectangle covers itself: x' = a x + c y, y' = b x + d y.
-
-    Ask it of a small frame (scaling keeps the matrix): PyAV holds a frame whose side data was read until garbage is collected.
-    """
+    """The display matrix, rounded to one of the eight ways in which a rectangle covers itself: x' = a x + c y, y' = b x + d y."""
     turned, matrix = transposed(frame), _matrix(frame)
     if matrix is None:
         return Orientation(turned)
@@ -61,9 +58,14 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 
 def _matrix(frame: Any) -> np.ndarray | None:
     """(3, 3) in 16.16 fixed point, or None."""
+    from av.sidedata.sidedata import SideDataContainer
+
+    # not `frame.side_data`, which would be kept by the frame, and keep the frame: pictures would pile up in memory until garbage
+    # is collected, which in a camera's process is seldom
+    side_data: Any = SideDataContainer
     for _ in range(8):
         try:
-            found = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+            found = next((data for data in side_data(frame) if data.type.name == "DISPLAYMATRIX"), None)
         except ValueError as error:  # PyAV reads none of it where FFmpeg knows more kinds than itself
             unknown = _UNKNOWN.search(str(error))
             if unknown is None:

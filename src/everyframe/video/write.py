@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import tempfile
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from everyframe.video.frame import Decoded
 from everyframe.video.preprocess import prepare
 from everyframe.video.sources import Source
 
-_SWEPT = 32  # frames
 _JUMP_S = 0.5
 
 
@@ -105,8 +103,6 @@ class _Video:
         self.end = Fraction(0)
 
     def add(self, frame: Decoded) -> None:
-        if frame.index % _SWEPT == 0:
-            gc.collect()  # PyAV holds pictures whose side data was read
         self._encoder.add(self._draw(prepare(frame.picture, self._upright), float(frame.pts)), frame.pts)
         self.end = frame.pts + (frame.duration or self._gap)
 

@@ -1,5 +1,7 @@
-// The network on a server: the messages of worker.js, but frames go out as JPEG by a WebSocket and predictions come back.
+// The network on a server: the messages of worker.js, but frames go out by a WebSocket, as JPEGs or as a coded video, and predictions
+// come back.
 
+import { Film } from "./film.js";
 import { playing, take } from "./messages.js";
 
 const UNANSWERED = 2; // frames on their way; a camera's are left out then, a file's wait
@@ -8,8 +10,8 @@ const QUALITY = 0.85;
 const SOONER = 0.6; // of the time between two ticks: a camera's frames that come sooner after each other are left out
 const IDLE = 4408; // the server's word that no frames came for long
 
-let server = null; // {address, token}
-let socket = null, canvas = null, info = null;
+let server = null; // {address, token, coded: whether as a video}
+let socket = null, canvas = null, info = null, film = null;
 let live = false, first = null, last = -Infinity;
 let sent = 0, flying = [], landed = () => {}; // of this socket: frames so far, those that are not answered, who waits for that
 
@@ -22,6 +24,7 @@ const TAKES = {
   async reset(order) {
     [live, playing.run, first, last] = [order.live, order.run ?? playing.run, null, -Infinity];
     await connected();
+    if (film) film.due = true;
     flying.push({ order: "reset" });
     socket.send(JSON.stringify({ type: "reset", live }));
   },
@@ -32,6 +35,7 @@ const TAKES = {
       if (live && (full() || at - last < SOONER / info.rate)) return { kind: "steps", steps: [], sent: begun };
       last = at;
       const message = await packed(image, at);
+      if (!message) return { kind: "steps", steps: [], sent: begun };
       while (full()) await new Promise((resolve) => (landed = resolve));
       await connected();
       flying.push({ number: sent++, begun, run: playing.run });
@@ -47,16 +51,19 @@ const TAKES = {
   },
 };
 
-/** As the server reads it: time, then width and height (0: a JPEG), then bytes. */
+/** As the server reads it: time, then width and height, then bytes; 0 and 0 say JPEG, 0 and 1 or 2 a picture of a coded video. */
 async function packed(image, time) {
   const width = image.displayWidth ?? image.width, height = image.displayHeight ?? image.height;
   const scale = Math.min(1, Math.max(SIDE[0], SIDE[1] * Math.min(...(info.size ?? [SIDE[0]]))) / Math.min(width, height));
-  const [w, h] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+  const [w, h] = [width, height].map((side) => Math.max(2, 2 * Math.round(side * scale / 2)));
   if (canvas?.width !== w || canvas?.height !== h) canvas = new OffscreenCanvas(w, h);
   canvas.getContext("2d").drawImage(image, 0, 0, w, h);
+  const coded = await film?.picture(canvas, time, info.rate).catch(() => (film = null)); // what it cannot do goes out as JPEG
+  if (film && !coded) return null; // the encoder left it out
   const head = new DataView(new ArrayBuffer(12));
   head.setFloat64(0, time, true);
-  return new Blob([head, await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY })]).arrayBuffer();
+  head.setUint16(10, coded ? (coded.key ? 1 : 2) : 0, true);
+  return new Blob([head, coded?.data ?? (await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY }))]).arrayBuffer();
 }
 
 /** An open connection, the one that is there or a new one. */
@@ -68,7 +75,7 @@ function connected() {
     mine.onopen = () => server.token && mine.send(JSON.stringify({ token: server.token }));
     mine.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      if (message.type === "ready") resolve(learn(message.model));
+      if (message.type === "ready") begun(message).then(resolve, reject);
       else if (message.type === "closing") mine.reason = message.error.what;
       else if (mine === socket) HEARD[message.type](message);
     };
@@ -83,15 +90,30 @@ function connected() {
   });
 }
 
+/** The server's first words. */
+async function begun({ model, codecs }) {
+  learn(model);
+  film?.close();
+  film = server.coded ? await Film.of(codecs) : null;
+  if (!film) return;
+  flying.push({ order: "video" });
+  socket?.send(JSON.stringify({ type: "video", codec: film.codec }));
+}
+
 function learn(model) {
   info = { ...model, teach: null };
 }
 
 const HEARD = {
-  answer({ frame, predictions }) {
+  answer({ frame, predictions, key }) {
+    if (key && film) film.due = true;
     const index = flying.findIndex((each) => each.number === frame), [{ begun, run: of }] = flying.splice(0, index + 1).slice(-1);
     landed();
     postMessage({ kind: "steps", steps: predictions.map(read), sent: begun, run: of });
+  },
+  video() {
+    flying.splice(0, flying.findIndex((each) => each.order === "video") + 1);
+    landed();
   },
   reset() {
     flying.splice(0, flying.findIndex((each) => each.order === "reset") + 1);

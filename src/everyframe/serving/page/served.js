@@ -25,6 +25,7 @@ export async function offer(again) {
   const { models } = await (await ask("v1/models")).json();
   choice("model", "Model", models.map(({ name }) => [name, name]), again).hidden = models.length < 2;
   choice("place", "Recognize", [["server", "on the server"], ["browser", "in this browser"]], again);
+  choice("sent", "Send", [["jpeg", "pictures"], ["video", "video, fewer bytes"]], again);
   const { cameras } = await (await ask("v1/cameras")).json();
   if (cameras.length) show(cameras);
 }
@@ -96,10 +97,11 @@ function choice(id, label, values, again) {
 /** The script that runs it, and what that loads. progress(done, of): files. */
 export async function chosen(progress) {
   const model = $("model").value, place = $("place").value;
+  $("sent").parentElement.hidden = place !== "server" || !globalThis.VideoEncoder;
   [document.querySelector(".promise").textContent, $("how").textContent] = [PROMISE[place], HOW[place]];
   if (place === "server") {
     const address = socketed(`v1/stream?scores=true&model=${encodeURIComponent(model)}`);
-    return { script: "./remote.js", from: { address, token } };
+    return { script: "./remote.js", from: { address, token, coded: $("sent").value === "video" } };
   }
   const from = {};
   for (const [i, name] of FILES.entries()) {
