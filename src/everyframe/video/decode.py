@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
-from everyframe.video.tags import approximated
+from everyframe.video.tags import approximated, squared
 
 #: what is given the packets of a stream
 Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
@@ -98,7 +99,7 @@ def _container(
                 damage = frames
                 break
             for frame in frames:
-                yield frame
+                yield replace(frame, picture=squared(frame.picture, stream.sample_aspect_ratio))
         if source.live:
             raise SourceError(
                 "The live source has ended.",
