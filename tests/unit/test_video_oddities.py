@@ -137,7 +137,8 @@ def test_orientations_of_other_pictures(tmp_path: Path, suffix: str, orientation
 
 @pytest.mark.parametrize(
     "name", ["%03d.mp4", "a|b.mp4", "new\nline.mp4", "[1].mp4", "{a,b}.mp4", "v#1.mp4", "v?x=1.mp4", "data:x.mp4",
-             "subfile,,start,0,end,0,,:x.mp4", "fd:3.mp4", os.fsdecode(b"no text\xff.mp4"), "e\u0301.mp4", "~x.mp4"],
+             "subfile,,start,0,end,0,,:x.mp4", "fd:3.mp4", os.fsdecode(b"no text\xff.mp4"), "e\u0301.mp4", "~x.mp4",
+             "-v.mp4", "--json"],
 )  # fmt: skip
 def test_names_that_mean_something_elsewhere(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
-from everyframe.video.tags import approximated, squared
+from everyframe.video.tags import approximated, pixel_aspect, squared
 
 #: what is given the packets of a stream
 Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
@@ -99,7 +98,7 @@ def _container(
                 damage = frames
                 break
             for frame in frames:
-                yield replace(frame, picture=squared(frame.picture, stream.sample_aspect_ratio))
+                yield frame
         if source.live:
             raise SourceError(
                 "The live source has ended.",
@@ -141,6 +140,12 @@ def _decoded(
     Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
     """
     any_frame, trouble = False, ""
+    aspect, coded = pixel_aspect(stream), stream.codec_context.sample_aspect_ratio
+
+    def shown(picture: av.VideoFrame) -> av.VideoFrame:
+        now = stream.codec_context.sample_aspect_ratio  # of what begins in mid-stream only the decoder knows it
+        return squared(picture, aspect if now == coded else now)
+
     packet: av.Packet | None = None
     packets = container.demux(stream)
     while True:
@@ -165,14 +170,14 @@ def _decoded(
             if any_frame or not isinstance(error, av.error.InvalidDataError):
                 with contextlib.suppress(av.error.FFmpegError, EOFError):  # what the decoder still holds is good
                     for picture in stream.codec_context.decode(None):
-                        yield clock.stamp(picture)
+                        yield clock.stamp(shown(picture))
                 yield clock.rest()
                 yield trouble
                 return
             continue
         for picture in pictures:
             any_frame = True
-            yield clock.stamp(picture)
+            yield clock.stamp(shown(picture))
     yield clock.rest()
     if trouble and not any_frame:
         yield trouble

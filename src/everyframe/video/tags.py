@@ -15,6 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import av
+    import av.video.stream
     from av.filter.graph import Graph
 
 #: AVCOL_SPC_* that swscale converts; others become the nearest of them (constant luminance: BT.2020's matrix) or `unspecified`
@@ -23,6 +24,8 @@ _UNSPECIFIED, _RANGES = 2, (0, 1, 2)
 _UNKNOWN = re.compile(r"(\d+) is not a valid Type")
 
 
+#: codecs of pictures, which tell dots an inch
+_PRINTED = ("mjpeg", "png", "apng", "tiff", "bmp")
 #: how H.273 calls what is in none of the above; curves of brightness that screens for high dynamic range undo
 _RARE = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE 2085", 12: "by its primaries", 13: "by its primaries"}
 _RARE |= {14: "ICtCp", 15: "IPT", 16: "YCgCo-R", 17: "YCgCo-R"}
@@ -96,6 +99,11 @@ def scalable(frame: av.VideoFrame) -> av.VideoFrame:
     if frame.color_range not in _RANGES:
         frame.color_range = 0
     return frame
+
+
+def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction | None:
+    """How many times as wide as high a pixel is shown, as the stream tells; None of pictures, which tell how to print them."""
+    return None if stream.codec_context.name in _PRINTED else stream.sample_aspect_ratio
 
 
 def square_size(height: int, width: int, aspect: Fraction | None) -> tuple[int, int]:
