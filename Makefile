@@ -24,8 +24,10 @@ demo: $(VENV)/.base ## Recognize hand gestures with the built-in model. No torch
 	@$(VENV)/bin/everyframe demo $(ARGS)
 
 # Packages are installed without bytecode; tests start many processes, so they keep it, wherever that is forbidden by default too.
+# Models of hundreds of megabytes come and go: glibc keeps their pages, which the kernel would otherwise clear anew each time.
+KEEP := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864
 test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
-	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(KEEP) $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 	@$(RUN) -m pytest tests/tiny $(ARGS)

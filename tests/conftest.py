@@ -96,6 +96,24 @@ def narrow_r3d_18(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def narrow_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large networks of the zoo with all their layers and a tenth of their weights: what streams, and when, does not depend on
+    how wide a layer is, and hundreds of megabytes take seconds to be drawn, exported and compared. Skips without torch.
+    """
+    pytest.importorskip("torch")
+    from everyframe.models.families import c3d, c3d_bn, movinet, resnet3d, resnet_18, resnet_video, slowfast
+
+    for module in (c3d, c3d_bn):
+        monkeypatch.setattr(module, "HIDDEN", 256)
+    monkeypatch.setattr(movinet, "HIDDEN", 256)
+    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 64, 96, 128))
+    for module in (resnet_video, slowfast):
+        monkeypatch.setattr(module, "INNER", (32, 48, 64, 96))
+    for name, variant in resnet3d.VARIANTS.items():
+        monkeypatch.setitem(resnet3d.VARIANTS, name, variant._replace(inner=variant.inner // 4, groups=min(variant.groups, 8)))
+
+
+@pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Call it with a line that the run's summary is to show: a measured time or size, for people, never asserted."""
     # a property of the test's report, because the test may run in another process than the summary

@@ -24,3 +24,21 @@ def test_the_readme_claims_what_the_table_shows() -> None:
     claim = re.search(r"X3D-M costs (\S+) M multiply-adds instead of (\S+) G, with (\S+) floats", said)
     assert claim
     assert claim.groups() == (f"{million:.0f}", f"{thousand_million:.1f}", state)
+
+
+def test_the_readme_claims_of_the_built_in_model_what_its_page_shows() -> None:
+    said, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/motions.md"))
+    claim = re.search(
+        r"its first event is right in (\d+) %, of real clips .*? in (\d+) %, while (\d+) % of those", said, re.DOTALL
+    )
+    rendered = re.search(r"480 single gestures, 8 labels, first event: accuracy \| ([\d.]+) %", page)
+    found = {
+        what: [(int(clips), float(cut)) for clips, cut in re.findall(rf"{pattern}", page)]
+        for what, pattern in (
+            ("right", r"\((\d+) clips of mapped classes\): first event right[^|]*\| [\d.]+ % / ([\d.]+) %"),
+            ("silent", r"\((\d+) clips of mapped classes\)[^\n]*\n\|[^|]*no event at all[^|]*\| [\d.]+ % / ([\d.]+) %"),
+        )
+    }
+    right, silent = (sum(n * share for n, share in rows) / sum(n for n, _ in rows) for rows in found.values())
+    assert claim and rendered and len(found["right"]) == len(found["silent"]) == 2
+    assert claim.groups() == tuple(f"{share:.0f}" for share in (float(rendered[1]), right, silent))

@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "unit")]
+sys.path.insert(0, str(ROOT / "tests"))
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from rich.progress import track  # noqa: E402
-from test_golden import GOLDEN, difference  # noqa: E402
 
 import golden  # noqa: E402
 from everyframe import models  # noqa: E402
 from everyframe.models.cards.card import FILE, dump, parse  # noqa: E402
 from everyframe.models.cards.measure import measure, state_floats  # noqa: E402
+from unit.test_golden import GOLDEN, difference  # noqa: E402
 
 PATH = ROOT / "src" / "everyframe" / "models" / "cards" / FILE
 

@@ -34,6 +34,7 @@ def pathways(net: Any, clip: Any) -> tuple[Any, Any]:
     return slow.mean((3, 4)), fast.mean((3, 4))
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frames", "alpha", "rate"),
@@ -72,6 +73,7 @@ def test_windows_of_both_pathways_begin_at_the_same_frame(name: str, frames: int
     assert compared >= 4
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 def test_a_longer_window_keeps_the_pathways_together() -> None:
     """--window counts frames of the slow pathway; the fast one averages alpha times as many."""
     net = randomise(models.create("slowfast_r50", num_classes=4, frames=8, size=SIZE), seed=1)

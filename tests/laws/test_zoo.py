@@ -109,6 +109,7 @@ def test_networks_stream_from_the_command_line(
     assert any("scores" in answer or "top" in answer for answer in answers), said[3][:300]
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(models.list()) - set(WHOLE_ROAD)))
 def test_every_network_streams(name: str) -> None:
@@ -153,6 +154,7 @@ VARIANTS = (
 )
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", VARIANTS, ids=lambda c: f"{c.name}-{c.rate}-{c.taps}")
 def test_variants_stream(case: Variant) -> None:

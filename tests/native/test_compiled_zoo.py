@@ -23,9 +23,7 @@ from everyframe.native.target import target
 from helpers import quick_export, randomise
 from native.operators import CPUS, QUICK
 
-torch = pytest.importorskip("torch")
-
-from everyframe.models.families import c3d, resnet_18  # noqa: E402
+pytest.importorskip("torch")
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,10 @@ def test_the_zoo(number: int, case: Case, tmp_path: Path) -> None:
     agrees(clip, CPUS[number % len(CPUS)], f"{case.name} clip", tmp_path / "clip.so")
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE, ids=lambda c: c.name)
-def test_the_large_ones(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # code is of layers, not of weights: half of C3D's are in one product, and two thirds of the others' in the last stage
-    monkeypatch.setattr(c3d, "HIDDEN", 512)
-    monkeypatch.setattr(resnet_18, "WIDTHS", (64, 64, 128, 256))
+def test_the_large_ones(case: Case, tmp_path: Path) -> None:
     agrees(convert(clip_model(case)).step, "native", case.name, tmp_path / "step.so")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import golden
 from everyframe import models
 from everyframe.errors import OutputError, UsageError, WeightsError
 from everyframe.models.checkpoints import formats
+from everyframe.models.checkpoints.load import load_into, read_checkpoint
 from helpers import randomise, relative
 
 torch = pytest.importorskip("torch")
@@ -161,6 +163,66 @@ def test_every_network_is_recognized(name: str) -> None:
     assert dict.fromkeys(keys) == formats.rename(found, entry, dict.fromkeys(keys))
     for option, value in formats.build_options(found, keys).items():
         assert entry.options[option] == value
+
+
+# --- as strangers wrap them ---
+
+
+def under(*prefixes: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda state: {"".join(prefixes) + key: value for key, value in state.items()}
+
+
+def with_optimizer(state: dict[str, Any]) -> Any:
+    held = {number: {"momentum_buffer": value} for number, value in enumerate(state.values())}
+    return {"optimizer": {"state": held, "param_groups": [{"lr": 0.1}]}, "net": state, "epoch": 3, "best": torch.tensor(0.5)}
+
+
+WRAPPED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "an optimizer beside": with_optimizer,
+    "Lightning": lambda state: {"state_dict": under("model.")(state), "hyper_parameters": {"lr": 0.1}, "global_step": 7},
+    "Lightning around DataParallel": lambda state: {"state_dict": under("model.", "module.")(state)},
+    "torch.compile": under("_orig_mod."),
+    "compiled, in parallel": under("module.", "_orig_mod."),
+    "averaged": lambda state: {"n_averaged": torch.tensor(4), **under("module.")(state)},
+    "averaged by timm": lambda state: {"state_dict_ema": state, "arch": "x"},
+    "operations were counted": lambda state: state | {"total_ops": torch.zeros(1), "features.0.total_params": torch.zeros(1)},
+    "halves": lambda state: {key: value.half() if value.is_floating_point() else value for key, value in state.items()},
+    "bfloat16": lambda state: {"model": {k: v.bfloat16() if v.is_floating_point() else v for k, v in state.items()}},
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, Any]:
+    """Weights that bfloat16 holds."""
+    net = randomise(models.create("mobilenet3d_v2_0.2x", num_classes=7), seed=1)
+    return {
+        key: value.bfloat16().to(value.dtype) if value.is_floating_point() else value for key, value in net.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_a_strangers_wrapping(how: str, small: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(WRAPPED[how](small), tmp_path / "w.pth")
+    state, _ = read_checkpoint(tmp_path / "w.pth")
+    net = models.create("mobilenet3d_v2_0.2x", num_classes=7)
+    load_into(net, state, head=None, where="w.pth")
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(value, small[key], rtol=0, atol=1e-7 if how == "halves" else 0)  # below its smallest numbers
+
+
+def test_c3d_with_the_names_of_caffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As in c3d.pickle of Sports-1M, whose classes are 487."""
+    monkeypatch.setattr("everyframe.models.families.c3d.HIDDEN", 32)
+    net = randomise(models.create("c3d", num_classes=487, size=32), seed=1)
+    theirs = {}
+    for key, value in net.state_dict().items():
+        name = key.removeprefix("backbone.").replace(".conv.", ".").replace("cls_head.fc_cls", "fc8")
+        theirs[name.replace("conv1a", "conv1").replace("conv2a", "conv2")] = value
+    assert list(theirs)[:4] == ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"] and "fc8.bias" in theirs
+    loaded = models.create("c3d", weights=saved(tmp_path / "c3d.pickle", theirs), size=32)
+    for (key, value), other in zip(net.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(value, other), key
+    assert "does not say which" in caplog.text
 
 
 # --- what does not fit ---

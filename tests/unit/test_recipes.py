@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from command_line import problem
 from everyframe import recipes
 from everyframe.devices import load_profile
 from everyframe.errors import RecipeError
 from everyframe.evaluation.match import read_map
 from everyframe.modelfile.importer import read_mapping
+from everyframe.models.checkpoints.published import find
 from everyframe.version import RenamedWarning
+
+BUILT_IN = Path(recipes.__file__).parent / "built_in"
 
 
 def test_built_in_recipe_loads() -> None:
     assert "motions" in recipes.built_in()
     assert recipes.load("motions").name == "motions"
+
+
+COMMANDS = [
+    (name, line.lstrip("# "))
+    for name in recipes.built_in()
+    for line in (BUILT_IN / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    if line.startswith("#   everyframe ")
+]
+
+
+@pytest.mark.parametrize(("name", "line"), COMMANDS)
+def test_the_commands_above_a_recipe_are_right(name: str, line: str) -> None:
+    """Accepted as they stand, and the weights that a word names are published."""
+    line = line.split("  ")[0]
+    assert problem(line) is None
+    verb, first, *rest = shlex.split(line)[1:]
+    if verb not in ("train", "prune") or first not in recipes.built_in():
+        return
+    made: Any = recipes.load(first, [value for option, value in pairwise(rest) if option == "--set"])
+    section = getattr(made, "model", None)
+    if verb == "train" and isinstance(weights := getattr(section, "weights", None), str) and "." not in weights:
+        assert find(section.name, weights).tag == weights
+
+
+def test_no_weights_can_be_asked_for() -> None:
+    made: Any = recipes.load("r3d_ucf101", ["model.weights="])
+    assert made.model.weights is None
 
 
 @pytest.mark.parametrize(

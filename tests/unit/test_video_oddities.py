@@ -11,14 +11,14 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from test_video_clock import remuxed, seen, video
-from test_video_tags import CORNERS, close, first, with_matrix
 
 import handmade
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.video import prepare, resolve, sample
 from everyframe.video.decode import decode
+from unit.test_video_clock import remuxed, seen, video
+from unit.test_video_tags import CORNERS, close, first, with_matrix
 
 HOURS_10 = 36_000
 
@@ -118,8 +118,8 @@ def test_a_fragmented_mp4_that_was_cut_gives_what_there_is(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("matrix", "shown"),
     [((0, 0, 0, 0), lambda p: p), ((1, 1, 1, 1), lambda p: p), ((2, 0, 0, 2), lambda p: p), ((-0.5, 0, 0, 0.5), np.fliplr),
-     ((0, 3, -1, 0), lambda p: np.rot90(p, -1)), ((0, 0.5, 0.5, 0), lambda p: p.swapaxes(0, 1))],
-    ids=["nothing", "a line", "twice as large", "mirrored, half", "turned, drawn long", "transposed, half"],
+     ((3, 0, 0, 1), lambda p: p.repeat(3, 1)), ((0, 0.5, 0.5, 0), lambda p: p.swapaxes(0, 1))],
+    ids=["nothing", "a line", "twice as large", "mirrored, half", "drawn long", "transposed, half"],
 )  # fmt: skip
 def test_matrices_that_scale_or_show_nothing(tmp_path: Path, matrix: tuple[float, ...], shown: Callable) -> None:
     close(prepare(first(with_matrix(tmp_path / "v.mp4", matrix)), Preprocess()), shown(CORNERS))
@@ -137,7 +137,8 @@ def test_orientations_of_other_pictures(tmp_path: Path, suffix: str, orientation
 
 @pytest.mark.parametrize(
     "name", ["%03d.mp4", "a|b.mp4", "new\nline.mp4", "[1].mp4", "{a,b}.mp4", "v#1.mp4", "v?x=1.mp4", "data:x.mp4",
-             "subfile,,start,0,end,0,,:x.mp4", "fd:3.mp4", os.fsdecode(b"no text\xff.mp4"), "e\u0301.mp4", "~x.mp4"],
+             "subfile,,start,0,end,0,,:x.mp4", "fd:3.mp4", os.fsdecode(b"no text\xff.mp4"), "e\u0301.mp4", "~x.mp4",
+             "-v.mp4", "--json"],
 )  # fmt: skip
 def test_names_that_mean_something_elsewhere(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

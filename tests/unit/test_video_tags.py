@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 
 import handmade
+from everyframe.data.clips import Clip
+from everyframe.data.header import probe
 from everyframe.modelfile.schema import Preprocess
 from everyframe.video import prepare, resolve
 from everyframe.video.decode import decode
+from everyframe.video.preprocess import resized_size
 
 CORNERS = np.zeros((48, 64, 3), np.uint8)
 CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32], CORNERS[24:, 32:] = (200, 30, 30), (30, 200, 30), (30, 30, 200), 220
@@ -36,7 +39,10 @@ def first(path: Path) -> av.VideoFrame:
 
 def with_matrix(path: Path, abcd: tuple[float, ...]) -> Path:
     """The matrix is written into the track header, which PyAV's writer leaves alone."""
-    handmade.write_video(path, [CORNERS] * 3)
+    return turned(handmade.write_video(path, [CORNERS] * 3), abcd)
+
+
+def turned(path: Path, abcd: tuple[float, ...]) -> Path:
     data = path.read_bytes()
     start = data.index(b"tkhd") + 44
     a, b, c, d = (round(value * 0x10000) for value in abcd)
@@ -76,6 +82,69 @@ def test_angles_go_to_the_nearest_quarter(tmp_path: Path, degrees: int, turns: i
     close(prepare(first(with_matrix(tmp_path / "v.mp4", (cos, -sin, sin, cos))), Preprocess()), np.rot90(CORNERS, turns))
 
 
+def anamorphic(path: Path, aspect: Fraction, codec: str = "mpeg4", picture: np.ndarray = CORNERS, count: int = 3) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for i in range(count):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+ASPECTS = {
+    "4/3": (48, 86), "16/11": (48, 94), "12/11": (48, 70), "10/11": (52, 64), "3/4": (64, 64), "1": (48, 64),
+    "2048/2047": (48, 64), "9": (48, 64),
+}  # fmt: skip
+#: MPEG-2 knows three shapes of the whole picture only
+WITH_ASPECTS = [("v.mp4", "mpeg4", aspect) for aspect in ASPECTS]
+WITH_ASPECTS += [
+    ("v.mkv", "libx264", "16/11"),
+    ("v.avi", "mpeg4", "3/4"),
+    ("v.mpg", "mpeg2video", "4/3"),
+    ("v.mpg", "mpeg2video", "1"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "aspect"), WITH_ASPECTS)
+def test_pixels_that_are_not_square(tmp_path: Path, name: str, codec: str, aspect: str) -> None:
+    """Against Pillow."""
+    size = ASPECTS[aspect]
+    path = anamorphic(tmp_path / name, Fraction(aspect), codec)
+    wanted = np.asarray(Image.fromarray(CORNERS).resize(size[::-1]))
+    close(prepare(first(path), Preprocess()), wanted)
+    close(prepare(first(path), Preprocess(resize=24)), np.asarray(Image.fromarray(wanted).resize(resized_size(*size, 24)[::-1])))
+    read = probe(Clip(path, 0, path.name))
+    assert (read.height, read.width) == size
+
+
+def test_pixels_of_another_shape_in_mid_stream_are_followed(tmp_path: Path) -> None:
+    larger = np.asarray(Image.fromarray(CORNERS).resize((80, 60)))
+    parts = [(Fraction(16, 11), CORNERS), (Fraction(1), larger)]
+    data = [anamorphic(tmp_path / f"{i}.ts", *part[:1], "libx264", part[1], 30).read_bytes() for i, part in enumerate(parts)]
+    (tmp_path / "v.ts").write_bytes(b"".join(data))
+    sizes = [prepare(frame.picture, Preprocess()).shape[:2] for frame in decode(resolve(tmp_path / "v.ts")[0])]
+    assert (len(sizes), set(sizes[:25]), set(sizes[30:])) == (60, {(48, 94)}, {(60, 80)})  # a decoder may be some frames ahead
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff"])
+def test_how_a_picture_is_printed_says_nothing_of_its_pixels(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(CORNERS).save(tmp_path / f"fax{suffix}", dpi=(200, 100))
+    close(prepare(first(tmp_path / f"fax{suffix}"), Preprocess()), CORNERS)
+
+
+@pytest.mark.parametrize("orientation", [2, 5, 6])
+def test_pixels_that_are_not_square_are_turned_too(tmp_path: Path, orientation: int) -> None:
+    path = turned(anamorphic(tmp_path / "v.mp4", Fraction(4, 3)), MATRICES[orientation])
+    wanted = SHOWN[orientation](np.asarray(Image.fromarray(CORNERS).resize((86, 48))))
+    close(prepare(first(path), Preprocess()), wanted)
+    read = probe(Clip(path, 0, path.name))
+    assert (read.height, read.width) == wanted.shape[:2]
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_no_picture_outlives_its_preparation(tmp_path: Path, orientation: int) -> None:
     """In a camera's process garbage is collected seldom: what waits for that would pile up."""
@@ -95,8 +164,17 @@ def test_no_picture_outlives_its_preparation(tmp_path: Path, orientation: int) -
         gc.enable()
 
 
-@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4", "libx264"])
-def test_fields_are_not_scaled_apart(tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize(
+    ("codec", "pixels"),
+    [
+        ("mpeg2video", "yuv420p"),
+        ("mpeg4", "yuv420p"),
+        ("libx264", "yuv420p"),
+        ("mpeg2video", "yuv422p"),
+        ("prores_ks", "yuv422p10le"),
+    ],
+)
+def test_fields_are_not_scaled_apart(tmp_path: Path, codec: str, pixels: str) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     frames = []
     for flags in ("", "+ildct+ilme"):
@@ -105,7 +183,7 @@ def test_fields_are_not_scaled_apart(tmp_path: Path, codec: str) -> None:
         path = tmp_path / f"v{len(frames)}.mkv"
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=25, options=options)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
             for i in range(3):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = i, Fraction(1, 25)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_web_browser import FAKE, PATIENCE_MS, SAMPLE, camera, cut, driver, events, opened, predicted, same, watched
+
+from web.test_web_browser import FAKE, PATIENCE_MS, SAMPLE, camera, cut, driver, events, opened, predicted, same, watched
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 from serving.clients import Server, serving

@@ -19,7 +19,7 @@ from everyframe.errors import SourceError
 from everyframe.video.arrays import loaded
 from everyframe.video.container import no_frames, open_container, refused, video_stream
 from everyframe.video.sources import Source
-from everyframe.video.tags import transposed
+from everyframe.video.tags import pixel_aspect, square_size, transposed
 
 _PIECE = 1 << 18
 _FASTEST = 240  # frames a second; a header that says more gives the unit of its clock (1000 or 90000, mostly)
@@ -98,7 +98,8 @@ def _shown(container: av.container.InputContainer, stream: av.video.stream.Video
             raise why
         try:
             for frame in packet.decode():
-                return (frame.width, frame.height) if transposed(frame) else (frame.height, frame.width)
+                size = square_size(frame.height, frame.width, pixel_aspect(stream))
+                return size[::-1] if transposed(frame) else size
         except av.error.InvalidDataError:  # a recording may begin between two key frames
             trouble = SourceError("None of its frames can be decoded.", where=path)
     raise trouble

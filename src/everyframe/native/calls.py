@@ -256,10 +256,11 @@ class Calls:
     def _gather(self, op: ir.Gather, frame: Frame) -> None:
         sources = op.reads()
         index = {f.number: i for i, f in enumerate(sources)}
-        table = [(index[p >> 24], p & 0xFFFFFF) for p in op.planes.tolist()]
+        numbers, which = np.unique(op.planes >> ir.SHIFT, return_inverse=True)
+        table = np.stack([np.array([index[n] for n in numbers.tolist()])[which.reshape(-1)], ir.channels_of(op.planes)], 1)
         fields = {
             "out": self.layout.forms[frame.number], "in": tuple(self.layout.forms[f.number] for f in sources),
-            "table": self.blob.add(np.array(table, np.int32)),
+            "table": self.blob.add(table.astype(np.int32)),
         }  # fmt: skip
         self._call("gather", self.text.structure("gather_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
 

@@ -319,7 +319,12 @@ def is_zero(frame: Frame) -> bool:
 
 def frame_numbers(planes: np.ndarray) -> list[int]:
     """Numbers of the frames that planes refer to, in order of first use."""
-    return list(dict.fromkeys((np.asarray(planes).ravel() >> SHIFT).tolist()))
+    numbers = np.asarray(planes).ravel() >> SHIFT
+    if (
+        len(numbers) > 32 and (numbers == numbers[0]).all()
+    ):  # mostly one frame's channels, of which there may be a hundred thousand
+        return [int(numbers[0])]
+    return list(dict.fromkeys(numbers.tolist()))
 
 
 def channels_of(planes: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from everyframe.modelfile.schema import Preprocess, Strict
 
@@ -17,8 +17,8 @@ class ModelSection(Strict):
 
     frames, size (height, width), in_channels, options: as `everyframe.models.create` takes them; default: the published
     ones, with as many channels as `preprocess.color` has. weights: a published tag or a file to begin with; its classifier
-    is replaced where the number of classes differs. train: `head` trains the classifier alone and freezes everything
-    before it, the statistics of BatchNorm too. dropout: instead of the network's own.
+    is replaced where the number of classes differs; empty, as `--set model.weights=` says it: random ones. train: `head` trains
+    the classifier alone and freezes everything before it, the statistics of BatchNorm too. dropout: instead of the network's own.
     """
 
     name: str
@@ -28,6 +28,11 @@ class ModelSection(Strict):
     train: Literal["all", "head"] = "all"
     dropout: float | None = Field(default=None, ge=0, lt=1)
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("weights")
+    @classmethod
+    def _named(cls, weights: str | None) -> str | None:
+        return weights or None
 
 
 class Data(Strict):

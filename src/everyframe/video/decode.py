@@ -23,7 +23,7 @@ from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
-from everyframe.video.tags import approximated
+from everyframe.video.tags import approximated, pixel_aspect, squared
 
 #: what is given the packets of a stream
 Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
@@ -140,6 +140,12 @@ def _decoded(
     Errors before the first frame are forgiven (a recording may begin between two key frames), and all in a live source.
     """
     any_frame, trouble = False, ""
+    aspect, coded = pixel_aspect(stream), stream.codec_context.sample_aspect_ratio
+
+    def shown(picture: av.VideoFrame) -> av.VideoFrame:
+        now = stream.codec_context.sample_aspect_ratio  # of what begins in mid-stream only the decoder knows it
+        return squared(picture, aspect if now == coded else now)
+
     packet: av.Packet | None = None
     packets = container.demux(stream)
     while True:
@@ -164,14 +170,14 @@ def _decoded(
             if any_frame or not isinstance(error, av.error.InvalidDataError):
                 with contextlib.suppress(av.error.FFmpegError, EOFError):  # what the decoder still holds is good
                     for picture in stream.codec_context.decode(None):
-                        yield clock.stamp(picture)
+                        yield clock.stamp(shown(picture))
                 yield clock.rest()
                 yield trouble
                 return
             continue
         for picture in pictures:
             any_frame = True
-            yield clock.stamp(picture)
+            yield clock.stamp(shown(picture))
     yield clock.rest()
     if trouble and not any_frame:
         yield trouble

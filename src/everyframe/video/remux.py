@@ -89,13 +89,14 @@ def _masked(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, mask
     from everyframe.video.preprocess import prepare
     from everyframe.video.protocol import Order
     from everyframe.video.sources import Source
+    from everyframe.video.tags import squared
 
     hide, whole = Masks(masks), Order(Source("file", "", ("",)))
     with av.open(io.BytesIO(head)) as known, av.open(str(path), "w", format=_FORMATS[suffix]) as file:
         decoder = known.streams.video[0].codec_context
         encoder: Encoder | None = None
         for frame in (frame for packet in (*_timed(packets), None) for frame in decoder.decode(packet)):
-            picture = hide(prepare(frame, whole))
+            picture = hide(prepare(squared(frame, decoder.sample_aspect_ratio), whole))
             height, width = picture.shape[:2]
             encoder = encoder or Encoder(file, suffix, height, width, _rate(packets))
             encoder.add(picture, (frame.pts or 0) * (packets[0].base if frame.time_base is None else frame.time_base))

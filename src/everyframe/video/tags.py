@@ -1,7 +1,7 @@
 """What decoded frames say of themselves beside their pixels: how they are held, their fields, their colors.
 
-`orientation` reads the display matrix that phones and cameras write instead of turning pixels; `scalable` takes away what
-makes swscale do something else than convert the picture.
+`orientation` reads the display matrix that phones and cameras write instead of turning pixels; `squared` widens pixels that are
+not square; `scalable` takes away what makes swscale do something else than convert the picture.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import av
+    import av.video.stream
     from av.filter.graph import Graph
 
 #: AVCOL_SPC_* that swscale converts; others become the nearest of them (constant luminance: BT.2020's matrix) or `unspecified`
@@ -23,6 +24,8 @@ _UNSPECIFIED, _RANGES = 2, (0, 1, 2)
 _UNKNOWN = re.compile(r"(\d+) is not a valid Type")
 
 
+#: codecs of pictures, which tell dots an inch
+_PRINTED = ("mjpeg", "png", "apng", "tiff", "bmp")
 #: how H.273 calls what is in none of the above; curves of brightness that screens for high dynamic range undo
 _RARE = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE 2085", 12: "by its primaries", 13: "by its primaries"}
 _RARE |= {14: "ICtCp", 15: "IPT", 16: "YCgCo-R", 17: "YCgCo-R"}
@@ -100,6 +103,28 @@ def scalable(frame: av.VideoFrame) -> av.VideoFrame:
     return frame
 
 
+def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction | None:
+    """How many times as wide as high a pixel is shown, as the stream tells; None of pictures, which tell how to print them."""
+    return None if stream.codec_context.name in _PRINTED else stream.sample_aspect_ratio
+
+
+def square_size(height: int, width: int, aspect: Fraction | None) -> tuple[int, int]:
+    """(height, width) of a picture whose pixels are shown `aspect` times as wide as high, in square ones: never fewer of them,
+    and an even number of those that are new. What no camera writes, and what is a hundredth off, is taken for square.
+    """
+    if not aspect or not 1 / 4 <= aspect <= 4 or abs(aspect - 1) < 1 / 100:
+        return height, width
+    return (height, 2 * round(width * aspect / 2)) if aspect > 1 else (2 * round(height / aspect / 2), width)
+
+
+def squared(frame: av.VideoFrame, aspect: Fraction | None) -> av.VideoFrame:
+    """The picture as it is shown, in square pixels. aspect: that of one pixel, as its stream tells."""
+    height, width = square_size(frame.height, frame.width, aspect)
+    if (height, width) == (frame.height, frame.width):
+        return frame
+    return _filtered(scalable(frame), "scale", f"w={width}:h={height}:flags=bicubic+accurate_rnd+full_chroma_int+bitexact")
+
+
 class _Graphs(threading.local):
     """One filter graph a thread for each kind of picture; those of a stream change rarely."""
 
@@ -111,7 +136,7 @@ _graphs: _Graphs | None = None
 
 
 def _filtered(frame: av.VideoFrame, name: str, arguments: str) -> av.VideoFrame:
-    """The frame through one filter that leaves its pixels alone."""
+    """The frame through one filter."""
     global _graphs
     _graphs = _graphs or _Graphs()
     from av.filter import Graph

@@ -90,6 +90,12 @@ SLOWFAST_LAYERS: Rules = (
     *PYSLOWFAST_LAYERS,
     (r"^head\.projection\.", "head."),
 )
+PLAIN_C3D: Rules = (
+    (r"^conv([12])\.", r"backbone.conv\1a.conv."),
+    (r"^conv([345][ab])\.", r"backbone.conv\1.conv."),
+    (r"^fc([67])\.", r"backbone.fc\1."),
+    (r"^fc8\.", "head."),
+)
 ONE_WAY_TSM: Rules = (
     (r"^base_model\.", ""),
     (r"\.net\.weight$", ".weight"),
@@ -108,6 +114,13 @@ FORMATS = (
     Format("PySlowFast", r"slowfast_.+", r"^s1\.pathway1_stem\.conv\.weight$", SLOWFAST_LAYERS),
     Format("PySlowFast", r"(slow|i3d|c2d)_r50", r"^s1\.pathway0_stem\.conv\.weight$", RESNET_LAYERS),
     Format("co3d", r"(slow|i3d|c2d)_r50", r"^1\.pathway0_res0\.", CO_RESNET_LAYERS),
+    Format(
+        "C3D converted from Caffe",
+        r"c3d",
+        r"^conv3a\.weight$",
+        PLAIN_C3D,
+        note="such files come with frames of their own (mostly B, G, R minus a mean): the file does not say which",
+    ),
     Format(
         "temporal-shift-module",
         r"tsm_mobilenet_v2_online",

@@ -21,13 +21,12 @@ from everyframe.models.registry import Entry, build, check_options, check_shape,
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WRAPPERS = (
-    "state_dict",
-    "model_state",
-    "model_state_dict",
-    "model",
-)  # a checkpoint's key for the network's own tensors
-PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile and wrapping trainers
+# a checkpoint's key for the network's own tensors; the first that is there counts
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "network", "weights", "params", "state_dict_ema")
+# left by DataParallel, torch.compile and wrapping trainers, also one inside the other
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+# the last part of keys that are no network's: of averaged models, and of programs that count operations
+COUNTERS = ("n_averaged", "total_ops", "total_params")
 AS_TRAINED = "choose the network, the number of frames and the frame size it was trained with"
 SHOWN = 8  # keys listed in an error before "and n more"
 
@@ -208,10 +207,9 @@ def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
             got=inside,
             expected=f"tensors by name, or one of the keys {', '.join(WRAPPERS)}",
         )
-    state = {str(key): value for key, value in found.items()}
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    state = {str(key): value for key, value in found.items() if str(key).rpartition(".")[2] not in COUNTERS}
+    while prefix := next((one for one in PREFIXES if all(key.startswith(one) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
