@@ -12,11 +12,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_serving_streams import sample, timeless
 
 from everyframe.video.bounds import Bounds
 from everyframe.video.coded import Decoder
 from serving.clients import Server, as_jpeg, jpeg, raw, said, streamed, until
+from serving.test_serving_streams import sample, timeless
 
 H264 = {"tune": "zerolatency", "preset": "ultrafast", "profile": "baseline"}
 VPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}

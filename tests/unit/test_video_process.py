@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_video_reader import has_open, numbers, read
 
 import handmade
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.video import Reader, ending, reader, resolve, worker
 from running import gone, until
+from unit.test_video_reader import has_open, numbers, read
 
 
 class TestBrokenFiles:

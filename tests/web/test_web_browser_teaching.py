@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_web_browser import FAKE, PATIENCE_MS, camera, driver, file, opened, same, watched
 
 import everyframe
 from helpers import shared_dir
+from web.test_web_browser import FAKE, PATIENCE_MS, camera, driver, file, opened, same, watched
 
 __all__ = ["driver", "file"]
 
