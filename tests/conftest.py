@@ -101,7 +101,7 @@ def narrow_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     how wide a layer is, and hundreds of megabytes take seconds to be drawn, exported and compared. Skips without torch.
     """
     pytest.importorskip("torch")
-    from everyframe.models.families import c3d, c3d_bn, movinet, resnet3d, resnet_18, resnet_video, slowfast
+    from everyframe.models.families import c3d, c3d_bn, movinet, resnet3d, resnet_18, resnet_video, slowfast, tsm
 
     for module in (c3d, c3d_bn):
         monkeypatch.setattr(module, "HIDDEN", 256)
@@ -109,6 +109,8 @@ def narrow_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resnet_18, "WIDTHS", (64, 64, 96, 128))
     for module in (resnet_video, slowfast):
         monkeypatch.setattr(module, "INNER", (32, 48, 64, 96))
+    monkeypatch.setattr(tsm, "RESNET_50", tuple((inner // 4, *rest) for inner, *rest in tsm.RESNET_50))
+    monkeypatch.setattr(tsm.ResNet50, "channels", 512)
     for name, variant in resnet3d.VARIANTS.items():
         monkeypatch.setitem(resnet3d.VARIANTS, name, variant._replace(inner=variant.inner // 4, groups=min(variant.groups, 8)))
 

@@ -76,6 +76,7 @@ def export_small(path: Path, **options: Any) -> models.Exported:
     return models.export(SMALL, path, **{"frames": 2, "size": 32, "num_classes": 3, **options})
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.parametrize(("name", "frames"), GRAPHS)
 def test_graphs_are_clean_and_compute_what_torch_computes(tmp_path: Path, name: str, frames: int) -> None:
     path = tmp_path / "clip.onnx"

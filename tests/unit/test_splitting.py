@@ -176,6 +176,7 @@ def test_stages_of_tsm_are_those_of_its_fpga() -> None:
         assert output.shape == ((1, gives[0], gives[1], gives[1]) if gives else (1, 27))
 
 
+@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 def test_tsm_resnet_has_seventeen_stages() -> None:
     made = agree(flow := tsm("tsm_resnet50", 8, 32), label.at_states(flow))

@@ -1,4 +1,4 @@
-"""The end of a decode process: killed, and looked after until it is gone, which on a busy machine may take a while."""
+"""The end of a decode process: killed, and waited for until it is gone, which on a busy machine or in a driver takes a while."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import contextlib
 import subprocess
 import threading
 
-#: seconds for which the end of one that was killed is waited for
+#: seconds for which whoever ends it waits; then a thread does, so that none stays behind as a zombie
 LAST_S = 2.0
-_late: list[subprocess.Popen[bytes]] = []
-_lock = threading.Lock()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Calling it again does nothing. Those that took too long before are seen to as well, so that none stays a zombie."""
+    """Calling it again does nothing."""
     process.kill()
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(LAST_S)
-    with _lock:
-        _late[:] = [each for each in {*_late, process} if each.poll() is None]
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(RuntimeError):  # at the end of everything no thread begins
+            threading.Thread(target=process.wait, name="end of a decode process", daemon=True).start()
