@@ -51,10 +51,14 @@ def resume(path: Path, *, minutes: float | None = None) -> Result | None:
 def network(recipe: SuperResolutionRecipe) -> Network:
     """Random weights depend on `training.seed` alone. Raises WeightsError where it does not begin with the weights named."""
     net = learning.seeded(lambda: Network(recipe.model), recipe.training.seed)
-    if recipe.model.weights is not None:  # what belongs to another scale is left out
-        free = lambda name: name == "skip" or name.startswith("last.")  # noqa: E731
-        learning.load(net, Path(recipe.model.weights), free, "channels, depth, kernel and wide")
+    if recipe.model.weights is not None:
+        load(net, Path(recipe.model.weights))
     return net
+
+
+def load(net: Network, path: Path) -> None:
+    """Weights of a run folder, or a file of them. What belongs to another scale is left out. Raises WeightsError."""
+    learning.load(net, path, lambda name: name == "skip" or name.startswith("last."), "channels, depth, kernel and wide")
 
 
 def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
