@@ -94,7 +94,7 @@ ROOMS = (
     ),
     Room(
         "data", ("errors", "files", "progress", "modelfile", "video", "recipes"),
-        ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames",
+        ("av", "numpy", "rich"), "labeled clips: annotations, pictures, cache, which frames; scans with boxes",
     ),
     Room(
         "teaching", ("errors", "version", "files", "progress", "modelfile", "conversion", "video", "runtime", "data"),
@@ -123,8 +123,8 @@ ROOMS = (
         ("lightning_fabric", "numpy", "onnx", "safetensors", "torch"), "patterns, where to prune, pruning from recipe to model",
     ),
     Room(
-        "rendering", ("errors", "files", "progress", "video"),
-        ("av", "numpy"), "procedural video with its truth: hands that gesture, drivers who tire; labeled clips of either",
+        "rendering", ("errors", "files", "progress", "video", "data"),
+        ("av", "numpy"), "procedural video with its truth: hands that gesture, drivers who tire; scans of streets with boxes",
     ),
     Room(
         "motions", ("errors", "files", "progress", "modelfile", "conversion", "runtime", "models", "recipes", "evaluation",
@@ -132,10 +132,10 @@ ROOMS = (
         ("av", "lightning_fabric", "numpy", "onnx", "torch"), "the built-in model: objective, event rule, how good it is",
     ),
     Room(
-        "tasks", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "models",
-         "recipes", "evaluation", "training"),
+        "tasks", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video", "runtime",
+         "models", "recipes", "data", "evaluation", "training"),
         ("PIL", "av", "lightning_fabric", "numpy", "onnx", "safetensors", "torch"),
-        "what else than recognizing networks do, one folder a task: pictures that become larger",
+        "what else than recognizing networks do, one folder a task: pictures that become larger, objects in scans",
     ),
     Room(
         "serving", ("errors", "version", "progress", "modelfile", "video", "runtime", "live", "bundles"),
@@ -175,6 +175,8 @@ WITHOUT_TORCH_INSIDE = (
     "everyframe.tasks.which",
     "everyframe.tasks.super_resolution.apply",
     "everyframe.tasks.super_resolution.evaluate",
+    "everyframe.tasks.detection.apply",
+    "everyframe.tasks.detection.evaluate",
 )
 #: rooms that need an extra of their own: the verb that enters them says which, where it is not installed
 WITH_EXTRA = ("serving",)

@@ -39,6 +39,7 @@ everyframe teach step.onnx --examples lesson -o mine.onnx
 everyframe evaluate step.onnx --data lesson --split all --workers 1 --json
 everyframe benchmark step.onnx --engine ort --frames 1 --html cost.html
 everyframe render drivers -o drivers --count 1 --seconds 1 --size 32
+everyframe render scenes -o scenes --count 1 --beams 8
 everyframe demo
 """
 #: and what needs torch; decoding has a process of its own

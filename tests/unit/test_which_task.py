@@ -11,7 +11,7 @@ import pytest
 import handmade
 from everyframe.modelfile.file import attach, load, metadata_of, save
 from everyframe.modelfile.without_weights import without_graph
-from everyframe.tasks.which import enhances
+from everyframe.tasks.which import task_of
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,13 @@ def test_all_but_the_graph_is_read(step: Path) -> None:
 
 
 def test_the_metadata_decides(step: Path, tmp_path: Path) -> None:
-    assert not enhances(step) and not enhances("builtin") and not enhances(tmp_path) and not enhances(tmp_path / "missing.onnx")
+    assert not any(map(task_of, (step, "builtin", tmp_path, tmp_path / "missing.onnx")))
     model = load(step)
     metadata = metadata_of(model)
     assert metadata is not None
-    save(attach(model, metadata.model_copy(update={"task": "enhance"})), tmp_path / "larger.onnx")
-    assert enhances(tmp_path / "larger.onnx")
+    for task in ("enhance", "detect"):
+        save(attach(model, metadata.model_copy(update={"task": task})), tmp_path / "other.onnx")
+        assert task_of(tmp_path / "other.onnx") == task
 
 
 def test_what_is_no_model_is_for_nothing(step: Path, tmp_path: Path) -> None:
@@ -44,6 +45,6 @@ def test_what_is_no_model_is_for_nothing(step: Path, tmp_path: Path) -> None:
     hostile = [b"\xff" * 64, b"\x3a" + b"\xff" * 9 + b"\x01", b"\x72" + b"\xff" * 4 + b"\x0f", b"\x3a", b"# a text\n", b"\x7fELF"]
     for data in (*junk, *cut, *hostile):
         path.write_bytes(data)
-        assert not enhances(path)
+        assert task_of(path) is None
     onnx.save(onnx.ModelProto(ir_version=9), path)
-    assert not enhances(path)
+    assert task_of(path) is None

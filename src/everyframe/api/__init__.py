@@ -5,6 +5,7 @@ models     open, convert, info, list_models, export, import_model
 fitting    check, fix, quantize, split, compile, bundle
 watching   predict, evaluate, evaluate_events
 pictures   enlarge, evaluate_pictures
+scans      detect, evaluate_scans
 cameras    watch
 served     serve
 learning   record, render, teach, train, prune
@@ -20,11 +21,12 @@ from everyframe.api.learning import prune, record, render, teach, train
 from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
 from everyframe.api.pictures import enlarge, evaluate_pictures
+from everyframe.api.scans import detect, evaluate_scans
 from everyframe.api.served import serve
 from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
-    "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "enlarge", "evaluate", "evaluate_events",
-    "evaluate_pictures", "export", "fix", "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record",
-    "render", "serve", "split", "stream", "teach", "train", "watch",
+    "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "detect", "enlarge", "evaluate",
+    "evaluate_events", "evaluate_pictures", "evaluate_scans", "export", "fix", "import_model", "info", "list_models", "open",
+    "predict", "prune", "quantize", "record", "render", "serve", "split", "stream", "teach", "train", "watch",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from everyframe.pruning import result as pruning
     from everyframe.pruning import search as searching
     from everyframe.recipes.pruning import PruneRecipe
-    from everyframe.tasks.super_resolution import run as super_resolution
+    from everyframe.tasks import learning as tasks
     from everyframe.training import finish as training
 
 
@@ -29,28 +29,37 @@ def render(
     count: int = 100,
     minutes: float = 0.0,
     seconds: float = 3.0,
-    fps: float = 15.0,
+    fps: float | None = None,
     size: int = 112,
     sunglasses: float = 0.3,
+    beams: int = 64,
     seed: int = 0,
     progress: CountProgress | None = None,
 ) -> Rendered:
-    """Labeled clips that nobody had to film: `train`, `teach` and `evaluate` take the folder.
+    """Labeled clips that nobody had to film, or scans of streets: `train` and `evaluate` take the folder, of clips `teach` too.
 
-    kind: "drivers" or "motions". output: a new folder, or one that this wrote before, where what is there stays; None keeps it
-    as long as the result lives. count: clips of each label, or recordings. minutes: of a recording, with a list of spans; 0:
-    clips. seconds: of a clip. fps: pictures a second. size: height and width. sunglasses: share of the drivers who wear them.
-    seed: another number, other people. progress: told (done, of). Raises UsageError, OutputError.
+    kind: "drivers", "motions" or "scenes". output: a new folder, or one that this wrote before, where what is there stays; None
+    keeps it as long as the result lives. count: clips of each label, or recordings; of scenes scans, or sequences. minutes: of a
+    recording, with a list of spans, or of a sequence; 0: clips, or single scans. seconds: of a clip. fps: pictures a second
+    (default: 15), or scans (10). size: height and width. sunglasses: share of the drivers who wear them. beams: of the lidar.
+    seed: another number, other people and streets. progress: told (done, of). Raises UsageError, OutputError.
 
     >>> ef.render("drivers", "rendered", count=1, seconds=1, size=48).videos
     5
     """
     from everyframe.api.outcomes import Rendered
-    from everyframe.rendering.folder import Wanted, write
+    from everyframe.rendering import folder as clips
+    from everyframe.rendering.lidar import folder as scenes
 
-    wanted = Wanted(kind, count, minutes, seconds, fps, size, sunglasses, seed)
-    folder, held = _folder(output, kind)
-    return Rendered(**vars(write(wanted, folder, progress or silent)), held=held)
+    made: clips.Rendered
+    path, held = _folder(output, kind)
+    if kind == scenes.KIND:
+        made = scenes.write(scenes.Wanted(count, minutes, fps or 10.0, beams, seed), path, progress or silent)
+    else:
+        made = clips.write(
+            clips.Wanted(kind, count, minutes, seconds, fps or 15.0, size, sunglasses, seed), path, progress or silent
+        )
+    return Rendered(**vars(made), held=held)
 
 
 @paths
@@ -127,7 +136,7 @@ def train(
 ) -> Run | None:
     """A network trained on labeled clips, as clip and step model, evaluated. Needs
     `pip install 'everyframe[train]'`. Clips become batches (N, C, T, H, W) by the recipe. Recipes with `task = "enhance"` are for
-    networks that make pictures larger, from a folder of them.
+    networks that make pictures larger, from a folder of them, with `task = "detect"` for those that find objects in scans.
 
     data: a folder with a folder of clips for each class (default: what the recipe names). recipe: a built-in recipe or a .toml
     file; without one a small network is chosen for the clips. settings: changes to it, `key=value`. minutes: end after so many.
@@ -141,17 +150,17 @@ def train(
     """
     from everyframe import recipes
     from everyframe.errors import UsageError
-    from everyframe.recipes.motions import MotionsRecipe
-    from everyframe.recipes.super_resolution import SuperResolutionRecipe
+    from everyframe.recipes import DetectionRecipe, MotionsRecipe, SuperResolutionRecipe
 
     with extra("Training"):
         from everyframe.motions import run as motions
+        from everyframe.tasks.detection import run as detection
         from everyframe.tasks.super_resolution import run as super_resolution
         from everyframe.training import run
     if resume:
         if recipe or data or settings or output is None:
             raise _alone()
-        ways = {"motions": motions.resume, "enhance": super_resolution.resume}
+        ways = {"motions": motions.resume, "enhance": super_resolution.resume, "detect": detection.resume}
         with told(progress):
             return _run(ways.get(_task(Path(output)) or "", run.resume)(Path(output), minutes=minutes))
     if recipe is None and data is None:
@@ -168,6 +177,8 @@ def train(
     with told(progress):
         if isinstance(found, SuperResolutionRecipe):
             return _run(super_resolution.start(found, path, where=recipe, data=root, minutes=minutes), held)
+        if isinstance(found, DetectionRecipe):
+            return _run(detection.start(found, path, where=recipe, data=root, minutes=minutes), held)
         return _run(run.start(found, path, where=recipe, data=root, minutes=minutes), held)
 
 
@@ -258,9 +269,7 @@ def _folder(output: File | None, name: str = "run") -> tuple[Path, Kept | None]:
     return held.path / name, held
 
 
-def _run(
-    result: training.Result | pruning.Result | motions.Result | super_resolution.Result | None, held: Kept | None = None
-) -> Run | None:
+def _run(result: training.Result | pruning.Result | motions.Result | tasks.Result | None, held: Kept | None = None) -> Run | None:
     from everyframe.api.outcomes import Run
 
     return None if result is None else Run(result.path, result, held)

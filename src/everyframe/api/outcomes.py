@@ -20,6 +20,8 @@ from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_folder, make_ordinary, write_bytes
 from everyframe.models.cards.card import Card
 from everyframe.rendering import folder as rendering
+from everyframe.tasks.detection.apply import Found
+from everyframe.tasks.detection.evaluate import Quality as Precisions
 from everyframe.tasks.super_resolution.apply import Written, write_picture
 from everyframe.tasks.super_resolution.evaluate import Quality
 from everyframe.teaching import run as teaching
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from everyframe.motions import run as motions
     from everyframe.pruning import result as pruning
     from everyframe.runtime import Prediction
-    from everyframe.tasks.super_resolution import run as super_resolution
+    from everyframe.tasks import learning
     from everyframe.training import finish as training
 
 SHOWN = 50  # predictions of a table
@@ -149,6 +151,46 @@ class PictureEvaluation(Quality):
         return table(self.summary(), self.table(), self.heading)
 
 
+class ScanEvaluation(Precisions):
+    """KITTI's average precision of a model that finds objects in scans."""
+
+    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
+        """Writes metrics.json and classes.csv into a folder. environment: what it says of the machine and the command. Raises
+        OutputError.
+        """
+        path = make_folder(folder)
+        save_json({**self.to_dict(), "environment": dict(environment)}, path / "metrics.json")
+        write_bytes(report.table(list(self.heading), self.table()), path / "classes.csv")
+        return path
+
+    def _repr_html_(self) -> str:
+        return table(self.summary(), self.table(), self.heading)
+
+
+@dataclass(frozen=True)
+class Detected(Sequence[Found]):
+    """What was found, a `Found` for each scan: `scan`, `boxes` and `ms`."""
+
+    scans: tuple[Found, ...]
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    @overload
+    def __getitem__(self, at: int) -> Found: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Found, ...]: ...
+    def __getitem__(self, at: int | slice) -> Found | tuple[Found, ...]:
+        return self.scans[at]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"scans": [one.to_dict() for one in self.scans]}
+
+    def _repr_html_(self) -> str:
+        return table(f"{len(self)} scans", [(one.scan.name, one.text().split("  ")[1]) for one in self.scans], ("scan", "found"))
+
+
 @dataclass(frozen=True)
 class Enlarged:
     """What was written, or of an array `picture`: (sH, sW, 3) RGB uint8."""
@@ -260,7 +302,7 @@ class Run:
     """
 
     path: Path
-    result: training.Result | pruning.Result | motions.Result | super_resolution.Result
+    result: training.Result | pruning.Result | motions.Result | learning.Result
     held: Kept | None = field(default=None, repr=False)
 
     @property

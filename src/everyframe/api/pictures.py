@@ -46,10 +46,10 @@ def enlarge(
     from everyframe.errors import UsageError
     from everyframe.tasks.super_resolution import apply
     from everyframe.tasks.super_resolution.enhance import Enhancer
-    from everyframe.tasks.which import trained
+    from everyframe.tasks.which import deployed
 
-    run = isinstance(model, str | os.PathLike) and trained(model) is not None
-    with Enhancer(source(Path(str(model)) / "step.onnx" if run else model), engine=engine, threads=threads) as enhancer:
+    file = source(deployed(os.fspath(model)) if isinstance(model, str | os.PathLike) else model)
+    with Enhancer(file, engine=engine, threads=threads) as enhancer:
         if isinstance(pictures, np.ndarray):
             if pictures.ndim != 3 or pictures.shape[2] != 3 or pictures.dtype != np.uint8:
                 raise UsageError("This is no picture.", expected="(H, W, 3) uint8, RGB", got=f"{pictures.shape} {pictures.dtype}")
@@ -89,18 +89,20 @@ def evaluate_pictures(
 
     from everyframe.api.outcomes import PictureEvaluation
     from everyframe.errors import UsageError
+    from everyframe.recipes import SuperResolutionRecipe
     from everyframe.tasks.super_resolution.enhance import Enhancer
     from everyframe.tasks.super_resolution.evaluate import measure
     from everyframe.tasks.super_resolution.pictures import films, find, held_out, spread
-    from everyframe.tasks.which import trained
+    from everyframe.tasks.which import deployed, trained
 
-    recipe = trained(model) if isinstance(model, str | os.PathLike) else None
-    file = source(Path(str(model)) / "step.onnx" if recipe is not None else model)
+    named = os.fspath(model) if isinstance(model, str | os.PathLike) else None
+    recipe = trained(named) if named is not None else None
+    file = source(deployed(named) if named is not None else model)
     scale = Enhancer(file, engine="ort").scale
     pairs: Sequence[Pair | Film]
     if data is not None:
         pairs = films(Path(data)) or find(Path(data), scale)
-    elif recipe is not None:
+    elif isinstance(recipe, SuperResolutionRecipe):
         pairs = held_out(recipe)[1]
     else:
         raise UsageError("There is nothing to measure on.", expected="data: a folder of pictures", hint="--data FOLDER")

@@ -12,6 +12,7 @@ import onnx
 
 from everyframe.errors import ModelError, SourceError
 from everyframe.modelfile.interface import interface, metadata_or_raise, one_kind
+from everyframe.modelfile.schema import BESIDE
 from everyframe.modelfile.walk import Walk
 from everyframe.quantization.videos import Model
 from everyframe.runtime.prediction import not_finite
@@ -31,9 +32,9 @@ class Example:
 def opened(model: onnx.ModelProto, where: Path) -> Model:
     """Raises ModelError for a model without metadata, and for one that names nothing."""
     metadata = metadata_or_raise(model, where)
-    if metadata.task == "enhance":
+    if metadata.task is not None and metadata.task in BESIDE:
         raise ModelError(
-            "The programs of bundles show what a model recognizes, and this one makes pictures better.", where=where.name,
+            f"The programs of bundles show what a model recognizes, and this one {BESIDE[metadata.task][0]}.", where=where.name,
             hint="`everyframe compile` makes C of it, and `everyframe check` says whether a device takes its ONNX file",
         )  # fmt: skip
     return Model(model, metadata, one_kind(interface(model, metadata, where), where, "a bundle takes one"), where.name)

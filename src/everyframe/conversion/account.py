@@ -123,6 +123,7 @@ def info(path: str | os.PathLike[str], options: Options = Options()) -> dict[str
         **made,
         "saturation": saturation_of(model),
         "labels": list(metadata.labels) if metadata and metadata.labels else None,
+        "grid": metadata.grid.model_dump() if metadata and metadata.grid else None,
         "provenance": metadata.provenance.model_dump() if metadata else None,
     }
 

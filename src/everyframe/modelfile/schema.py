@@ -6,6 +6,8 @@ and ignored (`format`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,8 +26,19 @@ KEY = "everyframe"
 
 
 #: what an output's values are: one of several classes, any of several, quantities, one of several classes at each frame, the
-#: frame's own luma made better
-Task = Literal["classify", "multilabel", "regress", "frames", "enhance"]
+#: frame's own luma made better, boxes of objects in a scan
+Task = Literal["classify", "multilabel", "regress", "frames", "enhance", "detect"]
+#: those whose networks recognize nothing: what they do instead, and how it is asked for
+BESIDE: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "enhance": (
+            "makes pictures better", "`everyframe predict MODEL SOURCE -o FILE` writes them, and so does `ef.enlarge`",
+        ),
+        "detect": (
+            "finds objects in scans", "`everyframe predict MODEL SCAN -o FOLDER` writes their boxes, `ef.detect` gives them",
+        ),
+    }
+)  # fmt: skip
 #: whether a softmax (of one of several) or a sigmoid (of any of several) is still to come
 Scores = Literal["logits", "probabilities"]
 
@@ -147,6 +160,31 @@ class InputSpec(Stored):
     preprocess: Preprocess | None = None
 
 
+class Grid(Stored):
+    """The ground as a network that detects objects in scans takes it. low, high: corners of the space that it sees, x ahead, y to
+    the left, z up, in meters from the lidar. cell: side of a cell, in meters. slots: of points in one scan; points: of a slot.
+    """
+
+    low: tuple[float, float, float] = (0.0, -24.0, -3.0)
+    high: tuple[float, float, float] = (48.0, 24.0, 1.5)
+    cell: float = Field(default=0.25, gt=0)
+    slots: int = Field(default=6000, ge=1)
+    points: int = Field(default=4, ge=1)
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(rows along x, columns along y)."""
+        return round((self.high[0] - self.low[0]) / self.cell), round((self.high[1] - self.low[1]) / self.cell)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Grid:
+        if any(high <= low for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("high must be above low on each axis")
+        if min(self.cells) < 1 or self.cells[0] * self.cells[1] > 1 << 22:
+            raise ValueError(f"there must be 1 to 4194304 cells, not {self.cells[0]} x {self.cells[1]}")
+        return self
+
+
 class Pruned(Stored):
     """What was pruned: zeros among the weights. kept: the share of a layer's weights that is left, by its path in the
     network it was exported from.
@@ -187,6 +225,7 @@ class Metadata(Stored):
                those of the first that counts the stream's frames); empty: pictures or arrays as `axes` says.
     temperature  what logits are divided by before they become probabilities, so that those are right as often as they say; fitted
                on validation, and of a quantized model to the scores of the float one.
+    grid       of a model that detects objects in scans: how points become what it takes.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
     """
@@ -213,4 +252,5 @@ class Metadata(Stored):
     inputs: tuple[InputSpec, ...] = ()
     temperature: float = Field(default=1.0, gt=0)
     axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
+    grid: Grid | None = None
     provenance: Provenance = Provenance()

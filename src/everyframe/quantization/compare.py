@@ -16,6 +16,7 @@ import onnx
 
 from everyframe.errors import EngineError
 from everyframe.modelfile.ending import Ending, ending
+from everyframe.modelfile.schema import BESIDE
 from everyframe.progress import CountProgress, silent
 from everyframe.quantization.calibrate import HUGE
 from everyframe.quantization.structure import MOVES, LayerNode
@@ -202,7 +203,7 @@ def _stream(model: Model, sources: Sequence[Source], late: int, half: int) -> It
 
 def _chances(answer: np.ndarray, told: Ending) -> np.ndarray:
     """What an answer (1, n) gives each class, or each label to be there and not to be; values as if they were logits."""
-    scores = softmax(answer) if told.task in ("regress", "enhance") else read(answer, told.task, told.scores)[0]
+    scores = softmax(answer) if told.task in ("regress", *BESIDE) else read(answer, told.task, told.scores)[0]
     made = np.concatenate([scores, 1 - scores]) if told.task == "multilabel" else scores
     return np.asarray(made.astype(np.float64).clip(1e-12))
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from everyframe.errors import RecipeError
 from everyframe.files import at_home
+from everyframe.recipes.detection import DetectionRecipe
 from everyframe.recipes.motions import MotionsRecipe
 from everyframe.recipes.pruning import PruneRecipe
 from everyframe.recipes.super_resolution import SuperResolutionRecipe
@@ -22,11 +23,14 @@ from everyframe.recipes.training import ClipRecipe
 from everyframe.settings import checked, place, section
 from everyframe.version import RenamedWarning
 
-Recipe = ClipRecipe | MotionsRecipe | SuperResolutionRecipe
+Recipe = ClipRecipe | MotionsRecipe | SuperResolutionRecipe | DetectionRecipe
 #: `task` of a recipe -> what it may say
-TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe] | type[SuperResolutionRecipe]] = {
+TASKS: dict[str, type[ClipRecipe] | type[MotionsRecipe] | type[SuperResolutionRecipe] | type[DetectionRecipe]] = {
     "clips": ClipRecipe, "prune": PruneRecipe, "motions": MotionsRecipe, "enhance": SuperResolutionRecipe,
+    "detect": DetectionRecipe,
 }  # fmt: skip
+#: what is trained on something else than labeled clips, by a folder of `tasks/`
+BESIDE = (SuperResolutionRecipe, DetectionRecipe)
 
 #: sections as version 0.1 spelled them, and as they are called now
 RENAMED = {"optimiser": "optimizer", "regularise": "regularize"}

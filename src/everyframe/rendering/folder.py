@@ -64,8 +64,9 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            hint = meant(self.kind, list(KINDS), "; ".join(f"{name}: {kind.about}" for name, kind in KINDS.items()))
-            raise UsageError("Nothing of this kind is rendered.", expected=" or ".join(KINDS), got=self.kind, hint=hint)
+            about = {name: kind.about for name, kind in KINDS.items()} | {"scenes": "streets as a lidar sees them"}
+            hint = meant(self.kind, list(about), "; ".join(f"{name}: {told}" for name, told in about.items()))
+            raise UsageError("Nothing of this kind is rendered.", expected=" or ".join(about), got=self.kind, hint=hint)
         for name, (low, high) in _LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError("This cannot be rendered.", where=name, expected=f"{low} to {high}", got=getattr(self, name))
@@ -125,7 +126,7 @@ class Rendered:
 
 def write(wanted: Wanted, folder: Path, progress: CountProgress) -> Rendered:
     """Renders what is not there yet. Raises OutputError for a folder with anything else in it."""
-    _claim(wanted, folder)
+    claim(folder, {key: value for key, value in asdict(wanted).items() if key != "count"})
     kind = KINDS[wanted.kind]
     jobs: list[tuple[Path, partial]] = []
     for number in range(wanted.count):
@@ -151,9 +152,9 @@ def write(wanted: Wanted, folder: Path, progress: CountProgress) -> Rendered:
     return Rendered(folder, kind.labels, len(jobs), made)
 
 
-def _claim(wanted: Wanted, folder: Path) -> None:
-    """Makes the folder this one's, or raises OutputError."""
-    mark, settings = folder / MARK, {key: value for key, value in asdict(wanted).items() if key != "count"}
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Makes the folder one of these settings, or raises OutputError."""
+    mark = folder / MARK
     if folder.is_dir() and any(folder.iterdir()):
         try:
             there = json.loads(mark.read_text(encoding="utf-8"))

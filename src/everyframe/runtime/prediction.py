@@ -134,10 +134,10 @@ def _log_odds(scores: np.ndarray) -> np.ndarray:
 
 #: of logits: what makes probabilities of them. Of probabilities: what makes logits of them
 _SCORES: Mapping[Task, Callable[..., np.ndarray]] = MappingProxyType(
-    {"classify": softmax, "frames": softmax, "multilabel": sigmoid, "regress": _same, "enhance": _same}
+    {"classify": softmax, "frames": softmax, "multilabel": sigmoid, "regress": _same, "enhance": _same, "detect": sigmoid}
 )
 _LOGITS: Mapping[Task, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
-    {"classify": _log, "frames": _log, "multilabel": _log_odds, "regress": _same, "enhance": _same}
+    {"classify": _log, "frames": _log, "multilabel": _log_odds, "regress": _same, "enhance": _same, "detect": _log_odds}
 )
 
 

@@ -17,7 +17,7 @@ from everyframe.modelfile import manifest
 from everyframe.modelfile.ending import ending
 from everyframe.modelfile.file import Held, load
 from everyframe.modelfile.interface import check_labels, check_pictures, interface, metadata_or_raise
-from everyframe.modelfile.schema import Task
+from everyframe.modelfile.schema import BESIDE, Task
 from everyframe.native import artifact
 from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
@@ -174,11 +174,9 @@ class Program:
         """A new stream at its beginning. stride: for clip models only, frames between two predictions (default half a
         clip).
         """
-        if self.ending.task == "enhance":
-            raise ModelError(
-                "This model makes pictures better and recognizes nothing.", where=self.path,
-                hint="`everyframe predict MODEL SOURCE -o FILE` writes them, and so does `ef.enlarge`",
-            )  # fmt: skip
+        if self.ending.task in BESIDE:
+            what, hint = BESIDE[self.ending.task]
+            raise ModelError(f"This model {what} and recognizes nothing.", where=self.path, hint=hint)
         if self.metadata.kind == "clip":
             return ClipStream(self, stride=stride, top_k=top_k)
         if stride is not None:

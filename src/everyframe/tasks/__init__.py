@@ -3,5 +3,7 @@ its own for the one training loop (`training/objective.py`); a head, which the f
 and a step for each frame, which writes what the task is about.
 
 which               for which task a model or a run folder is
+learning            what their trainings have in common (torch)
 super_resolution    pictures and video, two to four times larger
+detection           boxes of cars and people in scans of a lidar
 """

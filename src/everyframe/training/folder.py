@@ -25,7 +25,6 @@ import tomli_w
 from everyframe import recipes
 from everyframe.errors import UsageError
 from everyframe.files import results_in, write_bytes
-from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.recipes.training import ClipRecipe
 from everyframe.version import __version__
 
@@ -83,7 +82,7 @@ def read(path: Path, kind: type[Any] = ClipRecipe) -> Run[Any]:
     """A run folder that is there. Raises UsageError, also where its recipe is of another kind."""
     named = path / "labels.txt"
     recipe = recipes.load(str(path / "recipe.toml")) if (path / "recipe.toml").is_file() else None
-    if recipe is None or (not named.is_file() and not isinstance(recipe, SuperResolutionRecipe)):
+    if recipe is None or (not named.is_file() and not isinstance(recipe, recipes.BESIDE)):
         raise UsageError("This is no run folder.", where=path, expected="recipe.toml and labels.txt in it")
     if not isinstance(recipe, kind):
         raise UsageError("This is the folder of another kind of training.", where=path, got=f"task {recipe.task}")

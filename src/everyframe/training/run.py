@@ -137,5 +137,5 @@ class Broken:
         self.said.append(error)
         print(f"skipped: {error.where}: {error.what}", file=sys.stderr)
 
-    def notes(self) -> tuple[str, ...]:
-        return (f"{len(self.said)} clips could not be read and were skipped",) if self.said else ()
+    def notes(self, what: str = "clips") -> tuple[str, ...]:
+        return (f"{len(self.said)} {what} could not be read and were skipped",) if self.said else ()

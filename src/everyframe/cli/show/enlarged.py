@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from everyframe.tasks.super_resolution.evaluate import Quality
 
 
-def refuse(given: Mapping[str, Any]) -> None:
-    """Raises UsageError for an option that says something of what is recognized. given: option -> its value."""
+def refuse(task: str, given: Mapping[str, Any]) -> None:
+    """Raises UsageError for an option that says nothing of what this task does. given: option -> its value."""
     from everyframe.errors import UsageError
+    from everyframe.modelfile.schema import BESIDE
 
     for name, value in given.items():
         if value not in (None, False, [], ()):
-            raise UsageError(
-                "This model enlarges pictures and recognizes nothing.", where=name, got=str(value), hint="leave it out"
-            )
+            what = f"This model {BESIDE[task][0]} and recognizes nothing."
+            raise UsageError(what, where=name, got=str(value), hint="leave it out")
 
 
 def predict(

@@ -67,8 +67,21 @@ def stream_lines(made: Converted, output: Path) -> list[str]:
     return [*lines, *(f"  {note}" for note in made.notes)]
 
 
+def detected(found: dict[str, Any]) -> str:
+    """What a model that finds objects in scans gives, and where it looks."""
+    grid = found["grid"]
+    spans = [f"{low:g} to {high:g} m {what}" for low, high, what in zip(grid["low"], grid["high"], _WAYS, strict=True)]
+    names = ", ".join(found["labels"] or ())
+    return f"boxes of {names} in scans: {', '.join(spans)}, cells of {grid['cell']:g} m"
+
+
+_WAYS = ("ahead", "to the left", "up")
+
+
 def enhanced(found: dict[str, Any]) -> str:
-    """What a model that makes pictures better gives; empty of any other."""
+    """What a model beside recognition gives; empty of any other."""
+    if found["task"] == "detect":
+        return detected(found)
     if found["task"] != "enhance" or not found["output"]:
         return ""
     height, width = found["output"][-2:]

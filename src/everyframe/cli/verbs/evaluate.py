@@ -98,16 +98,19 @@ def command(
 ) -> None:
     """Measure a model on labeled videos: clips, whole videos, and the stream at every frame. Ctrl-C shows what is done.
 
-    Of a model that enlarges: PSNR and SSIM on the pictures of a folder.
+    Of a model that enlarges: PSNR and SSIM on the pictures of a folder. Of one that detects: KITTI's average precision.
 
     Without labeled videos a motion model is measured by its events.
 
     Example: everyframe evaluate clip.onnx --data videos --reverse -o report
     """
-    from everyframe.tasks.which import enhances, trained
+    from everyframe.tasks.which import deployed, task_of
 
-    if not events and (enhances(model) or trained(model)):
-        _pictures(model, data, limit, engine, threads, output, as_json)
+    if not events and (beside_recognition := task_of(deployed(model))) is not None:
+        if beside_recognition == "enhance":
+            _pictures(model, data, limit, engine, threads, output, as_json)
+        else:
+            _scans(model, data, split, limit, engine, threads, output, as_json)
         return
     if data is None and not events and (Path(model) / "recipe.toml").is_file():
         data = Path(model) / "recipe.toml"
@@ -155,6 +158,25 @@ def _pictures(
             model, data, output, limit=limit, engine="ort" if engine == "auto" else engine, threads=threads, progress=progress
         )
     enlarged.show(found, as_json)
+    if found.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _scans(
+    model: str, data: Path | None, split: str | None, limit: int | None, engine: str, threads: int, output: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from everyframe import api
+    from everyframe.cli.show import scans
+    from everyframe.files import results_in
+    from everyframe.progress import bar
+
+    with results_in(output), bar("scans") as progress:
+        found = api.evaluate_scans(
+            model, data, output, split=split, limit=limit, engine="ort" if engine == "auto" else engine, threads=threads,
+            progress=progress,
+        )  # fmt: skip
+    scans.show(found, as_json)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 

@@ -25,7 +25,7 @@ def command(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Videos, a folder, a glob in quotes, a camera number, rtsp://…, - for standard input, or .npy, .npz, .csv.",
+            help="Videos, a folder, a glob in quotes, a camera number, rtsp://…, - for standard input, .npy, .npz, .csv, scans.",
         ),
     ],
     top_k: Annotated[
@@ -52,7 +52,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
-            help="Models that enlarge: the picture or video to write, or the folder for several.",
+            help="Models that enlarge: the picture or video to write, or a folder; that detect: a folder, or a file of boxes.",
             metavar="FILE",
         ),
     ] = None,
@@ -113,35 +113,42 @@ def command(
         bool, typer.Option("--profile", help="Show where the time of a step goes, stage by stage, instead of predictions.")
     ] = False,
 ) -> None:
-    """Recognize what happens in a video, at every frame; or, with a model that enlarges, write pictures and videos larger.
+    """Recognize what happens in a video, at every frame; with a model that enlarges, write pictures and videos larger; with one
+    that detects, find objects in scans.
 
     Example: everyframe predict builtin video.mp4 --save-timeline timeline.png
     """
-    from everyframe.tasks.which import enhances, trained
+    from everyframe.tasks.which import deployed, task_of
 
-    model = f"{model}/step.onnx" if trained(model) else model
-    if enhances(model):
-        from everyframe.cli.show import enlarged
+    model = deployed(model)
+    if (beside_recognition := task_of(model)) is not None:
+        from everyframe.cli.show import enlarged, scans
 
+        pictures = beside_recognition == "enhance"
+        apart = {"--max-frames": max_frames, "--threshold": threshold} if pictures else {"--seconds": seconds}
         enlarged.refuse(
+            beside_recognition,
             {
                 "--top-k": top_k, "--csv": as_csv, "--save-timeline": save_timeline, "--beside": beside, "--stride": stride,
-                "--labels": labels, "--max-frames": max_frames, "--fps": fps, "--realtime": realtime, "--overlap": overlap,
-                "--steady": steady, "--task": task, "--threshold": threshold, "--refractory": refractory, "--alert": alert,
-                "--alert-rule": alert_rule, "--profile": profile, "--show": show,
-            }
+                "--labels": labels, "--fps": fps, "--realtime": realtime, "--overlap": overlap,
+                "--steady": steady, "--task": task, "--refractory": refractory, "--alert": alert,
+                "--alert-rule": alert_rule, "--profile": profile, "--show": show, **apart,
+            },
         )  # fmt: skip
-        raise typer.Exit(
-            enlarged.predict(
-                model, sources, output or save_video, seconds=seconds, engine=engine, threads=threads, as_json=as_json
+        output = output or save_video
+        if pictures:
+            code = enlarged.predict(model, sources, output, seconds=seconds, engine=engine, threads=threads, as_json=as_json)
+        else:
+            code = scans.predict(
+                model, sources, output, threshold=threshold, engine=engine, threads=threads, most=max_frames, as_json=as_json
             )
-        )
+        raise typer.Exit(code)
     from everyframe.errors import UsageError
     from everyframe.files import check_kept, check_writable, write_bytes
 
     if output is not None:
         raise UsageError(
-            "Only models that enlarge write pictures and videos.", where="--output", got=output,
+            "Only models that enlarge or detect write files of their own.", where="--output", got=output,
             hint="--csv, --json, --save-timeline and --save-video say what this one recognizes",
         )  # fmt: skip
     if save_timeline is not None:

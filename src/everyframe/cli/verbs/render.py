@@ -1,4 +1,4 @@
-"""`everyframe render`: labeled clips that nobody had to film."""
+"""`everyframe render`: labeled clips that nobody had to film, and scans of streets."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ import typer
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="drivers (awake, or tired in four ways), or motions (of hands).")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="drivers (awake, or tired in four ways), motions (of hands), or scenes (streets seen by a lidar)."),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder to write, or to continue. [default: KIND]", metavar="DIR")
     ] = None,
-    count: Annotated[int, typer.Option(help="Clips of each label, or recordings.")] = 100,
+    count: Annotated[int, typer.Option(help="Clips of each label, or recordings; of scenes scans, or sequences.")] = 100,
     minutes: Annotated[
-        float, typer.Option(help="Recordings of so many minutes, with a list of spans, instead of clips.", metavar="M")
+        float,
+        typer.Option(
+            help="Recordings of so many minutes, with a list of spans, instead of clips; of scenes sequences.", metavar="M"
+        ),
     ] = 0.0,
     seconds: Annotated[float, typer.Option(help="Of a clip.")] = 3.0,
-    fps: Annotated[float, typer.Option(help="Pictures a second.")] = 15.0,
+    fps: Annotated[float | None, typer.Option(help="Pictures or scans a second. [default: 15; scans 10]")] = None,
     size: Annotated[int, typer.Option(help="Height and width of the pictures.")] = 112,
     sunglasses: Annotated[float, typer.Option(help="Share of the drivers who wear them.", metavar="SHARE")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Another number, other people.")] = 0,
+    beams: Annotated[int, typer.Option(help="Scenes: beams of the lidar, one above another.")] = 64,
+    seed: Annotated[int, typer.Option(help="Another number, other people and streets.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Render labeled clips for training, or long recordings for evaluation, where nothing could be filmed.
+    """Render labeled clips for training, or long recordings for evaluation, where nothing could be filmed; or scans of streets.
 
     Ctrl-C leaves what is done; the same command goes on from there.
 
@@ -38,13 +45,17 @@ def command(
     with bar("rendering") as progress:
         made = api.render(
             kind, output or Path(kind), count=count, minutes=minutes, seconds=seconds, fps=fps, size=size,
-            sunglasses=sunglasses, seed=seed, progress=progress,
+            sunglasses=sunglasses, beams=beams, seed=seed, progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps(made.to_dict()))
         return
     was = f", {made.videos - made.made} of them before" if made.made < made.videos else ""
-    what = "recordings with spans.csv" if minutes else f"clips of {len(made.labels)} labels"
+    if kind == "scenes":
+        what, data = "sequences" if minutes else "scans, in KITTI's layout,", made.folder
+        following = "train detection"
+    else:
+        what = "recordings with spans.csv" if minutes else f"clips of {len(made.labels)} labels"
+        data, following = made.folder / "spans.csv" if minutes else made.folder, "evaluate MODEL" if minutes else "train"
     print(f"{made.videos} {what} in {made.folder}{was}: {', '.join(made.labels)}")
-    data = made.folder / "spans.csv" if minutes else made.folder
-    print(f"next: everyframe {'evaluate MODEL' if minutes else 'train'} --data {data}")
+    print(f"next: everyframe {following} --data {data}")

@@ -33,15 +33,14 @@ def command(
 ) -> None:
     """Train a network on labeled clips, and write it as a model that runs live. Ctrl-C keeps the best so far.
 
-    Recipes whose task is to enhance are for pictures instead, which their network makes larger.
+    Recipes whose task is to enhance are for pictures instead, which their network makes larger, to detect for scans.
 
     Example: everyframe train --data clips -o runs/mine
     """
     from everyframe import api
     from everyframe import recipes as available
     from everyframe.errors import UsageError
-    from everyframe.recipes.motions import MotionsRecipe
-    from everyframe.recipes.super_resolution import SuperResolutionRecipe
+    from everyframe.recipes import ClipRecipe
 
     if recipes:
         rows = [(name, available.load(name)) for name in available.built_in()]
@@ -52,7 +51,7 @@ def command(
     if not resume and (recipe is not None or data is not None):
         settings = available.load(recipe or "quick", changes or ())
         if check_data:
-            if isinstance(settings, MotionsRecipe | SuperResolutionRecipe):
+            if not isinstance(settings, ClipRecipe):
                 raise UsageError(
                     "Only labeled clips are looked at.", where=settings.name, got="--check-data", hint="leave it out"
                 )

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from everyframe.errors import SourceError, UsageError, WeightsError
-from everyframe.evaluation import report
-from everyframe.evaluation.page import Section
-from everyframe.files import write_bytes
+from everyframe.errors import SourceError
 from everyframe.progress import bar, status
 from everyframe.recipes.super_resolution import Data, SuperResolutionRecipe
+from everyframe.tasks import learning
+from everyframe.tasks.learning import Learner, Result
 from everyframe.tasks.super_resolution import cache, metrics
 from everyframe.tasks.super_resolution.cache import Lumas
 from everyframe.tasks.super_resolution.crops import Crops
-from everyframe.tasks.super_resolution.evaluate import Quality, measure
+from everyframe.tasks.super_resolution.evaluate import measure
 from everyframe.tasks.super_resolution.export import export
 from everyframe.tasks.super_resolution.network import Network
 from everyframe.tasks.super_resolution.objective import Enlarging, Held
 from everyframe.tasks.super_resolution.pictures import Pair, held_out
 from everyframe.training import folder, loop
-from everyframe.training.finish import ran
 from everyframe.training.loader import Loader
 from everyframe.training.run import Broken
 
@@ -39,55 +32,15 @@ Run = folder.Run[SuperResolutionRecipe]
 MUCH = 256 << 20
 
 
-@dataclass(frozen=True)
-class Learner:
-    """What the loop trains."""
-
-    net: Network
-    head: str = ""
-    frozen: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """ended: it was not interrupted; quality: of the finished model on what was held out, of pictures."""
-
-    path: Path
-    at: loop.Position
-    ended: bool
-    quality: Quality | None = None
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "run": str(self.path), "ended": self.ended, "epochs": self.at.epoch, "seconds": round(self.at.seconds, 1),
-            "validation_psnr": max((row["psnr"] for row in self.at.rows if row["psnr"] is not None), default=None),
-            "quality": self.quality.to_dict() if self.quality else None, "notes": list(self.notes),
-        }  # fmt: skip
-
-    def text(self) -> str:
-        lines = [ran(self.at, self.ended)]
-        if self.quality is not None and self.quality.rows:
-            lines.append(f"validation: {self.quality.summary()}")
-        lines += [*self.notes, f"wrote {self.path}/step.onnx, report.html and the rest of the run"]
-        return "\n".join([*lines, f"next: everyframe predict {self.path}/step.onnx PICTURE -o larger.png"])
-
-
 def start(
     recipe: SuperResolutionRecipe, path: Path, *, where: str | None = None, data: Path | None = None, minutes: float | None = None
 ) -> Result | None:
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
     None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
-    if data is None:
-        if where is None or not Path(where).is_file():
-            raise UsageError("The recipe does not say where the pictures are.", where=recipe.name, hint="--data FOLDER")
-        data = Path(where).parent / recipe.data.root
+    recipe = learning.settled(recipe, where, data, "pictures")
     folder.check_new(path)
-    told = recipe.data.model_copy(update={"root": str(data.resolve())})
-    weights = recipe.model.weights
-    model = recipe.model if weights is None else recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
-    return _train(recipe.model_copy(update={"data": told, "model": model}), path, minutes, resumed=False)
+    return _train(recipe, path, minutes, resumed=False)
 
 
 def resume(path: Path, *, minutes: float | None = None) -> Result | None:
@@ -97,36 +50,11 @@ def resume(path: Path, *, minutes: float | None = None) -> Result | None:
 
 def network(recipe: SuperResolutionRecipe) -> Network:
     """Random weights depend on `training.seed` alone. Raises WeightsError where it does not begin with the weights named."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        net = Network(recipe.model)
-    if recipe.model.weights is not None:
-        load(net, Path(recipe.model.weights))
+    net = learning.seeded(lambda: Network(recipe.model), recipe.training.seed)
+    if recipe.model.weights is not None:  # what belongs to another scale is left out
+        free = lambda name: name == "skip" or name.startswith("last.")  # noqa: E731
+        learning.load(net, Path(recipe.model.weights), free, "channels, depth, kernel and wide")
     return net
-
-
-def load(net: Network, path: Path) -> None:
-    """Weights of a run folder, or a file of them. What belongs to another scale is left out."""
-    file = path / "best.safetensors" if path.is_dir() else path
-    try:
-        given = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            "These weights cannot be read.", where=file, got=str(error).splitlines()[0],
-            expected="best.safetensors of an earlier training",
-        ) from None  # fmt: skip
-    own = net.state_dict()
-    free = [name for name in own if name == "skip" or name.startswith("last.")]
-    fits = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
-    if missing := [name for name in own if name not in fits and name not in free]:
-        raise WeightsError(
-            "These weights are of another network.", where=file, expected=f"{missing[0]} {tuple(own[missing[0]].shape)}",
-            got=str(tuple(given[missing[0]].shape)) if missing[0] in given else "no such tensor",
-            hint="channels, depth, kernel and wide of [model] must be those of that training",
-        )  # fmt: skip
-    if any(name not in fits for name in free):
-        fits = {name: value for name, value in fits.items() if name not in free}
-    net.load_state_dict({**own, **fits})
 
 
 def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
@@ -207,11 +135,5 @@ def _finish(fabric: Fabric, run: Run, held: Sequence[Pair], at: loop.Position, e
     if held:
         with bar("evaluating") as progress:
             quality = measure(step, held, engine="ort", progress=progress)
-        write_bytes((json.dumps(quality.to_dict(), indent=1) + "\n").encode(), run.path / "metrics.json")
-    text = (run.path / "recipe.toml").read_text("utf-8")
-    environment = json.loads((run.path / "environment.json").read_text("utf-8"))
-    sections = [Section("Pictures held out", (quality.summary(),), quality.heading, quality.table())] if quality else []
-    report.write(
-        run.path, title=f"Training {run.recipe.name}", epochs=run.epochs, recipe=text, environment=environment, sections=sections
-    )
-    return Result(run.path, at, ended, quality, notes)
+    learning.write_report(run, quality, "Pictures held out")
+    return Result(run.path, at, ended, quality, notes, "psnr", "PICTURE -o larger.png")

@@ -1,0 +1,106 @@
+"""A training from beginning to end: scans, network, loop, and the finished model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from everyframe.data.scans.kitti import Scan
+from everyframe.errors import SourceError
+from everyframe.progress import bar, status
+from everyframe.recipes.detection import DetectionRecipe
+from everyframe.tasks import learning
+from everyframe.tasks.detection.decode import Cells
+from everyframe.tasks.detection.evaluate import measure
+from everyframe.tasks.detection.export import export
+from everyframe.tasks.detection.network import Network
+from everyframe.tasks.detection.objective import Detecting
+from everyframe.tasks.detection.scans import held_out, spread
+from everyframe.tasks.detection.scenes import Scenes, known
+from everyframe.tasks.learning import Learner, Result
+from everyframe.training import folder, loop
+from everyframe.training.loader import Loader
+from everyframe.training.run import Broken
+
+Run = folder.Run[DetectionRecipe]
+
+
+def start(
+    recipe: DetectionRecipe, path: Path, *, where: str | None = None, data: Path | None = None, minutes: float | None = None
+) -> Result | None:
+    """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
+    None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
+    """
+    recipe = learning.settled(recipe, where, data, "scans")
+    folder.check_new(path)
+    return _train(recipe, path, minutes, resumed=False)
+
+
+def resume(path: Path, *, minutes: float | None = None) -> Result | None:
+    """Goes on with the training in a run folder, or finishes it if only that is missing."""
+    return _train(folder.read(path, DetectionRecipe).recipe, path, minutes, resumed=True)
+
+
+def network(recipe: DetectionRecipe) -> Network:
+    """Raises WeightsError where it does not begin with the weights named; of other classes the last layers are left out."""
+    net = learning.seeded(lambda: Network(recipe.model, len(recipe.data.classes)), recipe.training.seed)
+    if recipe.model.weights is not None:
+        learning.load(net, Path(recipe.model.weights), lambda name: name.startswith("heat."), "all but grid and weights")
+    return net
+
+
+def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
+    fabric, net = loop.launch(recipe), network(recipe)
+    broken = Broken(recipe.data.broken)
+    train, held = (_readable(part, recipe, broken) for part in held_out(recipe))
+    if not train:
+        raise SourceError("No scan can be read.", where=recipe.data.root)
+    if fabric.is_global_zero and not resumed:
+        folder.create(path, recipe, ())
+    fabric.barrier()
+    run = folder.Run(path, recipe, ())
+    cells = Cells.of(recipe.model.grid, net.stride)
+    with Loader(
+        Scenes(train, recipe, cells), recipe.training.batch, accumulate=recipe.training.accumulate, workers=recipe.data.workers,
+        broken=broken,
+    ) as training:  # fmt: skip
+        what = Detecting(fabric, training, spread(held, recipe.data.shown), recipe, cells)
+        fit = loop.Loop(fabric, run, Learner(net), what, recipe)
+        if resumed:
+            fit.resume()
+        ended = fit.fit(minutes)
+    if not fabric.is_global_zero:
+        return None
+    notes = (*broken.notes("scans"), *fit.pace.shortfall("training.epochs"))
+    return _finish(run, held, fit.at, ended, notes)
+
+
+def _readable(scans: Sequence[Scan], recipe: DetectionRecipe, broken: Broken) -> list[Scan]:
+    """Those that can be, labels and calibration too; what cannot is said before the training."""
+    good = []
+    with bar("scans") as progress:
+        for number, scan in enumerate(scans):
+            progress(number, len(scans))
+            try:
+                known(scan, recipe.data)
+                good.append(scan)
+            except SourceError as error:
+                broken(error)
+    return good
+
+
+def _finish(run: Run, held: Sequence[Scan], at: loop.Position, ended: bool, notes: tuple[str, ...]) -> Result:
+    """The best weights as a model, measured as a user will meet it, and the report."""
+    recipe = run.recipe
+    with status("writing the model"):
+        net = Network(recipe.model, len(recipe.data.classes))
+        net.load_state_dict(load_file(run.best))
+        step = export(net, recipe.data.classes, run.path)
+    quality = None
+    if held:
+        with bar("evaluating") as progress:
+            quality = measure(step, held, progress=progress)
+    learning.write_report(run, quality, "Scans held out")
+    return Result(run.path, at, ended, quality, notes, "ap_space", "SCAN.bin -o found")
