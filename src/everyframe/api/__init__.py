@@ -8,6 +8,7 @@ pictures   enlarge, evaluate_pictures
 cameras    watch
 served     serve
 learning   record, render, teach, train, prune
+searching  search
 measuring  benchmark, compare_benchmarks
 results, fitted, bundled, outcomes, benchmarked   what they give
 """
@@ -20,11 +21,12 @@ from everyframe.api.learning import prune, record, render, teach, train
 from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
 from everyframe.api.pictures import enlarge, evaluate_pictures
+from everyframe.api.searching import search
 from everyframe.api.served import serve
 from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
     "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "enlarge", "evaluate", "evaluate_events",
     "evaluate_pictures", "export", "fix", "import_model", "info", "list_models", "open", "predict", "prune", "quantize", "record",
-    "render", "serve", "split", "stream", "teach", "train", "watch",
+    "render", "search", "serve", "split", "stream", "teach", "train", "watch",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from everyframe.errors import SourceError, UsageError, WeightsError
 from everyframe.evaluation import report
@@ -43,7 +44,7 @@ MUCH = 256 << 20
 class Learner:
     """What the loop trains."""
 
-    net: Network
+    net: nn.Module
     head: str = ""
     frozen: bool = False
 
@@ -79,15 +80,20 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
     None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
+    recipe = rooted(recipe, where, data)
+    folder.check_new(path)
+    weights = recipe.model.weights
+    model = recipe.model if weights is None else recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
+    return _train(recipe.model_copy(update={"model": model}), path, minutes, resumed=False)
+
+
+def rooted(recipe: SuperResolutionRecipe, where: str | None, data: Path | None) -> SuperResolutionRecipe:
+    """With an absolute `data.root`. Raises UsageError where nothing says what it is."""
     if data is None:
         if where is None or not Path(where).is_file():
             raise UsageError("The recipe does not say where the pictures are.", where=recipe.name, hint="--data FOLDER")
         data = Path(where).parent / recipe.data.root
-    folder.check_new(path)
-    told = recipe.data.model_copy(update={"root": str(data.resolve())})
-    weights = recipe.model.weights
-    model = recipe.model if weights is None else recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
-    return _train(recipe.model_copy(update={"data": told, "model": model}), path, minutes, resumed=False)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": str(data.resolve())})})
 
 
 def resume(path: Path, *, minutes: float | None = None) -> Result | None:
@@ -129,12 +135,28 @@ def load(net: Network, path: Path) -> None:
     net.load_state_dict({**own, **fits})
 
 
-def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
-    fabric, net, moving = loop.launch(recipe), network(recipe), bool(recipe.model.shift)
+@dataclass(frozen=True)
+class Fitted:
+    """A training that has ended. measured: what was held out."""
+
+    fabric: Fabric
+    run: Run
+    measured: Lumas
+    at: loop.Position
+    ended: bool
+    notes: tuple[str, ...]
+
+
+def fit(
+    recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool, make: Callable[[], nn.Module],
+    objective: Callable[[Fabric, Loader, Sequence[Held], int, bool], Enlarging] = Enlarging,
+) -> Fitted:  # fmt: skip
+    """The training of a network on a recipe's pictures."""
+    fabric, net, moving = loop.launch(recipe), make(), bool(recipe.model.shift)
     train, held = held_out(recipe)
     broken = Broken(recipe.data.broken)
-    kept = _readable(_lumas(train, recipe), broken)
-    measured = _readable(_lumas(held, recipe), broken)
+    kept = readable(lumas_of(train, recipe), broken)
+    measured = readable(lumas_of(held, recipe), broken)
     if not kept.pairs:
         raise SourceError("No picture can be read.", where=recipe.data.root, got=f"{len(train)} that cannot")
     if fabric.is_global_zero and not resumed:
@@ -145,24 +167,29 @@ def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, res
     with Loader(
         crops, recipe.training.batch, accumulate=recipe.training.accumulate, workers=recipe.data.workers, broken=broken
     ) as training:
-        what = Enlarging(fabric, training, _held(measured, recipe.data, moving), recipe.model.scale, moving)
-        fit = loop.Loop(fabric, run, Learner(net), what, recipe)
+        what = objective(fabric, training, _held(measured, recipe.data, moving), recipe.model.scale, moving)
+        fitting = loop.Loop(fabric, run, Learner(net), what, recipe)
         if resumed:
-            fit.resume()
-        ended = fit.fit(minutes)
-    if not fabric.is_global_zero:
+            fitting.resume()
+        ended = fitting.fit(minutes)
+    notes = (*broken.notes(), *fitting.pace.shortfall("training.epochs"))
+    return Fitted(fabric, run, measured, fitting.at, ended, notes)
+
+
+def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
+    done = fit(recipe, path, minutes, resumed, lambda: network(recipe))
+    if not done.fabric.is_global_zero:
         return None
-    notes = (*broken.notes(), *fit.pace.shortfall("training.epochs"))
-    return _finish(fabric, run, measured.pairs, fit.at, ended, notes)
+    return _finish(done.fabric, done.run, done.measured.pairs, done.at, done.ended, done.notes)
 
 
-def _lumas(pairs: Sequence[Pair], recipe: SuperResolutionRecipe) -> Lumas:
+def lumas_of(pairs: Sequence[Pair], recipe: SuperResolutionRecipe) -> Lumas:
     much = sum(pair.large.stat().st_size for pair in pairs) > MUCH
     on_disk = much if recipe.data.cache is None else recipe.data.cache
     return Lumas(tuple(pairs), recipe.model.scale, cache.folder() if on_disk else None)
 
 
-def _readable(pictures: Lumas, broken: Broken) -> Lumas:
+def readable(pictures: Lumas, broken: Broken) -> Lumas:
     """Those that can be; they are read once, so that what cannot is said before the training."""
     good = []
     with bar("pictures") as progress:
