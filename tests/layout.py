@@ -123,6 +123,11 @@ ROOMS = (
         ("lightning_fabric", "numpy", "onnx", "safetensors", "torch"), "patterns, where to prune, pruning from recipe to model",
     ),
     Room(
+        "nas", ("errors", "files", "progress", "canvas", "benchmarking", "recipes", "evaluation", "training", "pruning"),
+        ("numpy", "onnx", "torch"),
+        "networks searched: choices, what proposes them, measured layers, the log and its picture",
+    ),
+    Room(
         "rendering", ("errors", "files", "progress", "video", "data"),
         ("av", "numpy"), "procedural video with its truth: hands that gesture, drivers who tire; scans of streets with boxes",
     ),
@@ -133,7 +138,7 @@ ROOMS = (
     ),
     Room(
         "tasks", ("errors", "version", "files", "progress", "canvas", "modelfile", "conversion", "native", "video", "runtime",
-         "models", "recipes", "data", "evaluation", "training"),
+         "models", "recipes", "data", "evaluation", "training", "pruning", "nas"),
         ("PIL", "av", "lightning_fabric", "numpy", "onnx", "safetensors", "torch"),
         "what else than recognizing networks do, one folder a task: pictures that become larger, objects in scans",
     ),
@@ -146,7 +151,7 @@ ROOMS = (
         "api", ("errors", "version", "files", "progress", "modelfile", "conversion", "native", "video", "runtime", "peers",
          "benchmarking", "models", "recipes", "devices", "quantization", "splitting", "bundles", "data", "evaluation",
          "teaching", "training",
-         "pruning", "rendering", "motions", "tasks", "live", "serving"),
+         "pruning", "nas", "rendering", "motions", "tasks", "live", "serving"),
         ("numpy", "onnx"), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
@@ -165,7 +170,7 @@ FACADE = ("privacy", "errors", "version", "runtime", "models", "api")
 #: who may go through that facade
 FACADE_USERS = ("cli",)
 #: rooms that build, train and export networks; all others must work without the train extra, whatever is imported
-WITH_TORCH = ("peers", "models", "training", "pruning", "motions", "tasks")
+WITH_TORCH = ("peers", "models", "training", "pruning", "nas", "motions", "tasks")
 #: and so must these modules of theirs, and all that they import
 WITHOUT_TORCH_INSIDE = (
     "everyframe.peers",
@@ -183,7 +188,6 @@ WITH_EXTRA = ("serving",)
 #: names of rooms that are planned: nothing else may take them
 RESERVED = {
     "web": "the live page, served or static",
-    "nas": "supernets and their search",
     "cluster": "many machines",
 }
 

@@ -48,7 +48,7 @@ privacy.keep()
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "watch",
     "serve", "enlarge", "evaluate", "evaluate_events", "evaluate_pictures", "detect", "evaluate_scans", "record", "render",
-    "teach", "train", "prune", "export", "import_model", "benchmark", "compare_benchmarks",
+    "teach", "train", "prune", "search", "export", "import_model", "benchmark", "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from everyframe.api import prune as prune
     from everyframe.api import quantize as quantize
     from everyframe.api import record as record
+    from everyframe.api import search as search
     from everyframe.api import serve as serve
     from everyframe.api import split as split
     from everyframe.api import stream as stream

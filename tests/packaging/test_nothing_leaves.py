@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import clips
+import enlarging
 import handmade
 import moving
 from everyframe.cli.main import VERBS
@@ -47,6 +48,7 @@ TRAINING = """
 everyframe export motionnet_0.5x -o net.onnx --frames 6 --size 32
 everyframe train tiny.toml --data clips -o run --set training.epochs=1 --set data.workers=1
 everyframe prune run -o pruned --rate 1.5 --set training.epochs=1
+everyframe search small.toml --data pictures -o searched --evaluations 2
 """
 #: several in one process, as `everyframe` runs each
 MANY = """
@@ -131,6 +133,8 @@ def test_training(machine: Machine) -> None:
     pytest.importorskip("torch")
     moving.write_clips(machine.outputs / "clips")
     (machine.outputs / "tiny.toml").write_text(moving.TEXT)
+    enlarging.write_pictures(machine.outputs / "pictures")
+    (machine.outputs / "small.toml").write_text(enlarging.SEARCH)
     assert machine.run(sys.executable, "-c", MANY, TRAINING) == []
 
 

@@ -27,7 +27,7 @@ from everyframe.modelfile.file import Held, load
 from everyframe.version import RenamedWarning
 
 LABELS = ("still", "left", "right")
-WITH_TORCH = ("export", "train", "prune")
+WITH_TORCH = ("export", "train", "prune", "search")
 FUNCTIONS = [name for name in api.__all__ if name != "stream"]
 
 

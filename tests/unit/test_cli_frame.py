@@ -47,6 +47,7 @@ NOT_THERE = {
     "render": ("missing",),
     "train": ("missing.toml",),
     "prune": ("missing.toml",),
+    "search": ("missing.toml",),
     "benchmark": ("missing.onnx",),
 }
 
@@ -107,7 +108,7 @@ class TestEveryVerb:
 def test_what_is_not_there_is_an_error_of_ours(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if verb in ("export", "train", "prune"):
+    if verb in ("export", "train", "prune", "search"):
         pytest.importorskip("torch")  # what is missing first, in a base install
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:

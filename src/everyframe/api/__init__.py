@@ -9,6 +9,7 @@ scans      detect, evaluate_scans
 cameras    watch
 served     serve
 learning   record, render, teach, train, prune
+searching  search
 measuring  benchmark, compare_benchmarks
 results, fitted, bundled, outcomes, benchmarked   what they give
 """
@@ -22,11 +23,39 @@ from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
 from everyframe.api.pictures import enlarge, evaluate_pictures
 from everyframe.api.scans import detect, evaluate_scans
+from everyframe.api.searching import search
 from everyframe.api.served import serve
 from everyframe.api.watching import evaluate, evaluate_events, predict
 
 __all__ = [
-    "benchmark", "bundle", "check", "compare_benchmarks", "compile", "convert", "detect", "enlarge", "evaluate",
-    "evaluate_events", "evaluate_pictures", "evaluate_scans", "export", "fix", "import_model", "info", "list_models", "open",
-    "predict", "prune", "quantize", "record", "render", "serve", "split", "stream", "teach", "train", "watch",
+    "benchmark",
+    "bundle",
+    "check",
+    "compare_benchmarks",
+    "compile",
+    "convert",
+    "detect",
+    "enlarge",
+    "evaluate",
+    "evaluate_events",
+    "evaluate_pictures",
+    "evaluate_scans",
+    "export",
+    "fix",
+    "import_model",
+    "info",
+    "list_models",
+    "open",
+    "predict",
+    "prune",
+    "quantize",
+    "record",
+    "render",
+    "search",
+    "serve",
+    "split",
+    "stream",
+    "teach",
+    "train",
+    "watch",
 ]  # fmt: skip

@@ -52,7 +52,7 @@ def render(
     from everyframe.rendering.lidar import folder as scenes
 
     made: clips.Rendered
-    path, held = _folder(output, kind)
+    path, held = run_folder(output, kind)
     if kind == scenes.KIND:
         made = scenes.write(scenes.Wanted(count, minutes, fps or 10.0, beams, seed), path, progress or silent)
     else:
@@ -91,7 +91,7 @@ def record(
     from everyframe.teaching.record import RecordingPlan, record
 
     plan = RecordingPlan(several("gestures", gestures), BACKGROUND, count, seconds, countdown, pause)
-    path, held = _folder(output, "examples")
+    path, held = run_folder(output, "examples")
     return Recorded(path, tuple(record(camera, path, plan, progress or silent)), held)
 
 
@@ -167,7 +167,7 @@ def train(
         raise UsageError("There is nothing to train on.", expected="a recipe, or data: a folder of clips",
                          hint="`everyframe train --data FOLDER` with one folder of clips a class")  # fmt: skip
     found = recipes.load(recipe or "quick", several("settings", settings))
-    path, held = _folder(output)
+    path, held = run_folder(output)
     root = None if data is None else Path(data)
     if isinstance(found, MotionsRecipe):
         if data is not None:
@@ -221,7 +221,7 @@ def prune(
     if rate is not None and speedup is not None:
         raise UsageError("Either the speed-up is searched for or the rate is given.", expected="rate or speedup")
     changes = [*several("settings", settings), *([f"prune.rate={rate}"] if rate is not None else [])]
-    path, held = _folder(output)
+    path, held = run_folder(output)
     if speedup is not None:
         _, run = search_rates(run, path, speedup, data=data, settings=changes, progress=progress)
         changes = []
@@ -261,7 +261,7 @@ def _task(run: Path) -> str | None:
     return recipes.load(str(file)).task if file.is_file() else None
 
 
-def _folder(output: File | None, name: str = "run") -> tuple[Path, Kept | None]:
+def run_folder(output: File | None, name: str = "run") -> tuple[Path, Kept | None]:
     """The folder, and what keeps it where none is named."""
     if output is not None:
         return Path(output), None

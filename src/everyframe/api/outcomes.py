@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from everyframe.api.given import File, Kept
     from everyframe.motions import run as motions
+    from everyframe.nas import run as searching
     from everyframe.pruning import result as pruning
     from everyframe.runtime import Prediction
     from everyframe.tasks import learning
@@ -330,6 +331,27 @@ class Run:
 
     def _repr_html_(self) -> str:
         return table(self.path.name, [(line,) for line in self.text().splitlines()])
+
+
+@dataclass(frozen=True)
+class Searched(Run):
+    """The folder of a search. `model` is the finished one, where it was trained."""
+
+    result: searching.Result  # type: ignore[assignment]
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """Raises ModelError before it is trained."""
+        return modelfile.load(self.path / "final" / "step.onnx")
+
+    @property
+    def recipe(self) -> Path:
+        """Trains the network that was found."""
+        return self.path / "best.toml"
+
+    def save(self, folder: File) -> Path:
+        """Copies the folder into a new one, whole or not at all. Raises OutputError."""
+        return copied(self.path, Path(folder), "search", "search.toml")
 
 
 class ModelList(Sequence[Card]):

@@ -1,4 +1,4 @@
-"""Models side by side on one engine with one thread: whole networks, or one layer with different zeros. Nothing goes into the
+"""Models side by side on one engine: whole networks, or one layer with different zeros. Nothing goes into the
 cache of compiled models.
 """
 
@@ -36,27 +36,37 @@ def circumstances(engine: str) -> str:
     return f"{engine}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
-def milliseconds(models: Mapping[str, onnx.ModelProto], engine: str, seconds: float = SECONDS) -> dict[str, float]:
-    """Median CPU time of one thread for one clip of noise, in turns. models: with an input `clip` and an output `logits`.
+def milliseconds(
+    models: Mapping[str, onnx.ModelProto], engine: str, seconds: float = SECONDS, threads: int = 1
+) -> dict[str, float]:
+    """Median CPU time of one thread for one clip of noise, in turns; of several threads the median of the clock. models: with an
+    input `clip` and an output `logits`.
 
     Raises UsageError for an engine that there is not, EngineError and ModelError where it cannot run a model.
     """
+    check_engine(engine)
+    start = _native if engine == "native" else _other
+    cases = [Case(name, start(model, name, engine, threads)) for name, model in models.items()]
+    return {
+        timing.name: median(timing.cpu if threads == 1 else timing.wall) for timing in race(cases, seconds=seconds * len(cases))
+    }
+
+
+def check_engine(engine: str) -> None:
+    """Raises UsageError for one that there is not."""
     if engine not in engines.ENGINES and engine not in engines.names():
         raise UsageError("This engine cannot be timed.", expected=" or ".join(engines.names()), got=engine)
-    start = _native if engine == "native" else _other
-    cases = [Case(name, start(model, name, engine)) for name, model in models.items()]
-    return {timing.name: median(timing.cpu) for timing in race(cases, seconds=seconds * len(cases))}
 
 
-def _native(model: onnx.ModelProto, name: str, _: str) -> Callable[[], object]:
+def _native(model: onnx.ModelProto, name: str, _: str, threads: int) -> Callable[[], object]:
     source, _layout, fitting = generate(model, (), target("native"), where=name)
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:  # the system keeps the library while it is loaded
-        stream = Library(link(source, fitting, model, Path(folder) / "model.so")).start(1)
+        stream = Library(link(source, fitting, model, Path(folder) / "model.so")).start(threads)
     (clip,) = given(model, name).values()
     return lambda: stream.step(clip)
 
 
-def _other(model: onnx.ModelProto, name: str, engine: str) -> Callable[[], object]:
-    run = engines.load(engine, engines.Job(model, name, "clip", "logits", StatePlan(()), threads=1)).start()
+def _other(model: onnx.ModelProto, name: str, engine: str, threads: int) -> Callable[[], object]:
+    run = engines.load(engine, engines.Job(model, name, "clip", "logits", StatePlan(()), threads=threads)).start()
     (clip,) = given(model, name).values()
     return lambda: run.step(clip)

@@ -38,6 +38,7 @@ VERBS: dict[str, str] = {
     "render": "render",
     "train": "train",
     "prune": "prune",
+    "search": "search",
     "evaluate": "evaluate",
     "benchmark": "benchmark",
 }

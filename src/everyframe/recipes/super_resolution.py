@@ -7,12 +7,21 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from everyframe.modelfile.schema import Strict
+from everyframe.recipes.pruning import Scheme
+from everyframe.recipes.search import Search
 from everyframe.recipes.training import Settings
+
+#: what stands between the first and the last convolution: a convolution of so many taps a side, or one for each channel alone
+#: and a 1x1 behind it
+Block = Literal["conv1", "conv3", "conv5", "conv7", "separable3", "separable5"]
 
 
 class ModelSection(Strict):
     """[model]: the network. scale: how many times larger pictures become. channels, depth: of its convolutions between the first
-    and the last, kernel: their taps. wide: the inner channels that they learn with. shift: the share of channels that come from
+    and the last, kernel: their taps. blocks: instead of depth and kernel, what stands in between, one by one; schemes, rates:
+    how each of them is pruned while it learns, and what share of it. reduce: 2: the network works on squares of 2x2 pixels, a
+    quarter of the places, so that channels cost a quarter. first: taps of the first convolution, in such squares. activation:
+    what follows each convolution. wide: the inner channels that they learn with. shift: the share of channels that come from
     the frame before, which makes it a network for video. weights: a file of an earlier training with the same shape to begin
     with; of another scale all but the last layer is taken. size: (height, width) of the pictures that the file is made for;
     `everyframe predict` remakes it for any other.
@@ -22,10 +31,37 @@ class ModelSection(Strict):
     channels: int = Field(default=16, ge=1, le=256)
     depth: int = Field(default=5, ge=0, le=64)
     kernel: Literal[1, 3, 5, 7] = 3
+    blocks: tuple[Block, ...] | None = Field(default=None, max_length=64)
+    schemes: tuple[Scheme | Literal["none"], ...] = ()
+    rates: tuple[float, ...] = ()
+    reduce: Literal[1, 2] = 1
+    first: Literal[3, 5] = 5
+    activation: Literal["relu", "prelu"] = "relu"
     wide: int = Field(default=256, ge=1)
     shift: float = Field(default=0.0, ge=0, lt=1)
     weights: str | None = None
     size: tuple[int, int] = (180, 320)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The blocks, one by one."""
+        return (f"conv{self.kernel}",) * self.depth if self.blocks is None else self.blocks
+
+    @property
+    def pruning(self) -> tuple[tuple[str, float], ...]:
+        """Scheme and rate of each block."""
+        pairs = zip(self.schemes, self.rates, strict=True)
+        return tuple(pairs) or (("none", 0.0),) * len(self.layers)
+
+    @model_validator(mode="after")
+    def _whole(self) -> ModelSection:
+        if any(side % self.reduce for side in self.size):
+            raise ValueError(f"size must be of multiples of reduce, {self.reduce}")
+        if len(self.schemes) != len(self.rates) or (self.schemes and len(self.schemes) != len(self.layers)):
+            raise ValueError(f"schemes and rates have one entry a block: {len(self.layers)}")
+        if any(not 0 <= rate < 1 for rate in self.rates):
+            raise ValueError("rates are shares of a block, 0 or more and below 1")
+        return self
 
 
 class Data(Strict):
@@ -54,7 +90,7 @@ class Data(Strict):
 
 class SuperResolutionRecipe(Settings):
     """A network that enlarges pictures or, with `model.shift`, video. The loss is the mean absolute error of luma. paper, time:
-    where it comes from and what it took, for people.
+    where it comes from and what it took, for people. search: what `everyframe search` chooses from and how; training leaves it.
     """
 
     name: str
@@ -63,11 +99,14 @@ class SuperResolutionRecipe(Settings):
     time: str = ""
     model: ModelSection = ModelSection()
     data: Data = Data()
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> SuperResolutionRecipe:
-        if self.model.shift and not self.model.depth:
+        if self.model.shift and not self.model.layers:
             raise ValueError("shift stands before the convolutions in between, so model.depth must be 1 or more")
+        if self.search and self.model.shift:
+            raise ValueError("a network for video is not searched: search one for pictures, or leave out model.shift")
         if self.training.label_smoothing:
             raise ValueError("pictures have no labels to smooth")
         return self

@@ -62,7 +62,7 @@ class Enhancer:
 
     @cached_property
     def reach(self) -> int:
-        return sized.reach(self.model, self.taken)
+        return sized.reach(self.model, self.taken, self.facts.squares)
 
     def __enter__(self) -> Enhancer:
         return self
@@ -103,11 +103,15 @@ class Stream:
                 expected=f"{enhancer.facts.size[1]}x{enhancer.facts.size[0]}", got=f"{size[1]}x{size[0]}",
                 hint="give the .onnx that it was compiled from: it is made for any size",
             )  # fmt: skip
-        fits, most = enhancer.compiled or size[0] * size[1] <= enhancer.whole, enhancer.part
-        self.part = size if fits else (min(size[0], most), min(size[1], most))
+        squares = enhancer.facts.squares
+        most = max(squares, enhancer.part // squares * squares)
+        #: in whole squares of pixels
+        height, width = self.whole = size[0] + -size[0] % squares, size[1] + -size[1] % squares
+        fits = enhancer.compiled or height * width <= enhancer.whole
+        self.part = (height, width) if fits else (min(height, most), min(width, most))
         self.program = enhancer.program(self.part, engine)
-        overlap = 0 if self.part == size else enhancer.reach
-        down, across = (pieces(side, part, overlap) for side, part in zip(size, self.part, strict=True))
+        overlap = 0 if self.part == self.whole else enhancer.reach
+        down, across = (pieces(side, part, overlap) for side, part in zip(self.whole, self.part, strict=True))
         #: (rows, columns, its own state)
         self.parts = [(rows, columns, self.program.start()) for rows, columns in itertools.product(down, across)]
         preprocess = self.program.metadata.preprocess
@@ -117,13 +121,17 @@ class Stream:
         """(H, W) uint8 luma of full range -> (sH, sW) float32 of 0..255."""
         if picture.shape != self.size:
             raise StateError("The pictures of a stream have one size.", expected=self.size, got=picture.shape)
-        s = self.scale
         frame = picture[None, None].astype(np.float32) * np.float32(self._factor) - np.float32(self._offset)
-        made = np.empty((self.size[0] * s, self.size[1] * s), np.float32)
+        (height, width), s = self.whole, self.scale
+        if self.whole != self.size:
+            frame = np.pad(frame, [(0, 0), (0, 0), (0, height - self.size[0]), (0, width - self.size[1])], mode="edge")
+        made = np.empty((height * s, width * s), np.float32)
         for (top, low, high), (left, near, far), run in self.parts:
             part = np.ascontiguousarray(frame[:, :, top : top + self.part[0], left : left + self.part[1]])
             inner = slice((low - top) * s, (high - top) * s), slice((near - left) * s, (far - left) * s)
             made[low * s : high * s, near * s : far * s] = run.step(part)[0, 0][inner]
+        if self.whole != self.size:
+            made = np.ascontiguousarray(made[: self.size[0] * s, : self.size[1] * s])
         if not np.isfinite(made).all():
             raise EngineError(
                 "The model's picture is not finite.", where=self.program.path, got="NaN or infinity",

@@ -40,15 +40,18 @@ def export(net: Network, folder: Path) -> Path:
         stream(clip, step)
         return step
     made = fold(graph)
-    _rename(made, graph.graph.input[0].name, "frames")
+    rename(made, graph.graph.input[0].name, "frames")
     modelfile.save(modelfile.attach(made, metadata), step)
     return step
 
 
-def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    """An input, as step models call it."""
+def rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    """An input or output, as others call it."""
     for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            if name == old:
-                node.input[place] = new
-    model.graph.input[0].name = new
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name == old:
+            value.name = new

@@ -8,11 +8,14 @@ one, a 1x1 behind it, and an identity, which are one linear map: their kernels a
 little more than that of the small network, and the file holds nothing else (SESR, Bhardwaj et al., 2022, arXiv:2103.09404, whose
 depths and widths these are; that has PReLU, a 5x5 at the end, and the plain input in place of the interpolation).
 
+With `reduce` the network works on squares of r x r pixels: the first convolution and the interpolation have a stride of r, which
+is a space-to-depth and a convolution in one, and the last has r*r times as many channels for the PixelShuffle.
+
 With `shift` it is a network for video: before every second convolution a share of the channels is that of the frame before
 (TSM's online shift, Lin et al., 2019, arXiv:1811.08383), which as a step network is its only state:
 (N, 1, T, H, W) -> (N, 1, T, sH, sW).
 
-Legend: N pictures, T frames, H W pixels, s the scale, k taps. Luma is of 0..1, full range.
+Legend: N pictures, T frames, H W pixels, s the scale, r the reduction, k taps. Luma is of 0..1, full range.
 """
 
 from __future__ import annotations
@@ -24,54 +27,88 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from everyframe.pruning.pattern import Pattern
+from everyframe.recipes.pruning import usual_group
 from everyframe.recipes.super_resolution import ModelSection
 from everyframe.tasks.super_resolution.resize import taps
 
-FIRST, SKIP = 5, 5  # taps of the first convolution, and of the interpolation
+SKIP = 5  # taps of the interpolation
+DENSE = ("none", 0.0)
 
 
 class Collapsible(nn.Module):
     """A k x k convolution that learns as two with nothing between them, and an identity where it keeps its channels. Beyond the
-    picture's border are zeros.
+    picture's border are zeros. separable: the same for 1x1, behind k x k of each channel alone. pruned: scheme and rate.
     """
 
-    def __init__(self, channels: int, made: int, k: int, wide: int) -> None:
+    def __init__(
+        self, channels: int, made: int, k: int, wide: int, *, stride: int = 1, separable: bool = False,
+        pruned: tuple[str, float] = DENSE,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.wide = nn.Parameter(nn.init.kaiming_normal_(torch.empty(wide, channels, k, k)))
+        inner = 1 if separable else k
+        self.wide = nn.Parameter(nn.init.kaiming_normal_(torch.empty(wide, channels, inner, inner)))
         self.narrow = nn.Parameter(nn.init.xavier_normal_(torch.empty(made, wide)))
         self.bias = nn.Parameter(torch.zeros(made))
-        self.keeps = channels == made
+        self.deep = nn.Parameter(_alone(channels, k)) if separable else None
+        self.keeps, self.stride, self.pruned = channels == made and stride == 1, stride, pruned
 
-    def kernel(self) -> Tensor:
-        """(made, channels, k, k)."""
-        made = torch.einsum("ow,wihv->oihv", self.narrow, self.wide)
-        if not self.keeps:
-            return made
-        k = made.shape[-1]
-        return made + F.pad(torch.eye(len(made), device=made.device)[:, :, None, None], [k // 2] * 4)
+    def kernel(self, made: int | None = None, channels: int | None = None) -> Tensor:
+        """(made, channels, k, k), of the first so many."""
+        kernel = torch.einsum("ow,wihv->oihv", self.narrow[:made], self.wide[:, :channels])
+        if self.keeps:
+            k = kernel.shape[-1]
+            kernel = kernel + F.pad(torch.eye(*kernel.shape[:2], device=kernel.device)[:, :, None, None], [k // 2] * 4)
+        return kernel
 
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.kernel(), self.bias)
+    def forward(self, x: Tensor, made: int | None = None, pruned: tuple[str, float] | None = None) -> Tensor:
+        channels = x.shape[1]
+        kernel = prune(self.kernel(made, channels), pruned or self.pruned)
+        if self.deep is not None:
+            x = convolve(x, self.deep[:channels], None)
+        return convolve(x, kernel, self.bias[:made], stride=self.stride)
 
 
 class Plain(nn.Module):
-    """The same after training: one kernel."""
+    """The same after training: one kernel, or two of a separable one."""
 
-    def __init__(self, kernel: Tensor, bias: Tensor) -> None:
+    def __init__(self, given: Collapsible) -> None:
         super().__init__()
-        self.kernel = nn.Parameter(kernel.detach().clone())
-        self.bias = nn.Parameter(bias.detach().clone())
+        self.kernel = nn.Parameter(prune(given.kernel(), given.pruned).detach().clone())
+        self.bias = nn.Parameter(given.bias.detach().clone())
+        self.deep = None if given.deep is None else nn.Parameter(given.deep.detach().clone())
+        self.stride = given.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.kernel, self.bias)
+        if self.deep is not None:
+            x = convolve(x, self.deep, None)
+        return convolve(x, self.kernel, self.bias, stride=self.stride)
 
 
-def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, *, inside: bool = False) -> Tensor:
-    """Over pictures (N, C, H, W), or each frame of (N, C, T, H, W). inside: of a picture that is padded already."""
-    border = 0 if inside else kernel.shape[-1] // 2
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: int = 1, inside: bool = False) -> Tensor:
+    """Over pictures (N, C, H, W), or each frame of (N, C, T, H, W). A kernel with one input is for each channel alone where there
+    are several. inside: of a picture that is padded already.
+    """
+    border = 0 if inside else (kernel.shape[-1] - stride + 1) // 2
+    groups = x.shape[1] // kernel.shape[1]
     if x.ndim == 4:
-        return F.conv2d(x, kernel, bias, padding=border)
-    return F.conv3d(x, kernel.unsqueeze(2), bias, padding=(0, border, border))
+        return F.conv2d(x, kernel, bias, padding=border, stride=stride, groups=groups)
+    return F.conv3d(
+        x, kernel.unsqueeze(2), bias, padding=(0, border, border), stride=(1, stride, stride), groups=groups
+    )  # fmt: skip
+
+
+def prune(kernel: Tensor, how: tuple[str, float]) -> Tensor:
+    """Without the units of smallest norm, chosen anew at every call. A pattern that is larger than the layer leaves it whole."""
+    scheme, rate = how
+    if scheme == "none" or not rate:
+        return kernel
+    pattern = Pattern(scheme, usual_group(scheme))  # type: ignore[arg-type]
+    if not pattern.fits(tuple(kernel.shape)):
+        return kernel
+    weight = kernel.detach().float().cpu().numpy()
+    kept = pattern.spread(pattern.keep(pattern.scores(weight), rate), weight.shape)
+    return kernel * torch.from_numpy(kept).to(kernel)
 
 
 class Network(nn.Module):
@@ -80,42 +117,86 @@ class Network(nn.Module):
     def __init__(self, settings: ModelSection) -> None:
         super().__init__()
         self.scale, self.settings = settings.scale, settings
-        c, s = settings.channels, settings.scale
-        make = lambda channels, made, k: Collapsible(channels, made, k, settings.wide)  # noqa: E731
-        self.first = make(1, c, FIRST)
-        self.blocks = nn.ModuleList(make(c, c, settings.kernel) for _ in range(settings.depth))
-        self.last = make(c, s * s, 3)
-        self.last.narrow.data.zero_()  # it begins as interpolation
-        self.last.keeps = False
+        c, s, r, wide = settings.channels, settings.scale, settings.reduce, settings.wide
+        self.first = Collapsible(1, c, settings.first * r, wide, stride=r)
+        self.blocks = nn.ModuleList(
+            block(kind, c, wide, pruned) for kind, pruned in zip(settings.layers, settings.pruning, strict=True)
+        )
+        self.last = ending(c, s * r, wide)
         self.skip = nn.Parameter(interpolation(s))
+        if settings.activation == "prelu":  # one for each convolution but the last
+            self.slopes = nn.Parameter(torch.full((1 + len(self.blocks), c), 0.1))
         self.shifted = round(c * settings.shift)
 
     @property
     def name(self) -> str:
         """What it is, in words."""
         s = self.settings
-        return f"super-resolution x{s.scale}{' for video' if self.shifted else ''}, {s.channels} channels, {s.depth} deep"
+        kinds = f" ({', '.join(s.blocks)})" if s.blocks else ""
+        squares = f", on squares of {s.reduce}x{s.reduce} pixels" if s.reduce > 1 else ""
+        return (
+            f"super-resolution x{s.scale}{' for video' if self.shifted else ''}, {s.channels} channels, "
+            f"{len(s.layers)} deep{kinds}{squares}"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        first = F.relu(self.first(x))
+        (height, width), r = x.shape[-2:], self.settings.reduce
+        x = whole(x, r)
+        first = self._active(self.first(x), 0)
         made = first
-        for i, block in enumerate(self.blocks):
+        for i, each in enumerate(self.blocks):
             if self.shifted and i % 2 == 0:
                 made = shift(made, self.shifted)
-            made = F.relu(block(made))
-        return subpixels(self.last(made + first) + convolve(replicated(x), self.skip, None, inside=True), self.scale)
+            made = self._active(each(made), i + 1)
+        made = self.last(made + first) + interpolated(x, self.skip, r)
+        return cut(subpixels(made, self.scale * r), height * self.scale, width * self.scale)
+
+    def _active(self, x: Tensor, place: int) -> Tensor:
+        return activate(x, self.slopes[place]) if self.settings.activation == "prelu" else F.relu(x)
 
     def collapsed(self) -> Network:
         """What is deployed: the same function with one kernel for each convolution."""
         made = Network(self.settings).to(self.skip.device)
         made.skip = nn.Parameter(self.skip.detach().clone())
+        if self.settings.activation == "prelu":
+            made.slopes = nn.Parameter(self.slopes.detach().clone())
         made.first, made.last = plain(self.first), plain(self.last)  # type: ignore[assignment]
-        made.blocks = nn.ModuleList(plain(cast(Collapsible, block)) for block in self.blocks)
+        made.blocks = nn.ModuleList(plain(each) for each in self.blocks)
         return made.eval()
 
 
-def plain(conv: nn.Module) -> Plain:
-    return Plain(conv.kernel() if isinstance(conv, Collapsible) else cast(Tensor, conv.kernel), cast(Tensor, conv.bias))
+def block(kind: str, channels: int, wide: int, pruned: tuple[str, float] = DENSE) -> Collapsible:
+    """`conv3`, `separable5`, ...: see `recipes.super_resolution.Block`."""
+    separable = kind.startswith("separable")
+    return Collapsible(channels, channels, int(kind[-1]), wide, separable=separable, pruned=pruned)
+
+
+def ending(channels: int, side: int, wide: int) -> Collapsible:
+    """The convolution before the PixelShuffle: the network begins as interpolation."""
+    made = Collapsible(channels, side * side, 3, wide)
+    made.narrow.data.zero_()
+    made.keeps = False
+    return made
+
+
+def plain(conv: nn.Module) -> nn.Module:
+    return Plain(conv) if isinstance(conv, Collapsible) else cast(nn.Module, conv)
+
+
+def activate(x: Tensor, slopes: Tensor) -> Tensor:
+    """PReLU; a slope a channel."""
+    return F.prelu(x, slopes.to(x.dtype))
+
+
+def whole(x: Tensor, squares: int) -> Tensor:
+    """Whole squares of pixels: the border is repeated at the right and below."""
+    over = [(-side) % squares for side in (x.shape[-1], x.shape[-2])]
+    return F.pad(x, [0, over[0], 0, over[1]] + [0, 0] * (x.ndim - 4), mode="replicate") if any(over) else x
+
+
+def cut(x: Tensor, height: int, width: int) -> Tensor:
+    """What `whole` added, taken away."""
+    return x if x.shape[-2:] == (height, width) else x[..., :height, :width]
 
 
 def shift(x: Tensor, channels: int) -> Tensor:
@@ -124,9 +205,23 @@ def shift(x: Tensor, channels: int) -> Tensor:
     return torch.cat([late, x[:, channels:]], 1)
 
 
-def replicated(x: Tensor) -> Tensor:
-    """The picture's border goes on outside, as far as the interpolation reaches."""
-    return F.pad(x, [SKIP // 2] * 4 + [0, 0] * (x.ndim - 4), mode="replicate")
+def interpolated(x: Tensor, kernels: Tensor, reduce: int) -> Tensor:
+    """kernels: (s*s, 1, 5, 5), one for each place within a pixel. The picture's border goes on outside, as far as they reach."""
+    padded = F.pad(x, [SKIP // 2] * 4 + [0, 0] * (x.ndim - 4), mode="replicate")
+    return convolve(padded, over_squares(kernels, reduce), None, stride=reduce, inside=True)
+
+
+def over_squares(kernels: Tensor, reduce: int) -> Tensor:
+    """The same for all pixels of a square at once: (r*s*r*s, 1, 4 + r, 4 + r), kernels at the place of their pixel."""
+    if reduce == 1:
+        return kernels
+    side, k = round(len(kernels) ** 0.5), kernels.shape[-1]
+    each = kernels.reshape(side, side, k, k)
+    over = range(reduce)
+    rows = [
+        torch.stack([F.pad(each, [left, reduce - 1 - left, top, reduce - 1 - top]) for left in over], 1) for top in over
+    ]  # (s, r, s, k + r - 1, k + r - 1): place within a pixel, pixel, place within that
+    return torch.stack(rows).reshape(-1, 1, k + reduce - 1, k + reduce - 1)
 
 
 def subpixels(x: Tensor, scale: int) -> Tensor:
@@ -148,3 +243,10 @@ def interpolation(scale: int) -> Tensor:
                 rows[phase, at - size // 2 + SKIP // 2] += weight
     kernels = np.einsum("ah,bw->abhw", rows, rows).reshape(scale * scale, 1, SKIP, SKIP)
     return torch.from_numpy(kernels.astype(np.float32))
+
+
+def _alone(channels: int, k: int) -> Tensor:
+    """Kernels for each channel alone that begin near the identity."""
+    made = torch.randn(channels, 1, k, k) * 0.1
+    made[:, :, k // 2, k // 2] += 1.0
+    return made

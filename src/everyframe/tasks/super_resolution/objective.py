@@ -32,12 +32,16 @@ class Enlarging:
         return self.training.batches(epoch, first_step, rank, ranks)
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
-        """(N, T, h, w, 1) and (N, T, H, W) uint8."""
-        device = self.fabric.device
-        small, large = (each.to(device).float().div_(255) for each in (batch.frames[..., 0], batch.labels))
+        small, large = self.put(batch)
         if self.moving:
             return F.l1_loss(net(small.unsqueeze(1)), large.unsqueeze(1))
         return F.l1_loss(net(small), large)  # (N, 1, h, w)
+
+    def put(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(N, T, h, w, 1) and (N, T, H, W) uint8 -> (N, T, h, w) and (N, T, H, W) of 0..1, on the device."""
+        device = self.fabric.device
+        small, large = (each.to(device).float().div_(255) for each in (batch.frames[..., 0], batch.labels))
+        return small, large
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         """The mean over what is held out, of which each rank measures its share."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from torch import nn
 
 from everyframe.errors import SourceError
 from everyframe.progress import bar, status
@@ -61,12 +63,28 @@ def load(net: Network, path: Path) -> None:
     learning.load(net, path, lambda name: name == "skip" or name.startswith("last."), "channels, depth, kernel and wide")
 
 
-def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
-    fabric, net, moving = loop.launch(recipe), network(recipe), bool(recipe.model.shift)
+@dataclass(frozen=True)
+class Fitted:
+    """A training that has ended. measured: what was held out."""
+
+    fabric: Fabric
+    run: Run
+    measured: Lumas
+    at: loop.Position
+    ended: bool
+    notes: tuple[str, ...]
+
+
+def fit(
+    recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool, make: Callable[[], nn.Module],
+    objective: Callable[[Fabric, Loader, Sequence[Held], int, bool], Enlarging] = Enlarging,
+) -> Fitted:  # fmt: skip
+    """The training of a network on a recipe's pictures."""
+    fabric, net, moving = loop.launch(recipe), make(), bool(recipe.model.shift)
     train, held = held_out(recipe)
     broken = Broken(recipe.data.broken)
-    kept = _readable(_lumas(train, recipe), broken)
-    measured = _readable(_lumas(held, recipe), broken)
+    kept = readable(lumas_of(train, recipe), broken)
+    measured = readable(lumas_of(held, recipe), broken)
     if not kept.pairs:
         raise SourceError("No picture can be read.", where=recipe.data.root, got=f"{len(train)} that cannot")
     if fabric.is_global_zero and not resumed:
@@ -77,24 +95,29 @@ def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, res
     with Loader(
         crops, recipe.training.batch, accumulate=recipe.training.accumulate, workers=recipe.data.workers, broken=broken
     ) as training:
-        what = Enlarging(fabric, training, _held(measured, recipe.data, moving), recipe.model.scale, moving)
-        fit = loop.Loop(fabric, run, Learner(net), what, recipe)
+        what = objective(fabric, training, _held(measured, recipe.data, moving), recipe.model.scale, moving)
+        fitting = loop.Loop(fabric, run, Learner(net), what, recipe)
         if resumed:
-            fit.resume()
-        ended = fit.fit(minutes)
-    if not fabric.is_global_zero:
+            fitting.resume()
+        ended = fitting.fit(minutes)
+    notes = (*broken.notes(), *fitting.pace.shortfall("training.epochs"))
+    return Fitted(fabric, run, measured, fitting.at, ended, notes)
+
+
+def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
+    done = fit(recipe, path, minutes, resumed, lambda: network(recipe))
+    if not done.fabric.is_global_zero:
         return None
-    notes = (*broken.notes(), *fit.pace.shortfall("training.epochs"))
-    return _finish(fabric, run, measured.pairs, fit.at, ended, notes)
+    return _finish(done.fabric, done.run, done.measured.pairs, done.at, done.ended, done.notes)
 
 
-def _lumas(pairs: Sequence[Pair], recipe: SuperResolutionRecipe) -> Lumas:
+def lumas_of(pairs: Sequence[Pair], recipe: SuperResolutionRecipe) -> Lumas:
     much = sum(pair.large.stat().st_size for pair in pairs) > MUCH
     on_disk = much if recipe.data.cache is None else recipe.data.cache
     return Lumas(tuple(pairs), recipe.model.scale, cache.folder() if on_disk else None)
 
 
-def _readable(pictures: Lumas, broken: Broken) -> Lumas:
+def readable(pictures: Lumas, broken: Broken) -> Lumas:
     """Those that can be; they are read once, so that what cannot is said before the training."""
     good = []
     with bar("pictures") as progress:

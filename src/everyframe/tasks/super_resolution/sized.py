@@ -21,10 +21,13 @@ from everyframe.modelfile.schema import Metadata
 
 @dataclass(frozen=True)
 class Facts:
-    """scale: how many times larger both sides become. size: (height, width) of pictures that the file is made for."""
+    """scale: how many times larger both sides become. size: (height, width) of pictures that the file is made for. squares: the
+    sides of others are multiples of this.
+    """
 
     scale: int
     size: tuple[int, int]
+    squares: int = 1
 
 
 def facts(model: onnx.ModelProto, metadata: Metadata, taken: Interface, where: object) -> Facts:
@@ -46,7 +49,7 @@ def facts(model: onnx.ModelProto, metadata: Metadata, taken: Interface, where: o
             "This model's answer is not its picture, enlarged.", where=where,
             expected="(1, 1, H, W) in, (1, 1, sH, sW) out: luma", got=f"{shape} in, {made} out",
         )  # fmt: skip
-    return Facts(scale, (height, width))
+    return Facts(scale, (height, width), _walked(model, taken)[1])
 
 
 def sized(model: onnx.ModelProto, metadata: Metadata, found: Facts, size: tuple[int, int], where: object) -> onnx.ModelProto:
@@ -86,12 +89,18 @@ def _fixed(where: object, what: str) -> ModelError:
     )  # fmt: skip
 
 
-def reach(model: onnx.ModelProto, taken: Interface) -> int:
+def reach(model: onnx.ModelProto, taken: Interface, squares: int = 1) -> int:
     """Pixels of the input, on each side, that one of its pixels can influence in a step: how far parts of a picture must overlap
-    to be enlarged one by one. The sum of what convolutions look beyond their middle, on the longest way.
+    to be enlarged one by one. The sum of what convolutions look beyond their middle, on the longest way, in whole squares.
     """
+    return -(-_walked(model, taken)[0] // squares) * squares
+
+
+def _walked(model: onnx.ModelProto, taken: Interface) -> tuple[int, int]:
+    """How far a pixel reaches, and the side of the squares of pixels that the network works on."""
     graph = Graph.of(model)
     found: dict[str, tuple[float, float]] = {taken.frames: (0.0, 1.0)}  # wire -> (reach, pixels of the input that a pixel is)
+    squares = 1.0
     for node in graph.nodes:
         known = [found[name] for name in node.inputs if name in found]
         if not known:
@@ -101,11 +110,13 @@ def reach(model: onnx.ModelProto, taken: Interface) -> int:
             taps = node.attr("kernel_shape") or graph.constants[node.inputs[1]].shape[2:]
             dilations = node.attr("dilations", [1] * len(taps))
             far += pixel * max((k - 1) * d / 2 for k, d in zip(taps, dilations, strict=True))
+            pixel *= max(node.attr("strides", [1])) if node.op != "ConvTranspose" else 1
         elif node.op == "DepthToSpace":
             pixel /= node.attr("blocksize")
+        squares = max(squares, pixel)
         for name in node.outputs:
             found[name] = (far, pixel)
-    return math.ceil(found[taken.logits][0])
+    return math.ceil(found[taken.logits][0] if taken.logits in found else 0), math.ceil(squares)
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
