@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,19 +121,12 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
     write_bytes(task.recipe(taken.values, told, weights).encode(), path / BEST)
     measured = latency.table.time({"taken": tuple(taken.values.items())}, task, 3.0)["taken"]
     result = Result(
-        path,
-        whole,
-        search.target_ms,
-        task.figure,
-        task.unit,
-        tuple(found),
-        task.describe(taken.values),
-        latency,
+        path, whole, search.target_ms, task.figure, task.unit, tuple(found), task.describe(taken.values), latency,
         round(measured, 4),
-    )
+    )  # fmt: skip
     if whole and retrain:
         final = task.retrain(path / BEST, path / FINAL, search.retrain_minutes)
-        result = Result(**{**vars(result), "final": final, "ended": final is not None and final.ended})
+        result = replace(result, final=final, ended=final is not None and final.ended)
     write_bytes((json.dumps(result.to_dict(), indent=1) + "\n").encode(), path / FOUND)
     return result
 

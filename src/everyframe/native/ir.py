@@ -320,9 +320,7 @@ def is_zero(frame: Frame) -> bool:
 def frame_numbers(planes: np.ndarray) -> list[int]:
     """Numbers of the frames that planes refer to, in order of first use."""
     numbers = np.asarray(planes).ravel() >> SHIFT
-    if (
-        len(numbers) > 32 and (numbers == numbers[0]).all()
-    ):  # mostly one frame's channels, of which there may be a hundred thousand
+    if len(numbers) and (numbers == numbers[0]).all():  # mostly one frame's channels, of which there may be a hundred thousand
         return [int(numbers[0])]
     return list(dict.fromkeys(numbers.tolist()))
 

@@ -108,10 +108,7 @@ class SuperResolution:
     def train_supernet(self, path: Path, minutes: float | None) -> bool:
         objective, resumed = partial(Sandwich, space=self.space, search=self.search), (path / "recipe.toml").exists()
         minutes = None if resumed else minutes  # the clock of the sitting before goes on
-        done = run.fit(
-            self.given, path, minutes, resumed, self._supernet, objective,
-        )  # fmt: skip
-        return done.ended
+        return run.fit(self.given, path, minutes, resumed, self._supernet, objective).ended
 
     def _supernet(self) -> Supernet:
         with torch.random.fork_rng(devices=[]):
