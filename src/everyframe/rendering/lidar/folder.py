@@ -139,7 +139,8 @@ def _pose(place: Street, begin: Sequence[float]) -> np.ndarray:
 
 def _lists(folder: Path, wanted: Wanted) -> None:
     """ImageSets of what is there: seven, one and a half, and one and a half of ten."""
-    done = [path.stem for path in (folder / "training" / ("label_02" if wanted.scans else "velodyne")).glob("*.[bt][ix][nt]")]
+    kept = "label_02/*.txt" if wanted.scans else "velodyne/*.bin"
+    done = [path.stem for path in (folder / "training").glob(kept)]
     make_folder(folder / "ImageSets")
     for split in dict.fromkeys(SPLITS):
         names = sorted(name for name in done if SPLITS[int(name) * 13 % len(SPLITS)] == split)
