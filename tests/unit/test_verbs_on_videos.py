@@ -349,7 +349,7 @@ def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, c
 
 
 def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a folder as people keep it; what is trained answers for its clips."""
+    """On a folder as people keep it; what is trained answers for its clips, and is pruned on them."""
     pytest.importorskip("torch")
     clips = tmp_path / "clips"
     shutil.copytree(made["folder classes"], clips)
@@ -363,6 +363,8 @@ def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, out, err = run(capsys, "predict", tmp_path / "run" / "step.onnx", made["phone"], "--json")
     labels = {top["label"] for line in out.splitlines() for top in json.loads(line)["top"]}
     assert (code, labels) == (0, {"bright", "dark"}), err
+    code, _, err = run(capsys, "prune", tmp_path / "run", "-o", tmp_path / "pruned", "--rate", 1.2)
+    assert (code, (tmp_path / "pruned" / "step.onnx").exists()) == (0, True), err
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
