@@ -158,7 +158,7 @@ def write_together(files: Mapping[Path, bytes]) -> list[Path]:
                 path.write_bytes(data)
                 continue
             whole = path.resolve()
-            handle, temporary = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name}.")
+            handle, temporary = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name[:40]}.")
             staged[Path(temporary)] = whole
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

@@ -71,10 +71,14 @@ class Page:
     def blocks(self) -> list[Block]:
         return self._split[0]
 
+    @property
+    def prose(self) -> str:
+        return self._split[1]
+
     @cached_property
     def links(self) -> list[str]:
         """Targets of [links](target) and ![pictures](target), in order, code left out."""
-        prose = re.sub(r"`[^`\n]*`", "", self._split[1])
+        prose = re.sub(r"`[^`\n]*`", "", self.prose)
         return re.findall(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)", prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
 
     @cached_property
@@ -82,7 +86,7 @@ class Page:
         """What `#…` may point at, as code forges derive it from headings."""
         found: dict[str, int] = {}
         names = set(re.findall(r'(?:id|name)="([^"]+)"', self.text))
-        for heading in re.findall(r"^#{1,6}\s+(.*?)\s*#*$", self._split[1], re.MULTILINE):
+        for heading in re.findall(r"^#{1,6}\s+(.*?)\s*#*$", self.prose, re.MULTILINE):
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
             slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
             names.add(f"{slug}-{found[slug]}" if slug in found else slug)

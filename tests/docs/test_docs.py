@@ -20,8 +20,9 @@ import pytest
 import zoo_tables
 from pages import ROOT, Block, Page, pages
 
+import everyframe
 import handmade
-from command_line import environment, problem
+from command_line import environment, parsers, problem
 from everyframe import models
 from everyframe.native.target import target
 
@@ -133,6 +134,35 @@ def _problems(block: Block) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
+def test_commands_stand_in_blocks_with_a_language(page: Page) -> None:
+    """An indented one would be neither run nor parsed."""
+    loose = re.findall(r"^    +(?:everyframe|pip|python|make|\.venv/bin/\w+) [^:]*$", page.prose, re.MULTILINE)
+    assert not [line for line in loose if not re.search(r" {2,}\S", line.split("#")[0].strip())], loose
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=names)
+def test_what_prose_names_exists(page: Page) -> None:
+    """Options, commands and Python names between backquotes; a changelog may speak of what is gone."""
+    codes = [code for code in re.findall(r"`([^`\n]+)`", page.prose) if not code.startswith(("python ", "pytest", "opt_in_out"))]
+    known = {option for parser in parsers().values() for each in parser.params for option in (*each.opts, *each.secondary_opts)}
+    known |= {"--help", "--version", "--install-completion", "--show-completion"}
+    wrong = [
+        f"{option} in `{code}`"
+        for code in codes
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code)
+        if option not in known
+    ]
+    for code in codes:
+        verb = re.match(r"everyframe ([a-z]+)(?: |$)", code)
+        if verb and verb[1] not in parsers():
+            wrong.append(f"`{code}`: there is no such verb")
+        called = re.match(r"(?:ef|everyframe)\.(\w+)\(", code)
+        if called and not hasattr(everyframe, called[1]):
+            wrong.append(f"`{code}`: there is no such function")
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
 def test_links_lead_somewhere(page: Page) -> None:
     broken = []
     for link in page.links:
@@ -163,7 +193,9 @@ def test_extras_that_are_named_exist() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}: everyframe[{named}]"
         for path in files
-        for named in re.findall(r"(?:everyframe\[|\.\[|install_extra\([\"'])([a-z, ]+)[\]\"']", path.read_text(encoding="utf-8"))
+        for named in re.findall(
+            r"(?:everyframe\[|(?<!\*)\.\[|install_extra\([\"'])([a-z, ]+)[\]\"']", path.read_text(encoding="utf-8")
+        )
         if not set(re.split(r",\s*", named)) <= extras
     ]
     assert not wrong, "\n".join(wrong)

@@ -1,4 +1,4 @@
-"""What the README says of the zoo is what the tables of docs/zoo.md show."""
+"""What the README and pages say in words is what tables show."""
 
 from __future__ import annotations
 
@@ -42,3 +42,11 @@ def test_the_readme_claims_of_the_built_in_model_what_its_page_shows() -> None:
     right, silent = (sum(n * share for n, share in rows) / sum(n for n, _ in rows) for rows in found.values())
     assert claim and rendered and len(found["right"]) == len(found["silent"]) == 2
     assert claim.groups() == tuple(f"{share:.0f}" for share in (float(rendered[1]), right, silent))
+
+
+def test_compiled_code_is_the_fastest_where_its_page_says_so() -> None:
+    said, page = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("compile.md", "benchmarks.md"))
+    table = page.split("<!-- zoo_step -->")[1].split("<!-- end of zoo_step -->")[0]
+    ratios = [float(ratio) for ratio in re.findall(r"\| ([\d.]+)x \|$", table, re.MULTILINE)]
+    claim = re.search(r"it was the fastest engine for all (\d+) step networks", said)
+    assert claim and int(claim[1]) == len(ratios) and min(ratios) > 1

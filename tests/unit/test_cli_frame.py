@@ -122,6 +122,21 @@ def test_what_is_not_there_is_an_error_of_ours(
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 
+@pytest.mark.parametrize("verb", NOT_THERE)
+def test_a_name_that_no_system_takes_is_said(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is too long: even to ask whether the file is there is an error."""
+    if verb in ("export", "train", "prune"):
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main.run([verb, *(word.replace("missing", "missing" * 50) for word in NOT_THERE[verb])])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "") and err.startswith("error: ") and "missing" * 50 in err, err
+    assert list(tmp_path.iterdir()) == []
+
+
 #: `import` reads networks of others, for which it wants a mapping first
 ASKED_FIRST = [verb for verb, (first, *_) in NOT_THERE.items() if first == "missing.onnx" and verb != "import"]
 TAKE_A_MODEL = [*ASKED_FIRST, "teach", "evaluate"]

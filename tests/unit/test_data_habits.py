@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,35 @@ class TestFolders:
         (said,) = found.problems
         for part in ("4 files", ".zzz (2)", ".txt (1)", "without suffix (1)"):
             assert part in said
+
+    def test_links_are_followed_but_never_back(self, tmp_path: Path) -> None:
+        put(tmp_path / "clips", *(f"{c}/{i}.mp4" for c in "ab" for i in range(3)))
+        put(tmp_path / "elsewhere", "1.mp4", "2.mp4")
+        before = sizes(get(tmp_path / "clips"))
+        for name, leads in (("a/up", "clips"), ("b/self", "clips/b"), ("nowhere", "gone")):
+            (tmp_path / "clips" / name).symlink_to(tmp_path / leads)
+        assert sizes(get(tmp_path / "clips")) == before
+        (tmp_path / "clips" / "c").symlink_to(tmp_path / "elsewhere")
+        found = get(tmp_path / "clips")
+        assert found.labels == ("a", "b", "c") and sum(sizes(found).values()) == 8
+        assert sum("a link back" in problem for problem in found.problems) == 2
+        (tmp_path / "clips/a/x").symlink_to(tmp_path / "clips/b")
+        (tmp_path / "clips/b/y").symlink_to(tmp_path / "clips/a")
+        assert sum(sizes(get(tmp_path / "clips")).values()) == 14  # each once more in the other, and no further
+
+    def test_a_pipe_is_no_clip(self, tmp_path: Path) -> None:
+        put(tmp_path, "a/1.mp4", "b/1.mp4")
+        os.mkfifo(tmp_path / "a" / "2.mp4")
+        found = get(tmp_path)
+        assert sum(sizes(found).values()) == 2 and any(".mp4 (1)" in problem for problem in found.problems)
+
+    def test_a_label_is_a_line_of_text(self, tmp_path: Path) -> None:
+        put(tmp_path, "-x #%/1.mp4", "two\nlines/1.mp4", "end /1.mp4", "end/2.mp4", os.fsdecode(b"no text\xff/\xff.mp4"))
+        assert get(tmp_path).labels == ("-x #%", "end", "no text?", "two lines")
+
+    def test_clips_in_no_folder_of_a_class_are_counted(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="2 clips that lie in no folder of a class"):
+            get(put(tmp_path, "1.mp4", "2.mp4"))
 
 
 class TestGroups:

@@ -260,6 +260,15 @@ class TestBatches:
         with pytest.raises(SourceError, match=r"bad\.mp4"):
             list(Loader(job(clips), 4).batches())
 
+    def test_a_validation_may_end_with_a_broken_clip(self, tmp_path: Path, videos: list[Clip]) -> None:
+        """Which is a batch by itself; without any other it is an error."""
+        (tmp_path / "bad.mp4").write_text("no video")
+        clips, store = [*videos[:2], Clip(tmp_path / "bad.mp4", 0, "bad")], Store(Preprocess(resize=24))
+        loader = Loader(Middles(clips, store, 6, SIZE, Sampling()), 2, broken=lambda error: None)
+        assert [b.clips for b in loader.batches()] == [(0, 1)]
+        with pytest.raises(SourceError, match="None of the clips can be read"):
+            list(Loader(Middles(clips[2:], store, 6, SIZE, Sampling()), 2, broken=lambda error: None).batches())
+
     def test_the_middle_is_cut_as_in_prediction_and_normalized_to_the_same_bits(self, videos: list[Clip]) -> None:
         how = Preprocess(resize=24, crop=SIZE, mean=(0.43, 0.39, 0.37), std=(0.22, 0.221, 0.217))
         store = Store(loader.evaluation_geometry(how))

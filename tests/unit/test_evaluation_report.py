@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -70,6 +71,13 @@ class TestFiles:
         assert len(rows) == result.videos
         assert sum(row["prediction"] == row["truth"] for row in rows) == np.trace(np.array(result.confusion))
         assert json.loads(by_name["metrics.json"].read_text()) == json.loads(json.dumps(result.to_dict()))
+
+    def test_names_of_files_need_not_be_text(self, result: Result, tmp_path: Path) -> None:
+        name = os.fsdecode(b'c\xff\n,"d.mp4')
+        odd = replace(result, rows=(replace(result.rows[0], video=name), *result.rows[1:]))
+        report.write(tmp_path, odd)
+        with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            assert next(csv.DictReader(file))["video"] == name.replace("\udcff", "?")
 
     def test_the_page_holds_everything(self, result: Result, tmp_path: Path) -> None:
         odd = replace(result, labels=("<script>alert(1)</script>", *result.labels[1:]), partial=True)

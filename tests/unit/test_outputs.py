@@ -97,7 +97,8 @@ def test_the_last_operators_tell_also_of_the_step_model(clip: onnx.ModelProto, t
 
 def by_hand(*nodes: tuple[str, list[str], str], **numbers: float) -> onnx.ModelProto:
     """The raw answers, and what operators make of them. numbers: constants."""
-    made = [helper.make_node(op, given, [out]) for op, given, out in nodes]
+    over = {op: {"axes": [1]} for op in ("ReduceL1", "ReduceLogSumExp")}
+    made = [helper.make_node(op, given, [out], **over.get(op, {})) for op, given, out in nodes]
     given = [each for each in WEIGHTS if each.name in ("w", "line")] + [tensor(name, value) for name, value in numbers.items()]
     given += [tensor("classes", [1], np.int64)] if any("classes" in node.input for node in made) else []
     f32 = TensorProto.FLOAT
@@ -110,6 +111,16 @@ BY_HAND = {
     "exp by its sum": by_hand(
         ("Sub", ["raw", "shift"], "d"), ("Exp", ["d"], "e"), ("ReduceSum", ["e", "classes"], "s"), ("Div", ["e", "s"], "out"),
         shift=0.5,
+    ),
+    "exp times a reciprocal": by_hand(
+        ("Exp", ["raw"], "e"), ("ReduceL1", ["e"], "s"), ("Reciprocal", ["s"], "i"), ("Mul", ["i", "e"], "out"),
+    ),
+    "exp less the logarithm of the sum": by_hand(
+        ("ReduceLogSumExp", ["raw"], "l"), ("Sub", ["raw", "l"], "d"), ("Exp", ["d"], "out"),
+    ),
+    "the same step by step": by_hand(
+        ("Exp", ["raw"], "e"), ("ReduceSum", ["e", "classes"], "s"), ("Log", ["s"], "l"), ("Sub", ["raw", "l"], "d"),
+        ("Exp", ["d"], "out"),
     ),
     "exp of a logarithm": by_hand(("LogSoftmax", ["raw"], "l"), ("Exp", ["l"], "out")),
     "kept off 0 and 1": by_hand(("Softmax", ["raw"], "p"), ("Clip", ["p", "low", "high"], "out"), low=1e-7, high=1.0),

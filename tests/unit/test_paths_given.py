@@ -45,6 +45,20 @@ def test_verbs_python_and_recipes_take_it(home: Path, capsys: pytest.CaptureFixt
     assert isinstance(recipe, ClipRecipe) and recipe.data.root == str(home / "clips")
 
 
+def test_names_as_long_as_systems_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """255 bytes: of a video, of what is written, and of a picture that is called after a video."""
+    longest = "\u00e9" * 125
+    (tmp_path / "in").mkdir()
+    for name in (longest, longest[:-1] + "x"):
+        handmade.write_video(tmp_path / "in" / f"{name}.mp4", 20)
+    step = handmade.brightness_step(tmp_path / f"{longest}.onnx")
+    words = ["--engine", "ort", "--csv", tmp_path / f"{longest}x.csv", "--save-timeline", tmp_path / "of.png"]
+    with pytest.raises(SystemExit) as ended:
+        main.run(list(map(str, ["predict", step, tmp_path / "in", *words])))
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert len({path.name for path in tmp_path.glob("of.*.png")}) == 2 and (tmp_path / f"{longest}x.csv").is_file()
+
+
 def test_where_caches_lie(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one place, wherever a process has gone; nowhere for a user without a home."""
     monkeypatch.setenv("EVERYFRAME_CACHE", "here")

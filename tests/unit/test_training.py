@@ -28,7 +28,6 @@ from everyframe import recipes  # noqa: E402
 from everyframe.errors import OutputError, RecipeError, TrainingStopped, UsageError  # noqa: E402
 from everyframe.training import checkpoint, folder, loop, network, precision, run  # noqa: E402
 from everyframe.training.optimize import Schedule, optimizer  # noqa: E402
-from everyframe.training.progress import Pace, duration  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -233,30 +232,6 @@ def test_a_folder_with_a_training_is_not_overwritten(clips: Path, tmp_path: Path
 
 
 # --- how long it takes ---
-
-
-def test_a_pace_says_when_it_ends_and_what_the_clock_cuts_off() -> None:
-    pace = Pace(epochs=10, steps=4, batch=8)
-    pace.begin(epoch=2, step=0, seconds=500.0, minutes=None)
-    assert pace.outlook() == "waiting for the first step" and pace.shortfall("training.epochs") == ()
-    for second in (510, 520, 530, 540):
-        pace.stepped(second)
-    assert pace.done == 3 and pace.outlook() == "0.8 clips/s, ends in 4.7 min"  # 28 steps of 10 s
-    pace.minutes = 1.0
-    assert pace.outlook() == "0.8 clips/s, ends in 20 s with 3.5 of 10 epochs" and pace.shortfall("x") == ()
-    pace.stepped(550)
-    pace.stepped(560)
-    (said,) = pace.shortfall("training.epochs")
-    assert said == "3.5 of 10 epochs: at this speed all of them take 6.7 min; give it --minutes 7, or --set training.epochs=4"
-    assert "--set" not in pace.shortfall(trainings=3)[0] and "take 20 min" in pace.shortfall(trainings=3)[0]
-    assert [duration(s) for s in (0.4, 80, 100, 5400, 30_000, 400_000)] == [
-        "0.4 s",
-        "80 s",
-        "1.7 min",
-        "1.5 h",
-        "8.3 h",
-        "4.6 days",
-    ]
 
 
 @pytest.mark.usefixtures("only_weights")

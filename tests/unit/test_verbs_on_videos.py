@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -9,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +21,7 @@ import pytest
 import handmade
 import moving
 from clips import clip_net
-from everyframe import evaluate
+from everyframe import evaluate, serve, watch
 from everyframe.cli import main
 from everyframe.errors import EveryframeError
 from everyframe.modelfile.file import load, save
@@ -180,6 +183,62 @@ class TestVerbs:
         assert sizes.get(kind, "48x64") in out
 
 
+#: what plays as files do; an array and a folder are no cameras
+FILES = ("phone", "browser", "doorbell")
+
+
+def test_serve(made, model: Path) -> None:
+    """Each is posted, and answered as `predict` answers."""
+    with serve(model, engine="ort", port=0, wait=False) as server:
+        host, port = server.addresses[0].split("/")[2].rsplit(":", 1)
+        for kind in FILES:
+            with contextlib.closing(http.client.HTTPConnection(host, int(port))) as connection:
+                connection.request("POST", "/v1/predict", made[kind].read_bytes())
+                answer = connection.getresponse()
+                *rows, end = map(json.loads, answer.read().splitlines())
+            labels = [row["top"][0]["label"] for row in rows if row["type"] == "prediction"]
+            assert (answer.status, end["type"], end["complete"]) == (200, "end", True), (kind, end)
+            assert (labels[0], labels[-1], 12 <= len(labels) <= 18) == ("dark", "bright", True), kind
+
+
+def test_watch(made, model: Path, tmp_path: Path) -> None:
+    """Each is played as a camera, and its bright half is an event with a picture."""
+
+    class Seen(Exception):
+        pass
+
+    def tell(event: Any) -> None:
+        if event.end is not None:
+            told[event.camera] = event
+        if set(told) == set(FILES):
+            raise Seen
+
+    told: dict[str, Any] = {}
+    alert = "labels=bright seconds=0.3 quiet=0"
+    cameras = {kind: {"address": str(made[kind]), "alert": alert} for kind in FILES}
+    with pytest.raises(Seen):
+        watch({"model": str(model), "engine": "ort", "folder": str(tmp_path), "cameras": cameras}, tell, seconds=60)
+    assert all(event.label == "bright" and Path(event.snapshot).is_file() for event in told.values())
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_benchmark(kind: str, made, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stage by stage."""
+    code, out, err = run(
+        capsys, "benchmark", model, "--video", made[kind], "--engine", "ort", "--frames", 3, "--json", "-"
+    )  # fmt: skip
+    assert code == 0 and json.loads(out)["stages"], err
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_teach_from_a_camera(kind: str, made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A video stands in for it; what was recorded is kept, and taught where it is not the same picture throughout."""
+    words = ("--count", 2, "--seconds", 0.3, "--countdown", 0, "--pause", 0.3, "-o", tmp_path / "mine.onnx")
+    _, _, err = run(capsys, "teach", "--camera", made[kind], "--gesture", "one", "--gesture", "other", *words)
+    clips = sorted(path.parent.name for path in (tmp_path / "mine-examples").rglob("*.*"))
+    assert clips.count("one") == clips.count("other") == 2 and "recorded 5 clips" in err, err
+
+
 def without_numbers(folder: Path) -> Path:
     """A model whose answers are no numbers."""
     path = handmade.brightness_step(folder / "spoilt.onnx")
@@ -290,7 +349,7 @@ def test_verbs_of_models_say_what_they_made(model: Path, made, tmp_path: Path, c
 
 
 def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a folder as people keep it; what is trained answers for its clips."""
+    """On a folder as people keep it; what is trained answers for its clips, and is pruned on them."""
     pytest.importorskip("torch")
     clips = tmp_path / "clips"
     shutil.copytree(made["folder classes"], clips)
@@ -304,6 +363,8 @@ def test_train(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, out, err = run(capsys, "predict", tmp_path / "run" / "step.onnx", made["phone"], "--json")
     labels = {top["label"] for line in out.splitlines() for top in json.loads(line)["top"]}
     assert (code, labels) == (0, {"bright", "dark"}), err
+    code, _, err = run(capsys, "prune", tmp_path / "run", "-o", tmp_path / "pruned", "--rate", 1.2)
+    assert (code, (tmp_path / "pruned" / "step.onnx").exists()) == (0, True), err
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

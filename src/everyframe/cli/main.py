@@ -44,6 +44,8 @@ VERBS: dict[str, str] = {
 }
 
 _LATER_S, _PATIENCE_S = 0.05, 2.0
+#: what the system says of a path that nobody can look at: too long, in a folder that is closed to this user, links in a circle
+_CLOSED = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
 app = typer.Typer(
     name="everyframe",
@@ -163,6 +165,11 @@ def run(argv: list[str] | None = None) -> None:
             sys.exit(0)
         raise
     except OSError as error:
+        if error.errno in _CLOSED and error.filename is not None:
+            hint = "check the path and its permissions"
+            told = EveryframeError("This path cannot be used.", where=error.filename, got=error.strerror, hint=hint)
+            print(f"error: {told}", file=sys.stderr)
+            sys.exit(2)
         if error.errno != errno.ENOSPC:
             raise
         print("error: The output cannot be written.\n  got:      no space is left", file=sys.stderr)

@@ -153,4 +153,4 @@ def _names(clips: tuple[Clip, ...], share: float) -> set[str]:
 
 
 def _rank(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
+    return hashlib.sha256(os.fsencode(name)).digest()

@@ -41,7 +41,7 @@ def write(
         made["predictions.csv"] = table([f.name for f in fields(VideoRow)], [list(asdict(row).values()) for row in result.rows])
         made["classes.csv"] = _class_table(result)
     title = title or (f"Evaluation of {result.model}" if result is not None else f"Training {path.name}")
-    made["report.html"] = page(title, result, pictures, epochs, recipe, environment, sections).encode()
+    made["report.html"] = page(title, result, pictures, epochs, recipe, environment, sections).encode(errors="replace")
     return [write_bytes(data, path / name) for name, data in made.items()]
 
 
@@ -73,4 +73,4 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="replace")  # the name of a file need not be text

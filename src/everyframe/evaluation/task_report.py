@@ -114,7 +114,7 @@ def write(folder: str | Path, result: TaskResult, environment: Mapping[str, Any]
     made["predictions.csv"] = table(keys, [[row.get(key) for key in keys] for row in result.rows])
     made["classes.csv"] = _class_table(result)
     top = Section("Measured", headline(result))
-    made["report.html"] = page(title, None, {}, environment=environment, sections=[top, *parts]).encode()
+    made["report.html"] = page(title, None, {}, environment=environment, sections=[top, *parts]).encode(errors="replace")
     return [write_bytes(data, path / name) for name, data in made.items()]
 
 

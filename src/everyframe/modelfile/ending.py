@@ -92,19 +92,39 @@ class _Graph:
         return node if node is not None and node.op_type in kinds else None
 
     def _by_hand(self, node: onnx.NodeProto) -> tuple[Task, Scores] | None:
-        """A softmax as exp(x) / sum(exp(x)) or exp(log softmax), a sigmoid as 1 / (1 + exp(-x))."""
+        """A softmax as exp(x) / sum(exp(x)) or exp(x - log(sum(exp(x)))), a sigmoid as 1 / (1 + exp(-x))."""
         given = list(node.input)
-        if node.op_type == "Exp" and self._maker(given[0], "LogSoftmax"):
+        if node.op_type == "Exp" and (self._maker(given[0], "LogSoftmax") or self._less_its_sum(given[0])):
             return _ENDS["Softmax"]
         if node.op_type == "Div" and self._maker(given[0], "Exp"):
-            total = self._maker(given[1], "ReduceSum")
-            return _ENDS["Softmax"] if total is not None and total.input[0] == given[0] else None
+            return _ENDS["Softmax"] if self._sums(given[1], given[0]) else None
+        if node.op_type == "Mul":
+            for powers, share in (given, given[::-1]):
+                part = self._maker(share, "Reciprocal")
+                if part is not None and self._maker(powers, "Exp") and self._sums(part.input[0], powers):
+                    return _ENDS["Softmax"]
         if node.op_type == "Reciprocal" or (node.op_type == "Div" and self._number(given[0]) == 1):
             below = self._maker(given[-1], "Add")
             parts = list(below.input) if below is not None else []
             if any(self._number(x) == 1 for x in parts) and any(self._maker(x, "Exp") for x in parts):
                 return _ENDS["Sigmoid"]
         return None
+
+    def _sums(self, name: str, of: str) -> bool:
+        total = self._maker(name, "ReduceSum", "ReduceL1")
+        return total is not None and total.input[0] == of
+
+    def _less_its_sum(self, name: str) -> bool:
+        """x - log(sum(exp(x))): a softmax's logarithm."""
+        difference = self._maker(name, "Sub")
+        if difference is None:
+            return False
+        whole, total = difference.input
+        if (at_once := self._maker(total, "ReduceLogSumExp")) is not None:
+            return bool(at_once.input[0] == whole)
+        powers = next((n.output[0] for n in self.made_by.values() if n.op_type == "Exp" and n.input[0] == whole), None)
+        logarithm = self._maker(total, "Log")
+        return logarithm is not None and powers is not None and self._sums(logarithm.input[0], powers)
 
 
 def ending(model: onnx.ModelProto, output: str, told: Metadata | None, task: Task | None = None) -> Ending:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import onnx
 
@@ -103,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
         check_count(model, path)
-        onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.load_external_data_for_model(model, str(_folder_of_weights(path)))
     except ModelError:
         raise
     except OSError as error:
@@ -111,11 +111,11 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     except Exception as error:  # protobuf raises its own DecodeError; onnx wraps several others
         got = first_line(error)
         if (beside := _weights_beside(path)) is not None:
-            inside = not Path(beside).is_absolute() and ".." not in Path(beside).parts
+            inside = not (Path(beside).is_absolute() or PureWindowsPath(beside).is_absolute() or ".." in Path(beside).parts)
             raise ModelError(
                 "The model's weights lie in another file, which cannot be read.", where=path,
                 expected=f"{beside} beside it, whole" if inside else "one in the folder of the model", got=got,
-                hint="copy both files together, under the names that they had" if inside else "save it again, in one file",
+                hint=_about_weights(path.parent / beside) if inside else "save it again, in one file",
             ) from None  # fmt: skip
         hint = "export or download it again: the file is damaged or of another format"
         with contextlib.suppress(OSError), path.open("rb") as file:
@@ -123,6 +123,22 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
             got, hint = next(((name, todo) for pattern, name, todo in _OTHERS if pattern.match(head)), (got, hint))
         raise ModelError("This is not a readable ONNX model.", where=path, got=got, hint=hint) from None
     return _with_content(model, path)
+
+
+def _folder_of_weights(path: Path) -> Path:
+    """Where the weights of a model lie that are not in its file: beside it, or beside what a link leads to."""
+    if path.is_symlink() and (name := _weights_beside(path)) is not None and not os.path.lexists(path.parent / name):
+        return path.resolve().parent
+    return path.parent
+
+
+def _about_weights(file: Path) -> str:
+    if file.is_symlink():  # refused by onnx, since a model from elsewhere could read any file by one
+        return "it is a link, which could lead anywhere: put the file itself in its place (`cp -L` copies what links lead to)"
+    with contextlib.suppress(OSError), file.open("rb") as opened:
+        if opened.read(64).startswith(b"version https://git-lfs"):
+            return "it is a pointer of Git LFS: git lfs pull"
+    return "copy both files together, under the names that they had"
 
 
 def _weights_beside(path: Path) -> str | None:

@@ -20,6 +20,7 @@ from everyframe.pruning.pattern import Pattern
 from everyframe.recipes.training import ClipRecipe
 from everyframe.training import loader, statistics
 from everyframe.training.network import Trained, channels_last
+from everyframe.training.run import Broken
 
 Batches = Sequence[tuple[Tensor, Tensor]]  # (N, C, T, H, W) and labels (N,)
 CLIPS = 256
@@ -41,7 +42,8 @@ def sample(
     made, preprocess = trained.made, trained.preprocess
     _, shown = loader.stores(recipe, collection, preprocess, made.size)
     chosen = [clips[i] for i in drawn]
-    with loader.validation_loader(recipe, chosen, shown, made.frames, made.size) as batches:
+    broken = Broken(recipe.data.broken)
+    with loader.validation_loader(recipe, chosen, shown, made.frames, made.size, broken) as batches:
         for batch in batches.batches():
             yield loader.normalize(batch.frames, preprocess), batch.labels
 

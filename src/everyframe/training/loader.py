@@ -238,10 +238,18 @@ class Loader:
         keys = ((epoch, int(n)) if training else int(n) for _, part, _, _ in parts for n in part)
         # two parts are on their way while one is used
         results = self._pool.run(keys, ahead=2 * max((len(part) for _, part, _, _ in parts), default=1))
+        any_read = False
         for step, part, share, last in parts:
-            yield self._batch([next(results) for _ in part], part, step, share, last)
+            batch = self._batch([next(results) for _ in part], part, step, share, last)
+            if batch is None and training:  # its step could not be taken
+                raise SourceError("No clip of a batch can be read.", where=self.job.name(int(part[0])), got=f"{len(part)} clips")
+            if batch is not None:
+                any_read = True
+                yield batch
+        if parts and not any_read and ranks == 1:
+            raise SourceError("None of the clips can be read.", where=self.job.name(int(order[0])), got=f"{len(order)} clips")
 
-    def _batch(self, made: list, numbers: np.ndarray, step: int, share: float, last: bool) -> Batch:
+    def _batch(self, made: list, numbers: np.ndarray, step: int, share: float, last: bool) -> Batch | None:
         good = []
         for result, number in zip(made, numbers, strict=True):
             if not isinstance(result, SourceError):
@@ -252,7 +260,7 @@ class Loader:
                     raise result
                 self._broken(result)
         if not good:
-            raise SourceError("No clip of a batch can be read.", where=self.job.name(int(numbers[0])), got=f"{len(made)} clips")
+            return None
         frames, labels, clips = zip(*good, strict=True)
         return Batch(torch.from_numpy(np.stack(frames)), default_collate(list(labels)), clips, step, share, last)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 66  # short side of the pictures on a timeline
 SIDE = 360  # and of those in a window
+_LONGEST = 240  # bytes of a file's name, with room for a number: systems take 255
 
 
 @dataclass
@@ -125,8 +127,11 @@ def targets(picture: Path, names: Sequence[str]) -> list[Path]:
         return [picture]
     stems = Counter(Path(name).stem for name in names)
     told: list[str] = []
+    room = _LONGEST - len(os.fsencode(picture.name)) - 1
     for name in names:
         own = Path(name).stem if stems[Path(name).stem] == 1 else name.replace("/", "_")
+        if len(os.fsencode(own)) > room:
+            own = os.fsencode(own)[:room].decode(errors="ignore")
         told.append(next(each for n in count(1) if (each := own if n == 1 else f"{own}-{n}") not in told))
     return [picture.with_name(f"{picture.stem}.{each}{picture.suffix}") for each in told]
 

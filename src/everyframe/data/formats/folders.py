@@ -39,7 +39,7 @@ def read(wanted: Wanted) -> Reading:
             "There are no clips in folders of classes.",
             where=tops["train"],
             expected="CLASS/video.mp4, CLASS/PERSON/video.mp4, or CLASS/CLIP/00001.jpg",
-            got="; ".join(reading.problems[-2:]) or None,
+            got="; ".join(reading.problems[-2:]) or _loose(tops["train"], clips),
             hint="data.format says how the clips are listed",
         )
     if len({row.label for row in reading.rows}) == 1 and all(row.group for row in reading.rows):
@@ -75,22 +75,35 @@ def _read_class(split: str, folder: Path, root: Path, clips: frozenset[str], rea
     """Adds the clips of a class. Gives the suffixes of files that are none."""
     before = len(reading.rows)
     others: Counter[str] = Counter()
-    _read_folder(folder, Row(split, "", folder.name, str(folder)), root, clips, reading, others)
+    label = " ".join(folder.name.encode("utf-8", "replace").decode().split())  # labels are a line of text each
+    _read_folder(folder, Row(split, "", label, str(folder)), root, clips, reading, others)
     if len(reading.rows) == before:
         reading.problems.append(f"{folder}: no clips in the folder of this class")
     return others
 
 
-def _read_folder(folder: Path, row: Row, root: Path, clips: frozenset[str], reading: Reading, others: Counter[str]) -> None:
-    """row: what its clips have in common. clips: their suffixes."""
-    pictures = 0
-    for entry in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
+def _read_folder(
+    folder: Path,
+    row: Row,
+    root: Path,
+    clips: frozenset[str],
+    reading: Reading,
+    others: Counter[str],
+    above: tuple[Path, ...] = (),
+) -> None:
+    """row: what its clips have in common. clips: their suffixes. above: the folders on the way to it, where links lead to."""
+    pictures, above = 0, (*above, folder.resolve())
+    for entry in sorted(_entries(folder), key=lambda path: natural(path.name)):
         suffix = entry.suffix.lower()
         if is_litter(entry.name):
             continue
-        if entry.is_dir() and _holds_clips(entry, clips):
-            _read_folder(entry, replace(row, group=row.group or entry.name), root, clips, reading, others)
-        elif suffix in clips or entry.is_dir():
+        if entry.is_symlink() and any(each.is_relative_to(entry.resolve()) for each in above):
+            reading.problems.append(f"{entry}: a link back to a folder that it lies in; left out")
+        elif entry.is_dir() and _holds_clips(entry, clips):
+            _read_folder(entry, replace(row, group=row.group or entry.name), root, clips, reading, others, above)
+        elif entry.is_dir() or (
+            suffix in clips and (entry.is_file() or not entry.exists())
+        ):  # no pipe, which would be waited for
             reading.rows.append(replace(row, name=str(_relative(entry, root))))
         elif suffix in PICTURES:
             pictures += 1
@@ -113,7 +126,7 @@ def _suffixes(root: Path) -> frozenset[str]:
 
 def _holds_clips(folder: Path, clips: frozenset[str]) -> bool:
     """Rather than being one: there are videos, arrays or folders in it, and no pictures."""
-    found = [path for path in folder.iterdir() if not is_litter(path.name)]
+    found = [path for path in _entries(folder) if not is_litter(path.name)]
     if any(path.suffix.lower() in PICTURES for path in found):
         return False
     return any(path.suffix.lower() in clips or path.is_dir() for path in found)
@@ -123,9 +136,18 @@ def _relative(path: Path, root: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else path
 
 
+def _loose(top: Path, clips: frozenset[str]) -> str | None:
+    count = sum(path.suffix.lower() in clips for path in _entries(top))
+    return f"{count} clips that lie in no folder of a class" if count else None
+
+
 def _below(folder: Path) -> list[Path]:
+    folders = (p for p in _entries(folder) if p.is_dir() and not is_litter(p.name))
+    return sorted(folders, key=lambda path: natural(path.name))
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        entries = list(folder.iterdir())
+        return list(folder.iterdir())
     except OSError as error:
         raise SourceError("The folder of clips cannot be read.", where=folder, got=error.strerror) from None
-    return sorted((p for p in entries if p.is_dir() and not is_litter(p.name)), key=lambda path: natural(path.name))
