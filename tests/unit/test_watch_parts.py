@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,21 @@ class TestMasks:
         assert [pts for _, pts in again] == pytest.approx(np.arange(12) / 30, abs=2e-3)
         for (one, _), (two, _) in zip(decoded(path), again, strict=True):
             np.testing.assert_array_equal(one, two, "nothing was coded again")
+
+
+def test_nothing_stands_for_what_lies_between_key_frames(tmp_path: Path) -> None:
+    """Also of a file that is played as a camera: each is seen once, none counts as too late."""
+    path = handmade.write_video(tmp_path / "v.mp4", 30, codec="libx264", rate=5)  # every eighth is one
+    source = replace(resolve(path)[0], keyframes=True)
+    with Reader(source, Preprocess(fps=10), policy="every") as frames:
+        assert [frame.pts_s for frame in frames] == pytest.approx([0, 1.6, 3.2, 4.8])
+    assert frames.captured == 4
+
+
+def test_a_rule_of_a_label_that_is_not_there_is_found_at_its_camera(tmp_path: Path) -> None:
+    (tmp_path / "cameras.toml").write_text(f'folder = "{tmp_path}"\n[cameras.door]\naddress = 0\nalert = "labels=nobody"\n')
+    with pytest.raises(UsageError, match=r"no such label(.|\n)*cameras\.door\.alert"):
+        everyframe.watch(tmp_path / "cameras.toml", print)
 
 
 def decoded(path: Path) -> list[tuple[np.ndarray, float]]:

@@ -47,7 +47,7 @@ requests carry `Authorization: Bearer TOKEN`; only `/healthz`, `/readyz` and the
 - which frames the network sees follows from their times alone: those nearest to the ticks of its own rate.
 
 **Cameras of the server** are listened to by `/v1/cameras/NAME?pictures=true&predictions=true`: text messages `prediction`,
-`state` and `gap`, and binary ones, which are JPEGs of the newest picture, up to five a second.
+`state`, `gap` and `swapped`, and binary ones, which are JPEGs of the newest picture, up to five a second.
 """
 
 

@@ -20,7 +20,7 @@ from everyframe.serving.frames import Sent, decoded
 from everyframe.serving.limits import Limits
 from everyframe.serving.metrics import Metrics
 from everyframe.serving.refusals import words
-from everyframe.serving.shelf import INTERFACE, Edition, Served, facts
+from everyframe.serving.shelf import Edition, Served, swapped
 from everyframe.serving.stepper import Stepper, apart
 from everyframe.video.coded import CODECS
 
@@ -207,9 +207,7 @@ class Lane:
         self._stream.expect(live=self.wish.live)
         if before is None or before is edition:
             return []
-        old, new = facts(before.program), facts(edition.program)
-        changes = [key for key in INTERFACE if old[key] != new[key]]
-        return [{"type": "swapped", "generation": edition.generation, "changes": changes, "model": new}]
+        return [swapped(before, edition)]
 
     def _said(self, prediction: Prediction) -> Message:
         self._metrics.count("predictions_total", model=self.served.name)
