@@ -29,7 +29,7 @@ from everyframe.live.records import Database, Lines
 from everyframe.modelfile.schema import Preprocess
 from everyframe.runtime import Prediction
 from everyframe.runtime.alerts import AlertRule
-from everyframe.video import Reader, resolve
+from everyframe.video import Reader, remux, resolve
 from everyframe.video.decode import decode
 from everyframe.video.masks import Masks, covered
 from everyframe.video.packets import Coded, Ring
@@ -137,6 +137,16 @@ class TestRing:
         assert not any(packet.key and packet.at <= begins for packet in held[1:]), "no group that nobody wants"
         found = ring.record(begins).packets
         assert found and found[0].key and found[-1] == packets[-1]
+
+    def test_what_is_being_written_is_finished(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C and SIGTERM reach the process that writes, too."""
+        told = "import os, signal; [os.kill(os.getpid(), n) for n in (signal.SIGINT, signal.SIGTERM)]; "
+        monkeypatch.setattr(remux, "_START", told + remux._START)
+        ring = Ring(60)
+        path = handmade.write_video(tmp_path / "v.mp4", 12, codec="libx264")
+        with Reader(resolve(path)[0], Preprocess(), ring=ring) as frames:
+            assert len(list(frames)) == 12
+        assert len(decoded(save(ring.record(0), tmp_path / "again"))) == 12
 
     def test_a_recording_goes_on_until_it_is_enough(self) -> None:
         ring = Ring(2)

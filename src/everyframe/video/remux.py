@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ _START = "import sys; sys.path[:] = sys.argv[2:]; from everyframe.video.remux im
 def save(recording: Recording, path: Path, masks: Sequence[Polygon] = (), timeout: float = TIME_S) -> Path:
     """path: without a suffix. Raises OutputError."""
     job = pickle.dumps((recording.head, recording.packets, tuple(masks)))
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM those of a service: what is being written is finished
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _START, str(path), *sys.path],
@@ -41,6 +44,8 @@ def save(recording: Recording, path: Path, masks: Sequence[Polygon] = (), timeou
         for suffix in _FORMATS:
             _partial(path, suffix).unlink(missing_ok=True)
         raise OutputError("The clip cannot be written.", where=path, got=type(error).__name__) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise OutputError("The clip cannot be written.", where=path, got=said[-1] if said else f"code {done.returncode}")
