@@ -86,6 +86,9 @@ class TestMasks:
         recording = ring.record(0)
         stored = decoded(save(recording, tmp_path / "masked", (left,)))
         assert len(stored) == 12 and max(picture[:, :28].max() for picture, _ in stored) < 30
+        recording.since = recording.packets[5].at
+        late = [pts for _, pts in decoded(save(recording, tmp_path / "late", (left,)))]
+        assert late == pytest.approx(np.arange(len(late)) / 30, abs=2e-3) and 7 <= len(late) < 12
         again = decoded(save(recording, tmp_path / "plain"))
         assert [pts for _, pts in again] == pytest.approx(np.arange(12) / 30, abs=2e-3)
         for (one, _), (two, _) in zip(decoded(path), again, strict=True):
