@@ -246,12 +246,16 @@ def abused(near: Server, times: int) -> tuple[float, str]:
     return slowest[0], told
 
 
-def test_a_server_under_load_is_stopped(figure: Callable[[str], None]) -> None:
-    figure(f"serve: SIGTERM under load, ended with 0 after {stopped():.2f} s")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_server_under_load_is_stopped(frozen: bool, figure: Callable[[str], None]) -> None:
+    figure(f"serve: SIGTERM under load, ended with 0 after {stopped(frozen):.2f} s")
 
 
-def stopped() -> float:
-    """SIGTERM while streams and a video are looked at: code 0, soon, and what had come is answered. After how many seconds."""
+def stopped(frozen: bool = False) -> float:
+    """SIGTERM while streams and a video are looked at: code 0, soon, and what had come is answered. After how many seconds.
+
+    frozen: the server finds frames and the signal at the same time, as after a pause.
+    """
     video = BUILTIN.with_name("sample.mp4").read_bytes()
     with serving("builtin") as server, ExitStack() as held:
         streams = [held.enter_context(server.connect()) for _ in range(4)]
@@ -261,23 +265,27 @@ def stopped() -> float:
         reading = threading.Thread(target=lambda: lines.extend(server.ask("POST", "/v1/predict", video)[1]), daemon=True)
         reading.start()
         until(lambda: "everyframe_serve_predictions_total" in server.ask("GET", "/metrics")[1])
+        if frozen:
+            server.process.send_signal(signal.SIGSTOP)
         for stream in streams:
             for i in range(2):
                 stream.send(raw(i / 12, handmade.picture(80)))
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGCONT)
         for stream in streams:
             found = []
             with suppress(ConnectionClosed):
                 while True:
                     found.append(said(stream))
-            *answers, last = [each["type"] for each in found]
-            assert last == "closing" and answers == ["answer"] * found[-1]["received"] and found[-1]["dropped"] == 0
+            assert [each["type"] for each in found] == ["answer", "answer", "closing"]
+            assert found[-1]["received"] == found[-1]["processed"] == 2 and found[-1]["unanswered"] == []
             assert stream.close_code == 1001
         assert server.process.wait(PATIENCE) == 0
         took = time.monotonic() - begun
         reading.join(PATIENCE)
         assert lines and lines[-1]["type"] == "end" and lines[-1]["reason"] in ("the server is stopping", None)
+        assert lines[-1]["predictions"] == len(lines) - 1 and lines[-1]["complete"] == (lines[-1]["reason"] is None)
     return took
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import onnx
 import pytest
+from websockets.sync.client import connect
 
 import everyframe
 import handmade
 from everyframe.errors import ModelError, SourceError
 from fake_cameras import footprint
 from running import until
+from serving.clients import PATIENCE
 
 
 def ask(server: Any, path: str) -> Any:
@@ -42,6 +44,23 @@ def test_in_the_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not server.running
     server.stop()
     until(lambda: all(count <= before[what] for what, count in footprint().items()))
+
+
+def test_who_listens_to_a_camera_is_told_of_another_model(tmp_path: Path) -> None:
+    path = handmade.brightness_step(tmp_path / "step.onnx")
+    cameras = {"film": str(handmade.write_video(tmp_path / "v.mp4", 30))}
+    quiet = {"engine": "ort", "port": 0, "wait": False, "ready": lambda _: None}
+    with everyframe.serve(path, cameras=cameras, **quiet) as server:
+        place = server.addresses[0].split("/")[2]
+        with connect(f"ws://{place}/v1/cameras/film?pictures=false") as camera:
+            camera.recv(PATIENCE)
+            handmade.brightness_step(path, labels=("night", "day", "dusk"))
+            kinds = []
+            while "swapped" not in kinds or kinds[-1] != "prediction":
+                message = json.loads(camera.recv(PATIENCE))
+                kinds.append(message["type"])
+                if kinds[-1] == "swapped":
+                    assert message["changes"] == ["labels"] and message["model"]["labels"] == ["night", "day", "dusk"]
 
 
 def test_it_waits_where_it_is_not_told_otherwise(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from everyframe.live.records import Database, Lines
 from everyframe.modelfile.schema import Preprocess
 from everyframe.runtime import Prediction
 from everyframe.runtime.alerts import AlertRule
-from everyframe.video import Reader, resolve
+from everyframe.video import Reader, remux, resolve
 from everyframe.video.decode import decode
 from everyframe.video.masks import Masks, covered
 from everyframe.video.packets import Coded, Ring
@@ -85,10 +86,28 @@ class TestMasks:
         recording = ring.record(0)
         stored = decoded(save(recording, tmp_path / "masked", (left,)))
         assert len(stored) == 12 and max(picture[:, :28].max() for picture, _ in stored) < 30
+        recording.since = recording.packets[5].at
+        late = [pts for _, pts in decoded(save(recording, tmp_path / "late", (left,)))]
+        assert late == pytest.approx(np.arange(len(late)) / 30, abs=2e-3) and 7 <= len(late) < 12
         again = decoded(save(recording, tmp_path / "plain"))
         assert [pts for _, pts in again] == pytest.approx(np.arange(12) / 30, abs=2e-3)
         for (one, _), (two, _) in zip(decoded(path), again, strict=True):
             np.testing.assert_array_equal(one, two, "nothing was coded again")
+
+
+def test_nothing_stands_for_what_lies_between_key_frames(tmp_path: Path) -> None:
+    """Also of a file that is played as a camera: each is seen once, none counts as too late."""
+    path = handmade.write_video(tmp_path / "v.mp4", 30, codec="libx264", rate=5)  # every eighth is one
+    source = replace(resolve(path)[0], keyframes=True)
+    with Reader(source, Preprocess(fps=10), policy="every") as frames:
+        assert [frame.pts_s for frame in frames] == pytest.approx([0, 1.6, 3.2, 4.8])
+    assert frames.captured == 4
+
+
+def test_a_rule_of_a_label_that_is_not_there_is_found_at_its_camera(tmp_path: Path) -> None:
+    (tmp_path / "cameras.toml").write_text(f'folder = "{tmp_path}"\n[cameras.door]\naddress = 0\nalert = "labels=nobody"\n')
+    with pytest.raises(UsageError, match=r"no such label(.|\n)*cameras\.door\.alert"):
+        everyframe.watch(tmp_path / "cameras.toml", print)
 
 
 def decoded(path: Path) -> list[tuple[np.ndarray, float]]:
@@ -121,6 +140,16 @@ class TestRing:
         assert not any(packet.key and packet.at <= begins for packet in held[1:]), "no group that nobody wants"
         found = ring.record(begins).packets
         assert found and found[0].key and found[-1] == packets[-1]
+
+    def test_what_is_being_written_is_finished(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C and SIGTERM reach the process that writes, too."""
+        told = "import os, signal; [os.kill(os.getpid(), n) for n in (signal.SIGINT, signal.SIGTERM)]; "
+        monkeypatch.setattr(remux, "_START", told + remux._START)
+        ring = Ring(60)
+        path = handmade.write_video(tmp_path / "v.mp4", 12, codec="libx264")
+        with Reader(resolve(path)[0], Preprocess(), ring=ring) as frames:
+            assert len(list(frames)) == 12
+        assert len(decoded(save(ring.record(0), tmp_path / "again"))) == 12
 
     def test_a_recording_goes_on_until_it_is_enough(self) -> None:
         ring = Ring(2)

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from everyframe.errors import UsageError
 from everyframe.live.camera import Camera, Said, Status
 from everyframe.live.clips import Keeper
 from everyframe.live.config import CameraSettings, Settings
@@ -92,7 +93,11 @@ class _Eye:
 
     def __init__(self, name: str, settings: CameraSettings, program: Program, watch: Watch) -> None:
         self.name, self.settings, self.watch = name, settings, watch
-        self.events = Events(name, program, settings.alert, settings.minimum)
+        try:
+            self.events = Events(name, program, settings.alert, settings.minimum)
+        except UsageError as error:
+            error.where = f"cameras.{name}.alert, {error.where}"
+            raise
         self.ring = Ring(settings.before + settings.minimum + _GROUP_S) if settings.video else None
         options: dict[str, Any] = {"stall": settings.timeout, "gap": settings.gap}
         seen = settings.sub or settings.address

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -23,6 +24,8 @@ from everyframe.version import __version__
 
 #: seconds between looks at the files of models
 LOOK_S = 1.0
+#: for which the end waits for cameras, which were told of it before
+ENDING_S = 0.5
 _ABOUT = """
 Recognizes actions and gestures in videos and live streams of frames, at every frame.
 
@@ -39,11 +42,12 @@ requests carry `Authorization: Bearer TOKEN`; only `/healthz`, `/readyz` and the
 - the server says `ready` (the model), then to each frame an `answer`: `frame` (its number), `pts_s`, `predictions` (none, one or
   more, each with its `event` where a motion was recognized), `received` and `dropped` (frames so far), `ms` (from arrival to
   answer). While two frames are unanswered, the older one that waits is dropped for a new one, and counted. `swapped` says that
-  the model was exchanged and the state is fresh, `closing` why the connection ends.
+  the model was exchanged and the state is fresh, `closing` why the connection ends, and behind a stream `received`, `processed`,
+  `dropped` and `unanswered`: the numbers of frames that came and get no answer any more.
 - which frames the network sees follows from their times alone: those nearest to the ticks of its own rate.
 
 **Cameras of the server** are listened to by `/v1/cameras/NAME?pictures=true&predictions=true`: text messages `prediction`,
-`state` and `gap`, and binary ones, which are JPEGs of the newest picture, up to five a second.
+`state`, `gap` and `swapped`, and binary ones, which are JPEGs of the newest picture, up to five a second.
 """
 
 
@@ -58,13 +62,8 @@ def application(state: State) -> Gate:
         yield
         state.stop()
         watching.cancel()
-        for upload in state.looking:
-            upload.leave()
-        for watched in state.cameras.values():
-            watched.camera.stop()
-        for watched in state.cameras.values():
-            await asyncio.to_thread(watched.camera.join, 1.0)
-        await asyncio.gather(watching, return_exceptions=True)
+        ending = [apart(partial(watched.camera.join, ENDING_S)) for watched in state.cameras.values()]
+        await asyncio.gather(watching, *ending, return_exceptions=True)
         state.stepper.close()
 
     app = FastAPI(

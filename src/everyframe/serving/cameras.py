@@ -18,7 +18,7 @@ from everyframe.live.camera import Camera, Said
 from everyframe.live.clips import jpeg
 from everyframe.runtime import Prediction, Stream
 from everyframe.serving.lane import said as as_message
-from everyframe.serving.shelf import Served, Shelf
+from everyframe.serving.shelf import Edition, Served, Shelf, swapped
 from everyframe.serving.stepper import Stepper
 from everyframe.video import Source, resolve
 from everyframe.video.frame import Frame
@@ -47,7 +47,7 @@ class Watched:
 
         # a file is played at its own speed, over and over
         self.camera = Camera(name, source, served.program, tell=self._told, preview=SIDE, step=step, realtime=not source.live)
-        served.exchanged.append(self.camera.switch)
+        served.exchanged.append(self._exchanged)
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -89,6 +89,14 @@ class Watched:
             message = {"type": "state", "state": said.state, "reason": said.reason, "at": said.at}
         else:
             message = {"type": "gap", "seconds": said.seconds, "pts_s": said.pts_s}
+        self._say(message)
+
+    def _exchanged(self, before: Edition, now: Edition) -> None:
+        self.camera.switch(now.program)
+        self._say(swapped(before, now))
+
+    def _say(self, message: dict[str, Any]) -> None:
+        """From any thread."""
         if self._listeners and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._spread, message)

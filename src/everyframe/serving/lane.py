@@ -20,7 +20,7 @@ from everyframe.serving.frames import Sent, decoded
 from everyframe.serving.limits import Limits
 from everyframe.serving.metrics import Metrics
 from everyframe.serving.refusals import words
-from everyframe.serving.shelf import INTERFACE, Edition, Served, facts
+from everyframe.serving.shelf import Edition, Served, swapped
 from everyframe.serving.stepper import Stepper, apart
 from everyframe.video.coded import CODECS
 
@@ -50,7 +50,8 @@ class Lane:
         self.received = self.processed = self.dropped = 0  # frames; received = processed + dropped + unanswered
         self._stepper, self._metrics, self._limits = stepper, metrics, limits
         self._waiting: deque[Sent | str] = deque()  # frames and orders
-        self._stepping = self._closed = False
+        self._stepping: Sent | None = None
+        self._closed = False
         self._changed = asyncio.Event()
         self._edition: Edition | None = None
         self._stream: Any = None
@@ -58,12 +59,12 @@ class Lane:
         self._film = Film(limits)
 
     @property
-    def unanswered(self) -> int:
-        return sum(isinstance(each, Sent) for each in self._waiting) + self._stepping
+    def unanswered(self) -> list[Sent]:
+        return [each for each in (self._stepping, *self._waiting) if isinstance(each, Sent)]
 
     @property
     def full(self) -> bool:
-        return self.unanswered >= self._limits.unanswered
+        return len(self.unanswered) >= self._limits.unanswered
 
     def offer(self, sent: Sent) -> None:
         """One more frame. Where there are too many unanswered, the oldest that waits is dropped; of a coded video, those behind
@@ -99,6 +100,13 @@ class Lane:
         self._closed = True
         self._changed.set()
 
+    def counts(self) -> Message:
+        """Of frames; and the numbers of those that are still to be answered."""
+        return {
+            "received": self.received, "processed": self.processed, "dropped": self.dropped,
+            "unanswered": [each.number for each in self.unanswered],
+        }  # fmt: skip
+
     def free(self) -> None:
         """The state, and frames that nobody waits for any more."""
         self._drop(len(self._waiting))
@@ -119,7 +127,7 @@ class Lane:
             self._changed.clear()
             await self._changed.wait()
         what = self._waiting.popleft()
-        self._stepping = isinstance(what, Sent)
+        self._stepping = what if isinstance(what, Sent) else None
         try:
             pictures = None
             if isinstance(what, Sent) and what.coded:
@@ -129,7 +137,7 @@ class Lane:
             turn = functools.partial(self._turn, what, pictures)
             made = await asyncio.wrap_future(self._stepper.submit(self.served.program, turn))
         finally:
-            self._stepping = False
+            self._stepping = None
             self._changed.set()
         if isinstance(what, Sent):
             self.processed += 1
@@ -199,9 +207,7 @@ class Lane:
         self._stream.expect(live=self.wish.live)
         if before is None or before is edition:
             return []
-        old, new = facts(before.program), facts(edition.program)
-        changes = [key for key in INTERFACE if old[key] != new[key]]
-        return [{"type": "swapped", "generation": edition.generation, "changes": changes, "model": new}]
+        return [swapped(before, edition)]
 
     def _said(self, prediction: Prediction) -> Message:
         self._metrics.count("predictions_total", model=self.served.name)

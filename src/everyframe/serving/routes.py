@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
@@ -36,6 +37,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "A parameter is wrong, or the video cannot be decoded."},
     429: {"model": Problem, "description": "Too many requests from one address."},
 }
+LEAVING: dict[str, Any] = {"model": Problem, "description": "The server is stopping."}
+Made = TypeVar("Made")
 NDJSON = "application/x-ndjson"
 _VIDEO = {"type": "string", "format": "binary", "description": "A video: MP4, Matroska, WebM, AVI, MPEG-TS, ..."}
 BODY = {
@@ -128,15 +131,18 @@ async def model(request: Request, model: Name = None) -> Model:
 
 @router.post(
     "/v1/models/{name}/reload", summary="Load a model's file again", tags=["models"],
-    responses=ERRORS | {409: {"model": Problem, "description": "The file cannot be served; the one before still is."}},
+    responses=ERRORS | {
+        409: {"model": Problem, "description": "The file cannot be served; the one before still is."}, 503: LEAVING,
+    },
 )  # fmt: skip
 async def reload(request: Request, name: str) -> Reloaded:
     """From the file that the server was started with. It is loaded and tried beside the one that runs, which goes on if the new
     one is wrong. Streams go to it at their next frame, with a fresh state, and are told (`swapped`).
     """
-    served = found(state_of(request), name)
+    state = state_of(request)
+    served = found(state, name)
     try:
-        changes = await apart(served.reload)
+        changes = await _done(served.reload, state)
     except EveryframeError as error:
         raise Refused(409, ModelError("The new file cannot be served.", where=name, got=error.what)) from None
     return Reloaded(model=model_of(served), changes=list(changes))
@@ -144,7 +150,9 @@ async def reload(request: Request, name: str) -> Reloaded:
 
 @router.get(
     "/v1/models/{name}/browser/{file}", summary="What a browser runs by itself", tags=["models"], response_class=Response,
-    responses=ERRORS | {409: {"model": Problem, "description": "No browser can run this model, or there is no compiler here."}},
+    responses=ERRORS | {
+        409: {"model": Problem, "description": "No browser can run this model, or there is no compiler here."}, 503: LEAVING,
+    },
 )  # fmt: skip
 async def browser(request: Request, name: str, file: Literal[FILES]) -> Response:  # type: ignore[valid-type]
     """Facts, weights and WebAssembly of a model, as `everyframe bundle --target web` makes them. The first time takes as long as
@@ -153,7 +161,7 @@ async def browser(request: Request, name: str, file: Literal[FILES]) -> Response
     state = state_of(request)
     served = found(state, name)
     try:
-        data = await apart(partial(state.browsers.get, served, file))
+        data = await _done(partial(state.browsers.get, served, file), state)
     except EveryframeError as error:
         raise Refused(409, ModelError(error.what, where=name, hint="let the server recognize")) from None
     return Response(data, media_type=type_of(file))
@@ -182,19 +190,19 @@ async def predict(
     state = state_of(request)
     served = found(state, model)
     if state.stopping.is_set():
-        raise refuse(503, "The server is stopping.", again_s=5)
+        raise _stopping()
     if state.uploads >= state.limits.uploads:
         raise refuse(503, "As many videos as the server takes are being looked at.", got=state.uploads, again_s=5)
     state.uploads += 1
     made, name = None, ""
     try:
-        path, name = await _received(request, state)
+        path, name = await _unless_stopped(_received(request, state), state)
         made = Upload(
             path, name, served.program, state.stepper, state.metrics, state.limits, model=served.name, top_k=top_k, scores=scores,
             only=only, stopping=state.stopping,
         )  # fmt: skip
-        state.looking.add(made)
-        return _Lines(await asyncio.to_thread(made.first), made, state)
+        state.look(made)
+        return _Lines(await _portion(made, made.first, state), made, state)
     except BaseException as error:
         _released(made, state)
         if isinstance(error, EveryframeError):
@@ -203,12 +211,49 @@ async def predict(
         raise
 
 
+def _stopping() -> Refused:
+    return refuse(503, "The server is stopping.", again_s=5)
+
+
 def _released(made: Upload | None, state: State) -> None:
     state.uploads -= 1
     if made is not None:
         state.looking.discard(made)
         made.leave()
-        asyncio.get_running_loop().run_in_executor(None, made.close)
+        threading.Thread(target=made.close, daemon=True).start()
+
+
+async def _done(work: Callable[[], Made], state: State) -> Made:
+    """What it returns or raises, in a thread. Raises Refused where the server's end does not wait for it any longer."""
+    task = asyncio.ensure_future(apart(work))
+    try:
+        if await state.awaited(task):
+            return task.result()
+        raise _stopping()
+    finally:
+        task.cancel()
+
+
+async def _portion(made: Upload, work: Callable[[], None], state: State) -> list[bytes]:
+    """What `work` finds, in a thread, or has found where the server's end does not wait for it any longer."""
+    try:
+        await _done(work, state)
+    except Refused:
+        made.cut()
+    return made.taken()
+
+
+async def _unless_stopped(coming: Coroutine[Any, Any, tuple[Path, str]], state: State) -> tuple[Path, str]:
+    """Raises Refused where the server stops before all of a video is there."""
+    tasks = asyncio.create_task(coming), asyncio.create_task(state.stopped.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise _stopping()
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class _Lines(StreamingResponse):
@@ -219,7 +264,7 @@ class _Lines(StreamingResponse):
             portion = first
             while portion:
                 yield b"".join(portion)
-                portion = await asyncio.to_thread(made.portion)
+                portion = await _portion(made, made.portion, state)
 
         super().__init__(lines(), media_type=NDJSON)
         self._made, self._state = made, state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import secrets
 import signal
 import socket
@@ -32,6 +33,8 @@ from everyframe.serving.state import State
 from everyframe.serving.stepper import Stepper
 from everyframe.serving.wire import protocols
 
+#: seconds for what is said where there is no more time to wait for answers
+LAST_WORDS_S = 0.5
 #: what anybody may ask
 OPEN = ("/healthz", "/readyz")
 OPENLY = "without --tls, what is sent can be read on its way, and browsers give the page no camera"
@@ -140,11 +143,20 @@ async def _run(
 
 
 async def _leave(server: uvicorn.Server, state: State) -> None:
-    """Streams say their last answers first: uvicorn closes their connections at once."""
+    """Requests and streams say their last words first, and clients hear them: uvicorn closes connections at once, and what a
+    client had sent meanwhile would take its answers with it.
+    """
     await state.stopped.wait()
-    until = asyncio.get_running_loop().time() + state.limits.stop_s / 2
-    while any(each.streams for each in state.shelf.models.values()) and asyncio.get_running_loop().time() < until:
+    clock, work = asyncio.get_running_loop().time, server.server_state
+    until = clock() + state.limits.stop_s / 2 + LAST_WORDS_S
+    while (work.tasks or any(getattr(each, "close_sent", False) for each in work.connections)) and clock() < until:
         await asyncio.sleep(0.02)
+    if clock() >= until:  # clients that do not read
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is canceled is no trouble
+        for task in work.tasks:
+            task.cancel()
+        for connection in list(work.connections):
+            connection.transport.abort()
     server.should_exit = True
 
 

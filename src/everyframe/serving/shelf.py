@@ -41,7 +41,7 @@ class Served:
         self.edition = Edition(tried(load(path)), 1, time.time())
         self.streams = 0  # that are open
         self.trouble: EveryframeError | None = None  # of the last try to exchange it
-        self.exchanged: list[Callable[[Program], None]] = []  # told of each new program
+        self.exchanged: list[Callable[[Edition, Edition], None]] = []  # told of each, with the one before
 
     @property
     def program(self) -> Program:
@@ -65,11 +65,10 @@ class Served:
             before, self.trouble = self.edition, None
             self.edition = Edition(program, before.generation + 1, time.time())
             for tell in self.exchanged:
-                tell(program)
+                tell(before, self.edition)
+            return tuple(swapped(before, self.edition)["changes"])
         finally:
             self._lock.release()
-        old, new = facts(before.program), facts(program)
-        return tuple(key for key in INTERFACE if old[key] != new[key])
 
     def changed(self) -> bool:
         """Whether the file is another one than that which was loaded, and whole: it looks the same as at the last call."""
@@ -106,6 +105,13 @@ def facts(program: Program) -> dict[str, Any]:
         "labels": list(program.labels or ()), "task": program.ending.task, "kind": meta.kind, "rate": program.rate,
         "hop": meta.hop, "feature_delay": meta.feature_delay, "events": meta.events.model_dump() if meta.events else None,
     }  # fmt: skip
+
+
+def swapped(before: Edition, now: Edition) -> dict[str, Any]:
+    """What clients are told. changes: what of INTERFACE is no longer as it was."""
+    old, new = facts(before.program), facts(now.program)
+    changes = [key for key in INTERFACE if old[key] != new[key]]
+    return {"type": "swapped", "generation": now.generation, "changes": changes, "model": new}
 
 
 def tried(program: Program) -> Program:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from everyframe.errors import StateError
 from everyframe.runtime.stream import Owner
 
 Answer = TypeVar("Answer")
@@ -27,13 +29,14 @@ async def apart(work: Callable[[], Answer]) -> Answer:
     done: Future[Answer] = Future()
 
     def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
+        with contextlib.suppress(InvalidStateError):  # nobody waits for it any more
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return await asyncio.shield(asyncio.wrap_future(done))
+    return await asyncio.wrap_future(done)
 
 
 class Stepper:
@@ -46,14 +49,19 @@ class Stepper:
 
     def __init__(self, workers: int) -> None:
         self._due: queue.SimpleQueue[_Due | None] = queue.SimpleQueue()
+        self._closed, self._lock = False, threading.Lock()
         self._threads = [threading.Thread(target=self._run, name=f"step {i}", daemon=True) for i in range(workers)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, program: Owner, turn: Callable[[], Answer]) -> Future[Answer]:
-        """To be called from any thread. The future has what `turn` returns or raises."""
+        """To be called from any thread. The future has what `turn` returns or raises; StateError where it is closed."""
         due = _Due(program, turn, Future())
-        self._due.put(due)
+        with self._lock:
+            if self._closed:
+                due.answer.set_exception(StateError("The server is stopping."))
+            else:
+                self._due.put(due)
         return due.answer
 
     @property
@@ -62,8 +70,10 @@ class Stepper:
 
     def close(self) -> None:
         """Turns that are due are still taken."""
-        for _ in self._threads:
-            self._due.put(None)
+        with self._lock:
+            self._closed = True
+            for _ in self._threads:
+                self._due.put(None)
 
     def _take(self) -> _Due | None:
         return self._due.get()

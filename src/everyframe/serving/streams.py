@@ -16,7 +16,7 @@ from everyframe.serving.answers import model_of
 from everyframe.serving.cameras import Watched
 from everyframe.serving.frames import parsed
 from everyframe.serving.gate import Bucket
-from everyframe.serving.lane import Lane, Wish
+from everyframe.serving.lane import Lane, Message, Wish
 from everyframe.serving.refusals import words
 from everyframe.serving.state import State
 from everyframe.video.coded import CODECS
@@ -26,6 +26,9 @@ router = APIRouter()
 NO_TOKEN, NOT_FOUND, IDLE, BUSY, BAD, LEAVING = 4401, 4404, 4408, 4429, 4400, 1001
 #: frames, one after another, that cannot be read; then the client is taken for one that speaks of something else
 FAULTS = 32
+#: turns of the event loop, without a frame, after which all that had come is read; the largest frame comes in 32 pieces. Clients
+#: that go on sending are listened to for so many seconds
+TURNS, COME_S = 100, 0.3
 #: seconds between two pictures of a camera that are shown
 PICTURE_S = 0.2
 Words = TypeVar("Words", bound=BaseModel)
@@ -184,23 +187,35 @@ async def _run(socket: WebSocket, state: State, lane: Lane) -> None:
     stop = asyncio.create_task(state.stopped.wait())
     try:
         await asyncio.wait((read, answer, stop), return_when=asyncio.FIRST_COMPLETED)
+        if stop.done():
+            await _come(read, lane)
         read.cancel()
         lane.close()
         closing = _trouble(read)
         if isinstance(closing, WebSocketDisconnect):
             return
-        await asyncio.wait((answer,), timeout=limits.stop_s / 2)
-        closing = closing or _trouble(answer)
+        await state.awaited(answer, limits.stop_s / 2)
+        closing, counts = closing or _trouble(answer), lane.counts()
+        answer.cancel()  # no answer comes behind what is told of it now
         if isinstance(closing, Closing):
-            await close(socket, closing)
+            await close(socket, closing, counts)
         elif stop.done():
-            await close(socket, Closing(LEAVING, UsageError("The server is stopping.", hint="connect again in a moment")), lane)
+            await close(socket, Closing(LEAVING, UsageError("The server is stopping.", hint="connect again in a moment")), counts)
         elif closing is not None:
             raise closing
     finally:
         for task in (read, answer, stop):
             task.cancel()
         await asyncio.gather(read, answer, stop, return_exceptions=True)
+
+
+async def _come(read: asyncio.Task[None], lane: Lane) -> None:
+    """Reads what had come: it lies in buffers, and each turn of the event loop brings a piece of it."""
+    quiet, until = 0, time.monotonic() + COME_S
+    while quiet < TURNS and not read.done() and time.monotonic() < until:
+        before = lane.received
+        await asyncio.sleep(0)
+        quiet = quiet + 1 if lane.received == before else 0
 
 
 def _trouble(task: asyncio.Task[None]) -> BaseException | None:
@@ -262,8 +277,7 @@ async def _answer(socket: WebSocket, lane: Lane) -> None:
                 return
 
 
-async def close(socket: WebSocket, closing: Closing, lane: Lane | None = None) -> None:
-    counts = {} if lane is None else {"received": lane.received, "processed": lane.processed, "dropped": lane.dropped}
+async def close(socket: WebSocket, closing: Closing, counts: Message | None = None) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        await socket.send_json({"type": "closing", "error": words(closing.error), **counts})
+        await socket.send_json({"type": "closing", "error": words(closing.error), **(counts or {})})
         await socket.close(closing.code, closing.error.what[:120])

@@ -106,7 +106,7 @@ def _container(
                 got=f"{clock.count} frames",
                 hint="check that it is still connected",
             )
-        if damage is None and frame is not None:
+        if damage is None and frame is not None and not source.keyframes:
             damage = _cut_short(container, stream, frame, clock)
         if frame is None and (why := piped(file, path)):
             raise why

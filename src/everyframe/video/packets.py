@@ -73,10 +73,10 @@ class Coded:
 
 
 class Recording:
-    """Packets from a key frame on, until it is enough. over: nothing more comes."""
+    """Packets from a key frame on, until it is enough. since: from when on it is wanted. over: nothing more comes."""
 
-    def __init__(self, head: bytes, packets: list[Coded], most: int) -> None:
-        self.head, self.packets, self.most = head, packets, most
+    def __init__(self, head: bytes, packets: list[Coded], most: int, since: float = 0.0) -> None:
+        self.head, self.packets, self.most, self.since = head, packets, most, since
         self.until = math.inf
         self.over = False
         self._bytes = sum(len(packet.data) for packet in packets)
@@ -130,7 +130,7 @@ class Ring:
             found = list(self.packets)
             keys = [n for n, packet in enumerate(found) if packet.key]
             first = max((n for n in keys if found[n].at <= since), default=keys[0] if keys else len(found))
-            recording = Recording(self.head, found[first:], 2 * self.most)
+            recording = Recording(self.head, found[first:], 2 * self.most, since)
             self._recordings.append(recording)
             return recording
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ _START = "import sys; sys.path[:] = sys.argv[2:]; from everyframe.video.remux im
 
 def save(recording: Recording, path: Path, masks: Sequence[Polygon] = (), timeout: float = TIME_S) -> Path:
     """path: without a suffix. Raises OutputError."""
-    job = pickle.dumps((recording.head, recording.packets, tuple(masks)))
+    job = pickle.dumps((recording.head, recording.packets, recording.since, tuple(masks)))
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM those of a service: what is being written is finished
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _START, str(path), *sys.path],
@@ -41,6 +44,8 @@ def save(recording: Recording, path: Path, masks: Sequence[Polygon] = (), timeou
         for suffix in _FORMATS:
             _partial(path, suffix).unlink(missing_ok=True)
         raise OutputError("The clip cannot be written.", where=path, got=type(error).__name__) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise OutputError("The clip cannot be written.", where=path, got=said[-1] if said else f"code {done.returncode}")
@@ -49,12 +54,15 @@ def save(recording: Recording, path: Path, masks: Sequence[Polygon] = (), timeou
 
 def main(path: str) -> None:
     """The process. Its input is pickled by its own parent."""
-    head, packets, masks = pickle.loads(sys.stdin.buffer.read())
+    head, packets, since, masks = pickle.loads(sys.stdin.buffer.read())
     problem: Exception | None = None
     for suffix in _FORMATS:
         whole, partial = Path(path + suffix), _partial(Path(path), suffix)
         try:
-            (_masked if masks else _copied)(head, packets, partial, suffix, masks)
+            if masks:
+                _masked(head, packets, partial, suffix, masks, since)
+            else:
+                _copied(head, packets, partial, suffix)
             partial.replace(whole)
             print(whole)
             return
@@ -71,7 +79,7 @@ def _partial(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}{suffix}")
 
 
-def _copied(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, masks: Sequence[Polygon]) -> None:
+def _copied(head: bytes, packets: Sequence[Coded], path: Path, suffix: str) -> None:
     import av
 
     options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
@@ -82,7 +90,10 @@ def _copied(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, mask
             file.mux(packet)
 
 
-def _masked(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, masks: Sequence[Polygon]) -> None:
+def _masked(
+    head: bytes, packets: Sequence[Coded], path: Path, suffix: str, masks: Sequence[Polygon], since: float
+) -> None:  # fmt: skip
+    """What is coded anew can begin at any picture."""
     import av
 
     from everyframe.video.encode import Encoder
@@ -95,11 +106,15 @@ def _masked(head: bytes, packets: Sequence[Coded], path: Path, suffix: str, mask
     with av.open(io.BytesIO(head)) as known, av.open(str(path), "w", format=_FORMATS[suffix]) as file:
         decoder = known.streams.video[0].codec_context
         encoder: Encoder | None = None
+        wanted = (packet.pts for coded, packet in zip(packets, _timed(packets), strict=True) if coded.at >= since)
+        first = min(wanted, default=0)
         for frame in (frame for packet in (*_timed(packets), None) for frame in decoder.decode(packet)):
+            if (frame.pts or 0) < first:
+                continue
             picture = hide(prepare(squared(frame, decoder.sample_aspect_ratio), whole))
             height, width = picture.shape[:2]
             encoder = encoder or Encoder(file, suffix, height, width, _rate(packets))
-            encoder.add(picture, (frame.pts or 0) * (packets[0].base if frame.time_base is None else frame.time_base))
+            encoder.add(picture, ((frame.pts or 0) - first) * (packets[0].base if frame.time_base is None else frame.time_base))
         if encoder is not None:
             encoder.close()
 

@@ -90,7 +90,8 @@ def _messages(order: Order, lane: _Lane) -> Iterator[tuple[bytes, Decoded, np.nd
             lane.decoded(frame)
             yield frame
 
-    for frame in sample(beating(), fps=order.fps, every_n=order.every_n, live=order.source.live):
+    live = order.source.live or order.source.keyframes  # what lies between key frames was not decoded: no picture stands for it
+    for frame in sample(beating(), fps=order.fps, every_n=order.every_n, live=live):
         if order.realtime:
             while (wait := begun + float(frame.pts) - time.monotonic()) > 0:
                 time.sleep(min(wait, BEAT_S / 2))
