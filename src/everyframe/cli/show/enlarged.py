@@ -1,4 +1,4 @@
-"""Models that enlarge on the command line: what they write, and how good it is."""
+"""Models that enlarge on the command line: what they write."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich import box
-from rich.table import Table
-
-from everyframe.cli.show.console import console
-
 if TYPE_CHECKING:
     from everyframe.errors import EveryframeError
     from everyframe.tasks.super_resolution.apply import Job
-    from everyframe.tasks.super_resolution.evaluate import Quality
 
 
 def refuse(task: str, given: Mapping[str, Any]) -> None:
@@ -54,21 +47,3 @@ def predict(
             for note in made.notes:
                 print(f"note: {note}", file=sys.stderr)
     return 2 if failures else 0
-
-
-def show(found: Quality, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(found.to_dict()))
-        return
-    out = console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in found.heading:
-        table.add_column(name, justify="left" if name == "picture" else "right", no_wrap=True)
-    for row in found.table():
-        table.add_row(*row)
-    out.print(table)
-    for skipped in found.skipped:
-        out.print(f"skipped: {skipped}", markup=False, soft_wrap=True)
-    if found.partial:
-        out.print(f"PARTIAL: ended after {len(found.rows)} of {found.planned} pictures", markup=False)
-    out.print(f"{found.model}, {found.summary()}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Models that find objects in scans on the command line: what they found, and how good that is."""
+"""Models that find objects in scans on the command line: what they found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from everyframe.data.scans.kitti import Scan
     from everyframe.errors import EveryframeError
     from everyframe.tasks.detection.apply import Found
-    from everyframe.tasks.detection.evaluate import Quality
 
 
 def predict(
@@ -64,21 +63,3 @@ def show_boxes(one: Found) -> None:
         meters = (f"{row[key]:.2f}" for key in ("x", "y", "z", "length", "width", "height"))
         table.add_row(row["label"], f"{row['score']:.2f}", *meters, f"{row['yaw'] * 57.29578:.0f}°")
     console().print(table if one.boxes else f"{one.scan.name}: nothing found")
-
-
-def show(found: Quality, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(found.to_dict()))
-        return
-    out = console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in found.heading:
-        table.add_column(name, justify="left" if name in ("class", "difficulty") else "right")
-    for row in found.table():
-        table.add_row(*row)
-    out.print(table)
-    for skipped in found.skipped:
-        out.print(f"skipped: {skipped}", markup=False, soft_wrap=True)
-    if found.partial:
-        out.print(f"PARTIAL: ended after {found.scans} of {found.planned} scans", markup=False)
-    out.print(f"{found.model}, {found.summary()}", markup=False, soft_wrap=True)

@@ -149,7 +149,7 @@ def _pictures(
     model: str, data: Path | None, limit: int | None, engine: str, threads: int, output: Path | None, as_json: bool
 ) -> None:
     from everyframe import api
-    from everyframe.cli.show import enlarged
+    from everyframe.cli.show import quality
     from everyframe.files import results_in
     from everyframe.progress import bar
 
@@ -157,7 +157,7 @@ def _pictures(
         found = api.evaluate_pictures(
             model, data, output, limit=limit, engine="ort" if engine == "auto" else engine, threads=threads, progress=progress
         )
-    enlarged.show(found, as_json)
+    quality.show(found, as_json)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 
@@ -167,7 +167,7 @@ def _scans(
     as_json: bool,
 ) -> None:  # fmt: skip
     from everyframe import api
-    from everyframe.cli.show import scans
+    from everyframe.cli.show import quality
     from everyframe.files import results_in
     from everyframe.progress import bar
 
@@ -176,7 +176,7 @@ def _scans(
             model, data, output, split=split, limit=limit, engine="ort" if engine == "auto" else engine, threads=threads,
             progress=progress,
         )  # fmt: skip
-    scans.show(found, as_json)
+    quality.show(found, as_json)
     if found.partial:
         raise typer.Exit(INTERRUPTED)
 

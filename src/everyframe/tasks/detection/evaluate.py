@@ -48,7 +48,12 @@ class Quality:
 
     @property
     def partial(self) -> bool:
-        return self.scans + len(self.skipped) < self.planned
+        return self.missing > 0
+
+    @property
+    def missing(self) -> int:
+        """Scans that were not come to."""
+        return self.planned - self.scans - len(self.skipped)
 
     def mean(self, space: str) -> float:
         """Over classes, moderate difficulty, R40, percent; NaN where nothing is labeled."""

@@ -46,7 +46,12 @@ class Quality:
 
     @property
     def partial(self) -> bool:
-        return len(self.rows) + len(self.skipped) < self.planned
+        return self.missing > 0
+
+    @property
+    def missing(self) -> int:
+        """Pictures that were not come to."""
+        return self.planned - len(self.rows) - len(self.skipped)
 
     def mean(self, name: str) -> float:
         return mean(getattr(row, name) for row in self.rows)
