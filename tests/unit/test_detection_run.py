@@ -25,6 +25,7 @@ from everyframe.tasks.detection.decode import Cells
 from everyframe.tasks.detection.objective import Detecting
 from everyframe.tasks.detection.scenes import Scenes
 from everyframe.training.loader import Batch
+from trainings import goes_on_to_the_same_weights
 
 RECIPE = """
 name = "small"
@@ -91,23 +92,7 @@ def test_a_run_folder_has_all_of_it(trained: Path) -> None:
 def test_a_training_that_was_interrupted_goes_on_to_the_same_weights(
     trained: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, calls = Detecting.validate, []
-
-    def interrupted(self: Detecting, net: torch.nn.Module) -> dict[str, float]:
-        calls.append(0)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return whole(self, net)
-
-    path = tmp_path / "run"
-    with monkeypatch.context() as patched:
-        patched.setattr(Detecting, "validate", interrupted)
-        first = run.start(recipe(), path, data=scenes)
-    assert first is not None and not first.ended and (path / "step.onnx").is_file()
-    again = run.resume(path)
-    assert again is not None and again.ended and again.at.epoch == 3
-    for name, value in load_file(path / "last.safetensors").items():
-        assert torch.equal(value, load_file(trained / "last.safetensors")[name])
+    goes_on_to_the_same_weights(Detecting, run, recipe(), scenes, tmp_path / "run", trained, monkeypatch)
 
 
 def test_a_folder_gets_labels_pictures_and_lines(trained: Path, scenes: Path, tmp_path: Path) -> None:

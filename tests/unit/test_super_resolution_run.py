@@ -8,9 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 import everyframe as ef
 from command_line import everyframe
@@ -20,6 +18,7 @@ from everyframe.recipes.super_resolution import SuperResolutionRecipe
 from everyframe.tasks.super_resolution import run
 from everyframe.tasks.super_resolution.apply import found
 from everyframe.tasks.super_resolution.objective import Enlarging
+from trainings import goes_on_to_the_same_weights
 
 RECIPE = """
 name = "small"
@@ -80,24 +79,7 @@ def test_a_run_folder_has_all_of_it(trained: Path) -> None:
 def test_a_training_that_was_interrupted_goes_on_to_the_same_weights(
     trained: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Enlarging.validate
-    calls = []
-
-    def interrupted(self: Enlarging, net: torch.nn.Module) -> dict[str, float]:
-        calls.append(0)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return whole(self, net)
-
-    path = tmp_path / "run"
-    with monkeypatch.context() as patched:
-        patched.setattr(Enlarging, "validate", interrupted)
-        first = run.start(recipe(), path, data=pictures)
-    assert first is not None and not first.ended and (path / "step.onnx").is_file()
-    again = run.resume(path)
-    assert again is not None and again.ended and again.at.epoch == 3
-    for name, value in load_file(path / "last.safetensors").items():
-        assert torch.equal(value, load_file(trained / "last.safetensors")[name])
+    goes_on_to_the_same_weights(Enlarging, run, recipe(), pictures, tmp_path / "run", trained, monkeypatch)
 
 
 def test_a_picture_is_written_as_it_is_enlarged_in_memory(trained: Path, pictures: Path, tmp_path: Path) -> None:

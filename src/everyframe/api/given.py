@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
     from everyframe.modelfile.file import Held
+    from everyframe.recipes import DetectionRecipe, SuperResolutionRecipe
 
 File: TypeAlias = str | os.PathLike[str]
 _Given = ParamSpec("_Given")
@@ -33,6 +34,16 @@ def paths(verb: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
         return verb(*map(at_home, given), **{name: at_home(value) for name, value in named.items()})
 
     return called
+
+
+def trained_source(model: Model) -> tuple[SuperResolutionRecipe | DetectionRecipe | None, Path | Held]:
+    """The recipe, if it is the run folder of a training of a task beside recognition, and what to open. Raises as `source`."""
+    from everyframe.tasks.which import trained
+
+    if not isinstance(model, str | os.PathLike):
+        return None, source(model)
+    recipe = trained(model)
+    return recipe, source(model if recipe is None else Path(model) / "step.onnx")
 
 
 def source(model: Model) -> Path | Held:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everyframe.api.given import File, Model, paths, source
+from everyframe.api.given import File, Model, paths, trained_source
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def enlarge(
     from everyframe.errors import UsageError
     from everyframe.tasks.super_resolution import apply
     from everyframe.tasks.super_resolution.enhance import Enhancer
-    from everyframe.tasks.which import deployed
 
-    file = source(deployed(os.fspath(model)) if isinstance(model, str | os.PathLike) else model)
+    _, file = trained_source(model)
     with Enhancer(file, engine=engine, threads=threads) as enhancer:
         if isinstance(pictures, np.ndarray):
             if pictures.ndim != 3 or pictures.shape[2] != 3 or pictures.dtype != np.uint8:
@@ -85,7 +84,6 @@ def evaluate_pictures(
     Traceback (most recent call last):
     everyframe.errors.ModelError: This model does not enhance pictures...
     """
-    import os
 
     from everyframe.api.outcomes import PictureEvaluation
     from everyframe.errors import UsageError
@@ -93,11 +91,8 @@ def evaluate_pictures(
     from everyframe.tasks.super_resolution.enhance import Enhancer
     from everyframe.tasks.super_resolution.evaluate import measure
     from everyframe.tasks.super_resolution.pictures import films, find, held_out, spread
-    from everyframe.tasks.which import deployed, trained
 
-    named = os.fspath(model) if isinstance(model, str | os.PathLike) else None
-    recipe = trained(named) if named is not None else None
-    file = source(deployed(named) if named is not None else model)
+    recipe, file = trained_source(model)
     scale = Enhancer(file, engine="ort").scale
     pairs: Sequence[Pair | Film]
     if data is not None:

@@ -12,7 +12,6 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 
 from everyframe import modelfile
@@ -62,7 +61,7 @@ class Converted(Conversion):
             "receptive_field_frames": None if meta.unbounded else meta.receptive_field, "unbounded": meta.unbounded,
             "window_frames": meta.window,
             "state_floats": sum(prod(spec.shape) for spec in meta.states if spec.floats),
-            "state_bytes": sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in meta.states),
+            "state_bytes": sum(spec.bytes for spec in meta.states),
             "macs_per_clip": clip_macs, "macs_per_step": step_macs, "macs_per_frame": step_macs / meta.hop,
             "saving_per_frame": per_hop * meta.hop, "saving_per_hop": per_hop, "difference": self.difference,
             "state_difference": self.state_difference, "notes": self.notes,

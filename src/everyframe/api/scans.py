@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from everyframe.api.given import File, Model, paths, source
+from everyframe.api.given import File, Model, paths, trained_source
 from everyframe.progress import CountProgress, TextProgress, silent
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ def detect(
     from everyframe.errors import UsageError
     from everyframe.tasks.detection import apply
     from everyframe.tasks.detection.detector import Detector
-    from everyframe.tasks.which import deployed
 
-    file = source(deployed(os.fspath(model)) if isinstance(model, str | os.PathLike) else model)
+    _, file = trained_source(model)
     detector = Detector(file, engine=engine, threads=threads, threshold=threshold)
     if isinstance(scans, np.ndarray | Iterator):
         if output is not None:
@@ -101,7 +100,6 @@ def evaluate_scans(
     Traceback (most recent call last):
     everyframe.errors.ModelError: This model does not detect objects in scans...
     """
-    import os
 
     from everyframe.api.outcomes import ScanEvaluation
     from everyframe.data.scans.kitti import find
@@ -110,11 +108,8 @@ def evaluate_scans(
     from everyframe.tasks.detection.detector import Detector
     from everyframe.tasks.detection.evaluate import measure
     from everyframe.tasks.detection.scans import held_out, spread
-    from everyframe.tasks.which import deployed, trained
 
-    named = os.fspath(model) if isinstance(model, str | os.PathLike) else None
-    recipe = trained(named) if named is not None else None
-    file = source(deployed(named) if named is not None else model)
+    recipe, file = trained_source(model)
     Detector(file, engine="ort").program.close()  # what is wrong with it is said first
     if data is not None:
         scans = find(Path(data), split)

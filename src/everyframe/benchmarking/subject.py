@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,7 +66,7 @@ def prepare(path: str, engine: str, threads: int) -> Subject:
     program, load_ms, compile_ms = _loaded(lambda: Program(path, engine=engine, threads=threads), model, engine)
     metadata, taken = program.metadata, program.interface
     clip = metadata.kind == "clip"
-    state = sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in metadata.states)
+    state = sum(spec.bytes for spec in metadata.states)
     frames = _together({one.name: _noise(one.shape, np.uint8 if one.folded else np.float32, path) for one in taken.inputs})
 
     def start() -> Callable[[], object]:

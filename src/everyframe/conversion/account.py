@@ -161,7 +161,7 @@ def split_facts(found: manifest.Manifest, models: Sequence[onnx.ModelProto]) -> 
     ]
     return {
         "kind": "split", "stages": len(found.stages), "parts": parts, "hop": found.metadata.hop,
-        "states": states, "state_bytes": sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in found.metadata.states),
+        "states": states, "state_bytes": sum(spec.bytes for spec in found.metadata.states),
         "saturation": saturation_of(*models),
     }  # fmt: skip
 

@@ -42,7 +42,9 @@ def halved(model: onnx.ModelProto, metadata: Metadata) -> tuple[onnx.ModelProto,
     renamed = {name: name + _FLOAT for name in (*specs, *computed)}
     nodes: list[onnx.NodeProto] = []
     cast: set[str] = set()
-    for node in graph.node:
+    for given in model.graph.node:
+        node = onnx.NodeProto()
+        node.CopyFrom(given)
         if node.op_type == "Identity" and set(node.output) <= moved and node.input[0] in specs:
             nodes.append(node)  # it only moves a state
             continue
@@ -59,9 +61,8 @@ def halved(model: onnx.ModelProto, metadata: Metadata) -> tuple[onnx.ModelProto,
             clipped = f"{name}.clipped"
             nodes.append(helper.make_node("Clip", [name + _FLOAT, _LEAST, _LARGEST], [clipped], f"{name}.clip"))
             nodes.append(_cast(clipped, name, TensorProto.FLOAT16))
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)
     ends = ((_LEAST, -MOST), (_LARGEST, MOST)) if computed else ()
     graph.initializer.extend(numpy_helper.from_array(np.array(value, np.float32), name) for name, value in ends)
     states = tuple(_half(spec) if spec.input in specs else spec for spec in metadata.states)

@@ -7,9 +7,11 @@ and ignored (`format`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -131,6 +133,10 @@ class StateSpec(Stored):
     def floats(self) -> bool:
         """Does it hold features? Else it counts."""
         return self.dtype != "int64"
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class OutputSpec(Stored):

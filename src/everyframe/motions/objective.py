@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,7 @@ from everyframe.rendering.hands import dataset
 from everyframe.rendering.hands.motions import LABELS, SWIPES
 from everyframe.runtime.prediction import softmax
 from everyframe.training.loader import Batch, Loader, normalize
-from everyframe.training.objective import Row
+from everyframe.training.objective import Loaded, Row
 
 SWIPE_BITS = sum(1 << LABELS.index(label) for label in SWIPES)
 #: what the validation of an epoch makes events with; the finished model's rule is tuned
@@ -63,7 +63,7 @@ class Held:
         return metrics.tune(list(scores), self.streams.intervals, self.data.fps)
 
 
-class Motions:
+class Motions(Loaded):
     """Labels at every frame of rendered video, judged by the events that they become."""
 
     def __init__(
@@ -73,12 +73,6 @@ class Motions:
         self.teachers = [teacher.to(fabric.device) for teacher in teachers]
         o = recipe.optimizer
         self.training = Loader(Streams(recipe.data, recipe.first_seed, o.steps * o.batch), o.batch)
-
-    def steps(self) -> int:
-        return self.training.steps()
-
-    def batches(self, epoch: int, first_step: int, rank: int, ranks: int) -> Iterator[Batch]:
-        return self.training.batches(epoch, first_step, rank, ranks)
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         device = self.fabric.device

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from everyframe.files import write_bytes
 from everyframe.recipes import DetectionRecipe, SuperResolutionRecipe
 from everyframe.training import folder, loop
 from everyframe.training.finish import ran
+from everyframe.training.loader import Job, Loader
+from everyframe.training.objective import Objective
+from everyframe.training.run import Broken
 
 Told = TypeVar("Told", SuperResolutionRecipe, DetectionRecipe)
 Net = TypeVar("Net", bound=nn.Module)
@@ -121,6 +125,36 @@ def load(net: nn.Module, path: Path, free: Callable[[str], bool], keys: str) -> 
     if any(name not in fits for name in own if free(name)):
         fits = {name: value for name, value in fits.items() if not free(name)}
     net.load_state_dict({**own, **fits})
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A training that has ended. first: this is the first of its processes, which writes what is left of it."""
+
+    run: folder.Run[Any]
+    at: loop.Position
+    ended: bool
+    notes: tuple[str, ...]
+    first: bool
+
+
+def fit(
+    fabric: Fabric, recipe: SuperResolutionRecipe | DetectionRecipe, path: Path, net: nn.Module, items: Job,
+    objective: Callable[[Loader], Objective], broken: Broken, *, what: str = "clips", minutes: float | None, resumed: bool,
+) -> Fitted:  # fmt: skip
+    """Trains a network in a run folder. items: what batches are made of; objective: of their loader. what: they are called."""
+    if fabric.is_global_zero and not resumed:
+        folder.create(path, recipe, ())
+    fabric.barrier()
+    run = folder.Run(path, recipe, ())
+    data, training = recipe.data, recipe.training
+    with Loader(items, training.batch, accumulate=training.accumulate, workers=data.workers, broken=broken) as loader:
+        fitting = loop.Loop(fabric, run, Learner(net), objective(loader), recipe)
+        if resumed:
+            fitting.resume()
+        ended = fitting.fit(minutes)
+    notes = (*broken.notes(what), *fitting.pace.shortfall("training.epochs"))
+    return Fitted(run, fitting.at, ended, notes, fabric.is_global_zero)
 
 
 def write_report(run: folder.Run[Any], quality: Quality | None, title: str) -> None:

@@ -41,7 +41,22 @@ class Objective(Protocol):
         """The part of the trained network that is kept: without what only training needs."""
 
 
-class Labels:
+class Loaded:
+    """An objective whose batches come from a loader, and whose network is kept whole."""
+
+    training: Loader
+
+    def steps(self) -> int:
+        return self.training.steps()
+
+    def batches(self, epoch: int, first_step: int, rank: int, ranks: int) -> Iterator[Batch]:
+        return self.training.batches(epoch, first_step, rank, ranks)
+
+    def deployed(self, net: nn.Module) -> nn.Module:
+        return net
+
+
+class Labels(Loaded):
     """Clips with one label each. validation: None where nothing is held out; the newest weights are then the best.
 
     channels_last: how frames lie in memory, which is how the first, dearest layer then computes.
@@ -56,12 +71,6 @@ class Labels:
         self.criterion = criterion
         if criterion.teacher is not None:
             criterion.teacher = criterion.teacher.to(fabric.device)
-
-    def steps(self) -> int:
-        return self.training.steps()
-
-    def batches(self, epoch: int, first_step: int, rank: int, ranks: int) -> Iterator[Batch]:
-        return self.training.batches(epoch, first_step, rank, ranks)
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         frames, labels = self._put(batch)
@@ -85,9 +94,6 @@ class Labels:
 
     def rank(self, row: Row) -> tuple[float, ...]:
         return rank(row)
-
-    def deployed(self, net: nn.Module) -> nn.Module:
-        return net
 
     def _put(self, batch: Batch) -> tuple[Tensor, Tensor]:
         frames = normalize(batch.frames, self.preprocess, self.fabric.device, self.layout)

@@ -7,7 +7,7 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,20 +23,14 @@ from everyframe.tasks.detection.evaluate import overall
 from everyframe.tasks.detection.pillars import group
 from everyframe.tasks.detection.scenes import known
 from everyframe.training.loader import Batch, Loader
-from everyframe.training.objective import Row
+from everyframe.training.objective import Loaded, Row
 
 
-class Detecting:
+class Detecting(Loaded):
     """training: batches of scenes. held: scans to be measured."""
 
     def __init__(self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells) -> None:
         self.fabric, self.training, self.held, self.recipe, self.cells = fabric, training, held, recipe, cells
-
-    def steps(self) -> int:
-        return self.training.steps()
-
-    def batches(self, epoch: int, first_step: int, rank: int, ranks: int) -> Iterator[Batch]:
-        return self.training.batches(epoch, first_step, rank, ranks)
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         """(N, 10, S, P) float32 and maps."""
@@ -78,9 +72,6 @@ class Detecting:
 
     def rank(self, row: Row) -> tuple[float, ...]:
         return (row["epoch"],) if row["ap_space"] is None else (row["ap_space"] + row["ap_ground"],)
-
-    def deployed(self, net: nn.Module) -> nn.Module:
-        return net
 
 
 def focal(heat: Tensor, truth: Tensor, counts: Tensor) -> Tensor:

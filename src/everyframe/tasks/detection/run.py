@@ -19,12 +19,9 @@ from everyframe.tasks.detection.network import Network
 from everyframe.tasks.detection.objective import Detecting
 from everyframe.tasks.detection.scans import held_out, spread
 from everyframe.tasks.detection.scenes import Scenes, known
-from everyframe.tasks.learning import Learner, Result
+from everyframe.tasks.learning import Fitted, Result
 from everyframe.training import folder, loop
-from everyframe.training.loader import Loader
 from everyframe.training.run import Broken
-
-Run = folder.Run[DetectionRecipe]
 
 
 def start(
@@ -57,24 +54,14 @@ def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: 
     train, held = (_readable(part, recipe, broken) for part in held_out(recipe))
     if not train:
         raise SourceError("No scan can be read.", where=recipe.data.root)
-    if fabric.is_global_zero and not resumed:
-        folder.create(path, recipe, ())
-    fabric.barrier()
-    run = folder.Run(path, recipe, ())
     cells = Cells.of(recipe.model.grid, net.stride)
-    with Loader(
-        Scenes(train, recipe, cells), recipe.training.batch, accumulate=recipe.training.accumulate, workers=recipe.data.workers,
-        broken=broken,
-    ) as training:  # fmt: skip
-        what = Detecting(fabric, training, spread(held, recipe.data.shown), recipe, cells)
-        fit = loop.Loop(fabric, run, Learner(net), what, recipe)
-        if resumed:
-            fit.resume()
-        ended = fit.fit(minutes)
-    if not fabric.is_global_zero:
-        return None
-    notes = (*broken.notes("scans"), *fit.pace.shortfall("training.epochs"))
-    return _finish(run, held, fit.at, ended, notes)
+    shown = spread(held, recipe.data.shown)
+    done = learning.fit(
+        fabric, recipe, path, net, Scenes(train, recipe, cells),
+        lambda training: Detecting(fabric, training, shown, recipe, cells), broken, what="scans", minutes=minutes,
+        resumed=resumed,
+    )  # fmt: skip
+    return _finish(done, held) if done.first else None
 
 
 def _readable(scans: Sequence[Scan], recipe: DetectionRecipe, broken: Broken) -> list[Scan]:
@@ -91,9 +78,9 @@ def _readable(scans: Sequence[Scan], recipe: DetectionRecipe, broken: Broken) ->
     return good
 
 
-def _finish(run: Run, held: Sequence[Scan], at: loop.Position, ended: bool, notes: tuple[str, ...]) -> Result:
+def _finish(done: Fitted, held: Sequence[Scan]) -> Result:
     """The best weights as a model, measured as a user will meet it, and the report."""
-    recipe = run.recipe
+    run, recipe = done.run, done.run.recipe
     with status("writing the model"):
         net = Network(recipe.model, len(recipe.data.classes))
         net.load_state_dict(load_file(run.best))
@@ -103,4 +90,4 @@ def _finish(run: Run, held: Sequence[Scan], at: loop.Position, ended: bool, note
         with bar("evaluating") as progress:
             quality = measure(step, held, progress=progress)
     learning.write_report(run, quality, "Scans held out")
-    return Result(run.path, at, ended, quality, notes, "ap_space", "SCAN.bin -o found")
+    return Result(run.path, done.at, done.ended, quality, done.notes, "ap_space", "SCAN.bin -o found")

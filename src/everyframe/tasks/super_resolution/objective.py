@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,24 +12,18 @@ from torch.nn import functional as F
 
 from everyframe.tasks.super_resolution import metrics
 from everyframe.training.loader import Batch, Loader
-from everyframe.training.objective import Row
+from everyframe.training.objective import Loaded, Row
 
 Held = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
-class Enlarging:
+class Enlarging(Loaded):
     """training: batches of crops. held: what is measured, number -> small (T, h, w) and large (T, H, W) uint8; the last of T
     frames counts. scale: of both. moving: the network takes frames.
     """
 
     def __init__(self, fabric: Fabric, training: Loader, held: Sequence[Held], scale: int, moving: bool) -> None:
         self.fabric, self.training, self.held, self.scale, self.moving = fabric, training, held, scale, moving
-
-    def steps(self) -> int:
-        return self.training.steps()
-
-    def batches(self, epoch: int, first_step: int, rank: int, ranks: int) -> Iterator[Batch]:
-        return self.training.batches(epoch, first_step, rank, ranks)
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         small, large = self.put(batch)
@@ -60,9 +54,6 @@ class Enlarging:
 
     def rank(self, row: Row) -> tuple[float, ...]:
         return (row["epoch"],) if row["psnr"] is None else (row["psnr"],)
-
-    def deployed(self, net: nn.Module) -> nn.Module:
-        return net
 
 
 @torch.inference_mode()

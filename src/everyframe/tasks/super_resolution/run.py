@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from everyframe.errors import SourceError
 from everyframe.progress import bar, status
 from everyframe.recipes.super_resolution import Data, SuperResolutionRecipe
 from everyframe.tasks import learning
-from everyframe.tasks.learning import Learner, Result
+from everyframe.tasks.learning import Fitted, Result
 from everyframe.tasks.super_resolution import cache, metrics
 from everyframe.tasks.super_resolution.cache import Lumas
 from everyframe.tasks.super_resolution.crops import Crops
@@ -29,7 +28,6 @@ from everyframe.training import folder, loop
 from everyframe.training.loader import Loader
 from everyframe.training.run import Broken
 
-Run = folder.Run[SuperResolutionRecipe]
 #: pictures of more bytes than this, as files, are kept as luma on disk
 MUCH = 256 << 20
 
@@ -63,23 +61,11 @@ def load(net: Network, path: Path) -> None:
     learning.load(net, path, lambda name: name == "skip" or name.startswith("last."), "channels, depth, kernel and wide")
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A training that has ended. measured: what was held out."""
-
-    fabric: Fabric
-    run: Run
-    measured: Lumas
-    at: loop.Position
-    ended: bool
-    notes: tuple[str, ...]
-
-
 def fit(
     recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool, make: Callable[[], nn.Module],
     objective: Callable[[Fabric, Loader, Sequence[Held], int, bool], Enlarging] = Enlarging,
-) -> Fitted:  # fmt: skip
-    """The training of a network on a recipe's pictures."""
+) -> tuple[Fitted, Lumas]:  # fmt: skip
+    """The training of a network on a recipe's pictures; and those that were held out."""
     fabric, net, moving = loop.launch(recipe), make(), bool(recipe.model.shift)
     train, held = held_out(recipe)
     broken = Broken(recipe.data.broken)
@@ -87,28 +73,17 @@ def fit(
     measured = readable(lumas_of(held, recipe), broken)
     if not kept.pairs:
         raise SourceError("No picture can be read.", where=recipe.data.root, got=f"{len(train)} that cannot")
-    if fabric.is_global_zero and not resumed:
-        folder.create(path, recipe, ())
-    fabric.barrier()
-    run = folder.Run(path, recipe, ())
-    crops = Crops(kept, recipe.data, recipe.training.seed, moving)
-    with Loader(
-        crops, recipe.training.batch, accumulate=recipe.training.accumulate, workers=recipe.data.workers, broken=broken
-    ) as training:
-        what = objective(fabric, training, _held(measured, recipe.data, moving), recipe.model.scale, moving)
-        fitting = loop.Loop(fabric, run, Learner(net), what, recipe)
-        if resumed:
-            fitting.resume()
-        ended = fitting.fit(minutes)
-    notes = (*broken.notes(), *fitting.pace.shortfall("training.epochs"))
-    return Fitted(fabric, run, measured, fitting.at, ended, notes)
+    crops, shown = Crops(kept, recipe.data, recipe.training.seed, moving), _held(measured, recipe.data, moving)
+    done = learning.fit(
+        fabric, recipe, path, net, crops, lambda training: objective(fabric, training, shown, recipe.model.scale, moving),
+        broken, minutes=minutes, resumed=resumed,
+    )  # fmt: skip
+    return done, measured
 
 
 def _train(recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
-    done = fit(recipe, path, minutes, resumed, lambda: network(recipe))
-    if not done.fabric.is_global_zero:
-        return None
-    return _finish(done.fabric, done.run, done.measured.pairs, done.at, done.ended, done.notes)
+    done, measured = fit(recipe, path, minutes, resumed, lambda: network(recipe))
+    return _finish(done, measured.pairs) if done.first else None
 
 
 def lumas_of(pairs: Sequence[Pair], recipe: SuperResolutionRecipe) -> Lumas:
@@ -152,8 +127,9 @@ def _crop(crops: Crops, number: int) -> tuple[np.ndarray, np.ndarray]:
     return made[0][..., 0], made[1]
 
 
-def _finish(fabric: Fabric, run: Run, held: Sequence[Pair], at: loop.Position, ended: bool, notes: tuple[str, ...]) -> Result:
+def _finish(done: Fitted, held: Sequence[Pair]) -> Result:
     """The best weights as a model, measured as a user will meet it, and the report."""
+    run = done.run
     with status("writing the model"):
         net = Network(run.recipe.model)
         net.load_state_dict(load_file(run.best))
@@ -163,4 +139,4 @@ def _finish(fabric: Fabric, run: Run, held: Sequence[Pair], at: loop.Position, e
         with bar("evaluating") as progress:
             quality = measure(step, held, engine="ort", progress=progress)
     learning.write_report(run, quality, "Pictures held out")
-    return Result(run.path, at, ended, quality, notes, "psnr", "PICTURE -o larger.png")
+    return Result(run.path, done.at, done.ended, quality, done.notes, "psnr", "PICTURE -o larger.png")

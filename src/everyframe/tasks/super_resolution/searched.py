@@ -108,7 +108,7 @@ class SuperResolution:
     def train_supernet(self, path: Path, minutes: float | None) -> bool:
         objective, resumed = partial(Sandwich, space=self.space, search=self.search), (path / "recipe.toml").exists()
         minutes = None if resumed else minutes  # the clock of the sitting before goes on
-        return run.fit(self.given, path, minutes, resumed, self._supernet, objective).ended
+        return run.fit(self.given, path, minutes, resumed, self._supernet, objective)[0].ended
 
     def _supernet(self) -> Supernet:
         with torch.random.fork_rng(devices=[]):
