@@ -7,9 +7,11 @@ import os
 import resource
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from everyframe.runtime.alerts import AlertRule
 from everyframe.video import Reader, remux, resolve
 from everyframe.video.decode import decode
 from everyframe.video.masks import Masks, covered
-from everyframe.video.packets import Coded, Ring
+from everyframe.video.packets import Coded, Recording, Ring
 from everyframe.video.protocol import Order
 from everyframe.video.remux import save
 from everyframe.video.sources import Source, without_password
@@ -352,6 +354,22 @@ class TestKeeper:
         keeper.snapshot(EVENT, np.zeros((4, 4, 3), np.uint8), lambda event: pytest.fail("it is not there"))
         keeper.close(2)
         assert keeper.lost == len(keeper.failed) == 1 and EVENT.id in keeper.failed[0]
+
+    def test_videos_for_which_no_time_is_left_are_said_each_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While the disk is busy with one, three more wait for it."""
+        begun, go = threading.Event(), threading.Event()
+        monkeypatch.setattr(clips, "save", lambda _, path, *__: (begun.set(), go.wait(10), path)[-1])
+        keeper, told = clips.Keeper(tmp_path), []
+        events = [replace(EVENT, id=f"{EVENT.id}{n}") for n in range(4)]
+        for event in events:
+            keeper.begin(event, Recording(b"", [Coded(0.0, 0, 0, 1, Fraction(1, 10), True, b"x")], 99), (), told.append)
+        keeper.end(events[0], -10)
+        assert begun.wait(10)
+        keeper.close(0.0)
+        assert keeper.lost == 3 and "no time was left" in keeper.failed[-1]
+        go.set()
+        keeper._thread.join(10)
+        assert [event.id for event in told] == [event.id for event in events] and keeper.lost == 3
 
 
 def test_metrics_are_what_prometheus_reads(figure: Callable[[str], None]) -> None:

@@ -27,14 +27,15 @@ from everyframe.video.masks import Polygon
 from everyframe.video.packets import Recording
 from everyframe.video.remux import save
 
-#: what is ours in the folder: `CameraEvent.id` and a suffix
 #: seconds between two looks at what is kept: one at 9,000 files takes 60 ms of a processor
 TIDY_S = 60.0
+#: what is ours in the folder: `CameraEvent.id` and a suffix
 _OURS = re.compile(r"\d{8}T\d{6}-.+-\d+\.(jpg|mp4|mkv)$")
 #: videos, and pictures, that wait for a slow disk; those of further events are left out and counted
 WAITING = 16
 #: seconds after its end that a video may come late
 _LATE_S = 0.5
+_TOO_LATE = "no time was left at the end"
 
 
 @dataclass(slots=True)
@@ -113,7 +114,12 @@ class Keeper:
                 job.due = min(job.due, time.monotonic())
             self._changed.notify()
         self._thread.join(seconds)
-        for job in [*self._writing, *self._jobs]:  # for which there was no time: the event is told all the same
+        with self._changed:
+            waiting, self._jobs = self._jobs, []
+        for job in waiting:
+            if job.recording.packets:
+                self._failed_at(job.event.id, _TOO_LATE)
+        for job in [*self._writing, *waiting]:  # for which there was no time: the event is told all the same
             self._tell(job)
 
     def tidy(self) -> None:
@@ -168,7 +174,7 @@ class Keeper:
 
         def write() -> None:
             if left <= 0:
-                raise OutputError("The clip cannot be written.", got="no time was left at the end")
+                raise OutputError("The clip cannot be written.", got=_TOO_LATE)
             job.event.video = str(save(job.recording, self.folder / job.event.id, job.masks, left))
 
         if job.recording.packets:
