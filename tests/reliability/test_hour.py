@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -46,18 +46,33 @@ while True:
 """
 
 
+class Series:
+    """Rows of numbers, in memory from the beginning: what is measured is not to grow by being measured."""
+
+    def __init__(self, most: float, columns: int = 1) -> None:
+        self.table = np.full((math.ceil(most), columns), np.nan)
+        self.count = 0
+
+    def put(self, *row: float) -> None:
+        self.table[self.count % len(self.table)] = row
+        self.count += 1
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(rows, columns)"""
+        return self.table[: self.count]
+
+
 class Heard:
     """A camera's step, which keeps what it saw and said last, and how old each frame was when it was answered: milliseconds."""
 
-    def __init__(self, most: int) -> None:
-        self.ages = np.full(most, np.nan, np.float32)  # in memory from the beginning
-        self.count = 0
+    def __init__(self, most: float) -> None:
+        self.ages = Series(most)
         self.last: deque[tuple[Stream, Frame, Prediction | None]] = deque(maxlen=KEPT)
 
     def __call__(self, stream: Stream, frame: Frame) -> Prediction | None:
         found = stream.push_frame(frame)
-        self.ages[self.count % len(self.ages)] = 1e3 * (time.monotonic() - frame.at)
-        self.count += 1
+        self.ages.put(1e3 * (time.monotonic() - frame.at))
         self.last.append((stream, frame, found))
         return found
 
@@ -76,6 +91,11 @@ class Heard:
         return compared
 
 
+def listen(lines: Iterable[str], series: Series) -> None:
+    for line in lines:
+        series.put(float(line))
+
+
 def _growth(at: np.ndarray, weight: np.ndarray) -> float:
     """MB an hour of what is held: the least of each of 40 spans, since a clip that is written comes and goes."""
     spans = np.array_split(np.column_stack((at / 3600, weight)), min(40, len(at)))
@@ -89,29 +109,26 @@ def test_an_hour_of_four_cameras(tmp_path: Path, figure: Callable[[str], None], 
     seconds = float(os.environ.get("EVERYFRAME_SOAK_S", "3600"))
     handmade.brightness_step(tmp_path / "step.onnx", preprocess=Preprocess(resize=(12, 16), fps=10, **handmade.GRAY))
     bright = {"alert": "labels=bright threshold=.6 seconds=0 quiet=0", "before": 0.5, "after": 0.5}
-    weights: list[tuple[float, float, float, float]] = []
+    weights, alone = Series(seconds, 4), Series(seconds * 15)
     with (
         TsCamera(tmp_path, draw=blinking, seconds=round(seconds) + 60) as camera,
         started(sys.executable, "-c", CONTROL) as control,
     ):
-        alone: list[float] = []
-        assert control.stdout is not None
-        said = control.stdout
-        threading.Thread(target=lambda: alone.extend(map(float, said)), daemon=True).start()
+        threading.Thread(target=listen, args=(control.stdout, alone), daemon=True).start()
         address = {"address": f"tcp://127.0.0.1:{camera.port}", "options": {"analyzeduration": "300000"}}
         cameras = {f"c{n}": {**address, **(bright if n < 2 else {"model": "builtin"})} for n in range(4)}
         with Watch(parsed({"model": "step.onnx", "engine": "ort", "cameras": cameras})) as watch:
-            heard = [Heard(math.ceil(seconds * 15)) for _ in watch.eyes]
+            heard = [Heard(seconds * 15) for _ in watch.eyes]
             for eye, step in zip(watch.eyes.values(), heard, strict=True):
                 eye.camera.step = step
             ctypes.CDLL(None).malloc_trim(0)  # what the film took, in which growth would hide
             begun = time.monotonic()
             for _ in watch.said(seconds, pause=1.0):
                 now = time.monotonic() - begun
-                if not weights or now - weights[-1][0] > 2:
-                    weights.append((now, memory(), memory_of_children("video.worker"), os.getloadavg()[0]))
+                if not weights.count or now - weights.rows[-1, 0] > 2:
+                    weights.put(now, memory(), memory_of_children("video.worker"), os.getloadavg()[0])
         statuses, counts = watch.statuses, watch.counts
-    table = np.asarray(weights)
+    table = weights.rows
     if log := os.environ.get("EVERYFRAME_SOAK_LOG"):
         np.savetxt(log, table, "%.3f", header="seconds, MB here, MB of the decoders, load")
     late = table[table[:, 0] > seconds * WARM]
@@ -123,9 +140,9 @@ def test_an_hour_of_four_cameras(tmp_path: Path, figure: Callable[[str], None], 
         f"(of {theirs:.0f}); {sum(s.dropped for s in statuses)} of {sum(s.captured for s in statuses)} frames dropped, "
         f"{sum(counts.values())} events, {sum(s.restarts for s in statuses)} restarts; {sum(compared)} predictions repeated"
     )
-    answered = {name: each.ages[: each.count] for name, each in zip(watch.eyes, heard, strict=True)}
-    for name, ages in {**answered, "a step alone": np.asarray(alone)}.items():
-        first, then = (np.percentile(half, 99) for half in np.array_split(ages, 2))
+    answered = {name: each.ages for name, each in zip(watch.eyes, heard, strict=True)}
+    for name, ages in {**answered, **({"a step alone": alone} if alone.count > 1 else {})}.items():
+        first, then = (np.percentile(half, 99) for half in np.array_split(ages.rows, 2))
         figure(f"  {name}: answered after {first:.1f} ms (p99) in the first half, then {then:.1f} ({then / first - 1:+.0%})")
     loads = [half.mean() for half in np.array_split(table[:, 3], 2)]
     figure(f"  load {loads[0]:.1f}, then {loads[1]:.1f}")
