@@ -58,7 +58,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
     done = run.start(recipe(), path, data=pictures)
     assert done is not None and done.ended and done.quality is not None
-    assert done.notes == ("1 clips could not be read and were skipped",)
+    assert done.notes == ("skipped: 1 of the pictures could not be read",)
     return path
 
 

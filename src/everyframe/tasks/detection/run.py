@@ -30,7 +30,7 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
     None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
-    recipe = learning.settled(recipe, where, data, "scans")
+    recipe = learning.settled(recipe, where, data)
     folder.check_new(path)
     return _train(recipe, path, minutes, resumed=False)
 
@@ -50,7 +50,7 @@ def network(recipe: DetectionRecipe) -> Network:
 
 def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
     fabric, net = loop.launch(recipe), network(recipe)
-    broken = Broken(recipe.data.broken)
+    broken = Broken(recipe)
     train, held = (_readable(part, recipe, broken) for part in held_out(recipe))
     if not train:
         raise SourceError("No scan can be read.", where=recipe.data.root)
@@ -58,7 +58,7 @@ def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: 
     shown = spread(held, recipe.data.shown)
     done = learning.fit(
         fabric, recipe, path, net, Scenes(train, recipe, cells),
-        lambda training: Detecting(fabric, training, shown, recipe, cells), broken, what="scans", minutes=minutes,
+        lambda training: Detecting(fabric, training, shown, recipe, cells), broken, minutes=minutes,
         resumed=resumed,
     )  # fmt: skip
     return _finish(done, held) if done.first else None

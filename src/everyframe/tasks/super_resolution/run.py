@@ -38,7 +38,7 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
     None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
-    recipe = learning.settled(recipe, where, data, "pictures")
+    recipe = learning.settled(recipe, where, data)
     folder.check_new(path)
     return _train(recipe, path, minutes, resumed=False)
 
@@ -68,7 +68,7 @@ def fit(
     """The training of a network on a recipe's pictures; and those that were held out."""
     fabric, net, moving = loop.launch(recipe), make(), bool(recipe.model.shift)
     train, held = held_out(recipe)
-    broken = Broken(recipe.data.broken)
+    broken = Broken(recipe)
     kept = readable(lumas_of(train, recipe), broken)
     measured = readable(lumas_of(held, recipe), broken)
     if not kept.pairs:
