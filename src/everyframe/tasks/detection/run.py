@@ -13,7 +13,8 @@ from everyframe.progress import bar, status
 from everyframe.recipes.detection import DetectionRecipe
 from everyframe.tasks import learning
 from everyframe.tasks.detection.decode import Cells
-from everyframe.tasks.detection.evaluate import measure
+from everyframe.tasks.detection.detector import Detector
+from everyframe.tasks.detection.evaluate import LEAST, measure
 from everyframe.tasks.detection.export import export
 from everyframe.tasks.detection.network import Network
 from everyframe.tasks.detection.objective import Detecting
@@ -87,7 +88,7 @@ def _finish(done: Fitted, held: Sequence[Scan]) -> Result:
         step = export(net, recipe.data.classes, run.path)
     quality = None
     if held:
-        with bar("evaluating") as progress:
-            quality = measure(step, held, progress=progress)
+        with bar("evaluating") as progress, Detector(step, engine="ort", threshold=LEAST) as detector:
+            quality = measure(detector, held, progress=progress)
     learning.write_report(run, quality, "Scans held out")
     return Result(run.path, done.at, done.ended, quality, done.notes, "ap_space", "SCAN.bin -o found")

@@ -19,6 +19,7 @@ from everyframe.tasks.learning import Fitted, Result
 from everyframe.tasks.super_resolution import cache, metrics
 from everyframe.tasks.super_resolution.cache import Lumas
 from everyframe.tasks.super_resolution.crops import Crops
+from everyframe.tasks.super_resolution.enhance import Enhancer
 from everyframe.tasks.super_resolution.evaluate import measure
 from everyframe.tasks.super_resolution.export import export
 from everyframe.tasks.super_resolution.network import Network
@@ -136,7 +137,7 @@ def _finish(done: Fitted, held: Sequence[Pair]) -> Result:
         step = export(net, run.path)
     quality = None
     if held:
-        with bar("evaluating") as progress:
-            quality = measure(step, held, engine="ort", progress=progress)
+        with bar("evaluating") as progress, Enhancer(step, engine="ort") as enhancer:
+            quality = measure(enhancer, held, progress=progress)
     learning.write_report(run, quality, "Pictures held out")
     return Result(run.path, done.at, done.ended, quality, done.notes, "psnr", "PICTURE -o larger.png")
