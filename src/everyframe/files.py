@@ -106,17 +106,12 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it. suffix: in which its
     name has to end."""
     path = Path(path)
-    problem = None
     if suffix and path.suffix.lower() != suffix:
         raise OutputError("The output is of another kind.", where=path, expected=f"a name that ends in {suffix}", got=path.name)
-    if path.is_dir():
-        problem = "it is a folder"
-    elif _is_special(path):
-        problem = None if os.access(path, os.W_OK) else "permission denied"
-    elif not path.parent.is_dir():
-        problem = "its folder does not exist"
-    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        problem = "permission denied"
+    try:
+        problem = _not_writable(path)
+    except OSError as error:
+        problem = error.strerror or str(error)
     if problem:
         raise OutputError(
             "The output cannot be written.",
@@ -124,6 +119,19 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
             got=problem,
             hint="choose a file in a writable folder that exists",
         )
+
+
+def _not_writable(path: Path) -> str | None:
+    if path.is_dir():
+        return "it is a folder"
+    if _is_special(path):
+        return None if os.access(path, os.W_OK) else "permission denied"
+    if not path.parent.is_dir():
+        return "its folder does not exist"
+    if Path(os.path.realpath(path)).is_symlink():
+        return os.strerror(errno.ELOOP)
+    writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    return None if writable else "permission denied"
 
 
 def check_kept(output: Path, *read: str) -> None:
