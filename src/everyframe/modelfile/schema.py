@@ -39,7 +39,7 @@ BESIDE: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "detect": (
             "finds objects in scans",
-            "`everyframe predict MODEL SCAN -o FOLDER` writes their boxes, `ef.detect` gives them; `ef.evaluate_scans` measures it",
+            "`everyframe predict MODEL SCAN -o FOLDER` writes boxes, `ef.detect` gives them; `ef.evaluate_scans` measures it",
         ),
     }
 )  # fmt: skip
