@@ -6,19 +6,28 @@ A file is written to a temporary name and renamed, so that no half-written one i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import OutputError
+from everyframe.errors import EveryframeError, OutputError, UsageError
 
 _HOME = re.compile(r"(?:--?[\w-]+=|[\w.]+=)?(~[^/=]*)(?=/|$)")
 
 
+#: what the system says of a path that is not to be used so: too long, below a file, a folder in place of a file or the other way
+#: round, closed to this user, links in a circle
+_UNUSABLE = (
+    errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOENT,
+    errno.EEXIST,
+)  # fmt: skip
+#: what is said where a disk is full
+NO_SPACE = "no space is left"
 #: the home of who has none, by custom
 NOWHERE = Path("/nonexistent")
 
@@ -26,9 +35,12 @@ NOWHERE = Path("/nonexistent")
 def at_home(given: Any) -> Any:
     """What a user gives, with `~` for the folder that it stands for: shells leave it in quotes, and behind `--csv=` and `KEY=`.
 
-    A text, a path, or a list, tuple or dict of such; anything else, and a user who does not exist, stays as it is.
+    A text, a path, or a list, tuple or dict of such; anything else, and a user who does not exist, stays as it is. Raises
+    UsageError for what no system takes as a name.
     """
     if isinstance(given, str):
+        if "\0" in given:
+            raise UsageError("No name holds this character.", where=repr(given[:200]), got="a NUL", hint="leave it out")
         found = _HOME.match(given)
         return given if found is None else given[: found.start(1)] + os.path.expanduser(given[found.start(1) :])  # noqa: PTH111
     if isinstance(given, Path):
@@ -36,6 +48,42 @@ def at_home(given: Any) -> Any:
     if type(given) in (list, tuple):
         return type(given)(map(at_home, given))
     return {key: at_home(value) for key, value in given.items()} if type(given) is dict else given
+
+
+@contextlib.contextmanager
+def paths_told(given: Iterable[Any] | None = None) -> Iterator[None]:
+    """What the system refuses of a path becomes an error of ours that names it. Whoever looks at a path closer says more.
+
+    given: by the user, and all that is not about these paths stays as it is: what a caller's own function raises is its own.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError):
+            if not str(error).startswith("Symlink loop"):  # what `Path.resolve` says until Python 3.13
+                raise
+            raise EveryframeError("This path cannot be used.", got=str(error), hint="mend the link") from None
+        if error.errno == errno.ENOSPC:
+            raise OutputError("The output cannot be written.", where=error.filename, got=NO_SPACE) from None
+        if error.errno not in _UNUSABLE or error.filename is None or not (given is None or _about(error.filename, given)):
+            raise
+        raise EveryframeError(
+            "This path cannot be used.", where=os.fsdecode(error.filename), got=error.strerror,
+            hint="check the path and its permissions",
+        ) from None  # fmt: skip
+
+
+def _about(name: str | bytes, given: Iterable[Any]) -> bool:
+    """Whether it is one of the paths, lies below one, or above."""
+    found = os.path.abspath(os.fsdecode(name))  # noqa: PTH100 (`Path.absolute` leaves `..`)
+    for each in given:
+        if isinstance(each, str | os.PathLike):
+            path = os.path.abspath(os.fspath(each))  # noqa: PTH100
+            if os.path.commonpath([path, found]) in (path, found):
+                return True
+        elif type(each) in (list, tuple) and _about(name, each):
+            return True
+    return False
 
 
 def cache_folder(kind: str) -> Path:
@@ -58,17 +106,12 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
     """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it. suffix: in which its
     name has to end."""
     path = Path(path)
-    problem = None
     if suffix and path.suffix.lower() != suffix:
         raise OutputError("The output is of another kind.", where=path, expected=f"a name that ends in {suffix}", got=path.name)
-    if path.is_dir():
-        problem = "it is a folder"
-    elif _is_special(path):
-        problem = None if os.access(path, os.W_OK) else "permission denied"
-    elif not path.parent.is_dir():
-        problem = "its folder does not exist"
-    elif not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        problem = "permission denied"
+    try:
+        problem = _not_writable(path)
+    except OSError as error:
+        problem = error.strerror or str(error)
     if problem:
         raise OutputError(
             "The output cannot be written.",
@@ -76,6 +119,19 @@ def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
             got=problem,
             hint="choose a file in a writable folder that exists",
         )
+
+
+def _not_writable(path: Path) -> str | None:
+    if path.is_dir():
+        return "it is a folder"
+    if _is_special(path):
+        return None if os.access(path, os.W_OK) else "permission denied"
+    if not path.parent.is_dir():
+        return "its folder does not exist"
+    if Path(os.path.realpath(path)).is_symlink():
+        return os.strerror(errno.ELOOP)
+    writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    return None if writable else "permission denied"
 
 
 def check_kept(output: Path, *read: str) -> None:
@@ -157,7 +213,9 @@ def write_together(files: Mapping[Path, bytes]) -> list[Path]:
             if _is_special(path):
                 path.write_bytes(data)
                 continue
-            whole = path.resolve()
+            whole = Path(os.path.realpath(path))  # `resolve` raises what is no OSError
+            if whole.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             handle, temporary = tempfile.mkstemp(dir=whole.parent, prefix=f".{whole.name[:40]}.")
             staged[Path(temporary)] = whole
             with os.fdopen(handle, "wb") as file:

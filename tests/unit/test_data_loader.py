@@ -260,6 +260,24 @@ class TestBatches:
         with pytest.raises(SourceError, match=r"bad\.mp4"):
             list(Loader(job(clips), 4).batches())
 
+    def test_a_batch_without_a_clip_that_can_be_read_is_made_of_others(self, tmp_path: Path, videos: list[Clip]) -> None:
+        """Each step is taken, on each rank and in each part; what is skipped is told once. Without any it is an error."""
+        (tmp_path / "bad.mp4").write_text("no video")
+        bad = [Clip(tmp_path / "bad.mp4", 0, f"bad {i}") for i in range(5)]
+        for shape in ({"accumulate": 1}, {"accumulate": 2}, {"accumulate": 1, "ranks": 2}):
+            said: list[SourceError] = []
+            ranks = shape.pop("ranks", 1)
+            batches = Loader(job([*videos[:3], *bad]), 2, broken=said.append, **shape)
+            for epoch in range(3):
+                for rank in range(ranks):
+                    made = list(batches.batches(epoch, rank=rank, ranks=ranks))
+                    assert [b.step for b in made if b.last] == [0, 1, 2, 3]
+                    assert sum(b.share for b in made) == 4 / ranks
+                    assert all(b.clips and set(b.clips) <= {0, 1, 2} and len(b.labels) == len(b.clips) for b in made)
+            assert len(said) == 5
+        with pytest.raises(SourceError, match="None of the clips can be read"):
+            list(Loader(job(bad), 2, broken=said.append).batches())
+
     def test_a_validation_may_end_with_a_broken_clip(self, tmp_path: Path, videos: list[Clip]) -> None:
         """Which is a batch by itself; without any other it is an error."""
         (tmp_path / "bad.mp4").write_text("no video")

@@ -20,12 +20,14 @@ from everyframe import recipes
 from everyframe.data.scans import kitti, objects
 from everyframe.errors import ModelError, OutputError, RecipeError, SourceError, UsageError
 from everyframe.recipes import DetectionRecipe
+from everyframe.runtime.program import Program
 from everyframe.tasks.detection import run
 from everyframe.tasks.detection.decode import Cells
 from everyframe.tasks.detection.objective import Detecting
 from everyframe.tasks.detection.scenes import Scenes
 from everyframe.training.loader import Batch
 from trainings import goes_on_to_the_same_weights
+from unusable import refused
 
 RECIPE = """
 name = "small"
@@ -141,8 +143,13 @@ def test_one_scan_becomes_one_file(trained: Path, scenes: Path, tmp_path: Path, 
     assert (tmp_path / name).is_file()
 
 
-def test_figures_are_those_of_the_file(trained: Path, scenes: Path, tmp_path: Path) -> None:
+def test_figures_are_those_of_the_file(trained: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(
+        Program, "__init__", lambda self, *given, _=Program.__init__, **named: opened.append(_(self, *given, **named))
+    )
     held = ef.evaluate_scans(trained)  # what its training held out
+    assert len(opened) == 1
     assert held.to_dict()["classes"] == json.loads((trained / "metrics.json").read_text())["classes"]
     done = everyframe("evaluate", str(trained), "--data", str(scenes), "--json", "-o", f"{tmp_path}/report", "--limit", "3")
     assert done.returncode == 0 and json.loads(done.stdout)["scans"] == 3
@@ -151,10 +158,34 @@ def test_figures_are_those_of_the_file(trained: Path, scenes: Path, tmp_path: Pa
 
 def test_what_it_is_is_said(trained: Path) -> None:
     done = everyframe("info", f"{trained}/step.onnx")
-    assert "boxes of Car, Pedestrian, Cyclist in scans: 0 to 32 m ahead" in done.stdout
+    assert "boxes of Car, Pedestrian, Cyclist in scans: 0 to 32 m ahead" in done.stdout and "clips" not in done.stdout
     assert ef.info(trained / "step.onnx")["grid"]["cell"] == 1.0
     with pytest.raises(ModelError, match="finds objects in scans"), ef.open(trained / "step.onnx", engine="ort") as program:
         program.stream()
+
+
+def test_it_is_not_taken_for_a_model_of_videos(trained: Path, tmp_path: Path) -> None:
+    """By any function that runs videos, before it looks for them; and a scan that is not there is called one."""
+    model, no = trained / "step.onnx", tmp_path / "no.mp4"
+    for run_videos in (
+        lambda: ef.quantize(model, no), lambda: ef.split(model, tmp_path / "parts", dump=no),
+        lambda: ef.bundle(model, "rdk-x5", no), lambda: ef.bundle(model, "rdk-x5"),
+        lambda: ef.serve(model, engine="ort", port=0, wait=False), lambda: ef.evaluate(model, tmp_path),
+    ):  # fmt: skip
+        with pytest.raises(ModelError, match="finds objects in scans"):
+            run_videos()
+    with pytest.raises(SourceError, match="no such scan"):
+        ef.detect(model, no)
+
+
+def test_paths_that_cannot_be_used_are_named(
+    trained: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "scans", "output"):
+        refused(ef.detect, name, {"model": trained, "scans": scenes, "engine": "ort"})
+    for name in ("model", "data", "output"):
+        refused(ef.evaluate_scans, name, {"model": trained, "data": scenes, "limit": 1})
 
 
 def test_what_does_not_fit_is_refused(trained: Path, scenes: Path, tmp_path: Path) -> None:
@@ -249,3 +280,10 @@ def test_who_stands_still_stays_where_the_ground_is(sequence: Path) -> None:
                 tracks.setdefault(words[1], []).append(poses[scan.frame] @ np.array([*box[:3], 1]))
     spans = [np.ptp(np.stack(places), 0)[:2].max() for places in tracks.values() if len(places) == 4]
     assert spans and all(span < 0.06 or span > 0.1 for span in spans) and min(spans) < 0.06
+
+
+def test_its_networks_are_not_searched(tmp_path: Path) -> None:
+    """Which is said, instead of that its recipe lacks a key of searches."""
+    (tmp_path / "small.toml").write_text(RECIPE)
+    with pytest.raises(UsageError, match=r"not searched(.|\n)*got: +detect"):
+        ef.search(f"{tmp_path}/small.toml", tmp_path, tmp_path / "s", target_ms=5)

@@ -19,6 +19,7 @@ from everyframe.tasks.super_resolution import run
 from everyframe.tasks.super_resolution.apply import found
 from everyframe.tasks.super_resolution.objective import Enlarging
 from trainings import goes_on_to_the_same_weights
+from unusable import refused
 
 RECIPE = """
 name = "small"
@@ -58,7 +59,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
     done = run.start(recipe(), path, data=pictures)
     assert done is not None and done.ended and done.quality is not None
-    assert done.notes == ("1 clips could not be read and were skipped",)
+    assert done.notes == ("skipped: 1 of the pictures could not be read",)
     return path
 
 
@@ -89,6 +90,16 @@ def test_a_picture_is_written_as_it_is_enlarged_in_memory(trained: Path, picture
     given = np.asarray(Image.open(pictures / "1.png"))
     made = ef.enlarge(trained, given, engine="ort").picture  # a run folder will do
     assert made is not None and (np.asarray(Image.open(output)) == made).all() and made.shape == (112, 128, 3)
+
+
+def test_paths_that_cannot_be_used_are_named(
+    trained: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "pictures", "output"):
+        refused(ef.enlarge, name, {"model": trained, "pictures": pictures / "1.png", "output": "larger.png", "engine": "ort"})
+    for name in ("model", "data", "output"):
+        refused(ef.evaluate_pictures, name, {"model": trained, "data": pictures, "limit": 1})
 
 
 def test_a_folder_goes_on_after_what_is_broken(trained: Path, pictures: Path, tmp_path: Path) -> None:

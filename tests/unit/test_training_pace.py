@@ -11,7 +11,7 @@ from everyframe.training.progress import Pace, Progress, duration
 
 
 def test_a_pace_says_when_it_ends_and_what_the_clock_cuts_off() -> None:
-    pace = Pace(epochs=10, steps=4, batch=8)
+    pace = Pace(epochs=10, steps=4, batch=8, unit="clips")
     pace.begin(epoch=2, step=0, seconds=500.0, minutes=None)
     assert pace.outlook() == "waiting for the first step" and pace.shortfall("training.epochs") == ()
     for second in (510, 520, 530, 540):
@@ -36,7 +36,7 @@ def test_a_pace_says_when_it_ends_and_what_the_clock_cuts_off() -> None:
 
 def test_a_log_hears_of_a_training_within_its_first_minute(capsys: pytest.CaptureFixture[str]) -> None:
     """Steps of 5 s: how fast it is and when it ends, long before the first epoch of it does."""
-    pace, now = Pace(epochs=120, steps=400, batch=8), 0.0
+    pace, now = Pace(epochs=120, steps=400, batch=8, unit="scans"), 0.0
     pace.begin(epoch=0, step=0, seconds=0.0, minutes=60)
     with Progress(pace, shown=True) as shown:
         shown.told = Log(lambda: now)
@@ -44,4 +44,4 @@ def test_a_log_hears_of_a_training_within_its_first_minute(capsys: pytest.Captur
             pace.stepped(now := 5.0 * step)
             shown.step(0, step, loss=1.5, share=now / 3600)
     first, *_ = capsys.readouterr().err.splitlines()
-    assert first == "epoch 1 of 120, step 4 of 400, loss 1.500; 1.6 clips/s, ends in 60 min with 1.8 of 120 epochs"
+    assert first == "epoch 1 of 120, step 4 of 400, loss 1.500; 1.6 scans/s, ends in 60 min with 1.8 of 120 epochs"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from everyframe.api.given import File
+from everyframe.api.given import File, paths
 from everyframe.progress import TextProgress, silent
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Watched:
         return table("cameras", rows, ("camera", "state", "frames", "dropped", "restarts", "gaps"))
 
 
+@paths
 def watch(
     cameras: File | Mapping[str, Any],
     on_event: Callable[[CameraEvent], object] | None = None,

@@ -153,9 +153,9 @@ def split(
         raise UsageError("Samples are files beside the parts.", where="dump", expected="output, the folder to write")
     if output is not None:
         cut.check_output(Path(output))
-    videos = [] if dump is None else chosen(dump)
     file = source(model)
-    flow = cut.open_step(file)
+    flow = cut.open_step(file, videos=dump is not None)
+    videos = [] if dump is None else chosen(dump)
     if stages:
         from everyframe.splitting.balance import even
 

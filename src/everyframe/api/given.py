@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
-from everyframe.files import at_home
+from everyframe.files import at_home, paths_told
 
 if TYPE_CHECKING:
     import onnx
@@ -27,11 +27,13 @@ Model: TypeAlias = "File | bytes | onnx.ModelProto"
 
 
 def paths(verb: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
-    """Its arguments may be paths that begin with `~`."""
+    """Its arguments may be paths that begin with `~`, and such that cannot be used, which is told as an error of ours."""
 
     @functools.wraps(verb)
     def called(*given: _Given.args, **named: _Given.kwargs) -> _Made:
-        return verb(*map(at_home, given), **{name: at_home(value) for name, value in named.items()})
+        found, more = [at_home(value) for value in given], {name: at_home(value) for name, value in named.items()}
+        with paths_told([*found, *more.values()]):
+            return verb(*found, **more)
 
     return called
 

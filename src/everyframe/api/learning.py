@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +102,7 @@ def teach(
     examples: File | Sequence[File] = (),
     output: File | None = None,
     *,
-    background: Iterable[File] = (),
+    background: File | Iterable[File] = (),
     window: int | None = None,
     progress: TextProgress | None = None,
 ) -> Taught:
@@ -120,6 +121,7 @@ def teach(
     from everyframe.teaching import teach
 
     given = there(model) if isinstance(model, str) else source(model)
+    background = [background] if isinstance(background, str | os.PathLike) else background
     return Taught(**vars(teach(given, examples, output, background=background, window=window, progress=progress or silent)))
 
 

@@ -93,15 +93,15 @@ def evaluate_pictures(
     from everyframe.tasks.super_resolution.pictures import films, find, held_out, spread
 
     recipe, file = trained_source(model)
-    scale = Enhancer(file, engine="ort").scale
     pairs: Sequence[Pair | Film]
-    if data is not None:
-        pairs = films(Path(data)) or find(Path(data), scale)
-    elif isinstance(recipe, SuperResolutionRecipe):
-        pairs = held_out(recipe)[1]
-    else:
-        raise UsageError("There is nothing to measure on.", expected="data: a folder of pictures", hint="--data FOLDER")
-    found = measure(file, spread(pairs, limit), engine=engine, threads=threads, progress=progress or silent)
+    with Enhancer(file, engine=engine, threads=threads) as enhancer:
+        if data is not None:
+            pairs = films(Path(data)) or find(Path(data), enhancer.scale)
+        elif isinstance(recipe, SuperResolutionRecipe):
+            pairs = held_out(recipe)[1]
+        else:
+            raise UsageError("There is nothing to measure on.", expected="data: a folder of pictures", hint="--data FOLDER")
+        found = measure(enhancer, spread(pairs, limit), progress=progress or silent)
     made = PictureEvaluation(**vars(found))
     if output is not None:
         made.save(output)

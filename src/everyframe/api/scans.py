@@ -106,18 +106,18 @@ def evaluate_scans(
     from everyframe.errors import UsageError
     from everyframe.recipes import DetectionRecipe
     from everyframe.tasks.detection.detector import Detector
-    from everyframe.tasks.detection.evaluate import measure
+    from everyframe.tasks.detection.evaluate import LEAST, measure
     from everyframe.tasks.detection.scans import held_out, spread
 
     recipe, file = trained_source(model)
-    Detector(file, engine="ort").program.close()  # what is wrong with it is said first
-    if data is not None:
-        scans = find(Path(data), split)
-    elif isinstance(recipe, DetectionRecipe):
-        scans = held_out(recipe)[1]
-    else:
-        raise UsageError("There is nothing to measure on.", expected="data: a folder of labeled scans", hint="--data FOLDER")
-    found = measure(file, spread(scans, limit), engine=engine, threads=threads, progress=progress or silent)
+    with Detector(file, engine=engine, threads=threads, threshold=LEAST) as detector:
+        if data is not None:
+            scans = find(Path(data), split)
+        elif isinstance(recipe, DetectionRecipe):
+            scans = held_out(recipe)[1]
+        else:
+            raise UsageError("There is nothing to measure on.", expected="data: a folder of labeled scans", hint="--data FOLDER")
+        found = measure(detector, spread(scans, limit), progress=progress or silent)
     made = ScanEvaluation(**vars(found))
     if output is not None:
         made.save(output)

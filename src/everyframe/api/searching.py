@@ -57,7 +57,9 @@ def search(
         path, held, found = Path(output), None, recipes.load(str(file))
     else:
         changes = [*several("settings", settings), *([f"search.target_ms={target_ms}"] if target_ms is not None else [])]
-        found = recipes.load(recipe, changes)
+        found = recipes.load(recipe)
+        if isinstance(found, SuperResolutionRecipe):  # else the recipe is at fault, not what is to be changed of it
+            found = recipes.load(recipe, changes)
         path, held = run_folder(output, "search")
     if not isinstance(found, SuperResolutionRecipe):
         raise UsageError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from everyframe.api.given import File, Model, several, source, there
+from everyframe.api.given import File, Model, paths, several, source, there
 
 if TYPE_CHECKING:
     from everyframe.serving.server import Ready
@@ -60,6 +60,7 @@ class Server:
         return self._thread is not None and self._thread.is_alive()
 
 
+@paths
 def serve(
     models: Model | Sequence[File] | Mapping[str, Model] = "builtin",
     *,

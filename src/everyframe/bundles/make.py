@@ -22,7 +22,7 @@ from everyframe.devices.profile import load_profile
 from everyframe.devices.repair import Fixed, fix
 from everyframe.errors import OutputError, UsageError
 from everyframe.files import check_folder, check_writable, make_ordinary, write_bytes
-from everyframe.modelfile.file import load
+from everyframe.modelfile.file import load, metadata_of
 from everyframe.progress import TextProgress, silent
 from everyframe.quantization.videos import Model, chosen
 from everyframe.runtime.prediction import best, quantities, read
@@ -80,6 +80,7 @@ def bundle(
     """
     folder = Path(folder)
     check(folder, target)
+    samples.check_task(metadata_of(load(model), model), model)
     if videos is None and not TARGETS[target].page:
         raise UsageError(
             "A bundle for this target is calibrated on videos.", where="--calibrate", got="none", expected=_VIDEOS,

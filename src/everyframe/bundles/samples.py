@@ -12,7 +12,7 @@ import onnx
 
 from everyframe.errors import ModelError, SourceError
 from everyframe.modelfile.interface import interface, metadata_or_raise, one_kind
-from everyframe.modelfile.schema import BESIDE
+from everyframe.modelfile.schema import BESIDE, Metadata
 from everyframe.modelfile.walk import Walk
 from everyframe.quantization.videos import Model
 from everyframe.runtime.prediction import not_finite
@@ -32,12 +32,17 @@ class Example:
 def opened(model: onnx.ModelProto, where: Path) -> Model:
     """Raises ModelError for a model without metadata, and for one that names nothing."""
     metadata = metadata_or_raise(model, where)
-    if metadata.task is not None and metadata.task in BESIDE:
+    check_task(metadata, where.name)
+    return Model(model, metadata, one_kind(interface(model, metadata, where), where, "a bundle takes one"), where.name)
+
+
+def check_task(metadata: Metadata | None, where: object) -> None:
+    """Raises ModelError for a model that recognizes nothing."""
+    if metadata is not None and metadata.task is not None and metadata.task in BESIDE:
         raise ModelError(
-            f"The programs of bundles show what a model recognizes, and this one {BESIDE[metadata.task][0]}.", where=where.name,
+            f"The programs of bundles show what a model recognizes, and this one {BESIDE[metadata.task][0]}.", where=where,
             hint="`everyframe compile` makes C of it, and `everyframe check` says whether a device takes its ONNX file",
         )  # fmt: skip
-    return Model(model, metadata, one_kind(interface(model, metadata, where), where, "a bundle takes one"), where.name)
 
 
 def folders(names: Sequence[str]) -> dict[str, str]:

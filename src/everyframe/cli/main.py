@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import signal
@@ -44,8 +43,6 @@ VERBS: dict[str, str] = {
 }
 
 _LATER_S, _PATIENCE_S = 0.05, 2.0
-#: what the system says of a path that nobody can look at: too long, in a folder that is closed to this user, links in a circle
-_CLOSED = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
 app = typer.Typer(
     name="everyframe",
@@ -138,14 +135,14 @@ def _patient_ctrl_c() -> Iterator[None]:
 def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
     from everyframe.errors import EveryframeError
-    from everyframe.files import at_home
+    from everyframe.files import NO_SPACE, at_home, paths_told
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by a service
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     _register()
     try:
-        with _patient_ctrl_c(), _warnings_in_a_line():
+        with _patient_ctrl_c(), _warnings_in_a_line(), paths_told():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
             try:
                 app(args=at_home(sys.argv[1:] if argv is None else argv), prog_name="everyframe")
@@ -153,6 +150,8 @@ def run(argv: list[str] | None = None) -> None:
                 sys.stdout.flush()
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
+        if error.got == NO_SPACE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what waits in stdout would fail once more
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -164,14 +163,3 @@ def run(argv: list[str] | None = None) -> None:
         if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # the same, where typer has met it
             sys.exit(0)
         raise
-    except OSError as error:
-        if error.errno in _CLOSED and error.filename is not None:
-            hint = "check the path and its permissions"
-            told = EveryframeError("This path cannot be used.", where=error.filename, got=error.strerror, hint=hint)
-            print(f"error: {told}", file=sys.stderr)
-            sys.exit(2)
-        if error.errno != errno.ENOSPC:
-            raise
-        print("error: The output cannot be written.\n  got:      no space is left", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what waits in stdout would fail once more
-        sys.exit(2)

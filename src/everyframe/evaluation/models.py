@@ -62,7 +62,9 @@ def open_pair(
     def program(file: str | os.PathLike[str]) -> Program:
         # figures must not depend on which engine wins a race
         chosen = "ort" if engine == "auto" and Path(file).suffix != ".so" else engine
-        return Program(file, engine=chosen, threads=threads, labels=labels, task=task, threshold=threshold)
+        made = Program(file, engine=chosen, threads=threads, labels=labels, task=task, threshold=threshold)
+        made.check_recognizes()
+        return made
 
     folder = Path(path)
     if folder.is_dir():

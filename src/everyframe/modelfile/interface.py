@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from everyframe.errors import ModelError, SourceError
 from everyframe.modelfile.file import metadata_of
-from everyframe.modelfile.schema import Metadata, Preprocess
+from everyframe.modelfile.schema import BESIDE, Metadata, Preprocess, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,14 @@ class Input:
 @dataclass(frozen=True, slots=True)
 class Interface:
     """inputs: what is no state, the one first that counts the stream's frames; most models have this one only. logits, others:
-    the names of the main output and of those beside it.
+    the names of the main output and of those beside it. task: what the file says the main one is.
     """
 
     inputs: tuple[Input, ...]
     logits: str
     classes: int | None
     others: tuple[str, ...] = ()
+    task: Task | None = None
 
     @property
     def several(self) -> bool:
@@ -133,7 +134,7 @@ def interface(model: onnx.ModelProto, metadata: Metadata, where: object) -> Inte
     classes = classes_of(out, metadata.frames if metadata.kind == "clip" else None)
     if metadata.labels is not None:
         check_labels(metadata.labels, classes, where)
-    return Interface(taken, logits, classes, others)
+    return Interface(taken, logits, classes, others, metadata.task)
 
 
 def _inputs(there: dict[str, onnx.ValueInfoProto], metadata: Metadata, where: object) -> tuple[Input, ...]:
@@ -199,7 +200,10 @@ def one_kind(taken: Interface, where: object, but: str, hint: str | None = None)
 
 
 def check_pictures(taken: Interface, where: object) -> None:
-    """Raises ModelError for a model that takes arrays where a video is to be run."""
+    """Raises ModelError for a model that takes arrays, or scans, where a video is to be run."""
+    if taken.task is not None and taken.task in BESIDE and not taken.pictures:
+        what, hint = BESIDE[taken.task]
+        raise ModelError(f"This model {what}, so a video cannot be run through it.", where=where, hint=hint)
     one_kind(
         taken, where, "a video gives only pictures",
         hint="`everyframe predict MODEL FILE.npz` takes arrays by these names, `ef.predict` and `stream.push` a dict of them",

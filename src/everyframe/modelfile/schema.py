@@ -34,10 +34,12 @@ Task = Literal["classify", "multilabel", "regress", "frames", "enhance", "detect
 BESIDE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "enhance": (
-            "makes pictures better", "`everyframe predict MODEL SOURCE -o FILE` writes them, and so does `ef.enlarge`",
+            "makes pictures better",
+            "`everyframe predict MODEL SOURCE -o FILE` writes them, as `ef.enlarge` does; `ef.evaluate_pictures` measures it",
         ),
         "detect": (
-            "finds objects in scans", "`everyframe predict MODEL SCAN -o FOLDER` writes their boxes, `ef.detect` gives them",
+            "finds objects in scans",
+            "`everyframe predict MODEL SCAN -o FOLDER` writes boxes, `ef.detect` gives them; `ef.evaluate_scans` measures it",
         ),
     }
 )  # fmt: skip

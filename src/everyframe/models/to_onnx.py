@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everyframe import modelfile
-from everyframe.errors import OutputError, UsageError
+from everyframe.errors import UsageError
+from everyframe.files import check_writable
 from everyframe.modelfile.labels import read_labels
 from everyframe.models.checkpoints.load import assemble
 from everyframe.models.registry import Entry, check_shape, describe, require
@@ -79,7 +79,7 @@ def export(
         _check_preprocess(preprocess, check_shape(describe(model), frames, size)[1])
     require("torch", "onnxscript")
     if path is not None:
-        _writable(path)
+        check_writable(path)
     if isinstance(model, str):
         if num_classes is None and weights is None and names:
             num_classes = len(names)
@@ -187,22 +187,6 @@ def _check_labels(names: tuple[str, ...] | None, classes: int) -> None:
             got=f"{len(names)}",
             hint="give one label a line in the order of training, or --num-classes for a new classifier",
         )
-
-
-def _writable(path: Path) -> None:
-    """Raises OutputError now rather than after the long work."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OutputError(
-            "The output cannot be written.",
-            where=path,
-            got=error.strerror or str(error),
-            hint="choose a file name in a folder that exists and is writable",
-        ) from None
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ class Streams:
     """
 
     training: ClassVar = True
+    unit: ClassVar = "clips"
 
     def __init__(self, data: Data, seed: int, draws: int) -> None:
         self.data, self.seed, self.draws = data, seed, draws

@@ -42,7 +42,7 @@ def sample(
     made, preprocess = trained.made, trained.preprocess
     _, shown = loader.stores(recipe, collection, preprocess, made.size)
     chosen = [clips[i] for i in drawn]
-    broken = Broken(recipe.data.broken)
+    broken = Broken(recipe)
     with loader.validation_loader(recipe, chosen, shown, made.frames, made.size, broken) as batches:
         for batch in batches.batches():
             yield loader.normalize(batch.frames, preprocess), batch.labels

@@ -14,7 +14,7 @@ from everyframe.errors import ModelError, UsageError
 from everyframe.files import check_writable
 from everyframe.modelfile.file import attach, load, save
 from everyframe.modelfile.fold import fold
-from everyframe.modelfile.interface import interface, metadata_or_raise, one_kind
+from everyframe.modelfile.interface import check_pictures, interface, metadata_or_raise
 from everyframe.modelfile.schema import Metadata
 from everyframe.native import artifact
 from everyframe.progress import TextProgress, silent
@@ -219,7 +219,8 @@ def opened(path: str | os.PathLike[str]) -> Model:
     typed = prepared(model, where)
     if metadata.kind == "clip":
         typed = prepared(fold(model), where)
-    taken = one_kind(interface(typed, metadata, path), path, "calibration takes videos, which give one")
+    taken = interface(typed, metadata, path)
+    check_pictures(taken, where)
     return Model(typed, metadata, taken, where)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,7 @@ class Loss(Strict):
 class DetectionRecipe(Settings):
     """A network that finds boxes of objects in scans. paper, time: where it comes from and what it took, for people."""
 
+    unit: ClassVar[str] = "scans"
     name: str
     task: Literal["detect"]
     paper: str = ""

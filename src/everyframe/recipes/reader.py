@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 import warnings
@@ -42,16 +43,19 @@ def built_in() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
+def load(name_or_path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:
     """A built-in recipe by name, or a TOML file. changes: `key=value`, as in TOML. Raises RecipeError."""
+    name_or_path = os.fspath(name_or_path)
     path = Path(name_or_path)
     if name_or_path in built_in():
         text = (resources.files(__package__) / "built_in" / f"{name_or_path}.toml").read_text("utf-8")
     elif path.is_file():
         try:
             text = path.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError("The recipe cannot be read.", where=path, got=error) from None
+        except UnicodeDecodeError:
+            raise RecipeError("This is no recipe.", where=path, expected="a .toml file", got="a file that is no text") from None
+        except OSError as error:
+            raise RecipeError("The recipe cannot be read.", where=path, got=error.strerror) from None
     else:
         close = difflib.get_close_matches(name_or_path, built_in(), n=3)
         raise RecipeError(

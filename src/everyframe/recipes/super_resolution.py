@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -93,6 +93,7 @@ class SuperResolutionRecipe(Settings):
     where it comes from and what it took, for people. search: what `everyframe search` chooses from and how; training leaves it.
     """
 
+    unit: ClassVar[str] = "pictures"
     name: str
     task: Literal["enhance"]
     paper: str = ""

@@ -5,7 +5,7 @@ Values that contradict each other are refused here, before any work. `reader.py`
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -191,7 +191,9 @@ class Surrogate(Strict):
 
 
 class Settings(Strict):
-    """What every training is told, whatever it learns from: the loop takes nothing else of a recipe."""
+    """What every training is told, whatever it learns from: the loop takes nothing else of a recipe. unit: what that is."""
+
+    unit: ClassVar[str] = "clips"
 
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

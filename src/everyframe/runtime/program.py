@@ -170,13 +170,17 @@ class Program:
         """Frees the weights. Its streams raise StateError from then on."""
         self._session = None
 
+    def check_recognizes(self) -> None:
+        """Raises ModelError for a model that does something else."""
+        if self.ending.task in BESIDE:
+            what, hint = BESIDE[self.ending.task]
+            raise ModelError(f"This model {what} and recognizes nothing.", where=self.path, hint=hint)
+
     def stream(self, *, stride: int | None = None, top_k: int = 5) -> Stream:
         """A new stream at its beginning. stride: for clip models only, frames between two predictions (default half a
         clip).
         """
-        if self.ending.task in BESIDE:
-            what, hint = BESIDE[self.ending.task]
-            raise ModelError(f"This model {what} and recognizes nothing.", where=self.path, hint=hint)
+        self.check_recognizes()
         if self.metadata.kind == "clip":
             return ClipStream(self, stride=stride, top_k=top_k)
         if stride is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import EveryframeError, ModelError, UsageError
+from everyframe.modelfile.interface import check_pictures
 from everyframe.runtime import Program
 from everyframe.video.preprocess import resized_size
 
@@ -116,10 +117,7 @@ def swapped(before: Edition, now: Edition) -> dict[str, Any]:
 
 def tried(program: Program) -> Program:
     """The program, which has answered once: what it needs is compiled and in memory. Raises ModelError for one of no pictures."""
-    if not program.interface.pictures or len(program.interface.inputs) > 1:
-        raise ModelError(
-            "A server takes models of pictures.", where=program.path, expected="one input, of pictures", got="another"
-        )
+    check_pictures(program.interface, program.path)
     height, width = _SIDE
     crop = program.metadata.preprocess.crop or program.size or (1, 1)
     while any(a < b for a, b in zip(resized_size(height, width, program.metadata.preprocess.resize), crop, strict=True)):

@@ -18,7 +18,7 @@ from onnx import helper
 from everyframe.errors import ConversionMismatch, ModelError, OutputError
 from everyframe.files import check_folder, write_bytes
 from everyframe.modelfile.file import attach, load, metadata_of, save
-from everyframe.modelfile.interface import interface, one_kind
+from everyframe.modelfile.interface import check_pictures, interface, one_kind
 from everyframe.modelfile.manifest import NAME, Manifest, Part, Port, read
 from everyframe.modelfile.noise import noise
 from everyframe.modelfile.schema import Metadata, Provenance
@@ -40,8 +40,8 @@ class Cut:
     models: list[onnx.ModelProto]
 
 
-def open_step(path: str | os.PathLike[str]) -> Flow:
-    """The graph of a step model. Raises ModelError for any other file."""
+def open_step(path: str | os.PathLike[str], videos: bool = False) -> Flow:
+    """The graph of a step model. videos: they are to be run through it. Raises ModelError for any other file."""
     model = load(path)
     metadata = metadata_of(model, path)
     if metadata is None or metadata.kind != "step":
@@ -53,7 +53,9 @@ def open_step(path: str | os.PathLike[str]) -> Flow:
     if any(node.op_type == "Constant" for node in model.graph.node):
         model = _as_weights(model)
     model = _with_copies(model, metadata)
-    one_kind(interface(model, metadata, path), path, "only one with a single one can be split")
+    taken = one_kind(interface(model, metadata, path), path, "only one with a single one can be split")
+    if videos:
+        check_pictures(taken, path)
     return Flow(model, metadata)
 
 

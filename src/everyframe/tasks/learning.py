@@ -81,13 +81,13 @@ class Result:
         return "\n".join([*lines, f"next: everyframe predict {self.path}/step.onnx {self.following}"])
 
 
-def settled(recipe: Told, where: str | None, data: Path | None, what: str) -> Told:
-    """The recipe with whole paths. where: its file, which `data.root` is relative to; data: another root. what: lies there.
+def settled(recipe: Told, where: str | None, data: Path | None) -> Told:
+    """The recipe with whole paths. where: its file, which `data.root` is relative to; data: another root.
     Raises UsageError where neither says one.
     """
     if data is None:
         if where is None or not Path(where).is_file():
-            raise UsageError(f"The recipe does not say where the {what} are.", where=recipe.name, hint="--data FOLDER")
+            raise UsageError(f"The recipe does not say where the {recipe.unit} are.", where=recipe.name, hint="--data FOLDER")
         data = Path(where).parent / recipe.data.root
     told = recipe.data.model_copy(update={"root": str(data.resolve())})
     weights = recipe.model.weights
@@ -140,9 +140,9 @@ class Fitted:
 
 def fit(
     fabric: Fabric, recipe: SuperResolutionRecipe | DetectionRecipe, path: Path, net: nn.Module, items: Job,
-    objective: Callable[[Loader], Objective], broken: Broken, *, what: str = "clips", minutes: float | None, resumed: bool,
+    objective: Callable[[Loader], Objective], broken: Broken, *, minutes: float | None, resumed: bool,
 ) -> Fitted:  # fmt: skip
-    """Trains a network in a run folder. items: what batches are made of; objective: of their loader. what: they are called."""
+    """Trains a network in a run folder. items: what batches are made of; objective: of their loader."""
     if fabric.is_global_zero and not resumed:
         folder.create(path, recipe, ())
     fabric.barrier()
@@ -153,7 +153,7 @@ def fit(
         if resumed:
             fitting.resume()
         ended = fitting.fit(minutes)
-    notes = (*broken.notes(what), *fitting.pace.shortfall("training.epochs"))
+    notes = (*broken.notes(), *fitting.pace.shortfall("training.epochs"))
     return Fitted(run, fitting.at, ended, notes, fabric.is_global_zero)
 
 

@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from everyframe.errors import OutputError, SourceError, UsageError
-from everyframe.files import write_bytes
+from everyframe.files import results_in, write_bytes
 from everyframe.modelfile.schema import Preprocess
 from everyframe.progress import TextProgress
 from everyframe.video.frame import Frame
@@ -77,7 +77,7 @@ def record(source: str | int, folder: Path, plan: RecordingPlan, progress: TextP
     if len(sources) != 1:
         raise SourceError("Examples are recorded from one source.", where=source, got=f"{len(sources)} videos")
     made: list[Path] = []
-    with Reader(sources[0], Preprocess(resize=plan.short_side)) as reader:
+    with results_in(folder), Reader(sources[0], Preprocess(resize=plan.short_side)) as reader:
         for name, text, seconds in plan.takes():
             frames = _take(reader, text, seconds, plan.countdown, progress)
             if not frames:

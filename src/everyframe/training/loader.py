@@ -47,10 +47,11 @@ class Batch:
 class Job(Protocol):
     """A data set: key -> ((T, H, W, C) uint8, label), or the SourceError of a clip that cannot be read. A label is a number, an
     array, or a dictionary of them. The key is (epoch, number) in training, where an incomplete last batch is left out, and else
-    the number.
+    the number. unit: what its clips are called in messages.
     """
 
     training: ClassVar[bool]
+    unit: ClassVar[str]
 
     def __len__(self) -> int:
         """Clips of an epoch."""
@@ -92,6 +93,7 @@ class Clips:
     """
 
     training: ClassVar = True
+    unit: ClassVar = "clips"
 
     def __init__(
         self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling, change: Augment,
@@ -166,6 +168,7 @@ class Middles:
     """The middle clip of each video: number -> ((T, h, w, C) uint8, label). store: of `evaluation_geometry`."""
 
     training: ClassVar = False
+    unit: ClassVar = "clips"
 
     def __init__(self, clips: Sequence[Clip], store: Store, frames: int, size: tuple[int, int], how: Sampling) -> None:
         self.clips, self.store, self.frames, self.size, self.how = tuple(clips), store, frames, size, how
@@ -191,7 +194,8 @@ class Middles:
 class Loader:
     """Batches of a split over many epochs; its worker processes live until `close`.
 
-    batch: clips a step, over all ranks and parts. broken: called with each clip's error once; it may raise.
+    batch: clips a step, over all ranks and parts. broken: called with each clip's error once; it may raise. Where no clip of a
+    part of a training step can be read, the next ones of the epoch that can take its place.
     """
 
     def __init__(
@@ -241,13 +245,41 @@ class Loader:
         any_read = False
         for step, part, share, last in parts:
             batch = self._batch([next(results) for _ in part], part, step, share, last)
-            if batch is None and training:  # its step could not be taken
-                raise SourceError("No clip of a batch can be read.", where=self.job.name(int(part[0])), got=f"{len(part)} clips")
+            if batch is None and training:  # its step is taken: other ranks and parts wait for it
+                batch = self._batch(*self._others(epoch, order, part), step, share, last)
             if batch is not None:
                 any_read = True
                 yield batch
         if parts and not any_read and ranks == 1:
-            raise SourceError("None of the clips can be read.", where=self.job.name(int(order[0])), got=f"{len(order)} clips")
+            raise self._none(order)
+
+    def _others(self, epoch: int, order: np.ndarray, part: np.ndarray) -> tuple[list, np.ndarray]:
+        """As many as the part has, and their numbers: those that come after it and can be read. Raises SourceError."""
+        made, numbers = list[Any](), list[int]()
+        for number in np.roll(order, -1 - int(np.flatnonzero(order == part[-1])[0])).tolist():
+            if number not in self._said:
+                result = self.job((epoch, number))
+                if isinstance(result, SourceError):
+                    self._told(number, result)
+                else:
+                    made.append(result)
+                    numbers.append(number)
+            if len(made) == len(part):
+                break
+        if not made:
+            raise self._none(order)
+        return made, np.array(numbers)
+
+    def _none(self, order: np.ndarray) -> SourceError:
+        return SourceError(
+            f"None of the {self.job.unit} can be read.", where=self.job.name(int(order[0])), got=f"{len(order)} {self.job.unit}"
+        )
+
+    def _told(self, number: int, error: SourceError) -> None:
+        self._said.add(number)
+        if self._broken is None:
+            raise error
+        self._broken(error)
 
     def _batch(self, made: list, numbers: np.ndarray, step: int, share: float, last: bool) -> Batch | None:
         good = []
@@ -255,10 +287,7 @@ class Loader:
             if not isinstance(result, SourceError):
                 good.append((*result, int(number)))
             elif number not in self._said:
-                self._said.add(int(number))
-                if self._broken is None:
-                    raise result
-                self._broken(result)
+                self._told(int(number), result)
         if not good:
             return None
         frames, labels, clips = zip(*good, strict=True)

@@ -89,7 +89,7 @@ class Loop:
         self.net, self.optimizer = fabric.setup(net, optimizer(net, settings.optimizer))
         self.schedule = Schedule(settings.schedule, settings.training.epochs)
         self.at = Position()
-        self.pace = Pace(settings.training.epochs, objective.steps(), settings.training.batch)
+        self.pace = Pace(settings.training.epochs, objective.steps(), settings.training.batch, objective.unit)
         #: the first of the epoch's last steps, whose clips BatchNorm's statistics are taken from, and those clips
         self.last = max(0, objective.steps() - -(-STATISTICS // settings.training.batch))
         self.recent: list[Batch] = []

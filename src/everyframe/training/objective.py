@@ -20,6 +20,10 @@ Row = Mapping[str, Any]
 class Objective(Protocol):
     """`Labels` is that of labeled clips, seed clips and soft targets; the built-in model has one of its own."""
 
+    @property
+    def unit(self) -> str:
+        """What batches are made of: clips, crops, scans."""
+
     def steps(self) -> int:
         """Of the optimizer, in an epoch."""
 
@@ -45,6 +49,10 @@ class Loaded:
     """An objective whose batches come from a loader, and whose network is kept whole."""
 
     training: Loader
+
+    @property
+    def unit(self) -> str:
+        return self.training.job.unit
 
     def steps(self) -> int:
         return self.training.steps()

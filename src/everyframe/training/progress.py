@@ -16,10 +16,10 @@ from everyframe.progress import Log, watcher
 
 
 class Pace:
-    """How fast a sitting is, and how far it will come. steps: of an epoch; batch: clips a step."""
+    """How fast a sitting is, and how far it will come. steps: of an epoch; batch: so many of `unit` a step."""
 
-    def __init__(self, epochs: int, steps: int, batch: int) -> None:
-        self.epochs, self.steps, self.batch = epochs, steps, batch
+    def __init__(self, epochs: int, steps: int, batch: int, unit: str) -> None:
+        self.epochs, self.steps, self.batch, self.unit = epochs, steps, batch, unit
         self.before, self.taken, self.began, self.seconds = 0, 0, 0.0, 0.0
         self.minutes: float | None = None
 
@@ -44,7 +44,7 @@ class Pace:
     def outlook(self) -> str:
         if not self.taken:
             return "waiting for the first step"
-        speed = f"{self.taken * self.batch / max(1e-9, self.seconds):.3g} clips/s"
+        speed = f"{self.taken * self.batch / max(1e-9, self.seconds):.3g} {self.unit}/s"
         left, clock = self.lasts(self.epochs - self.done), (self.minutes or math.inf) * 60 - self.seconds
         if left <= clock:
             return f"{speed}, ends in {duration(left)}"

@@ -15,6 +15,7 @@ from everyframe.data import clips, formats, surrogate
 from everyframe.data.header import glance
 from everyframe.errors import SourceError, UsageError
 from everyframe.progress import bar
+from everyframe.recipes import DetectionRecipe, SuperResolutionRecipe
 from everyframe.recipes.training import ClipRecipe
 from everyframe.training import finish, folder, loader, loop, network, quick, teacher
 from everyframe.training.hook import Hook
@@ -101,7 +102,7 @@ def fitting(
     taught = teacher.load_teacher(recipe.distillation, collection.labels, trained) if recipe.distillation else None
     loss = teacher.Loss(recipe.training.label_smoothing, recipe.distillation, taught)
     kept, shown = loader.stores(recipe, collection, preprocess, made.size)
-    broken = Broken(recipe.data.broken)
+    broken = Broken(recipe)
     with contextlib.ExitStack() as stack:
         training = stack.enter_context(
             loader.training_loader(
@@ -126,10 +127,12 @@ def fitting(
 
 
 class Broken:
-    """Clips that cannot be read: skipped, with a line on stderr each and a note at the end, or refused. policy: `data.broken`."""
+    """Clips, or what else the recipe learns from, that cannot be read: skipped, with a line on stderr each and a note at the
+    end, or refused, as its `data.broken` says.
+    """
 
-    def __init__(self, policy: str) -> None:
-        self.policy, self.said = policy, list[SourceError]()
+    def __init__(self, recipe: ClipRecipe | SuperResolutionRecipe | DetectionRecipe) -> None:
+        self.policy, self.unit, self.said = recipe.data.broken, recipe.unit, list[SourceError]()
 
     def __call__(self, error: SourceError) -> None:
         if self.policy == "refuse":
@@ -137,5 +140,5 @@ class Broken:
         self.said.append(error)
         print(f"skipped: {error.where}: {error.what}", file=sys.stderr)
 
-    def notes(self, what: str = "clips") -> tuple[str, ...]:
-        return (f"{len(self.said)} {what} could not be read and were skipped",) if self.said else ()
+    def notes(self) -> tuple[str, ...]:
+        return (f"skipped: {len(self.said)} of the {self.unit} could not be read",) if self.said else ()

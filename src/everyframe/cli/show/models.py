@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everyframe.cli.show.console import console, count, duration
+from everyframe.modelfile.schema import BESIDE
 
 if TYPE_CHECKING:
     from everyframe.api.fitted import Code
@@ -137,10 +138,16 @@ def _facts(found: dict[str, Any]) -> list[str]:
     )
 
 
+def _origin(found: dict[str, Any]) -> str:
+    """How long the clips were that the network took; networks beside recognition take none."""
+    frames = found["frames"]
+    return "" if found["task"] in BESIDE else f", made from clips of {frames} frame{'s' * (frames > 1)}"
+
+
 def _show_step(found: dict[str, Any]) -> None:
     out = console()
     out.print(
-        f"{found['file']}: step network, input {tuple(found['input'])}, made from clips of {found['frames']} frames",
+        f"{found['file']}: step network, input {tuple(found['input'])}{_origin(found)}",
         markup=False,
     )
     for line in _facts(found):
@@ -149,7 +156,8 @@ def _show_step(found: dict[str, Any]) -> None:
         out.print(line, markup=False)
     out.print(f"  output: {enhanced(found) or ', '.join((found['task'], found['scores']))}", markup=False)
     for spec in found["outputs"]:
-        about = f"{spec['task']}, {spec['scores']}, a value every {spec['every']} frames, delay {spec['delay']}"
+        every = f"{spec['every']} frames" if spec["every"] > 1 else "frame"
+        about = f"{spec['task']}, {spec['scores']}, a value every {every}, delay {spec['delay']}"
         out.print(f"  output {spec['name']} {tuple(spec['shape'])}: {about}", markup=False)
     table = _table(
         "\nlayers, for one step",

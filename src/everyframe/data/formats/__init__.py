@@ -118,7 +118,7 @@ def _wanted(data: Data, form: Format, root: Path) -> Wanted:
     for split, said, usual in (("train", data.train, form.train), ("validation", data.validation, form.validation)):
         if said is not None:
             path = root / said
-            if not (path.exists() or any(root.glob(said))):
+            if not (path.exists() or (not Path(said).is_absolute() and any(root.glob(said)))):
                 raise RecipeError("The list of clips is not there.", where=f"key data.{split}", got=path)
             lists[split] = path
         elif found := next((root / name for name in usual if (root / name).exists()), None):

@@ -62,6 +62,8 @@ class Scan:
 def find(folder: Path, split: str | None = None) -> list[Scan]:
     """The scans of a folder, in order. split: of `ImageSets`; None: all. Raises SourceError where there are none."""
     folder = Path(at_home(folder))
+    if not folder.exists():
+        raise SourceError("There is no such scan, and no such folder.", where=folder, hint="check the path")
     if folder.is_file():
         return [Scan(folder, *_beside(folder))]
     root = next((each for each in (folder, folder / "training", folder / "testing") if (each / _VELODYNE).is_dir()), None)
@@ -70,7 +72,7 @@ def find(folder: Path, split: str | None = None) -> list[Scan]:
     else:
         found = [Scan(path, *_beside(path)) for path in _scans(root / _VELODYNE)] or _sequences(root / _VELODYNE)
     if not found:
-        there = sorted(path.name for path in folder.iterdir())[:4] if folder.is_dir() else ["no such folder"]
+        there = sorted(path.name for path in folder.iterdir())[:4]
         raise SourceError(
             "There are no scans here.", where=folder, got=", ".join(there) or "an empty folder",
             expected="velodyne/*.bin, training/velodyne/*.bin, or *.bin as KITTI has them",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 from everyframe.data.scans.kitti import Scan
 from everyframe.data.scans.objects import Objects
 from everyframe.errors import SourceError
-from everyframe.modelfile.file import Held
 from everyframe.progress import CountProgress, silent
 from everyframe.tasks.detection.detector import Detector
 from everyframe.tasks.detection.metrics import CLASSES, DIFFICULTIES, SPACES, Precision, average_precision
@@ -61,7 +59,7 @@ class Quality:
 
     def summary(self) -> str:
         ground, space = (_percent(self.mean(name)) for name in ("ground", "space"))
-        return f"{self.scans} scans: mean AP (R40, moderate) {ground} on the ground, {space} in space"
+        return f"{self.scans} scan{'s' * (self.scans != 1)}: mean AP (R40, moderate) {ground} on the ground, {space} in space"
 
     def table(self) -> list[tuple[str, ...]]:
         return [
@@ -103,36 +101,34 @@ def overall(truth: Sequence[Objects], found: Sequence[Objects], classes: Sequenc
     return {f"ap_{space}": value for space, value in made.items()}
 
 
-def measure(
-    model: str | os.PathLike[str] | Held, scans: Sequence[Scan], *, engine: str = "ort", threads: int | None = None,
-    progress: CountProgress = silent,
-) -> Quality:  # fmt: skip
-    """Of labeled scans. Ctrl-C gives what is done. Raises ModelError, EngineError, SourceError where nothing can be measured."""
+def measure(detector: Detector, scans: Sequence[Scan], *, progress: CountProgress = silent) -> Quality:
+    """Of labeled scans. detector: of the threshold `LEAST`. Ctrl-C gives what is done. Raises EngineError, and SourceError where
+    nothing can be measured.
+    """
     truth: list[Objects] = []
     found: list[Objects] = []
     skipped: list[str] = []
     last: SourceError | None = None
-    with Detector(model, engine=engine, threads=threads, threshold=LEAST) as detector:
-        try:
-            for number, scan in enumerate(scans):
-                progress(number, len(scans))
-                try:
-                    labels, calibration = scan.objects(), scan.calibration()
-                    boxes = detector.detect(scan.points(), scan.scan).objects(calibration)
-                except SourceError as error:
-                    last = error
-                    skipped.append(f"{scan.name}: {error.what}")
-                else:
-                    truth.append(labels)
-                    found.append(boxes)
-        except KeyboardInterrupt:
-            if not truth:
-                raise
-        progress(len(scans), len(scans))
-        if not truth and last is not None:
-            raise last
-        rows = rows_of(truth, found, detector.classes)
-        return Quality(detector.program.name, rows, len(truth), len(scans), tuple(skipped))
+    try:
+        for number, scan in enumerate(scans):
+            progress(number, len(scans))
+            try:
+                labels, calibration = scan.objects(), scan.calibration()
+                boxes = detector.detect(scan.points(), scan.scan).objects(calibration)
+            except SourceError as error:
+                last = error
+                skipped.append(f"{scan.name}: {error.what}")
+            else:
+                truth.append(labels)
+                found.append(boxes)
+    except KeyboardInterrupt:
+        if not truth:
+            raise
+    progress(len(scans), len(scans))
+    if not truth and last is not None:
+        raise last
+    rows = rows_of(truth, found, detector.classes)
+    return Quality(detector.program.name, rows, len(truth), len(scans), tuple(skipped))
 
 
 def _mean(precisions: Iterable[Precision]) -> float:

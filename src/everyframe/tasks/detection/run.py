@@ -13,7 +13,8 @@ from everyframe.progress import bar, status
 from everyframe.recipes.detection import DetectionRecipe
 from everyframe.tasks import learning
 from everyframe.tasks.detection.decode import Cells
-from everyframe.tasks.detection.evaluate import measure
+from everyframe.tasks.detection.detector import Detector
+from everyframe.tasks.detection.evaluate import LEAST, measure
 from everyframe.tasks.detection.export import export
 from everyframe.tasks.detection.network import Network
 from everyframe.tasks.detection.objective import Detecting
@@ -30,7 +31,7 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
     None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
-    recipe = learning.settled(recipe, where, data, "scans")
+    recipe = learning.settled(recipe, where, data)
     folder.check_new(path)
     return _train(recipe, path, minutes, resumed=False)
 
@@ -50,7 +51,7 @@ def network(recipe: DetectionRecipe) -> Network:
 
 def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
     fabric, net = loop.launch(recipe), network(recipe)
-    broken = Broken(recipe.data.broken)
+    broken = Broken(recipe)
     train, held = (_readable(part, recipe, broken) for part in held_out(recipe))
     if not train:
         raise SourceError("No scan can be read.", where=recipe.data.root)
@@ -58,7 +59,7 @@ def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: 
     shown = spread(held, recipe.data.shown)
     done = learning.fit(
         fabric, recipe, path, net, Scenes(train, recipe, cells),
-        lambda training: Detecting(fabric, training, shown, recipe, cells), broken, what="scans", minutes=minutes,
+        lambda training: Detecting(fabric, training, shown, recipe, cells), broken, minutes=minutes,
         resumed=resumed,
     )  # fmt: skip
     return _finish(done, held) if done.first else None
@@ -87,7 +88,7 @@ def _finish(done: Fitted, held: Sequence[Scan]) -> Result:
         step = export(net, recipe.data.classes, run.path)
     quality = None
     if held:
-        with bar("evaluating") as progress:
-            quality = measure(step, held, progress=progress)
+        with bar("evaluating") as progress, Detector(step, engine="ort", threshold=LEAST) as detector:
+            quality = measure(detector, held, progress=progress)
     learning.write_report(run, quality, "Scans held out")
     return Result(run.path, done.at, done.ended, quality, done.notes, "ap_space", "SCAN.bin -o found")

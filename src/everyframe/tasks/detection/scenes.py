@@ -23,6 +23,7 @@ class Scenes:
     """(epoch, number) -> ((10, S, P) float32, maps), or the SourceError of a scan that cannot be read."""
 
     training: ClassVar = True
+    unit: ClassVar = "scans"
 
     def __init__(self, scans: Sequence[Scan], recipe: DetectionRecipe, cells: Cells) -> None:
         self.scans, self.data, self.change = tuple(scans), recipe.data, recipe.augment

@@ -24,6 +24,7 @@ class Crops:
     """
 
     training: ClassVar = True
+    unit: ClassVar = "crops"
 
     def __init__(self, pictures: Lumas, settings: Data, seed: int, moving: bool) -> None:
         self.pictures, self.settings, self.seed = pictures, settings, seed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import SourceError
-from everyframe.modelfile.file import Held
 from everyframe.progress import CountProgress, silent
 from everyframe.tasks.super_resolution import metrics
 from everyframe.tasks.super_resolution.cache import lumas
@@ -61,7 +59,7 @@ class Quality:
             return "no picture was measured"
         values = [self.mean(name) for name in ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")]
         return (
-            f"x{self.scale}, {len(self.rows)} pictures: {values[0]:.2f} dB, SSIM {values[1]:.4f} "
+            f"x{self.scale}, {len(self.rows)} picture{'s' * (len(self.rows) != 1)}: {values[0]:.2f} dB, SSIM {values[1]:.4f} "
             f"(bicubic {values[2]:.2f} dB, {values[3]:.4f})"
         )
 
@@ -88,29 +86,25 @@ class Quality:
         }  # fmt: skip
 
 
-def measure(
-    model: str | os.PathLike[str] | Held, pairs: Sequence[Pair | Film], *, engine: str = "ort", threads: int | None = None,
-    progress: CountProgress = silent,
-) -> Quality:  # fmt: skip
+def measure(enhancer: Enhancer, pairs: Sequence[Pair | Film], *, progress: CountProgress = silent) -> Quality:
     """On the luma that prediction sees. A network for video sees a picture as the first of a video, and films as they run. Ctrl-C
-    gives what is done. Raises ModelError, EngineError, and SourceError where nothing can be measured.
+    gives what is done. Raises EngineError, and SourceError where nothing can be measured.
     """
     rows: list[Row] = []
     skipped: list[str] = []
     last: SourceError | None = None
-    with Enhancer(model, engine=engine, threads=threads) as enhancer:
-        try:
-            for number, pair in enumerate(pairs):
-                progress(number, len(pairs))
-                try:
-                    rows.append(_row(enhancer, pair))
-                except SourceError as error:
-                    last = error
-                    skipped.append(f"{pair.name}: {error.what}")
-        except KeyboardInterrupt:
-            if not rows:
-                raise
-        progress(len(pairs), len(pairs))
+    try:
+        for number, pair in enumerate(pairs):
+            progress(number, len(pairs))
+            try:
+                rows.append(_row(enhancer, pair))
+            except SourceError as error:
+                last = error
+                skipped.append(f"{pair.name}: {error.what}")
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+    progress(len(pairs), len(pairs))
     if not rows and last is not None:
         raise last
     return Quality(enhancer.name, enhancer.scale, tuple(rows), len(pairs), tuple(skipped))

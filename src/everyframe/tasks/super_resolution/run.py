@@ -19,6 +19,7 @@ from everyframe.tasks.learning import Fitted, Result
 from everyframe.tasks.super_resolution import cache, metrics
 from everyframe.tasks.super_resolution.cache import Lumas
 from everyframe.tasks.super_resolution.crops import Crops
+from everyframe.tasks.super_resolution.enhance import Enhancer
 from everyframe.tasks.super_resolution.evaluate import measure
 from everyframe.tasks.super_resolution.export import export
 from everyframe.tasks.super_resolution.network import Network
@@ -38,7 +39,7 @@ def start(
     """Trains by a recipe, into a new run folder. where: the recipe's file, which `data.root` is relative to; data: another root.
     None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
-    recipe = learning.settled(recipe, where, data, "pictures")
+    recipe = learning.settled(recipe, where, data)
     folder.check_new(path)
     return _train(recipe, path, minutes, resumed=False)
 
@@ -68,7 +69,7 @@ def fit(
     """The training of a network on a recipe's pictures; and those that were held out."""
     fabric, net, moving = loop.launch(recipe), make(), bool(recipe.model.shift)
     train, held = held_out(recipe)
-    broken = Broken(recipe.data.broken)
+    broken = Broken(recipe)
     kept = readable(lumas_of(train, recipe), broken)
     measured = readable(lumas_of(held, recipe), broken)
     if not kept.pairs:
@@ -136,7 +137,7 @@ def _finish(done: Fitted, held: Sequence[Pair]) -> Result:
         step = export(net, run.path)
     quality = None
     if held:
-        with bar("evaluating") as progress:
-            quality = measure(step, held, engine="ort", progress=progress)
+        with bar("evaluating") as progress, Enhancer(step, engine="ort") as enhancer:
+            quality = measure(enhancer, held, progress=progress)
     learning.write_report(run, quality, "Pictures held out")
     return Result(run.path, done.at, done.ended, quality, done.notes, "psnr", "PICTURE -o larger.png")

@@ -37,7 +37,7 @@ def prepared(recipe: SuperResolutionRecipe, where: str, data: Path | None) -> Su
     """A recipe with a table [search], and an absolute `data.root`. where: its file; data: another root. Raises UsageError, and
     SourceError where there are no pictures.
     """
-    whole = learning.settled(recipe.model_copy(update={"search": recipe.search or Search()}), where, data, "pictures")
+    whole = learning.settled(recipe.model_copy(update={"search": recipe.search or Search()}), where, data)
     held_out(whole)
     return whole
 
@@ -120,7 +120,7 @@ class SuperResolution:
         self.net.load_state_dict(load_file(folder.read(path, SuperResolutionRecipe).best))
         self.net.eval()
         held = held_out(self.given)[1]
-        pictures = run.readable(run.lumas_of(held, self.given), Broken(self.given.data.broken))
+        pictures = run.readable(run.lumas_of(held, self.given), Broken(self.given))
         wanted = np.linspace(0, len(pictures) - 1, min(len(pictures), JUDGED)).round().astype(int)
         shown = (pictures[int(at)] for at in wanted)
         least = metrics.smallest(self.given.model.scale)
