@@ -154,6 +154,16 @@ class TestNotes:
         assert frames == 12 * played
         assert ["glued behind" in note for note in said] == [True] * (played < 3)
 
+    @pytest.mark.parametrize("codecs", [("libx264", "mpeg2video"), ("mpeg2video", "libx265"), ("libx265", "libx264")])
+    def test_a_recording_of_another_codec_behind(self, tmp_path: Path, codecs: tuple[str, str]) -> None:
+        """The decoder of the first one meets it as damage, or as nothing; it is told what it is, and nothing hangs."""
+        quiet = {"libx265": {"x265-params": "log-level=none"}}
+        parts = [handmade.write_video(tmp_path / f"{c}.ts", 12, rate=25, codec=c, options=quiet.get(c, {})) for c in codecs]
+        (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+        assert all(notes(part) == (12, []) for part in parts)
+        frames, said = notes(tmp_path / "a.ts")
+        assert 9 <= frames <= 13 and [note for note in said if "glued together" in note]
+
     @pytest.mark.parametrize("count", [1, 12])
     @pytest.mark.parametrize("name", ["a.y4m", "a.ivf", "a.mjpeg", "a.flv"])
     def test_one_recording_is_no_two(self, tmp_path: Path, name: str, count: int) -> None:

@@ -6,16 +6,23 @@ Also standard input, which FFmpeg reads through `Piped`, so that it is known wha
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
+
+import av
 
 #: the first box of a file is one of these
 _FIRST = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 _MOST = 100_000  # boxes that are looked at
 #: bytes behind the last packet among which the beginning of another file is looked for; an index may stand between
 _NEAR = 1 << 24
+#: packets of a transport stream that begin its table of contents (program association: PID 0), among so many first and last
+#: bytes; one of so many has what it names in the packets behind it
+_TABLE, _TABLE_SIZE, _TAIL, _TABLES = re.compile(rb"\x47[\x40\x60]\0[\x10-\x3f]"), 8 * 192, 1 << 20, 8
 
 
 class Boxes:
@@ -82,6 +89,26 @@ def glued(path: str, end: int, once: bool = False) -> bool:
         file.seek(begin)
         return head not in file.read(end - begin) and head in file.read(_NEAR)
     return False
+
+
+def codecs(path: str) -> set[str]:
+    """Of the video of a transport stream, by its first and its last table of contents: two where recordings are glued together,
+    which FFmpeg does not tell. It goes on with one of their decoders.
+    """
+    found = set()
+    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
+        head = file.read(_TAIL)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        for data, order in ((head, 1), (file.read(_TAIL), -1)):
+            tables = [data[each.start() :][:_TABLE_SIZE] for each in _TABLE.finditer(data)][::order]
+            found |= set(next(filter(None, map(_named, tables[:_TABLES])), []))
+    return found
+
+
+def _named(table: bytes) -> list[str]:
+    with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(table), format="mpegts") as container:
+        return [stream.codec_context.name for stream in container.streams.video[:1]]
+    return []
 
 
 def glued_header(container: str, packet: Any) -> bool:

@@ -5,6 +5,7 @@ that crashes takes only that process with it; nothing hinders calling it directl
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -18,7 +19,7 @@ import av.video.stream
 from everyframe.errors import SourceError
 from everyframe.video.arrays import pictures
 from everyframe.video.bounds import Bounds
-from everyframe.video.boxes import glued, glued_header, standard_input
+from everyframe.video.boxes import codecs, glued, glued_header, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
@@ -115,7 +116,11 @@ def _container(
         broken = damage is not None
         # a joined Ogg may be played on or end at the next one's headers
         ended = source.kind == "file" and (not clock.joins or (broken and container.format.name == "ogg"))
-        if ended and (glued(path, clock.read) or (broken and glued(path, max(1, clock.whole), once=True))):
+        if source.kind == "file" and container.format.name == "mpegts" and len(kinds := codecs(path)) > 1:
+            damage = None
+            both = " and ".join(sorted(kinds))
+            note(f"recordings in {both} are glued together, and not all are played: join them with ffmpeg's `-f concat`")
+        elif ended and (glued(path, clock.read) or (broken and glued(path, max(1, clock.whole), once=True))):
             damage = None
             note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
@@ -163,6 +168,8 @@ def _decoded(
             break
         except av.error.FFmpegError as error:
             trouble = error.strerror or str(error)
+            if not isinstance(error, av.error.InvalidDataError):
+                _keep(stream.codec_context)
             if why := refused(container, source.paths[0], packet):
                 raise why from None
             if source.live and isinstance(error, av.error.InvalidDataError):
@@ -181,6 +188,13 @@ def _decoded(
     yield clock.rest()
     if trouble and not any_frame:
         yield trouble
+
+
+def _keep(decoder: object) -> None:
+    """Lets it live until the process ends: once it gave up on what FFmpeg does not know to decode, freeing it may wait for ever
+    for one of its threads (HEVC, 3 of 100 times).
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(decoder))
 
 
 def _stated_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Fraction | None:
