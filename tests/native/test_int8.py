@@ -131,6 +131,19 @@ def test_extreme_bytes(cpu: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_sums_far_beyond_a_byte(cpu: str, tmp_path: Path) -> None:
+    """Cut off on both sides, also where they are larger than whole numbers of 32 bits."""
+    sketch = Quantized((1, 8, 5, 11))
+    x = sketch.grid("frames", 0.02, 120)
+    for zero, scale in ((100, 0.05), (0, 1e-4), (255, 1e-7), (128, 1e-10)):
+        dense = sketch.op("Conv", x, sketch.random_weight(24, 8, 1, 1), sketch.constant(sketch.rng.normal(size=24)))
+        wide = sketch.op("Conv", x, sketch.random_weight(8, 1, 3, 3), pads=[1] * 4, group=8)
+        for made in (dense, wide):
+            sketch.steps(sketch.grid(made, scale, zero), scale)
+    agree(sketch, tmp_path, cpu)
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
 def test_everything_else_of_bytes(cpu: str, tmp_path: Path) -> None:
     """Operators that compute with bytes, move them, or read them as floats."""
     sketch = Quantized((2, 12, 6, 5))
@@ -310,7 +323,7 @@ ELSEWHERE = (
     ("test", "cpu", "flag"),
     [
         (test, cpu, flag)
-        for test in (*ALL, test_extreme_bytes, between_two_steps)
+        for test in (*ALL, test_extreme_bytes, test_sums_far_beyond_a_byte, between_two_steps)
         for cpu, flag in ELSEWHERE
         if not flag or test is not between_two_steps  # the flags are of products, which are the least of that one
     ],
