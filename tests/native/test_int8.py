@@ -1,14 +1,10 @@
-"""Quantized networks (QDQ), compiled as they ship for every processor that runs here, against exact arithmetic.
-
-Answers are divided by the step of their scale: what is stored as a byte is the same byte, everywhere.
-"""
+"""Quantized networks (QDQ), compiled as they ship for every processor that runs here, against exact arithmetic."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,67 +22,10 @@ from everyframe.modelfile.states import first_states, next_states
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
-from everyframe.native.target import runs_here, target
+from everyframe.native.target import target
 from native.emulated import FOREIGN, emulator, program
 from native.operators import CPUS, Sketch, sanitized, widest
-
-ALL_CPUS = [*CPUS, *(name for name in ("x86-64-v3-vnni", "x86-64-v4-vnni") if runs_here(name))]
-
-
-class Quantized(Sketch):
-    """A sketch with quantization."""
-
-    def grid(self, tensor: str, scale: float, zero: int, kind: Any = np.uint8) -> str:
-        """A QuantizeLinear and its DequantizeLinear."""
-        numbers = self.constant(scale), self.constant(zero, kind)
-        return self.op("DequantizeLinear", self.op("QuantizeLinear", tensor, *numbers), *numbers)
-
-    def weight(self, integers: np.ndarray, scale: Any, axis: int = 0) -> str:
-        return self.op("DequantizeLinear", self.constant(integers, integers.dtype), self.constant(scale), axis=axis)
-
-    def random_weight(self, *shape: int, bits: int = 8, per_channel: bool = True, zero: np.ndarray | None = None) -> str:
-        most = 2 ** (bits - 1) - 1
-        integers = self.rng.integers(-most, most + 1, shape).astype(np.int8)
-        integers = integers if zero is None else np.where(zero, np.int8(0), integers)
-        scale = self.rng.uniform(0.5, 1.5, shape[0] if per_channel else ()) / most / np.sqrt(np.prod(shape[1:]))
-        return self.weight(integers, scale)
-
-    def steps(self, tensor: str, scale: float) -> None:
-        """Adds a tensor to the answer, in steps."""
-        self.answer(self.op("Mul", tensor, self.constant(1 / scale)))
-
-
-def agree(sketch: Sketch, folder: Path, cpu: str, frames: np.ndarray | None = None) -> None:
-    """Compiled code says what exact arithmetic says, of `frames` or noise."""
-    model = sketch.model()
-    frames = noise(sketch) if frames is None else frames
-    folder.mkdir(parents=True, exist_ok=True)
-    source, _, fitting = generate(model, (), target(cpu), where="sketch")
-    stream = Library(link(source, fitting, model, folder / f"{cpu}.so")).start(threads=2)
-    got = stream.step(frames)
-    stream.close()
-    compare(got, exactly(model, frames))
-
-
-def noise(sketch: Sketch) -> np.ndarray:
-    return np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
-
-
-def exactly(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
-    return _exactly(model.SerializeToString(deterministic=True), frames.tobytes(), frames.shape)
-
-
-@cache
-def _exactly(model: bytes, frames: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Once, whatever the processor."""
-    read = np.frombuffer(frames, np.float32).reshape(shape)
-    return Exact(onnx.ModelProto.FromString(model)).run({"frames": read}, ["logits"])["logits"]
-
-
-def compare(got: np.ndarray, wanted: np.ndarray) -> None:
-    """In steps: floats may be a little off, a byte that differs is off by one."""
-    np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=0.01)
-
+from native.quantized import ALL_CPUS, Quantized, agree, compare, exactly, noise
 
 THEN = ("", "", "Relu", "Clip", "HardSwish", "Sigmoid", "silu", "residual", "relu+residual", "float residual")
 
@@ -188,6 +127,19 @@ def test_extreme_bytes(cpu: str, tmp_path: Path) -> None:
             weight = sketch.weight(np.full((16, channels, 3, 3), integers, np.int8), 1e-4)
             made = sketch.op("Conv", x, weight, pads=[1] * 4, group=group)
             sketch.steps(made, 0.01)
+    agree(sketch, tmp_path, cpu)
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_sums_far_beyond_a_byte(cpu: str, tmp_path: Path) -> None:
+    """Cut off on both sides, also where they are larger than whole numbers of 32 bits."""
+    sketch = Quantized((1, 8, 5, 11))
+    x = sketch.grid("frames", 0.02, 120)
+    for zero, scale in ((100, 0.05), (0, 1e-4), (255, 1e-7), (128, 1e-10)):
+        dense = sketch.op("Conv", x, sketch.random_weight(24, 8, 1, 1), sketch.constant(sketch.rng.normal(size=24)))
+        wide = sketch.op("Conv", x, sketch.random_weight(8, 1, 3, 3), pads=[1] * 4, group=8)
+        for made in (dense, wide):
+            sketch.steps(sketch.grid(made, scale, zero), scale)
     agree(sketch, tmp_path, cpu)
 
 
@@ -371,7 +323,7 @@ ELSEWHERE = (
     ("test", "cpu", "flag"),
     [
         (test, cpu, flag)
-        for test in (*ALL, test_extreme_bytes, between_two_steps)
+        for test in (*ALL, test_extreme_bytes, test_sums_far_beyond_a_byte, between_two_steps)
         for cpu, flag in ELSEWHERE
         if not flag or test is not between_two_steps  # the flags are of products, which are the least of that one
     ],

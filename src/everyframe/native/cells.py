@@ -32,6 +32,7 @@ def cells_of(node: Node, value: Planes) -> np.ndarray:
 
 def gathered(tracer: Tracer, cells: np.ndarray, *, pictures: bool | None = None) -> Planes:
     """The tensor of these values. pictures: height and width are its last axes (default: of four or more)."""
+    cells = _first(tracer, cells)
     if cells.ndim < 2 or not (cells.ndim >= 4 if pictures is None else pictures):
         planes, _ = ir.split_cells(cells)
         if cells.min(initial=1) > 0 and all(frame.height * frame.width == 1 for frame in tracer.used(planes).values()):
@@ -46,6 +47,18 @@ def gathered(tracer: Tracer, cells: np.ndarray, *, pictures: bool | None = None)
     moved = np.moveaxis(cells, axis, -3)  # (..., C, H, W)
     made = np.stack([tracer.move(part).planes() for part in moved.reshape(-1, *moved.shape[-3:])])
     return Planes(np.moveaxis(made.reshape(moved.shape[:-2]), -1, axis), (h, w))
+
+
+def _first(tracer: Tracer, cells: np.ndarray) -> np.ndarray:
+    """What was only moved is read where it was before: two moves are one, and one there and back is none."""
+    planes, places = ir.split_cells(cells)
+    for number, frame in tracer.used(planes[planes >= 0]).items():
+        if isinstance(frame.op, ir.Move):
+            here = (planes >= 0) & (planes >> ir.SHIFT == number)
+            before = frame.op.cells.reshape(frame.channels, -1)
+            cells = cells.copy()
+            cells[here] = before[ir.channels_of(planes[here]), places[here]]
+    return cells
 
 
 def _whole(tracer: Tracer, rows: np.ndarray, space: tuple[int, int]) -> np.ndarray | None:

@@ -18,6 +18,8 @@ from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING, middle
 from everyframe.native.packed import PackedLayer, Packing
 
 _LANES = 4
+#: steps that a whole number surely holds
+_WHOLE = 2.0**30
 #: the sum of two products that 16 bits hold for every byte: 128 * 255 < 2**15
 _SAFE_PAIR = 128
 
@@ -59,11 +61,13 @@ def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, objec
     zero = out.quant.zero if out.quant else 0
     if direct:
         low, high = max(low, -zero), min(high, 255 - zero)
+    plain = direct and rest is None and low <= 0.25 - zero and high >= 254.75 - zero and _reach(op, exact) / step < _WHOLE
     rest_step = rest.quant.scale if rest and rest.quant else 1.0
     made: dict[str, object] = {
         "zero": source.zero, "scale": packing.blob.add((exact[0] / unit).astype(np.float32)),
         "bias": packing.blob.add((exact[1] / unit).astype(np.float32)),
         "low": low, "high": high, "packed": int(out.quant is not None), "direct": int(direct or not out.quant),
+        "plain": int(plain),
         "out_zero": zero, "inverse": out.quant.inverse if out.quant else 1.0,
         "rest_packed": int(bool(rest and rest.quant)), "rest_scale": float(rest_step / unit),
         "rest_zero": float(rest.quant.zero) if rest and rest.quant else 0.0,
@@ -75,6 +79,12 @@ def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, objec
             "middle": middle(_near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)),
         }  # fmt: skip
     return made
+
+
+def _reach(op: Conv, exact: np.ndarray) -> float:
+    """The largest value that any bytes can lead to. exact: scale and bias of each channel."""
+    sums = sum(np.abs(_integers(tap).astype(np.int64)).sum((1, 2, 3)) for tap in op.taps)
+    return float((255 * sums * exact[0, : len(sums)] + np.abs(exact[1, : len(sums)])).max(initial=0))
 
 
 def _near(bias: float, rest: Frame | None, curved: bool, step: float) -> float:

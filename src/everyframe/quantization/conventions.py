@@ -16,7 +16,8 @@ from everyframe.targets import advice
 class Convention:
     """activations: kind of their integers. symmetric: zero point 0, which uint8 cannot have. power_of_two: every scale is one.
     per_channel: a scale for each output channel of a weight. allowed: kinds of activations that the target computes with.
-    overflow_fix: which layers get weights so small that no sum of two products overflows 16 bits (`program.saturation`).
+    overflow_fix: which layers get weights so small that no sum of two products overflows 16 bits (`modelfile.saturation`).
+    sums: sums of convolutions over frames are one convolution on three axes (`sums`), which not every device computes.
     """
 
     activations: str = "uint8"
@@ -24,6 +25,7 @@ class Convention:
     per_channel: bool = True
     allowed: tuple[str, ...] = ("uint8", "int8", "int16")
     overflow_fix: str = "none"
+    sums: bool = False
 
     @property
     def symmetric(self) -> bool:
@@ -41,7 +43,7 @@ OVERFLOW_FIXES = ("first", "all", "none")
 #: `cpu` may be any x86 processor, also one whose sums of two products saturate at 16 bits. The others' devices add in 32 bits, so
 #: that smaller weights would cost them accuracy for nothing.
 TARGETS: Mapping[str, Convention] = MappingProxyType({
-    "cpu": Convention(overflow_fix="all"),
+    "cpu": Convention(overflow_fix="all", sums=True),
     "rdk-s100": Convention("int8", allowed=("int8", "int16")),
     "vitis-dpu": Convention("int8", power_of_two=True, per_channel=False, allowed=("int8",)),
     "tensorrt": Convention("int8", allowed=("int8",)),

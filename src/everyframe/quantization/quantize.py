@@ -27,6 +27,7 @@ from everyframe.quantization.engines import ENGINES, Ran, measure
 from everyframe.quantization.engines import warnings as off_warnings
 from everyframe.quantization.scales import Scale, scale_for
 from everyframe.quantization.structure import Structure, missing, prepared, structure
+from everyframe.quantization.sums import as_one
 from everyframe.quantization.videos import Model, chosen
 from everyframe.quantization.write import narrower, write
 from everyframe.version import __version__
@@ -143,6 +144,9 @@ def quantize(
         near = ", ".join(node.name for node in model.model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul"))
         raise UsageError("No node of the model has such a name.", where="keep_float", got=", ".join(lost), expected=near)
     parts = structure(model.model, model.metadata, model.interface.frames, patterns)
+    if to.sums:
+        model = replace(model, model=as_one(parts, model.where))
+        parts = structure(model.model, model.metadata, model.interface.frames, patterns)
     found = calibration.calibrate(
         model, parts, sources, method=method, percentile=percentile, every=every,
         progress=lambda done, of: progress(f"calibrating: video {done} of {of}"),

@@ -68,6 +68,55 @@ static inline vi whole(vf x) { return (int32_t)lrintf(x); }
 static inline void store_bytes(uint8_t *p, vf x, vi zero) { *p = (uint8_t)(whole(x) + zero); }
 #endif
 
+#if VL > 1
+/* x: a byte less CUT_FROM, of any size that a whole number can have; rounded, and cut off by the conversion. */
+#if VL == 16 && defined(__AVX512F__)
+#define CUT_FROM 128
+static inline void store_cut(uint8_t *p, vf x) {
+    const __m128i made = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32((__m512)x));
+    _mm_storeu_si128((__m128i *)p, _mm_xor_si128(made, _mm_set1_epi8(-128)));
+}
+static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
+    store_cut(p, x);
+    store_cut(q, y);
+}
+#elif VL == 8 && defined(__AVX2__)
+#define CUT_FROM 0
+static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32((__m256)x), _mm256_cvtps_epi32((__m256)y));
+    const vi order = {0, 4, 1, 5, 0, 0, 0, 0};
+    const __m128i made = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words), (__m256i)order));
+    _mm_storel_epi64((__m128i *)p, made);
+    _mm_storeh_pd((double *)q, _mm_castsi128_pd(made));
+}
+static inline void store_cut(uint8_t *p, vf x) {
+    const __m256i whole = _mm256_cvtps_epi32((__m256)x), words = _mm256_packs_epi32(whole, whole);
+    const vi order = {0, 4, 0, 0, 0, 0, 0, 0};
+    const __m256i made = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words), (__m256i)order);
+    _mm_storel_epi64((__m128i *)p, _mm256_castsi256_si128(made));
+}
+#elif VL == 4 && defined(__ARM_NEON) && defined(__aarch64__)
+#define CUT_FROM 0
+static inline void store_cut(uint8_t *p, vf x) {
+    const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32((float32x4_t)x));
+    vst1_lane_u32((uint32_t *)p, vreinterpret_u32_u8(vqmovun_s16(vcombine_s16(words, words))), 0);
+}
+static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
+    const int16x4_t one = vqmovn_s32(vcvtnq_s32_f32((float32x4_t)x)), two = vqmovn_s32(vcvtnq_s32_f32((float32x4_t)y));
+    const uint32x2_t made = vreinterpret_u32_u8(vqmovun_s16(vcombine_s16(one, two)));
+    vst1_lane_u32((uint32_t *)p, made, 0);
+    vst1_lane_u32((uint32_t *)q, made, 1);
+}
+#else
+#define CUT_FROM 0
+static inline void store_cut(uint8_t *p, vf x) { store_bytes(p, vmin(splat(255.0f), vmax(splat(0.0f), x)), isplat(0)); }
+static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
+    store_cut(p, x);
+    store_cut(q, y);
+}
+#endif
+#endif
+
 /* The nearest value that a byte can stand for. */
 static inline vf v_steps(vf x, vf inverse, vf zero) { return vmin(splat(255.0f) - zero, vmax(-zero, x * inverse)); }
 static inline float on_grid(float x, float scale, float low, float high) {

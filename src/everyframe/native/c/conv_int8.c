@@ -67,18 +67,21 @@ typedef struct {
                 for (; i < j->bounds[2 * s + 1]; i++, w += H * VL * 4) CONV_INT8_ENTRY(H, P, dot)                  \
                 for (; i < j->bounds[2 * s + 2]; i++, w += H * VL * 4) CONV_INT8_ENTRY(H, P, dot_wide)             \
             }                                                                                                      \
-            if (e->packed && e->direct && !j->residual && !e->activation) {                                        \
+            if (e->plain) {                                                                                        \
                 PUT_BYTES(P, H, j->stream, j->channel, sum[p][h], scale[h], bias[h], j->out,                       \
                           at[position + p] + (int64_t)h * k->out_block)                                            \
                 continue;                                                                                          \
             }                                                                                                      \
+            vi kept[P][H];                                                                                         \
+            UNROLL for (int p = 0; p < P; p++)                                                                     \
+                UNROLL for (int h = 0; h < H; h++) kept[p][h] = sum[p][h];                                         \
             for (int p = 0; p < P; p++)                                                                            \
                 for (int h = 0; h < H; h++) {                                                                      \
                     const void *rest = NULL;                                                                       \
                     if (j->residual)                                                                               \
                         rest = beyond(j->residual, rest_at[position + p] + (int64_t)h * k->residual_block, e->rest_packed);\
-                    const vf made = ended(e, values_of(sum[p][h]) * scale[h] + bias[h], rest);                     \
-                    put(j->stream, e, j->channel + h * VL, sum[p][h], rest, j->out, at[position + p] + (int64_t)h * k->out_block, made);\
+                    const vf made = ended(e, values_of(kept[p][h]) * scale[h] + bias[h], rest);                    \
+                    put(j->stream, e, j->channel + h * VL, kept[p][h], rest, j->out, at[position + p] + (int64_t)h * k->out_block, made);\
                 }                                                                                                  \
         }                                                                                                          \
     }

@@ -72,13 +72,15 @@ static inline vi across(const uint8_t *p) {
             }                                                                                                      \
         }                                                                                                          \
         const ending *e = &k->ending;                                                                              \
-        if (e->packed && e->direct && !residual && !e->activation) {                                               \
+        if (e->plain) {                                                                                            \
             PUT_BYTES(P, 1, stream, channel, sum[p], scale, bias, out, p * VL)                                     \
             return;                                                                                                \
         }                                                                                                          \
+        vi kept[P];                                                                                                \
+        UNROLL for (int p = 0; p < P; p++) kept[p] = sum[p];                                                       \
         for (int p = 0; p < P; p++) {                                                                              \
             const void *rest = residual ? beyond(residual, p * VL, e->rest_packed) : NULL;                         \
-            put(stream, e, channel, sum[p], rest, out, p * VL, ended(e, values_of(sum[p]) * scale + bias, rest));  \
+            put(stream, e, channel, kept[p], rest, out, p * VL, ended(e, values_of(kept[p]) * scale + bias, rest));\
         }                                                                                                          \
     }
 DEPTHWISE_INT8_TILE(8)

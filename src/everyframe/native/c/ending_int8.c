@@ -1,10 +1,11 @@
 /* -- from sums of integers to what is stored --------------------------------------------------------------------------------- */
 
 /* value = sum * scale + bias, residual, activation, limits; then bytes if packed. direct: these are numbers of steps of the result
-   already, and the limits those of a byte. zero: of what the convolution reads. middle: where floats may be wrong about
+   already, and the limits those of a byte; plain: nothing else is between sums and bytes, and no number is too large for a whole
+   one, so that a conversion cuts off. zero: of what the convolution reads. middle: where floats may be wrong about
    a byte; exact_scale, exact_bias, least, most, step: of values, for those. */
 typedef struct {
-    int32_t zero, packed, direct, out_zero, rest_packed, activation, residual_last;
+    int32_t zero, packed, direct, plain, out_zero, rest_packed, activation, residual_last;
     uint32_t scale, bias, exact_scale, exact_bias;
     float low, high, inverse, rest_scale, rest_zero, middle;
     double least, most, step, rest_step;
@@ -69,28 +70,54 @@ static inline void put(const ef_stream *s, const ending *e, int32_t channel, vi 
     if (UNLIKELY(lanes)) put_exactly(s, e, channel, sums, rest, (uint8_t *)out + at, lanes);
 }
 
-/* The bytes of P positions and H vectors of channels where nothing but scaling and limits stand between sums and steps. SUM, SCALE,
-   BIAS, AT (values from the beginning of `out`): expressions of p and h. A macro: sums stay in registers. */
+#if VL > 1
+/* Again, those of `count` vectors that floats cannot decide, in rows of `row` vectors of channels. start: as PUT_BYTES has it. */
+static __attribute__((noinline, cold)) void put_doubtful(const ef_stream *s, const ending *e, int32_t channel, int count, int row,
+                                                         const vi *sums, const vf *scale, const vf *start, uint8_t *const *to) {
+    for (int i = 0; i < count; i++) {
+        const int h = i % row;
+        const uint32_t lanes = lanes_of(doubts_of(values_of(sums[i]) * scale[h] + start[h], doubt_at(e->middle)));
+        if (lanes) put_exactly(s, e, channel + h * VL, sums[i], NULL, to[i], lanes);
+    }
+}
+
+/* The bytes of P positions and H vectors of channels of a plain ending. SUM, SCALE, BIAS, AT (values from the beginning of `out`):
+   expressions of p and h. A macro whose loops are unrolled: an index that is not a number would keep all sums in memory. */
 #define PUT_BYTES(P, H, STREAM, CHANNEL, SUM, SCALE, BIAS, OUT, AT)                                                \
     {                                                                                                              \
-        const vf low = splat(e->low), high = splat(e->high);                                                       \
-        const vi out_zero = isplat(e->out_zero);                                                                   \
         const doubt middle = doubt_at(e->middle);                                                                  \
         doubts found = {0};                                                                                        \
-        for (int p = 0; p < P; p++)                                                                                \
-            for (int h = 0; h < H; h++) {                                                                          \
-                const vf made = vmin(high, vmax(low, values_of(SUM) * SCALE + BIAS));                              \
-                found |= doubts_of(made, middle);                                                                  \
-                store_bytes((uint8_t *)(OUT) + (AT), made, out_zero);                                              \
-            }                                                                                                      \
-        if (UNLIKELY(lanes_of(found)))                                                                             \
-            for (int p = 0; p < P; p++)                                                                            \
-                for (int h = 0; h < H; h++) {                                                                      \
-                    const vf made = vmin(high, vmax(low, values_of(SUM) * SCALE + BIAS));                          \
-                    const uint32_t lanes = lanes_of(doubts_of(made, middle));                                      \
-                    if (lanes) put_exactly(STREAM, e, (CHANNEL) + h * VL, SUM, NULL, (uint8_t *)(OUT) + (AT), lanes);\
+        vf by[H], start[H];                                                                                        \
+        UNROLL for (int h = 0; h < H; h++) {                                                                       \
+            by[h] = SCALE;                                                                                         \
+            start[h] = BIAS + splat((float)(e->out_zero - CUT_FROM));                                              \
+        }                                                                                                          \
+        UNROLL for (int q = 0; q < P; q += 2)                                                                      \
+            UNROLL for (int h = 0; h < H; h++) {                                                                   \
+                int p = q;                                                                                         \
+                const vf one = values_of(SUM) * by[h] + start[h];                                                  \
+                uint8_t *to = (uint8_t *)(OUT) + (AT);                                                             \
+                found |= doubts_of(one, middle);                                                                   \
+                if (q + 1 == P) store_cut(to, one);                                                                \
+                else {                                                                                             \
+                    p = q + 1;                                                                                     \
+                    const vf two = values_of(SUM) * by[h] + start[h];                                              \
+                    found |= doubts_of(two, middle);                                                               \
+                    store_cut_both(to, one, (uint8_t *)(OUT) + (AT), two);                                         \
                 }                                                                                                  \
+            }                                                                                                      \
+        if (UNLIKELY(lanes_of(found))) {                                                                           \
+            vi kept[(P) * (H)];                                                                                    \
+            uint8_t *to[(P) * (H)];                                                                                \
+            UNROLL for (int p = 0; p < P; p++)                                                                     \
+                UNROLL for (int h = 0; h < H; h++) {                                                               \
+                    kept[p * (H) + h] = SUM;                                                                       \
+                    to[p * (H) + h] = (uint8_t *)(OUT) + (AT);                                                     \
+                }                                                                                                  \
+            put_doubtful(STREAM, e, CHANNEL, (P) * (H), H, kept, by, start, to);                                   \
+        }                                                                                                          \
     }
+#endif
 
 /* A place in a frame of bytes or floats. */
 static inline void *beyond(const void *frame, int64_t values, int32_t packed) {
