@@ -30,11 +30,11 @@ def search(
     model of measured layers finds fast enough are judged with its weights, and the best is trained alone. Needs
     `pip install 'everyframe[train]'`.
 
-    recipe: a built-in recipe or a .toml file, perhaps with a table [search]. data: the folder of pictures, or of scans (default:
-    what the recipe names). target_ms: milliseconds a picture of `model.size`, or a scan. settings: changes to the recipe,
-    `key=value`. retrain: train the best one at the end. resume: go on with the search in `output`. progress: told what is done,
-    instead of a bar on the terminal. output: the folder of the search; None keeps it as long as the result lives. Raises
-    UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
+    recipe: a built-in recipe or a .toml file, perhaps with a table [search]. data: the folder of pictures, scans or clips
+    (default: what the recipe names). target_ms: milliseconds a picture of `model.size`, a scan, or a step. settings: changes to
+    the recipe, `key=value`. retrain: train the best one at the end. resume: go on with the search in `output`. progress: told
+    what is done, instead of a bar on the terminal. output: the folder of the search; None keeps it as long as the result lives.
+    Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
 
     >>> ef.search("nowhere.toml")
     Traceback (most recent call last):

@@ -103,7 +103,7 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
     search = task.search
     if search.target_ms is None:
         raise UsageError(
-            "A search needs a target.", expected="search.target_ms, milliseconds a picture or scan", hint="--target-ms 33"
+            "A search needs a target.", expected="search.target_ms, milliseconds a picture, scan or step", hint="--target-ms 33"
         )
     check_engine(search.engine)
     make_folder(path)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from everyframe.errors import RecipeError
+
+#: channels
+VECTOR = 8
 
 Values = Mapping[str, Any]
 Point = tuple[int, ...]
@@ -131,6 +135,11 @@ class Space:
                     yield point
 
         return list(islice(drawn(), count))
+
+
+def narrower(width: int) -> tuple[int, ...]:
+    """Half, three quarters and all of so many channels, in multiples of what engines compute at a time."""
+    return tuple(sorted({min(width, VECTOR * ceil(width * share / VECTOR)) for share in (0.5, 0.75, 1.0)}))
 
 
 def unknown(name: str, expected: str, got: object) -> RecipeError:

@@ -45,19 +45,19 @@ class Supernet(nn.Module):
 
     def __init__(self, family: Family) -> None:
         super().__init__()
-        self.family = [family]  # no module of this one
+        self.family = family
         shapes: dict[str, tuple[int, ...]] = {}
-        given: dict[str, Tensor] = {}
+        given: dict[str, nn.Parameter] = {}
         for values in _covering(family):
             for name, value in family.build(values).named_parameters():
                 key = family.key(name, values)
                 before = shapes.get(key, value.shape)
                 shapes[key] = tuple(max(pair) for pair in zip(before, value.shape, strict=True))
                 if key not in given or given[key].numel() < value.numel():
-                    given[key] = family.begin(name, value.detach())
+                    given[key] = nn.Parameter(family.begin(name, value.detach()).clone(), value.requires_grad)
         if missing := [key for key, shape in shapes.items() if tuple(given[key].shape) != shape]:
             raise WeightsError("No network of this search holds all the others.", where=missing[0], expected=shapes[missing[0]])
-        self.weights = nn.ParameterDict({_stored(key): nn.Parameter(value.clone()) for key, value in given.items()})
+        self.weights = nn.ParameterDict({_stored(key): value for key, value in given.items()})
 
     def forward(self, x: Any, values: Values) -> Any:
         net = self._built(values).train(self.training)
@@ -73,11 +73,11 @@ class Supernet(nn.Module):
 
     def _built(self, values: Values) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            return self.family[0].build(values)
+            return self.family.build(values)
 
     def _lent(self, name: str, wanted: Tensor, values: Values) -> Tensor:
-        family = self.family[0]
-        return part(self.weights[_stored(family.key(name, values))], tuple(wanted.shape), family.joined(name))
+        weight = self.weights[_stored(self.family.key(name, values))]
+        return part(weight, tuple(wanted.shape), self.family.joined(name))
 
 
 class Chosen(nn.Module):

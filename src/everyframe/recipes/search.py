@@ -14,7 +14,7 @@ ControllerName = Literal["random", "evolution", "bayesian", "policy"]
 class Search(Strict):
     """How a network is searched that is fast enough and as good as can be.
 
-    target_ms: of one picture of `model.size`, or of one scan, on `engine` with so many `threads`. controller: what proposes
+    target_ms: of one picture of `model.size`, one scan or one step, on `engine` with so many `threads`. controller: what proposes
     networks. evaluations: networks that are judged; rate_evaluations: choices of pruning rates for the best of them, where it is
     pruned. choices: what may be chosen, by name, instead of the task's own values. supernet_minutes, retrain_minutes: of
     training; None: as [training] says. sampled: networks of a step of the supernet between the smallest and the largest;

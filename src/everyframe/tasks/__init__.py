@@ -7,4 +7,5 @@ learning            what their trainings have in common (torch)
 searching           what the searches of their networks have in common; searchable: a row for each (torch)
 super_resolution    pictures and video, two to four times larger
 detection           boxes of cars and people in scans of a lidar
+clips               how networks that recognize are searched (torch)
 """

@@ -13,6 +13,7 @@ from everyframe.tasks.searching import Searched
 #: task of a recipe -> module with a class `Row`
 ROWS: Mapping[str, str] = {
     "enhance": "everyframe.tasks.super_resolution.searched", "detect": "everyframe.tasks.detection.searched",
+    "clips": "everyframe.tasks.clips.searched",
 }  # fmt: skip
 
 

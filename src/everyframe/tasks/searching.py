@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import onnx
 from safetensors.torch import load_file
@@ -17,11 +18,13 @@ from everyframe.nas.sandwich import Sandwich
 from everyframe.nas.space import Space, Values
 from everyframe.nas.supernet import Supernet
 from everyframe.nas.task import Part
+from everyframe.recipes import ClipRecipe, DetectionRecipe, SuperResolutionRecipe
 from everyframe.recipes.search import Search
 from everyframe.tasks import learning
-from everyframe.tasks.learning import Told
 from everyframe.training import checkpoint, folder
 from everyframe.training.objective import Objective
+
+Told = TypeVar("Told", SuperResolutionRecipe, DetectionRecipe, ClipRecipe)
 
 #: an objective of the networks alone -> that of the supernet
 Wrap = Callable[[Objective], Objective]
@@ -102,7 +105,8 @@ class Searched(ABC, Generic[Told]):
         """A recipe with a table [search], and an absolute `data.root`. where: its file; data: another root. Raises UsageError,
         and SourceError where there is nothing to learn from.
         """
-        whole = learning.settled(recipe.model_copy(update={"search": recipe.search or Search()}), where, data, cls.what)
+        given: Any = recipe.model_copy(update={"search": recipe.search or Search()})
+        whole: Told = learning.settled(given, where, data, cls.what)
         cls.held_out(whole)
         return whole
 
@@ -131,7 +135,10 @@ class Searched(ABC, Generic[Told]):
 
     def judge(self, values: Values) -> float:
         found = self._objective.measure(self._trained(), values) if self._objective else {}
-        return sum(found[name] for name in self.judged_by) / len(self.judged_by)
+        score = sum(found[name] for name in self.judged_by) / len(self.judged_by)
+        if not isfinite(score):
+            raise self.nothing_held_out("none that tell networks apart")
+        return score
 
     def inherit(self, values: Values, path: Path) -> Path:
         """The weights that the supernet has for a network, as a file."""
@@ -154,8 +161,8 @@ class Searched(ABC, Generic[Told]):
             raise WeightsError("There is no supernet yet.", hint="train it first")
         return self.net
 
-    def nothing_held_out(self, count: int) -> SourceError:
+    def nothing_held_out(self, got: str) -> SourceError:
         return SourceError(
-            f"There are no {self.what} to judge networks by.", where=self.given.data.root, got=f"{count} that can be read",
+            f"There are no {self.what} to judge networks by.", where=self.given.data.root, got=got,
             hint="set data.holdout or data.validation",
         )  # fmt: skip

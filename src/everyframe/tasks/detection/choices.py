@@ -10,14 +10,12 @@ from typing import Any, get_args
 from everyframe.modelfile.schema import Grid
 from everyframe.nas import schemes
 from everyframe.nas.schemes import pruning
-from everyframe.nas.space import Space, Values, unknown
+from everyframe.nas.space import Space, Values, narrower, unknown
 from everyframe.recipes.detection import Block, Kernel, ModelSection
 from everyframe.recipes.search import Search
 
-#: cells' sides and layers' widths to choose from, in those of the recipe; blocks of a stage beyond the recipe's
-CELLS, WIDTHS, DEEPER = (1.5, 1.2, 1.0), (0.5, 0.75, 1.0), 1
-#: widths are multiples of what engines compute at a time
-VECTOR = 8
+#: cells' sides to choose from, in those of the recipe; blocks of a stage beyond the recipe's
+CELLS, DEEPER = (1.5, 1.2, 1.0), 1
 HEAD = "0"
 
 
@@ -28,12 +26,12 @@ def table(model: ModelSection) -> dict[str, tuple[Any, ...]]:
     stages = range(1, len(model.widths) + 1)
     return {
         "cell": tuple(cell for share in CELLS if _fits(model, cell := round(model.grid.cell * share, 4))),
-        "features": _widths(model.features),
-        **{f"width{at}": _widths(model.widths[at - 1]) for at in stages},
+        "features": narrower(model.features),
+        **{f"width{at}": narrower(model.widths[at - 1]) for at in stages},
         **{f"depth{at}": tuple(range(model.depths[at - 1] + DEEPER + 1)) for at in stages},
         **{f"block{at}": ("separable", "residual", "plain") for at in stages},
         **{f"kernel{at}": (3, 5) for at in stages},
-        "neck": _widths(model.neck), "head": _widths(model.head), "up": ("nearest", "transposed"),
+        "neck": narrower(model.neck), "head": narrower(model.head), "up": ("nearest", "transposed"),
         "activation": ("relu", "hard_swish"),
         **{f"scheme{name}": ("none",) for name in layers(model)},
     }  # fmt: skip
@@ -121,10 +119,6 @@ def roads(made: Space) -> Mapping[str, Space]:
 
 def _pruned(scheme: str, rate: float) -> str:
     return "" if scheme == "none" else f" {scheme} {rate:g}"
-
-
-def _widths(width: int) -> tuple[int, ...]:
-    return tuple(sorted({min(width, VECTOR * ceil(width * share / VECTOR)) for share in WIDTHS}))
 
 
 def _fits(model: ModelSection, cell: float) -> bool:

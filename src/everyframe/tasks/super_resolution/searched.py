@@ -102,7 +102,7 @@ class Row(Searched[SuperResolutionRecipe]):
         wanted = np.linspace(0, len(lumas) - 1, min(len(lumas), JUDGED)).round().astype(int)
         few = Lumas(tuple(lumas.pairs[int(at)] for at in wanted), lumas.scale, lumas.folder)
         if not (shown := run.shown(few, self.given.data)):
-            raise self.nothing_held_out(len(held))
+            raise self.nothing_held_out(f"{len(held)}, of which none can be read or all are too small")
         fabric = loop.launch(self.given)
         return Enlarging(fabric, None, shown, self.given.model.scale, False)  # type: ignore[arg-type]  # judging asks for no batch
 

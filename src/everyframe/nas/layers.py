@@ -1,15 +1,16 @@
-"""Layers of detectors as graphs whose time is measured: hundreds, so they are written down and not exported."""
+"""Layers as graphs whose time is measured: hundreds of one search, so they are written down and not exported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from everyframe.nas.task import Part
 from everyframe.pruning.pattern import Pattern
 from everyframe.recipes.pruning import usual_group
 
@@ -21,7 +22,9 @@ GATES = {"silu": ("Sigmoid", {}), "hard_swish": ("HardSigmoid", {"alpha": 1 / 6,
 
 @dataclass(frozen=True)
 class Layer:
-    """kind: `conv`, a block, or a way up, of which kernel is how many times larger. given, made: channels."""
+    """kind: `conv`, a block, a way up, of which kernel is how many times larger, `time`, of which it is the taps of a step over
+    what it remembers, or `whole`, a convolution over all that is left of a map. given, made: channels.
+    """
 
     kind: str
     given: int
@@ -34,8 +37,12 @@ class Layer:
 
     def active_at(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size of the map that its activation is computed on. size: of what it is given."""
-        larger = self.kernel if self.kind == "transposed" else 1
-        return size[0] // self.stride * larger, size[1] // self.stride * larger
+        return size if self.kind == "nearest" else self.answers(size)
+
+    def answers(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size of its map."""
+        larger = self.kernel if self.kind in ("transposed", "nearest") else 1
+        return (1, 1) if self.kind == "whole" else (-(-size[0] // self.stride) * larger, -(-size[1] // self.stride) * larger)
 
     def __str__(self) -> str:
         pruned = "" if self.scheme == "none" else f" {self.scheme} {self.rate:g}"
@@ -46,7 +53,8 @@ class Layer:
 class _Graph:
     """Nodes one behind another; weights are random."""
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, size: tuple[int, int]) -> None:
+        self.size = size
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.value, self.rng = value, np.random.default_rng(0)
@@ -101,6 +109,20 @@ def _residual(graph: _Graph, layer: Layer) -> None:
     graph.node("Add", before)
 
 
+def _time(graph: _Graph, layer: Layer) -> None:
+    before = graph.value
+    graph.nodes.append(helper.make_node("Concat", [before] * layer.kernel, [f"v{len(graph.nodes)}"], axis=1))
+    graph.value = f"v{len(graph.nodes) - 1}"
+    graph.conv(layer, layer.given * layer.kernel, 1)
+    graph.node("Add", before)
+
+
+def _whole(graph: _Graph, layer: Layer) -> None:
+    weight, bias = graph.random(layer.made, layer.given, *graph.size), graph.constant(np.zeros(layer.made, np.float32))
+    graph.node("Conv", weight, bias, kernel_shape=[*graph.size])
+    graph.active(layer.activation)
+
+
 def _separable(graph: _Graph, layer: Layer) -> None:
     graph.conv(layer, layer.given, layer.kernel, layer.given)
     graph.conv(layer, layer.given, 1)
@@ -124,15 +146,35 @@ def _nearest(graph: _Graph, layer: Layer) -> None:
 KINDS: dict[str, Callable[[_Graph, Layer], None]] = {
     "conv": lambda graph, layer: graph.conv(layer, layer.given, layer.kernel),
     "plain": lambda graph, layer: graph.conv(layer, layer.given, layer.kernel),
-    "residual": _residual, "separable": _separable, "transposed": _transposed, "nearest": _nearest,
+    "residual": _residual, "separable": _separable, "time": _time, "whole": _whole, "transposed": _transposed,
+    "nearest": _nearest,
 }  # fmt: skip
 
 
 def chain(layers: Sequence[Layer], size: tuple[int, int]) -> onnx.ModelProto:
     """(1, C, rows, columns) `clip` through layers one behind another."""
-    graph, (rows, columns) = _Graph("clip"), size
+    graph = _Graph("clip", size)
     for layer in layers:
         KINDS[layer.kind](graph, layer)
-        larger = layer.kernel if layer.kind in ("transposed", "nearest") else 1
-        rows, columns = rows // layer.stride * larger, columns // layer.stride * larger
-    return graph.model(("clip", (1, layers[0].given, *size)), (1, layers[-1].made, rows, columns))
+        graph.size = layer.answers(graph.size)
+    return graph.model(("clip", (1, layers[0].given, *size)), (1, layers[-1].made, *graph.size))
+
+
+def behind(layer: Layer, size: tuple[int, int]) -> Part:
+    """A layer behind a 1x1, less the 1x1. size: of the map that it is given."""
+    before = Layer("conv", layer.given, layer.given, 1)
+    return _part(f"{layer} of {_sized(size)}", (before, layer), before, size)
+
+
+def instead(layer: Layer, activation: str, size: tuple[int, int]) -> Part:
+    """What another activation behind a layer takes more than ReLU."""
+    at, plain = layer.active_at(size), Layer("conv", layer.made, layer.made, 1, activation="relu")
+    return _part(f"{activation} of {layer.made}x{_sized(at)}", (replace(plain, activation=activation),), plain, at)
+
+
+def _part(name: str, whole: tuple[Layer, ...], without: Layer, size: tuple[int, int]) -> Part:
+    return Part(name, (("layers", whole), ("size", size)), (("layers", (without,)), ("size", size)))
+
+
+def _sized(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
