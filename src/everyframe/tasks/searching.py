@@ -39,6 +39,8 @@ class Searched(ABC, Generic[Told]):
     what: ClassVar[str]
     #: figures of a validation whose mean networks are judged by
     judged_by: ClassVar[tuple[str, ...]]
+    #: of that mean, in the unit
+    worth: ClassVar[float] = 1.0
     space: Space
     roads: Mapping[str, Space]
     rates: Mapping[str, tuple[float, ...]]
@@ -135,7 +137,7 @@ class Searched(ABC, Generic[Told]):
 
     def judge(self, values: Values) -> float:
         found = self._objective.measure(self._trained(), values) if self._objective else {}
-        score = sum(found[name] for name in self.judged_by) / len(self.judged_by)
+        score = self.worth * sum(found[name] for name in self.judged_by) / len(self.judged_by)
         if not isfinite(score):
             raise self.nothing_held_out("none that tell networks apart")
         return score

@@ -32,7 +32,7 @@ from everyframe.training.objective import Objective
 class Row(Searched[ClipRecipe]):
     """Networks are judged by the share of clips that they get right."""
 
-    figure, unit, what, judged_by = "top1", "of 1", "clips", ("top1",)
+    figure, unit, what, judged_by, worth = "top1", "% right", "clips", ("top1",), 100.0
     rates: Mapping[str, tuple[float, ...]] = {}
 
     def __init__(self, recipe: ClipRecipe) -> None:
@@ -48,6 +48,8 @@ class Row(Searched[ClipRecipe]):
         whole, collection = run.read(recipe.model_copy(update={"search": recipe.search or Search()}), where, data)
         if whole.name == quick.NAME:
             whole, collection = quick.fitted(whole, collection)
+            clock = {name: getattr(whole.search, name) or quick.MINUTES for name in ("supernet_minutes", "retrain_minutes")}
+            whole = whole.model_copy(update={"search": (whole.search or Search()).model_copy(update=clock)})
         if not collection.splits.get("validation"):
             raise SourceError("There are no clips to judge networks by.", where=whole.data.root, got="none held out")
         choices.base(whole.model)
