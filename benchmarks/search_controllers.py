@@ -25,8 +25,7 @@ from everyframe.nas import trials
 from everyframe.nas.controllers import CONTROLLERS
 from everyframe.nas.find import find
 from everyframe.nas.parts import Latency, Table
-from everyframe.recipes.super_resolution import SuperResolutionRecipe
-from everyframe.tasks.super_resolution.searched import SuperResolution
+from everyframe.tasks.searchable import row
 
 #: evaluations after which the best is compared
 AFTER = (15, 30, 60)
@@ -41,10 +40,10 @@ def main() -> None:
     given = reader.parse_args()
     torch.set_num_threads(1)
     recipe = recipes.load(str(given.run / searching.RECIPE))
-    if not isinstance(recipe, SuperResolutionRecipe) or recipe.search is None or recipe.search.target_ms is None:
+    task = row(recipe, str(given.run))(recipe)
+    if (target := task.search.target_ms) is None:
         raise SystemExit("this is no folder of a search")
-    task, target = SuperResolution(recipe), recipe.search.target_ms
-    table = Table.open(recipe.search.engine, recipe.search.threads)
+    table = Table.open(task.search.engine, task.search.threads)
     latency = Latency.read(given.run / searching.LATENCY, table, task)
     if latency is None:
         raise SystemExit("the folder has no latency model of this machine")
@@ -66,7 +65,7 @@ def main() -> None:
             made, _ = find(task.space, judge, latency.ms, target, name, given.evaluations, seed)
             curve = [trials.best(made[: n + 1]).score for n in range(len(made))]
             found["searches"].append({"controller": name, "seed": seed, "curve": curve, "best": trials.best(made).values})
-            found |= {"target_ms": target, "unit": task.unit, "judged": len(memo), "machine": describe(recipe.search.engine)}
+            found |= {"target_ms": target, "unit": task.unit, "judged": len(memo), "machine": describe(task.search.engine)}
             given.output.write_text(json.dumps(found, indent=1) + "\n")
             print(f"{name} seed {seed}: {curve[-1]:.3f} {task.unit}", flush=True)
     print(f"| controller | {' | '.join(f'after {n}' for n in AFTER)} |")

@@ -15,6 +15,7 @@ import everyframe as ef
 from command_line import everyframe
 from everyframe import modelfile, recipes
 from everyframe.errors import RecipeError, SourceError, UsageError
+from everyframe.nas.supernet import Supernet
 from everyframe.recipes.super_resolution import ModelSection, SuperResolutionRecipe
 from everyframe.tasks.super_resolution import choices
 from everyframe.tasks.super_resolution.enhance import Enhancer
@@ -22,7 +23,7 @@ from everyframe.tasks.super_resolution.export import export
 from everyframe.tasks.super_resolution.metrics import psnr
 from everyframe.tasks.super_resolution.network import Network
 from everyframe.tasks.super_resolution.resize import bicubic
-from everyframe.tasks.super_resolution.searched import SuperResolution
+from everyframe.tasks.super_resolution.searched import Row as SuperResolution
 
 
 def recipe(*changes: str) -> SuperResolutionRecipe:
@@ -56,11 +57,16 @@ def task() -> SuperResolution:
     return SuperResolution(parsed)
 
 
-def test_its_networks_are_the_networks_of_their_recipes(task: SuperResolution) -> None:
-    net, rng = task._supernet(), np.random.default_rng(0)
+def noisy(task: SuperResolution) -> Supernet:
+    net = task.supernet()
     with torch.no_grad():
         for value in net.parameters():
             value += 0.02 * torch.randn_like(value)
+    return net
+
+
+def test_its_networks_are_the_networks_of_their_recipes(task: SuperResolution) -> None:
+    net, rng = noisy(task), np.random.default_rng(0)
     x = torch.rand(1, 1, 13, 11)
     for _ in range(8):
         values = task.space.values(task.space.random(rng))
@@ -79,7 +85,7 @@ def test_its_networks_are_the_networks_of_their_recipes(task: SuperResolution) -
 def test_what_is_pruned_is_zero(task: SuperResolution) -> None:
     values = task.space.values(task.space.largest()) | {"block1": "conv3", "scheme1": "kgs", "rate1": 0.75, "depth": 2}
     values = task.space.settle(values)
-    plain = task._supernet().network(values).collapsed()
+    plain = noisy(task).network(values).collapsed()
     kernel = next(iter(plain.blocks.children())).kernel
     assert float((kernel == 0).float().mean()) == pytest.approx(0.75, abs=0.01)
     assert float((plain.first.kernel == 0).float().mean()) < 0.01

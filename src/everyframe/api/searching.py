@@ -30,11 +30,11 @@ def search(
     model of measured layers finds fast enough are judged with its weights, and the best is trained alone. Needs
     `pip install 'everyframe[train]'`.
 
-    recipe: a built-in recipe or a .toml file, perhaps with a table [search]. data: the folder of pictures (default: what the
-    recipe names). target_ms: milliseconds a picture of `model.size`. settings: changes to the recipe, `key=value`. retrain:
-    train the best one at the end. resume: go on with the search in `output`. progress: told what is done, instead of a bar on
-    the terminal. output: the folder of the search; None keeps it as long as the result lives. Raises UsageError, RecipeError,
-    SourceError, OutputError, TrainingStopped.
+    recipe: a built-in recipe or a .toml file, perhaps with a table [search]. data: the folder of pictures, scans or clips
+    (default: what the recipe names). target_ms: milliseconds a picture of `model.size`, a scan, or a step. settings: changes to
+    the recipe, `key=value`. retrain: train the best one at the end. resume: go on with the search in `output`. progress: told
+    what is done, instead of a bar on the terminal. output: the folder of the search; None keeps it as long as the result lives.
+    Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
 
     >>> ef.search("nowhere.toml")
     Traceback (most recent call last):
@@ -43,11 +43,10 @@ def search(
     from everyframe import recipes
     from everyframe.api.outcomes import Searched
     from everyframe.errors import UsageError
-    from everyframe.recipes.super_resolution import SuperResolutionRecipe
 
     with extra("Searching"):
         from everyframe.nas import run as searching
-        from everyframe.tasks.super_resolution import searched
+        from everyframe.tasks import searchable
     if resume:
         if output is None or data is not None or settings or target_ms is not None:
             raise UsageError("resume goes on with what the folder says.", expected="the folder of the search alone")
@@ -57,18 +56,13 @@ def search(
         path, held, found = Path(output), None, recipes.load(str(file))
     else:
         changes = [*several("settings", settings), *([f"search.target_ms={target_ms}"] if target_ms is not None else [])]
-        found = recipes.load(recipe)
-        if isinstance(found, SuperResolutionRecipe):  # else the recipe is at fault, not what is to be changed of it
-            found = recipes.load(recipe, changes)
+        searchable.row(recipes.load(recipe), recipe)  # the recipe may be at fault, not what is to be changed of it
+        found = recipes.load(recipe, changes)
         path, held = run_folder(output, "search")
-    if not isinstance(found, SuperResolutionRecipe):
-        raise UsageError(
-            "Networks of this task are not searched.", where=recipe, expected="a recipe with task enhance", got=found.task,
-            hint="`everyframe prune --speedup` searches the rates of a trained network",
-        )  # fmt: skip
+    row = searchable.row(found, recipe)
     if not resume:
         searching.check_new(path)
-        found = searched.prepared(found, recipe, None if data is None else Path(data))
+        found = row.prepared(found, recipe, None if data is None else Path(data))
     with told(progress):
-        result = searching.run(searched.SuperResolution(found), path, recipe=found, retrain=retrain)
+        result = searching.run(row(found), path, recipe=found, retrain=retrain)
     return Searched(path, result, held)

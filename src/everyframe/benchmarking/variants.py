@@ -10,19 +10,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import onnx
 
 from everyframe.benchmarking.machine import describe
 from everyframe.benchmarking.subject import given
 from everyframe.benchmarking.timing import Case, race
 from everyframe.errors import UsageError
+from everyframe.modelfile.file import metadata_of
+from everyframe.modelfile.schema import StateSpec
 from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.store import place
 from everyframe.native.target import target
 from everyframe.runtime import engine as engines
-from everyframe.runtime.states import StatePlan
+from everyframe.runtime.states import plan
 
 #: of timing for each model, at least three turns
 SECONDS = 0.3
@@ -39,8 +42,8 @@ def circumstances(engine: str) -> str:
 def milliseconds(
     models: Mapping[str, onnx.ModelProto], engine: str, seconds: float = SECONDS, threads: int = 1
 ) -> dict[str, float]:
-    """Median CPU time of one thread for one clip of noise, in turns; of several threads the median of the clock. models: with an
-    input `clip` and an output `logits`.
+    """Median CPU time of one thread for one clip of noise, or one step, in turns; of several threads the median of the clock.
+    models: with an input `clip`, or states and what their metadata say, and an output `logits`.
 
     Raises UsageError for an engine that there is not, EngineError and ModelError where it cannot run a model.
     """
@@ -59,14 +62,25 @@ def check_engine(engine: str) -> None:
 
 
 def _native(model: onnx.ModelProto, name: str, _: str, threads: int) -> Callable[[], object]:
-    source, _layout, fitting = generate(model, (), target("native"), where=name)
+    source, _layout, fitting = generate(model, _states(model, name), target("native"), where=name)
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:  # the system keeps the library while it is loaded
         stream = Library(link(source, fitting, model, Path(folder) / "model.so")).start(threads)
-    (clip,) = given(model, name).values()
+    (clip,) = _frames(model, name).values()
     return lambda: stream.step(clip)
 
 
 def _other(model: onnx.ModelProto, name: str, engine: str, threads: int) -> Callable[[], object]:
-    run = engines.load(engine, engines.Job(model, name, "clip", "logits", StatePlan(()), threads=threads)).start()
-    (clip,) = given(model, name).values()
+    ((frames, clip),) = _frames(model, name).items()
+    states = plan(_states(model, name), name)
+    run = engines.load(engine, engines.Job(model, name, frames, "logits", states, threads=threads)).start()
     return lambda: run.step(clip)
+
+
+def _states(model: onnx.ModelProto, name: str) -> tuple[StateSpec, ...]:
+    told = metadata_of(model, name)
+    return told.states if told is not None else ()
+
+
+def _frames(model: onnx.ModelProto, name: str) -> dict[str, np.ndarray]:
+    """Noise for all inputs but states."""
+    return given(model, name, {state.input for state in _states(model, name)})

@@ -31,7 +31,7 @@ def picture(trials: Sequence[Trial], target_ms: float, figure: str, title: str) 
     for tick in ticks(x0, x1, 10):
         canvas.line(at(tick, y0)[0], TOP, at(tick, y0)[0], FLOOR, FAINT)
         canvas.text(at(tick, y0)[0], FLOOR + 16, f"{tick:g}", 12, SOFT, "mm")
-    canvas.text((LEFT + RIGHT) / 2, FLOOR + 40, "milliseconds a picture, by the latency model", 13, SOFT, "mm")
+    canvas.text((LEFT + RIGHT) / 2, FLOOR + 40, "milliseconds, by the latency model", 13, SOFT, "mm")
     edge = at(target_ms, y0)[0]
     canvas.path([(edge, TOP), (edge, FLOOR)], QUIET, 1.6, 6)
     line = [at(trial.ms, trial.score) for trial in front(trials)]

@@ -102,7 +102,9 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
     """
     search = task.search
     if search.target_ms is None:
-        raise UsageError("A search needs a target.", expected="search.target_ms, milliseconds a picture", hint="--target-ms 33")
+        raise UsageError(
+            "A search needs a target.", expected="search.target_ms, milliseconds a picture, scan or step", hint="--target-ms 33"
+        )
     check_engine(search.engine)
     make_folder(path)
     if not (path / RECIPE).exists():

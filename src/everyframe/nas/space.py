@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from everyframe.errors import RecipeError
+
+#: channels
+VECTOR = 8
 
 Values = Mapping[str, Any]
 Point = tuple[int, ...]
@@ -51,6 +55,19 @@ class Space:
         }
         return Space.of(table, self.settle)
 
+    def allow(self, known: Mapping[str, Sequence[Any]]) -> Space:
+        """Itself. known: values that there are, by the name of a choice or of all of a kind. Raises RecipeError for others."""
+        for choice in self.choices:
+            allowed = next((values for name, values in known.items() if _meant(name, choice.name)), None)
+            for value in choice.values:
+                if allowed is not None and (value not in allowed or isinstance(value, bool)):
+                    whole = isinstance(allowed, range)
+                    expected = f"{allowed[0]} to {allowed[-1]}" if whole else ", ".join(map(str, allowed))
+                    raise unknown(choice.name, expected, value)
+            if choice.name.startswith("scheme") and "none" not in choice.values:
+                raise unknown(choice.name, "none, and others", ", ".join(choice.values))
+        return self
+
     def values(self, point: Point) -> dict[str, Any]:
         return {choice.name: choice.values[at] for choice, at in zip(self.choices, point, strict=True)}
 
@@ -59,10 +76,7 @@ class Space:
         settled = self.settle(dict(values))
         for choice in self.choices:
             if settled[choice.name] not in choice.values:
-                raise RecipeError(
-                    "This cannot be chosen.", where=choice.name, expected=", ".join(map(str, choice.values)),
-                    got=settled[choice.name],
-                )  # fmt: skip
+                raise unknown(choice.name, ", ".join(map(str, choice.values)), settled[choice.name])
         return tuple(choice.values.index(settled[choice.name]) for choice in self.choices)
 
     def settled(self, point: Point) -> Point:
@@ -121,6 +135,15 @@ class Space:
                     yield point
 
         return list(islice(drawn(), count))
+
+
+def narrower(width: int) -> tuple[int, ...]:
+    """Half, three quarters and all of so many channels, in multiples of what engines compute at a time."""
+    return tuple(sorted({min(width, VECTOR * ceil(width * share / VECTOR)) for share in (0.5, 0.75, 1.0)}))
+
+
+def unknown(name: str, expected: str, got: object) -> RecipeError:
+    return RecipeError("This cannot be chosen.", where=f"search.choices.{name}", expected=expected, got=got)
 
 
 def _meant(given: str, name: str) -> bool:

@@ -1,6 +1,7 @@
 """Pruning a trained network by patterns that compiled models run fast (RT3D: arXiv:2007.09835), in the order of its parts.
 
 pattern       which weights come and go together; norms and choice of these units (numpy only)
+kernel        the same for a kernel that is still learning
 mask          what is kept, layer by layer: a value and a file (numpy only)
 units         live norms of a torch network, masks on its weights
 regularize    what drives units to zero while it trains, and what keeps them there

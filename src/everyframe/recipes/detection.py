@@ -8,16 +8,22 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from everyframe.modelfile.schema import Grid, Strict
+from everyframe.recipes.pruning import Scheme
+from everyframe.recipes.search import Search
 from everyframe.recipes.training import Settings
 
 #: classes that figures are known for
 Name = Literal["Car", "Pedestrian", "Cyclist"]
+Block = Literal["plain", "residual", "separable"]
+Kernel = Literal[3, 5]
 
 
 class ModelSection(Strict):
     """[model]: the network. grid: the ground that it sees. features: channels of a pillar. widths, depths, strides: of the
     stages, one behind another: channels, blocks behind the first convolution, and how much smaller that makes the map. block:
-    what the blocks are; kernel: their taps. activation: of all. up: how stages' maps become as large as the first's; neck:
+    what the blocks are; kernel: their taps; blocks, kernels: the same for each stage. schemes, rates: how layers are pruned while
+    they learn, and what share of each: a stage's first convolution and its blocks, stage by stage, and the head; separable blocks
+    stay whole. activation: of all. up: how stages' maps become as large as the first's; neck:
     channels of each then. head: channels before the answers. weights: a file or run folder of an earlier training with the same
     shape to begin with.
     """
@@ -27,13 +33,32 @@ class ModelSection(Strict):
     widths: tuple[int, ...] = (32, 64, 96)
     depths: tuple[int, ...] = (1, 2, 2)
     strides: tuple[int, ...] = (2, 2, 2)
-    block: Literal["plain", "residual", "separable"] = "plain"
-    kernel: Literal[3, 5] = 3
+    block: Block = "plain"
+    kernel: Kernel = 3
+    blocks: tuple[Block, ...] | None = None
+    kernels: tuple[Kernel, ...] | None = None
+    schemes: tuple[Scheme | Literal["none"], ...] = ()
+    rates: tuple[float, ...] = ()
     activation: Literal["relu", "leaky_relu", "hard_swish", "silu"] = "relu"
     up: Literal["transposed", "nearest"] = "transposed"
     neck: int = Field(default=32, ge=1, le=512)
     head: int = Field(default=48, ge=1, le=512)
     weights: str | None = None
+
+    @property
+    def kinds(self) -> tuple[tuple[Block, Kernel], ...]:
+        """Block and taps of each stage."""
+        count = len(self.widths)
+        return tuple(zip(self.blocks or (self.block,) * count, self.kernels or (self.kernel,) * count, strict=True))
+
+    @property
+    def pruning(self) -> tuple[tuple[str, float], ...]:
+        """Scheme and rate of each layer that may be pruned."""
+        return tuple(zip(self.schemes, self.rates, strict=True)) or (("none", 0.0),) * self.layers
+
+    @property
+    def layers(self) -> int:
+        return len(self.depths) + sum(self.depths) + 1
 
     @model_validator(mode="after")
     def _possible(self) -> ModelSection:
@@ -41,6 +66,13 @@ class ModelSection(Strict):
             raise ValueError("widths, depths and strides name the same stages, one or more")
         if min(self.widths) < 1 or min(self.depths) < 0 or min(self.strides) < 1:
             raise ValueError("widths and strides are 1 or more, depths 0 or more")
+        for name, each in (("blocks", self.blocks), ("kernels", self.kernels)):
+            if each is not None and len(each) != len(self.widths):
+                raise ValueError(f"{name} have one entry a stage: {len(self.widths)}")
+        if len(self.schemes) != len(self.rates) or (self.schemes and len(self.schemes) != self.layers):
+            raise ValueError(f"schemes and rates have one entry a layer: {self.layers}")
+        if any(not 0 <= rate < 1 for rate in self.rates):
+            raise ValueError("rates are shares of a layer, 0 or more and below 1")
         whole = prod(self.strides)
         if any(side % whole for side in self.grid.cells):
             raise ValueError(
@@ -94,7 +126,9 @@ class Loss(Strict):
 
 
 class DetectionRecipe(Settings):
-    """A network that finds boxes of objects in scans. paper, time: where it comes from and what it took, for people."""
+    """A network that finds boxes of objects in scans. paper, time: where it comes from and what it took, for people. search: what
+    `everyframe search` chooses from and how; training leaves it.
+    """
 
     unit: ClassVar[str] = "scans"
     name: str
@@ -105,6 +139,7 @@ class DetectionRecipe(Settings):
     data: Data = Data()
     augment: Augment = Augment()
     loss: Loss = Loss()
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> DetectionRecipe:

@@ -14,14 +14,13 @@ ControllerName = Literal["random", "evolution", "bayesian", "policy"]
 class Search(Strict):
     """How a network is searched that is fast enough and as good as can be.
 
-    target_ms: of one picture of `model.size`, on `engine` with so many `threads`. controller: what proposes networks.
-    evaluations: networks that are judged; rate_evaluations: choices of pruning rates for the best of them, where it is pruned.
-    choices: what may be chosen, by name, instead of the task's own values. supernet_minutes, retrain_minutes: of training; None:
-    as [training] says. sampled: networks of a step of the supernet between the smallest and the largest; distill: how much of
-    the loss of all but the largest is its distance to the largest one's answer (by itself none: that is interpolation at first,
-    and holds them there). checked: whole networks that are measured to
-    fit the latency model, and as many more to say how far it is off. inherit: the final network begins with the supernet's
-    weights.
+    target_ms: of one picture of `model.size`, one scan or one step, on `engine` with so many `threads`. controller: what proposes
+    networks. evaluations: networks that are judged; rate_evaluations: choices of pruning rates for the best of them, where it is
+    pruned. choices: what may be chosen, by name, instead of the task's own values. supernet_minutes, retrain_minutes: of
+    training; None: as [training] says. sampled: networks of a step of the supernet between the smallest and the largest;
+    distill: how much of the loss of all but the largest is its distance to the largest one's answer (by itself none: that is
+    interpolation at first, and holds them there). checked: whole networks that are measured to fit the latency model, and as
+    many more to say how far it is off. inherit: the final network begins with the supernet's weights.
     """
 
     target_ms: float | None = Field(default=None, gt=0)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from everyframe.modelfile.schema import Preprocess, Strict
+from everyframe.recipes.search import Search
 
 
 class ModelSection(Strict):
@@ -211,7 +212,7 @@ class ClipRecipe(Settings):
 
     preprocess: from a decoded frame to the network's input, as in the deployable file; default, also of what a table without
     a size leaves out: the network's own with its resize and crop fitted to `model.size`. speed of sampling
-    (`fps` or `sample_every_n`) belongs there.
+    (`fps` or `sample_every_n`) belongs there. search: what `everyframe search` chooses from and how; training leaves it.
     """
 
     name: str
@@ -225,9 +226,12 @@ class ClipRecipe(Settings):
     augment: Augment = Augment()
     distillation: Distillation | None = None
     surrogate: Surrogate | None = None
+    search: Search | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> ClipRecipe:
         if self.surrogate and (self.distillation or self.model.train == "head"):
             raise ValueError("surrogate classes are for pretraining the whole network, without a teacher")
+        if self.search and (self.surrogate or self.distillation or self.model.train == "head"):
+            raise ValueError("whole networks are searched, with labels: leave out surrogate, distillation and model.train")
         return self

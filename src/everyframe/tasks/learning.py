@@ -95,6 +95,10 @@ def settled(recipe: Told, where: str | None, data: Path | None) -> Told:
     return recipe.model_copy(update={"data": told, "model": model})
 
 
+def same(objective: Objective) -> Objective:
+    return objective
+
+
 def seeded(make: Callable[[], Net], seed: int) -> Net:
     """A network whose random weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):

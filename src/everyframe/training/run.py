@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from everyframe.recipes import DetectionRecipe, SuperResolutionRecipe
 from everyframe.recipes.training import ClipRecipe
 from everyframe.training import finish, folder, loader, loop, network, quick, teacher
 from everyframe.training.hook import Hook
-from everyframe.training.objective import Labels
+from everyframe.training.objective import Labels, Objective
 
 Given = TypeVar("Given", bound=ClipRecipe)
 
@@ -95,14 +95,32 @@ def _train(
 @contextlib.contextmanager
 def fitting(
     fabric: Fabric, recipe: ClipRecipe, trained: network.Trained, collection: clips.Collection, path: Path, resumed: bool,
-    hook: Hook | None = None,
+    hook: Hook | None = None, wrap: Callable[[Objective], Objective] | None = None,
 ) -> Iterator[tuple[loop.Loop, Broken]]:  # fmt: skip
-    """A loop over the collection in its run folder, ready to begin or, resumed, to go on."""
+    """A loop over the collection in its run folder, ready to begin or, resumed, to go on. wrap: another objective out of that."""
+    broken = Broken(recipe)
+    with aimed(fabric, recipe, trained, collection, broken) as objective:
+        if resumed and folder.read(path).labels != collection.labels:
+            raise UsageError("The data has other classes than when the training began.", where=path, hint="begin in a new folder")
+        if fabric.is_global_zero and not resumed:
+            folder.create(path, recipe, collection.labels)
+        fabric.barrier()
+        run = folder.Run(path, recipe, collection.labels)
+        fit = loop.Loop(fabric, run, trained, wrap(objective) if wrap else objective, recipe, hook)
+        if resumed:
+            fit.resume()
+        yield fit, broken
+
+
+@contextlib.contextmanager
+def aimed(
+    fabric: Fabric, recipe: ClipRecipe, trained: network.Trained, collection: clips.Collection, broken: Broken
+) -> Iterator[Labels]:
+    """What the training is for: the recipe's loss of the collection's clips, and figures of those that are held out."""
     made, preprocess = trained.made, trained.preprocess
     taught = teacher.load_teacher(recipe.distillation, collection.labels, trained) if recipe.distillation else None
     loss = teacher.Loss(recipe.training.label_smoothing, recipe.distillation, taught)
     kept, shown = loader.stores(recipe, collection, preprocess, made.size)
-    broken = Broken(recipe)
     with contextlib.ExitStack() as stack:
         training = stack.enter_context(
             loader.training_loader(
@@ -113,17 +131,7 @@ def fitting(
         validation = None
         if held:
             validation = stack.enter_context(loader.validation_loader(recipe, held, shown, made.frames, made.size, broken=broken))
-        if resumed and folder.read(path).labels != collection.labels:
-            raise UsageError("The data has other classes than when the training began.", where=path, hint="begin in a new folder")
-        if fabric.is_global_zero and not resumed:
-            folder.create(path, recipe, collection.labels)
-        fabric.barrier()
-        run = folder.Run(path, recipe, collection.labels)
-        last = recipe.training.channels_last is not False
-        fit = loop.Loop(fabric, run, trained, Labels(fabric, preprocess, training, validation, loss, last), recipe, hook)
-        if resumed:
-            fit.resume()
-        yield fit, broken
+        yield Labels(fabric, preprocess, training, validation, loss, recipe.training.channels_last is not False)
 
 
 class Broken:

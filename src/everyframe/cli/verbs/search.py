@@ -13,10 +13,12 @@ def command(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe or a .toml file, perhaps with a table [search].")] = (
         "super_resolution"
     ),
-    data: Annotated[Path | None, typer.Option(help="The folder of pictures; default: the recipe's `data.root`.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder of pictures, scans or clips; default: the recipe's `data.root`.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Its folder; default: runs/RECIPE-search.")] = None,
     target_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds that a picture of `model.size` may take; default: the recipe's.")
+        float | None, typer.Option(help="Milliseconds that a picture of `model.size`, a scan, or a step may take.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The engine whose time counts; default: the recipe's, native.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of that engine; default: 1, or as the recipe says.")] = None,
@@ -31,7 +33,8 @@ def command(
 ) -> None:
     """Search a network that is fast enough here and as good as can be. Ctrl-C keeps the best so far; --resume goes on.
 
-    Networks that enlarge pictures are searched; the pruning of a trained network is `everyframe prune --speedup`.
+    Networks that enlarge pictures, that detect objects in scans, and small causal ones that recognize are searched; the pruning
+    of a trained network is `everyframe prune --speedup`.
 
     Example: everyframe search super_resolution --data pictures --target-ms 33 -o runs/searched
     """

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
+from everyframe.errors import UsageError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.models.catalog.common import IMAGENET, check_width, crop
 from everyframe.models.registry import Entry, register, register_pattern
@@ -52,5 +56,20 @@ def motionnet(width: float) -> Entry:
     )
 
 
+def shaped(match: re.Match[str]) -> Entry:
+    """A network whose name says its stages: channels, spatial kernel, stride, depth, taps over time; features, and how many
+    temporal convolutions follow.
+    """
+    stages = tuple(tuple(map(int, re.findall(r"\d+", each))) for each in match[1].strip("_").split("_"))
+    follow = int(match[3])
+    if any(0 in (channels, stride, taps) or kernel % 2 == 0 for channels, kernel, stride, _, taps in stages) or follow > 3:
+        raise UsageError(
+            "There is no such network.", where=match[0], expected="sizes from 1 on, odd kernels, and at most 3 that follow"
+        )  # fmt: skip
+    options = {"stages": stages, "features": int(match[2]), "dilations": (1, 2, 2)[:follow]}
+    return replace(motionnet(1.0), name=match[0], options=options)
+
+
 register(motionnet(1.0))
+register_pattern(r"motionnet((?:_\d+k\d+s\d+d\d+t\d+)+)_f(\d+)x(\d+)", shaped)
 register_pattern(r"motionnet_(\d+(?:\.\d+)?)x", lambda match: motionnet(float(match[1])))

@@ -11,30 +11,59 @@ causal temporal convolution networks (arXiv:1803.01271).
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# channels, spatial kernel of each stage (all stride 2), after the frame difference
-STAGES = ((16, 5), (32, 3), (48, 3), (64, 3))
+
+class Stage(NamedTuple):
+    """channels; kernel: spatial taps, of the convolution with the stride and of `depth` more, each added to its input; taps: over
+    time, 1 where it sees none.
+    """
+
+    channels: int
+    kernel: int = 3
+    stride: int = 2
+    depth: int = 0
+    taps: int = 3
+
+    def __str__(self) -> str:
+        return f"{self.channels}k{self.kernel}s{self.stride}d{self.depth}t{self.taps}"
+
+
+# after the frame difference. The first stage is the costliest place for time; the differences have it already
+STAGES = (Stage(16, 5, taps=1), Stage(32), Stage(48), Stage(64))
 FEATURES = 96
 DILATIONS = (1, 2, 2)  # of the temporal convolutions on the feature vector, 3 taps each
 GAIN = 4.0  # of the frame difference, before it is squashed: contrast matters less
 
 
 class CausalTime(nn.Module):
-    """Temporal convolution, 3 taps, batch norm and ReLU, added to its input: (N, C, T, H, W) -> the same."""
+    """Temporal convolution, batch norm and ReLU, added to its input: (N, C, T, H, W) -> the same."""
 
-    def __init__(self, channels: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int, dilation: int = 1, taps: int = 3) -> None:
         super().__init__()
-        self.pad = 2 * dilation
-        self.conv = nn.Conv3d(channels, channels, (3, 1, 1), dilation=(dilation, 1, 1), bias=False)
+        self.pad = (taps - 1) * dilation
+        self.conv = nn.Conv3d(channels, channels, (taps, 1, 1), dilation=(dilation, 1, 1), bias=False)
         self.norm = nn.BatchNorm3d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.norm(self.conv(F.pad(x, (0, 0, 0, 0, self.pad, 0)))))
+
+
+class Look(nn.Module):
+    """Spatial convolution, batch norm and ReLU, added to its input: (N, C, T, H, W) -> the same."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, (1, kernel, kernel), padding=(0, kernel // 2, kernel // 2), bias=False)
+        self.norm = nn.BatchNorm3d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.norm(self.conv(x)))
 
 
 class FrameDifference(nn.Module):
@@ -56,28 +85,30 @@ class FrameDifference(nn.Module):
 
 
 class MotionNet(nn.Module):
-    """width: multiplies every channel count. Works at any T; H and W are fixed. The built-in model is 1.0 wide, gray, 48 x 64."""
+    """width: multiplies every channel count. stages, features, dilations: of what looks and of what follows. Works at any T; H
+    and W are fixed. The built-in model is 1.0 wide, gray, 48 x 64.
+    """
 
     def __init__(
-        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 1, width: float = 1.0
+        self, num_classes: int, frames: int, size: tuple[int, int], *, in_channels: int = 1, width: float = 1.0,
+        stages: Sequence[Sequence[int]] = STAGES, features: int = FEATURES, dilations: Sequence[int] = DILATIONS,
     ) -> None:  # fmt: skip
         super().__init__()
         layers: list[nn.Module] = [FrameDifference(in_channels)]
-        c_in, features = 3 * in_channels, round(FEATURES * width)
-        for stage, (channels, k) in enumerate(STAGES):
+        c_in, features, rest = 3 * in_channels, round(features * width), size
+        for channels, k, stride, depth, taps in stages:
             c_out = round(channels * width)
             layers += [
-                nn.Conv3d(c_in, c_out, (1, k, k), (1, 2, 2), (0, k // 2, k // 2), bias=False),
+                nn.Conv3d(c_in, c_out, (1, k, k), (1, stride, stride), (0, k // 2, k // 2), bias=False),
                 nn.BatchNorm3d(c_out),
                 nn.ReLU(),
+                *(Look(c_out, k) for _ in range(depth)),
+                *((CausalTime(c_out, taps=taps),) if taps > 1 else ()),
             ]
-            if stage:  # the first stage is the costliest place for time; the differences have it already
-                layers.append(CausalTime(c_out))
-            c_in = c_out
-        rest = tuple(-(-s // 2 ** len(STAGES)) for s in size)  # 48x64 -> 3x4
+            c_in, rest = c_out, (-(-rest[0] // stride), -(-rest[1] // stride))  # 48x64 -> 3x4
         layers += [nn.Conv3d(c_in, features, (1, *rest), bias=False), nn.BatchNorm3d(features), nn.ReLU()]
         self.look = nn.Sequential(*layers)  # what moves where, frame by frame
-        self.follow = nn.Sequential(*(CausalTime(features, d) for d in DILATIONS))  # what becomes of it
+        self.follow = nn.Sequential(*(CausalTime(features, d) for d in dilations))  # what becomes of it
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(features, num_classes)
 
@@ -99,3 +130,17 @@ class MotionNet(nn.Module):
         total = F.avg_pool1d(F.pad(features, (window - 1, 0)), window, 1) * window
         count = torch.arange(1, t + 1, device=looks.device).clamp(max=window)
         return cast(Tensor, self.head(self.dropout((total / count).transpose(1, 2))))
+
+
+def spelled(stages: Sequence[Stage], features: int, follow: int) -> str:
+    """The name of a network in the zoo: `motionnet_16k5s2d0t1_32k3s2d0t3_f96x3`."""
+    return f"motionnet_{'_'.join(map(str, stages))}_f{features}x{follow}"
+
+
+def roles(stages: Sequence[Stage]) -> list[str]:
+    """What the layers of `look` are, in their order."""
+    found = ["difference"]
+    for at, stage in enumerate(stages, 1):
+        found += [f"stage{at}", f"norm{at}", f"active{at}", *(f"look{at}_{n}" for n in range(stage.depth))]
+        found += [f"time{at}"] * (stage.taps > 1)
+    return [*found, "rest", "norm", "active"]

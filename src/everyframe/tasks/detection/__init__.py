@@ -5,4 +5,5 @@ detector, draw, apply    a model over scans; a scan from above; files and sequen
 metrics, evaluate        KITTI's average precision
 scans                    which of them a training sees
 network, scenes, objective, export, run    the network, its training, and the finished model (torch)
+choices, grids, searched                 what a search of it chooses from, and how its supernet is trained (torch)
 """

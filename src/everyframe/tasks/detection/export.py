@@ -15,6 +15,7 @@ from everyframe.files import check_writable
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.ort import create
 from everyframe.models.trace import TOLERANCE, graph_of
+from everyframe.pruning.kernel import settle
 from everyframe.tasks.detection.detector import BOXES
 from everyframe.tasks.detection.network import Network
 from everyframe.tasks.detection.pillars import group, shape
@@ -28,9 +29,7 @@ def export(net: Network, classes: Sequence[str], folder: Path) -> Path:
     step = folder / "step.onnx"
     check_writable(step)
     grid = net.settings.grid
-    graph = fold(graph_of(net.eval(), (1, *shape(grid)), 0))
-    names = {graph.graph.input[0].name: FRAMES, graph.graph.output[0].name: HEAT, graph.graph.output[1].name: BOXES}
-    _rename(graph, names)
+    graph = graph_from(net)
     _compare(net, graph)
     boxes = tuple(dim.dim_value for dim in graph.graph.output[1].type.tensor_type.shape.dim)
     metadata = modelfile.Metadata(
@@ -40,6 +39,14 @@ def export(net: Network, classes: Sequence[str], folder: Path) -> Path:
     )  # fmt: skip
     modelfile.save(modelfile.attach(graph, metadata), step)
     return step
+
+
+def graph_from(net: Network, given: str = FRAMES) -> onnx.ModelProto:
+    """given: what its input is called. What is pruned becomes zero, also in the network."""
+    settle(net)
+    graph = fold(graph_of(net.eval(), (1, *shape(net.settings.grid)), 0))
+    _rename(graph, {graph.graph.input[0].name: given, graph.graph.output[0].name: HEAT, graph.graph.output[1].name: BOXES})
+    return graph
 
 
 def _compare(net: Network, graph: onnx.ModelProto) -> None:

@@ -22,6 +22,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from everyframe.pruning.kernel import DENSE, Pruned
 from everyframe.recipes.detection import ModelSection
 from everyframe.tasks.detection.decode import VALUES
 from everyframe.tasks.detection.pillars import FEATURES
@@ -38,10 +39,13 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
 
 
 def layer(
-    channels: int, made: int, settings: ModelSection, *, kernel: int = 3, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    """A convolution with its norm and activation."""
-    conv = nn.Conv2d(channels, made, kernel, stride, kernel // 2, groups=groups, bias=False)
+    channels: int, made: int, settings: ModelSection, *, kernel: int = 3, stride: int = 1, groups: int = 1,
+    pruned: tuple[str, float] = DENSE,
+) -> nn.Sequential:  # fmt: skip
+    """A convolution with its norm and activation. pruned: scheme and rate."""
+    conv = (Pruned if pruned != DENSE else nn.Conv2d)(channels, made, kernel, stride, kernel // 2, groups=groups, bias=False)
+    if isinstance(conv, Pruned):
+        conv.how = pruned
     return nn.Sequential(conv, nn.BatchNorm2d(made, eps=1e-3), ACTIVATIONS[settings.activation]())
 
 
@@ -54,19 +58,18 @@ class Residual(nn.Module):
         return x + self.inner(x)
 
 
-def _separable(width: int, settings: ModelSection) -> nn.Module:
+def _separable(width: int, settings: ModelSection, kernel: int, _: tuple[str, float]) -> nn.Module:
     """Each channel by itself, then all at each place."""
-    return nn.Sequential(
-        layer(width, width, settings, kernel=settings.kernel, groups=width), layer(width, width, settings, kernel=1)
-    )
+    return nn.Sequential(layer(width, width, settings, kernel=kernel, groups=width), layer(width, width, settings, kernel=1))
 
 
-BLOCKS: Mapping[str, Callable[[int, ModelSection], nn.Module]] = MappingProxyType(
-    {
-        "plain": lambda width, settings: layer(width, width, settings, kernel=settings.kernel),
-        "residual": lambda width, settings: Residual(layer(width, width, settings, kernel=settings.kernel)),
-        "separable": _separable,
-    }
+def _plain(width: int, settings: ModelSection, kernel: int, pruned: tuple[str, float]) -> nn.Module:
+    return layer(width, width, settings, kernel=kernel, pruned=pruned)
+
+
+#: (width, settings, taps, scheme and rate) -> block
+BLOCKS: Mapping[str, Callable[[int, ModelSection, int, tuple[str, float]], nn.Module]] = MappingProxyType(
+    {"plain": _plain, "residual": lambda *given: Residual(_plain(*given)), "separable": _separable}
 )
 
 
@@ -97,13 +100,16 @@ class Network(nn.Module):
         self.points = nn.Conv2d(FEATURES, settings.features, 1)
         self.stages, self.ups = nn.ModuleList(), nn.ModuleList()
         channels, times = settings.features, 1
-        for number, (width, depth, stride) in enumerate(zip(settings.widths, settings.depths, settings.strides, strict=True)):
-            blocks = [BLOCKS[settings.block](width, settings) for _ in range(depth)]
-            self.stages.append(nn.Sequential(layer(channels, width, settings, stride=stride), *blocks))
+        stages = zip(settings.widths, settings.depths, settings.strides, settings.kinds, strict=True)
+        pruned = iter(settings.pruning)
+        for number, (width, depth, stride, (block, kernel)) in enumerate(stages):
+            first = layer(channels, width, settings, stride=stride, pruned=next(pruned))
+            blocks = [BLOCKS[block](width, settings, kernel, next(pruned)) for _ in range(depth)]
+            self.stages.append(nn.Sequential(first, *blocks))
             times = times * stride if number else 1
             self.ups.append(UP[settings.up](width, times, settings))
             channels = width
-        self.head = layer(settings.neck * len(settings.widths), settings.head, settings)
+        self.head = layer(settings.neck * len(settings.widths), settings.head, settings, pruned=next(pruned))
         self.heat = nn.Conv2d(settings.head, classes, 1)
         self.boxes = nn.Conv2d(settings.head, VALUES, 1)
         nn.init.constant_(self.heat.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]
@@ -112,8 +118,8 @@ class Network(nn.Module):
     def name(self) -> str:
         """What it is, in words."""
         s = self.settings
-        widths = ", ".join(map(str, s.widths))
-        return f"pillars of {s.grid.cell:g} m, {self.cells[0]} x {self.cells[1]} cells, {s.block} blocks of {widths} channels"
+        widths, kinds = ", ".join(map(str, s.widths)), "/".join(dict.fromkeys(block for block, _ in s.kinds))
+        return f"pillars of {s.grid.cell:g} m, {self.cells[0]} x {self.cells[1]} cells, {kinds} blocks of {widths} channels"
 
     @property
     def stride(self) -> int:
@@ -140,3 +146,14 @@ class Network(nn.Module):
         canvas = made.new_zeros(made.shape[0], made.shape[1], rows * columns + 1)
         canvas = canvas.scatter_reduce(2, place, made, "amax")
         return canvas[:, :, :-1].reshape(made.shape[0], -1, rows, columns)
+
+
+class Above(nn.Module):
+    """The pillars of a network alone: what stands before its stages."""
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.above(x)

@@ -19,7 +19,7 @@ from everyframe.data.scans.kitti import Scan
 from everyframe.recipes.detection import DetectionRecipe
 from everyframe.tasks.detection.decode import Cells, decode, encode
 from everyframe.tasks.detection.detector import Boxes
-from everyframe.tasks.detection.evaluate import overall
+from everyframe.tasks.detection.evaluate import LEAST, overall
 from everyframe.tasks.detection.pillars import group
 from everyframe.tasks.detection.scenes import known
 from everyframe.training.loader import Batch, Loader
@@ -27,10 +27,13 @@ from everyframe.training.objective import Loaded, Row
 
 
 class Detecting(Loaded):
-    """training: batches of scenes. held: scans to be measured."""
+    """training: batches of scenes. held: scans to be measured. lenient: see `evaluate.overall`."""
 
-    def __init__(self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells) -> None:
+    def __init__(
+        self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells, lenient: float = 1.0
+    ) -> None:  # fmt: skip
         self.fabric, self.training, self.held, self.recipe, self.cells = fabric, training, held, recipe, cells
+        self.lenient = lenient
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         """(N, 10, S, P) float32 and maps."""
@@ -64,10 +67,10 @@ class Detecting(Loaded):
                 each.float().cpu() for each in net(torch.from_numpy(group(points, grid))[None].to(self.fabric.device))
             )
             losses.append(float(self.of(heat, values, {name: torch.from_numpy(each)[None] for name, each in vars(maps).items()})))
-            made = decode(heat[0].numpy(), values[0].numpy(), self.cells)
+            made = decode(heat[0].numpy(), values[0].numpy(), self.cells, LEAST)
             truth.append(scan.objects())
             found.append(Boxes.of(made, data.classes).objects(scan.calibration()))
-        figures = overall(truth, found, data.classes)
+        figures = overall(truth, found, data.classes, self.lenient)
         return {"validation_loss": float(np.mean(losses)) if losses else float("nan"), **figures}
 
     def rank(self, row: Row) -> tuple[float, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from torch import nn
 
 from everyframe.data.scans.kitti import Scan
 from everyframe.errors import SourceError
@@ -22,6 +24,8 @@ from everyframe.tasks.detection.scans import held_out, spread
 from everyframe.tasks.detection.scenes import Scenes, known
 from everyframe.tasks.learning import Fitted, Result
 from everyframe.training import folder, loop
+from everyframe.training.loader import Job, Loader
+from everyframe.training.objective import Objective
 from everyframe.training.run import Broken
 
 
@@ -49,23 +53,34 @@ def network(recipe: DetectionRecipe) -> Network:
     return net
 
 
-def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
-    fabric, net = loop.launch(recipe), network(recipe)
+def fit(
+    recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool, make: Callable[[], nn.Module],
+    scenes: Callable[[Sequence[Scan]], Job], objective: Callable[[Fabric, Loader, Sequence[Scan]], Objective],
+) -> tuple[Fitted, list[Scan]]:  # fmt: skip
+    """The training of a network on a recipe's scans; and those that were held out. scenes: what batches are made of."""
+    fabric, net = loop.launch(recipe), make()
     broken = Broken(recipe)
-    train, held = (_readable(part, recipe, broken) for part in held_out(recipe))
+    train, held = (readable(part, recipe, broken) for part in held_out(recipe))
     if not train:
         raise SourceError("No scan can be read.", where=recipe.data.root)
-    cells = Cells.of(recipe.model.grid, net.stride)
     shown = spread(held, recipe.data.shown)
     done = learning.fit(
-        fabric, recipe, path, net, Scenes(train, recipe, cells),
-        lambda training: Detecting(fabric, training, shown, recipe, cells), broken, minutes=minutes,
-        resumed=resumed,
+        fabric, recipe, path, net, scenes(train), lambda training: objective(fabric, training, shown), broken,
+        minutes=minutes, resumed=resumed,
+    )  # fmt: skip
+    return done, held
+
+
+def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
+    cells = Cells.of(recipe.model.grid, recipe.model.strides[0])
+    done, held = fit(
+        recipe, path, minutes, resumed, lambda: network(recipe), lambda train: Scenes(train, recipe, cells),
+        lambda fabric, training, shown: Detecting(fabric, training, shown, recipe, cells),
     )  # fmt: skip
     return _finish(done, held) if done.first else None
 
 
-def _readable(scans: Sequence[Scan], recipe: DetectionRecipe, broken: Broken) -> list[Scan]:
+def readable(scans: Sequence[Scan], recipe: DetectionRecipe, broken: Broken) -> list[Scan]:
     """Those that can be, labels and calibration too; what cannot is said before the training."""
     good = []
     with bar("scans") as progress:

@@ -39,15 +39,22 @@ class Scenes:
         return self.scans[number].scan
 
     def __call__(self, key: tuple[int, int]) -> tuple[np.ndarray, dict[str, np.ndarray]] | SourceError:
+        scene = self.scene(key)
+        if isinstance(scene, SourceError):
+            return scene
+        points, boxes, labels, ignored = scene
+        maps = encode(boxes, labels, ignored, len(self.data.classes), self.cells)
+        return group(points, self.grid), vars(maps)
+
+    def scene(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | SourceError:
+        """As `known` has it, changed."""
         epoch, number = key
         rng = np.random.default_rng([self.seed, epoch, number + 1])  # a 0 is the same as nothing, and that is the order's
         try:
             points, boxes, labels, ignored = known(self.scans[number], self.data)
         except SourceError as error:
             return error
-        points, boxes = changed(points, boxes, self.change, rng)
-        maps = encode(boxes, labels, ignored, len(self.data.classes), self.cells)
-        return group(points, self.grid), vars(maps)
+        return *changed(points, boxes, self.change, rng), labels, ignored
 
 
 def known(scan: Scan, data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -5,4 +5,5 @@ pictures, cache        large pictures and their small ones, in folders; their lu
 sized, enhance, apply  a model for pictures of any size; a picture made larger; files and videos
 evaluate               PSNR and SSIM of a model
 network, crops, objective, run    the network, its training, and the finished model (torch)
+choices, searched      what a search of it chooses from (torch)
 """

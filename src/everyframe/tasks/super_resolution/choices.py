@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
-from everyframe.errors import RecipeError
-from everyframe.nas.space import Space, Values
-from everyframe.recipes.pruning import SCHEMES
+from everyframe.nas import schemes
+from everyframe.nas.schemes import pruning
+from everyframe.nas.space import Space, Values, unknown
 from everyframe.recipes.search import Search
 from everyframe.recipes.super_resolution import Block, ModelSection
 
 DEEPEST = 8
-RATES = (0.25, 0.5, 0.75)
-#: what schemes prune before the second stage asks for rates
-USUAL = 0.5
 
 #: grid: on squares of how many pixels a side the network works, and with how many channels, in vectors of what engines compute
 #: at a time; scheme: of the block of this number
@@ -31,28 +27,23 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 
 def space(search: Search) -> Space:
     """As the recipe has it. Raises RecipeError."""
-    table = {choice.name: choice.values for choice in Space.of(CHOICES).changed(search.choices).choices}
+    told = {**search.choices}
+    told.setdefault("scheme", schemes.usual(search.engine))
+    table = {choice.name: choice.values for choice in Space.of(CHOICES).changed(told).choices}
     made = Space.of(table, partial(settle, {name: values[0] for name, values in table.items()}))
-    known = {"first": (3, 5), "activation": ("relu", "prelu"), "block": get_args(Block), "scheme": ("none", *SCHEMES)}
-    for choice in made.choices:
-        allowed = known.get(choice.name.rstrip("0123456789"))
-        for value in choice.values:
-            if choice.name == "grid":
-                grid(value)
-            elif choice.name == "depth" and not (isinstance(value, int) and 1 <= value <= DEEPEST):
-                raise _unknown(choice.name, f"1 to {DEEPEST}", value)
-            elif allowed and value not in allowed:
-                raise _unknown(choice.name, ", ".join(map(str, allowed)), value)
-        if choice.name.startswith("scheme") and "none" not in choice.values:
-            raise _unknown(choice.name, "none, and others", ", ".join(choice.values))
-    return made
+    for value in table["grid"]:
+        grid(value)
+    return made.allow({
+        "depth": range(1, DEEPEST + 1), "first": (3, 5), "activation": ("relu", "prelu"), "block": get_args(Block),
+        "scheme": schemes.ALLOWED,
+    })  # fmt: skip
 
 
 def grid(value: str) -> tuple[int, int]:
     """`2x32`: (squares of 2 x 2 pixels, 32 channels). Raises RecipeError."""
     reduce, _, channels = str(value).partition("x")
     if reduce not in ("1", "2") or not channels.isdecimal() or not 1 <= int(channels) <= 256:
-        raise _unknown("grid", "`1xCHANNELS` or `2xCHANNELS`, such as 2x32", value)
+        raise unknown("grid", "`1xCHANNELS` or `2xCHANNELS`, such as 2x32", value)
     return int(reduce), int(channels)
 
 
@@ -71,21 +62,15 @@ def settings(model: ModelSection, values: Values) -> ModelSection:
     """[model] of this network. Rates are `rate1`, ...; where they are not there yet, the usual one."""
     reduce, channels = grid(values["grid"])
     places = range(1, values["depth"] + 1)
-    schemes = tuple(values[f"scheme{at}"] for at in places)
-    rates = tuple(0.0 if scheme == "none" else values.get(f"rate{at}", USUAL) for at, scheme in zip(places, schemes, strict=True))
-    pruned = {"schemes": schemes, "rates": rates} if any(rates) else {}
+    each = [pruning(values, at) for at in places]
+    rates = tuple(rate for _, rate in each)
+    pruned = {"schemes": tuple(scheme for scheme, _ in each), "rates": rates} if any(rates) else {}
     told = {
         **model.model_dump(exclude_unset=True, exclude={"channels", "depth", "kernel", "blocks", "schemes", "rates", "weights"}),
         "channels": channels, "reduce": reduce, "first": values["first"], "activation": values["activation"],
         "blocks": tuple(values[f"block{at}"] for at in places), **pruned,
     }  # fmt: skip
     return ModelSection(**told)
-
-
-def pruning(values: Values, at: int) -> tuple[str, float]:
-    """Scheme and rate of a block."""
-    scheme = values[f"scheme{at}"]
-    return (scheme, 0.0 if scheme == "none" else values.get(f"rate{at}", USUAL))
 
 
 def describe(values: Values) -> str:
@@ -98,14 +83,19 @@ def describe(values: Values) -> str:
     return f"{squares}{channels} channels, first {values['first']}, {values['activation']}: {', '.join(blocks)}"
 
 
-def roads(made: Space) -> Mapping[int, int]:
-    """Reduction -> the most channels: what a supernet has to hold."""
-    found: dict[int, int] = {}
+def roads(made: Space) -> dict[str, Space]:
+    """Those that work on squares of one size."""
+    found: dict[str, list[str]] = {}
     for value in next(choice.values for choice in made.choices if choice.name == "grid"):
-        reduce, channels = grid(value)
-        found[reduce] = max(found.get(reduce, 0), channels)
-    return found
+        found.setdefault(str(grid(value)[0]), []).append(value)
+    return {reduce: made.changed({"grid": values}) for reduce, values in sorted(found.items())}
 
 
-def _unknown(name: str, expected: str, got: object) -> RecipeError:
-    return RecipeError("This cannot be chosen.", where=f"search.choices.{name}", expected=expected, got=got)
+def key(name: str, values: Values) -> str:
+    """Squares of each size, kinds of blocks and sizes of the first convolution learn by themselves."""
+    reduce, (place, *rest) = grid(values["grid"])[0], name.split(".")
+    if place == "first":
+        place = f"first{values['first']}"
+    elif place == "blocks":
+        place = f"{values[f'block{int(rest[0]) + 1}']}s"
+    return ".".join((str(reduce), place, *rest))

@@ -27,13 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from everyframe.pruning.pattern import Pattern
-from everyframe.recipes.pruning import usual_group
+from everyframe.pruning.kernel import DENSE, prune
 from everyframe.recipes.super_resolution import ModelSection
 from everyframe.tasks.super_resolution.resize import taps
 
 SKIP = 5  # taps of the interpolation
-DENSE = ("none", 0.0)
+LOUD = 4.0  # differences between neighbors are small
 
 
 class Collapsible(nn.Module):
@@ -98,19 +97,6 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: int = 1,
     )  # fmt: skip
 
 
-def prune(kernel: Tensor, how: tuple[str, float]) -> Tensor:
-    """Without the units of smallest norm, chosen anew at every call. A pattern that is larger than the layer leaves it whole."""
-    scheme, rate = how
-    if scheme == "none" or not rate:
-        return kernel
-    pattern = Pattern(scheme, usual_group(scheme))  # type: ignore[arg-type]
-    if not pattern.fits(tuple(kernel.shape)):
-        return kernel
-    weight = kernel.detach().float().cpu().numpy()
-    kept = pattern.spread(pattern.keep(pattern.scores(weight), rate), weight.shape)
-    return kernel * torch.from_numpy(kept).to(kernel)
-
-
 class Network(nn.Module):
     """See above. Any H and W."""
 
@@ -118,7 +104,7 @@ class Network(nn.Module):
         super().__init__()
         self.scale, self.settings = settings.scale, settings
         c, s, r, wide = settings.channels, settings.scale, settings.reduce, settings.wide
-        self.first = Collapsible(1, c, settings.first * r, wide, stride=r)
+        self.first = beginning(c, settings.first, r, wide)
         self.blocks = nn.ModuleList(
             block(kind, c, wide, pruned) for kind, pruned in zip(settings.layers, settings.pruning, strict=True)
         )
@@ -169,6 +155,25 @@ def block(kind: str, channels: int, wide: int, pruned: tuple[str, float] = DENSE
     """`conv3`, `separable5`, ...: see `recipes.super_resolution.Block`."""
     separable = kind.startswith("separable")
     return Collapsible(channels, channels, int(kind[-1]), wide, separable=separable, pruned=pruned)
+
+
+def beginning(channels: int, k: int, reduce: int, wide: int) -> Collapsible:
+    """The first convolution, which begins with differences between neighbors of one pixel of a square. Kernels whose sum is not
+    zero say first of all how bright it is, so loudly that what the last layer adds at first is noise; and kernels as large as
+    the square's surroundings say little of any one pixel.
+    """
+    made = Collapsible(1, channels, k * reduce, wide, stride=reduce)
+    number, begin = reduce * reduce, (k * reduce - reduce) // 2 - k // 2
+    each = torch.randn(wide, k, k) * (2**0.5 / k)
+    each = LOUD * (each - each.mean((1, 2), keepdim=True))
+    with torch.no_grad():
+        made.wide.zero_()
+        for pixel in range(number):
+            top, left = begin + pixel // reduce, begin + pixel % reduce
+            made.wide[pixel::number, 0, top : top + k, left : left + k] = each[pixel::number]
+        own = torch.arange(channels)[:, None] % number == torch.arange(wide) % number
+        made.narrow.mul_(own * reduce)
+    return made
 
 
 def ending(channels: int, side: int, wide: int) -> Collapsible:

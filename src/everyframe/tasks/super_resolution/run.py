@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
@@ -15,7 +14,7 @@ from everyframe.errors import SourceError
 from everyframe.progress import bar, status
 from everyframe.recipes.super_resolution import Data, SuperResolutionRecipe
 from everyframe.tasks import learning
-from everyframe.tasks.learning import Fitted, Result
+from everyframe.tasks.learning import Fitted, Result, same
 from everyframe.tasks.super_resolution import cache, metrics
 from everyframe.tasks.super_resolution.cache import Lumas
 from everyframe.tasks.super_resolution.crops import Crops
@@ -26,7 +25,7 @@ from everyframe.tasks.super_resolution.network import Network
 from everyframe.tasks.super_resolution.objective import Enlarging, Held
 from everyframe.tasks.super_resolution.pictures import Pair, held_out
 from everyframe.training import folder, loop
-from everyframe.training.loader import Loader
+from everyframe.training.objective import Objective
 from everyframe.training.run import Broken
 
 #: pictures of more bytes than this, as files, are kept as luma on disk
@@ -64,9 +63,9 @@ def load(net: Network, path: Path) -> None:
 
 def fit(
     recipe: SuperResolutionRecipe, path: Path, minutes: float | None, resumed: bool, make: Callable[[], nn.Module],
-    objective: Callable[[Fabric, Loader, Sequence[Held], int, bool], Enlarging] = Enlarging,
+    wrap: Callable[[Objective], Objective] = same,
 ) -> tuple[Fitted, Lumas]:  # fmt: skip
-    """The training of a network on a recipe's pictures; and those that were held out."""
+    """The training of a network on a recipe's pictures; and those that were held out. wrap: see `tasks.searching`."""
     fabric, net, moving = loop.launch(recipe), make(), bool(recipe.model.shift)
     train, held = held_out(recipe)
     broken = Broken(recipe)
@@ -74,9 +73,10 @@ def fit(
     measured = readable(lumas_of(held, recipe), broken)
     if not kept.pairs:
         raise SourceError("No picture can be read.", where=recipe.data.root, got=f"{len(train)} that cannot")
-    crops, shown = Crops(kept, recipe.data, recipe.training.seed, moving), _held(measured, recipe.data, moving)
+    crops, pictures = Crops(kept, recipe.data, recipe.training.seed, moving), shown(measured, recipe.data, moving)
     done = learning.fit(
-        fabric, recipe, path, net, crops, lambda training: objective(fabric, training, shown, recipe.model.scale, moving),
+        fabric, recipe, path, net, crops,
+        lambda training: wrap(Enlarging(fabric, training, pictures, recipe.model.scale, moving)),
         broken, minutes=minutes, resumed=resumed,
     )  # fmt: skip
     return done, measured
@@ -107,7 +107,7 @@ def readable(pictures: Lumas, broken: Broken) -> Lumas:
     return pictures if len(good) == len(pictures) else Lumas(tuple(good), pictures.scale, pictures.folder)
 
 
-def _held(pictures: Lumas, data: Data, moving: bool) -> list[Held]:
+def shown(pictures: Lumas, data: Data, moving: bool = False) -> list[Held]:
     """Whole pictures; of a network for video crops that move, the same in every validation."""
     if not moving:
         fits = [n for n in range(len(pictures)) if min(pictures[n][1].shape) >= metrics.smallest(pictures.scale)]

@@ -3,63 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from safetensors.torch import load_file
+from torch import Tensor
 
-from everyframe import recipes
-from everyframe.errors import RecipeError, SourceError, WeightsError
 from everyframe.modelfile.fold import fold
 from everyframe.models.trace import graph_of
+from everyframe.nas import schemes
 from everyframe.nas.space import Values
 from everyframe.nas.task import Part
-from everyframe.recipes.search import Search
-from everyframe.recipes.super_resolution import SuperResolutionRecipe
-from everyframe.tasks import learning
-from everyframe.tasks.super_resolution import choices, metrics, run
+from everyframe.recipes.super_resolution import ModelSection, SuperResolutionRecipe
+from everyframe.tasks.searching import Searched, Wrap
+from everyframe.tasks.super_resolution import choices, pictures, run
+from everyframe.tasks.super_resolution.cache import Lumas
 from everyframe.tasks.super_resolution.export import rename
 from everyframe.tasks.super_resolution.network import Network
-from everyframe.tasks.super_resolution.pictures import held_out
-from everyframe.tasks.super_resolution.supernet import Sandwich, Supernet, judge
-from everyframe.training import checkpoint, folder
+from everyframe.tasks.super_resolution.objective import Enlarging
+from everyframe.training import loop
+from everyframe.training.objective import Objective
 from everyframe.training.run import Broken
 
 #: pictures that a network is judged on, evenly spread over what is held out
 JUDGED = 10
+#: what random blocks of the supernet add to the identity at first. Blocks that grow what they are given make the deepest networks
+#: so loud that all learn to shut the features off, which they never recover from
+QUIET = 0.1
 
 
-def prepared(recipe: SuperResolutionRecipe, where: str, data: Path | None) -> SuperResolutionRecipe:
-    """A recipe with a table [search], and an absolute `data.root`. where: its file; data: another root. Raises UsageError, and
-    SourceError where there are no pictures.
-    """
-    whole = learning.settled(recipe.model_copy(update={"search": recipe.search or Search()}), where, data)
-    held_out(whole)
-    return whole
-
-
-class SuperResolution:
-    """recipe: with [search], and its `data.root` absolute."""
-
-    rates: Mapping[str, tuple[float, ...]] = {f"rate{at}": choices.RATES for at in range(1, choices.DEEPEST + 1)}
-    figure, unit = "psnr", "dB"
+class Row(Searched[SuperResolutionRecipe]):
+    figure, unit, judged_by = "psnr", "dB", ("psnr",)
+    rates: Mapping[str, tuple[float, ...]] = {f"rate{at}": schemes.RATES for at in range(1, choices.DEEPEST + 1)}
+    held_out = staticmethod(pictures.held_out)
 
     def __init__(self, recipe: SuperResolutionRecipe) -> None:
-        if recipe.search is None:
-            raise RecipeError("The recipe says nothing of a search.", where=recipe.name, expected="a table [search]")
-        self.given, self.search = recipe, recipe.search
-        self.space = choices.space(recipe.search)
-        self.net: Supernet | None = None
-        self._held: list[tuple[np.ndarray, np.ndarray]] = []
+        super().__init__(recipe)
+        self.space = choices.space(self.search)
+        self.roads = choices.roads(self.space)
 
     # -- what a network is, and what it consists of
 
+    def model(self, values: Values) -> ModelSection:
+        return choices.settings(self.given.model, values)
+
+    def build(self, values: Values) -> Network:
+        return Network(self.model(values))
+
+    def key(self, name: str, values: Values) -> str:
+        return choices.key(name, values)
+
+    def begin(self, name: str, value: Tensor) -> Tensor:
+        return value * QUIET if name.startswith("blocks.") and name.endswith(".narrow") else value
+
+    def describe(self, values: Values) -> str:
+        return choices.describe(values)
+
     def graph(self, values: Values) -> onnx.ModelProto:
-        settings = choices.settings(self.given.model, values).model_copy(update={"wide": 4})
+        settings = self.model(values).model_copy(update={"wide": 4})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             net = Network(settings)
@@ -78,7 +81,7 @@ class SuperResolution:
         ends = {**plain, "first": values["first"]}
         found = {Part(f"x{self.given.model.scale} ends {place} first {ends['first']}", tuple(ends.items())): 1}
         for at in range(1, depth + 1):
-            kind, (scheme, rate) = values[f"block{at}"], choices.pruning(values, at)
+            kind, (scheme, rate) = values[f"block{at}"], schemes.pruning(values, at)
             pruned = "" if scheme == "none" else f" {scheme} {rate:g}"
             part = Part(f"block {place} {kind}{pruned}", _twice(plain, kind, scheme, rate), tuple(plain.items()), 2)
             found[part] = found.get(part, 0) + 1
@@ -88,70 +91,23 @@ class SuperResolution:
             found[Part(name, tuple({**dict(two), "activation": values["activation"]}.items()), two, 3)] = depth + 1
         return found
 
-    def pruned(self, values: Values) -> list[str]:
-        return [f"rate{at}" for at in range(1, values["depth"] + 1) if values[f"scheme{at}"] != "none"]
+    # -- how networks are trained and judged
 
-    def describe(self, values: Values) -> str:
-        return choices.describe(values)
+    def fit(self, path: Path, minutes: float | None, resumed: bool, wrap: Wrap) -> bool:
+        return run.fit(self.given, path, minutes, resumed, self.supernet, wrap)[0].ended
 
-    def recipe(self, values: Values, told: str, weights: Path | None = None) -> str:
-        model = choices.settings(self.given.model, values)
-        if weights is not None:
-            model = model.model_copy(update={"weights": str(weights.resolve())})
-            model.model_fields_set.add("weights")
-        made = self.given.model_copy(update={"model": model, "search": None, "name": f"{self.given.name}-searched"})
-        comment = "".join(f"# {line}\n" for line in told.splitlines())
-        return f"{comment}\n{folder.as_toml(made)}"
+    def judging(self) -> Objective:
+        held = pictures.held_out(self.given)[1]
+        lumas = run.readable(run.lumas_of(held, self.given), Broken(self.given))
+        wanted = np.linspace(0, len(lumas) - 1, min(len(lumas), JUDGED)).round().astype(int)
+        few = Lumas(tuple(lumas.pairs[int(at)] for at in wanted), lumas.scale, lumas.folder)
+        if not (shown := run.shown(few, self.given.data)):
+            raise self.nothing_held_out(f"{len(held)}, of which none can be read or all are too small")
+        fabric = loop.launch(self.given)
+        return Enlarging(fabric, None, shown, self.given.model.scale, False)  # type: ignore[arg-type]  # judging asks for no batch
 
-    # -- the supernet
-
-    def train_supernet(self, path: Path, minutes: float | None) -> bool:
-        objective, resumed = partial(Sandwich, space=self.space, search=self.search), (path / "recipe.toml").exists()
-        minutes = None if resumed else minutes  # the clock of the sitting before goes on
-        return run.fit(self.given, path, minutes, resumed, self._supernet, objective)[0].ended
-
-    def _supernet(self) -> Supernet:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.given.training.seed)
-            return Supernet(self.space, self.given.model)
-
-    def open_supernet(self, path: Path) -> None:
-        self.net = self._supernet()
-        self.net.load_state_dict(load_file(folder.read(path, SuperResolutionRecipe).best))
-        self.net.eval()
-        held = held_out(self.given)[1]
-        pictures = run.readable(run.lumas_of(held, self.given), Broken(self.given))
-        wanted = np.linspace(0, len(pictures) - 1, min(len(pictures), JUDGED)).round().astype(int)
-        shown = (pictures[int(at)] for at in wanted)
-        least = metrics.smallest(self.given.model.scale)
-        self._held = [(small[None], large[None]) for small, large in shown if min(large.shape) >= least]
-        if not self._held:
-            raise SourceError(
-                "There are no pictures to judge networks by.", where=self.given.data.root, got=f"{len(held)} that can be read",
-                hint="set data.holdout or data.validation",
-            )  # fmt: skip
-
-    def judge(self, values: Values) -> float:
-        if self.net is None:
-            raise WeightsError("There is no supernet yet.", hint="train it first")
-        return judge(self.net, values, self._held)
-
-    def inherit(self, values: Values, path: Path) -> Path:
-        """The weights that the supernet has for a network, as a file."""
-        if self.net is None:
-            raise WeightsError("There is no supernet yet.", hint="train it first")
-        checkpoint.save_weights(path, self.net.network(values).state_dict())
-        return path
-
-    # -- the end
-
-    def retrain(self, recipe: Path, path: Path, minutes: float | None) -> Any:
-        if (path / "recipe.toml").exists():
-            return run.resume(path)
-        found = recipes.load(str(recipe))
-        if not isinstance(found, SuperResolutionRecipe):
-            raise RecipeError("This recipe is for another task.", where=recipe, got=found.task)
-        return run.start(found, path, where=str(recipe), minutes=minutes)
+    def train(self, recipe: SuperResolutionRecipe | None, path: Path, where: Path, minutes: float | None) -> Any:
+        return run.resume(path) if recipe is None else run.start(recipe, path, where=str(where), minutes=minutes)
 
 
 def _twice(plain: Values, kind: str, scheme: str, rate: float) -> tuple[tuple[str, Any], ...]:
