@@ -49,6 +49,7 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "no brightness and contrast": {"augment.brightness": 0.0, "augment.contrast": 0.0},
     "backwards too": {"surrogate.backwards": True},
 }
+LABELED = "trained with all labels"
 CLIPS = {"hand_gestures": (5, 10, 20), "ut_interaction": (5, 10)}  # of each class
 RATES = (1.5e-3,)
 STARTS = {"nothing": None, "surrogate classes": "all transformations", "backwards too": "backwards too"}
@@ -59,7 +60,7 @@ def cases(data: str) -> dict[str, dict[str, Any]]:
     usual, others = SEEDS[data]
     found = {name: {"surrogate.seeds": usual, **settings} for name, settings in LEFT_OUT.items()}
     found |= {f"{count} seeds": {"surrogate.seeds": count} for count in others}
-    return found
+    return found | {LABELED: {}}
 
 
 def pretrained(data: str, name: str, seed: int, root: Path) -> Path:
@@ -68,10 +69,13 @@ def pretrained(data: str, name: str, seed: int, root: Path) -> Path:
     if (folder / "clip.onnx").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    classes = settings["surrogate.seeds"] * (2 if settings.get("surrogate.backwards") else 1)
-    epochs = round(STEPS["features"] / max(1, classes // COMMON["training.batch"]))
+    if name == LABELED:
+        clips = sum(1 for _ in (root / data / "train").glob("*/*"))
+    else:
+        clips = settings["surrogate.seeds"] * (2 if settings.get("surrogate.backwards") else 1)
+    epochs = round(STEPS["features"] / max(1, clips // COMMON["training.batch"]))
     told = {**COMMON, **settings, "training.epochs": epochs, "training.seed": seed}
-    train("surrogate", root / data / "train", folder, told)
+    train(*(("quick", root / data) if name == LABELED else ("surrogate", root / data / "train")), folder, told)
     return folder
 
 
@@ -145,8 +149,79 @@ def run_one(row: tuple[str, ...], root: Path) -> dict[str, Any]:
     return start(data, int(count.split()[0]), weights, float(rate), int(seed), root)
 
 
+TITLES = {"hand_gestures": "Hand gestures, 17 classes", "ut_interaction": "Two people, 7 classes"}
+
+
 def tables(results: dict[str, Any]) -> list[Table]:
-    return []
+    found = []
+    for data, title in TITLES.items():
+        if rows := results.get("features", {}).get(data):
+            found.append(_probed(rows, data, title))
+    for data, title in TITLES.items():
+        if rows := results.get("starts", {}).get(data):
+            found.append(_started(rows, data, title))
+    if found:
+        machine = results["machine"]
+        found[-1].notes.append(
+            f"{machine['cpu']}, one core, shared with other work; everyframe {machine['packages']['everyframe']}, "
+            f"torch {machine['packages']['torch']}, onnxruntime {machine['packages']['onnxruntime']}; {machine['date']}"
+        )
+    return found
+
+
+def _probed(found: dict[str, Any], data: str, title: str) -> Table:
+    """A line a network; figures are means over its seeds."""
+    heading = ("network", "seeds", *(f"linear, {count}" for count in (5, 10, 20, "all")), "neighbors, all", "runs")
+    table = Table(f"{title}: read from frozen features, percent, by labeled clips of each class", heading)
+    usual = SEEDS[data][0]
+
+    def line(name: str, runs: list[dict[str, Any]], own: bool) -> list[object]:
+        cells: list[object] = []
+        for classifier, clips in (("linear", 5), ("linear", 10), ("linear", 20), ("linear", None), ("neighbors", None)):
+            rows = [
+                [r for r in run["rows"] if (r["classifier"], r["clips"]) == (classifier, clips)
+                 and (r["network"] == next(iter(run["width"]))) == own]
+                for run in runs
+            ]  # fmt: skip
+            known = [row[0] for row in rows if row]
+            low, high = (np.mean([row[side] for row in known]) * 100 if known else 0 for side in ("low", "high"))
+            cells.append(f"{seeds.spread([row['top1'] for row in known])} ({low:.0f}-{high:.0f})" if known else "–")
+        count = cases(data).get(name, {}).get("surrogate.seeds")
+        return [name, f"{count}" if own and count else "–", *cells, len(runs)]
+
+    order = [f"{count} seeds" for count in SEEDS[data][1] if count < usual] + ["all transformations"]
+    order += [f"{count} seeds" for count in SEEDS[data][1] if count > usual] + list(LEFT_OUT)[1:] + [LABELED]
+    for name in order:
+        if name in found:
+            table.rows.append(line(name, list(found[name].values()), own=True))
+    base = list(found.get("all transformations", {}).values())
+    if base:
+        table.rows.insert(0, line("random weights", base, own=False))
+        first, often = base[0], f"{base[0]['most_frequent']:.0%}"
+        table.notes += [
+            f"{first['train']} videos to learn from, {first['test']} to test on, {often} of them of the most frequent label",
+            "in brackets the 95 % interval over draws and test videos",
+            f"{STEPS['features']} steps of {COMMON['training.batch']} clips, {COMMON['model.frames']} frames of 48 x 64 pixels",
+        ]
+    return table
+
+
+def _started(found: dict[str, Any], data: str, title: str) -> Table:
+    counts = CLIPS[data]
+    table = Table(
+        f"{title}: trained on few clips of each class, percent right of the middle clips",
+        ("begins with", *(f"{count} clips" for count in counts), "runs"),
+    )
+    for rate in RATES:
+        for name in STARTS:
+            runs = [list(found.get(f"{count} clips, {rate:g}, {name}", {}).values()) for count in counts]
+            if any(runs):
+                cells = [seeds.spread([run["top1"] for run in one]) for one in runs]
+                table.rows.append([name, *cells, max(map(len, runs))])
+    table.notes.append(
+        f"{STEPS['starts']} steps of {COMMON['training.batch']} clips, the last epoch; ± is the s. d. of several runs"
+    )
+    return table
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ served     serve
 learning   record, render, teach, train, prune
 searching  search
 measuring  benchmark, compare_benchmarks
-results, fitted, bundled, outcomes, benchmarked   what they give
+results, fitted, bundled, outcomes, probed, benchmarked   what they give
 """
 
 from __future__ import annotations

@@ -15,9 +15,6 @@ from everyframe import evaluation, modelfile
 from everyframe.api.results import save_json, table
 from everyframe.errors import OutputError, PluginError, UsageError
 from everyframe.evaluation import report, task_report
-from everyframe.evaluation.draw import probed
-from everyframe.evaluation.page import Section
-from everyframe.evaluation.probe import Probe
 from everyframe.evaluation.spans import SpanResult
 from everyframe.evaluation.task_result import TaskResult
 from everyframe.files import check_folder, make_folder, make_ordinary, write_bytes
@@ -137,26 +134,6 @@ class SpanEvaluation(SpanResult):
     def _repr_html_(self) -> str:
         rows = [(row.label, row.spans, row.found, row.wrong, row.false) for row in (self.all, *self.labels)]
         return table(f"{self.model} on {self.recordings} recordings", rows, ("label", "spans", "found", "wrong", "false events"))
-
-
-class FeatureEvaluation(Probe):
-    """What labels can be read from frozen features, by how many clips have labels (docs/evaluate.md). Shares: 0 to 1."""
-
-    def save(self, folder: File, environment: Mapping[str, object] = MappingProxyType({})) -> Path:
-        """Writes metrics.json, probe.csv, probe.png and a page (report.html) into a folder. environment: what they say of the
-        machine and the command. Raises OutputError.
-        """
-        path = make_folder(folder)
-        save_json({**self.to_dict(), "environment": dict(environment)}, path / "metrics.json")
-        write_bytes(report.table(list(self.heading), self.table()), path / "probe.csv")
-        section = Section(
-            "Frozen features", [self.summary(), *self.notes], self.heading, self.table(), {"probe.png": probed(self)}
-        )
-        report.write(path, title=f"Features of {self.model}", environment=environment, sections=[section])
-        return path
-
-    def _repr_html_(self) -> str:
-        return table(self.summary(), self.table(), self.heading)
 
 
 class PictureEvaluation(Quality):

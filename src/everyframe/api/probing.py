@@ -13,7 +13,7 @@ from everyframe.progress import CountProgress, silent
 
 if TYPE_CHECKING:
     from everyframe.api.given import File
-    from everyframe.api.outcomes import FeatureEvaluation
+    from everyframe.api.probed import FeatureEvaluation
     from everyframe.data.views import Views
 
 UNTRAINED = "random weights"
@@ -53,7 +53,7 @@ def evaluate_features(
     """
     import numpy as np
 
-    from everyframe.api.outcomes import FeatureEvaluation
+    from everyframe.api.probed import FeatureEvaluation
     from everyframe.errors import SourceError, UsageError
     from everyframe.evaluation import features as frozen
     from everyframe.evaluation.probe import Features, ProbeRow, probe

@@ -95,7 +95,13 @@ def _train(
         ended = fit.fit(minutes)
     if not fabric.is_global_zero:
         return None
-    notes = (*(one.note() for one in told), *collection.problems[:3], *broken.notes(), *fit.pace.shortfall("training.epochs"))
+    notes = (
+        *trained.made.notes,
+        *(one.note() for one in told),
+        *collection.problems[:3],
+        *broken.notes(),
+        *fit.pace.shortfall("training.epochs"),
+    )
     return finish.finish(fit.run, trained, collection, fit.at, ended, notes)
 
 
