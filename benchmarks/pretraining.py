@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import io
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -229,12 +230,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--sets", nargs="+", choices=SEEDS, default=list(SEEDS))
     parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--cases", default="", metavar="REGEX", help="only those whose name it matches")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--tables", action="store_true", help="show what is there")
     parser.add_argument("-o", "--output", type=Path, default=networks.RESULTS / "pretraining.json")
     args = parser.parse_args()
     if not args.tables:
         for row in todo(seeds.read(args.output), args.sets, args.only, args.seeds):
+            if not re.search(args.cases, row[2]):
+                continue
             print(*row, flush=True)
             kind, data, case, seed = row
             made = run_one(row, args.data)

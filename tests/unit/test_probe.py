@@ -122,6 +122,10 @@ class TestClassifiers:
             moved, _ = classify(1e3 * (found.train + 5), found.train_labels, 1e3 * (found.test + 5), 3)
             assert np.array_equal(plain, moved)
 
+    def test_one_clip_is_enough_to_say_its_label(self) -> None:
+        one = np.ones((1, 4))
+        assert [classify(one, np.array([1]), one, 2)[0].tolist() for classify in (linear, neighbors)] == [[1], [1]]
+
 
 class TestCounting:
     def test_a_draw_has_so_many_of_each_class(self) -> None:
@@ -179,6 +183,8 @@ class TestVerb:
     def test_what_it_needs_is_said(self, clip: Path, data: Path) -> None:
         with pytest.raises(UsageError, match="nothing to learn"):
             ef.evaluate_features(clip, data, draws=0)
+        with pytest.raises(UsageError, match="learn from tells nothing"):
+            ef.evaluate_features(clip, data, split="train")
         done = everyframe("evaluate", str(clip), "--probe")
         assert done.returncode == 2 and "--data FOLDER" in done.stderr
 

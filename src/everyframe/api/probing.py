@@ -65,6 +65,8 @@ def evaluate_features(
         raise SourceError("There is no such folder of clips.", where=data, expected="a folder", hint="check the path")
     if draws < 1 or not clips or any(count is not None and count < 1 for count in clips):
         raise UsageError("There is nothing to learn from.", expected="1 clip or more, 1 draw or more", got=f"{clips}, {draws}")
+    if split in ("train", "all"):
+        raise UsageError("What the classifiers learn from tells nothing.", expected="validation or test", got=f"split {split}")
     found, sampling = collection(Path(data), form)
     known = {name: [one for one in chosen(found.splits, name) if one.label >= 0] for name in ("train", split or "validation")}
     (learned, tested), notes = known.values(), list(found.problems)

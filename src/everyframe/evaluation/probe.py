@@ -132,7 +132,8 @@ def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int
     """(answers (m,), the penalty)."""
     numbers = np.arange(len(train))
     rows = Rows(train, labels, np.ones(len(train)), numbers, classes)
-    penalty, _ = best_penalty(rows, folds(numbers.tolist(), labels.tolist(), PARTS), PENALTIES)
+    parts = folds(numbers.tolist(), labels.tolist(), PARTS) if len(train) > 1 else []
+    penalty = best_penalty(rows, parts, PENALTIES)[0] if parts else PENALTIES[0]
     return rows.head(rows.fit(penalty)).logits(test).argmax(1), penalty
 
 

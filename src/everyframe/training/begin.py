@@ -23,7 +23,7 @@ def weights_of(recipe: ClipRecipe) -> ClipRecipe:
     named = recipe.model.weights
     if named is None or not Path(named).is_dir():
         return recipe
-    best = Path(named) / "best.safetensors"
+    best = Path(named).resolve() / "best.safetensors"
     if not best.is_file():
         raise UsageError(
             "There are no weights in this folder.", where=named, expected="the run folder of a training, with best.safetensors",
