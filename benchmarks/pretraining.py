@@ -53,7 +53,10 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
 LABELED = "trained with all labels"
 CLIPS = {"hand_gestures": (5, 10, 20), "ut_interaction": (5, 10)}  # of each class
 RATES = (1.5e-3,)
-STARTS = {"nothing": None, "surrogate classes": "all transformations", "backwards too": "backwards too"}
+OTHER = "surrogate classes by other pixels"  # as a training by everyframe refuses to begin
+STARTS = {
+    "nothing": None, "surrogate classes": "all transformations", "backwards too": "backwards too", OTHER: "all transformations",
+}  # fmt: skip
 
 
 def cases(data: str) -> dict[str, dict[str, Any]]:
@@ -92,12 +95,14 @@ def toml(value: Any) -> str:
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
-def start(data: str, count: int, weights: Path | None, rate: float, seed: int, root: Path) -> dict[str, Any]:
+def start(
+    data: str, count: int, weights: Path | None, rate: float, seed: int, root: Path, preprocess: dict[str, Any] = PREPROCESS
+) -> dict[str, Any]:
     """Accuracy on val after a training on `count` clips of each class, drawn by the seed, from these weights."""
     from everyframe.training import loop, network, run
 
     batch = COMMON["training.batch"]
-    told = {**COMMON, "optimizer.learning_rate": rate, "training.seed": seed}
+    told = {**COMMON, "preprocess": preprocess, "optimizer.learning_rate": rate, "training.seed": seed}
     if weights is not None:
         told["model.weights"] = weights / "best.safetensors"
     found = recipes.load("quick", [f"{key}={toml(value)}" for key, value in told.items()])
@@ -147,7 +152,8 @@ def run_one(row: tuple[str, ...], root: Path) -> dict[str, Any]:
     count, rate, name = case.split(", ")
     of = STARTS[name]
     weights = None if of is None else pretrained(data, of, int(seed), root)
-    return start(data, int(count.split()[0]), weights, float(rate), int(seed), root)
+    preprocess = {**PREPROCESS, "mean": [0.0], "std": [1.0]} if name == OTHER else PREPROCESS
+    return start(data, int(count.split()[0]), weights, float(rate), int(seed), root, preprocess)
 
 
 TITLES = {"hand_gestures": "Hand gestures, 17 classes", "ut_interaction": "Two people, 7 classes"}
