@@ -18,7 +18,7 @@ from everyframe.teaching.head import Rows, best_penalty, folds
 #: labeled clips a class; None: all there are
 CLIPS: tuple[int | None, ...] = (5, 10, 20, None)
 DRAWS = 5
-PENALTIES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+PENALTIES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 NEIGHBORS = (1, 3, 5, 10, 20)
 #: parts of the labeled clips, of which each is left out once to choose the penalty
 PARTS = 5
