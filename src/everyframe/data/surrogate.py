@@ -48,7 +48,7 @@ def seeds(
     if len(found) < count:
         raise RecipeError(
             "There are too few places in these videos for so many seeds.", where="key surrogate.seeds", got=count,
-            expected=f"at most {len(found)}, of {len(clips)} videos", hint="use longer or more videos, fewer seeds, or fewer frames",
+            expected=f"at most {len(found)}, of {len(clips)} videos", hint="use longer or more videos, fewer seeds or frames",
         )  # fmt: skip
     chosen = sorted(found, key=lambda row: (-row[0], row[1], row[2].name))[:count]
     members = tuple(replace(clip, label=label) for label, (_, _, clip) in enumerate(chosen))
