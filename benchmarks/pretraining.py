@@ -223,11 +223,15 @@ def _started(found: dict[str, Any], data: str, title: str) -> Table:
         for name in STARTS:
             runs = [list(found.get(f"{count} clips, {rate:g}, {name}", {}).values()) for count in counts]
             if any(runs):
-                cells = [seeds.spread([run["top1"] for run in one]) for one in runs]
+                cells = [
+                    f"{seeds.spread([run['top1'] for run in one])} ({np.mean([run['loss'] for run in one]):.2f})" if one else "–"
+                    for one in runs
+                ]
                 table.rows.append([name, *cells, max(map(len, runs))])
-    table.notes.append(
-        f"{STEPS['starts']} steps of {COMMON['training.batch']} clips, the last epoch; ± is the s. d. of several runs"
-    )
+    table.notes += [
+        f"{STEPS['starts']} steps of {COMMON['training.batch']} clips, the last epoch",
+        "in brackets the loss on the same clips; ± is the standard deviation of several runs",
+    ]
     return table
 
 
