@@ -40,6 +40,7 @@ PAGES = {
     DOCS / "benchmarks.md": BENCHMARKS,
     DOCS / "train.md": ("train_accuracy", "training_speed"),
     DOCS / "prune.md": ("prune_accuracy",),
+    DOCS / "pretraining.md": ("pretraining",),
 }
 PAPERS = {DOCS / "papers" / f"{name}.md": name for name in papers.NAMES}
 

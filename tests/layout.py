@@ -108,7 +108,7 @@ ROOMS = (
     ),
     Room(
         "evaluation", ("errors", "files", "progress", "canvas", "pages", "modelfile", "conversion", "video", "runtime", "recipes",
-         "data"),
+         "data", "teaching"),
         ("numpy",), "accuracy of clips, videos and streams; pictures and the report",
     ),
     Room(

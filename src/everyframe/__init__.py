@@ -47,8 +47,8 @@ privacy.keep()
 #: one function a verb
 _VERBS = (
     "open", "convert", "info", "list_models", "check", "fix", "quantize", "split", "compile", "bundle", "predict", "watch",
-    "serve", "enlarge", "evaluate", "evaluate_events", "evaluate_pictures", "detect", "evaluate_scans", "record", "render",
-    "teach", "train", "prune", "search", "export", "import_model", "benchmark", "compare_benchmarks",
+    "serve", "enlarge", "evaluate", "evaluate_events", "evaluate_features", "evaluate_pictures", "detect", "evaluate_scans",
+    "record", "render", "teach", "train", "prune", "search", "export", "import_model", "benchmark", "compare_benchmarks",
 )  # fmt: skip
 # public name -> (module, attribute)
 _PUBLIC: dict[str, tuple[str, str]] = {
@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from everyframe.api import enlarge as enlarge
     from everyframe.api import evaluate as evaluate
     from everyframe.api import evaluate_events as evaluate_events
+    from everyframe.api import evaluate_features as evaluate_features
     from everyframe.api import evaluate_pictures as evaluate_pictures
     from everyframe.api import evaluate_scans as evaluate_scans
     from everyframe.api import export as export

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import handmade
 from everyframe.data import check, surrogate
+from everyframe.data.cache import Store
 from everyframe.data.clips import Clip, Collection, folder_clip
 from everyframe.data.formats import read
 from everyframe.data.header import Header
@@ -183,6 +184,29 @@ class TestSurrogate:
         (seed,) = surrogate.seeds([clip], 1, 4, Preprocess(fps=10)).splits["train"]
         assert (seed.count, seed.span) == (6, None)
         assert 6 <= seed.first <= 12
+
+    def test_backwards_is_a_class_of_its_own(self, tmp_path: Path) -> None:
+        clip = make(tmp_path, 0, 1, frames=24, rate=10)
+        found = surrogate.seeds([clip], 2, 4, Preprocess(fps=10), backwards=True)
+        seeds = found.splits["train"]
+        assert [seed.label for seed in seeds] == [0, 1, 2, 3] and len(set(found.labels)) == 4
+        for folder in (None, tmp_path / "cache"):
+            store = Store(Preprocess(), folder)
+            for one, turned in zip(seeds[:2], seeds[2:], strict=True):
+                assert not one.backwards and turned.backwards
+                assert np.array_equal(store.frames(one), store.frames(turned)[::-1])
+                some = lambda count: np.array([0, 2, count - 1])  # noqa: E731
+                assert np.array_equal(store.frames(one, some), store.frames(turned, some)[::-1])
+
+    def test_a_video_with_room_for_one_clip_is_one_place(self, tmp_path: Path) -> None:
+        path = handmade.write_video(tmp_path / "v.mkv", noise(1, 32, 32), rate=10, codec="ffv1")  # 8 frames
+        for frames, places in ((7, 1), (8, 1), (9, 0)):
+            if places:
+                (seed,) = surrogate.seeds([Clip(path, 0, "v")], 1, frames, Preprocess(fps=10)).splits["train"]
+                assert seed.span == (0.0, pytest.approx(0.8))
+            else:
+                with pytest.raises(RecipeError, match="at most 0"):
+                    surrogate.seeds([Clip(path, 0, "v")], 1, frames, Preprocess(fps=10))
 
     def test_too_few_places(self, tmp_path: Path) -> None:
         path = handmade.write_video(tmp_path / "v.mp4", 20)

@@ -6,12 +6,13 @@ fitting    check, fix, quantize, split, compile, bundle
 watching   predict, evaluate, evaluate_events
 pictures   enlarge, evaluate_pictures
 scans      detect, evaluate_scans
+probing    evaluate_features
 cameras    watch
 served     serve
 learning   record, render, teach, train, prune
 searching  search
 measuring  benchmark, compare_benchmarks
-results, fitted, bundled, outcomes, benchmarked   what they give
+results, fitted, bundled, outcomes, probed, benchmarked   what they give
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from everyframe.api.learning import prune, record, render, teach, train
 from everyframe.api.measuring import benchmark, compare_benchmarks
 from everyframe.api.models import convert, export, import_model, info, list_models, open, stream
 from everyframe.api.pictures import enlarge, evaluate_pictures
+from everyframe.api.probing import evaluate_features
 from everyframe.api.scans import detect, evaluate_scans
 from everyframe.api.searching import search
 from everyframe.api.served import serve
@@ -38,6 +40,7 @@ __all__ = [
     "enlarge",
     "evaluate",
     "evaluate_events",
+    "evaluate_features",
     "evaluate_pictures",
     "evaluate_scans",
     "export",

@@ -49,6 +49,10 @@ class Store:
         """(T, H, W, C) uint8, of all frames or of those that `choose` takes of so many. All of them may be mapped from
         disk and read-only. Raises SourceError, and OutputError where the cache cannot be written.
         """
+        found = self._forwards(clip, choose)
+        return np.ascontiguousarray(found[::-1]) if clip.backwards else found
+
+    def _forwards(self, clip: Clip, choose: Callable[[int], np.ndarray] | None) -> np.ndarray:
         if self.folder is None:
             return pictures(clip, self.preprocess, choose)
         entry = self.entry(clip)

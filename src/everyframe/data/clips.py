@@ -23,7 +23,7 @@ class Clip:
     """path: a video file, an array of pictures in a file, or a folder of numbered pictures. label: its class, -1 if not known.
     name: as the annotation has it. pictures: the pattern of their names, such as "img_{:05d}.jpg", beginning with number
     `first`, `count` of them; None: a file. span: seconds (begin, end) within the file.
-    group: of clips that belong together, such as those of one person; None if not known.
+    group: of clips that belong together, such as those of one person; None if not known. backwards: training plays it so.
     """
 
     path: Path
@@ -34,6 +34,7 @@ class Clip:
     first: int = 1
     span: tuple[float, float] | None = None
     group: str | None = None
+    backwards: bool = False
 
     @property
     def source(self) -> Source:

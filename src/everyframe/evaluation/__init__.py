@@ -10,6 +10,8 @@ measure    one video through both networks
 tally      outcomes -> figures
 run        all videos, several at once -> `result`
 tasks      the same for several labels, quantities, and labels of frames -> `task_tally`, `task_result`
+features   what a network's classifier sees of each video
+probe      labels read from those, by a linear classifier and by neighbors
 spans      events on long recordings, against the spans in which things happen
 draw       confusion matrix, accuracy over time, curves of a training
 report     files in a folder, and one `page` that shows them; `task_report` those of `tasks`

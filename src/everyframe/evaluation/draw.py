@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.canvas import BLANK, FAINT, HUES, INK, PAPER, QUIET, SOFT, Canvas
+from everyframe.evaluation.probe import Probe
 from everyframe.evaluation.result import Result
 
 RIGHT, WRONG = HUES[0], HUES[1]
@@ -168,6 +169,29 @@ def reliability(result: Result) -> bytes | None:
         name = f"{where}, error {one.ece * 100:.1f} %"
         lines.append(Line(name, [(score, right) for score, right, _ in one.bins], hue, 2.4, dots=True))
     return panels([Panel("Share that is right by the score", lines, (0, 1), (0, 1), "score", percent, percent)])
+
+
+# --- frozen features ---
+
+
+def probed(found: Probe) -> bytes:
+    """A PNG: what is right by how many clips of each class have labels, a panel for each classifier; `all` counts their mean."""
+    whole = found.train / max(1, len(found.labels))
+    places = [whole if row.clips is None else float(row.clips) for row in found.rows]
+    most = max(0.1, math.ceil(10 * max((row.high for row in found.rows), default=1.0)) / 10)
+    drawn = []
+    for name in dict.fromkeys(row.classifier for row in found.rows):
+        lines = []
+        for hue, network in zip(HUES, found.width, strict=False):
+            mine = [
+                (x, row) for x, row in zip(places, found.rows, strict=True) if (row.network, row.classifier) == (network, name)
+            ]
+            lines.append(Line(network, sorted((x, row.top1) for x, row in mine), hue, dots=True))
+        x = (min(places, default=0), max(places, default=1))
+        often = Line("the most frequent label", [(at, found.most_frequent) for at in x], QUIET, 2, dash=6)
+        title = f"Right by labeled clips of each class: {name}"
+        drawn.append(Panel(title, [*lines, often], x, (0, most), "labeled clips of each class", y_shown=percent))
+    return panels(drawn)
 
 
 # --- a training ---

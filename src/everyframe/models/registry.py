@@ -37,6 +37,7 @@ class Entry:
     options: keyword arguments of `build` that make this variant.
     choices: options that the user may set, and their values; the one in `options` is the default.
     two_sided: its layers pad time at both ends, so that it has the option `causal` (see causal.py).
+    pictures: it takes the weights of the same network for single pictures (checkpoints/load.py, `in_time`).
     note: what a user should know before choosing it.
     min_frames, min_size: below these the network cannot be built or sees nothing but padding.
     """
@@ -54,6 +55,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     two_sided: bool = True
+    pictures: bool = False
     note: str = ""
     min_frames: int = 1
     min_size: int = 32

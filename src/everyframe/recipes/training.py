@@ -185,10 +185,16 @@ class Distillation(Strict):
 
 class Surrogate(Strict):
     """Pretraining without labels (Exemplar-CNN, arXiv:1406.6909): `seeds` short clips, chosen where most moves, are one
-    class each; the augmentation makes their members.
+    class each; the augmentation makes their members. backwards: so are the same clips played backwards, which no single
+    picture tells from them.
     """
 
     seeds: int = Field(default=200, ge=2)
+    backwards: bool = False
+
+    @property
+    def classes(self) -> int:
+        return self.seeds * (2 if self.backwards else 1)
 
 
 class Settings(Strict):

@@ -95,6 +95,28 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
     return Backbone(modelfile.attach(made, bare), bare, output, width, layer.name or layer.output[0])
 
 
+def pooled(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
+    """A clip network that gives what its classifier sees, (1, width), averaged over places and time. Raises ModelError."""
+    taken = one_kind(interface(given, metadata, where), where, "only one with a single one has features of clips")
+    model = onnx.ModelProto()
+    model.CopyFrom(given)
+    layer, shapes = _classifier(model.graph, taken.logits, where), static_shapes(model)
+    seen = layer.input[0]
+    channels = 1 if layer.op_type == "Conv" else len(shapes[seen]) - 1
+    axes, width = [axis for axis in range(len(shapes[seen])) if axis != channels], shapes[seen][channels]
+    mean = helper.make_node("ReduceMean", [seen], [f"{FEATURES}.mean"], f"{FEATURES}.mean", keepdims=0)
+    constants = [numpy_helper.from_array(np.array([1, width], np.int64), f"{FEATURES}.shape")]
+    if next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")) < 18:
+        mean.attribute.append(helper.make_attribute("axes", axes))
+    else:
+        mean.input.append(f"{FEATURES}.axes")
+        constants.append(numpy_helper.from_array(np.array(axes, np.int64), f"{FEATURES}.axes"))
+    flat = helper.make_node("Reshape", [mean.output[0], f"{FEATURES}.shape"], [FEATURES], FEATURES)
+    made = _model(model, [*model.graph.node, mean, flat], [*model.graph.initializer, *constants], FEATURES, width, ())
+    bare = metadata.model_copy(update={"labels": None, "events": None, "temperature": 1.0, **_PLAIN, "task": "regress"})
+    return Backbone(modelfile.attach(made, bare), bare, FEATURES, width, layer.name or layer.output[0])
+
+
 def with_head(backbone: Backbone, head: Head, metadata: Metadata) -> onnx.ModelProto:
     """The backbone with a new classifier in the old one's place; labels, events and provenance are those of `metadata`."""
     plain = "logits" if head.familiar is None else f"{TAUGHT}.plain"

@@ -185,6 +185,13 @@ def leave_out(rows: Rows, sets: Sequence[Sequence[int]], penalties: Sequence[flo
     """The penalty under which examples that were left out are predicted best (log loss over their moments), and for each
     group the head that has never seen it. sets: groups that are left out together.
     """
+    penalty, found = best_penalty(rows, sets, penalties)
+    heads = [rows.head(solution, rows.familiar(left)) for left, solution in zip(sets, found, strict=True)]
+    return penalty, {group: head for left, head in zip(sets, heads, strict=True) for group in left}
+
+
+def best_penalty(rows: Rows, sets: Sequence[Sequence[int]], penalties: Sequence[float]) -> tuple[float, list[np.ndarray]]:
+    """The first half of `leave_out`: the penalty, and the solutions without each of the sets."""
     best: tuple[float, float, list[np.ndarray]] | None = None
     whole: np.ndarray | None = None
     for penalty in penalties:
@@ -197,8 +204,7 @@ def leave_out(rows: Rows, sets: Sequence[Sequence[int]], penalties: Sequence[flo
         elif cost > 1.2 * best[0]:
             break  # the loss has a single valley: weaker penalties only overfit more
     _, penalty, found = best or (0.0, penalties[0], [])
-    heads = [rows.head(solution, rows.familiar(left)) for left, solution in zip(sets, found, strict=True)]
-    return penalty, {group: head for left, head in zip(sets, heads, strict=True) for group in left}
+    return penalty, found
 
 
 def _cost(rows: Rows, group: int, solution: np.ndarray) -> float:

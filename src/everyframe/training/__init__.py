@@ -2,6 +2,7 @@
 
 run           a training from beginning to end; quick: the recipe that fits itself to the clips
 network       a zoo network with the recipe's classes, frozen parts and dropout
+begin         weights of another training, whose pictures have to be the same
 loader        batches of clips, the same for any number of workers; augment: what training does to them
 optimize      parameter groups and the schedule of the learning rate
 teacher       soft targets

@@ -17,7 +17,7 @@ from everyframe.errors import SourceError, UsageError
 from everyframe.progress import bar
 from everyframe.recipes import DetectionRecipe, SuperResolutionRecipe
 from everyframe.recipes.training import ClipRecipe
-from everyframe.training import finish, folder, loader, loop, network, quick, teacher
+from everyframe.training import begin, finish, folder, loader, loop, network, quick, teacher
 from everyframe.training.hook import Hook
 from everyframe.training.objective import Labels, Objective
 
@@ -31,9 +31,13 @@ def start(
     root. None on all but the first of several processes. Raises an EveryframeError before any work where something does not fit.
     """
     _check_task(recipe)
-    recipe, collection = read(recipe, where, data)
+    recipe, collection = read(begin.weights_of(recipe), where, data)
     if recipe.name == quick.NAME and where is None:
-        (recipe, collection), minutes = quick.fitted(recipe, collection), minutes or quick.MINUTES
+        minutes = minutes or quick.MINUTES
+        run = begin.run_of(recipe)
+        recipe, collection = quick.fitted(recipe, collection) if run is None else (begin.like(recipe, run), collection)
+    elif recipe.surrogate and not Path(where or "").is_file():  # a recipe of the package: what `quick` goes on with
+        recipe, collection = quick.fitted(recipe, collection)
     return _train(recipe, collection, path, minutes, resumed=False)
 
 
@@ -79,16 +83,26 @@ def _train(
 ) -> finish.Result | None:
     fabric = loop.launch(recipe)
     told = data_check.restamped(collection.labels, glance(collection.splits.get("train", ())))
-    trained = network.build(recipe, recipe.surrogate.seeds if recipe.surrogate else len(collection.labels))
+    trained = network.build(recipe, recipe.surrogate.classes if recipe.surrogate else len(collection.labels))
+    begin.check(recipe, trained.preprocess)
     if recipe.surrogate:
         given = [clip for split in collection.splits.values() for clip in split]
         made, stride, workers = trained.made, recipe.sampling.stride, loader.workers(recipe)
-        collection = surrogate.seeds(given, recipe.surrogate.seeds, made.frames, trained.preprocess, stride, workers)
+        wanted = recipe.surrogate
+        collection = surrogate.seeds(
+            given, wanted.seeds, made.frames, trained.preprocess, stride, workers, wanted.backwards
+        )  # fmt: skip
     with fitting(fabric, recipe, trained, collection, path, resumed) as (fit, broken):
         ended = fit.fit(minutes)
     if not fabric.is_global_zero:
         return None
-    notes = (*(one.note() for one in told), *collection.problems[:3], *broken.notes(), *fit.pace.shortfall("training.epochs"))
+    notes = (
+        *trained.made.notes,
+        *(one.note() for one in told),
+        *collection.problems[:3],
+        *broken.notes(),
+        *fit.pace.shortfall("training.epochs"),
+    )
     return finish.finish(fit.run, trained, collection, fit.at, ended, notes)
 
 

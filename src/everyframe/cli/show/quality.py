@@ -13,7 +13,7 @@ from rich.table import Table
 from everyframe.cli.show.console import console
 
 #: columns of words; numbers are put to the right
-_WORDS = ("class", "difficulty", "picture")
+_WORDS = ("class", "difficulty", "picture", "network", "classifier")
 
 
 class Quality(Protocol):

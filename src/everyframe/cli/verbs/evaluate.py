@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 INTERRUPTED = 130
+Views = Literal["non-overlapping", "middle", "10-crop", "30-view"]
 
 
 def command(
@@ -43,7 +44,7 @@ def command(
         Path | None, typer.Option(help='Lines of "data label" = "model label", where names differ.', metavar="FILE")
     ] = None,
     views: Annotated[
-        Literal["non-overlapping", "middle", "10-crop", "30-view"],
+        Views,
         typer.Option(help="Clips of each video; 10-crop mirrors half of them."),
     ] = "non-overlapping",
     segments: Annotated[
@@ -90,6 +91,16 @@ def command(
         typer.Option("--output", "-o", help="Write tables, pictures and a page (report.html).", metavar="FOLDER"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="What labels can be read from the network's frozen features, by how many clips have labels."
+        ),
+    ] = False,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="With --probe: another model, such as one trained with labels.", metavar="MODEL")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="With --probe: of 5, 10 and 20 clips a class, so often.")] = 5,
     events: Annotated[
         bool, typer.Option("--events", help="Motion models: recall and false events, on rendered video and on clips in --data.")
     ] = False,
@@ -98,7 +109,8 @@ def command(
 ) -> None:
     """Measure a model on labeled videos: clips, whole videos, and the stream at every frame. Ctrl-C shows what is done.
 
-    Of a model that enlarges: PSNR and SSIM on the pictures of a folder. Of one that detects: KITTI's average precision.
+    Of a model that enlarges: PSNR and SSIM on the pictures of a folder. Of one that detects: KITTI's average precision. With
+    --probe: how good the features of any network are.
 
     Without labeled videos a motion model is measured by its events.
 
@@ -114,6 +126,9 @@ def command(
         return
     if data is None and not events and (Path(model) / "recipe.toml").is_file():
         data = Path(model) / "recipe.toml"
+    if probe:
+        _features(model, data, beside or [], data_format, split, draws, seed, views, workers, output, as_json)
+        return
     if events or data is None:
         _events(model, data, label_map, threshold, refractory, baseline, quick, as_json)
         return
@@ -178,6 +193,31 @@ def _scans(
         )  # fmt: skip
     quality.show(found, as_json)
     if found.partial:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _features(
+    model: str, data: Path | None, beside: list[str], data_format: str, split: str | None, draws: int, seed: int, views: Views,
+    workers: int | None, output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    from everyframe import api
+    from everyframe.benchmarking.machine import describe
+    from everyframe.cli.show import quality
+    from everyframe.errors import UsageError
+    from everyframe.files import results_in
+    from everyframe.progress import bar
+
+    if data is None:
+        raise UsageError("There are no labels to read from the features.", expected="labeled videos", hint="--data FOLDER")
+    with results_in(output), bar("videos") as progress:
+        found = api.evaluate_features(
+            model, data, beside=beside, form=data_format, split=split, draws=draws, seed=seed, views=views, workers=workers,
+            progress=progress,
+        )  # fmt: skip
+        if output is not None:
+            found.save(output, environment={"command": " ".join(sys.argv), **describe()})
+    quality.show(found, as_json)
+    if found.missing:
         raise typer.Exit(INTERRUPTED)
 
 

@@ -28,6 +28,7 @@ def early3d_mobilenet(width: float) -> Entry:
         head="classifier.1",
         paper="Early fusion for driver drowsiness, Wijnands et al., 2019 (arXiv 1910.06540): the idea; layers are ours",
         source="everyframe",
+        pictures=True,
         note="Looks at time in its first blocks only, then runs a 2-D MobileNet a frame: little state, no time stride.",
     )
 

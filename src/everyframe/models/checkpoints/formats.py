@@ -101,6 +101,21 @@ ONE_WAY_TSM: Rules = (
     (r"\.net\.weight$", ".weight"),
     (r"^new_fc\.", "head."),
 )
+#: of a MobileNet-V1 in stages of so many blocks
+MOBILENET_STAGES = (1, 2, 2, 6, 2)
+MOBILENET_V1: Rules = (
+    (r"^conv_stem\.", "features.0.0."),
+    (r"^bn1\.", "features.0.1."),
+    *(
+        (rf"^blocks\.{stage}\.{block}\.", f"features.{1 + sum(MOBILENET_STAGES[:stage]) + block}.")
+        for stage, blocks in enumerate(MOBILENET_STAGES) for block in range(blocks)
+    ),
+    (r"\.conv_dw\.", ".0."),
+    (r"(features\.\d+)\.bn1\.", r"\1.1."),
+    (r"\.conv_pw\.", ".3."),
+    (r"\.bn2\.", ".4."),
+    (r"^classifier\.", "head."),
+)  # fmt: skip
 
 #: In order; the first whose mark is found and that fits the network is taken.
 FORMATS = (
@@ -127,6 +142,13 @@ FORMATS = (
         r"^base_model\.features\.",
         ONE_WAY_TSM,
         note="the file does not say which way it was trained to shift; weights of a two-way shift are wrong here",
+    ),
+    Format(
+        "timm",
+        r"early3d_mobilenet_[\d.]+x",
+        r"^conv_stem\.weight$",
+        MOBILENET_V1,
+        note="such networks cut activations off at 6, this one does not: a start for a training, not a finished classifier",
     ),
     # written with our names
     Format("temporal-shift-module", r"tsm_(mobilenet_v2|resnet50)", r"^base_model\."),

@@ -89,7 +89,10 @@ def assemble(
     head = state.get(f"{entry.head}.weight")
     classes = num_classes or (head.shape[0] if head is not None and head.ndim else None)
     net = build(entry, classes, frames, size, in_channels, **options)
-    notes = load_into(net, state, head=entry.head, where=path, hint=lambda: _who_fits(given, written, name))
+    spread: tuple[str, ...] = ()
+    if entry.pictures:
+        state, spread = in_time(state, net.state_dict(), causal=entry.options.get("causal") == "true")
+    notes = (*spread, *load_into(net, state, head=entry.head, where=path, hint=lambda: _who_fits(given, written, name)))
     if found is not None and found.note:
         notes = (*notes, found.note)
     same_head = published is not None and num_classes in (None, published.num_classes)
@@ -263,6 +266,33 @@ def load_into(
         raise WeightsError("The checkpoint holds values that are not finite.", where=where, got=_some(broken))
     net.load_state_dict(state, strict=True)
     return tuple(notes)
+
+
+def in_time(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, causal: bool
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:  # fmt: skip
+    """Convolutions over pictures, (O, I, h, w) or (O, I, 1, h, w), as those over time, (O, I, t, h, w): the weights lie where a
+    tap meets its own frame, in the middle or, of a causal network, last; the other taps begin at 0. So the network answers what
+    the one for pictures does, on average over the frames, whatever is padded (central frame initialization, arXiv:2103.15691,
+    section 3.4; weights divided among the taps, as in arXiv:1705.07750, blur what moves and lose a share at the clip's ends).
+    """
+    import torch
+
+    made, wider = dict(state), 0
+    for key, value in state.items():
+        mine = own.get(key)
+        if mine is None or mine.ndim != 5 or value.ndim not in (4, 5):
+            continue
+        flat = value[:, :, None] if value.ndim == 4 else value
+        taps = mine.shape[2]
+        if flat.shape[2] != 1 or flat.shape[:2] != mine.shape[:2] or flat.shape[3:] != mine.shape[3:]:
+            continue
+        made[key] = flat
+        if taps > 1:
+            wider += 1
+            made[key] = torch.zeros_like(mine, dtype=flat.dtype)
+            made[key][:, :, taps - 1 if causal else taps // 2] = flat[:, :, 0]
+    return made, (f"{wider} layers begin with weights for single pictures and know nothing of time yet",) if wider else ()
 
 
 def _some(keys: list[str]) -> str:
