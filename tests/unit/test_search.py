@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused_before_any_work(pictures: Path, tmp_path: 
     with pytest.raises(SourceError, match="no such folder"):
         ef.search(data=tmp_path / "nowhere", output=path, target_ms=9)
     with pytest.raises(UsageError, match="not searched"):
-        ef.search("quick", pictures, path)
+        ef.search("motions", pictures, path)
     with pytest.raises(UsageError, match="no search"):
         ef.search(output=path, resume=True)
     assert not path.exists()
