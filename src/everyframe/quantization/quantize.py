@@ -27,7 +27,7 @@ from everyframe.quantization.engines import ENGINES, Ran, measure
 from everyframe.quantization.engines import warnings as off_warnings
 from everyframe.quantization.scales import Scale, scale_for
 from everyframe.quantization.structure import Structure, missing, prepared, structure
-from everyframe.quantization.sums import as_one
+from everyframe.quantization.sums import as_one, carried
 from everyframe.quantization.videos import Model, chosen
 from everyframe.quantization.write import narrower, write
 from everyframe.version import __version__
@@ -144,15 +144,11 @@ def quantize(
         near = ", ".join(node.name for node in model.model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul"))
         raise UsageError("No node of the model has such a name.", where="keep_float", got=", ".join(lost), expected=near)
     parts = structure(model.model, model.metadata, model.interface.frames, patterns)
-    if to.sums:
-        model = replace(model, model=as_one(parts, model.where))
-        parts = structure(model.model, model.metadata, model.interface.frames, patterns)
     found = calibration.calibrate(
         model, parts, sources, method=method, percentile=percentile, every=every,
         progress=lambda done, of: progress(f"calibrating: video {done} of {of}"),
     )  # fmt: skip
     scales = {group: scale_for(*limits, to) for group, limits in found.ranges.items()}
-    ranges = {x: found.ranges[group] for x, group in parts.share.items() if group in found.ranges}
 
     def made(put_back: Sequence[str]) -> onnx.ModelProto:
         return write(parts, model.metadata, scales, to, model.interface.logits, put_back)
@@ -161,6 +157,13 @@ def quantize(
     coarse = differences(model, parts, scales, made, sources, max(4, min(STEPS, frames // model.frames_a_step // 4)))
     coarse = [replace(each, kept=float_differences) for each in coarse]
     kept = tuple(dict.fromkeys(name for each in coarse if each.kept for name in each.nodes))
+    if to.sums:  # only now: what stays float is found by its taps
+        sums = replace(parts, nodes=tuple(name for name in parts.nodes if name not in kept))
+        model = replace(model, model=as_one(sums, model.where))
+        parts, before = structure(model.model, model.metadata, model.interface.frames, patterns), parts.share
+        scales = carried(parts, before, scales)
+        found = replace(found, ranges=carried(parts, before, found.ranges))
+    ranges = {x: found.ranges[group] for x, group in parts.share.items() if group in found.ranges}
 
     def compared(put_back: Sequence[str], what: str, length: int = frames, layers: bool = True) -> Comparison:
         floats = (*kept, *put_back)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -17,6 +17,9 @@ from onnx import helper, numpy_helper
 
 from everyframe.quantization.structure import CUTS, Structure, arrays, prepared
 
+T = TypeVar("T")
+
+_VOLUME = "::volume"  # of a tensor with an axis of time that has one frame
 _KNOWN = {"kernel_shape", "group", "pads", "strides", "dilations"}
 
 # N batch, C channels, k frames (taps), H W
@@ -60,6 +63,14 @@ def as_one(parts: Structure, where: object) -> onnx.ModelProto:
     model.graph.initializer.extend(tensors)
     del model.graph.value_info[:]
     return prepared(model, where)
+
+
+def carried(parts: Structure, share: Mapping[str, str], of: Mapping[str, T]) -> dict[str, T]:
+    """What was known of the groups of tensors before, for those of `parts`, of the model with sums as one. share: as it was."""
+    return {
+        group: of[share[known]] for x, group in parts.share.items()
+        if (known := x.removesuffix(_VOLUME)) in share and share[known] in of
+    }  # fmt: skip
 
 
 def _sums(graph: onnx.GraphProto, parts: Structure) -> Iterator[_Sum]:
@@ -152,13 +163,13 @@ def _written(found: _Sum, weights: Mapping[str, np.ndarray]) -> tuple[list[onnx.
     made = [
         helper.make_node("Concat", [conv.input[0] for conv in convs], [f"{frames}:tall"], f"{frames}:tall", axis=2),
         helper.make_node("Reshape", [f"{frames}:tall", sides], [frames], frames),
-        helper.make_node("Conv", [frames, weight, *[bias] * bool(biases)], [f"{last.output[0]}::volume"], name, **attributes),
+        helper.make_node("Conv", [frames, weight, *[bias] * bool(biases)], [f"{last.output[0]}{_VOLUME}"], name, **attributes),
     ]
     for before, node in zip(ends, found.cuts, strict=False):
         cut = _copy(node)
-        cut.input[0], cut.output[0] = f"{before.output[0]}::volume", f"{node.output[0]}::volume"
+        cut.input[0], cut.output[0] = f"{before.output[0]}{_VOLUME}", f"{node.output[0]}{_VOLUME}"
         made.append(cut)
-    made.append(helper.make_node("Squeeze", [f"{ends[-1].output[0]}::volume", time], [ends[-1].output[0]], f"{name}::frame"))
+    made.append(helper.make_node("Squeeze", [f"{ends[-1].output[0]}{_VOLUME}", time], [ends[-1].output[0]], f"{name}::frame"))
     return made, constants
 
 
