@@ -280,10 +280,3 @@ def test_who_stands_still_stays_where_the_ground_is(sequence: Path) -> None:
                 tracks.setdefault(words[1], []).append(poses[scan.frame] @ np.array([*box[:3], 1]))
     spans = [np.ptp(np.stack(places), 0)[:2].max() for places in tracks.values() if len(places) == 4]
     assert spans and all(span < 0.06 or span > 0.1 for span in spans) and min(spans) < 0.06
-
-
-def test_its_networks_are_not_searched(tmp_path: Path) -> None:
-    """Which is said, instead of that its recipe lacks a key of searches."""
-    (tmp_path / "small.toml").write_text(RECIPE)
-    with pytest.raises(UsageError, match=r"not searched(.|\n)*got: +detect"):
-        ef.search(f"{tmp_path}/small.toml", tmp_path, tmp_path / "s", target_ms=5)
