@@ -76,7 +76,10 @@ def _header(clip: Clip) -> Header:
             return Header(len(files), None, height, width, digest)
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         frames = stream.frames
-    if not frames or not 0 < rate <= _FASTEST:  # a stated duration is no help: a clock that jumps makes it of 2 s 1000 s
+        told = float((stream.duration or 0) * (stream.time_base or 0)) * rate
+    # a stated duration alone is no help: a clock that jumps makes it of 2 s 1000 s; of a clip that was cut by an edit list (as
+    # phones cut) the frames that are stored are said, and the duration of those that are shown
+    if not frames or not 0 < rate <= _FASTEST or (told and abs(told - frames) > 1):
         frames, rate = _counted(files[0], rate)
     if clip.span:
         frames = round(max(0.0, min(frames / rate, clip.span[1]) - clip.span[0]) * rate)
@@ -110,7 +113,7 @@ def _counted(path: str, rate: float) -> tuple[int, float]:
     with _opened(path) as (container, stream):
         packets = list[av.Packet]()
         with contextlib.suppress(av.error.InvalidDataError):  # what is glued behind, or damaged, is for who decodes it
-            packets.extend(packet for packet in container.demux(stream) if packet.size)
+            packets.extend(packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
         times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None and packet.time_base)
     gaps = [later - time for time, later in pairwise(times) if later > time]
     told = 1 / median(gaps) if gaps else 0.0
