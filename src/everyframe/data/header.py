@@ -18,7 +18,7 @@ from everyframe.data.clips import Clip
 from everyframe.errors import SourceError
 from everyframe.video.arrays import loaded
 from everyframe.video.container import no_frames, open_container, refused, video_stream
-from everyframe.video.sources import Source
+from everyframe.video.sources import Source, refuse_pipe
 from everyframe.video.tags import pixel_aspect, square_size, transposed
 
 _PIECE = 1 << 18
@@ -65,6 +65,7 @@ def glance(clips: Sequence[Clip], count: int = 64) -> list[Header]:
 
 def _header(clip: Clip) -> Header:
     files = clip.files()
+    refuse_pipe(Path(files[0]))
     if clip.source.kind == "array":
         array, times = loaded(clip.path)
         fps = (len(times) - 1) / float(times[-1] - times[0]) if times and times[-1] > times[0] else None
