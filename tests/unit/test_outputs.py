@@ -14,7 +14,7 @@ from everyframe.cli.show.timeline import Timeline
 from everyframe.conversion.facts import Options
 from everyframe.conversion.step import convert
 from everyframe.conversion.verify import verify
-from everyframe.errors import UsageError
+from everyframe.errors import ModelError, UsageError
 from everyframe.modelfile.ending import ending, found
 from everyframe.modelfile.file import Held, save
 from everyframe.modelfile.session import run
@@ -176,6 +176,55 @@ def test_probabilities_are_not_softmaxed_again(clip: onnx.ModelProto) -> None:
     assert answer.scores.sum() == pytest.approx(1, abs=1e-5)
     again = read(answer.logits, "classify", "logits")[0]
     np.testing.assert_allclose(again, answer.scores, atol=1e-5)  # who softmaxes the logits gets the scores
+
+
+def to_one(shape: tuple[int, ...], keep: int, *axes: int) -> onnx.ModelProto:
+    """The mean of everything, or of every frame, as one value in any number of axes."""
+    return net([*STEM, helper.make_node("ReduceMean", ["r"], ["out"], axes=list(axes), keepdims=keep)], out=shape)
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        to_one((), 0, 0, 1, 2, 3, 4),
+        to_one((1,), 0, 1, 2, 3, 4),
+        to_one((1, 1, 1, 1, 1), 1, 1, 2, 3, 4),
+        to_one((1, T), 0, 1, 3, 4),
+    ],
+    ids=["scalar", "1", "1x1x1x1x1", "one a frame"],
+)
+def test_one_value_is_a_quantity(clip: onnx.ModelProto) -> None:
+    """As a class it would always be sure."""
+    made = convert(clip)
+    assert (made.metadata.task, "the output is regress, logits" in made.assumed) == ("regress", True)
+    value = said(clip, video()).values[0].value
+    assert np.isfinite(value) and value not in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kind", "shape"),
+    [
+        ([("ArgMax", ["raw"], {"axis": 1})], TensorProto.INT64, (1, 1)),
+        ([("ArgMax", ["raw"], {"axis": 1}), ("Cast", ["out0"], {"to": TensorProto.FLOAT})], TensorProto.FLOAT, (1, 1)),
+        ([("Greater", ["raw", "zero"], {})], TensorProto.BOOL, (1, CLASSES)),
+        ([("TopK", ["raw", "two"], {})], TensorProto.FLOAT, (1, 2)),
+    ],
+    ids=["ArgMax", "ArgMax as a float", "Greater", "TopK"],
+)
+def test_what_was_made_of_scores_is_none(nodes: list, kind: int, shape: tuple[int, ...]) -> None:
+    """It can be a further output: numbers, yes and no are compared like the rest."""
+    made = [
+        helper.make_node(op, given, [f"out{i}", f"at{i}"][: 1 + (op == "TopK")], **how)
+        for i, (op, given, how) in enumerate(nodes)
+    ]
+    name, f32 = f"out{len(nodes) - 1}", TensorProto.FLOAT
+    used = {x for node in [*STEM, *POOLED, *made] for x in node.input}
+    weights = [w for w in [*WEIGHTS, tensor("zero", 0.0), tensor("two", [2], np.int64)] if w.name in used]
+    alone, scores = {name: (kind, shape)}, {"raw": (f32, (1, CLASSES))}
+    with pytest.raises(ModelError, match=f"not scores(.|\\n)*{nodes[0][0]}"):
+        convert(model([*STEM, *POOLED, *made], {"clip": (f32, (1, C, T, S, S))}, alone, weights))
+    both = convert(model([*STEM, *POOLED, *made], {"clip": (f32, (1, C, T, S, S))}, scores | alone, weights))
+    assert verify(both) < 1e-5
 
 
 def test_the_scores_are_those_of_the_network() -> None:

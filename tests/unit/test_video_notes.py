@@ -20,6 +20,8 @@ import pytest
 from PIL import Image
 
 import handmade
+from everyframe.data.clips import Clip
+from everyframe.data.header import probe
 from everyframe.errors import SourceError
 from everyframe.video import Source, resolve
 from everyframe.video import decode as decoding
@@ -87,6 +89,16 @@ class TestPipe:
             script += "print(sum(1 for _ in decode(resolve('-')[0])))"
             done = subprocess.run([sys.executable, "-c", script], stdin=file, capture_output=True, text=True, check=True)
         assert done.stdout == f"{len(NOISE)}\n"
+
+    def test_one_that_has_a_name_is_not_waited_for(self, tmp_path: Path) -> None:
+        """Its other end may never be opened."""
+        os.mkfifo(tmp_path / "v.mp4")
+        with pytest.raises(SourceError, match=r"a pipe(.|\n)*- < .*v\.mp4"):
+            resolve(tmp_path / "v.mp4")
+        assert "a pipe" in (probe(Clip(tmp_path / "v.mp4", 0, "v")).error or "")
+        with pytest.raises(SourceError, match="neither a video"):
+            resolve(tmp_path)
+        assert resolve("/dev/stdin") == resolve("-")
 
     def test_a_terminal_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())

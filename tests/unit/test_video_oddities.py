@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import handmade
 from everyframe.errors import SourceError
@@ -144,3 +146,25 @@ def test_names_that_mean_something_elsewhere(tmp_path: Path, name: str, monkeypa
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(handmade.write_video(tmp_path / "made.mp4", 5).read_bytes())
     assert seen(Path(name))[0] == list(range(5))
+
+
+def test_a_png_with_a_color_profile_crashes_nothing(tmp_path: Path) -> None:
+    """PyAV frees the profile's name twice: in a process of its own, whose end tells."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    still, moving = tmp_path / "still.png", tmp_path / "moving.png"
+    red, blue = (Image.new("RGB", (64, 48), color) for color in ("#c81e1e", "#1e1ec8"))
+    red.save(still, icc_profile=profile)
+    red.save(moving, icc_profile=profile, save_all=True, append_images=[blue], duration=500)
+    code = """if True:
+        import sys
+        from everyframe.modelfile.schema import Preprocess
+        from everyframe.video import prepare, resolve
+        from everyframe.video.decode import decode
+        how = Preprocess(color="rgb", mean=(0, 0, 0), std=(1, 1, 1), resize=(24, 32))
+        for path in sys.argv[1:] * 5:
+            for frame in list(decode(resolve(path)[0])):
+                print(float(frame.pts), *prepare(frame.picture, how)[4, 4])
+    """
+    done = subprocess.run([sys.executable, "-c", code, str(still), str(moving)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["0.0 200 30 30", "0.0 200 30 30", "0.5 30 30 200"] * 5

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import onnx
 from onnx import helper
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.facts import Facts
-from everyframe.errors import UsageError, meant
+from everyframe.errors import ModelError, UsageError, meant
+
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+_CHOICES = ("TopK", "ArgMax", "ArgMin")
+_SAME = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 
 
 def with_heads(model: onnx.ModelProto, heads: Sequence[str]) -> onnx.ModelProto:
@@ -31,6 +36,29 @@ def with_heads(model: onnx.ModelProto, heads: Sequence[str]) -> onnx.ModelProto:
     del made.graph.output[:]
     made.graph.output.extend(there[name] for name in wanted)
     return made
+
+
+def check_scores(model: onnx.ModelProto, output: str) -> None:
+    """Raises ModelError if the main output is what was made of scores: the numbers of the best classes, or yes and no."""
+    kind = next((value.type.tensor_type.elem_type for value in model.graph.output if value.name == output), 0)
+    made_by = {made: node for node in model.graph.node for made in node.output}
+    node = made_by.get(output)
+    while node is not None and node.op_type in _SAME:
+        node = made_by.get(node.input[0])
+    maker = node.op_type if node is not None else "nothing"
+    if kind not in _FLOATS or maker in _CHOICES:
+        raise ModelError(
+            "The network's answer is not scores, but what was made of them.", where=f"output {output!r}",
+            expected="a float for each class, or a quantity",
+            got=f"{onnx.TensorProto.DataType.Name(kind).lower()} of {maker}",
+            hint="export the network without its last steps, or name another of its outputs with --head",
+        )  # fmt: skip
+
+
+def single(facts: Facts, wire: str) -> bool:
+    """True for an output of one value at each frame."""
+    shape, axis = facts.graph.shapes[wire], ax.time_axis(facts[wire].axes)
+    return axis is not None and prod(shape) == shape[axis]
 
 
 def keeps_frames(facts: Facts, wire: str) -> bool:

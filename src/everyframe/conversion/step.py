@@ -23,7 +23,7 @@ from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.described import default_preprocess, described, frame_axes
 from everyframe.conversion.facts import Facts, MeetsPicks, Options
 from everyframe.conversion.half import KEPT, compared, halved
-from everyframe.conversion.heads import keeps_frames, last_stage, stages, with_heads
+from everyframe.conversion.heads import check_scores, keeps_frames, last_stage, single, stages, with_heads
 from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
@@ -179,6 +179,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
         made = prepare(model := last_stage(model), options)
         made.notes.append(f"the output has {count} stages, each made of the one before it: the last of them answers")
     clip, facts, notes = made.clip, made.facts, made.notes
+    check_scores(model, facts.graph.outputs[0])
     step, builder = build(facts)
     out = facts[facts.graph.outputs[0]]
     feature_delay = ceil(out.feature_delay if out.pooled else out.since)
@@ -244,8 +245,9 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
 def _ending(model: onnx.ModelProto, facts: Facts, wire: str, source: Metadata | None, task: Task | None = None) -> Ending:
     """What an output of the clip network is; classes are those of each frame where the output keeps its frames."""
     told = ending(model, wire, source, task)
-    framed = keeps_frames(facts, wire) and told.task == "classify" and task is None
-    return replace(told, task="frames") if framed else told
+    if not keeps_frames(facts, wire) or told.task != "classify" or task is not None:
+        return told
+    return replace(told, task="regress" if told.assumed and single(facts, wire) else "frames")
 
 
 def _output(model: onnx.ModelProto, facts: Facts, builder: Builder, wire: str, name: str) -> OutputSpec:

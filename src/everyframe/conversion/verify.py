@@ -195,6 +195,8 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     """max |a - b| / max |b|; NaN if anything is not finite."""
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return math.nan
+    if a.dtype.kind in "bui":  # yes and no cannot be subtracted, counts would run over
+        a, b = a.astype(np.float64), b.astype(np.float64)
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
 
 

@@ -18,7 +18,7 @@ from everyframe.data.clips import Clip
 from everyframe.errors import SourceError
 from everyframe.video.arrays import loaded
 from everyframe.video.container import no_frames, open_container, refused, video_stream
-from everyframe.video.sources import Source
+from everyframe.video.sources import Source, refuse_pipe
 from everyframe.video.tags import pixel_aspect, square_size, transposed
 
 _PIECE = 1 << 18
@@ -65,6 +65,7 @@ def glance(clips: Sequence[Clip], count: int = 64) -> list[Header]:
 
 def _header(clip: Clip) -> Header:
     files = clip.files()
+    refuse_pipe(Path(files[0]))
     if clip.source.kind == "array":
         array, times = loaded(clip.path)
         fps = (len(times) - 1) / float(times[-1] - times[0]) if times and times[-1] > times[0] else None
@@ -76,7 +77,10 @@ def _header(clip: Clip) -> Header:
             return Header(len(files), None, height, width, digest)
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         frames = stream.frames
-    if not frames or not 0 < rate <= _FASTEST:  # a stated duration is no help: a clock that jumps makes it of 2 s 1000 s
+        told = float((stream.duration or 0) * (stream.time_base or 0)) * rate
+    # a stated duration alone is no help: a clock that jumps makes it of 2 s 1000 s; of a clip that was cut by an edit list (as
+    # phones cut) the frames that are stored are said, and the duration of those that are shown
+    if not frames or not 0 < rate <= _FASTEST or (told and abs(told - frames) > 1):
         frames, rate = _counted(files[0], rate)
     if clip.span:
         frames = round(max(0.0, min(frames / rate, clip.span[1]) - clip.span[0]) * rate)
@@ -110,7 +114,7 @@ def _counted(path: str, rate: float) -> tuple[int, float]:
     with _opened(path) as (container, stream):
         packets = list[av.Packet]()
         with contextlib.suppress(av.error.InvalidDataError):  # what is glued behind, or damaged, is for who decodes it
-            packets.extend(packet for packet in container.demux(stream) if packet.size)
+            packets.extend(packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
         times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None and packet.time_base)
     gaps = [later - time for time, later in pairwise(times) if later > time]
     told = 1 / median(gaps) if gaps else 0.0

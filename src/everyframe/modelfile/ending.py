@@ -128,7 +128,8 @@ class _Graph:
 
 
 def ending(model: onnx.ModelProto, output: str, told: Metadata | None, task: Task | None = None) -> Ending:
-    """task: what the user says; then the file, the graph, and the assumption that it is the logits of one of several classes.
+    """task: what the user says; then the file, the graph, and the assumption that it is the logits of one of several classes,
+    or, of one value, that quantity: as a class it would always be sure.
 
     A task that is not the one that the graph tells is about values that are logits, as far as anybody knows.
     """
@@ -137,8 +138,14 @@ def ending(model: onnx.ModelProto, output: str, told: Metadata | None, task: Tas
     if told is not None and told.scores is not None and said == told.task:
         return Ending(said or "classify", told.scores)
     if said is None:
-        return graph or Ending("classify", "logits", assumed=True)
+        return graph or Ending("regress" if _single(model, output) else "classify", "logits", assumed=True)
     return Ending(said, graph.scores if graph is not None and said in (graph.task, "frames") else "logits")
+
+
+def _single(model: onnx.ModelProto, output: str) -> bool:
+    """Whether an output is one value, in whatever axes behind the first."""
+    dims = next((value.type.tensor_type.shape.dim for value in model.graph.output if value.name == output), None)
+    return dims is not None and all(dim.dim_value == 1 for dim in dims[1:])
 
 
 def _averages(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], made_by: dict[str, onnx.NodeProto]) -> bool:

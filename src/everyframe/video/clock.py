@@ -122,6 +122,8 @@ class _Packets:
         self._back = BACK * ticks
 
     def shift(self, packet: av.Packet) -> int:
+        if packet.is_discard:  # decoded, not shown: what an edit list cuts away, whose times run into the next part's
+            return self._shift
         now, shown = packet.dts, packet.pts
         back = self._last is not None and now is not None and self._last - now > self._back
         if packet.is_keyframe and self._highest is not None and shown is not None:  # some containers tell no decode times

@@ -24,7 +24,7 @@ from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
-from everyframe.video.tags import approximated, pixel_aspect, squared
+from everyframe.video.tags import approximated, pixel_aspect, squared, unnamed
 
 #: what is given the packets of a stream
 Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
@@ -72,7 +72,7 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
                 picture = None
         if picture is None:
             raise SourceError("This picture is damaged.", where=path, got=f"{index} readable pictures before it")
-        yield Decoded(picture, index / rate, 1 / rate, index)
+        yield Decoded(unnamed(picture, stream.codec_context.name), index / rate, 1 / rate, index)
 
 
 def _container(
@@ -149,7 +149,7 @@ def _decoded(
 
     def shown(picture: av.VideoFrame) -> av.VideoFrame:
         now = stream.codec_context.sample_aspect_ratio  # of what begins in mid-stream only the decoder knows it
-        return squared(picture, aspect if now == coded else now)
+        return squared(unnamed(picture, stream.codec_context.name), aspect if now == coded else now)
 
     packet: av.Packet | None = None
     packets = container.demux(stream)

@@ -78,7 +78,7 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
         return [_camera(int(source))]
     text = os.fspath(source)
-    if text == "-":
+    if text in ("-", "/dev/stdin", "/dev/fd/0"):
         if sys.stdin is not None and sys.stdin.isatty():
             raise SourceError("No video comes in.", where="standard input", got="a terminal", hint="`- < video.mp4`, or a pipe")
         return [Source("stdin", "stdin", ("standard input",))]
@@ -95,6 +95,7 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
     if path.is_dir():
         return _many(list(path.iterdir()), path, "this folder", arrays)
     if path.exists():
+        refuse_pipe(path)
         return [Source("array" if path.suffix.lower() in ARRAYS else "file", path.name, (text,))]
     if glob.has_magic(text):
         found = glob.glob(text, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
@@ -104,6 +105,12 @@ def resolve(source: str | int | os.PathLike[str], *, arrays: bool = False) -> li
         where=text,
         hint="give a file, a folder, a glob in quotes, a camera number, or an rtsp:// address",
     )
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises SourceError for a pipe that has a name: to open it waits for who writes, and it is read once and in order only."""
+    if path.is_fifo() or path.is_socket():
+        raise SourceError("This is a pipe, not a file.", where=path, hint=f"hand it over as standard input: `- < {path}`")
 
 
 def is_litter(name: str) -> bool:

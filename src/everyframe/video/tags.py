@@ -26,6 +26,7 @@ _UNKNOWN = re.compile(r"(\d+) is not a valid Type")
 
 #: codecs of pictures, which tell dots an inch
 _PRINTED = ("mjpeg", "png", "apng", "tiff", "bmp")
+_NAMED = ("png", "apng")
 #: how H.273 calls what is in none of the above; curves of brightness that screens for high dynamic range undo
 _RARE = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE 2085", 12: "by its primaries", 13: "by its primaries"}
 _RARE |= {14: "ICtCp", 15: "IPT", 16: "YCgCo-R", 17: "YCgCo-R"}
@@ -81,6 +82,13 @@ def _matrix(frame: Any) -> np.ndarray | None:
             (a, b), (c, d) = matrix[:2, :2].tolist()
             return matrix if a * d != b * c else None  # one that shows nothing is a muxer's mistake
     return None
+
+
+def unnamed(frame: av.VideoFrame, codec: str) -> av.VideoFrame:
+    """The picture without its color profile, which is not followed. That of a PNG has a name, which PyAV frees once more when
+    side data are looked at: the process would crash, sooner or later.
+    """
+    return _filtered(frame, "sidedata", "mode=delete:type=ICC_PROFILE") if codec in _NAMED else frame
 
 
 def approximated(frame: av.VideoFrame) -> str | None:
