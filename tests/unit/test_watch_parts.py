@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -348,6 +349,22 @@ class TestKeeper:
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "20260501T120000-door-wave-1.jpg", "20260502T120000-door-wave-2.jpg", "holiday.jpg",
         ]  # fmt: skip
+
+    def test_a_folder_of_many_files_is_looked_through_without_remembering_them(self, tmp_path: Path) -> None:
+        """Memory would grow with every event as long as files are kept; and too much may be more than is remembered."""
+        for n in range(1500):
+            (tmp_path / f"20260501T120000-door-wave-{n}.jpg").write_bytes(b"x" * 10)
+            os.utime(tmp_path / f"20260501T120000-door-wave-{n}.jpg", (time.time() - 1500 + n,) * 2)
+        keeper = clips.Keeper(tmp_path)
+        tracemalloc.start()
+        keeper.tidy()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 150_000 and len(list(tmp_path.iterdir())) == 1500
+        keeper.most = 7000
+        keeper.tidy()
+        keeper.close(1)
+        assert {path.name for path in tmp_path.iterdir()} == {f"20260501T120000-door-wave-{n}.jpg" for n in range(800, 1500)}
 
     def test_what_cannot_be_written_is_said(self, tmp_path: Path) -> None:
         keeper = clips.Keeper(tmp_path / "missing")

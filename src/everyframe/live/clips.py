@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import heapq
 import io
 import os
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from everyframe.video.remux import save
 
 #: seconds between two looks at what is kept: one at 9,000 files takes 60 ms of a processor
 TIDY_S = 60.0
+#: files that are deleted before the folder is looked at once more
+_OLDEST = 256
 #: what is ours in the folder: `CameraEvent.id` and a suffix
 _OURS = re.compile(r"\d{8}T\d{6}-.+-\d+\.(jpg|mp4|mkv)$")
 #: videos, and pictures, that wait for a slow disk; those of further events are left out and counted
@@ -123,19 +126,26 @@ class Keeper:
             self._tell(job)
 
     def tidy(self) -> None:
-        """Deletes what is too old or too much."""
-        self._tidied = time.monotonic()
-        found = []  # when it was written, name, bytes: of tens of thousands, perhaps
+        """Deletes what is too old or too much. Of tens of thousands of files only the oldest are remembered."""
+        self._tidied, before = time.monotonic(), time.time() - self.days * 86_400
+        deleted = _OLDEST
+        while deleted == _OLDEST:  # else those were all
+            total, deleted, oldest = 0, 0, list[tuple[float, str, int]]()  # a heap, the youngest of them first
+            for at, name, size in self._kept():
+                total += size
+                (heapq.heappush if len(oldest) < _OLDEST else heapq.heappushpop)(oldest, (-at, name, size))
+            for ago, name, size in sorted(oldest, reverse=True):
+                if total > self.most or -ago < before:
+                    with contextlib.suppress(OSError):
+                        (self.folder / name).unlink()
+                        total, deleted = total - size, deleted + 1
+
+    def _kept(self) -> Iterator[tuple[float, str, int]]:
+        """When it was written, name and bytes of each file of ours."""
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
             for entry in filter(lambda entry: _OURS.match(entry.name), entries):
                 with contextlib.suppress(OSError):  # somebody else has deleted it
-                    found.append((entry.stat().st_mtime, entry.name, entry.stat().st_size))
-        total = sum(size for _, _, size in found)
-        for at, name, size in sorted(found):
-            if total > self.most or at < time.time() - self.days * 86_400:
-                with contextlib.suppress(OSError):
-                    (self.folder / name).unlink()
-                    total -= size
+                    yield entry.stat().st_mtime, entry.name, entry.stat().st_size
 
     # in the thread
 
