@@ -23,6 +23,11 @@ def test_a_pace_says_when_it_ends_and_what_the_clock_cuts_off() -> None:
     pace.stepped(560)
     (said,) = pace.shortfall("training.epochs")
     assert said == "3.5 of 10 epochs: at this speed all of them take 6.7 min; give it --minutes 7, or --set training.epochs=4"
+    pace.begin(epoch=3, step=2, seconds=560.0, minutes=1.0)
+    pace.stepped(570)
+    assert not pace.shortfall()
+    pace.validated(621)  # the clock ran out there
+    assert pace.shortfall() == ("3.8 of 10 epochs: at this speed all of them take 6.7 min",)
     assert "--set" not in pace.shortfall(trainings=3)[0] and "take 20 min" in pace.shortfall(trainings=3)[0]
     assert [duration(s) for s in (0.4, 80, 100, 5400, 30_000, 400_000)] == [
         "0.4 s",

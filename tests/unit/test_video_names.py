@@ -117,3 +117,10 @@ def test_a_stream_that_is_announced_but_empty(tmp_path: Path) -> None:
         container.start_encoding()
     with pytest.raises(SourceError):
         read(tmp_path / "v.mp4")
+
+
+def test_a_size_that_no_picture_has(tmp_path: Path) -> None:
+    """FFmpeg calls that `busy`, as it does a camera."""
+    (tmp_path / "v.y4m").write_bytes(b"YUV4MPEG2 W60000 H60000 F25:1 C420\nFRAME\n" + bytes(99))
+    with pytest.raises(SourceError, match=r"beginning is damaged"):
+        read(tmp_path / "v.y4m")

@@ -176,6 +176,15 @@ class TestNotes:
         frames, said = notes(tmp_path / "a.ts")
         assert 9 <= frames <= 13 and [note for note in said if "glued together" in note]
 
+    @pytest.mark.parametrize("width", [64, 96])
+    def test_recordings_of_two_sizes_in_one_matroska(self, tmp_path: Path, width: int) -> None:
+        """FFmpeg decodes all of them by what the first says of itself."""
+        parts = [[np.zeros((48, each, 3), np.uint8)] * 12 for each in (64, width)]
+        files = [handmade.write_video(tmp_path / f"{i}.mkv", part, rate=25, codec="libx264") for i, part in enumerate(parts)]
+        (tmp_path / "a.mkv").write_bytes(b"".join(file.read_bytes() for file in files))
+        frames, said = notes(tmp_path / "a.mkv")
+        assert frames == 24 and ["played wrongly" in note for note in said] == [True] * (width != 64)
+
     @pytest.mark.parametrize("count", [1, 12])
     @pytest.mark.parametrize("name", ["a.y4m", "a.ivf", "a.mjpeg", "a.flv"])
     def test_one_recording_is_no_two(self, tmp_path: Path, name: str, count: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 import handmade
 from everyframe.errors import SourceError
 from everyframe.modelfile.schema import Preprocess
-from everyframe.video import Reader, ending, reader, resolve, worker
+from everyframe.video import Reader, Source, ending, reader, resolve, worker
 from running import gone, until
 from unit.test_video_reader import has_open, numbers, read
 
@@ -152,8 +152,9 @@ class TestDecodeProcess:
     def test_a_source_that_falls_silent_is_given_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os.mkfifo(tmp_path / "v.mkv")
         monkeypatch.setitem(reader.STALL_S, "file", 0.5)
+        silent = Source("file", "v.mkv", (str(tmp_path / "v.mkv"),))  # as a share of a network may be
         with (tmp_path / "v.mkv").open("rb+", buffering=0), pytest.raises(SourceError, match=r"sent nothing for 0\.5 s"):
-            read(tmp_path / "v.mkv")
+            list(Reader(silent, Preprocess()))
 
     def test_scripts_need_no_main_guard_and_the_working_folder_shadows_nothing(self, tmp_path: Path) -> None:
         path = handmade.write_video(tmp_path / "v.mp4", 5)

@@ -152,6 +152,7 @@ class Loop:
                         self._validated(progress, events)
                     self.at.epoch, self.at.step, self.at.loss = self.at.epoch + 1, 0, 0.0
                     self.at.seconds = clock()
+                    self.pace.validated(self.at.seconds)
                     self.save()
             except KeyboardInterrupt:
                 if not self.at.rows:  # nothing has been validated, so there is nothing to finish

@@ -20,17 +20,22 @@ class Pace:
 
     def __init__(self, epochs: int, steps: int, batch: int, unit: str) -> None:
         self.epochs, self.steps, self.batch, self.unit = epochs, steps, batch, unit
-        self.before, self.taken, self.began, self.seconds = 0, 0, 0.0, 0.0
+        self.before, self.taken, self.began, self.seconds, self.spent = 0, 0, 0.0, 0.0, 0.0
         self.minutes: float | None = None
 
     def begin(self, epoch: int, step: int, seconds: float, minutes: float | None) -> None:
         """Where the sitting begins, and after how long its clock ends it."""
-        self.before, self.taken, self.began, self.seconds = epoch * self.steps + step, 0, seconds, 0.0
+        self.before, self.taken, self.began, self.seconds, self.spent = epoch * self.steps + step, 0, seconds, 0.0, 0.0
         self.minutes = minutes
 
     def stepped(self, seconds: float) -> None:
         """seconds: of all sittings together."""
         self.taken, self.seconds = self.taken + 1, seconds - self.began
+        self.spent = self.seconds
+
+    def validated(self, seconds: float) -> None:
+        """What is not of steps, but on the clock too."""
+        self.spent = seconds - self.began
 
     @property
     def done(self) -> float:
@@ -55,7 +60,7 @@ class Pace:
         """What would have been needed, where the clock ended the training before its epochs. key: of the recipe, which sets
         them; trainings: that share the minutes.
         """
-        if self.minutes is None or not self.taken or self.done >= self.epochs or self.seconds < self.minutes * 60:
+        if self.minutes is None or not self.taken or self.done >= self.epochs or self.spent < self.minutes * 60:
             return ()
         whole = trainings * self.lasts(self.epochs)
         advice = f"; give it --minutes {math.ceil(whole / 60)}, or --set {key}={max(1, round(self.done))}" if key else ""

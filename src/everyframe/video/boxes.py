@@ -10,6 +10,7 @@ import io
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import av
 
 #: the first box of a file is one of these
 _FIRST = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
+_EBML = b"\x1aE\xdf\xa3"  # where a Matroska file begins
 _MOST = 100_000  # boxes that are looked at
 #: bytes behind the last packet among which the beginning of another file is looked for; an index may stand between
 _NEAR = 1 << 24
@@ -109,6 +111,19 @@ def _named(table: bytes) -> list[str]:
     with contextlib.suppress(av.FFmpegError), av.open(io.BytesIO(table), format="mpegts") as container:
         return [stream.codec_context.name for stream in container.streams.video[:1]]
     return []
+
+
+def set_up_anew(path: str, seams: Sequence[tuple[int, int]], told: bytes) -> bool:
+    """Whether at a seam, bytes (from, to), a recording begins whose decoder should be told something else: of Matroska FFmpeg
+    reads that of the first only. told: what the first says.
+    """
+    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
+        for begin, end in seams:
+            file.seek(begin)
+            between = file.read(max(0, min(end - begin, _TAIL)))
+            if _EBML in between and told not in between:
+                return True
+    return False
 
 
 def glued_header(container: str, packet: Any) -> bool:

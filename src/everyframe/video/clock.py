@@ -31,6 +31,7 @@ _UNTIMED = 0x80  # AVFMT_NOTIMESTAMPS
 BACK = Fraction(1, 10)
 #: frames that a decoder may take out of order: the most that H.264 and H.265 allow
 REORDER = 16
+_SEAMS = 100
 
 
 def usual_gap(stream: av.video.stream.VideoStream) -> Fraction:
@@ -43,7 +44,8 @@ class Clock:
 
     joins: recordings of this kind may be glued together. untimed: the container holds no times; a live one's are those at
     which packets arrive, any other's are those of `gap`. jumps: how often the container's clock was set anew. read: where in
-    the file the newest packet ends; whole: those of frames, but for the last one there, which may be what was taken for a frame.
+    the file the newest packet ends; seams: where that was when the clock was set back, and where the next packet began;
+    whole: those of frames, but for the last one there, which may be what was taken for a frame.
     reached: the container's time of the newest frame, in seconds.
     """
 
@@ -52,6 +54,7 @@ class Clock:
     ) -> None:
         self.gap = usual_gap(stream)
         self.count = self.read = self.whole = self._end = 0
+        self.seams: list[tuple[int, int]] = []
         self.last = Fraction(0)
         self.reached = self.origin = Fraction(0)
         flags = int(container.format.flags)  # type: ignore[call-overload]
@@ -74,9 +77,11 @@ class Clock:
         if self._arrival and packet.size:
             packet.pts = packet.dts = time.monotonic_ns() // 1000
             packet.time_base = self._base  # for whoever keeps it
-        end = (packet.pos or 0) + packet.size
+        end, jumps, read = (packet.pos or 0) + packet.size, self._packets.jumps, self.read
         self.read = max(self.read, end)
         packet.opaque = [self._packets.shift(packet), end]  # an object of its own: PyAV finds it by its address
+        if self._packets.jumps > jumps and len(self.seams) < _SEAMS:
+            self.seams.append((read, end - packet.size))
 
     def stamp(self, picture: av.VideoFrame) -> Iterator[Decoded]:
         """The frames that are ready now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def open_container(source: Source, path: str, file: Any = None, bounds: Bounds |
     except av.error.EOFError:
         raise no_frames(path) from None
     except (av.error.FFmpegError, OSError) as error:
-        busy = getattr(error, "errno", None) == 16
+        busy = camera and getattr(error, "errno", None) == 16
         raise SourceError(
             "The camera cannot be opened." if camera else "The video cannot be opened.",
             where=path,
@@ -72,6 +73,8 @@ def open_container(source: Source, path: str, file: Any = None, bounds: Bounds |
             if busy
             else "check the address, and that its server runs"
             if address
+            else "its beginning is damaged: record or download it again"
+            if os.access(path, os.R_OK)
             else "check the path and its permissions",
         ) from None
     if container.format.name in _NO_VIDEO:

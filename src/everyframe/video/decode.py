@@ -19,7 +19,7 @@ import av.video.stream
 from everyframe.errors import SourceError
 from everyframe.video.arrays import pictures
 from everyframe.video.bounds import Bounds
-from everyframe.video.boxes import codecs, glued, glued_header, standard_input
+from everyframe.video.boxes import codecs, glued, glued_header, set_up_anew, standard_input
 from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
@@ -29,6 +29,7 @@ from everyframe.video.tags import approximated, pixel_aspect, squared, unnamed
 #: what is given the packets of a stream
 Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
 _MICRO = 1_000_000
+_TOLD_AHEAD = ("h264", "hevc")  # in Matroska, sizes and the like stand in front of the pictures only
 
 
 def decode(
@@ -120,6 +121,10 @@ def _container(
             damage = None
             both = " and ".join(sorted(kinds))
             note(f"recordings in {both} are glued together, and not all are played: join them with ffmpeg's `-f concat`")
+        elif ended and stream.codec_context.name in _TOLD_AHEAD and set_up_anew(path, clock.seams, _told(stream)):
+            note(
+                "recordings of another size or setting are glued behind, and played wrongly: join them with ffmpeg's `-f concat`"
+            )
         elif ended and (glued(path, clock.read) or (broken and glued(path, max(1, clock.whole), once=True))):
             damage = None
             note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
@@ -195,6 +200,10 @@ def _keep(decoder: object) -> None:
     for one of its threads (HEVC, 3 of 100 times).
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(decoder))
+
+
+def _told(stream: av.video.stream.VideoStream) -> bytes:
+    return stream.codec_context.extradata or b""
 
 
 def _stated_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Fraction | None:
