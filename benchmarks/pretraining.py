@@ -128,7 +128,7 @@ def start(
 def features(data: str, name: str, seed: int, root: Path) -> dict[str, Any]:
     folder = pretrained(data, name, seed, root)
     found = ef.evaluate_features(folder, root / data, untrained=name == "all transformations", seed=seed, workers=1)
-    return found.to_dict()
+    return found.to_dict() | {"data": data}
 
 
 def todo(done: dict[str, Any], names: list[str], only: list[str], numbers: list[int]) -> Iterator[tuple[str, ...]]:
