@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from PIL import Image
 
 import handmade
@@ -80,6 +81,25 @@ def test_every_orientation_of_a_picture(tmp_path: Path, orientation: int, suffix
 def test_angles_go_to_the_nearest_quarter(tmp_path: Path, degrees: int, turns: int) -> None:
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     close(prepare(first(with_matrix(tmp_path / "v.mp4", (cos, -sin, sin, cos))), Preprocess()), np.rot90(CORNERS, turns))
+
+
+@pytest.mark.parametrize(("turns", "flip"), [(1, ""), (3, ""), (2, ""), (0, ":flip=horizontal")])
+def test_what_a_stream_says_of_itself_holds_for_all_its_pictures(tmp_path: Path, turns: int, flip: str) -> None:
+    """Display orientation in H.264 itself, as in transport streams; up to a recording behind it that says nothing."""
+    plain = handmade.write_video(tmp_path / "plain.ts", [CORNERS] * 12, codec="libx264")
+    with av.open(str(plain)) as read, av.open(str(tmp_path / "v.ts"), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        said = BitStreamFilterContext(
+            f"h264_metadata=display_orientation=insert:rotate={turns * 90}{flip}", read.streams.video[0]
+        )
+        for packet in (each for given in read.demux(video=0) for each in said.filter(given if given.size else None)):
+            packet.stream = stream
+            written.mux(packet)
+    (tmp_path / "v.ts").write_bytes((tmp_path / "v.ts").read_bytes() + plain.read_bytes())
+    pictures = [prepare(frame.picture, Preprocess()) for frame in decode(resolve(tmp_path / "v.ts")[0])]
+    assert len(pictures) == 24
+    for number, picture in enumerate(pictures):
+        close(picture, (np.fliplr(CORNERS) if flip else np.rot90(CORNERS, turns)) if number < 12 else CORNERS)
 
 
 def anamorphic(path: Path, aspect: Fraction, codec: str = "mpeg4", picture: np.ndarray = CORNERS, count: int = 3) -> Path:

@@ -24,7 +24,7 @@ from everyframe.video.clock import Clock
 from everyframe.video.container import check_pixels, no_frames, open_container, piped, refused, video_stream
 from everyframe.video.frame import Decoded
 from everyframe.video.sources import Source
-from everyframe.video.tags import approximated, pixel_aspect, squared, unnamed
+from everyframe.video.tags import approximated, hold, pixel_aspect, squared, unnamed
 
 #: what is given the packets of a stream
 Tap = Callable[[av.video.stream.VideoStream, av.Packet], None]
@@ -151,10 +151,16 @@ def _decoded(
     """
     any_frame, trouble = False, ""
     aspect, coded = pixel_aspect(stream), stream.codec_context.sample_aspect_ratio
+    codec, turned, before = stream.codec_context.name, None, 0
 
     def shown(picture: av.VideoFrame) -> av.VideoFrame:
+        nonlocal turned, before
+        if picture.pts is not None:
+            turned, before = turned if picture.pts >= before else None, picture.pts  # earlier: of another recording
         now = stream.codec_context.sample_aspect_ratio  # of what begins in mid-stream only the decoder knows it
-        return squared(unnamed(picture, stream.codec_context.name), aspect if now == coded else now)
+        whole = squared(unnamed(picture, codec), aspect if now == coded else now)
+        turned = hold(whole, turned) if codec in _TOLD_AHEAD else None
+        return whole
 
     packet: av.Packet | None = None
     packets = container.demux(stream)

@@ -72,7 +72,7 @@ def prepare(picture: np.ndarray | av.VideoFrame, geometry: Geometry) -> np.ndarr
     h, w = resized_size(height, width, geometry.resize)
     crop_h, crop_w = output_size(height, width, geometry)
     scaled = _scaled(frame, *((w, h) if turned else (h, w)))
-    rgb = orientation(scaled).apply(scaled.to_ndarray())  # (h, w, 3)
+    rgb = orientation(frame).apply(scaled.to_ndarray())  # (h, w, 3)
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     rgb = rgb[top : top + crop_h, left : left + crop_w]
     if geometry.color == "gray":

@@ -48,14 +48,34 @@ class Orientation(NamedTuple):
 
 def transposed(frame: av.VideoFrame) -> bool:
     """Whether height and width are exchanged when it is shown. Of a matrix that shows nothing FFmpeg gives no angle."""
+    if isinstance(frame.opaque, Orientation):
+        return frame.opaque.transposed
     return abs(frame.rotation) <= 360 and round(frame.rotation / 90) % 2 == 1
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
+    """How a picture is shown: as it was told by itself, or by one before it (`hold`)."""
+    if isinstance(frame.opaque, Orientation):
+        return frame.opaque
+    return _told(frame) or Orientation(transposed(frame))
+
+
+def hold(frame: av.VideoFrame, before: Orientation | None) -> Orientation | None:
+    """How a picture is to be shown, if anything says so: it, or the one before. In a stream of H.264 or HEVC what a picture says
+    (display orientation SEI) holds for those behind it, and FFmpeg tells it of that picture alone.
+    """
+    said = _told(frame)
+    if said is not None or before is None:
+        return said
+    frame.opaque = Orientation(*before)  # PyAV lets go of one object with the first picture that has it
+    return before
+
+
+def _told(frame: av.VideoFrame) -> Orientation | None:
     """The display matrix, rounded to one of the eight ways in which a rectangle covers itself: x' = a x + c y, y' = b x + d y."""
     turned, matrix = transposed(frame), _matrix(frame)
     if matrix is None:
-        return Orientation(turned)
+        return None
     (a, b), (c, d) = matrix[:2, :2].tolist()
     return Orientation(turned, b < 0, c < 0) if turned else Orientation(turned, d < 0, a < 0)
 
