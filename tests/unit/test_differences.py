@@ -34,7 +34,7 @@ def test_a_difference_of_frames_is_kept_in_float(minus: bool, folder: Path, tmp_
     before = {row.name: row for row in plain.comparison.layers}
     assert {rows[name].precision for name in one.nodes} == {"float"} and rows["conv"].precision == "int"
     assert rows["function"].sqnr_db > before["function"].sqnr_db + 6, "at least a bit is gained where it is seen"
-    assert found.comparison.answers.sqnr_db > plain.comparison.answers.sqnr_db + 3
+    assert found.comparison.answers.sqnr_db > plain.comparison.answers.sqnr_db + 2  # in integers it is rounded once
 
 
 def test_it_is_said_and_can_be_left_to_the_user(folder: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ GIVEN: dict[str, tuple[dict[str, Any], str]] = {
     "watch": ({}, "cameras"),
     "serve": ({"models": "step.onnx", "port": 0, "wait": False, "key": "video.mp4"}, "models cert"),
     "evaluate": ({"model": "step.onnx", "data": "clips", "engine": "ort"}, "model data output"),
+    "evaluate_features": ({"model": "builtin", "data": "clips"}, "model data output beside"),
     "evaluate_events": ({"model": "builtin", "quick": True, "baseline": False}, "model data"),
     "record": ({"camera": "video.mp4", "gestures": ["a"]}, "camera output"),
     "render": ({"kind": "scenes", "count": 1}, "output"),

@@ -25,7 +25,7 @@ def evaluate_features(
     data: File,
     output: File | None = None,
     *,
-    beside: Sequence[Model] = (),
+    beside: Model | Sequence[Model] = (),
     untrained: bool = True,
     form: str = "folders",
     split: str | None = None,
@@ -75,7 +75,7 @@ def evaluate_features(
     rows, width, skipped, done, train, test = list[ProbeRow](), dict[str, int](), dict[str, None](), 0, 0, 0
     tell, truths = progress or silent, np.array([one.label for one in (*learned, *tested)])
     with results_in(None if output is None else Path(output)), tempfile.TemporaryDirectory() as held:
-        given: list[Model] = [model, *([beside] if isinstance(beside, str) else beside)]
+        given: list[Model] = [model, *([beside] if isinstance(beside, str | os.PathLike) else beside)]
         if untrained:
             random, note = _untrained(model, Path(held), seed)
             given += random
