@@ -175,8 +175,11 @@ def reliability(result: Result) -> bytes | None:
 
 
 def probed(found: Probe) -> bytes:
-    """A PNG: what is right by how many clips of each class have labels, a panel for each classifier; `all` counts their mean."""
-    whole = found.train / max(1, len(found.labels))
+    """A PNG: what is right by how many clips of each class have labels, a panel for each classifier. `all` is where their mean
+    is, or last, where some classes have fewer than were drawn of others.
+    """
+    few = max((row.clips for row in found.rows if row.clips is not None), default=0)
+    whole = max(found.train / max(1, len(found.labels)), 1.25 * few)
     places = [whole if row.clips is None else float(row.clips) for row in found.rows]
     most = max(0.1, math.ceil(10 * max((row.high for row in found.rows), default=1.0)) / 10)
     drawn = []
@@ -190,7 +193,7 @@ def probed(found: Probe) -> bytes:
         x = (min(places, default=0), max(places, default=1))
         often = Line("the most frequent label", [(at, found.most_frequent) for at in x], QUIET, 2, dash=6)
         title = f"Right by labeled clips of each class: {name}"
-        drawn.append(Panel(title, [*lines, often], x, (0, most), "labeled clips of each class", y_shown=percent))
+        drawn.append(Panel(title, [*lines, often], x, (0, most), "labeled clips of each class, last: all", y_shown=percent))
     return panels(drawn)
 
 
