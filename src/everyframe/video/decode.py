@@ -117,7 +117,8 @@ def _container(
         broken = damage is not None
         # a joined Ogg may be played on or end at the next one's headers
         ended = source.kind == "file" and (not clock.joins or (broken and container.format.name == "ogg"))
-        if source.kind == "file" and container.format.name == "mpegts" and len(kinds := codecs(path)) > 1:
+        joined = source.kind == "file" and container.format.name == "mpegts" and (broken or clock.jumps)
+        if joined and len(kinds := codecs(path)) > 1:
             damage = None
             both = " and ".join(sorted(kinds))
             note(f"recordings in {both} are glued together, and not all are played: join them with ffmpeg's `-f concat`")
