@@ -26,7 +26,7 @@ demo: $(VENV)/.base ## Recognize hand gestures with the built-in model. No torch
 # Packages are installed without bytecode; tests start many processes, so they keep it, wherever that is forbidden by default too.
 # Models of hundreds of megabytes come and go: glibc keeps their pages, which the kernel would otherwise clear anew each time.
 KEEP := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864
-test: lint ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
+test: rules ## Lint, type check and run all tests. ARGS='-k stream' is handed to pytest.
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(KEEP) $(RUN) -m pytest -rs -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
@@ -35,10 +35,13 @@ tiny: $(VENV)/.dev ## The whole road on a tiny network, in seconds.
 soak: $(VENV)/.dev ## Break cameras for an hour, and print how long each loss lasted.
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -rs -m soak tests/reliability $(ARGS)
 
-lint: $(VENV)/.dev ## ruff (rules and format) and mypy.
+lint: rules ## ruff (rules and format) and mypy.
+	@$(RUN) -m mypy
+
+.PHONY: rules
+rules: $(VENV)/.dev
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check --quiet .
-	@$(RUN) -m mypy
 
 docs: $(VENV)/.dev ## Write docs/cli.md and the import map in CONTRIBUTING.md again.
 	@$(RUN) tests/docs/generate.py
