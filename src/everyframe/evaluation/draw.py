@@ -89,24 +89,41 @@ class Panel:
 
 
 WIDTH, PANEL, LEFT, END = 960, 380, 74, 30
+ROW = 24  # of a legend
 
 
 def panels(drawn: Sequence[Panel]) -> bytes:
-    """A PNG of panels below each other."""
-    canvas = Canvas(WIDTH, PANEL * len(drawn))
-    for place, panel in enumerate(drawn):
-        _panel(canvas, panel, place * PANEL)
+    """A PNG of panels below each other, each as much higher as its legend has more rows than one."""
+    legends = [_legend([line.name for line in panel.lines]) for panel in drawn]
+    heights = [PANEL + max((y for _, y, _ in legend), default=0) for legend in legends]
+    canvas, above = Canvas(WIDTH, sum(heights)), 0
+    for panel, legend, height in zip(drawn, legends, heights, strict=True):
+        _panel(canvas, panel, legend, above, above + height)
+        above += height
     return canvas.png()
 
 
-def _panel(canvas: Canvas, panel: Panel, above: float) -> None:
-    top, bottom, right = above + 78, above + PANEL - 56, WIDTH - END
+def _legend(names: Sequence[str]) -> list[tuple[float, int, str]]:
+    """Where each name begins, from the left and below the first row, and what of it there is room for."""
+    measure, begin, end = Canvas(1, 1), 24.0, WIDTH - END
+    found, x, y = list[tuple[float, int, str]](), begin, 0
+    for name in names:
+        words = measure.fit(name, 14, end - begin - 28)
+        if x > begin and x + 28 + measure.width_of(words, 14) > end:
+            x, y = begin, y + ROW
+        found.append((x, y, words))
+        x += 28 + measure.width_of(words, 14) + 22
+    return found
+
+
+def _panel(canvas: Canvas, panel: Panel, legend: Sequence[tuple[float, int, str]], above: float, end: float) -> None:
+    top, bottom, right = above + 78 + max((y for _, y, _ in legend), default=0), end - 56, WIDTH - END
     (x0, x1), (y0, y1) = panel.x, panel.y
 
     def at(x: float, y: float) -> tuple[float, float]:
         return LEFT + (right - LEFT) * (x - x0) / ((x1 - x0) or 1), bottom - (bottom - top) * (y - y0) / ((y1 - y0) or 1)
 
-    canvas.text(24, above + 28, panel.title, 19)
+    canvas.text(24, above + 28, canvas.fit(panel.title, 19, WIDTH - 48), 19)
     for tick in ticks(y0, y1, 6):
         canvas.line(LEFT, at(x0, tick)[1], right, at(x0, tick)[1], FAINT)
         canvas.text(LEFT - 10, at(x0, tick)[1], panel.y_shown(tick), 14, SOFT, "rm")
@@ -115,16 +132,14 @@ def _panel(canvas: Canvas, panel: Panel, above: float) -> None:
         canvas.text(at(tick, y0)[0], bottom + 17, panel.x_shown(tick), 14, SOFT, "mm")
     canvas.line(LEFT, bottom, right, bottom, QUIET)
     canvas.text((LEFT + right) / 2, bottom + 40, panel.x_name, 14, SOFT, "mm")
-    legend = 24.0
-    for line in panel.lines:
-        places = [at(x, y) for x, y in line.points if math.isfinite(y)]
+    for line, (x, y, words) in zip(panel.lines, legend, strict=True):
+        places = [at(*point) for point in line.points if math.isfinite(point[1])]
         if len(places) > 1:
             canvas.path(places, line.color, line.width, line.dash)
-        for x, y in places if line.dots or len(places) == 1 else ():
-            canvas.dot(x, y, 4.5, line.color)
-        canvas.path([(legend, above + 56), (legend + 22, above + 56)], line.color, line.width, line.dash)
-        canvas.text(legend + 28, above + 56, line.name, 14)
-        legend += 28 + canvas.width_of(line.name, 14) + 22
+        for place in places if line.dots or len(places) == 1 else ():
+            canvas.dot(*place, 4.5, line.color)
+        canvas.path([(x, above + 56 + y), (x + 22, above + 56 + y)], line.color, line.width, line.dash)
+        canvas.text(x + 28, above + 56 + y, words, 14)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -185,11 +200,12 @@ def probed(found: Probe) -> bytes:
     drawn = []
     for name in dict.fromkeys(row.classifier for row in found.rows):
         lines = []
-        for hue, network in zip(HUES, found.width, strict=False):
+        for number, network in enumerate(found.width):
             mine = [
                 (x, row) for x, row in zip(places, found.rows, strict=True) if (row.network, row.classifier) == (network, name)
             ]
-            lines.append(Line(network, sorted((x, row.top1) for x, row in mine), hue, dots=True))
+            again, hue = divmod(number, len(HUES))  # the same colors again are dashed
+            lines.append(Line(network, sorted((x, row.top1) for x, row in mine), HUES[hue], dash=6 * again, dots=True))
         x = (min(places, default=0), max(places, default=1))
         often = Line("the most frequent label", [(at, found.most_frequent) for at in x], QUIET, 2, dash=6)
         title = f"Right by labeled clips of each class: {name}"
