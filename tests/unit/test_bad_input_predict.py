@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 import handmade
 from everyframe.cli import main
@@ -66,6 +67,16 @@ def unknown_operator(model: onnx.ModelProto) -> None:
     model.graph.node[-1].op_type = "Teleport"
 
 
+def cut_picture(bench: Bench) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8)).save(bench.folder / "whole.png")
+    return bench.write("c.png", (bench.folder / "whole.png").read_bytes()[:900])
+
+
+def floats(bench: Bench) -> Path:
+    Image.fromarray(np.ones((48, 64), np.float32)).save(bench.folder / "f.tif")
+    return bench.folder / "f.tif"
+
+
 def sound_only(bench: Bench) -> Path:
     with av.open(str(bench.folder / "s.mkv"), "w") as container:
         handmade.add_audio(container)
@@ -119,6 +130,11 @@ CASES: dict[str, tuple[Callable[[Bench], list], list[str]]] = {
         ["not a video, or its beginning is missing", "cut short"],
     ),
     "truncated video": (lambda b: [b.model, cut_short(b)], ["damaged or cut short", "expected: 3.00 s", "frames, 1."]),
+    "truncated picture": (lambda b: [b.model, cut_picture(b)], ["The picture is damaged, cut short, or", "c.png", "as PNG"]),
+    "a TIFF of floats": (
+        lambda b: [b.model, floats(b)],
+        ["The picture is damaged, cut short, or", "a TIFF of floats is not read"],
+    ),
     "zero frames": (lambda b: [b.model, no_frames(b)], ["The video has no frames", "none.mkv"]),
     "sound only": (lambda b: [b.model, sound_only(b)], ["no video stream", "only audio"]),
     "no such camera": (lambda b: [b.model, "97"], ["no such camera", "/dev/video97"]),

@@ -131,6 +131,11 @@ def _container(
             note("further recordings are glued behind, which are not played: join them with ffmpeg's `-f concat`")
         if frame is None and damage is None:
             return
+        if damage is not None and (container.format.name == "image2" or container.format.name.endswith("_pipe")):
+            raise SourceError(
+                "The picture is damaged, cut short, or of a kind that is not decoded.", where=path, got=damage,
+                hint="save it as PNG, with 8 or 16 bits a color; a TIFF of floats is not read",
+            )  # fmt: skip
         if damage is not None:
             raise SourceError(
                 "The video is damaged or cut short.",
