@@ -51,11 +51,12 @@ def command(
         print(json.dumps(made.to_dict()))
         return
     was = f", {made.videos - made.made} of them before" if made.made < made.videos else ""
+    many = "s" * (made.videos != 1)
     if kind == "scenes":
-        what, data = "sequences" if minutes else "scans, in KITTI's layout,", made.folder
+        what, data = f"sequence{many}" if minutes else f"scan{many}, in KITTI's layout,", made.folder
         following = "train detection"
     else:
-        what = "recordings with spans.csv" if minutes else f"clips of {len(made.labels)} labels"
+        what = f"recording{many} with spans.csv" if minutes else f"clip{many} of {len(made.labels)} labels"
         data, following = made.folder / "spans.csv" if minutes else made.folder, "evaluate MODEL" if minutes else "train"
     print(f"{made.videos} {what} in {made.folder}{was}: {', '.join(made.labels)}")
     print(f"next: everyframe {following} --data {data}")

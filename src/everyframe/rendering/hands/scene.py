@@ -141,7 +141,8 @@ class Arm:
         pose = place(self.script, fine)
         at = pose.at * self.reach + np.repeat(self.origin, k if len(self.origin) > 1 else 1, 0)
         if n > 1:  # what detects hands loses them while they are quick
-            speed = np.hypot(*np.gradient(at[::k], axis=0).T) / step
+            with np.errstate(divide="ignore", invalid="ignore"):  # no step: a camera that shows most pictures twice
+                speed = np.hypot(*np.gradient(at[::k], axis=0).T) / step
             self.gone = self.luck[:n] < style.dropout * np.clip(0.5 + 2 * speed, 0, 5)
         anchor = np.repeat(self.anchor, n, 0) if len(self.anchor) == 1 else self.anchor
         anchor = np.repeat(anchor, k, 0) + 0.15 * (at - at.mean(0))
