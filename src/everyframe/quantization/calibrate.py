@@ -53,8 +53,11 @@ class Values:
             return
         self._reach_for(max(-low, high))
         if self.reach:
-            places = ((x.ravel() + np.float32(self.reach)) * np.float32(BINS / 2 / self.reach)).astype(np.int64)
-            self.counts += np.bincount(np.clip(places, 0, BINS - 1, out=places), minlength=BINS)
+            # by a power of two, so nothing is rounded. An edge of two bins belongs to the one nearer to zero, however wide they are
+            places = x.ravel() * np.float32(BINS / 2 / self.reach)
+            whole = np.floor(places)
+            whole -= (whole == places) & (places > 0)
+            self.counts += np.bincount(whole.astype(np.int64) + BINS // 2, minlength=BINS)
         else:
             self.counts[BINS // 2] += x.size
 
