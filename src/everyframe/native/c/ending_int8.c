@@ -128,7 +128,8 @@ static inline void *beyond(const void *frame, int64_t values, int32_t packed) {
 /* -- products of bytes ------------------------------------------------------------------------------------------------------- */
 
 /* dot: each of VL lanes holds four bytes without sign (x) and four with (w); their products are added to the lane's sum. dot_wide is
-   exact for all weights, dot where no two neighbors of w sum to more than 128. Both take x - INPUT_BIAS. */
+   exact for all weights, dot where no two neighbors of w sum to more than 128. Both take x - INPUT_BIAS. add_product: of two numbers
+   of 16 bits in each lane (x86 and WebAssembly; elsewhere of one of 32), modulo 2**32. */
 #if VL == 16 && defined(__AVX512VNNI__)
 #define INPUT_BIAS 0
 static inline vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
@@ -136,7 +137,7 @@ static inline vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m51
 static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
 #elif VL == 16 && defined(__AVX512BW__)
 #define INPUT_BIAS 0
-static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)_mm512_madd_epi16((__m512i)x, (__m512i)w); }
+static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm512_add_epi32((__m512i)sum, _mm512_madd_epi16((__m512i)x, (__m512i)w)); }
 static inline vi dot(vi sum, vi x, vi w) {
     return add_product(sum, (vi)_mm512_maddubs_epi16((__m512i)x, (__m512i)w), (vi)_mm512_set1_epi16(1));
 }
@@ -157,7 +158,7 @@ static inline vi dot(vi sum, vi x, vi w) { return (vi)VNNI(dpbusd)((__m256i)sum,
 static inline vi add_product(vi sum, vi x, vi w) { return (vi)VNNI(dpwssd)((__m256i)sum, (__m256i)x, (__m256i)w); }
 #elif VL == 8 && defined(__AVX2__)
 #define INPUT_BIAS 0
-static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
+static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16((__m256i)x, (__m256i)w)); }
 static inline vi dot(vi sum, vi x, vi w) {
     return add_product(sum, (vi)_mm256_maddubs_epi16((__m256i)x, (__m256i)w), (vi)_mm256_set1_epi16(1));
 }
