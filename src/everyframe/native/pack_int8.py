@@ -18,6 +18,8 @@ from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING, middle
 from everyframe.native.packed import PackedLayer, Packing
 
 _LANES, _PAIR = 4, 2
+#: channels of a vector from which on four bytes of each come together in an instruction or two
+_ACROSS = 8
 #: steps that a whole number surely holds
 _WHOLE = 2.0**30
 #: the sum of two products that 16 bits hold for every byte: 128 * 255 < 2**15
@@ -64,6 +66,7 @@ def ending(packing: Packing, op: Conv, out: Frame) -> dict[str, object]:
     if direct:
         low, high = max(low, -zero), min(high, 255 - zero)
     plain = direct and rest is None and low <= 0.25 - zero and high >= 254.75 - zero and _reach(op, exact) / step < _WHOLE
+    near = _near_plain(exact / step, zero) if plain else _near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)
     rest_step = rest.quant.scale if rest and rest.quant else 1.0
     made: dict[str, object] = {
         "zero": source.zero, "scale": packing.blob.add((exact[0] / unit).astype(np.float32)),
@@ -78,7 +81,7 @@ def ending(packing: Packing, op: Conv, out: Frame) -> dict[str, object]:
         made |= {
             "exact_scale": _doubles(packing, exact[0]), "exact_bias": _doubles(packing, exact[1]), "step": step,
             "least": float(act.low), "most": float(act.high), "rest_step": float(rest_step),
-            "middle": middle(_near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)),
+            "middle": middle(near),
         }  # fmt: skip
     return made
 
@@ -87,6 +90,16 @@ def _reach(op: Conv, exact: np.ndarray) -> float:
     """The largest value that any bytes can lead to. exact: scale and bias of each channel."""
     sums = sum(np.abs(_integers(tap).astype(np.int64)).sum((1, 2, 3)) for tap in op.taps)
     return float((255 * sums * exact[0, : len(sums)] + np.abs(exact[1, : len(sums)])).max(initial=0))
+
+
+def _near_plain(steps: np.ndarray, zero: int) -> float:
+    """How far floats may be from the exact byte of a plain ending, if that is a byte. steps: scale and bias in steps, (2, Cout).
+    Rounded are the scale, its product with the sum and, if it is large, the sum; the bias, then with the zero; and what comes out."""
+    scales, bias = np.abs(steps[0][steps[0] != 0]), float(np.abs(steps[1]).max(initial=0))
+    start = bias + zero
+    product = 256 + start
+    large = bool((product / scales >= 2**24).any())
+    return 1.01 * ((2 + large) * product + bias + start + 256) * ROUNDING
 
 
 def _near(bias: float, rest: Frame | None, curved: bool, step: float) -> float:
@@ -145,11 +158,12 @@ def _pack_depthwise(packing: Packing, layer: PackedLayer) -> None:
     (down, along), (top, left) = op.dilations, op.pads
     offsets = [[form.offset(0, y * down - top, x * along - left) for y in range(kh) for x in range(kw)] for form in layer.forms]
     strides = [[form.plane, form.row * op.strides[0]] for form in layer.forms]
-    square = kw == 3 and op.strides[1] == 1 and along == 1
-    if square:  # rows of three, as the four bytes of a lane: for a position and for the next one
+    pairs = op.strides[1] == 1
+    square = kw == 3 and along == 1 and (pairs or block >= _ACROSS)
+    if square:  # rows of three, as the four bytes of a lane: for a position and, at stride 1, for the next one
         rows = padded.reshape(len(used), blocks, block, kh, 3)
-        weights = np.zeros((blocks, len(used), kh, 2, block, 4), np.int8)
-        for shift in range(2):
+        weights = np.zeros((blocks, len(used), kh, 1 + pairs, block, 4), np.int8)
+        for shift in range(1 + pairs):
             weights[:, :, :, shift, :, shift : shift + 3] = rows.transpose(1, 0, 3, 2, 4)
         place = _bytes(packing, weights)
         offsets = [row[::3] for row in offsets]

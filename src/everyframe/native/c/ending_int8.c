@@ -90,21 +90,24 @@ static __attribute__((noinline, cold)) void put_doubtful(const ef_stream *s, con
         vf by[H], start[H];                                                                                        \
         UNROLL for (int h = 0; h < H; h++) {                                                                       \
             by[h] = SCALE;                                                                                         \
-            start[h] = BIAS + splat((float)(e->out_zero - CUT_FROM));                                              \
+start[h] = BIAS + splat((float)e->out_zero);                                                           \
         }                                                                                                          \
-        UNROLL for (int q = 0; q < P; q += 2)                                                                      \
+        UNROLL for (int q = 0; q < P; q += CUT_SIDE)                                                               \
             UNROLL for (int h = 0; h < H; h++) {                                                                   \
-                int p = q;                                                                                         \
-                const vf one = values_of(SUM) * by[h] + start[h];                                                  \
-                uint8_t *to = (uint8_t *)(OUT) + (AT);                                                             \
-                found |= doubts_of(one, middle);                                                                   \
-                if (q + 1 == P) store_cut(to, one);                                                                \
-                else {                                                                                             \
-                    p = q + 1;                                                                                     \
-                    const vf two = values_of(SUM) * by[h] + start[h];                                              \
-                    found |= doubts_of(two, middle);                                                               \
-                    store_cut_both(to, one, (uint8_t *)(OUT) + (AT), two);                                         \
+                vf made[4];                                                                                        \
+                uint8_t *to[4];                                                                                    \
+                UNROLL for (int n = 0; n < CUT_SIDE; n++) {                                                        \
+                    const int p = q + n;                                                                           \
+                    if (p >= P) continue;                                                                          \
+                    made[n] = values_of(SUM) * by[h] + start[h];                                                   \
+                    to[n] = (uint8_t *)(OUT) + (AT);                                                               \
+                    found |= doubts_of(made[n], middle);                                                           \
                 }                                                                                                  \
+                if (q + 4 <= P && CUT_SIDE == 4) store_cut_four(to, made);                                         \
+                else if (q + 2 <= P) {                                                                             \
+                    store_cut_both(to[0], made[0], to[1], made[1]);                                                \
+                    if (q + 3 == P && CUT_SIDE == 4) store_cut(to[2], made[2]);                                    \
+                } else store_cut(to[0], made[0]);                                                                  \
             }                                                                                                      \
         if (UNLIKELY(lanes_of(found))) {                                                                           \
             vi kept[(P) * (H)];                                                                                    \
