@@ -23,7 +23,8 @@ class Choice:
     0 for as many as fit into registers. tile: 2 or 4 for Winograd's F(2x2, 3x3) or F(4x4, 3x3), see `winograd`; the
     others are then those of its product.
 
-    why: where it comes from, for the comment in the C. Convolutions of bytes have no slices and never fetch.
+    why: where it comes from, for the comment in the C. Convolutions of bytes have no slices, never fetch, and of Winograd's tiles
+    only 4, which is exact.
     """
 
     slice: int = 512

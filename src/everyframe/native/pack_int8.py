@@ -94,7 +94,7 @@ def _reach(op: Conv, exact: np.ndarray) -> float:
 
 def _near_plain(steps: np.ndarray, zero: int) -> float:
     """How far floats may be from the exact byte of a plain ending, if that is a byte. steps: scale and bias in steps, (2, Cout).
-    Rounded are the scale, its product with the sum and, if it is large, the sum; the bias, then with the zero; and what comes out."""
+    Rounded are the scale, its product with the sum and, if it is large, the sum; the bias, and with the zero; what comes out."""
     scales, bias = np.abs(steps[0][steps[0] != 0]), float(np.abs(steps[1]).max(initial=0))
     start = bias + zero
     product = 256 + start
