@@ -94,8 +94,9 @@ def default(target: Target, geometry: Geometry, approximate: bool = False) -> Ch
     be among the answers."""
     g = geometry
     wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
-    tile = 4 if (approximate or g.int8) and min(g.height, g.width) >= _WIDE else 2
-    worthwhile = g.kernels * (_TRANSFORMED_INT8 if g.int8 else _TRANSFORMED[tile]) <= g.kept
+    least, time = _BYTES[target.saturates] if g.int8 else (_WIDE, 0)
+    tile = 4 if (approximate or g.int8) and min(g.height, g.width) >= least else 2
+    worthwhile = g.kernels * (time or _TRANSFORMED[tile]) <= g.kept
     if target.product and tile in transformable(target, g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
         return Choice(1 if g.int8 else target.product, 1, 0, tile=tile)
     return direct(target, geometry)
@@ -107,8 +108,8 @@ _WIDE = 28
 #: time of a transformed kernel, relative to its own with no weight left out: of 9 multiplications 4 with F(2x2, 3x3), 2.25 with
 #: F(4x4, 3x3), and a third more for the transforms, and less where zeros within kernels leave a third of a direct one's time
 _TRANSFORMED = {2: 0.6, 4: 0.25}
-#: the same for bytes, whose products take twice the instructions
-_TRANSFORMED_INT8 = 0.7
+#: both for bytes: without instructions for their products these take three times as many, which transformed ones do not need
+_BYTES = {False: (28, 0.7), True: (14, 0.45)}
 
 
 def transformable(target: Target, geometry: Geometry) -> tuple[int, ...]:

@@ -45,9 +45,9 @@ class Source:
         return self.packer.layers
 
     @property
-    def inexact(self) -> bool:
-        """Is there anything that rounds more than the operators themselves do, and so must be compared?"""
-        return any(layer.choice and layer.choice.tile > 2 and not layer.op.quant for layer in self.layers)
+    def inexact(self) -> int:
+        """How many convolutions round more than the operators themselves do, and so must be compared."""
+        return sum(bool(layer.choice and layer.choice.tile > 2 and not layer.op.quant) for layer in self.layers)
 
 
 #: kernels come as whole files, of which a network may use only a part
