@@ -132,7 +132,7 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
         f"{float(layer.macs * geometry.frames)}}},"
         for n, (layer, geometry, choices) in enumerate(chosen)
     ]
-    tables = blob.tables()
+    tables, int8 = blob.tables(), any(layer.kind == "conv_int16" for layer in packer.layers)
     cases = "\n".join([*lines, "", "static const tune_case cases[] = {", *rows, "};"])
     text_c = "\n".join([
         f"/* {NAME}.c: measures how the convolutions of a network are computed best on the processor that runs it.",
@@ -148,7 +148,7 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
             "TUNE_MADE_BY": f'"everyframe {__version__}"',
         }),
         *map(c_text, ("vector", *(("bytes", "exact") if len(floats) < len(chosen) else ()), "threads", "copy")),
-        *conv_kernels(target, packer), winograd_kernels(set(ones), len(floats) < len(chosen)), *text.tables,
+        *conv_kernels(target, packer), winograd_kernels(set(ones), int8), *text.tables,
         "", c_text(NAME).replace("@CASES@", cases),
     ])  # fmt: skip
     return Program(text_c, tables, len(chosen))
