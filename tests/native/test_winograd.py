@@ -24,7 +24,7 @@ from everyframe.native.tuned import NUMBERS, isa, shape
 from helpers import relative
 from native.emulated import FOREIGN
 from native.emulated import program as emulated
-from native.operators import CPUS, QUICK, Sketch, reference
+from native.operators import CPUS, QUICK, Sketch, reference, sanitized
 from native.quantized import ALL_CPUS, Quantized, compare, exactly, noise
 
 VECTORS = [name for name in CPUS if not TARGETS[name].scalar]
@@ -244,3 +244,8 @@ def test_the_largest_sums_of_bytes_are_found(cpu: str, tmp_path: Path) -> None:
     compare(stream.step(noise(sketch)), exactly(sketch.model(), noise(sketch)))
     stream.close()
     assert {len(layer.op.taps[0].planes) for layer in source.layers if layer.op.tile} == {38}
+
+
+@pytest.mark.parametrize("cpu", VECTORS[-1:])
+def test_sanitizers_find_nothing(cpu: str, tmp_path: Path) -> None:
+    sanitized(of_bytes(100), tmp_path, cpu, by(4, 1))
