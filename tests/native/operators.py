@@ -20,6 +20,7 @@ from everyframe.native.build import link, write_sources
 from everyframe.native.compilers import command
 from everyframe.native.generate import BASE_FLAGS, generate
 from everyframe.native.library import Library
+from everyframe.native.packed import Choose, by_default
 from everyframe.native.target import runs_here, target
 
 # N frames, C channels, T frames of a clip, H W
@@ -125,9 +126,9 @@ int main(void) {
 """
 
 
-def sanitized(sketch: Sketch, folder: Path, cpu: str) -> float:
+def sanitized(sketch: Sketch, folder: Path, cpu: str, choose: Choose = by_default) -> float:
     """In place of `distance`: the network under sanitizers of addresses and undefined behavior, which end it."""
-    source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", stem="sketch")
+    source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", stem="sketch", choose=choose)
     write_sources(source, folder)
     (folder / "main.c").write_text(MAIN)
     flags = ["-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DEF_EMBED="sketch.weights"']

@@ -10,7 +10,7 @@ import pytest
 
 from everyframe.errors import UsageError
 from everyframe.native.build import link
-from everyframe.native.choice import Choice, Geometry, default, space
+from everyframe.native.choice import Choice, Geometry, default, space, transformable
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import TARGETS, Target, target
@@ -26,11 +26,12 @@ LAYERS = (
 COUNT = 4  # choices for each
 
 
-def drawn(rng: np.random.Generator, chosen: Target) -> Choice:
+def drawn(rng: np.random.Generator, chosen: Target, geometry: Geometry) -> Choice:
     heights = [0, *(height for height, _ in chosen.runs)]
+    tiles = (0, *transformable(chosen, geometry)) if geometry.int8 else (0,)
     return Choice(
         int(rng.choice([1, 7, 48, 144, 5000])), int(rng.choice([1, 14, 60, 784])), int(rng.integers(2)), int(rng.choice(heights)),
-        int(rng.choice([0, 1, 3, 5])), why="drawn",
+        int(rng.choice([0, 1, 3, 5])), int(rng.choice(tiles)), why="drawn",
     )  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def library(sketch: Sketch, cpu: str, folder: Path) -> tuple[Library, str]:
     """Each convolution with a choice of its own."""
     rng = np.random.default_rng(3)
     source, _, fitting = generate(
-        sketch.model(), (), target(cpu), where="sketch", choose=lambda chosen, _geometry, _label: drawn(rng, chosen)
+        sketch.model(), (), target(cpu), where="sketch", choose=lambda chosen, geometry, _label: drawn(rng, chosen, geometry)
     )
     return Library(link(source, fitting, sketch.model(), folder / "sketch.so", QUICK)), source.text
 

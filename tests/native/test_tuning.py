@@ -112,8 +112,11 @@ def test_bytes_are_measured_too() -> None:
     _, fitting = generated(sketch, VECTORS[-1])
     program_of = program(packed(sketch, VECTORS[-1]))
     assert program_of is not None
-    (row,) = measure(program_of, replace(fitting, flags=(*fitting.flags, *QUICK)), 1.0, lambda _: None)
-    assert row.shape.endswith("int8") and row.isa == fitting.name
+    assert 'tile\\": 4' in program_of.text, "transformed frames are a choice"
+    said: list[str] = []
+    (row,) = measure(program_of, replace(fitting, flags=(*fitting.flags, *QUICK)), 1.0, said.append)
+    assert row.shape.endswith("int8") and row.isa == fitting.name and row.approximate is None
+    assert not any("gave other results" in line for line in said)
 
 
 @pytest.mark.skipif("aarch64" not in FOREIGN, reason="needs another processor than NEON's")

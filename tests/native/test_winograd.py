@@ -24,7 +24,8 @@ from everyframe.native.tuned import NUMBERS, isa, shape
 from helpers import relative
 from native.emulated import FOREIGN
 from native.emulated import program as emulated
-from native.operators import CPUS, QUICK, Sketch, reference
+from native.operators import CPUS, QUICK, Sketch, reference, sanitized
+from native.quantized import ALL_CPUS, Quantized, compare, exactly, noise
 
 VECTORS = [name for name in CPUS if not TARGETS[name].scalar]
 #: largest distance of what F(m) makes, relative to the largest value
@@ -193,3 +194,58 @@ def test_the_first_use_compares_what_rounds_more(monkeypatch: pytest.MonkeyPatch
     assert tiles("second") == {2}
     alone = compile_model(tmp_path / "clip.onnx", emit_c=tmp_path)
     assert {choice.tile for _, choice in alone.chosen} == {2}
+
+
+def of_bytes(zero: int) -> Quantized:
+    """Every end that a convolution of bytes can have, on sizes that tiles do not divide; missing frames, zeros in the weights."""
+    sketch = Quantized((1, 16, 3, 9, 13))
+    x = sketch.grid("frames", 0.03, zero)
+    for cout, kernel, pads, then in (
+        (40, (3, 3, 3), (1, 1, 1), ""), (17, (1, 3, 3), (0, 2, 0), "Relu"), (24, (3, 3, 3), (1, 1, 1), "silu"),
+        (33, (2, 3, 3), (0, 1, 1), "residual"), (16, (3, 3, 3), (2, 1, 1), "float"),
+        (24, (1, 1, 1), (0, 0, 0), ""),
+    ):  # fmt: skip
+        pruned = (sketch.rng.random((-(-cout // 16), 4, kernel[0], 1, 1)) < 0.4).repeat(16, 0)[:cout].repeat(4, 1)
+        weight = sketch.random_weight(cout, 16, *kernel, zero=np.broadcast_to(pruned, (cout, 16, *kernel)))
+        made = sketch.op("Conv", x, weight, sketch.normal(cout), pads=[*pads, *pads])
+        if then == "silu":
+            made = sketch.op("Mul", made, sketch.op("Sigmoid", made))
+        elif then == "residual":
+            made = sketch.op("Relu", sketch.op("Add", made, sketch.grid(sketch.op("Abs", made), 0.1, 3)))
+        elif then == "Relu":
+            made = sketch.op("Relu", made)
+        sketch.steps(made if then == "float" else sketch.grid(made, 0.05, 0 if then == "Relu" else 100), 0.05)
+    return sketch
+
+
+@pytest.mark.parametrize("cpu", [name for name in ALL_CPUS if TARGETS[name].product])
+@pytest.mark.parametrize("zero", [0, 128, 255])
+def test_bytes_are_the_same(cpu: str, zero: int, tmp_path: Path) -> None:
+    sketch = of_bytes(zero)
+    source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", choose=by(4, 1))
+    assert source.text.count("Winograd F(4x4, 3x3)") >= 5 and source.inexact == 0
+    stream = Library(link(source, fitting, sketch.model(), tmp_path / "sketch.so", QUICK)).start(3)
+    compare(stream.step(noise(sketch)), exactly(sketch.model(), noise(sketch)))
+    stream.close()
+
+
+@pytest.mark.parametrize("cpu", [name for name in ALL_CPUS if TARGETS[name].product])
+def test_the_largest_sums_of_bytes_are_found(cpu: str, tmp_path: Path) -> None:
+    """Just below 2**25; what may be larger is not transformed."""
+    sketch = Quantized((1, 38, 3, 6, 7))
+    for channels in (38, 39):
+        given = "frames" if channels == 38 else sketch.op("Conv", "frames", sketch.normal(39, 38, 1, 1, 1))
+        x = sketch.grid(sketch.op("Add", sketch.op("Abs", given), sketch.constant(9.0)), 0.01, 0)  # 255 everywhere
+        weight = sketch.weight(np.array([-128, 127], np.int8).repeat(channels * 27).reshape(2, channels, 3, 3, 3), 1e-6)
+        made = sketch.op("Conv", x, weight, pads=[1] * 6)
+        sketch.steps(made, 1e-8)
+    source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch", choose=by(4, 1))
+    stream = Library(link(source, fitting, sketch.model(), tmp_path / "sketch.so", QUICK)).start(1)
+    compare(stream.step(noise(sketch)), exactly(sketch.model(), noise(sketch)))
+    stream.close()
+    assert {len(layer.op.taps[0].planes) for layer in source.layers if layer.op.tile} == {38}
+
+
+@pytest.mark.parametrize("cpu", VECTORS[-1:])
+def test_sanitizers_find_nothing(cpu: str, tmp_path: Path) -> None:
+    sanitized(of_bytes(100), tmp_path, cpu, by(4, 1))

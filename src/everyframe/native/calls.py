@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, ir_values, maps
+from everyframe.native import ir, ir_values, maps, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
@@ -20,11 +20,10 @@ from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer
 from everyframe.native.tables import table_of
 from everyframe.native.target import Target
-from everyframe.native.winograd import Tile, Untile, tiles
+from everyframe.native.winograd import Tile, Untile, end_fields, tile_fields, tiles, untile_bytes_fields, untile_fields
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
 _WORTH_SHARING = 60_000
-ACTIVATIONS = ("none", "sigmoid", "silu", "tanh", "hardswish", "relu6")
 
 
 @dataclass(frozen=True)
@@ -318,19 +317,23 @@ class Calls:
 
     def _tile(self, op: Tile, frame: Frame) -> None:
         forms, across = self.layout.forms, tiles(op.tile, *op.size)[1]
-        name = self.text.structure(*tile_fields(forms[op.source.number], forms[frame.number], across, op.pads))
-        self._call(f"tile_{op.tile}", name, frame, [self.pointer(op.source)], frame.floats * 2)
+        quant = op.source.quant
+        fields = tile_fields(forms[op.source.number], forms[frame.number], across, op.pads, quant.zero if quant else 0)
+        kernel = "tile_bytes" if quant else f"tile_{op.tile}"
+        self._call(kernel, self.text.structure(*fields), frame, [self.pointer(op.source)], frame.floats * 2)
 
     def _untile(self, op: Untile, frame: Frame) -> None:
         forms, rest = self.layout.forms, op.residual
-        bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
-        bias[: frame.channels] = 0 if op.bias is None else op.bias
-        name = self.text.structure(*untile_fields(
-            forms[op.source.number], forms[frame.number], forms[rest.number] if rest else None,
-            tiles(op.tile, frame.height, frame.width)[1], self.blob.add(bias), op.activation, op.residual_last,
-        ))  # fmt: skip
-        residual = self.pointer(rest) if rest else "NULL"
-        self._call(f"untile_{op.tile}", name, frame, [self.pointer(op.source)], op.source.floats * 2, residual)
+        given = forms[op.source.number], forms[frame.number], forms[rest.number] if rest else None
+        across = tiles(op.tile, frame.height, frame.width)[1]
+        if op.of:
+            fields = untile_bytes_fields(*given, across, op.of, pack_int8.ending(self.packer, op.of, frame))
+        else:
+            bias = np.zeros(forms[frame.number].blocks * self.target.block, np.float32)
+            bias[: frame.channels] = 0 if op.bias is None else op.bias
+            fields = untile_fields(*given, across, self.blob.add(bias), op.activation, op.residual_last)
+        kernel, residual = "untile_bytes" if op.of else f"untile_{op.tile}", self.pointer(rest) if rest else "NULL"
+        self._call(kernel, self.text.structure(*fields), frame, [self.pointer(op.source)], op.source.floats * 2, residual)
 
     def _flatten(self, op: ir.Flatten, frame: Frame) -> None:
         name = self.text.structure("flatten_layer", {"in": self.layout.forms[op.source.number]})
@@ -347,27 +350,12 @@ class Calls:
 
 def conv_fields(layer: PackedLayer, op: Conv) -> dict[str, object]:
     """What the structure of a packed convolution holds."""
-    act = op.activation
-    end: dict[str, object] = {"activation": ACTIVATIONS.index(act.name), "residual_last": int(op.residual_last)}
+    act, end = op.activation, end_fields(op)
+    if op.quant and op.tile:
+        return layer.fields
     if op.quant:
         return layer.fields | {"ending": layer.fields["ending"] | end}  # type: ignore[operator]
     return layer.fields | {**end, "low": float(act.low), "high": float(act.high)}
-
-
-def tile_fields(source: Form, out: Form, across: int, pads: tuple[int, int]) -> tuple[str, dict[str, object]]:
-    """Kind and fields of the structure of a transform. across: tiles in a row."""
-    return "tile_layer", {"in": source, "out": out, "across": across, "top": pads[0], "left": pads[1]}
-
-
-def untile_fields(
-    source: Form, out: Form, residual: Form | None, across: int, bias: int, act: ir.Activation, residual_last: bool
-) -> tuple[str, dict[str, object]]:
-    """The same for the way back. bias: where it lies in the blob."""
-    return "untile_layer", {
-        "in": source, "out": out, "residual": residual or out, "across": across, "bias": bias,
-        "activation": ACTIVATIONS.index(act.name), "residual_last": int(residual_last),
-        "low": float(act.low), "high": float(act.high),
-    }  # fmt: skip
 
 
 def _read(parts: list[Frame]) -> dict[str, object]:

@@ -23,7 +23,8 @@ class Choice:
     0 for as many as fit into registers. tile: 2 or 4 for Winograd's F(2x2, 3x3) or F(4x4, 3x3), see `winograd`; the
     others are then those of its product.
 
-    why: where it comes from, for the comment in the C. Convolutions of bytes have no slices and never fetch.
+    why: where it comes from, for the comment in the C. Convolutions of bytes have no slices, never fetch, and of Winograd's tiles
+    only 4, which is exact.
     """
 
     slice: int = 512
@@ -93,10 +94,11 @@ def default(target: Target, geometry: Geometry, approximate: bool = False) -> Ch
     be among the answers."""
     g = geometry
     wide = min(g.height, g.width) >= 14 and min(g.channels_in // g.sources, g.channels_out) >= 32
-    tile = 4 if approximate and min(g.height, g.width) >= _WIDE else 2
-    worthwhile = g.kernels * _TRANSFORMED[tile] <= g.kept
-    if target.product and transformable(g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
-        return Choice(target.product, 1, 0, tile=tile)
+    least, time = _BYTES[target.saturates] if g.int8 else (_WIDE, 0)
+    tile = 4 if (approximate or g.int8) and min(g.height, g.width) >= least else 2
+    worthwhile = g.kernels * (time or _TRANSFORMED[tile]) <= g.kept
+    if target.product and tile in transformable(target, g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
+        return Choice(1 if g.int8 else target.product, 1, 0, tile=tile)
     return direct(target, geometry)
 
 
@@ -106,12 +108,16 @@ _WIDE = 28
 #: time of a transformed kernel, relative to its own with no weight left out: of 9 multiplications 4 with F(2x2, 3x3), 2.25 with
 #: F(4x4, 3x3), and a third more for the transforms, and less where zeros within kernels leave a third of a direct one's time
 _TRANSFORMED = {2: 0.6, 4: 0.25}
+#: both for bytes: without instructions for their products these take three times as many, which transformed ones do not need
+_BYTES = {False: (28, 0.7), True: (14, 0.45)}
 
 
-def transformable(geometry: Geometry) -> bool:
-    """Can it be `winograd`?"""
+def transformable(target: Target, geometry: Geometry) -> tuple[int, ...]:
+    """The tiles of `winograd` that are worth a thought. Sums of bytes may still be too large."""
     g = geometry
-    return (g.int8, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (0, 3, 3, 1, 1) and min(g.height, g.width) > 1
+    if (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) != (3, 3, 1, 1) or min(g.height, g.width) < 2:
+        return ()
+    return (2, 4) if not g.int8 else (4,) if target.product else ()
 
 
 def direct(target: Target, geometry: Geometry, label: str = "") -> Choice:
@@ -148,7 +154,8 @@ def space(target: Target, geometry: Geometry) -> list[Choice]:
         effect = max(1, round(entries / cut)), max(1, min(block, positions) // geometry.width), fetch, tallest
         made.setdefault(effect, replace(usual, slice=cut, block=block, fetch=fetch, tallest=tallest))
     products = [
-        Choice(cut, 1, 0, tallest, tile=tile) for tile, cut, tallest in product((2, 4), _PRODUCTS, heights)
-        if transformable(geometry) and whole and not (cut > _PRODUCTS[0] and cut > geometry.channels_in)
+        Choice(cut, 1, 0, tallest, tile=tile)
+        for tile, cut, tallest in product(transformable(target, geometry), (1,) if geometry.int8 else _PRODUCTS, heights)
+        if whole and not (cut > _PRODUCTS[0] and cut > geometry.channels_in)
     ]  # fmt: skip
     return [first, *(choice for choice in (*made.values(), *products) if choice != first)]

@@ -33,8 +33,8 @@ from everyframe.native.wasm import link_wasm
 class Compiled:
     """memory: see `native.memory`. files: what was written. difference: largest relative distance to the reference (see
     `native.check`), None where the code cannot run here. macs: multiply-adds of a step that are really done; weights: their share
-    of the model's, zeros left out. chosen: how each convolution is computed, in order (see `native.choice`); rows: what was
-    measured now, and table: where it was written.
+    of the model's, zeros left out. chosen: how each convolution is computed, in order (see `native.choice`); inexact: how many
+    of them round more than they would by themselves; rows: what was measured now, and table: where it was written.
     """
 
     target: Target
@@ -47,6 +47,7 @@ class Compiled:
     memory_bytes: int
     weight_bytes: int
     chosen: tuple[tuple[str, Choice], ...] = ()
+    inexact: int = 0
     rows: tuple[Row, ...] = ()
     table: Path | None = None
 
@@ -128,7 +129,7 @@ def compile_model(
                 progress("comparing with the model over a stream of pictures")
                 return made, check(model, metadata, hosted or Library(made))
 
-            choices.choose.approximate = choices.choose.approximate and source.inexact
+            choices.choose.approximate = choices.choose.approximate and source.inexact > 0
             made, difference = compared(built, choices.choose.approximate)
             library = write_bytes(made.read_bytes(), output)
         written = []
@@ -141,7 +142,8 @@ def compile_model(
     return Compiled(
         chosen, source.facts["memory"], (*([library] if library else []), *written), library, difference, source.macs, share,
         source.facts["memory_bytes"], len(source.weights),
-        tuple((layer.op.label, layer.choice) for layer in source.layers if layer.choice), tuple(choices.rows), choices.table,
+        tuple((layer.op.label, layer.choice) for layer in source.layers if layer.choice), source.inexact, tuple(choices.rows),
+        choices.table,
     )  # fmt: skip
 
 

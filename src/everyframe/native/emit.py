@@ -20,7 +20,7 @@ from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
-from everyframe.native.winograd import Tile, Untile
+from everyframe.native.winograd import Untile
 
 Answers = tuple[tuple[str, tuple[int, ...]], ...]
 C_FILES = Path(__file__).resolve().parent / "c"
@@ -45,9 +45,9 @@ class Source:
         return self.packer.layers
 
     @property
-    def inexact(self) -> bool:
-        """Is there anything that rounds more than the operators themselves do, and so must be compared?"""
-        return any(layer.choice and layer.choice.tile > 2 for layer in self.layers)
+    def inexact(self) -> int:
+        """How many convolutions round more than the operators themselves do, and so must be compared."""
+        return sum(bool(layer.choice and layer.choice.tile > 2 and not layer.op.quant) for layer in self.layers)
 
 
 #: kernels come as whole files, of which a network may use only a part
@@ -90,12 +90,12 @@ class Emitter:
         if maps.needs_functions(list(self.calls.text.maps)):
             names.append("functions")
         quantized = any(frame.quant for frame in self.graph.frames.values())
-        halves = any(frame.half for frame in self.graph.frames.values())
+        halves = any(frame.half for op in ops if isinstance(op, ir.Map) for frame in (*op.inputs, self.graph.out(op)))
         names += [*(["bytes", "exact"] if quantized else []), *(["halves"] if halves else []), "threads", "copy"]
         parts = [c_text(name) for name in names]
         parts += conv_kernels(self.target, self.calls.packer)
-        if sizes := sorted({op.tile for op in ops if isinstance(op, Tile | Untile)}):
-            parts.append(c_text("winograd") + "".join(f"WINOGRAD({size})\n" for size in sizes))
+        if back := [op for op in ops if isinstance(op, Untile)]:
+            parts.append(winograd_kernels({op.tile for op in back if not op.of}, any(op.of for op in back)))
         for kind, name in (
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),
@@ -224,7 +224,7 @@ def defines(target: Target, values: dict[str, object]) -> str:
 def conv_kernels(target: Target, packer: Packer) -> list[str]:
     """The kernels of packed convolutions, in parts of a C file."""
     kinds = {layer.kind for layer in packer.layers}
-    whole = {kind for kind in kinds if kind.endswith("_int8")}
+    whole = {kind for kind in kinds if "_int" in kind}
     parts = [c_text("activation")] if kinds else []
     if whole:
         parts += [c_text("ending_int8"), c_text("conv_int8_scalar")] if target.scalar else [c_text("ending_int8")]
@@ -234,8 +234,8 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
         parts.append(c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
     if "depthwise" in kinds and not target.scalar:
         parts.append(c_text("depthwise"))
-    if "conv_int8" in kinds and not target.scalar:
-        parts += [c_text("conv_int8"), _tiles_int8(target, packer), c_text("conv_int8_run")]
+    for kind in sorted(kinds & {"conv_int8", "conv_int16"} if not target.scalar else ()):
+        parts += [c_text(kind), _tiles_of_integers(kind, target, packer), c_text(f"{kind}_run")]
     if "depthwise_int8" in kinds and not target.scalar:
         parts.append(c_text("depthwise_int8"))
     return parts
@@ -259,15 +259,24 @@ def _tiles(target: Target, packer: Packer) -> str:
     return "\n".join([*made, "", table, *rows, "};", wide, ""])
 
 
-def _tiles_int8(target: Target, packer: Packer) -> str:
-    """The kernels for bytes that this network needs: [height][positions]."""
-    tiles = dict(target.tiles)
-    used = sorted({(h, p) for layer in packer.layers for h, most in layer.tiles.items() for p in range(1, most + 1)})
-    made = [f"CONV_INT8_TILE({h}, {p})" for h, p in used]
+def winograd_kernels(sizes: set[int], int8: bool) -> str:
+    """The transforms. sizes: tiles of floats; int8: those of bytes, too."""
+    return (
+        c_text("winograd") + "".join(f"WINOGRAD({size})\n" for size in sorted(sizes)) + (c_text("winograd_int8") if int8 else "")
+    )
+
+
+def _tiles_of_integers(kind: str, target: Target, packer: Packer) -> str:
+    """The kernels for integers that this network needs: [height][positions]. kind: conv_int8, conv_int16."""
+    tiles, layers = dict(target.tiles), [layer for layer in packer.layers if layer.kind == kind]
+    used = sorted({(h, p) for layer in layers for h, most in layer.tiles.items() for p in range(1, most + 1)})
+    made = [f"{kind.upper()}_TILE({h}, {p})" for h, p in used]
     top, most = max(tiles), max(tiles.values())
-    table = f"static void (*const conv_int8_tiles[{top + 1}][{most + 1}])(const tile_int8 *, int32_t, int32_t) = {{"
-    names = [f"    [{h}][{p}] = conv_int8_{h}x{p}," for h, p in used]
-    wide = f"static const int32_t conv_int8_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
+    table = (
+        f"static void (*const {kind}_tiles[{top + 1}][{most + 1}])(const {kind.replace('conv', 'tile')} *, int32_t, int32_t) = {{"
+    )
+    names = [f"    [{h}][{p}] = {kind}_{h}x{p}," for h, p in used]
+    wide = f"static const int32_t {kind}_widest[] = {{{', '.join(str(tiles.get(h, 0)) for h in range(top + 1))}}};"
     return "\n".join([*made, "", table, *names, "};", wide, ""])
 
 

@@ -23,7 +23,8 @@ SHIFT = 24  # a plane is frame number << SHIFT | channel
 @dataclass(eq=False, repr=False)
 class Frame:
     """op: what makes it. label: the ONNX tensor it belongs to, for messages and comments. quant: None for float32. half: it is
-    stored as float16; only maps read and make such frames, others read a float32 copy."""
+    stored as float16; only maps read and make such frames, others read a float32 copy. Transformed bytes (see `winograd`) are
+    stored in as much, as whole numbers."""
 
     number: int
     channels: int
@@ -157,6 +158,10 @@ class Select(Op):
 
     def reads(self) -> list[Frame]:
         return [self.yes, self.no]
+
+
+#: as C numbers them
+ACTIVATIONS = ("none", "sigmoid", "silu", "tanh", "hardswish", "relu6")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from everyframe.native.ir import Conv, Frame, Quant
 from everyframe.native.maps import FUNCTIONS_NEAR, ROUNDING, middle
 from everyframe.native.packed import PackedLayer, Packing
 
-_LANES = 4
+_LANES, _PAIR = 4, 2
+#: channels of a vector from which on four bytes of each come together in an instruction or two
+_ACROSS = 8
 #: steps that a whole number surely holds
 _WHOLE = 2.0**30
 #: the sum of two products that 16 bits hold for every byte: 128 * 255 < 2**15
@@ -36,19 +38,21 @@ def pack(packing: Packing, layer: PackedLayer) -> None:
         _pack_scalar(packing, layer)
     elif layer.op.depthwise:
         _pack_depthwise(packing, layer)
+    elif layer.op.tile:
+        _pack_product(packing, layer)
+        return
     else:
         _pack_table(packing, layer)
-    layer.fields["ending"] = _ending(packing, layer, layer.frame)
+    layer.fields["ending"] = ending(packing, layer.op, layer.frame)
 
 
-def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, object]:
+def ending(packing: Packing, op: Conv, out: Frame) -> dict[str, object]:
     """From sums to what is stored: value = sum * scale + bias, residual, activation, limits, and bytes if `packed`.
 
     All in steps of the result where nothing but scaling stands between, else in values with a last multiplication. Once more as
     values in double precision, for what floats cannot decide.
     """
-    op, act, rest = layer.op, layer.op.activation, layer.op.residual
-    source = quant_of(op)
+    act, rest, source = op.activation, op.residual, quant_of(op)
     last = bool(rest and op.residual_last)
     direct = out.quant is not None and act.name == "none" and not last
     step = float(out.quant.scale) if out.quant else 1.0
@@ -62,6 +66,7 @@ def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, objec
     if direct:
         low, high = max(low, -zero), min(high, 255 - zero)
     plain = direct and rest is None and low <= 0.25 - zero and high >= 254.75 - zero and _reach(op, exact) / step < _WHOLE
+    near = _near_plain(exact / step, zero) if plain else _near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)
     rest_step = rest.quant.scale if rest and rest.quant else 1.0
     made: dict[str, object] = {
         "zero": source.zero, "scale": packing.blob.add((exact[0] / unit).astype(np.float32)),
@@ -76,7 +81,7 @@ def _ending(packing: Packing, layer: PackedLayer, out: Frame) -> dict[str, objec
         made |= {
             "exact_scale": _doubles(packing, exact[0]), "exact_bias": _doubles(packing, exact[1]), "step": step,
             "least": float(act.low), "most": float(act.high), "rest_step": float(rest_step),
-            "middle": middle(_near(float(np.abs(exact[1]).max()), rest, act.name != "none", step)),
+            "middle": middle(near),
         }  # fmt: skip
     return made
 
@@ -85,6 +90,16 @@ def _reach(op: Conv, exact: np.ndarray) -> float:
     """The largest value that any bytes can lead to. exact: scale and bias of each channel."""
     sums = sum(np.abs(_integers(tap).astype(np.int64)).sum((1, 2, 3)) for tap in op.taps)
     return float((255 * sums * exact[0, : len(sums)] + np.abs(exact[1, : len(sums)])).max(initial=0))
+
+
+def _near_plain(steps: np.ndarray, zero: int) -> float:
+    """How far floats may be from the exact byte of a plain ending, if that is a byte. steps: scale and bias in steps, (2, Cout).
+    Rounded are the scale, its product with the sum and, if it is large, the sum; the bias, and with the zero; what comes out."""
+    scales, bias = np.abs(steps[0][steps[0] != 0]), float(np.abs(steps[1]).max(initial=0))
+    start = bias + zero
+    product = 256 + start
+    large = bool((product / scales >= 2**24).any())
+    return 1.01 * ((2 + large) * product + bias + start + 256) * ROUNDING
 
 
 def _near(bias: float, rest: Frame | None, curved: bool, step: float) -> float:
@@ -143,11 +158,12 @@ def _pack_depthwise(packing: Packing, layer: PackedLayer) -> None:
     (down, along), (top, left) = op.dilations, op.pads
     offsets = [[form.offset(0, y * down - top, x * along - left) for y in range(kh) for x in range(kw)] for form in layer.forms]
     strides = [[form.plane, form.row * op.strides[0]] for form in layer.forms]
-    square = kw == 3 and op.strides[1] == 1 and along == 1
-    if square:  # rows of three, as the four bytes of a lane: for a position and for the next one
+    pairs = op.strides[1] == 1
+    square = kw == 3 and along == 1 and (pairs or block >= _ACROSS)
+    if square:  # rows of three, as the four bytes of a lane: for a position and, at stride 1, for the next one
         rows = padded.reshape(len(used), blocks, block, kh, 3)
-        weights = np.zeros((blocks, len(used), kh, 2, block, 4), np.int8)
-        for shift in range(2):
+        weights = np.zeros((blocks, len(used), kh, 1 + pairs, block, 4), np.int8)
+        for shift in range(1 + pairs):
             weights[:, :, :, shift, :, shift : shift + 3] = rows.transpose(1, 0, 3, 2, 4)
         place = _bytes(packing, weights)
         offsets = [row[::3] for row in offsets]
@@ -211,6 +227,61 @@ def _pack_table(packing: Packing, layer: PackedLayer) -> None:
     }  # fmt: skip
 
 
+def _pack_product(packing: Packing, layer: PackedLayer) -> None:
+    """Of transformed frames: an entry is two channels and two weights of 16 bits for each output channel and row."""
+    op, block, out, choice = layer.op, packing.target.block, layer.out, layer.choice or Choice()
+    cout, rows = op.taps[0].weight.shape[0], [tap.rows() for tap in op.taps if tap.rows]
+    offsets: list[int] = []
+    lanes: list[np.ndarray] = []  # of each source: pairs of the kernel's channels, those of all taps counted on
+    starts, before = [0], 0
+    for (source, channel), tap in zip(layer.cells, op.taps, strict=True):
+        for s in dict.fromkeys(source[source >= 0].tolist()):
+            cells = _cells(np.flatnonzero(source == s), channel, _PAIR)
+            offsets += [2 * layer.forms[s].offset(first) for first, _ in cells]
+            pairs = np.array([pair for _, pair in cells]).reshape(-1, _PAIR)
+            lanes.append(np.where(pairs < 0, -1, pairs + before))
+            starts.append(len(offsets))
+        before += tap.weight.shape[1]
+    pairs = np.concatenate(lanes) if lanes else np.zeros((0, _PAIR), int)
+
+    def entries(weights: np.ndarray) -> np.ndarray:
+        """(Cout, channels of all taps) -> (entries, Cout in whole blocks, 2)"""
+        padded = np.zeros((out.blocks * block, before + 1), weights.dtype)  # the last is what -1 finds
+        padded[:cout, :-1] = weights
+        return padded[:, pairs].transpose(1, 0, 2)
+
+    groups, kept = _groups(packing, entries(np.concatenate([tap.weight[:, :, 0, 0] for tap in op.taps], 1)), out.blocks, choice)
+    where = [np.flatnonzero(keep) for keep in kept]
+    shared = all(keep.all() for keep in kept)
+    sizes = [len(here) * count * block * _LANES for (_, count), here in zip(groups, where, strict=True)]
+    first_weight, first_offset = (
+        np.cumsum([0, *each]).tolist() for each in (sizes, [0 if shared else len(here) for here in where])
+    )
+    table = [
+        [count, first, place, offset] for (first, count), place, offset in zip(groups, first_weight, first_offset, strict=False)
+    ]
+    made = [
+        each[here, first * block : (first + count) * block].ravel()
+        for each in map(entries, (np.concatenate(row, 1) for row in zip(*rows, strict=True)))
+        for (first, count), here in zip(groups, where, strict=True)
+    ]
+    longest = choice.longest or max(dict(packing.target.tiles).values())
+    layer.tiles = {count: min(dict(packing.target.tiles)[count], longest, out.width) for _, count in groups}
+    layer.macs = sum(sizes) // 2 * out.height * out.width
+    layer.kept = sum(int(keep.sum()) * n for (_, n), keep in zip(groups, kept, strict=True)) / max(1, len(offsets) * out.blocks)
+    layer.bytes = first_weight[-1] * out.height
+    read = np.array(offsets, np.int32)
+    layer.fields = {
+        "sources": len(layer.forms), "groups": len(groups), "rows": out.height, "columns": out.width, "longest": longest,
+        "row_weights": first_weight[-1], "out_block": out.plane, "out_row": out.row,
+        "in_row": 2 * layer.forms[0].row if layer.forms else 0,
+        "group_rows": packing.blob.add(np.array(table, np.int32)),
+        "bounds": packing.blob.add(np.array([np.searchsorted(here, starts) for here in where], np.int32)),
+        "offsets": packing.blob.add(np.concatenate([read] if shared else [read[here] for here in where] or [read])),
+        "weights": packing.blob.once(("weights", layer.number), lambda: _words([each.view(np.int8) for each in made])),
+    }  # fmt: skip
+
+
 def _risky(entries: np.ndarray) -> np.ndarray:
     """Entries (n, channels, 4) in which two neighbors may add up to more than 16 bits hold."""
     pairs = entries.astype(np.int16).reshape(len(entries), entries.shape[1] * 2, 2)
@@ -245,16 +316,16 @@ def _entries(layer: PackedLayer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(offsets), np.concatenate(weights), np.array(starts)
 
 
-def _cells(here: np.ndarray, channel: np.ndarray) -> list[tuple[int, list[int]]]:
-    """Input channels `here`, four by four as they lie in their frame: first channel there, and which is in each lane (-1: none).
-    One that is read twice comes in two cells."""
+def _cells(here: np.ndarray, channel: np.ndarray, lanes: int = _LANES) -> list[tuple[int, list[int]]]:
+    """Input channels `here`, so many at a time as they lie in their frame: first channel there, and which is in each lane
+    (-1: none). One that is read twice comes in two cells."""
     cells: dict[tuple[int, int], list[int]] = {}
     seen: dict[int, int] = {}
     for n in here.tolist():
         c = int(channel[n])
         again = seen[c] = seen.get(c, -1) + 1
-        cells.setdefault((c // _LANES, again), [-1] * _LANES)[c % _LANES] = n
-    return [(group * _LANES, lanes) for (group, _), lanes in sorted(cells.items())]
+        cells.setdefault((c // lanes, again), [-1] * lanes)[c % lanes] = n
+    return [(group * lanes, found) for (group, _), found in sorted(cells.items())]
 
 
 def _groups(packing: Packing, weights: np.ndarray, blocks: int, choice: Choice) -> tuple[list[tuple[int, int]], list[np.ndarray]]:

@@ -52,7 +52,8 @@ class PackedLayer:
 
     @property
     def kind(self) -> str:
-        return ("depthwise" if self.op.depthwise else "conv") + ("_int8" if self.op.quant else "")
+        numbers = "" if not self.op.quant else "_int16" if self.op.tile else "_int8"
+        return ("depthwise" if self.op.depthwise else "conv") + numbers
 
 
 @dataclass

@@ -24,7 +24,7 @@ def together(graph: Graph) -> Graph:
     alike: dict[tuple, list[Conv]] = defaultdict(list)
     for op in graph.ops:
         depth[id(op)] = 1 + max((depth.get(id(frame.op), 0) for frame in op.reads()), default=0)
-        if isinstance(op, Conv) and not op.depthwise and op.quant is None and graph.out(op).quant is None:
+        if isinstance(op, Conv) and not op.depthwise and ((op.quant is None and graph.out(op).quant is None) or op.tile):
             key = tuple(tap.key for tap in op.taps), op.bias_key, graph.out(op).shape, op.strides, op.pads, op.dilations
             alike[*key, depth[id(op)]].append(op)
     batches: list[list[Conv]] = []

@@ -20,10 +20,10 @@ import numpy as np
 from everyframe.errors import EngineError
 from everyframe.native import ir, pack_int8, winograd
 from everyframe.native.blob import Blob
-from everyframe.native.calls import Text, conv_fields, safe, tile_fields, untile_fields, value_text
+from everyframe.native.calls import Text, conv_fields, safe, value_text
 from everyframe.native.choice import Choice, Geometry, space
 from everyframe.native.compilers import command, run
-from everyframe.native.emit import MAX_THREADS, c_text, conv_kernels, defines
+from everyframe.native.emit import MAX_THREADS, c_text, conv_kernels, defines, winograd_kernels
 from everyframe.native.generate import BASE_FLAGS
 from everyframe.native.ir import Activation
 from everyframe.native.layout import Form
@@ -89,7 +89,7 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
         return None
     floats = [layer for layer, *_ in chosen if not layer.op.quant]
     sizes = [sum(tap.weight[0].size for tap in layer.op.taps) * layer.out.blocks * target.block for layer in floats]
-    fitting = [winograd.fits(of.graph, layer.op) for layer in floats]
+    fitting = [winograd.fitting(of.graph, layer.op, target) for layer in floats]
     products = [  # for each tile, of what can be transformed
         max((size // 9 * (tile + 2) ** 2 for size, fits in zip(sizes, fitting, strict=True) if fits), default=0)
         for tile in winograd.KERNEL
@@ -100,7 +100,7 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
     lines = [f"static const float rows_{tile}[] = {{{', '.join(map(c_float, row))}}};" for tile, row in ones.items()]
     for n, (layer, _, choices) in enumerate(chosen):
         plain = layer if layer.op.quant else _plain(layer)
-        kind, parents = f"{layer.kind}_layer", _parents(choices)
+        parents = _parents(choices)
         made: list[PackedLayer] = []
         for choice, parent in zip(choices, parents, strict=True):
             if parent < len(made):
@@ -114,23 +114,25 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
         for choice, each, parent in zip(choices, made, parents, strict=True):
             around = "0"
             if tile := choice.tile:
-                into, back = (text.structure(*words) for words in _around(layer, each, blob))
-                count = f"{each.fields['row_weights']}, {(tile + 2) ** 2}, {blob.starts[tile]}"
-                around = f"tile_{tile}, untile_{tile}, &{into}, &{back}, rows_{tile}, {count}"
-            name = text.structure(kind, conv_fields(each, each.op))
+                into, back = (text.structure(*words) for words in _around(packer, layer, each))
+                which, weights = str(tile), f"rows_{tile}, {each.fields['row_weights']}, {(tile + 2) ** 2}, {blob.starts[tile]}"
+                if layer.op.quant:
+                    which, weights = "bytes", "NULL, 0, 0, 0"
+                around = f"tile_{which}, untile_{which}, {each.kind}, &{into}, &{back}, &{back}.in, {weights}"
+            name = text.structure(f"{each.kind}_layer", conv_fields(each, each.op))
             listed.append(f"    {{{_c_text(_json(choice))}, &{name}, {parent}, {around}}},")
         lines += [f"static const candidate candidates_{n}[] = {{", *listed, "};"]
         lines.append(f"static const form forms_{n}[] = {{{', '.join(map(value_text, layer.forms)) or '{0}'}}};")
         lines.append(f"static const int32_t origins_{n}[] = {{{', '.join(str(form.origin) for form in layer.forms) or '0'}}};")
     rows = [
         f"    {{{_c_text(_key(target, geometry))}, {layer.kind}, candidates_{n}, {len(choices)}, {geometry.frames}, "
-        f"{len(layer.forms)}, {int(layer.op.quant is not None)}, forms_{n}, origins_{n}, "
+        f"{len(layer.forms)}, {int(layer.op.quant is not None)}, {_zero(layer)}, forms_{n}, origins_{n}, "
         f"{max((f.floats for f in layer.forms), default=1)}, "
         f"{layer.out.floats}, {layer.out.origin}, {_floats(layer.residual)}, {layer.residual.origin if layer.residual else 0}, "
         f"{float(layer.macs * geometry.frames)}}},"
         for n, (layer, geometry, choices) in enumerate(chosen)
     ]
-    tables = blob.tables()
+    tables, int8 = blob.tables(), any(layer.kind == "conv_int16" for layer in packer.layers)
     cases = "\n".join([*lines, "", "static const tune_case cases[] = {", *rows, "};"])
     text_c = "\n".join([
         f"/* {NAME}.c: measures how the convolutions of a network are computed best on the processor that runs it.",
@@ -146,34 +148,37 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
             "TUNE_MADE_BY": f'"everyframe {__version__}"',
         }),
         *map(c_text, ("vector", *(("bytes", "exact") if len(floats) < len(chosen) else ()), "threads", "copy")),
-        *conv_kernels(target, packer), c_text("winograd"), *(f"WINOGRAD({tile})" for tile in ones), *text.tables,
+        *conv_kernels(target, packer), winograd_kernels(set(ones), int8), *text.tables,
         "", c_text(NAME).replace("@CASES@", cases),
     ])  # fmt: skip
     return Program(text_c, tables, len(chosen))
 
 
 def _choices(of: Packer, layer: PackedLayer, geometry: Geometry) -> list[Choice]:
-    fits = winograd.fits(of.graph, layer.op) and all(form.block == of.target.block for form in layer.forms)
-    return [choice for choice in space(of.target, geometry) if fits or not choice.tile]
+    whole = all(form.block == of.target.block for form in layer.forms)
+    fitting = (0, *(winograd.fitting(of.graph, layer.op, of.target) if whole else ()))
+    return [choice for choice in space(of.target, geometry) if choice.tile in fitting]
 
 
 def _product(layer: PackedLayer, tile: int, block: int) -> PackedLayer:
     """The product that a transformed convolution consists of."""
     places, count = (tile + 2) ** 2, int(np.prod(winograd.tiles(tile, layer.out.height, layer.out.width)))
-    taps = [replace(tap, weight=np.asarray(tap.weight.any((2, 3), keepdims=True), np.int8)) for tap in layer.op.taps]
-    op = ir.Conv(layer.op.order, layer.op.label, taps, tile=tile)
-    forms = [Form(form.channels, places, count, block) for form in layer.forms]
+    taps = [winograd.tap_of_product(tap, tap.planes, tile) for tap in layer.op.taps]
+    op, half = ir.Conv(layer.op.order, layer.op.label, taps, tile=tile, quant=layer.op.quant), layer.op.quant is not None
+    forms = [Form(form.channels, places, count, block, half=half) for form in layer.forms]
     return replace(layer, op=op, out=Form(layer.out.channels, places, count, block), residual=None, forms=forms)
 
 
-def _around(layer: PackedLayer, product: PackedLayer, blob: Blob) -> list[tuple[str, dict[str, object]]]:
+def _around(packer: Packer, layer: PackedLayer, product: PackedLayer) -> list[tuple[str, dict[str, object]]]:
     """The transforms before and after a product."""
-    tile, out = product.op.tile, layer.out
+    tile, out, quant = product.op.tile, layer.out, layer.op.quant
     across = winograd.tiles(tile, out.height, out.width)[1]
-    return [tile_fields(layer.forms[0], product.forms[0], across, layer.op.pads), untile_fields(
-        product.out, out, layer.residual, across, blob.add(np.zeros(out.blocks * out.block, np.float32)), Activation(),
-        layer.op.residual_last,
-    )]  # fmt: skip
+    there = winograd.tile_fields(layer.forms[0], product.forms[0], across, layer.op.pads, _zero(layer))
+    given = product.out, out, layer.residual, across
+    if quant:
+        return [there, winograd.untile_bytes_fields(*given, layer.op, pack_int8.ending(packer, layer.op, layer.frame))]
+    bias = packer.blob.add(np.zeros(out.blocks * out.block, np.float32))
+    return [there, winograd.untile_fields(*given, bias, Activation(), layer.op.residual_last)]
 
 
 def _parents(choices: list[Choice]) -> list[int]:
@@ -200,6 +205,10 @@ def _json(choice: Choice) -> str:
 
 def _c_text(words: str) -> str:
     return '"' + safe(words).replace('"', '\\"') + '"'
+
+
+def _zero(layer: PackedLayer) -> int:
+    return layer.op.quant.zero if layer.op.quant else 0
 
 
 def _floats(form: Form | None) -> int:

@@ -227,10 +227,12 @@ def choice_lines(made: Code) -> list[str]:
         lines.append(f"nothing to measure: {made.table} has it all")
     apart = sum(choice.why != "default" for _, choice in made.chosen)
     tiles = [choice.tile for _, choice in made.chosen if choice.tile]
-    if quick := sum(tile > 2 for tile in tiles):
-        lines.append(f"{quick} convolutions by Winograd's F(4x4, 3x3), within the difference above; --exact does without")
-    if len(tiles) > quick:
-        lines.append(f"{len(tiles) - quick} convolutions by Winograd's F(2x2, 3x3)")
+    if made.inexact:
+        lines.append(f"{made.inexact} convolutions by Winograd's F(4x4, 3x3), within the difference above; --exact does without")
+    if bytes_too := tiles.count(4) - made.inexact:
+        lines.append(f"{bytes_too} convolutions of bytes by Winograd's F(4x4, 3x3), which changes none of them")
+    if few := tiles.count(2):
+        lines.append(f"{few} convolutions by Winograd's F(2x2, 3x3)")
     return [*lines, *([f"{apart} of {len(made.chosen)} convolutions as they were measured"] if apart else [])]
 
 

@@ -69,19 +69,34 @@ static inline void store_bytes(uint8_t *p, vf x, vi zero) { *p = (uint8_t)(whole
 #endif
 
 #if VL > 1
-/* x: a byte less CUT_FROM, of any size that a whole number can have; rounded, and cut off by the conversion. */
-#if VL == 16 && defined(__AVX512F__)
-#define CUT_FROM 128
+/* x: a byte, of any size that a whole number can have; rounded, and cut off by the conversion. CUT_SIDE: how many vectors share most
+   of the work. */
+#if VL == 16 && defined(__AVX512BW__)
+#define CUT_SIDE 4
 static inline void store_cut(uint8_t *p, vf x) {
-    const __m128i made = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32((__m512)x));
-    _mm_storeu_si128((__m128i *)p, _mm_xor_si128(made, _mm_set1_epi8(-128)));
+    const __m512i whole = _mm512_max_epi32(_mm512_cvtps_epi32((__m512)x), _mm512_setzero_si512());
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtusepi32_epi8(whole));
 }
 static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
     store_cut(p, x);
     store_cut(q, y);
 }
+/* Positions are mostly side by side. */
+static inline void store_cut_four(uint8_t *const *p, const vf *x) {
+    const __m512i one = _mm512_packs_epi32(_mm512_cvtps_epi32((__m512)x[0]), _mm512_cvtps_epi32((__m512)x[1]));
+    const __m512i two = _mm512_packs_epi32(_mm512_cvtps_epi32((__m512)x[2]), _mm512_cvtps_epi32((__m512)x[3]));
+    const vi order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    const __m512i made = _mm512_permutexvar_epi32((__m512i)order, _mm512_packus_epi16(one, two));
+    if (p[3] - p[0] == 3 * VL) {
+        _mm512_storeu_si512(p[0], made);
+        return;
+    }
+    _mm_storeu_si128((__m128i *)p[0], _mm512_castsi512_si128(made));
+    _mm_storeu_si128((__m128i *)p[1], _mm512_extracti32x4_epi32(made, 1));
+    _mm_storeu_si128((__m128i *)p[2], _mm512_extracti32x4_epi32(made, 2));
+    _mm_storeu_si128((__m128i *)p[3], _mm512_extracti32x4_epi32(made, 3));
+}
 #elif VL == 8 && defined(__AVX2__)
-#define CUT_FROM 0
 static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
     const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32((__m256)x), _mm256_cvtps_epi32((__m256)y));
     const vi order = {0, 4, 1, 5, 0, 0, 0, 0};
@@ -96,7 +111,6 @@ static inline void store_cut(uint8_t *p, vf x) {
     _mm_storel_epi64((__m128i *)p, _mm256_castsi256_si128(made));
 }
 #elif VL == 4 && defined(__ARM_NEON) && defined(__aarch64__)
-#define CUT_FROM 0
 static inline void store_cut(uint8_t *p, vf x) {
     const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32((float32x4_t)x));
     vst1_lane_u32((uint32_t *)p, vreinterpret_u32_u8(vqmovun_s16(vcombine_s16(words, words))), 0);
@@ -108,11 +122,17 @@ static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
     vst1_lane_u32((uint32_t *)q, made, 1);
 }
 #else
-#define CUT_FROM 0
 static inline void store_cut(uint8_t *p, vf x) { store_bytes(p, vmin(splat(255.0f), vmax(splat(0.0f), x)), isplat(0)); }
 static inline void store_cut_both(uint8_t *p, vf x, uint8_t *q, vf y) {
     store_cut(p, x);
     store_cut(q, y);
+}
+#endif
+#ifndef CUT_SIDE
+#define CUT_SIDE 2
+static inline void store_cut_four(uint8_t *const *p, const vf *x) {
+    store_cut_both(p[0], x[0], p[1], x[1]);
+    store_cut_both(p[2], x[2], p[3], x[3]);
 }
 #endif
 #endif

@@ -39,11 +39,28 @@ typedef struct {
     float scale, zero;
 } import_layer;
 
+static inline int32_t import_byte(const import_layer *k, float value) {
+    return (int32_t)(rintf(MIN(255.0f - k->zero, MAX(-k->zero, value / k->scale))) + k->zero);
+}
+
 static void import(const job *j, int part, int parts) {
     const import_layer *k = j->layer;
     const form *f = &k->out;
-    const int32_t lines = f->channels * f->height;
+    const int32_t together = f->size == 1 && f->block == 4 && f->channels <= 4, lines = (together ? 1 : f->channels) * f->height;
     for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {
+        if (together) { /* a position's bytes are one word */
+            int32_t *words = (int32_t *)j->out + (int64_t)line * f->row / 4, made[64];
+            for (int32_t x = 0; x < f->width; x += 64) {
+                const int32_t count = MIN(64, f->width - x);
+                memset(made, 0, sizeof made);
+                for (int32_t channel = 0; channel < f->channels; channel++) {
+                    const float *in = j->in[0] + channel * k->stride + (int64_t)line * f->width + x;
+                    for (int32_t i = 0; i < count; i++) made[i] |= import_byte(k, in[i]) << (8 * channel);
+                }
+                memcpy(words + x, made, (size_t)count * 4);
+            }
+            continue;
+        }
         const int32_t channel = line / f->height, y = line % f->height;
         const float *in = j->in[0] + channel * k->stride + (int64_t)y * f->width;
         float *out = j->out + value_at(f, channel, y, 0);
@@ -52,10 +69,7 @@ static void import(const job *j, int part, int parts) {
             for (int32_t x = 0; x < f->width; x += 64) { /* side by side first: compilers compute that many at once */
                 uint8_t line[64];
                 const int32_t count = MIN(64, f->width - x);
-                for (int32_t i = 0; i < count; i++) {
-                    const float scaled = MIN(255.0f - k->zero, MAX(-k->zero, in[x + i] / k->scale));
-                    line[i] = (uint8_t)(int32_t)(rintf(scaled) + k->zero);
-                }
+                for (int32_t i = 0; i < count; i++) line[i] = (uint8_t)import_byte(k, in[x + i]);
                 for (int32_t i = 0; i < count; i++) bytes[(int64_t)(x + i) * f->block] = line[i];
             }
         } else if (f->block == 1) memcpy(out, in, (size_t)f->width * sizeof(float));

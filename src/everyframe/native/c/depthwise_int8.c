@@ -1,6 +1,6 @@
 /* -- depthwise convolution of bytes over several frames ------------------------------------------------------------------------ */
 
-/* As for floats. rows_of_three: `taps` are rows of three places at stride 1; the weights of one are four bytes a channel, once for a
+/* As for floats. rows_of_three: `taps` are rows of three places; the weights of one are four bytes a channel, at stride 1 once for a
    position and once, shifted by one, for the next. Else one int32 a channel and place. sums: of each source's weights. */
 typedef struct {
     int32_t sources, taps, blocks, rows, columns, step, rows_of_three;
@@ -8,6 +8,7 @@ typedef struct {
     int32_t out_block, out_row, residual_block, residual_row;
     ending ending;
 } depthwise_int8_layer;
+#define WEIGHTS_OF(k) ((k)->rows_of_three && (k)->step == VL ? 2 : 1)
 
 /* VL channels of four positions: a lane gets its channel's four bytes. */
 static inline vi across(const uint8_t *p) {
@@ -47,10 +48,19 @@ static inline vi across(const uint8_t *p) {
         for (int p = 0; p < P; p++) sum[p] = start;                                                                \
         for (int32_t s = 0; s < k->sources; s++) {                                                                 \
             if (!x[s]) {                                                                                           \
-                w += k->taps * VL * (k->rows_of_three ? 2 : 1);                                                    \
+                w += k->taps * VL * WEIGHTS_OF(k);                                                                 \
                 continue;                                                                                          \
             }                                                                                                      \
             const uint8_t *row = x[s] + shift;                                                                     \
+            if (k->rows_of_three && k->step > VL) {                                                                \
+                for (int32_t t = 0; t < k->taps; t++, w += VL) {                                                   \
+                    const uint8_t *in = row + offsets[s * k->taps + t];                                            \
+                    vi weight = ints_of(w);                                                                        \
+                    PIN(weight);                                                                                   \
+                    for (int p = 0; p < P; p++) sum[p] = dot_wide(sum[p], across(in + (int64_t)p * k->step), weight); \
+                }                                                                                                  \
+                continue;                                                                                          \
+            }                                                                                                      \
             if (k->rows_of_three) {                                                                                \
                 for (int32_t t = 0; t < k->taps; t++, w += 2 * VL) {                                               \
                     const uint8_t *in = row + offsets[s * k->taps + t];                                            \
@@ -103,7 +113,7 @@ static void depthwise_int8(const job *j, int part, int parts) {
     const depthwise_int8_layer *k = j->layer;
     const ending *e = &k->ending;
     const int32_t *offsets = ints(j->stream, k->offsets), *strides = ints(j->stream, k->strides), *sums = ints(j->stream, k->sums);
-    const int32_t *weights = ints(j->stream, k->weights), each = k->sources * k->taps * VL * (k->rows_of_three ? 2 : 1);
+    const int32_t *weights = ints(j->stream, k->weights), each = k->sources * k->taps * VL * WEIGHTS_OF(k);
     const vi zero = isplat((k->rows_of_three ? INPUT_BIAS : 0) - e->zero);
     const int32_t lines = k->blocks * k->rows, tiles = (k->columns + 7) / 8, small = k->columns / tiles, large = k->columns - small * tiles;
     for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {

@@ -90,21 +90,24 @@ static __attribute__((noinline, cold)) void put_doubtful(const ef_stream *s, con
         vf by[H], start[H];                                                                                        \
         UNROLL for (int h = 0; h < H; h++) {                                                                       \
             by[h] = SCALE;                                                                                         \
-            start[h] = BIAS + splat((float)(e->out_zero - CUT_FROM));                                              \
+start[h] = BIAS + splat((float)e->out_zero);                                                           \
         }                                                                                                          \
-        UNROLL for (int q = 0; q < P; q += 2)                                                                      \
+        UNROLL for (int q = 0; q < P; q += CUT_SIDE)                                                               \
             UNROLL for (int h = 0; h < H; h++) {                                                                   \
-                int p = q;                                                                                         \
-                const vf one = values_of(SUM) * by[h] + start[h];                                                  \
-                uint8_t *to = (uint8_t *)(OUT) + (AT);                                                             \
-                found |= doubts_of(one, middle);                                                                   \
-                if (q + 1 == P) store_cut(to, one);                                                                \
-                else {                                                                                             \
-                    p = q + 1;                                                                                     \
-                    const vf two = values_of(SUM) * by[h] + start[h];                                              \
-                    found |= doubts_of(two, middle);                                                               \
-                    store_cut_both(to, one, (uint8_t *)(OUT) + (AT), two);                                         \
+                vf made[4];                                                                                        \
+                uint8_t *to[4];                                                                                    \
+                UNROLL for (int n = 0; n < CUT_SIDE; n++) {                                                        \
+                    const int p = q + n;                                                                           \
+                    if (p >= P) continue;                                                                          \
+                    made[n] = values_of(SUM) * by[h] + start[h];                                                   \
+                    to[n] = (uint8_t *)(OUT) + (AT);                                                               \
+                    found |= doubts_of(made[n], middle);                                                           \
                 }                                                                                                  \
+                if (q + 4 <= P && CUT_SIDE == 4) store_cut_four(to, made);                                         \
+                else if (q + 2 <= P) {                                                                             \
+                    store_cut_both(to[0], made[0], to[1], made[1]);                                                \
+                    if (q + 3 == P && CUT_SIDE == 4) store_cut(to[2], made[2]);                                    \
+                } else store_cut(to[0], made[0]);                                                                  \
             }                                                                                                      \
         if (UNLIKELY(lanes_of(found))) {                                                                           \
             vi kept[(P) * (H)];                                                                                    \
@@ -128,7 +131,8 @@ static inline void *beyond(const void *frame, int64_t values, int32_t packed) {
 /* -- products of bytes ------------------------------------------------------------------------------------------------------- */
 
 /* dot: each of VL lanes holds four bytes without sign (x) and four with (w); their products are added to the lane's sum. dot_wide is
-   exact for all weights, dot where no two neighbors of w sum to more than 128. Both take x - INPUT_BIAS. */
+   exact for all weights, dot where no two neighbors of w sum to more than 128. Both take x - INPUT_BIAS. add_product: of two numbers
+   of 16 bits in each lane (x86 and WebAssembly; elsewhere of one of 32), modulo 2**32. */
 #if VL == 16 && defined(__AVX512VNNI__)
 #define INPUT_BIAS 0
 static inline vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
@@ -136,7 +140,7 @@ static inline vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m51
 static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
 #elif VL == 16 && defined(__AVX512BW__)
 #define INPUT_BIAS 0
-static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)_mm512_madd_epi16((__m512i)x, (__m512i)w); }
+static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm512_add_epi32((__m512i)sum, _mm512_madd_epi16((__m512i)x, (__m512i)w)); }
 static inline vi dot(vi sum, vi x, vi w) {
     return add_product(sum, (vi)_mm512_maddubs_epi16((__m512i)x, (__m512i)w), (vi)_mm512_set1_epi16(1));
 }
@@ -157,7 +161,7 @@ static inline vi dot(vi sum, vi x, vi w) { return (vi)VNNI(dpbusd)((__m256i)sum,
 static inline vi add_product(vi sum, vi x, vi w) { return (vi)VNNI(dpwssd)((__m256i)sum, (__m256i)x, (__m256i)w); }
 #elif VL == 8 && defined(__AVX2__)
 #define INPUT_BIAS 0
-static inline vi add_product(vi sum, vi x, vi w) { return sum + (vi)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
+static inline vi add_product(vi sum, vi x, vi w) { return (vi)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16((__m256i)x, (__m256i)w)); }
 static inline vi dot(vi sum, vi x, vi w) {
     return add_product(sum, (vi)_mm256_maddubs_epi16((__m256i)x, (__m256i)w), (vi)_mm256_set1_epi16(1));
 }

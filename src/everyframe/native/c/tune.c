@@ -17,10 +17,11 @@ typedef struct {
     const char *choice; /* as JSON */
     const void *layer;
     int parent; /* not tried where that one is hopeless; its own number if none */
-    kernel tile, untile; /* of Winograd: before and after, else NULL; what each row's weights are, how many and how many rows */
+    kernel tile, untile, product; /* of Winograd: before, after and between, else NULL; the sums between */
     const tile_layer *into;
-    const untile_layer *back;
-    const float *rows;
+    const void *back;
+    const form *sums;
+    const float *rows; /* of floats: what each row's weights are, how many and how many rows */
     int32_t row_weights, row_count;
     int64_t weights; /* where they are put */
 } candidate;
@@ -30,7 +31,7 @@ typedef struct {
     const char *key; /* JSON of what the choice is for */
     kernel run;
     const candidate *candidates;
-    int count, frames, sources, int8;
+    int count, frames, sources, int8, zero; /* zero: the byte of borders */
     const form *forms;
     const int32_t *origins;
     int64_t inputs, out, out_origin, rest, rest_origin;
@@ -66,15 +67,19 @@ static uint32_t noise(void) {
     return random_state >> 24;
 }
 
-/* A frame of floats has zeros around it; bytes are anything. */
-static void numbers(float *to, int64_t words, const form *f, int64_t origin) {
-    memset(to, 0, (size_t)words * 4);
-    if (!f || f->size == 1)
+/* A frame with zeros around it, or bytes that are anything. */
+static void numbers(float *to, int64_t words, const form *f, int64_t origin, int zero) {
+    memset(to, zero, (size_t)words * 4);
+    if (!f)
         for (int64_t i = 0; i < 4 * words; i++) ((uint8_t *)to)[i] = (uint8_t)noise();
     else
         for (int32_t c = 0; c < f->channels; c++)
             for (int32_t y = 0; y < f->height; y++)
-                for (int32_t x = 0; x < f->width; x++) to[origin + value_at(f, c, y, x)] = (float)((int32_t)(noise() >> 5) - 3);
+                for (int32_t x = 0; x < f->width; x++) {
+                    const int64_t at = value_at(f, c, y, x);
+                    if (f->size == 1) ((uint8_t *)(to + origin))[at] = (uint8_t)noise();
+                    else to[origin + at] = (float)((int32_t)(noise() >> 5) - 3);
+                }
 }
 
 /* What a processor and its caches are called, as native/processor.py does. */
@@ -169,7 +174,7 @@ static void ready(const bench *b, const tune_case *c, const candidate *what) {
 
 /* Floats that were transformed are not the same to the last bit; bytes and all others are. */
 static int same(const tune_case *c, const candidate *what, const float *wanted, const float *got) {
-    if (!what->tile && !c->candidates[0].tile) return !memcmp(wanted, got, (size_t)c->out * 4);
+    if (c->int8 || (!what->tile && !c->candidates[0].tile)) return !memcmp(wanted, got, (size_t)c->out * 4);
     float most = 0, apart = 0;
     for (int64_t i = 0; i < c->out; i++) most = MAX(most, fabsf(wanted[i])), apart = MAX(apart, fabsf(wanted[i] - got[i]));
     return apart <= 1e-4f * most;
@@ -187,14 +192,14 @@ static double once(const bench *b, const tune_case *c, const candidate *what, in
         const float *rest = c->rest ? b->rest + c->rest_origin : NULL;
         float *out = b->out[frame] + c->out_origin;
         if (what->tile) { /* the newest frame is transformed, those before it have been */
-            const int64_t size = floats_of(&what->into->out), newest = frame + c->sources - 1;
+            const int64_t size = floats_of(&what->into->out), newest = frame + c->sources - 1; /* of bytes half of it is used */
             const float *from = b->in + newest * c->inputs + c->origins[0], *sums = b->sums;
             const job into = {b->stream, what->into, b->tiles + newest * size, NULL, &from, NULL};
             const job back = {b->stream, what->back, out, rest, &sums, NULL};
             const job j = {b->stream, what->layer, b->sums, NULL, in, NULL};
             for (int s = 0; s < c->sources; s++) in[s] = b->tiles + (frame + s) * size;
             what->tile(&into, 0, 1);
-            c->run(&j, 0, 1);
+            what->product(&j, 0, 1);
             what->untile(&back, 0, 1);
             continue;
         }
@@ -225,9 +230,9 @@ static void tune(const bench *b, const tune_case *c, double until, FILE *result,
     const size_t bytes = (size_t)c->out * 4;
     int rounds = 0, wrong = 0, tried = 0;
     for (int i = 0; i < MIN(c->frames, MOST_FRAMES) + c->sources - 1; i++)
-        numbers(b->in + i * c->inputs, c->inputs, c->int8 ? NULL : c->forms, c->origins[0]);
+        numbers(b->in + i * c->inputs, c->inputs, c->forms, c->origins[0], c->zero);
     for (int64_t i = 0; i < (c->int8 ? 0 : c->rest); i++) b->rest[i] = (float)((int32_t)(noise() >> 5) - 3);
-    if (c->int8) numbers(b->rest, c->rest, NULL, 0);
+    if (c->int8) numbers(b->rest, c->rest, NULL, 0, 0);
     ready(b, c, &c->candidates[0]);
     memset(alive, 1, (size_t)c->count);
     memset(b->out[0], 0, bytes);
@@ -303,7 +308,7 @@ int main(int argc, char **argv) {
         for (int n = 0; n < c->count; n++)
             if (c->candidates[n].tile) {
                 tiles = MAX(tiles, floats_of(&c->candidates[n].into->out) * (MOST_FRAMES + c->sources - 1));
-                sums = MAX(sums, floats_of(&c->candidates[n].back->in));
+                sums = MAX(sums, floats_of(c->candidates[n].sums));
             }
         out = MAX(out, c->out), rest = MAX(rest, c->rest), work += c->work * c->count;
     }

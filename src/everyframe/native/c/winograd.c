@@ -4,7 +4,7 @@
    tile; and back, to m x m positions of the sum. top, left: padding. */
 typedef struct {
     form in, out;
-    int32_t across, top, left;
+    int32_t across, top, left, zero; /* zero: of bytes */
 } tile_layer;
 
 typedef struct {
