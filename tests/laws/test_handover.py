@@ -33,7 +33,7 @@ def test_a_stream_that_changes_its_engine_goes_on_as_if_it_had_always_had_it(fol
     def law(net: Net, count: Counter) -> None:
         made = convert_net(net)
         modelfile.save(made.step, folder / "step.onnx")
-        steps, hop = steps_until_known(made.metadata), made.metadata.hop
+        steps, hop = steps_until_known(made.metadata, made.step), made.metadata.hop
         if steps is None:
             count["never"] += 1
             return

@@ -1,7 +1,7 @@
 """From one engine to a faster one while streams run, without a wrong answer in between.
 
 Engines keep states in forms of their own, so none are handed over: the new engine runs beside the old one, on the same frames,
-until all that a step network remembers (its receptive field) is of frames that the new one has seen too. From then on it says
+until all that a step network remembers is of frames that the new one has seen too. From then on it says
 what it would say had it run from the beginning, bit by bit. A clip network remembers nothing. What remembers for ever is
 exchanged where it forgets: with the next stream, or after a gap.
 """
@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import onnx
 
 from everyframe.errors import EveryframeError
 from everyframe.modelfile.schema import Metadata
 from everyframe.runtime.engine import Frames, Loaded, Run
+from everyframe.runtime.states import StatePlan, steps_remembered
 
 #: largest relative distance between the answers of both at the exchange: what is further off stays out
 APART = 1e-3
@@ -23,13 +25,16 @@ APART = 1e-3
 QUANTIZED_APART = 0.1
 
 
-def steps_until_known(metadata: Metadata) -> int | None:
-    """So many steps after it was started, an engine's state is that of one which saw everything. None: never."""
-    if metadata.kind == "clip":
-        return 1
-    if metadata.unbounded or (metadata.states and metadata.receptive_field == 1):  # files of others may not say how far it reaches
+def steps_until_known(metadata: Metadata, model: onnx.ModelProto) -> int | None:
+    """So many steps after it was started, an engine's state is that of one which saw everything. None: never.
+
+    Counters tell what lies before the first frame: as long as a frame is on its way through the network.
+    """
+    remembered = None if metadata.unbounded else steps_remembered(model, StatePlan(metadata.states))
+    if remembered is None:
         return None
-    return -(-(metadata.receptive_field + metadata.delay) // metadata.hop) + 1
+    counts = not all(spec.floats for spec in metadata.states)
+    return 1 + remembered + (-(-(metadata.receptive_field + metadata.delay) // metadata.hop) if counts else 0)
 
 
 class Handover:

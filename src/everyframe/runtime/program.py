@@ -151,7 +151,7 @@ class Program:
             job = engines.Job(
                 model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others,
                 tuple(taken.name for taken in self.interface.inputs[1:]), wait or isinstance(path, Held),
-                steps_until_known(self.metadata),
+                None if wait else steps_until_known(self.metadata, model),
             )  # fmt: skip
             loaded = engines.load(engine, job)
         self._told = (loaded.engine, loaded.reason)
