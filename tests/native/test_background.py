@@ -91,7 +91,7 @@ class TestAFirstRun:
             slow_compiler.touch()
             until(lambda: program.engine == "native")
             steps = program._session.steps
-            assert program.engine_reason == "1 ms a step, ort 2 ms"
+            assert program.engine_reason == "1 ms a step, ort 2 ms; ort until that was ready"
             beside = [run.step(each) for each in frames(steps + 3)]
             assert run.using.engine == program.start().using.engine == "native"
         with everyframe.open(net, threads=1, engine="native") as native:

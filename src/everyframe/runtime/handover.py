@@ -41,11 +41,13 @@ class Handover:
     """A session whose streams move to what is offered. steps: see `steps_until_known`. apart: largest relative distance."""
 
     def __init__(self, first: Loaded, steps: int | None, apart: float = APART) -> None:
-        self.now, self.steps, self.apart = first, steps, apart
+        self.first = self.now = first
+        self.steps, self.apart = steps, apart
 
     def offer(self, better: Loaded) -> None:
         """From any thread. New streams begin with it, others move to it at a step."""
-        self.now = better
+        before = "" if better.engine == self.first.engine else f"{self.first.engine} until that was ready"
+        self.now = replace(better, reason="; ".join(filter(None, (better.reason, before))))
 
     def refuse(self, offered: Loaded, kept: Loaded, why: str) -> None:
         """Streams go on with what was kept, also those that begin."""

@@ -36,6 +36,9 @@ def main(path: str, seconds: str, lock: str) -> None:
     files = auto.files_of(load(path))
     try:
         prepare(path, files, float(seconds))
+    except Exception as error:  # nobody reads what is printed here
+        tell(files, tried(files)[0], f"{type(error).__name__}: {error}")
+        raise
     finally:
         files.lock.unlink(missing_ok=True)
 

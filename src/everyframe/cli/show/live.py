@@ -71,7 +71,7 @@ class JsonLines:
         self.flush = self.flush or playback.live
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
-        record = {**prediction.to_dict(), "engine": self.program.engine}
+        record = {**prediction.to_dict(), "engine": playback.engine or self.program.engine}
         if self.several:
             record = {"source": prediction.source, **record}
         if self.model is not None:
