@@ -3,8 +3,8 @@
     python benchmarks/startup.py
     python benchmarks/startup.py --install .venv-base    also measures that environment's site-packages
 
-`predict` is started like a user would, on a generated video; the clock stops when its first prediction has been read. Once with
-all prepared, and once in an empty cache, where the model is compiled in the background; that has ended before the clock runs again.
+`predict` is started like a user would, on a generated video; the clock stops when its first prediction has been read: once with
+all prepared, once in an empty cache, where the model is compiled in the background; that has ended before the clock runs again.
 Writes benchmarks/results/startup.json.
 """
 
