@@ -104,13 +104,14 @@ def load(job: Job) -> Loaded:
         if (growing := background.begin(job, now, files, better)) is not None:
             return growing
     alone = replace(job, threads=1)
-    refusals, others = [], {}
+    refusals, others, lasting = [], {}, True
     for name in ("native", *(["openvino"] if _installed() else [])):
         try:
             if not (made := engines.load(name, alone)).warning:
                 others[name] = made.start()
         except EveryframeError as error:
             refusals.append(_refusal(name, error))
+            lasting = lasting and not isinstance(error, OutputError)  # a full disk need not stay full
     if not others:
         return replace(ort, reason="; ".join(refusals))
     with status("comparing the engines"):
@@ -119,8 +120,9 @@ def load(job: Job) -> Loaded:
     if len(verdict.times) == 1:
         return replace(ort, reason="; ".join(refusals))
     with suppress(OutputError, OSError):
-        files.verdict.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(json.dumps(verdict.to_dict()).encode(), files.verdict)
+        if lasting:
+            files.verdict.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(json.dumps(verdict.to_dict()).encode(), files.verdict)
     return engines.load(verdict.engine, job, "; ".join([str(verdict), *refusals]))
 
 
