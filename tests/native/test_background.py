@@ -154,6 +154,30 @@ class TestAFirstRun:
         assert files(net).library.stat().st_ino == before, "the process saw that it is as it should be"
 
 
+class TestWhatIsLeftToDo:
+    @pytest.fixture
+    def began(self, net: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The engines that ran while something began. All that is known: native is the fastest."""
+        monkeypatch.setattr(auto, "_race", lambda *_: (auto.Verdict({"ort": 2.0, "native": 1.0}), []))
+        everyframe.open(net, wait=True).close()
+        found: list[str] = []
+        monkeypatch.setattr(background, "begin", lambda job, first, *_: found.append(first.engine) or first)
+        return found
+
+    def test_nothing_where_nothing_is_to_be_measured(self, net: Path, began: list[str]) -> None:
+        assert everyframe.open(net).engine == "native" and began == []
+
+    def test_measuring_once(self, net: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(background.SETTING, "20")
+        assert everyframe.open(net).engine == "native" and began == ["native"]
+        preparing.prepare(str(net), files(net), 0.0)
+        assert everyframe.open(net).engine == "native" and began == ["native"]
+
+    def test_a_library_that_is_gone(self, net: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        files(net).library.unlink()
+        assert everyframe.open(net).engine == "ort" and began == ["ort"]
+
+
 class TestInVain:
     def test_it_is_tried_three_times_a_day(self, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(background, "_START", DYING)
