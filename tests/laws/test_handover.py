@@ -59,7 +59,7 @@ def test_a_stream_that_changes_its_engine_goes_on_as_if_it_had_always_had_it(fol
                 if counted:
                     count[counted] += not same
 
-    tally = Tally().over(nets(heads=HEADS, channels=(3,)), 25, law)
+    tally = Tally().over(nets(heads=HEADS, channels=(3,)), 14, law)
     tally.expect(0.95)
     assert tally.counts["too early"] > 0.2 * tally.counts["drawn"], "a handover that comes too early is not seen"
 
@@ -106,3 +106,11 @@ class TestWhatIsOffered:
         assert [run.step(None)[0] for _ in range(50)] == [1.0] * 50 and run.using.engine == "ort"
         run.reset()
         assert run.using.engine == "native" and session.start().using.engine == "native"
+
+    def test_is_not_begun_again_when_only_more_is_known_of_it(self) -> None:
+        better = Says(1.0)
+        session, run = self.moved(better, 3)
+        for n in range(3):
+            session.offer(Loaded(better, "native", f"{n} ms a step"))
+            run.step(None)
+        assert run.using.engine == "native"

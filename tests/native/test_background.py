@@ -26,12 +26,12 @@ from running import gone, started, until
 
 #: the process, on machines of tests that have no idle moment: it does not step back, every model is worth it, and native wins
 WILLING = """
-import sys; sys.path[:] = sys.argv[4:]
+import sys; sys.path[:] = sys.argv[6:]
 from everyframe.runtime import auto, preparing
 preparing._step_back = lambda: None
 auto.WORTH_MS = 0.0
 auto._race = lambda *_: (auto.Verdict({"ort": 2.0, "native": 1.0}), [])
-preparing.main(*sys.argv[1:4])
+preparing.main(*sys.argv[1:6])
 """
 #: one that dies
 DYING = "import sys"

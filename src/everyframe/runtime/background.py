@@ -38,7 +38,7 @@ MEASURED_S, MOST_S = 20.0, 600.0
 LIFE_S = 1800.0
 TRIES, AGAIN_S = 3, 86_400.0
 LOOK_S = 1.0
-_START = "import sys; sys.path[:] = sys.argv[4:]; from everyframe.runtime.preparing import main; main(*sys.argv[1:4])"
+_START = "import sys; sys.path[:] = sys.argv[6:]; from everyframe.runtime.preparing import main; main(*sys.argv[1:6])"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -111,7 +111,7 @@ def begin(job: Job, first: Loaded, files: Files, better: Better) -> Loaded | Non
             process = None
             if lock is not None:
                 tell(files, tried(files)[0] + 1, "")
-                words = (str(Path(job.where).absolute()), f"{measured:g}", str(lock))
+                words = (str(Path(job.where).absolute()), str(files.library), str(files.verdict), f"{measured:g}", str(lock))
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _START, *words, *sys.path],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -51,7 +51,7 @@ class Handover:
 
     def refuse(self, offered: Loaded, kept: Loaded, why: str) -> None:
         """Streams go on with what was kept, also those that begin."""
-        if self.now is offered:
+        if self.now.session is offered.session:
             self.now = replace(kept, reason=f"no {offered.engine}: {why}")
 
     def start(self) -> HandoverRun:
@@ -93,7 +93,7 @@ class HandoverRun:
 
     def _beside(self, better: Loaded, steps: int, frames: Frames, answer: np.ndarray) -> np.ndarray:
         """The same step on the engine that is to take over; it does when it has seen enough."""
-        if self._next is None or self._next[0] is not better:
+        if self._next is None or self._next[0].session is not better.session:
             self._next = (better, better.start(), 0)
         _, run, seen = self._next
         said = run.step(frames)

@@ -15,7 +15,9 @@ from everyframe.errors import EveryframeError
 from everyframe.files import write_bytes
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.native.improve import improve
+from everyframe.native.store import alone
 from everyframe.native.target import target
+from everyframe.progress import silent
 from everyframe.runtime import auto
 from everyframe.runtime.background import LIFE_S, Files, tell, tried
 from everyframe.runtime.program import Program
@@ -26,16 +28,19 @@ NEAR = 1.3
 PATIENCE_S = 120.0
 
 
-def main(path: str, seconds: str, lock: str) -> None:
-    """lock: its descriptor; whoever holds it prepares this model."""
+def main(path: str, library: str, verdict: str, seconds: str, lock: str) -> None:
+    """lock: its descriptor; whoever holds it prepares this model. One process after the other: of many models that were run in
+    turn, the others wait before they take memory."""
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
         signal.signal(number, _leave)
     signal.alarm(int(LIFE_S))
     _step_back()
     os.set_inheritable(int(lock), False)
-    files = auto.files_of(load(path))
+    files = Files(Path(library), Path(verdict))
     try:
-        prepare(path, files, float(seconds))
+        with alone(files.library.with_name("preparing.lock"), silent):
+            if auto.files_of(load(path)) == files:  # else it is another file by now
+                prepare(path, files, float(seconds))
     except Exception as error:  # nobody reads what is printed here
         tell(files, tried(files)[0], f"{type(error).__name__}: {error}")
         raise
