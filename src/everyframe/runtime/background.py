@@ -10,6 +10,7 @@ would never gain anything, but for LIFE_S at most; what it had not ended is begu
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -137,18 +138,27 @@ class _Waiting(threading.Thread):
         super().__init__(name="everyframe background", daemon=True)
         self.made, self.job, self.files, self.better, self.process = weakref.ref(made), job, files, better, process
         self.seen = self.running = before
+        self._loading, self._leaving = threading.Lock(), False
 
     def run(self) -> None:
         over = False
-        while not over and self.made() is not None:
+        atexit.register(self._leave)
+        while not (over or self._leaving) and self.made() is not None:
             over = self._over()
-            if (now := self.files.stamp()) != self.seen and all(now):
+            if (now := self.files.stamp()) != self.seen and now[0] is not None:  # a verdict, with or without generated code
                 self.seen = now
                 self._offer(now)
             elif not over:
                 time.sleep(LOOK_S)
+        atexit.unregister(self._leave)
         if self.process is not None:
             self.process.wait()
+
+    def _leave(self) -> None:
+        """The interpreter ends, but not in the middle of loading an engine: their C++ would not survive that."""
+        self._leaving = True
+        with self._loading:
+            pass
 
     def _over(self) -> bool:
         """Is nobody at it any more?"""
@@ -164,9 +174,9 @@ class _Waiting(threading.Thread):
 
     def _offer(self, stamp: Stamp) -> None:
         made = self.made()
-        if made is None:
-            return
-        with suppress(EveryframeError, OSError, MemoryError):
+        with self._loading, suppress(EveryframeError, OSError, MemoryError):
+            if made is None or self._leaving:
+                return
             better = self.better(self.files, self.job, made.now, stamp[1] == self.running[1])
             if better is not None:
                 made.offer(better)
