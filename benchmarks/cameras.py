@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--share", type=float, default=0.02, help="of frames that may drop, or not be decoded in time")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, everyframe.open(given.model, threads=1) as program:
+    with tempfile.TemporaryDirectory() as folder, everyframe.open(given.model, threads=1, wait=True) as program:
         source = replace(resolve(film(Path(folder) / "film.mp4"))[0], kind="file")
         processors = len(os.sched_getaffinity(0))
         print(f"{platform.machine()}, {processors} processors, {given.model} ({program.engine}), {SIZE}, {FPS} fps")

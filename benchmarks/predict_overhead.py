@@ -74,7 +74,7 @@ def first_frame(program: Program, video: Path) -> float:
 
 def measure(model: str, video: Path, threads: int, repeats: int) -> dict[str, Any]:
     path = model if model == "builtin" or Path(model).exists() else networks.clip_and_step(model)[1]
-    program = everyframe.open(path, threads=threads)
+    program = everyframe.open(path, threads=threads, wait=True)
     steps = prepared(program, video)
 
     (source,) = resolve(str(video))

@@ -3,18 +3,21 @@
     python benchmarks/startup.py
     python benchmarks/startup.py --install .venv-base    also measures that environment's site-packages
 
-`predict` is started like a user would, on a generated video; the clock stops when its first prediction has been read.
+`predict` is started like a user would, on a generated video; the clock stops when its first prediction has been read: once with
+all prepared, once in an empty cache, where the model is compiled in the background; that has ended before the clock runs again.
 Writes benchmarks/results/startup.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +25,9 @@ from typing import Any
 import networks
 
 from everyframe.benchmarking import Table, describe, one_line, save
+
+#: the first round prepares all, in the foreground
+PREPARED = {"EVERYFRAME_BACKGROUND": "off"}
 
 
 def command() -> list[str]:
@@ -37,16 +43,26 @@ def until_end(arguments: list[str]) -> float:
     return time.perf_counter() - begun
 
 
-def until_first_line(arguments: list[str]) -> float:
+def until_first_line(arguments: list[str], environment: Mapping[str, str] = PREPARED) -> float:
     """Seconds until the first line has arrived; then the command is ended."""
     begun = time.perf_counter()
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, env={**os.environ, **environment}, **pipes) as process:
         assert process.stdout and process.stderr
         line = process.stdout.readline()
         seconds = time.perf_counter() - begun
         process.terminate()
         if not line.startswith("{"):
             raise SystemExit(f"{' '.join(arguments)} predicted nothing:\n{line}{process.stderr.read()}")
+    return seconds
+
+
+def never_run(arguments: list[str]) -> float:
+    """The same in an empty cache. What goes on in the background is waited for."""
+    with tempfile.TemporaryDirectory() as cache:
+        seconds = until_first_line(arguments, {"EVERYFRAME_CACHE": cache})
+        while [*Path(cache, "native").glob("*.prepared.lock")]:
+            time.sleep(0.1)
     return seconds
 
 
@@ -61,6 +77,7 @@ def measure(models: list[str], repeats: int) -> list[dict[str, Any]]:
         path = model if model == "builtin" else str(networks.clip_and_step(model)[1])
         arguments = [*everyframe, "predict", path, video, "--json"]
         cases.append((f"everyframe predict {model}: first prediction", until_first_line, arguments))
+        cases.append((f"everyframe predict {model}: first prediction, never run before", never_run, arguments))
     seconds: dict[str, list[float]] = {name: [] for name, _, _ in cases}
     for _ in range(repeats + 1):  # in turns; the first round is not counted: it fills the file cache
         for name, wait, arguments in cases:

@@ -32,7 +32,7 @@ EXTRAS = {"openvino": "OpenVINO", "continual": "continual-inference"}
 class EveryframeStep:
     def __init__(self, path: Path, threads: int, engine: str = "ort") -> None:
         self.name = OURS if engine == "ort" else f"step network, everyframe ({engine})"
-        self.stream = everyframe.open(path, engine=engine, threads=threads).stream()
+        self.stream = everyframe.open(path, engine=engine, threads=threads, wait=True).stream()
 
     def step(self, frames: np.ndarray) -> np.ndarray | None:
         prediction = self.stream.step(frames)

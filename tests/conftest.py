@@ -41,6 +41,7 @@ def compiled_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path(sys.prefix) / "zig"))
     before = os.environ.get("EVERYFRAME_CACHE")
     os.environ["EVERYFRAME_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.setdefault("EVERYFRAME_BACKGROUND", "off")
     yield
     if before is None:
         del os.environ["EVERYFRAME_CACHE"]

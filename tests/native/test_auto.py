@@ -12,7 +12,7 @@ import pytest
 
 import everyframe
 import handmade
-from everyframe.errors import EngineError
+from everyframe.errors import EngineError, OutputError
 from everyframe.runtime import auto
 
 pytest.importorskip("openvino")
@@ -73,6 +73,21 @@ def test_what_openvino_cannot_load_races_without_it(cache: Path, net: Path, monk
         assert "some words of its own" in program.engine_reason
     (verdict,) = cache.glob("*.json")
     assert set(json.loads(verdict.read_text())) == {"ort_ms", "native_ms"}
+
+
+def test_what_only_a_full_disk_kept_out_is_asked_again(cache: Path, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = auto.engines.load
+
+    def full(name: str, *given: Any) -> auto.engines.Loaded:
+        if name == "native":
+            raise OutputError("The cache of compiled models cannot be written.", got="no space is left")
+        return whole(name, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auto.engines, "load", full)
+        with everyframe.open(net) as program:
+            assert program.engine in ("ort", "openvino") and "no space is left" in program.engine_reason
+    assert not list(cache.glob("*.json"))
 
 
 def test_without_a_compiler_the_other_two_race(cache: Path, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,16 +26,19 @@ def open(
     task: Task | None = None,
     threshold: float | None = None,
     refractory: float | None = None,
+    *,
+    wait: bool = False,
 ) -> Program:
     """Opens a step or clip model for prediction; its weights are shared by all of its streams.
 
     model: a path (.onnx, a compiled .so, the folder of a split model, `builtin`), or the bytes of an ONNX file or an
-    onnx.ModelProto. engine: auto (the fastest of ort, native and openvino; it may compile when a model is first opened), ort,
-    native, openvino or reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's
+    onnx.ModelProto. engine: auto (the fastest of ort, native and openvino), ort, native, openvino or
+    reference. threads: of the engine (default: one per core). labels: one per logit, instead of the model's
     own. overlap: the stages of a split model work at the same time. steady: the rule for a label to show (`tsm`).
     task: what the network's answer is (classify, multilabel, regress, frames), instead of what the model says. threshold:
     from which score on a label is shown (multilabel, 0.5), or can be an event. refractory: how many seconds after an event there
-    is no other. Both instead of what the model's event rule says.
+    is no other. Both instead of what the model's event rule says. wait: when a model is first opened with `auto`, until it is
+    compiled and the fastest engine is known; else it starts on ONNX Runtime, and that happens in the background.
     A stream's `step` takes frames (N, C, H, W) float32, N the model's hop, and gives logits (classes,) float32.
     Raises ModelError, EngineError, UsageError.
 
@@ -47,7 +50,7 @@ def open(
 
     given = there(model) if isinstance(model, str) else source(model)
     names = None if labels is None else several("labels", labels)
-    return open(given, engine, threads, names, overlap, steady, task, threshold, refractory)
+    return open(given, engine, threads, names, overlap, steady, task, threshold, refractory, wait)
 
 
 @paths

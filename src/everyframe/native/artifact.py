@@ -77,12 +77,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             "This is not a compiled model, or it is incomplete.", where=path, expected="a file written by `everyframe compile`",
             hint="compile the model again",
         )  # fmt: skip
-    body, digest = data[: -32 - len(_MAGIC)], data[-32 - len(_MAGIC) : -len(_MAGIC)]
+    body, digest = memoryview(data)[: -32 - len(_MAGIC)], data[-32 - len(_MAGIC) : -len(_MAGIC)]  # no second copy of the weights
     if hashlib.sha256(body).digest() != digest:
         raise ModelError("The compiled model is damaged.", where=path, got="a wrong checksum", hint="compile the model again")
     length = int.from_bytes(body[-8:], "little")
     try:
-        facts = json.loads(body[-8 - length : -8])
+        facts = json.loads(bytes(body[-8 - length : -8]))
     except ValueError:
         facts = {}
     check_format(facts, path)

@@ -117,7 +117,7 @@ class _Compiling(threading.Thread):
         environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), **os.environ}
         with subprocess.Popen(
             self.words, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            start_new_session=True, env=environment,
+            process_group=0, env=environment,  # not a session: Linux would share the processor with it as with another user's
         ) as process:  # fmt: skip
             self._process = process
             if self._unwanted:  # since it was started

@@ -6,6 +6,7 @@ import ctypes
 import os
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Library:
                 hint="compile it on this machine, or with --cpu generic",
             )  # fmt: skip
         try:
-            self.code = ctypes.CDLL(str(self.path.resolve()))
+            self.code = _loaded(self.path.resolve())
         except OSError as error:
             raise EngineError("The compiled model cannot be loaded.", where=path, got=str(error)) from None
         size, pointer = ctypes.c_size_t, ctypes.c_void_p
@@ -60,6 +61,20 @@ class Library:
 
     def start(self, threads: int) -> LibraryStream:
         return LibraryStream(self, threads)
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """The linker knows libraries by their names: one that has taken the place of another gets a name that is new to it."""
+    with suppress(OSError):
+        if f"{path} (deleted)" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace"):
+            other = path.with_name(f".{path.stem}.{path.stat().st_ino}{path.suffix}")
+            other.unlink(missing_ok=True)
+            other.hardlink_to(path)
+            try:
+                return ctypes.CDLL(str(other))
+            finally:
+                other.unlink(missing_ok=True)
+    return ctypes.CDLL(str(path))
 
 
 class LibraryStream:

@@ -24,7 +24,7 @@ from everyframe.native.compilers import compiler
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
 from everyframe.native.target import Target
-from everyframe.native.tuned import Tables
+from everyframe.native.tuned import Row, Tables
 
 _ROOM = Path(__file__).resolve().parent
 #: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
@@ -48,32 +48,42 @@ def outdated(path: Path, target: Target) -> bool:
 
 
 def library(
-    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, progress: Callable[[str], None]
+    model: onnx.ModelProto,
+    states: Sequence[StateSpec],
+    target: Target,
+    where: object,
+    progress: Callable[[str], None],
+    *,
+    stale: bool = False,
 ) -> Library:
     """The model's library, compiled on first use; processes that want the same one at the same time compile it once.
 
-    progress: called with a line before long work. Raises what compiling raises, and OutputError for a cache that cannot be
-    written.
+    progress: called with a line before long work. stale: one that would be made otherwise now will do. Raises what compiling
+    raises, and OutputError for a cache that cannot be written.
     """
     path = place(model, target)
-    if (found := _found(path, target)) is not None:
+    if (found := _found(path, target, stale)) is not None:
         return found
     compiler(target)  # what is missing is said before the long work
-    with _alone(path.with_suffix(".lock"), progress):
-        if (found := _found(path, target)) is not None:
+    with alone(path.with_suffix(".lock"), progress):
+        if (found := _found(path, target, stale)) is not None:
             return found
         progress(f"compiling {where} for {target.name} (only the first time)")
-        made = _made(model, states, target, where, path)
+        made = made_at(model, states, target, where, path)
     trim(path.parent, keep=path)
     return made
 
 
-def _made(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, path: Path) -> Library:
-    """Compiled; with what rounds more where a comparison with the model shows that it may (as `compile` does)."""
+def made_at(
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, path: Path, rows: Sequence[Row] = ()
+) -> Library:
+    """Compiled; with what rounds more where a comparison with the model shows that it may (as `compile` does). rows: of measured
+    choices that are in no table yet."""
     metadata = metadata_of(model, where)
 
     def made(approximate: bool) -> Library:
         tables = Tables.found()
+        tables.given += rows
         tables.approximate = approximate
         source, _, fitting = generate(model, states, target, where=where, choose=tables)
         source.facts["tables"] = tables.told(target)
@@ -92,18 +102,18 @@ def _made(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, w
     return compared(made, approximate=metadata is not None)
 
 
-def _found(path: Path, target: Target) -> Library | None:
+def _found(path: Path, target: Target, stale: bool = False) -> Library | None:
     """None if it is not there, damaged or outdated."""
     try:
         os.utime(path)  # used now: the last to be removed
         found = Library(path)
     except (OSError, ModelError, EngineError):
         return None
-    return found if Tables.would_tell(found.facts["tables"], target) else None
+    return found if stale or Tables.would_tell(found.facts["tables"], target) else None
 
 
 @contextlib.contextmanager
-def _alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
+def alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Only one process at a time is inside. The system frees the lock of a process that dies; the file goes with the lock."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +133,22 @@ def _alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
                 return
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from None
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[int | None]:
+    """The descriptor of a lock, to be handed to a process that then holds it; None if another has it. Whoever holds it last
+    removes the file. Raises OSError."""
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            if _is(file.fileno(), path):
+                yield file.fileno()
+                return
 
 
 def _unwritable(path: Path, why: object) -> OutputError:

@@ -240,7 +240,7 @@ def measure(made: Program, target: Target, budget: float, progress: Callable[[st
 
 @contextmanager
 def _running(words: list[str]) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True) as process:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, process_group=0) as process:
         try:
             yield process
         except BaseException:

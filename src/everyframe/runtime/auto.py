@@ -1,5 +1,5 @@
 """`engine="auto"`: the fastest of ONNX Runtime, generated C and, where it is installed, OpenVINO, found by a race when a model is
-first run, and remembered.
+first run, and remembered. Where nobody waits for it, that happens in the background (see `background`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from everyframe.conversion.account import layers
 from everyframe.errors import EngineError, EveryframeError, OutputError
 from everyframe.files import write_bytes
 from everyframe.modelfile import saturation
+from everyframe.modelfile.file import load as load_model
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.walk import Walk
 from everyframe.native.compilers import compiler
 from everyframe.native.store import outdated, place
 from everyframe.native.target import target
 from everyframe.progress import status
+from everyframe.runtime import background
 from everyframe.runtime import engine as engines
+from everyframe.runtime.background import Files
 from everyframe.runtime.engine import Frames, Job, Loaded, Run
 from everyframe.runtime.ort import something
 
@@ -42,6 +46,8 @@ AGREE = 1e-3
 #: multiply-adds of a step up to which exact arithmetic is asked who is right about a quantized model: seconds
 JUDGED_MACS = 3e9
 RACE_S = 0.3
+#: a first step that takes so many times WORTH_MS needs no second one to tell
+SURELY = 10
 MOST_ROUNDS = 30
 
 
@@ -61,6 +67,9 @@ class Verdict:
         others = [f"{name} {ms:.3g} ms" for name, ms in self.times.items() if name != self.engine]
         return ", ".join([f"{self.times[self.engine]:.3g} ms a step", *others])
 
+    def to_dict(self) -> dict[str, float]:
+        return {f"{name}_ms": ms for name, ms in self.times.items()}
+
 
 def load(job: Job) -> Loaded:
     """What no other engine can run, or compile, runs on ONNX Runtime. Raises EngineError if it cannot do that either.
@@ -70,13 +79,15 @@ def load(job: Job) -> Loaded:
     frames = _noise(job)
     if frames is None:
         return engines.load("ort", job, "generated code needs fixed sizes and floats")
-    memory = _memory(job)
-    verdict = None if outdated(place(job.model, target("native")), target("native")) else _read(memory)
-    if verdict is not None:
-        try:
-            return engines.load(verdict.engine, job, str(verdict))
-        except EveryframeError as error:
-            return engines.load("ort", job, _refusal(verdict.engine, error))
+    files = files_of(job.model)
+    job = job if background.seconds() is not None else replace(job, wait=True)
+    stale = outdated(files.library, target("native"))
+    verdict = None if stale and job.wait else read(files.verdict)
+    if verdict is not None and (job.wait or verdict.engine != "native" or files.library.exists()):
+        loaded = _remembered(verdict, job)
+        if job.wait or not (stale or _unmeasured(files)) or background.tried(files)[0] >= background.TRIES:
+            return loaded
+        return background.begin(job, loaded, files, better) or loaded
     ort = engines.load("ort", job)
     if ort.warning:
         try:
@@ -85,14 +96,22 @@ def load(job: Job) -> Loaded:
             return replace(ort, reason=_refusal("native", error))
     if (ms := _shortest(ort.start(), frames)) < WORTH_MS:
         return replace(ort, reason=f"a step takes {ms:.2g} ms, too little to compile for")
+    if not job.wait and _compiles(files.library):
+        tries, why = background.tried(files)
+        if tries >= background.TRIES:
+            return replace(ort, reason=f"nothing faster could be prepared in {tries} tries" + (f": {why}" if why else ""))
+        now = replace(ort, reason="until code for this processor is compiled, in the background")
+        if (growing := background.begin(job, now, files, better)) is not None:
+            return growing
     alone = replace(job, threads=1)
-    refusals, others = [], {}
+    refusals, others, lasting = [], {}, True
     for name in ("native", *(["openvino"] if _installed() else [])):
         try:
             if not (made := engines.load(name, alone)).warning:
                 others[name] = made.start()
         except EveryframeError as error:
             refusals.append(_refusal(name, error))
+            lasting = lasting and not isinstance(error, OutputError)  # a full disk need not stay full
     if not others:
         return replace(ort, reason="; ".join(refusals))
     with status("comparing the engines"):
@@ -101,9 +120,42 @@ def load(job: Job) -> Loaded:
     if len(verdict.times) == 1:
         return replace(ort, reason="; ".join(refusals))
     with suppress(OutputError, OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(json.dumps({f"{name}_ms": ms for name, ms in verdict.times.items()}).encode(), memory)
+        if lasting:
+            files.verdict.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(json.dumps(verdict.to_dict()).encode(), files.verdict)
     return engines.load(verdict.engine, job, "; ".join([str(verdict), *refusals]))
+
+
+def better(files: Files, job: Job, now: Loaded, same: bool) -> Loaded | None:
+    """What runs next, by what the process in the background has found. job: without its model, which is not read again for
+    generated code. same: the library is that which runs, if it is one."""
+    if (verdict := read(files.verdict)) is None:
+        return None
+    if verdict.engine == now.engine and (same or now.engine != "native"):
+        return replace(now, reason=str(verdict))
+    if verdict.engine == "native":
+        return engines.load("native", replace(job, where=str(files.library)), str(verdict))
+    model = load_model(job.where)
+    if place(model, target("native")) != files.library:  # another file by now
+        return None
+    return engines.load(verdict.engine, replace(job, model=model), str(verdict))
+
+
+def _remembered(verdict: Verdict, job: Job) -> Loaded:
+    """The winner of a race that was."""
+    try:
+        return engines.load(verdict.engine, job, str(verdict))
+    except EveryframeError as error:
+        return engines.load("ort", job, _refusal(verdict.engine, error))
+
+
+def _unmeasured(files: Files) -> bool:
+    """Are there choices to be measured (see `tuned`) for a library that may be the fastest?"""
+    if not background.seconds():
+        return False
+    with suppress(OSError, ValueError):
+        return "measured_s" not in json.loads(files.verdict.read_text()) and files.library.exists()
+    return False
 
 
 def _noise(job: Job) -> Frames | None:
@@ -124,20 +176,27 @@ def _installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def _memory(job: Job) -> Path:
-    """Beside the library: what is true for this model, processor, state of the generator, and what there is to race with."""
-    library, versions = place(job.model, target("native")), [onnxruntime.__version__]
+def files_of(model: onnx.ModelProto) -> Files:
+    """A verdict lies beside the library: what is true for this model, processor, state of the generator, and what there is to
+    race with."""
+    library, versions = place(model, target("native")), [onnxruntime.__version__]
     with suppress(PackageNotFoundError):
         versions.append(f"openvino-{version('openvino')}")
+    if not _compiles(library):
+        versions.append("no-compiler")
+    return Files(library, library.with_name(f"{'.'.join([library.stem, *versions])}.json"))
+
+
+def _compiles(library: Path) -> bool:
+    """Is there a compiler, or no need of one?"""
     try:
         compiler(target("native"))
     except EngineError:
-        if not library.exists():
-            versions.append("no-compiler")
-    return library.with_name(f"{'.'.join([library.stem, *versions])}.json")
+        return library.exists()
+    return True
 
 
-def _read(path: Path) -> Verdict | None:
+def read(path: Path) -> Verdict | None:
     try:
         found = json.loads(path.read_text())
         times = {name: float(found[f"{name}_ms"]) for name in RUNNERS if f"{name}_ms" in found}
@@ -151,7 +210,7 @@ def _race(ort: Run, others: Mapping[str, Run], frames: Frames, job: Job) -> tupl
     is out; says why."""
     runs = {"ort": ort, **others}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    begun, judged, wrong = time.perf_counter(), {"ort"}, []
+    begun, judged, wrong = time.process_time(), {"ort"}, []
     for n in range(MOST_ROUNDS):
         answers: dict[str, np.ndarray] = {}
         for name, run in runs.items():
@@ -166,8 +225,8 @@ def _race(ort: Run, others: Mapping[str, Run], frames: Frames, job: Job) -> tupl
             if not _exact(answers[name], frames, n, job):
                 wrong.append(f"{name} and ONNX Runtime disagree in step {n} of noise")
                 del runs[name], times[name]
-            begun = time.perf_counter()
-        if len(runs) == 1 or (n >= 3 and time.perf_counter() - begun > RACE_S):
+            begun = time.process_time()
+        if len(runs) == 1 or (n >= 3 and time.process_time() - begun > RACE_S):
             break
     return Verdict({name: round(median(found), 4) for name, found in times.items()}), wrong
 
@@ -196,4 +255,6 @@ def _shortest(run: Run, frames: Frames, steps: int = 3) -> float:
         before = time.process_time()
         run.step(frames)
         found.append((time.process_time() - before) * 1e3)
+        if found[-1] > SURELY * WORTH_MS > 0:
+            break
     return min(found)

@@ -44,6 +44,8 @@ class Job:
     threads: int | None = None
     others: tuple[str, ...] = ()  # outputs that are wanted beside
     more: tuple[str, ...] = ()
+    wait: bool = True  # until the fastest way is ready; else what is there runs, and better takes over (see `background`)
+    steps: int | None = None  # see `handover.steps_until_known`
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class NativeSession:
         name = os.path.basename(job.where)  # noqa: PTH119
         try:
             with status() as progress:
-                self.library = library(job.model, job.states.specs, target("native"), name, progress)
+                self.library = library(job.model, job.states.specs, target("native"), name, progress, stale=not job.wait)
         except ModelError as error:
             raise EngineError(
                 "The native engine cannot load the model.", where=error.where or job.where, expected=error.expected,

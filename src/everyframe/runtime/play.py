@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from everyframe.modelfile.interface import check_picture
+from everyframe.runtime.handover import HandoverRun
 from everyframe.runtime.prediction import Prediction
 from everyframe.runtime.stream import ClipStream, Owner, Stream
 from everyframe.video.arrays import ArrayReader, Layout
@@ -66,6 +67,12 @@ class Playback:
     @property
     def frames(self) -> int:
         return self._reader.frames
+
+    @property
+    def engine(self) -> str | None:
+        """What the newest answer is from, where a stream may change its engine (see `handover`)."""
+        run = self.stream._run
+        return run.using.engine if isinstance(run, HandoverRun) else None
 
     @property
     def source_fps(self) -> float | None:

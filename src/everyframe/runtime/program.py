@@ -23,6 +23,7 @@ from everyframe.runtime import engine as engines
 from everyframe.runtime import pipeline
 from everyframe.runtime.events import EventDetector, asked_of
 from everyframe.runtime.feed import is_frames, named, over
+from everyframe.runtime.handover import Handover, steps_until_known
 from everyframe.runtime.play import Playback, layout
 from everyframe.runtime.prediction import THRESHOLD, Prediction
 from everyframe.runtime.states import plan
@@ -49,22 +50,23 @@ def open(
     task: Task | None = None,
     threshold: float | None = None,
     refractory: float | None = None,
+    wait: bool = False,
 ) -> Program:
     """Opens a step or clip model that carries everyframe metadata, or the folder of a split one; `builtin` is the one that
     comes with the package.
 
-    engine: auto (ort, native or openvino, whichever is fastest; it may compile when a model is first opened), ort, native,
-    openvino or reference.
+    engine: auto (ort, native or openvino, whichever is fastest), ort, native, openvino or reference.
     threads: how many the engine uses (default: one per core). labels: replaces the model's own. overlap: the stages of a
     split model work at the same time, each on another step; streams answer a few steps later, with the same.
     steady: the rule for a label to show (`runtime.steady.RULES`). task: what the network's answer is, instead of what the file
     or its last operators say: classify, multilabel, regress or frames. threshold: from which score on a label is
     shown (multilabel), or can be an event. refractory: how many seconds after an event there is no other. Both instead of what
-    the model's event rule says.
+    the model's event rule says. wait: until `auto` knows the fastest engine; else it starts on one that needs no compiling, and
+    goes on with the fastest when that is ready (see `handover`), now or in later runs.
     """
     return Program(
         path, engine=engine, threads=threads, labels=labels, overlap=overlap, steady=steady, task=task, threshold=threshold,
-        refractory=refractory,
+        refractory=refractory, wait=wait,
     )  # fmt: skip
 
 
@@ -98,6 +100,7 @@ class Program:
         task: Task | None = None,
         threshold: float | None = None,
         refractory: float | None = None,
+        wait: bool = True,
     ) -> None:
         if task is not None and task not in get_args(Task):
             raise UsageError("There is no such task.", where="task", expected=", ".join(get_args(Task)), got=task)
@@ -147,11 +150,11 @@ class Program:
         else:
             job = engines.Job(
                 model, self.path, self.interface.frames, self.interface.logits, states, threads, self.interface.others,
-                tuple(taken.name for taken in self.interface.inputs[1:]),
+                tuple(taken.name for taken in self.interface.inputs[1:]), wait or isinstance(path, Held),
+                None if wait else steps_until_known(self.metadata, model),
             )  # fmt: skip
             loaded = engines.load(engine, job)
-        #: the engine that runs it, and why `auto` chose that one or how it computes where that is not the usual way
-        self.engine, self.engine_reason = loaded.engine, loaded.reason
+        self._told = (loaded.engine, loaded.reason)
         if loaded.warning:
             warnings.warn(f"{self.name}: {loaded.warning}", engines.AccuracyWarning, stacklevel=_levels_up())
         self._session: engines.Session | None = loaded.session
@@ -163,12 +166,26 @@ class Program:
         self.close()
 
     @property
+    def engine(self) -> str:
+        """What runs it: new streams begin with it, and those that run move to it."""
+        return self._now()[0]
+
+    @property
+    def engine_reason(self) -> str:
+        """Why `auto` chose that one, or how it computes where that is not the usual way."""
+        return self._now()[1]
+
+    def _now(self) -> tuple[str, str]:
+        now = self._session.now if isinstance(self._session, Handover) else None
+        return self._told if now is None else (now.engine, now.reason)
+
+    @property
     def closed(self) -> bool:
         return self._session is None
 
     def close(self) -> None:
         """Frees the weights. Its streams raise StateError from then on."""
-        self._session = None
+        self._told, self._session = self._now(), None
 
     def check_recognizes(self) -> None:
         """Raises ModelError for a model that does something else."""

@@ -80,6 +80,45 @@ def without_copies(model: onnx.ModelProto, states: StatePlan) -> onnx.ModelProto
     return lean
 
 
+def steps_remembered(model: onnx.ModelProto, states: StatePlan) -> int | None:
+    """After so many steps, nothing that a step network remembers depends on frames from before; None where two states feed each
+    other, which may go on for ever. What only counts is not looked at.
+
+    A state that reads itself is a ring, and holds its frames for as many steps at most; any other is new in each step.
+    """
+    specs = [spec for spec in states.specs if spec.floats]
+    reads = {spec.input: 1 << n for n, spec in enumerate(specs)}  # name -> the states that it depends on, as bits
+
+    def pass_over(graph: onnx.GraphProto) -> int:
+        read = 0
+        for node in graph.node:
+            of = [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+            found = 0
+            for name in node.input:
+                found |= reads.get(name, 0)
+            for inner in of:
+                found |= pass_over(inner)
+            reads.update(dict.fromkeys(node.output, found))
+            read |= found
+        return read
+
+    pass_over(model.graph)
+    reads |= {spec.output: reads[spec.copy_of] for spec in specs if spec.copy_of is not None}
+    needs = [reads.get(spec.output, 0) & ~(1 << n) for n, spec in enumerate(specs)]  # other states
+    steps: dict[int, int] = {}
+    done = 0
+    while len(steps) < len(specs):
+        ready = [n for n, need in enumerate(needs) if n not in steps and not need & ~done]
+        if not ready:
+            return None
+        for n in ready:
+            itself = reads.get(specs[n].output, 0) >> n & 1
+            longest = max((steps[m] for m in steps if needs[n] >> m & 1), default=0)
+            steps[n] = longest + (specs[n].frames if itself else 1)
+            done |= 1 << n
+    return max(steps.values(), default=0)
+
+
 class Rotation:
     """The buffers of one stream. `inputs[name]` is what to feed now, `outputs[name]` where the network must write.
 

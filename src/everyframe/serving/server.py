@@ -97,7 +97,7 @@ def serve(
     # before models are loaded: a port that is taken is said at once
     with _listening(options) as listener:
         tls, fingerprint = _tls(options)
-        shelf = Shelf(models, partial(Program, engine=options.engine, threads=options.threads))
+        shelf = Shelf(models, partial(Program, engine=options.engine, threads=options.threads, wait=False))
         near = _is_loopback(options.host) and not options.names
         policy = Policy(
             None if near else secrets.token_urlsafe(32), frozenset(map(str.lower, (*options.names, *(() if near else _names())))),

@@ -63,7 +63,7 @@ class JsonLines:
     """
 
     def __init__(self, program: Program, several: bool, model: str | None = None) -> None:
-        self.engine, self.several, self.model = program.engine, several, model
+        self.program, self.several, self.model = program, several, model
         self.flush = sys.stdout.isatty()
 
     def begin(self, playback: Playback) -> None:
@@ -71,7 +71,7 @@ class JsonLines:
         self.flush = self.flush or playback.live
 
     def show(self, prediction: Prediction, playback: Playback) -> None:
-        record = {**prediction.to_dict(), "engine": self.engine}
+        record = {**prediction.to_dict(), "engine": playback.engine or self.program.engine}
         if self.several:
             record = {"source": prediction.source, **record}
         if self.model is not None:

@@ -179,7 +179,7 @@ def command(
         program = opened.enter_context(
             everyframe.open(
                 model, engine=engine, threads=threads, labels=names, overlap=overlap, steady=steady, task=as_task(task),
-                threshold=threshold, refractory=refractory,
+                threshold=threshold, refractory=refractory, wait=profile,
             )
         )  # fmt: skip
         others = [opened.enter_context(everyframe.open(other, engine=engine, threads=threads)) for other in beside or ()]
