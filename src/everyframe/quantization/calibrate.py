@@ -53,7 +53,7 @@ class Values:
             return
         self._reach_for(max(-low, high))
         if self.reach:
-            # by a power of two, so nothing is rounded. An edge of two bins belongs to the one nearer to zero, however wide they are
+            # a power of two: nothing is rounded. An edge of two bins belongs to the one nearer to zero, however wide they are
             places = x.ravel() * np.float32(BINS / 2 / self.reach)
             whole = np.floor(places)
             whole -= (whole == places) & (places > 0)
