@@ -1,7 +1,10 @@
-"""What networks reach that were trained here on real video: the clip beside the stream, longer windows, pretraining.
+"""What networks reach that were trained here on real video: the clip beside the stream, longer windows, pretraining, causal
+networks beside those that look ahead.
 
     python benchmarks/train_accuracy.py --data DATA                        # all that is missing; hours on two cores
-    python benchmarks/train_accuracy.py --data DATA --cases tsm --seeds 0 1 --threads 1
+    python benchmarks/train_accuracy.py --data DATA --cases tsm --seeds 0 1
+    python benchmarks/train_accuracy.py --data DATA --cases $(python benchmarks/train_accuracy.py --list causal)
+    python benchmarks/train_accuracy.py --tables                           # of the results that are there
 
 DATA holds hand_gestures and ut_interaction, each with train/CLASS/*.mp4 and val/CLASS/*.mp4. Every case is `everyframe train`
 with the settings below, and `everyframe evaluate` of what comes out. Finished runs are in the results and are not run again.
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,12 +37,17 @@ TSM = {
 }  # fmt: skip
 PEOPLE = {"preprocess.fps": 10, "model.frames": 16, **GESTURES}
 TUNED = {"optimizer.learning_rate": 1.5e-3, "training.epochs": 40, **PEOPLE}
+#: 12 frames are 1.6 s of videos of 2 s
+SMALL = {
+    "model.frames": 12, "preprocess.fps": 7.5, "preprocess.resize": [48, 64], "model.size": [48, 64],
+    "optimizer.learning_rate": 2e-3, "training.epochs": 12, **COMMON,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Case:
     """recipe, settings: of `everyframe train`. start: the case whose weights it begins with. streams: (rate, window) of the step
-    networks that are evaluated; window None: the clip's.
+    networks that are evaluated; window None: the clip's. table: which one it is in.
     """
 
     what: str
@@ -47,6 +56,7 @@ class Case:
     recipe: str = "quick"
     start: str | None = None
     streams: tuple[tuple[str, int | None], ...] = (("native", None),)
+    table: str = ""
 
 
 #: a window of 30 frames at 15 fps, or 15 at 7.5, is a whole video of hand_gestures; where nothing else is said, 64 x 80 pixels
@@ -85,17 +95,29 @@ CASES = {
         recipe="surrogate", streams=(),
     ),
     "people_surrogate": Case("from surrogate classes", TUNED, "ut_interaction", start="surrogate"),
+    "motionnet": Case("`motionnet_1.0x`", {"model.name": "motionnet_1.0x", **SMALL}, table="causal"),
+    "x3d": Case("`x3d_xs`", {"model.name": "x3d_xs", **SMALL}, table="causal"),
+    "x3d_causal": Case("`x3d_xs`, causal", {"model.name": "x3d_xs", "model.options.causal": "true", **SMALL}, table="causal"),
+    "movinet": Case("`movinet_a0`", {"model.name": "movinet_a0", **SMALL}, table="causal"),
+    "movinet_stream": Case("`movinet_a0_stream`", {"model.name": "movinet_a0_stream", **SMALL}, table="causal"),
+    "motionnet_long": Case(
+        "`motionnet_1.0x`", {"model.name": "motionnet_1.0x", **SMALL, "training.epochs": 84}, table="causal"
+    ),
 }  # fmt: skip
 
 
-def command(*words: object) -> None:
+def command(*words: object) -> float:
+    """Runs it; its processor time in minutes, that of its workers too."""
     line = ["-m", "everyframe", *map(str, words)]
     print("$", "everyframe", *line[2:], flush=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *line], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
 
 
 def train(name: str, seed: int, data: Path) -> Path:
-    """The run folder of a case, finished."""
+    """The run folder of a case, finished. In it `cpu`: minutes of processor time."""
     case, folder = CASES[name], RUNS / f"{name}-{seed}"
     settings = {**case.settings, "training.seed": seed}
     if case.start:
@@ -105,7 +127,8 @@ def train(name: str, seed: int, data: Path) -> Path:
             command("train", "-o", folder, "--resume", "--minutes", 1000)
         else:
             sets = [word for key, value in settings.items() for word in ("--set", f"{key}={_toml(value)}")]
-            command("train", case.recipe, "--data", data / case.data, "-o", folder, "--minutes", 1000, *sets)
+            taken = command("train", case.recipe, "--data", data / case.data, "-o", folder, "--minutes", 1000, *sets)
+            (folder / "cpu").write_text(f"{taken:.2f}\n")
     return folder
 
 
@@ -129,7 +152,8 @@ def measure(name: str, folder: Path, data: Path) -> list[dict[str, Any]]:
         row = {"rate": rate, "window": window, **short(json.loads((pair / "report" / "metrics.json").read_text()))}
         if row["delay_ms"]:
             command(*evaluate, "-o", pair / "held", "--flush")
-            row["held"] = short(json.loads((pair / "held" / "metrics.json").read_text()))["conditions"]["normal"]["end"]
+            held = short(json.loads((pair / "held" / "metrics.json").read_text()))["conditions"]["normal"]
+            row |= {"held": held["end"], "decided_held": held["decided"]}
         found.append(row)
     return found
 
@@ -147,6 +171,8 @@ def short(result: dict[str, Any]) -> dict[str, Any]:
             "average": streaming["average"]["top1"],
             "frames": (streaming["frames"] or {}).get("top1"),
             "silent": streaming["silent"],
+            "curve": [point["top1"] for point in streaming["curve"]],
+            "decided": streaming["decided"],
         }
     timing = result["timing"]
     return {
