@@ -153,7 +153,7 @@ def measure(name: str, folder: Path, data: Path) -> list[dict[str, Any]]:
         if row["delay_ms"]:
             command(*evaluate, "-o", pair / "held", "--flush")
             held = short(json.loads((pair / "held" / "metrics.json").read_text()))["conditions"]["normal"]
-            row |= {"held": held["end"], "decided_held": held["decided"]}
+            row["held"] = held["end"]
         found.append(row)
     return found
 
@@ -210,7 +210,7 @@ def _causal(results: dict[str, Any]) -> Table:
             continue
         rows = [run["streams"][0] for run in runs]
         normal = [row["conditions"]["normal"] for row in rows]
-        decided = [row.get("decided_held") or one["decided"] for row, one in zip(rows, normal, strict=True)]
+        decided = [one["decided"] for one in normal]
         table.rows.append([
             case.what, runs[0]["epochs"], round(rows[0]["delay_ms"] * case.settings["preprocess.fps"] / 1000),
             *(seeds.spread([one[key] for one in normal]) for key in ("clip", "video", "end")),
@@ -225,7 +225,7 @@ def _causal(results: dict[str, Any]) -> Table:
             "was chosen on them",
             "after 40, 70, 90 %: of a video; right at 5 % wrong: videos that are decided rightly at the threshold at which 5 % "
             "are decided wrongly, and the median time until then",
-            "what looks ahead is held still at a video's end until it has answered: columns `held still` and on decisions",
+            "held still: the last frame is held until a network that looks ahead has seen it",
         ]
     return table
 

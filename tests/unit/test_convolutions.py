@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +59,9 @@ def test_answers_and_gradients_are_those_of_the_plain_form(layout: torch.memory_
 
 def test_bfloat16_is_as_near_as_bfloat16_is() -> None:
     torch.manual_seed(0)
-    for *given, how in geometries(40):
+    for *given, how in geometries(60):
+        if how["groups"] == 1:  # computed as ever
+            continue
         x, weight, bias = (None if one is None else one.bfloat16().float() for one in given)  # what is left is of the sums
         exact = answered(x, weight, bias, how)
         with Fast(), torch.autocast("cpu", torch.bfloat16):
@@ -75,19 +78,20 @@ def test_bfloat16_is_as_near_as_bfloat16_is() -> None:
 @pytest.mark.parametrize("name", ["movinet_a0_stream", "mobilenet3d_0.5x"])
 def test_a_network_learns_the_same(name: str) -> None:
     frames = 16 if name.startswith("mobile") else 5
-    net = models.create(name, num_classes=3, frames=frames, size=(32, 32)).double().train()  # norms of few values magnify noise
+    torch.manual_seed(0)
+    net = models.create(name, num_classes=3, frames=frames, size=(64, 64)).train()
     set_dropout(net, 0.0)
     channels_last(net)
-    video, gradients = torch.rand(2, 3, frames, 32, 32, dtype=torch.float64), []
+    video, gradients = torch.rand(2, 3, frames, 64, 64), []
     for form in (Fast, contextlib.nullcontext):
-        net.zero_grad()
+        one = copy.deepcopy(net)
         with form():
-            net(video).square().mean().backward()
-        gradients.append({key: one.grad for key, one in net.named_parameters() if one.grad is not None})
+            one(video).square().mean().backward()
+        gradients.append({key: value.grad for key, value in one.named_parameters() if value.grad is not None})
     fast, plain = gradients
     assert fast.keys() == plain.keys()
     scale = max(torch.linalg.norm(one) for one in plain.values())
-    assert all(torch.linalg.norm(fast[key] - one) < 1e-8 * scale for key, one in plain.items())
+    assert all(torch.linalg.norm(fast[key] - one) < 1e-3 * scale for key, one in plain.items())
 
 
 def test_which_layers_take_the_quick_gradient() -> None:

@@ -4,8 +4,8 @@ oneDNN has quick kernels for the gradients of 2-D depthwise convolutions and non
 a training step of X3D and MoViNet in bfloat16 (torch 2.13 with oneDNN 3.12, AVX-512). With channels last in memory, frames are
 further pictures of a batch and the positions of a picture one long row, without a copy:
 
-    kernel (1, h, w)    2-D on (N T, C, H, W)
-    kernel (t, 1, 1)    2-D on (N, C, T, H W)
+    kernel (1, h, w)    2-D on (N T, C, H, W), in float32: in bfloat16 that is no faster where it is not depthwise
+    kernel (t, 1, 1)    2-D on (N, C, T, H W), likewise
     depthwise           its gradients alone: of the input by a convolution forwards, whose kernels are quick, of the weights in
                         2-D, tap by tap over time
 
@@ -45,11 +45,12 @@ def conv3d(
         return functional.conv3d(x, weight, bias, stride, padding, dilation, groups)
     strides, pads, dilations, taps = _triple(stride), _triple(padding), _triple(dilation), weight.shape[2:]
     deep = groups == x.shape[1] == len(weight) > 1 and dilations == (1, 1, 1) and weight.requires_grad
-    deep = deep and all(pad < count for pad, count in zip(pads, taps, strict=True))
-    if not (deep or _still(taps, pads) or _narrow(taps, strides, pads)):
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    # nothing trains in float64, so that torch's own answers stay what others are compared with
+    deep = deep and kind != torch.float64 and all(pad < count for pad, count in zip(pads, taps, strict=True))
+    if not deep and (kind != torch.float32 or not (_still(taps, pads) or _narrow(taps, strides, pads))):
         return functional.conv3d(x, weight, bias, stride, padding, dilation, groups)
     if torch.is_autocast_enabled("cpu"):
-        kind = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(kind), weight.to(kind), bias if bias is None else bias.to(kind)
     x = x.contiguous(memory_format=LAST)
     if not deep:
