@@ -58,3 +58,9 @@ def test_a_causal_network_streams_without_delay(name: str) -> None:
     made = convert(quick_export(randomise(registry.build(entry, 5, size=32, causal="true"), seed=1), entry.frames, 32))
     assert verify(made) <= TOLERANCE
     assert made.metadata.feature_delay == 0
+
+
+def test_yes_and_no_may_be_spelled_as_python_and_toml_spell_them() -> None:
+    for yes in (True, "true"):
+        assert not pads_time(models.create("mobilenet3d_0.5x", num_classes=2, frames=16, size=32, causal=yes))
+    assert pads_time(models.create("mobilenet3d_0.5x", num_classes=2, frames=16, size=32, causal=False))

@@ -23,6 +23,7 @@ from torch import nn
 from everyframe.errors import TrainingStopped
 from everyframe.recipes.training import Settings
 from everyframe.training import checkpoint, statistics
+from everyframe.training.convolutions import Fast
 from everyframe.training.folder import Run
 from everyframe.training.hook import Hook
 from everyframe.training.loader import Batch
@@ -81,8 +82,10 @@ class Loop:
         net = trained.net
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        self.forms: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
         if settings.training.channels_last is not False:
             channels_last(net)
+            self.forms = Fast
         if resolved(settings.training.precision) != "f32":
             safe(net)
         self.average = copy.deepcopy(net).to(fabric.device).requires_grad_(False) if settings.training.average else None
@@ -196,7 +199,8 @@ class Loop:
     def _learn(self, batch: Batch, ranks: int) -> float:
         """Gradients of one part of a step; its share of the step's loss."""
         with self.fabric.no_backward_sync(self.net, enabled=not batch.last):
-            loss = self.objective.loss(self.net, batch, self.settings.training.epochs - self.at.epoch)
+            with self.forms():
+                loss = self.objective.loss(self.net, batch, self.settings.training.epochs - self.at.epoch)
             whole = loss
             if self.hook.penalizes:
                 whole = loss + self.hook.penalty(self.net.module, self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
@@ -239,7 +243,7 @@ class Loop:
         if not self.recent or self.recent[0].step > self.last or self.at.step < self.objective.steps():  # resumed, or the clock's
             batches = self.objective.batches(self.at.epoch, self.last, self.fabric.global_rank, self.fabric.world_size)
         net = self.kept.eval()
-        with statistics.anew(net) as found, self.fabric.autocast():
+        with statistics.anew(net) as found, self.fabric.autocast(), self.forms():
             for batch in batches:
                 self.objective.loss(net, batch, 0)
             for value in found:
@@ -248,7 +252,9 @@ class Loop:
     @torch.inference_mode()
     def validate(self) -> dict[str, float | None]:
         """The objective's figures of the kept weights; None where nothing is held out."""
-        return {name: _rounded(value) for name, value in self.objective.validate(self.kept.eval()).items()}
+        with self.forms():
+            figures = self.objective.validate(self.kept.eval())
+        return {name: _rounded(value) for name, value in figures.items()}
 
     def _validated(self, progress: Progress, events: Callable[[dict[str, Any]], None]) -> None:
         progress.validating()

@@ -58,14 +58,15 @@ def assemble(
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Assembled:
     """Builds `name` and fills it.
 
     num_classes: default is the checkpoint's, or the published one for random weights. weights: a file, or a tag of
     published weights (published.toml), which are downloaded. in_channels: default is that of the published preprocessing.
     """
-    entry, options = describe(name), dict(options or {})
+    entry = describe(name)
+    options = {key: str(value).lower() if isinstance(value, bool) else value for key, value in (options or {}).items()}
     in_channels = entry.preprocess.channels if in_channels is None else in_channels
     check_options(entry, options)
     entry = entry.chosen(options)
