@@ -7,6 +7,7 @@ hand it on to the caller's own function instead.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -83,11 +84,30 @@ def status(first: str = "") -> Iterator[TextProgress]:
         yield line.update
 
 
+def duration(seconds: float) -> str:
+    """40 s, 12 min, 7.5 h, 3 days."""
+    units = (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, math.inf))
+    unit, size = next((unit, size) for unit, size, until in units if seconds / size < until)
+    return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
+
+
+def counted(what: str, say: TextProgress, clock: Callable[[], float] = time.monotonic) -> CountProgress:
+    """What is told (done, of) as a line; work that takes longer than a log waits also says how long the rest will take."""
+    began = clock()
+
+    def count(done: int, of: int) -> None:
+        took = clock() - began
+        left = f", {duration(took / done * (of - done))} left" if done and took >= EVERY_S else ""
+        say(f"{what}: {done} of {of}{left}")
+
+    return count
+
+
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[CountProgress]:
     """Gives a function that is told (done, of): a bar with the time that is left, gone when the work is over."""
     if (outer := watcher() or (None if sys.stderr.isatty() else Log())) is not None:
-        yield lambda done, of: outer(f"{what}: {done} of {of}")
+        yield counted(what, outer)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -59,6 +59,12 @@ class TestRace:
         (slow,) = race([clock.case(2 * timing.TURN_S)], seconds=0, rounds=2)
         assert slow.calls == 2
 
+    @pytest.mark.usefixtures("clock")
+    def test_ends_sooner_where_calls_are_enough(self) -> None:
+        """The clock stands still, so that nothing else would end it."""
+        found = race([Case("a", int), Case("b", int)], seconds=1, enough=20)
+        assert {timing_.calls for timing_ in found} == {-(-20 // timing.MOST_CALLS) * timing.MOST_CALLS}
+
     def test_goes_on_until_the_time_is_over(self, clock: Clock) -> None:
         shares: list[float] = []
         race([clock.case(0.01)], seconds=0.3, rounds=1, progress=shares.append)

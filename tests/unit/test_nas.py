@@ -71,6 +71,9 @@ def test_choices_are_changed_by_name_or_by_the_name_of_all_of_a_kind() -> None:
     assert {choice.name: choice.values for choice in changed.choices} == {
         **TABLE, **{f"kind{at}": ("cheap", "dear") for at in (1, 2, 3)}, "depth": (1, 3)
     }  # fmt: skip
+    for told in ({"kind": ("cheap",), "kind2": ("good",)}, {"kind2": ("good",), "kind": ("cheap",)}):
+        kinds_ = {choice.name: choice.values for choice in SPACE.changed(told).choices if choice.name.startswith("kind")}
+        assert kinds_ == {"kind1": ("cheap",), "kind2": ("good",), "kind3": ("cheap",)}, "what is said of one counts first"
     with pytest.raises(RecipeError, match=r"(?s)no such choice.*heigth.*width"):
         SPACE.changed({"heigth": (1,)})
     with pytest.raises(RecipeError, match="cannot be chosen"):

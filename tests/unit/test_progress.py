@@ -37,6 +37,19 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> N
     assert times == list(range(int(progress.EVERY_S), 100, int(progress.EVERY_S)))
 
 
+def test_long_work_that_is_counted_says_how_long_the_rest_takes() -> None:
+    """Not before it is long, and not before something is done; at an even pace what was said first is true."""
+    now, said = 0.0, list[str]()
+    count = progress.counted("parts", said.append, lambda: now)
+    for done in range(101):
+        now = 3.0 * done
+        count(done, 100)
+    first = next(at for at, line in enumerate(said) if "left" in line)
+    assert 3 * first >= progress.EVERY_S > 3 * (first - 1)
+    assert said[first] == f"parts: {first} of 100, {progress.duration(300 - 3 * first)} left"
+    assert said[-1] == "parts: 100 of 100, 0 s left"
+
+
 def test_short_work_says_nothing_to_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.status("begun") as say, progress.bar("videos") as count:
         say("working")

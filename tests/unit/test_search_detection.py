@@ -11,7 +11,7 @@ import torch
 
 import everyframe as ef
 from everyframe import modelfile, recipes
-from everyframe.errors import RecipeError, SourceError
+from everyframe.errors import RecipeError, SourceError, WeightsError
 from everyframe.nas.supernet import dense, part
 from everyframe.recipes import DetectionRecipe
 from everyframe.tasks.detection import choices
@@ -20,6 +20,7 @@ from everyframe.tasks.detection.export import graph_from
 from everyframe.tasks.detection.network import Network
 from everyframe.tasks.detection.pillars import group
 from everyframe.tasks.detection.searched import Row
+from everyframe.training import checkpoint
 
 RECIPE = """
 name = "small"
@@ -122,6 +123,23 @@ def test_its_networks_are_the_networks_of_their_recipes(row: Row) -> None:
         again = Network(told.model, 3)
         again.load_state_dict(alone.state_dict())
         torch.testing.assert_close(again.train()(x), alone(x))
+
+
+def test_a_supernet_begins_with_the_weights_of_its_recipe(row: Row, tmp_path: Path) -> None:
+    """Its network of the recipe's shape is the one that was trained, whatever else there is beside it."""
+    torch.manual_seed(1)
+    trained = Network(row.given.model, len(row.given.data.classes))
+    checkpoint.save_weights(tmp_path / "best.safetensors", trained.state_dict())
+    begun = Row(recipe("search.engine='native'", f"model.weights='{tmp_path}'"))
+    values = dense(begun.space, begun.space.largest()) | {"cell": 1.0, "up": "transposed", "activation": "relu", "head_kernel": 3}
+    values |= {f"{name}{at}": value for at, depth in enumerate(begun.given.model.depths, 1)
+               for name, value in {"depth": depth, "block": "plain", "kernel": 3}.items()}  # fmt: skip
+    x = scan(trained, 0)
+    for one, other in zip(begun.supernet().network(begun.space.settle(values)).train()(x), trained.train()(x), strict=True):
+        torch.testing.assert_close(one, other)
+    checkpoint.save_weights(tmp_path / "best.safetensors", {"other": torch.zeros(1)})
+    with pytest.raises(WeightsError, match="Nothing of these weights"):
+        begun.supernet()
 
 
 def test_gradients_reach_what_a_network_is_lent_and_the_smallest_is_lent_a_part(row: Row) -> None:

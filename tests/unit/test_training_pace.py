@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from everyframe.progress import Log
-from everyframe.training.progress import Pace, Progress, duration
+from everyframe.progress import Log, duration
+from everyframe.training.progress import Pace, Progress
 
 
 def test_a_pace_says_when_it_ends_and_what_the_clock_cuts_off() -> None:

@@ -53,9 +53,11 @@ def race(
     cases: Sequence[Case],
     seconds: float = 20.0,
     rounds: int = 3,
+    enough: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Timing]:
-    """Lets every case have its turn again and again, for about `seconds` and at least `rounds` rounds.
+    """Lets every case have its turn again and again, for about `seconds` and at least `rounds` rounds. enough: calls of each
+    after which it is over before that time.
 
     progress: called after each round with the share of the time that is over. Raises UsageError for two cases of one
     name.
@@ -65,7 +67,8 @@ def race(
     timings = [Timing(case.name) for case in cases]
     begun = time.perf_counter()
     done = 0
-    while done < rounds or time.perf_counter() - begun < seconds:
+    few: Callable[[], bool] = lambda: enough is None or min(timing.calls for timing in timings) < enough  # noqa: E731
+    while done < rounds or (time.perf_counter() - begun < seconds and few()):
         for case, timing in zip(cases, timings, strict=True):
             _turn(case, timing)
         done += 1

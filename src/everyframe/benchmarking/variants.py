@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +28,8 @@ from everyframe.native.target import target
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
 
-#: of timing for each model, at least three turns
-SECONDS = 0.3
+#: of timing for each model, at least three turns; and calls of each that are enough before that
+SECONDS, ENOUGH = 0.3, 1000
 
 
 def circumstances(engine: str) -> str:
@@ -49,10 +50,10 @@ def milliseconds(
     """
     check_engine(engine)
     start = _native if engine == "native" else _other
-    cases = [Case(name, start(model, name, engine, threads)) for name, model in models.items()]
-    return {
-        timing.name: median(timing.cpu if threads == 1 else timing.wall) for timing in race(cases, seconds=seconds * len(cases))
-    }
+    with ThreadPoolExecutor(engines.cores()) as pool:  # compilers are processes of their own
+        runs = [*pool.map(lambda each: start(each[1], each[0], engine, threads), models.items())]
+    timings = race([*map(Case, models, runs)], seconds=seconds * len(runs), enough=ENOUGH)
+    return {timing.name: median(timing.cpu if threads == 1 else timing.wall) for timing in timings}
 
 
 def check_engine(engine: str) -> None:

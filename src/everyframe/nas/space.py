@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ VECTOR = 8
 
 Values = Mapping[str, Any]
 Point = tuple[int, ...]
+T = TypeVar("T")
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,18 @@ class Space:
         """With other values of some choices; `block` stands for `block1`, `block2`, ... Raises RecipeError for unknown names."""
         known = [choice.name for choice in self.choices]
         for name in given:
-            if not any(_meant(name, each) for each in known):
+            if not any(name in _names(each) for each in known):
                 raise RecipeError(
                     "There is no such choice.", where=f"search.choices.{name}", got=name,
                     expected=", ".join(dict.fromkeys(each.rstrip("0123456789") for each in known)),
                 )  # fmt: skip
-        table = {
-            choice.name: next((tuple(values) for name, values in given.items() if _meant(name, choice.name)), choice.values)
-            for choice in self.choices
-        }
+        table = {choice.name: _meant(given, choice.name, choice.values) for choice in self.choices}
         return Space.of(table, self.settle)
 
     def allow(self, known: Mapping[str, Sequence[Any]]) -> Space:
         """Itself. known: values that there are, by the name of a choice or of all of a kind. Raises RecipeError for others."""
         for choice in self.choices:
-            allowed = next((values for name, values in known.items() if _meant(name, choice.name)), None)
+            allowed = _meant(known, choice.name, None)
             for value in choice.values:
                 if allowed is not None and (value not in allowed or isinstance(value, bool)):
                     whole = isinstance(allowed, range)
@@ -146,5 +145,10 @@ def unknown(name: str, expected: str, got: object) -> RecipeError:
     return RecipeError("This cannot be chosen.", where=f"search.choices.{name}", expected=expected, got=got)
 
 
-def _meant(given: str, name: str) -> bool:
-    return given == name or given == name.rstrip("0123456789")
+def _names(name: str) -> tuple[str, str]:
+    """Its own and that of all of its kind; what is said of itself counts first."""
+    return name, name.rstrip("0123456789")
+
+
+def _meant(given: Mapping[str, T], name: str, other: Other) -> T | Other:
+    return next((given[each] for each in _names(name) if each in given), other)

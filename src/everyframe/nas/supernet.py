@@ -71,6 +71,20 @@ class Supernet(nn.Module):
                 value.copy_(self._lent(name, value, values))
         return net
 
+    def begin_with(self, given: Mapping[str, Tensor], values: Values) -> int:
+        """Takes the weights of a network of these values as far as they are a part of its own; how many tensors were taken."""
+        taken = 0
+        for name, value in given.items():
+            whole, (at, parts) = self.weights.get(_stored(self.family.key(name, values))), self.family.joined(name)
+            if whole is None or whole.ndim != value.ndim:
+                continue
+            if all(have >= want for have, want in zip(whole.shape, value.shape, strict=True)) and (
+                parts == 1 or whole.shape[at] == value.shape[at]
+            ):
+                part(whole.data, tuple(value.shape)).copy_(value)
+                taken += 1
+        return taken
+
     def _built(self, values: Values) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             return self.family.build(values)

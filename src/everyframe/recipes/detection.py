@@ -24,8 +24,8 @@ class ModelSection(Strict):
     what the blocks are; kernel: their taps; blocks, kernels: the same for each stage. schemes, rates: how layers are pruned while
     they learn, and what share of each: a stage's first convolution and its blocks, stage by stage, and the head; separable blocks
     stay whole. activation: of all. up: how stages' maps become as large as the first's; neck:
-    channels of each then. head: channels before the answers. weights: a file or run folder of an earlier training with the same
-    shape to begin with.
+    channels of each then. head, head_kernel: channels and taps of the convolution before the answers. weights: a file or run
+    folder of an earlier training with the same shape to begin with; a search's supernet begins with what fits of them.
     """
 
     grid: Grid = Grid()
@@ -43,6 +43,7 @@ class ModelSection(Strict):
     up: Literal["transposed", "nearest"] = "transposed"
     neck: int = Field(default=32, ge=1, le=512)
     head: int = Field(default=48, ge=1, le=512)
+    head_kernel: Literal[1, 3] = 3
     weights: str | None = None
 
     @property

@@ -110,14 +110,7 @@ def load(net: nn.Module, path: Path, free: Callable[[str], bool], keys: str) -> 
     """Weights of a run folder, or a file of them. free: of a tensor, whether it may be of another shape or not there; then none
     of those is taken. keys: of [model], which have to be those of that training. Raises WeightsError.
     """
-    file = path / "best.safetensors" if path.is_dir() else path
-    try:
-        given = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            "These weights cannot be read.", where=file, got=str(error).splitlines()[0],
-            expected="best.safetensors of an earlier training",
-        ) from None  # fmt: skip
+    given, file = read(path)
     own: dict[str, Tensor] = net.state_dict()
     fits = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if missing := [name for name in own if name not in fits and not free(name)]:
@@ -129,6 +122,18 @@ def load(net: nn.Module, path: Path, free: Callable[[str], bool], keys: str) -> 
     if any(name not in fits for name in own if free(name)):
         fits = {name: value for name, value in fits.items() if not free(name)}
     net.load_state_dict({**own, **fits})
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Path]:
+    """Weights of a run folder, or a file of them, and that file. Raises WeightsError."""
+    file = path / "best.safetensors" if path.is_dir() else path
+    try:
+        return load_file(file), file
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            "These weights cannot be read.", where=file, got=str(error).splitlines()[0],
+            expected="best.safetensors of an earlier training",
+        ) from None  # fmt: skip
 
 
 @dataclass(frozen=True)

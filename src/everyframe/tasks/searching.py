@@ -39,6 +39,8 @@ class Searched(ABC, Generic[Told]):
     judged_by: ClassVar[tuple[str, ...]]
     #: of that mean, in the unit
     worth: ClassVar[float] = 1.0
+    #: of the recipe's own network, as far as `key` looks at them; None: a supernet takes no weights of it
+    own: ClassVar[Values | None] = None
     space: Space
     roads: Mapping[str, Space]
     rates: Mapping[str, tuple[float, ...]]
@@ -120,7 +122,15 @@ class Searched(ABC, Generic[Told]):
         return f"{comment}\n{folder.as_toml(made)}"
 
     def supernet(self) -> Supernet:
-        return learning.seeded(lambda: Supernet(self), self.given.training.seed)
+        """Begins with `model.weights` as far as they are a part of it. Raises WeightsError."""
+        net = learning.seeded(lambda: Supernet(self), self.given.training.seed)
+        if self.own is not None and self.given.model.weights is not None:
+            given, file = learning.read(Path(self.given.model.weights))
+            if not net.begin_with(given, self.own):
+                raise WeightsError(
+                    "Nothing of these weights fits into the supernet.", where=file, hint="name a training of this recipe"
+                )
+        return net
 
     def train_supernet(self, path: Path, minutes: float | None) -> bool:
         resumed = (path / "recipe.toml").exists()

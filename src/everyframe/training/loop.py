@@ -22,7 +22,7 @@ from torch import nn
 
 from everyframe.errors import TrainingStopped
 from everyframe.recipes.training import Settings
-from everyframe.training import checkpoint, statistics
+from everyframe.training import checkpoint, memory, statistics
 from everyframe.training.convolutions import Fast
 from everyframe.training.folder import Run
 from everyframe.training.hook import Hook
@@ -146,6 +146,7 @@ class Loop:
         epochs = self.settings.training.epochs
         self.pace.begin(self.at.epoch, self.at.step, before, (whole - before) / 60 if whole else None)
         with Progress(self.pace, self.fabric.is_global_zero) as progress, contextlib.ExitStack() as stack:
+            stack.enter_context(memory.kept())
             events = stack.enter_context(_events(self.run, self.fabric.is_global_zero))
             try:
                 while self.at.epoch < epochs and not self.schedule.over and share() < 1:

@@ -12,7 +12,7 @@ from typing import Any
 from rich import progress
 from rich.console import Console
 
-from everyframe.progress import Log, watcher
+from everyframe.progress import Log, duration, watcher
 
 
 class Pace:
@@ -65,13 +65,6 @@ class Pace:
         whole = trainings * self.lasts(self.epochs)
         advice = f"; give it --minutes {math.ceil(whole / 60)}, or --set {key}={max(1, round(self.done))}" if key else ""
         return (f"{self.done:.2g} of {self.epochs} epochs: at this speed all of them take {duration(whole)}{advice}",)
-
-
-def duration(seconds: float) -> str:
-    """40 s, 12 min, 7.5 h, 3 days."""
-    units = (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, math.inf))
-    unit, size = next((unit, size) for unit, size, until in units if seconds / size < until)
-    return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
 
 
 class Progress:

@@ -31,7 +31,7 @@ def table(model: ModelSection) -> dict[str, tuple[Any, ...]]:
         **{f"depth{at}": tuple(range(model.depths[at - 1] + DEEPER + 1)) for at in stages},
         **{f"block{at}": ("separable", "residual", "plain") for at in stages},
         **{f"kernel{at}": (3, 5) for at in stages},
-        "neck": narrower(model.neck), "head": narrower(model.head), "up": ("nearest", "transposed"),
+        "neck": narrower(model.neck), "head": narrower(model.head), "head_kernel": (1, 3), "up": ("nearest", "transposed"),
         "activation": ("relu", "hard_swish"),
         **{f"scheme{name}": ("none",) for name in layers(model)},
     }  # fmt: skip
@@ -54,8 +54,8 @@ def space(model: ModelSection, search: Search) -> Space:
         if not isinstance(cell, int | float) or not _fits(model, cell):
             raise unknown("cell", f"meters, so that the grid has a multiple of {prod(model.strides)} cells a side", cell)
     made.allow({
-        "block": get_args(Block), "kernel": get_args(Kernel), "up": get_args(ModelSection.model_fields["up"].annotation),
-        "activation": get_args(ModelSection.model_fields["activation"].annotation), "scheme": schemes.ALLOWED,
+        "block": get_args(Block), "kernel": get_args(Kernel), "scheme": schemes.ALLOWED,
+        **{name: get_args(ModelSection.model_fields[name].annotation) for name in ("up", "activation", "head_kernel")},
         **{name: range(1, 513) for name in ("features", "width", "neck", "head")},
         **{f"depth{at}": range(depth + DEEPER + 1) for at, depth in enumerate(model.depths, 1)},
     })  # fmt: skip
@@ -93,7 +93,7 @@ def settings(model: ModelSection, values: Values) -> ModelSection:
         **{
             **model.model_dump(exclude_unset=True, exclude=own), "grid": grid(model, values["cell"]), "widths": each("width"),
             "depths": each("depth"), "blocks": each("block"), "kernels": each("kernel"), **pruned,
-            **{name: values[name] for name in ("features", "neck", "head", "up", "activation")},
+            **{name: values[name] for name in ("features", "neck", "head", "head_kernel", "up", "activation")},
         }
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def describe(model: ModelSection, values: Values) -> str:
         told.append(f"{width}{pruned[0]}" + "".join(f" + {block}{kernel}{each}" for each in pruned[1:]))
     return (
         f"pillars of {made.grid.cell:g} m, {made.features} features, {made.activation}; stages {'; '.join(told)}; "
-        f"{made.up} to {made.neck}, head {made.head}{_pruned(*next(schemes_))}"
+        f"{made.up} to {made.neck}, head {made.head} of {made.head_kernel}x{made.head_kernel}{_pruned(*next(schemes_))}"
     )
 
 

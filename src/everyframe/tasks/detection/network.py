@@ -3,7 +3,7 @@
     (N, 10, S, P) -> a linear map and ReLU of each point's 9 features -> maximum over the P points of a slot
       -> the maximum of a cell's slots, in its cell of a map (N, C, rows, columns), zero where nothing is
       -> stages of convolutions, each smaller than the one before -> all as large as the first's, side by side
-      -> conv 3x3 -> heat (N, classes, H, W), and boxes (N, 8, H, W)
+      -> a convolution -> heat (N, classes, H, W), and boxes (N, 8, H, W)
 
 PointPillars (Lang et al., 2019, arXiv:1812.05784) with the head of CenterPoint (Yin et al., 2021, arXiv:2006.11275), which has no
 anchors. What differs: slots of few points that are united by their maximum; no norm behind the first layer, so that empty slots
@@ -109,7 +109,8 @@ class Network(nn.Module):
             times = times * stride if number else 1
             self.ups.append(UP[settings.up](width, times, settings))
             channels = width
-        self.head = layer(settings.neck * len(settings.widths), settings.head, settings, pruned=next(pruned))
+        joined = settings.neck * len(settings.widths)
+        self.head = layer(joined, settings.head, settings, kernel=settings.head_kernel, pruned=next(pruned))
         self.heat = nn.Conv2d(settings.head, classes, 1)
         self.boxes = nn.Conv2d(settings.head, VALUES, 1)
         nn.init.constant_(self.heat.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]

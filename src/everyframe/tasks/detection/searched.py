@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx
 import torch
@@ -42,6 +42,7 @@ class Row(Searched[DetectionRecipe]):
     """Networks are judged by the mean of their precision on the ground and in space, at lenient overlaps."""
 
     figure, unit, judged_by = "ap", "AP", ("ap_ground", "ap_space")
+    own: ClassVar[Values | None] = {}
     held_out = staticmethod(scans.held_out)
 
     def __init__(self, recipe: DetectionRecipe) -> None:
@@ -134,5 +135,5 @@ def layers(model: ModelSection, classes: int) -> list[tuple[Layer, tuple[int, in
         found += [(Layer(block, width, width, kernel, 1, "relu", *next(pruned)), size) for _ in range(depth)]
         times = answer[0] // size[0]
         up.append((Layer(model.up if times > 1 else "conv", width, model.neck, times, 1, "relu"), size))
-    head = Layer("conv", model.neck * len(model.widths), model.head, 3, 1, "relu", *next(pruned))
+    head = Layer("conv", model.neck * len(model.widths), model.head, model.head_kernel, 1, "relu", *next(pruned))
     return [*found, *up, (head, answer), (Layer("conv", model.head, classes + VALUES, 1), answer)]
