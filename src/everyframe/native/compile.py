@@ -25,7 +25,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
 from everyframe.native.tune import BUDGET_S, NAME, measure
 from everyframe.native.tune import program as measuring
-from everyframe.native.tuned import Row, Tables, measured, own_table, read, write
+from everyframe.native.tuned import Row, Tables, add, measured, own_table, read
 from everyframe.native.wasm import link_wasm
 
 
@@ -180,7 +180,7 @@ class _Measured:
         compiler(target)
         for row in measure(made, target, self.budget, progress):
             self.rows.append(row)
-            write([*(read(self.table) if self.table.exists() else ()), row], self.table)
+            add([row], self.table)
         self.choose.given += self.rows
         return bool(self.rows)
 

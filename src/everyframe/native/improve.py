@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from everyframe.modelfile.file import metadata_of
+from everyframe.modelfile.noise import noise
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native.check import check
 from everyframe.native.generate import planned, untransformed
@@ -22,7 +23,7 @@ from everyframe.native.library import Library
 from everyframe.native.store import alone, made_at
 from everyframe.native.target import Target
 from everyframe.native.tune import measure, program
-from everyframe.native.tuned import Row, Tables, own_table, read, write
+from everyframe.native.tuned import Row, Tables, add, own_table
 
 #: turns of both, and seconds of processor time after which there are enough
 TURNS, LEAST_TURNS, ENOUGH_S = 60, 8, 4.0
@@ -64,13 +65,13 @@ def improve(
 def _keep(rows: Sequence[Row]) -> None:
     table = own_table()
     with alone(table.with_suffix(".lock"), lambda _: None):
-        write([*(read(table) if table.exists() else ()), *rows], table)
+        add(rows, table)
 
 
 def _times(one: Library, other: Library) -> tuple[list[float], list[float]]:
     """Milliseconds of processor time of steps, in turns, so that a slow moment hits both."""
     random = np.random.default_rng(0)
-    frames = {name: random.standard_normal(shape, np.float32) for name, shape in one.inputs}
+    frames = {name: noise(shape, np.float32, random) for name, shape in one.inputs}
     given = frames if len(frames) > 1 else next(iter(frames.values()))
     runs = [library.start(threads=1) for library in (one, other)]
     times: tuple[list[float], list[float]] = ([], [])

@@ -125,6 +125,11 @@ def write(rows: Iterable[Row], path: str | os.PathLike[str]) -> Path:
     return write_bytes("".join(f"{json.dumps(row.facts)}\n" for row in ordered).encode(), path)
 
 
+def add(rows: Iterable[Row], table: Path) -> Path:
+    """To those of a table, or a new one; of rows with one key the last stays. Raises OutputError."""
+    return write([*(read(table) if table.exists() else ()), *rows], table)
+
+
 def own_table() -> Path:
     """What was measured by this user: beside the cache of compiled models, which is emptied now and then."""
     return cache_folder("tuned") / "measured.jsonl"
