@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -47,6 +48,16 @@ def compiled_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["EVERYFRAME_CACHE"]
     else:
         os.environ["EVERYFRAME_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations() -> None:
+    """torch makes the table of what it can export anew for each network, always the same one: half a second."""
+    if {"torch", "onnxscript"} <= sys.modules.keys():
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        made: Any = ONNXRegistry.from_torchlib
+        ONNXRegistry.from_torchlib = classmethod(functools.cache(made.__func__))  # type: ignore[assignment]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ a camera, minutes or the network is opened with ```sh no-run (or ```python no-ru
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -32,6 +33,8 @@ SAMPLE = ROOT / "src" / "everyframe" / "assets" / "sample.mp4"
 BUILTIN = SAMPLE.with_name("motions.onnx")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LANGUAGES = {"", "c", "js", "json", "mermaid", "python", "sh", "text", "toml", "yaml"}
+#: what some pages begin with
+_EXPORT = re.compile(r"^everyframe export [\w.]+ -o ([\w.]+) --size \d+$", re.MULTILINE)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -48,19 +51,38 @@ def sandbox(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all processes of a test run find what pages exported."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+def once(text: str, shelf: Path) -> str:
+    """A shell block that copies what the very same command has written for another page: torch takes most of ten seconds."""
+
+    def kept_or_made(command: re.Match[str]) -> str:
+        kept = shelf / re.sub(r"\W", "-", command[0])
+        return f"cp {kept} {command[1]} 2>/dev/null || {{ {command[0]} && cp {command[1]} {kept}.$$ && mv {kept}.$$ {kept}; }}"
+
+    return _EXPORT.sub(kept_or_made, text)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.runs for b in p.blocks)], ids=names)
-def test_blocks_run(page: Page, sandbox: Path) -> None:
+def test_blocks_run(page: Page, sandbox: Path, shelf: Path) -> None:
     printed = ""
     for block in page.blocks:
         if wrong := not_as_shown(block, printed):
             pytest.fail(f"{block.place}: not what the command prints: {wrong}\n--- stdout\n{printed}")
         if not block.runs:
             continue
-        program = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
+        program = ["bash", "-euo", "pipefail", "-c", once(block.text, shelf)]
         done = subprocess.run(
-            [*program, "-c", block.text], cwd=sandbox, env=environment(), capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, check=False,
+            program if block.language == "sh" else [sys.executable, "-c", block.text], cwd=sandbox, env=environment(),
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block.place}\n{block.text}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         printed = done.stdout
@@ -210,6 +232,15 @@ def test_the_readme_names_every_verb() -> None:
 
 
 class TestTheReadingOfPages:
+    def test_an_export_runs_once(self, tmp_path: Path) -> None:
+        stub = 'everyframe() { echo ran; echo "$*" > "$4"; }'
+        for name, said in (("b", "ran\n"), ("b", ""), ("c", "ran\n")):
+            line = f"export a_1.0x -o {name}.onnx --size 64"
+            words = ["bash", "-euo", "pipefail", "-c", once(f"{stub}\neveryframe {line}\n", tmp_path)]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+            assert done.stdout == said
+            assert (tmp_path / f"{name}.onnx").read_text() == f"{line}\n"
+
     def test_blocks_links_and_anchors(self) -> None:
         page = Page(ROOT / "page.md")
         text = "# One `two`: three\n[a](b.md#c) `[no](x)`\n```sh no-run\nmake \\\n  test # why\n\n# no\n```\n## A\n## A\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,14 @@ def test_convolutions_of_bytes() -> None:
     run()
 
 
-@pytest.mark.parametrize("cpu", ALL_CPUS)
-def test_time_padding_of_bytes(cpu: str, tmp_path: Path) -> None:
+def _ints(sketch: Quantized, *values: int) -> str:
+    return sketch.constant(values, np.int64)
+
+
+def time_padding(sketch: Quantized) -> None:
     """Missing frames count as zeros, whose byte is not 0; whole, grouped and depthwise."""
-    sketch = Quantized((1, 8, 4, 5, 6))
-    x = sketch.grid("frames", 0.03, 101)
+    frames = sketch.op("Reshape", sketch.part((1, 16, 6, 10)), _ints(sketch, 1, 8, 4, 5, 6))
+    x = sketch.grid(frames, 0.03, 101)
     for kernel, strides, pads, group in (
         ((3, 3, 3), (1, 1, 1), (1,) * 6, 1), ((3, 3, 3), (1, 2, 2), (1,) * 6, 8), ((3, 3, 3), (1, 1, 1), (1,) * 6, 8),
         ((3, 1, 1), (2, 1, 1), (2, 0, 0, 1, 0, 0), 2), ((2, 1, 1), (1, 1, 1), (3, 0, 0, 2, 0, 0), 8),
@@ -115,50 +119,39 @@ def test_time_padding_of_bytes(cpu: str, tmp_path: Path) -> None:
         weight = sketch.random_weight(8, 8 // group, *kernel)
         made = sketch.op("Conv", x, weight, sketch.normal(8), kernel_shape=kernel, strides=strides, pads=pads, group=group)
         sketch.steps(sketch.grid(made, 0.025, 90), 0.025)
-    agree(sketch, tmp_path, cpu)
 
 
-@pytest.mark.parametrize("cpu", ALL_CPUS)
-def test_extreme_bytes(cpu: str, tmp_path: Path) -> None:
+def extreme_bytes(sketch: Quantized) -> None:
     """Sums of the largest products, which 16 bits do not hold."""
-    sketch = Quantized((1, 16, 4, 4))
-    x = sketch.grid(sketch.op("Add", sketch.op("Abs", "frames"), sketch.constant(9.0)), 0.01, 0)  # 255 everywhere
+    all_255 = sketch.op("Add", sketch.op("Abs", sketch.part((1, 16, 4, 4))), sketch.constant(9.0))
+    x = sketch.grid(all_255, 0.01, 0)
     for integers in (127, -128, 64):
         for group, channels in ((1, 16), (16, 1)):
             weight = sketch.weight(np.full((16, channels, 3, 3), integers, np.int8), 1e-4)
             made = sketch.op("Conv", x, weight, pads=[1] * 4, group=group)
             sketch.steps(made, 0.01)
-    agree(sketch, tmp_path, cpu)
 
 
-@pytest.mark.parametrize("cpu", ALL_CPUS)
-def test_sums_far_beyond_a_byte(cpu: str, tmp_path: Path) -> None:
+def sums_far_beyond_a_byte(sketch: Quantized) -> None:
     """Cut off on both sides, also where they are larger than whole numbers of 32 bits."""
-    sketch = Quantized((1, 8, 5, 11))
-    x = sketch.grid("frames", 0.02, 120)
+    x = sketch.grid(sketch.part((1, 8, 5, 11)), 0.02, 120)
     for zero, scale in ((100, 0.05), (0, 1e-4), (255, 1e-7), (128, 1e-10)):
         dense = sketch.op("Conv", x, sketch.random_weight(24, 8, 1, 1), sketch.constant(sketch.rng.normal(size=24)))
         wide = sketch.op("Conv", x, sketch.random_weight(8, 1, 3, 3), pads=[1] * 4, group=8)
         for made in (dense, wide):
             sketch.steps(sketch.grid(made, scale, zero), scale)
-    agree(sketch, tmp_path, cpu)
 
 
-@pytest.mark.parametrize("cpu", ALL_CPUS)
-def test_everything_else_of_bytes(cpu: str, tmp_path: Path) -> None:
+def everything_else(sketch: Quantized) -> None:
     """Operators that compute with bytes, move them, or read them as floats."""
-    sketch = Quantized((2, 12, 6, 5))
-
-    def ints(*values: int) -> str:
-        return sketch.constant(values, np.int64)
-
-    a, b = sketch.grid("frames", 0.03, 120), sketch.grid(sketch.op("Relu", "frames"), 0.02, 7, np.int8)
+    frames, ints = sketch.part((2, 12, 6, 5)), partial(_ints, sketch)
+    a, b = sketch.grid(frames, 0.03, 120), sketch.grid(sketch.op("Relu", frames), 0.02, 7, np.int8)
     gate = sketch.op("Sigmoid", sketch.grid(sketch.op("GlobalAveragePool", a), 0.01, 99))
     for made in (
         sketch.op("Add", a, b), sketch.op("Mul", a, gate),
         sketch.op("HardSwish", a), sketch.op("MaxPool", a, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0]),
         sketch.op("AveragePool", b, kernel_shape=[2, 2]), sketch.op("AveragePool", a, kernel_shape=[3, 3], pads=[1] * 4),
-        sketch.op("Concat", a, b, "frames", axis=1), sketch.op("ReduceMean", b, ints(2, 3), keepdims=1),
+        sketch.op("Concat", a, b, frames, axis=1), sketch.op("ReduceMean", b, ints(2, 3), keepdims=1),
         sketch.op("GlobalMaxPool", a), sketch.op("Pad", a, ints(0, 0, 1, 2, 0, 1, 0, 1), sketch.constant(0.0)),
         sketch.op("Slice", a, ints(1, 0), ints(5, 5), ints(2, 3), ints(2, 1)),
     ):  # fmt: skip
@@ -182,6 +175,14 @@ def test_everything_else_of_bytes(cpu: str, tmp_path: Path) -> None:
         turned = sketch.weight(sketch.rng.integers(-127, 128, (size, 5)).astype(np.int8), np.full(5, 1e-3), axis=1)
         sketch.steps(sketch.grid(sketch.op("MatMul", tensor, turned), 0.03, 99), 0.03)
     sketch.steps(a, 0.03)
+
+
+@pytest.mark.parametrize("cpu", ALL_CPUS)
+def test_operators_of_bytes(cpu: str, tmp_path: Path) -> None:
+    """In one network: its kernels take the compiler seconds, one more convolution hardly any time."""
+    sketch = Quantized((2, 16, 6, 11))
+    for part in (time_padding, extreme_bytes, sums_far_beyond_a_byte, everything_else):
+        part(sketch)
     agree(sketch, tmp_path, cpu)
 
 
@@ -206,8 +207,7 @@ def between_two_steps(cpu: str, folder: Path, scales: tuple[float, float, float]
     one, two, step = (float(np.float32(scale)) for scale in scales)
     pairs = np.stack(np.meshgrid(np.arange(256) - 115, np.arange(256) - 128, indexing="ij"))[None]
 
-    def ints(*values: int) -> str:
-        return sketch.constant(values, np.int64)
+    ints = partial(_ints, sketch)
 
     def part(n: int) -> str:
         return sketch.op("Slice", "frames", ints(n), ints(n + 1), ints(1))
@@ -311,7 +311,6 @@ def test_what_is_refused(change: str, words: str) -> None:
         generate(sketch.model(), (), target("generic"))
 
 
-ALL = (test_time_padding_of_bytes, test_everything_else_of_bytes)
 #: processors that are emulated, with the instructions that each kernel uses
 ELSEWHERE = (
     ("aarch64", ""), ("aarch64", "-march=armv8.2-a+dotprod"), ("aarch64", "-march=armv8.2-a+i8mm"), ("riscv64-v", ""),
@@ -324,7 +323,7 @@ ELSEWHERE = (
     ("test", "cpu", "flag"),
     [
         (test, cpu, flag)
-        for test in (*ALL, test_extreme_bytes, test_sums_far_beyond_a_byte, between_two_steps)
+        for test in (test_operators_of_bytes, between_two_steps)
         for cpu, flag in ELSEWHERE
         if not flag or test is not between_two_steps  # the flags are of products, which are the least of that one
     ],
@@ -349,9 +348,6 @@ def test_bytes_elsewhere(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", dict.fromkeys((*CPUS[:2], ALL_CPUS[-1])))  # each width once; such builds are slow
-@pytest.mark.parametrize("test", ALL, ids=lambda test: test.__name__.removeprefix("test_"))
-def test_sanitizers_find_nothing_in_bytes(
-    test: Callable[[str, Path], None], cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sanitizers_find_nothing_in_bytes(cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "agree", lambda sketch, folder, cpu: sanitized(sketch, folder, cpu))
-    test(cpu, tmp_path)
+    test_operators_of_bytes(cpu, tmp_path)

@@ -22,12 +22,11 @@ from everyframe.modelfile.schema import Metadata
 
 ROOT = layout.SOURCE.parents[1]
 MODULES = layout.modules()
-IMPORTS = layout.imports()
 LONGEST = 400
 
 
 def test_imports_follow_the_table() -> None:
-    wrong = [f"{found.place}: {why}" for found in IMPORTS if (why := layout.violation(found))]
+    wrong = [f"{found.place}: {why}" for found in layout.imports() if (why := layout.violation(found))]
     assert not wrong, "\n".join(wrong)
 
 
@@ -43,7 +42,7 @@ def test_no_circles_inside_functions() -> None:
 @pytest.mark.parametrize("pair", layout.DELIBERATE, ids=" -> ".join)
 def test_listed_circles_are_there(pair: tuple[str, str]) -> None:
     importer, target = pair
-    found = [f for f in IMPORTS if f.module == importer and not f.eager and fnmatchcase(f.target, target)]
+    found = [f for f in layout.imports() if f.module == importer and not f.eager and fnmatchcase(f.target, target)]
     assert found, "it is undone: take it off the list"
 
 
@@ -142,7 +141,7 @@ def test_only_declared_packages_are_imported() -> None:
     anywhere = base.union(*({_distribution(line) for line in lines} for lines in extras.values()))
     installed = packages_distributions()
     wrong = []
-    for found in IMPORTS:
+    for found in layout.imports():
         package = layout.outside(found.target)
         if package is None:
             continue
