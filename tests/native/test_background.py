@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,12 +27,20 @@ from running import gone, started, until
 
 #: the process, on machines of tests that have no idle moment: it does not step back, every model is worth it, and native wins
 WILLING = """
-import sys; sys.path[:] = sys.argv[6:]
+import sys; sys.path[:] = sys.argv[5:]
 from everyframe.runtime import auto, preparing
 preparing._step_back = lambda: None
 auto.WORTH_MS = 0.0
 auto._race = lambda *_: (auto.Verdict({"ort": 2.0, "native": 1.0}), [])
-preparing.main(*sys.argv[1:6])
+preparing.main(*sys.argv[1:5])
+"""
+#: `everyframe` with such a process
+WILLING_COMMAND = f"""
+import sys
+from everyframe.cli import main
+from everyframe.runtime import auto, background
+auto.WORTH_MS, auto._installed, background._START = 0.0, lambda: False, {WILLING!r}
+main.run(sys.argv[1:])
 """
 #: one that dies
 DYING = "import sys"
@@ -100,7 +109,7 @@ class TestAFirstRun:
                 np.testing.assert_allclose(said, run.step(each), rtol=1e-4, atol=1e-5)
         until(lambda: not files(net).lock.exists())
         assert {path.suffix for path in files(net).library.parent.iterdir()} == {".so", ".json"}, "no lock, no count of tries"
-        assert json.loads(files(net).verdict.read_text()) == {"ort_ms": 2.0, "native_ms": 1.0, "measured_s": 0.0}
+        assert json.loads(files(net).verdict.read_text()) == {"ort_ms": 2.0, "native_ms": 1.0}
         with everyframe.open(net) as program:
             assert program.engine == "native"
 
@@ -154,6 +163,26 @@ class TestAFirstRun:
         assert files(net).library.stat().st_ino == before, "the process saw that it is as it should be"
 
 
+def test_ctrl_c_ends_a_run_and_not_what_it_has_begun(net: Path, tmp_path: Path, slow_compiler: Path) -> None:
+    """As from a terminal, which sends it to all that run in the foreground."""
+    begun = tmp_path / "compiled"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = (sys.executable, "-c", WILLING_COMMAND, "predict", net, "-")
+    with started(*command, env=environment, stdin=subprocess.PIPE) as run:
+        until(lambda: begun.exists() and begun.read_text(), run)
+        compiler = int(begun.read_text())
+        background_process = int(Path(f"/proc/{compiler}/stat").read_text().rpartition(")")[2].split()[1])
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.communicate()
+        assert run.returncode == 130 and "Traceback" not in said[1], said
+    assert not gone(compiler) and not gone(background_process)
+    slow_compiler.touch()
+    until(lambda: not files(net).lock.exists())
+    until(lambda: gone(compiler) and gone(background_process))
+    assert {path.suffix for path in files(net).library.parent.iterdir()} == {".so", ".json"}, "no lock, no half of a library"
+    assert everyframe.open(net).engine == "native"
+
+
 class TestWhatIsLeftToDo:
     @pytest.fixture
     def began(self, net: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -170,7 +199,9 @@ class TestWhatIsLeftToDo:
     def test_measuring_once(self, net: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(background.SETTING, "20")
         assert everyframe.open(net).engine == "native" and began == ["native"]
-        preparing.prepare(str(net), files(net), 0.0)
+        monkeypatch.setattr(preparing, "improve", lambda *_: 0.5)
+        preparing.prepare(str(net), files(net))
+        assert json.loads(files(net).verdict.read_text()) == {"ort_ms": 2.0, "native_ms": 0.5, "measured_s": 20.0}
         assert everyframe.open(net).engine == "native" and began == ["native"]
 
     def test_a_library_that_is_gone(self, net: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +230,7 @@ class TestInVain:
         monkeypatch.setattr(store, "generate", refuse)
         files(net).library.parent.mkdir(parents=True)
         background.tell(files(net), background.TRIES, "")
-        preparing.prepare(str(net), files(net), 0)
+        preparing.prepare(str(net), files(net))
         with everyframe.open(net) as program:
             assert "3 tries" in program.engine_reason and "Einsum cannot be compiled" in program.engine_reason
 
@@ -228,6 +259,43 @@ def test_the_process_stands_behind_all_others() -> None:
 def test_the_setting(said: str, wanted: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(background.SETTING, said)
     assert background.seconds() == wanted
+
+
+class TestOnBatteries:
+    @pytest.fixture
+    def supply(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A laptop's: its charger, and its battery, which discharges."""
+        monkeypatch.setattr(background, "POWER", tmp_path / "power")
+        monkeypatch.delenv(background.SETTING)
+        for name, facts in {"AC": {"type": "Mains", "online": "0"}, "BAT0": {"type": "Battery", "status": "Discharging"}}.items():
+            (tmp_path / "power" / name).mkdir(parents=True)
+            for what, said in facts.items():
+                (tmp_path / "power" / name / what).write_text(f"{said}\n")
+        return tmp_path / "power" / "BAT0"
+
+    @pytest.mark.parametrize(("change", "wanted"), [
+        ({}, 0.0), ({"status": "Charging"}, background.MEASURED_S), ({"status": "Full"}, background.MEASURED_S),
+        ({"type": "UPS"}, background.MEASURED_S), ({"scope": "Device"}, background.MEASURED_S), ({"scope": "System"}, 0.0),
+    ], ids=str)  # fmt: skip
+    def test_nothing_is_measured(self, cache: Path, supply: Path, change: dict[str, str], wanted: float) -> None:
+        for what, said in change.items():
+            (supply / what).write_text(f"{said}\n")
+        assert background.seconds() == wanted
+
+    def test_unless_it_is_asked_for(self, cache: Path, supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(background.SETTING, "7")
+        assert background.seconds() == 7.0
+
+    def test_a_later_run_begins_with_it(self, net: Path, supply: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(auto, "_race", lambda *_: (auto.Verdict({"ort": 2.0, "native": 1.0}), []))
+        monkeypatch.setattr(preparing, "improve", lambda *_: pytest.fail("measured"))
+        files(net).library.parent.mkdir(parents=True)
+        preparing.prepare(str(net), files(net))
+        began: list[str] = []
+        monkeypatch.setattr(background, "begin", lambda job, first, *_: began.append(first.engine) or first)
+        assert everyframe.open(net).engine == "native" and began == []
+        (supply / "status").write_text("Charging\n")
+        assert everyframe.open(net).engine == "native" and began == ["native"]
 
 
 class TestImprove:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +21,12 @@ from everyframe.native.compilers import command
 from everyframe.native.emit import Source
 from everyframe.native.generate import BASE_FLAGS, generate, untransformed
 from everyframe.native.library import Library
+from everyframe.native.locks import alone
 from everyframe.native.pack import Packer
 from everyframe.native.processor import Processor, here
 from everyframe.native.target import Target, runs_here, target
 from everyframe.native.tune import measure, program
-from everyframe.native.tuned import SHIPPED, Tables, own_table, parse, read, shape, write
+from everyframe.native.tuned import SHIPPED, Tables, add, own_table, parse, read, shape, write
 from everyframe.runtime import BUILTIN
 from native.emulated import FOREIGN, emulator
 from native.emulated import program as emulated
@@ -285,3 +289,24 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> Non
         compile_model(BUILTIN, tmp_path / "m.so", tune=20.0, table=table, progress=progress)
     assert read(table)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["table.jsonl"]
+
+
+def test_processes_that_measure_at_once_lose_no_row(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever adds rows waits for who is at it, and reads what that one has written."""
+    table, waits, flock = tmp_path / "rows.jsonl", threading.Event(), fcntl.flock
+    one, two = (parse(json.dumps(json.loads(row) | {"kept": kept}), "here") for kept in (50, 100))
+
+    def told(file: Any, how: int) -> None:
+        if not how & fcntl.LOCK_NB:
+            waits.set()
+        flock(file, how)
+
+    with alone(tmp_path / "rows.jsonl.lock", lambda _: None):
+        monkeypatch.setattr(fcntl, "flock", told)
+        other = threading.Thread(target=add, args=([two], table))
+        other.start()
+        waits.wait()
+        write([one], table)
+    other.join()
+    assert [each.kept for each in read(table)] == [100, 50]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]

@@ -18,12 +18,12 @@ from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.noise import noise
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native.check import check
-from everyframe.native.generate import planned, untransformed
+from everyframe.native.generate import untransformed
 from everyframe.native.library import Library
-from everyframe.native.store import alone, made_at
+from everyframe.native.store import made_at
 from everyframe.native.target import Target
 from everyframe.native.tune import measure, program
-from everyframe.native.tuned import Row, Tables, add, own_table
+from everyframe.native.tuned import Tables, add, own_table
 
 #: turns of both, and seconds of processor time after which there are enough
 TURNS, LEAST_TURNS, ENOUGH_S = 60, 8, 4.0
@@ -38,13 +38,12 @@ def improve(
     then, if it is another one. Raises what compiling raises.
     """
     tables = Tables.found()
-    fitting = planned(model, states, target, where)[2]
-    measuring = program(
-        untransformed(model, states, target, where), lambda target, geometry: tables(target, geometry, "").why != "default"
-    )
+    layers = untransformed(model, states, target, where)
+    measuring = program(layers, lambda target, geometry: tables(target, geometry, "").why != "default")
     if measuring is None:
         return None
-    rows = [row for row in measure(measuring, fitting, seconds, lambda _: None) if row.facts["ms"] < row.facts["default_ms"]]
+    found = measure(measuring, layers.target, seconds, lambda _: None)
+    rows = [row for row in found if row.facts["ms"] < row.facts["default_ms"]]
     if not rows:
         return None
     tried = path.with_suffix(".tried")
@@ -55,17 +54,11 @@ def improve(
         before, after = _times(Library(path), made)
         if sum(b < a for a, b in zip(before, after, strict=True)) < WON * len(before):
             return None
-        _keep(rows)
+        add(rows, own_table())
         tried.replace(path)
     finally:
         tried.unlink(missing_ok=True)
     return round(median(after), 4)
-
-
-def _keep(rows: Sequence[Row]) -> None:
-    table = own_table()
-    with alone(table.with_suffix(".lock"), lambda _: None):
-        add(rows, table)
 
 
 def _times(one: Library, other: Library) -> tuple[list[float], list[float]]:

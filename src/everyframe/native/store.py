@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from everyframe.native.check import check, compared
 from everyframe.native.compilers import compiler
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
+from everyframe.native.locks import alone, unwritable
 from everyframe.native.target import Target
 from everyframe.native.tuned import Row, Tables
 
@@ -94,7 +94,7 @@ def made_at(
                 check(model, metadata, Library(fresh))
             fresh.replace(path)
         except OutputError as error:
-            raise (_unwritable(path, error.got) if error.where == fresh else error) from None
+            raise (unwritable(path, error.got) if error.where == fresh else error) from None
         finally:
             fresh.unlink(missing_ok=True)
         return Library(path)
@@ -110,59 +110,6 @@ def _found(path: Path, target: Target, stale: bool = False) -> Library | None:
     except (OSError, ModelError, EngineError):
         return None
     return found if stale or Tables.would_tell(found.facts["tables"], target) else None
-
-
-@contextlib.contextmanager
-def alone(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
-    """Only one process at a time is inside. The system frees the lock of a process that dies; the file goes with the lock."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with path.open("w") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    progress("waiting for another process that compiles this model")
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                if not _is(file.fileno(), path):  # the one before has removed it
-                    continue
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from None
-
-
-@contextlib.contextmanager
-def held(path: Path) -> Iterator[int | None]:
-    """The descriptor of a lock, to be handed to a process that then holds it; None if another has it. Whoever holds it last
-    removes the file. Raises OSError."""
-    while True:
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield None
-                return
-            if _is(file.fileno(), path):
-                yield file.fileno()
-                return
-
-
-def _unwritable(path: Path, why: object) -> OutputError:
-    return OutputError(
-        "The cache of compiled models cannot be written.", where=path.parent, got=why,
-        hint="name a writable folder with enough free space in $EVERYFRAME_CACHE",
-    )  # fmt: skip
-
-
-def _is(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def trim(folder: Path, keep: Path) -> None:

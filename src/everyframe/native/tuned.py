@@ -21,6 +21,7 @@ from typing import Any
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import cache_folder, write_bytes
 from everyframe.native.choice import Choice, Geometry, default
+from everyframe.native.locks import alone
 from everyframe.native.processor import Processor, here
 from everyframe.native.target import Target, machine
 
@@ -126,8 +127,10 @@ def write(rows: Iterable[Row], path: str | os.PathLike[str]) -> Path:
 
 
 def add(rows: Iterable[Row], table: Path) -> Path:
-    """To those of a table, or a new one; of rows with one key the last stays. Raises OutputError."""
-    return write([*(read(table) if table.exists() else ()), *rows], table)
+    """To those of a table, or a new one; of rows with one key the last stays. Processes that measure at the same time lose none
+    of each other's. Raises OutputError."""
+    with alone(table.with_name(f"{table.name}.lock"), lambda _: None):
+        return write([*(read(table) if table.exists() else ()), *rows], table)
 
 
 def own_table() -> Path:

@@ -81,14 +81,29 @@ def load(job: Job) -> Loaded:
         return engines.load("ort", job, "generated code needs fixed sizes and floats")
     files = files_of(job.model)
     job = job if background.seconds() is not None else replace(job, wait=True)
+    if (known := _known(job, files)) is not None:
+        return known
+    ort = engines.load("ort", job)
+    return _settled(job, ort, frames) or _growing(job, ort, files) or _fastest(job, ort, files, frames)
+
+
+def _known(job: Job, files: Files) -> Loaded | None:
+    """What an earlier run found out; where that left something to be done, it is done in the background."""
     stale = outdated(files.library, target("native"))
     verdict = None if stale and job.wait else read(files.verdict)
-    if verdict is not None and (job.wait or verdict.engine != "native" or files.library.exists()):
-        loaded = _remembered(verdict, job)
-        if job.wait or not (stale or _unmeasured(files)) or background.tried(files)[0] >= background.TRIES:
-            return loaded
-        return background.begin(job, loaded, files, better) or loaded
-    ort = engines.load("ort", job)
+    if verdict is None or (verdict.engine == "native" and not files.library.exists() and not job.wait):
+        return None
+    try:
+        loaded = engines.load(verdict.engine, job, str(verdict))
+    except EveryframeError as error:
+        loaded = engines.load("ort", job, _refusal(verdict.engine, error))
+    if job.wait or not (stale or _unmeasured(files)) or background.tried(files)[0] >= background.TRIES:
+        return loaded
+    return background.begin(job, loaded, files, better) or loaded
+
+
+def _settled(job: Job, ort: Loaded, frames: Frames) -> Loaded | None:
+    """What needs no race: integers that only generated code computes rightly here, and what is too small to be worth one."""
     if ort.warning:
         try:
             return engines.load("native", job, "ONNX Runtime's integers would saturate on this processor")
@@ -96,13 +111,22 @@ def load(job: Job) -> Loaded:
             return replace(ort, reason=_refusal("native", error))
     if (ms := _shortest(ort.start(), frames)) < WORTH_MS:
         return replace(ort, reason=f"a step takes {ms:.2g} ms, too little to compile for")
-    if not job.wait and _compiles(files.library):
-        tries, why = background.tried(files)
-        if tries >= background.TRIES:
-            return replace(ort, reason=f"nothing faster could be prepared in {tries} tries" + (f": {why}" if why else ""))
-        now = replace(ort, reason="until code for this processor is compiled, in the background")
-        if (growing := background.begin(job, now, files, better)) is not None:
-            return growing
+    return None
+
+
+def _growing(job: Job, ort: Loaded, files: Files) -> Loaded | None:
+    """ONNX Runtime at once, and what is faster when it is ready; None where the caller waits, or nothing can be prepared."""
+    if job.wait or not _compiles(files.library):
+        return None
+    tries, why = background.tried(files)
+    if tries >= background.TRIES:
+        return replace(ort, reason=f"nothing faster could be prepared in {tries} tries" + (f": {why}" if why else ""))
+    now = replace(ort, reason="until code for this processor is compiled, in the background")
+    return background.begin(job, now, files, better)
+
+
+def _fastest(job: Job, ort: Loaded, files: Files, frames: Frames) -> Loaded:
+    """The winner of a race, which is remembered."""
     alone = replace(job, threads=1)
     refusals, others, lasting = [], {}, True
     for name in ("native", *(["openvino"] if _installed() else [])):
@@ -139,14 +163,6 @@ def better(files: Files, job: Job, now: Loaded, same: bool) -> Loaded | None:
     if place(model, target("native")) != files.library:  # another file by now
         return None
     return engines.load(verdict.engine, replace(job, model=model), str(verdict))
-
-
-def _remembered(verdict: Verdict, job: Job) -> Loaded:
-    """The winner of a race that was."""
-    try:
-        return engines.load(verdict.engine, job, str(verdict))
-    except EveryframeError as error:
-        return engines.load("ort", job, _refusal(verdict.engine, error))
 
 
 def _unmeasured(files: Files) -> bool:

@@ -29,29 +29,46 @@ import onnx
 
 from everyframe.errors import EveryframeError
 from everyframe.modelfile import saturation
-from everyframe.native.store import held
+from everyframe.native.locks import held
 from everyframe.runtime.engine import Job, Loaded
 from everyframe.runtime.handover import APART, QUANTIZED_APART, Handover
 
 #: seconds of measuring choices for convolutions, 0 for none, or `off`: nothing is done in the background
 SETTING = "EVERYFRAME_BACKGROUND"
 MEASURED_S, MOST_S = 20.0, 600.0
+#: what Linux knows of batteries and chargers
+POWER = Path("/sys/class/power_supply")
 LIFE_S = 1800.0
 TRIES, AGAIN_S = 3, 86_400.0
 LOOK_S = 1.0
-_START = "import sys; sys.path[:] = sys.argv[6:]; from everyframe.runtime.preparing import main; main(*sys.argv[1:6])"
+_START = "import sys; sys.path[:] = sys.argv[5:]; from everyframe.runtime.preparing import main; main(*sys.argv[1:5])"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def seconds() -> float | None:
-    """For measuring; None: nothing is to be done in the background."""
+    """For measuring, which waits for the mains unless it is asked for; None: nothing is to be done in the background."""
     said = os.environ.get(SETTING, "").strip().lower()
     if said in ("off", "no", "never"):
         return None
     with suppress(ValueError):
         if math.isfinite(asked := float(said)):
             return min(max(asked, 0.0), MOST_S)
-    return MEASURED_S
+    return 0.0 if on_battery() else MEASURED_S
+
+
+def on_battery() -> bool:
+    """Does the machine live on what its battery holds? Batteries of mice and of other devices are none of its own."""
+    return any(
+        (_told(supply, "type"), _told(supply, "status")) == ("Battery", "Discharging") and _told(supply, "scope") != "Device"
+        for supply in POWER.glob("*")
+    )
+
+
+def _told(supply: Path, what: str) -> str:
+    try:
+        return (supply / what).read_text().strip()
+    except OSError:
+        return ""
 
 
 Stamp: TypeAlias = tuple[tuple[int, int] | None, ...]
@@ -105,14 +122,14 @@ Better = Callable[[Files, Job, Loaded, bool], Loaded | None]
 def begin(job: Job, first: Loaded, files: Files, better: Better) -> Loaded | None:
     """What runs now, and goes on with what `better` finds when that is there. None where nothing can be prepared: a
     cache that cannot be written, no program to be started."""
-    measured, before = seconds() or 0.0, files.stamp()
+    before = files.stamp()
     try:
         files.library.parent.mkdir(parents=True, exist_ok=True)
         with held(files.lock) as lock:
             process = None
             if lock is not None:
                 tell(files, tried(files)[0] + 1, "")
-                words = (str(Path(job.where).absolute()), str(files.library), str(files.verdict), f"{measured:g}", str(lock))
+                words = (str(Path(job.where).absolute()), str(files.library), str(files.verdict), str(lock))
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _START, *words, *sys.path],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -15,11 +15,11 @@ from everyframe.errors import EveryframeError
 from everyframe.files import write_bytes
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.native.improve import improve
-from everyframe.native.store import alone
+from everyframe.native.locks import alone
 from everyframe.native.target import target
 from everyframe.progress import silent
 from everyframe.runtime import auto
-from everyframe.runtime.background import LIFE_S, Files, tell, tried
+from everyframe.runtime.background import LIFE_S, Files, seconds, tell, tried
 from everyframe.runtime.program import Program
 
 #: generated code that is so much slower than the fastest engine is not measured further: choices gain a tenth, not a half
@@ -28,7 +28,7 @@ NEAR = 1.3
 PATIENCE_S = 120.0
 
 
-def main(path: str, library: str, verdict: str, seconds: str, lock: str) -> None:
+def main(path: str, library: str, verdict: str, lock: str) -> None:
     """lock: its descriptor; whoever holds it prepares this model. One process after the other: of many models that were run in
     turn, the others wait before they take memory."""
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
@@ -40,7 +40,7 @@ def main(path: str, library: str, verdict: str, seconds: str, lock: str) -> None
     try:
         with alone(files.library.with_name("preparing.lock"), silent):
             if auto.files_of(load(path)) == files:  # else it is another file by now
-                prepare(path, files, float(seconds))
+                prepare(path, files)
     except Exception as error:  # nobody reads what is printed here
         tell(files, tried(files)[0], f"{type(error).__name__}: {error}")
         raise
@@ -72,19 +72,22 @@ def _write(name: str, value: str) -> None:
         Path("/proc/self", name).write_text(value)
 
 
-def prepare(path: str, files: Files, seconds: float) -> None:
-    """As the first run would have done it by itself; then choices of how convolutions are computed are measured."""
+def prepare(path: str, files: Files) -> None:
+    """As the first run would have done it by itself; then choices of how convolutions are computed are measured, if there is time
+    for that now. Else a later run begins with them.
+    """
     with Program(path, threads=1) as program:
         why = program.engine_reason
     told = auto.read(files.verdict)
     if told is None:
         tell(files, tried(files)[0], why)
         return
-    if seconds > 0 and told.times.get("native", float("inf")) <= NEAR * min(told.times.values()):
-        model = load(path)
-        metadata = metadata_of(model, path)
-        with suppress(EveryframeError):
-            ms = improve(model, metadata.states if metadata else (), target("native"), path, files.library, seconds)
-            told = auto.Verdict({**told.times, **({"native": ms} if ms is not None else {})})
-    write_bytes(json.dumps({**told.to_dict(), "measured_s": seconds}).encode(), files.verdict)
+    if measured := seconds():
+        if told.times.get("native", float("inf")) <= NEAR * min(told.times.values()):
+            model = load(path)
+            metadata = metadata_of(model, path)
+            with suppress(EveryframeError):
+                ms = improve(model, metadata.states if metadata else (), target("native"), path, files.library, measured)
+                told = auto.Verdict({**told.times, **({"native": ms} if ms is not None else {})})
+        write_bytes(json.dumps({**told.to_dict(), "measured_s": measured}).encode(), files.verdict)
     files.tries.unlink(missing_ok=True)
