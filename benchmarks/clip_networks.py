@@ -29,7 +29,7 @@ from everyframe.native.build import link
 from everyframe.native.generate import generate
 from everyframe.native.library import Library, LibraryStream
 from everyframe.native.target import target
-from everyframe.native.tuned import Tables
+from everyframe.native.tuned import ROUNDINGS, Tables
 from everyframe.pruning.pattern import Pattern
 
 PATTERNS = (Pattern("kgs", (16, 4)), Pattern("plane", (16, 1)))
@@ -67,7 +67,7 @@ def random(pattern: Pattern) -> Callable[[tuple[int, ...], float, np.random.Gene
 def native(model: onnx.ModelProto, threads: int) -> tuple[LibraryStream, int]:
     """The compiled network and its multiply-adds."""
     tables = Tables.found()
-    tables.approximate = True
+    tables.rounding = ROUNDINGS["auto"][0]
     source, _, fitting = generate(model, (), target("native"), choose=tables)
     with tempfile.TemporaryDirectory() as folder:
         return Library(link(source, fitting, model, Path(folder) / "model.so")).start(threads), source.macs

@@ -163,15 +163,17 @@ def test_a_row_counts_where_it_was_measured_and_near_it(row: str, monkeypatch: p
         return tables(fitting, geometry, "conv")
 
     there = own.processor
-    assert chosen(there).numbers == (7, 14, 0, 1, 3, 0)
-    assert chosen(replace(there, name="its sister")).numbers == (7, 14, 0, 1, 3, 0)
+    assert chosen(there).numbers == (7, 14, 0, 1, 3, 0, 32)
+    assert chosen(replace(there, name="its sister")).numbers == (7, 14, 0, 1, 3, 0, 32)
     first, second, third = there.caches
     assert chosen(Processor("far away", (first, second * 8, third))) == usual
     assert chosen(Processor("unknown", (0, 0, 0))) == usual
-    assert Tables([own])(fitting, geometry, "conv").numbers == (7, 14, 0, 1, 3, 0), "a table that the user names counts anywhere"
+    assert Tables([own])(fitting, geometry, "conv").numbers == (7, 14, 0, 1, 3, 0, 32), (
+        "a table that the user names counts anywhere"
+    )
     monkeypatch.setattr(name, lambda: there)
     assert tables(fitting, replace(geometry, kept=100), "conv") == default(fitting, replace(geometry, kept=100))
-    assert tables(fitting, replace(geometry, kept=geometry.kept + 3, frames=9), "conv").numbers == (7, 14, 0, 1, 3, 0)
+    assert tables(fitting, replace(geometry, kept=geometry.kept + 3, frames=9), "conv").numbers == (7, 14, 0, 1, 3, 0, 32)
     assert tables(fitting, replace(geometry, width=geometry.width + 1), "conv").why == "default"
 
 

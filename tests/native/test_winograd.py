@@ -149,7 +149,7 @@ def test_what_rounds_more_stays_within_the_bound_or_is_left_out(monkeypatch: pyt
     for layer in untransformed(model, (), target("native"), "clip").layers:
         chosen = layer.geometry
         assert chosen is not None
-        quick, exact = (dict(zip(NUMBERS, (96, 1, 0, 0, 0, tile), strict=True)) for tile in (4, 2))
+        quick, exact = (dict(zip(NUMBERS, (96, 1, 0, 0, 0, tile, 32), strict=True)) for tile in (4, 2))
         facts = {
             "isa": isa(target("native"), chosen), "vector": target("native").block, "processor": here().name,
             "caches_kb": here().caches, "shape": shape(chosen),

@@ -154,7 +154,7 @@ class Code(Compiled):
         return {
             "files": [str(file) for file in self.files], "cpu": self.target.name, "difference": self.difference,
             "macs": self.macs, "weights_kept": round(self.weights, 4), "memory_bytes": self.memory_bytes,
-            "weight_bytes": self.weight_bytes, "memory": self.memory,
+            "weight_bytes": self.weight_bytes, "weights_of_16_bits": self.halved, "memory": self.memory,
             "convolutions": [{"name": name, "choice": str(choice)} for name, choice in self.chosen],
             "measured": [row.facts for row in self.rows],
         }  # fmt: skip

@@ -189,6 +189,7 @@ def compile(
     table: File | None = None,
     tables: bool = True,
     exact: bool = False,
+    weights: str = "auto",
     progress: TextProgress | None = None,
 ) -> Code:
     """A step or clip model as C that needs nothing but libc, and the C as a library, which `open` takes. The library is
@@ -200,9 +201,10 @@ def compile(
 
     tune: measure how convolutions are computed best on this processor, where no table knows; a number: for so many seconds
     (default 60). What is found is kept in `table`, default: the user's own. table: a file of measured choices, also from a
-    board. tables: False leaves out the user's own and the one that ships. exact: no kernels that round more than others.
-    Raises ModelError,
-    UnsupportedOperator, ConversionMismatch, EngineError (no compiler), OutputError, UsageError.
+    board. tables: False leaves out the user's own and the one that ships. exact: no kernels that round more than others. weights:
+    in memory: auto (16 bits where that is faster and changes the answers by less than 1e-4), fp32, or int16 (16 bits in all
+    convolutions but depthwise ones). Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError (no compiler),
+    OutputError, UsageError.
 
     >>> made = ef.compile("step.onnx", emit_c="step_c")
     >>> sorted(file.suffix for file in made.files), made.macs > 0
@@ -215,15 +217,13 @@ def compile(
     from everyframe.native.compile import compile_model
 
     file = source(model)
-    how = {"cpu": cpu, "tune": tune, "table": table, "tables": tables, "exact": exact, "progress": progress}
+    how = {"cpu": cpu, "tune": tune, "table": table, "tables": tables, "exact": exact, "weights": weights}
     if output is not None or emit_c is not None:
-        made = compile_model(file, output, emit_c=emit_c, **how)  # type: ignore[arg-type]
+        made = compile_model(file, output, emit_c=emit_c, progress=progress, **how)  # type: ignore[arg-type]
         return Code(**vars(made), code=made.library.read_bytes() if made.library else None)
     # a compiler writes a file, and the system loads the library from one to compare it
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
-        made = compile_model(
-            file, Path(folder) / "model.so", cpu=cpu, tune=tune, table=table, tables=tables, exact=exact, progress=progress
-        )
+        made = compile_model(file, Path(folder) / "model.so", progress=progress, **how)  # type: ignore[arg-type]
         code = (Path(folder) / "model.so").read_bytes()
     return Code(**{**vars(made), "files": (), "library": None}, code=code)
 

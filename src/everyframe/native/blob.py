@@ -35,7 +35,8 @@ class Blob:
     def once(self, key: object, make: Callable[[], np.ndarray]) -> int:
         """`add` under a key that says what the array is, so that it is made only once."""
         if key not in self._known:
-            data = make().ravel().view(np.uint32)
+            data = make().ravel()
+            data = np.pad(data, (0, -data.nbytes % 4 // data.itemsize)).view(np.uint32)
             padded = np.zeros(max(1, -(-data.size // _ALIGN)) * _ALIGN, np.uint32)
             padded[: data.size] = data
             self._known[key] = self.words

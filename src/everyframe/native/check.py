@@ -28,17 +28,20 @@ TOLERANCE = 1e-4
 QUANTIZED_TOLERANCE = 0.01
 _MOST_STEPS = 100
 Made = TypeVar("Made")
+Way = TypeVar("Way")
 
 
-def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted, *, steps: int | None = None) -> float:
+def check(
+    model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted, *, steps: int | None = None, tolerance: float = 0.0
+) -> float:
     """The largest relative L2 distance between an answer of both over a stream. Raises ConversionMismatch above TOLERANCE
-    (or QUANTIZED_TOLERANCE), and where another label is the best one of the logits by more than that; ModelError where the
-    model itself answers with what is no number.
+    (or QUANTIZED_TOLERANCE, or `tolerance` if that is larger), and where another label is the best one of the logits by more
+    than that; ModelError where the model itself answers with what is no number.
 
     steps: default: until predictions begin, a window and some more, at most 100; a clip network is asked twice.
     """
     quantized = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
-    tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
+    tolerance = max(tolerance, QUANTIZED_TOLERANCE if quantized else TOLERANCE)
     by = "exact arithmetic" if quantized else "onnxruntime"
     walk = Walk(model, states=metadata.states, how="exact" if quantized else "plain")
     main = library.answers[0][0]
@@ -71,12 +74,12 @@ def check(model: onnx.ModelProto, metadata: Metadata, library: Library | Hosted,
     return worst
 
 
-def compared(made: Callable[[bool], Made], approximate: bool) -> Made:
-    """made(True): with what rounds more, where that is wanted; made(False) where its comparison with the model forbids it."""
-    if approximate:
+def compared(made: Callable[[Way], Made], ways: Sequence[Way]) -> Made:
+    """What is made the first way that its comparison with the model allows."""
+    for way in ways[:-1]:
         with suppress(ConversionMismatch):
-            return made(True)
-    return made(False)
+            return made(way)
+    return made(ways[-1])
 
 
 def _distance(wanted: np.ndarray, got: np.ndarray) -> float:

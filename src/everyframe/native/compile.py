@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable, write_bytes
 from everyframe.modelfile.file import Held, load, metadata_of
 from everyframe.native.build import link, write_sources
@@ -25,8 +25,11 @@ from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
 from everyframe.native.tune import BUDGET_S, NAME, measure
 from everyframe.native.tune import program as measuring
-from everyframe.native.tuned import Row, Tables, add, measured, own_table, read
+from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, add, measured, own_table, read
 from everyframe.native.wasm import link_wasm
+
+#: largest relative L2 distance of the answers where weights of 16 bits were asked for
+ASKED_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Compiled:
     """memory: see `native.memory`. files: what was written. difference: largest relative distance to the reference (see
     `native.check`), None where the code cannot run here. macs: multiply-adds of a step that are really done; weights: their share
     of the model's, zeros left out. chosen: how each convolution is computed, in order (see `native.choice`); inexact: how many
-    of them round more than they would by themselves; rows: what was measured now, and table: where it was written.
+    of them are transformed in a way that rounds more than they would by themselves, and halved: how many have weights of 16
+    bits; rows: what was measured now, and table: where it was written.
     """
 
     target: Target
@@ -48,6 +52,7 @@ class Compiled:
     weight_bytes: int
     chosen: tuple[tuple[str, Choice], ...] = ()
     inexact: int = 0
+    halved: int = 0
     rows: tuple[Row, ...] = ()
     table: Path | None = None
 
@@ -62,6 +67,7 @@ def compile_model(
     table: str | os.PathLike[str] | None = None,
     tables: bool = True,
     exact: bool = False,
+    weights: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> Compiled:
     """Compiles a step or clip model. output: the library to write; emit_c: a folder for the C file, its header and the weights.
@@ -70,13 +76,15 @@ def compile_model(
     tune: measure how convolutions are computed best, where that is not known yet, in so many seconds (True: BUDGET_S).
     table: of measured choices; what is measured goes there, instead of into this user's own (`tuned.own_table`).
     tables: use those of the user and of the package. exact: do without Winograd's F(4x4, 3x3), whose error is about ten times
-    that of other ways; without it, it is used where it is faster, can be checked here and stays within
-    `check.TOLERANCE` over the whole network.
+    that of other ways, and without weights of 16 bits; without it, both are used where they are faster, can be checked here and
+    stay within `check.TOLERANCE` over the whole network. weights: in memory: `auto` (16 bits where a convolution waits for
+    them), `fp32`, or `int16`: 16 bits wherever convolutions are made of tables (not depthwise ones).
 
     Raises ModelError, UnsupportedOperator, ConversionMismatch, EngineError, OutputError, UsageError.
     """
     progress = progress or (lambda _: None)
     chosen, given = target(cpu), path
+    roundings = _roundings(chosen, weights, exact)
     path = Path("model.onnx") if isinstance(given, Held) else Path(given)
     if output is not None:
         check_writable(output)
@@ -100,7 +108,9 @@ def compile_model(
         )
         return made, fitting
 
-    choices.choose.approximate = not exact and output is not None and runs_here(chosen.name)
+    if output is None or not runs_here(chosen.name):  # nothing to compare: only what was asked for by name
+        roundings = roundings[-1:]
+    choices.choose.rounding = roundings[0]
     source, fitting = generated()
     if choices.more(lambda: untransformed(model, metadata.states, chosen, path.name), fitting, progress):
         progress("generating C with what was measured")
@@ -110,13 +120,13 @@ def compile_model(
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
 
-            def built(approximate: bool) -> tuple[Path, float | None]:
+            def built(rounding: Rounding) -> tuple[Path, float | None]:
                 nonlocal source, chosen
-                if approximate != choices.choose.approximate:
+                if rounding != choices.choose.rounding:
                     progress("generating C without what is not exact enough here")
-                    choices.choose.approximate = approximate
+                    choices.choose.rounding = rounding
                     source, chosen = generated()
-                made = Path(folder) / ("model" if approximate else "exact")  # a library that is loaded stays what it is
+                made = Path(folder) / f"model{roundings.index(rounding)}"  # a library that is loaded stays what it is
                 progress(f"compiling for {chosen.name}")
                 if chosen.machine == WASM:
                     link_wasm(source, chosen, made, embed=True, bgr=metadata.preprocess.color == "bgr")
@@ -127,10 +137,18 @@ def compile_model(
                 if not (runs_here(chosen.name) or (hosted is not None and hosted.known())):
                     return made, None
                 progress("comparing with the model over a stream of pictures")
-                return made, check(model, metadata, hosted or Library(made))
+                asked = ASKED_TOLERANCE if weights == "int16" else 0.0
+                return made, check(model, metadata, hosted or Library(made), tolerance=asked)
 
-            choices.choose.approximate = choices.choose.approximate and source.inexact > 0
-            made, difference = compared(built, choices.choose.approximate)
+            try:
+                made, difference = compared(built, _different(roundings, source))
+            except ConversionMismatch as error:
+                if weights != "int16":
+                    raise
+                raise ConversionMismatch(
+                    "Weights of 16 bits are too coarse for this network, so nothing was written.", where=error.where,
+                    expected=error.expected, got=error.got, hint="leave --weights int16 away",
+                ) from None  # fmt: skip
             library = write_bytes(made.read_bytes(), output)
         written = []
         if emit_c is not None:
@@ -142,9 +160,28 @@ def compile_model(
     return Compiled(
         chosen, source.facts["memory"], (*([library] if library else []), *written), library, difference, source.macs, share,
         source.facts["memory_bytes"], len(source.weights),
-        tuple((layer.op.label, layer.choice) for layer in source.layers if layer.choice), source.inexact, tuple(choices.rows),
-        choices.table,
+        tuple((layer.op.label, layer.choice) for layer in source.layers if layer.choice), source.inexact, source.halved,
+        tuple(choices.rows), choices.table,
     )  # fmt: skip
+
+
+def _roundings(target: Target, weights: str, exact: bool) -> Sequence[Rounding]:
+    if weights not in ROUNDINGS:
+        raise UsageError("There is no such kind of weights.", where="--weights", expected=", ".join(ROUNDINGS), got=weights)
+    if weights == "int16" and (exact or target.scalar):
+        why = "--exact" if exact else f"--cpu {target.name}, whose plain C reads weights as ONNX has them"
+        raise UsageError(
+            "Weights of 16 bits are not for this.", where="--weights int16", got=why, hint="leave one of the two away"
+        )
+    return (Rounding(),) if exact else ROUNDINGS[weights]
+
+
+def _different(roundings: Sequence[Rounding], first: Source) -> list[Rounding]:
+    """Those that make another source than the ones before them. first: what the first of them made."""
+    made = {
+        (each.approximate and first.inexact > 0, each.weights != "fp32" and first.halved > 0): each for each in roundings[::-1]
+    }
+    return list(made.values())[::-1]
 
 
 class _Measured:

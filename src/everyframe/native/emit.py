@@ -49,6 +49,11 @@ class Source:
         """How many convolutions round more than the operators themselves do, and so must be compared."""
         return sum(bool(layer.choice and layer.choice.tile > 2 and not layer.op.quant) for layer in self.layers)
 
+    @property
+    def halved(self) -> int:
+        """How many convolutions have weights of 16 bits, and so must be compared."""
+        return sum(layer.halved for layer in self.layers)
+
 
 #: kernels come as whole files, of which a network may use only a part
 _QUIET = '#pragma GCC diagnostic ignored "-Wunused-function"'
@@ -231,7 +236,8 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
     if kinds - whole and target.scalar:
         parts.append(c_text("conv_scalar"))
     elif "conv" in kinds:
-        parts.append(c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
+        halved = c_text("conv_halved") if any(layer.halved for layer in packer.layers) else ""
+        parts.append(halved + c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
     if "depthwise" in kinds and not target.scalar:
         parts.append(c_text("depthwise"))
     for kind in sorted(kinds & {"conv_int8", "conv_int16"} if not target.scalar else ()):
@@ -244,12 +250,12 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
 def _tiles(target: Target, packer: Packer) -> str:
     """The convolution kernels that this network needs, and a table of them by kind, height and length of a run."""
     runs, kinds = dict(target.runs), packer.kinds
-    used: dict[tuple[int, int], set[tuple[int, int, int]]] = {kind: set() for kind in kinds}  # (rows, height, length)
+    used: dict[tuple[int, int, int], set[tuple[int, int, int]]] = {kind: set() for kind in kinds}  # (rows, height, length)
     for shape in (layer.shape for layer in packer.layers if layer.shape):
-        used[shape.step, shape.spans] |= {(r, *tile) for tile in shape.lengths for r in (1, 2)[: 1 + shape.paired]}
+        used[shape.step, shape.spans, shape.bits] |= {(r, *tile) for tile in shape.lengths for r in (1, 2)[: 1 + shape.paired]}
     every = [(n, kind, *tile) for n, kind in enumerate(kinds) for tile in sorted(used[kind])]
-    made = [f"CONV_TILE({r}, {h}, {q}, {step}, {spans})" for _, (step, spans), r, h, q in every]
-    rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{step}_{spans}," for n, (step, spans), r, h, q in every]
+    made = [f"CONV_TILE({r}, {h}, {q}, {', '.join(map(str, kind))})" for _, kind, r, h, q in every]
+    rows = [f"    [{n}][{r - 1}][{h}][{q}] = conv_{r}x{h}x{q}_{'_'.join(map(str, kind))}," for n, kind, r, h, q in every]
     top, most = max(runs), max(runs.values())
     table = (
         f"static void (*const conv_tiles[{len(kinds)}][2][{top + 1}][{most + 1}])"

@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from everyframe.native import ir, pack_int8
+from everyframe.native import halved, ir, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.choice import Choice, direct
 from everyframe.native.ir import Conv, Frame
@@ -26,15 +26,13 @@ from everyframe.native.layout import Layout
 from everyframe.native.packed import Call, Choose, PackedLayer, Packing, Shape, by_default
 from everyframe.native.target import Target
 
-_WORDS = 4  # of a group's row in the table
-
 
 class Packer(Packing):
     def __init__(self, graph: ir.Graph, layout: Layout, target: Target, blob: Blob, choose: Choose = by_default) -> None:
         super().__init__(target, blob)
         self.graph, self.layout, self.choose = graph, layout, choose
         self.layers: list[PackedLayer] = []
-        self.kinds: list[tuple[int, int]] = []  # (step, spans) of the table convolutions
+        self.kinds: list[tuple[int, int, int]] = []  # (step, spans, bits) of the table convolutions
         self.calls: dict[int, Call] = {}
 
     def match(self) -> Packer:
@@ -196,9 +194,12 @@ class Packer(Packing):
         heights = tuple(sorted({count for _, count in plan}))
         longest = min((runs[height] for height in heights), default=1)
         edges = _has_edges(op, columns, longest)
-        offsets, weights, starts = self._entries(
-            layer, edges, choice
-        )  # (entries,), (entries, Cout), first of each (slice, source)
+        few = choice.bits == 16 and out.height * out.width <= halved.REGISTERS
+        wide = max((count for _, count in plan), default=1) * block
+        most = halved.at_once(op.taps[0].weight.shape[2:], len(layer.forms), wide) if choice.bits == 16 and not few else 0
+        layer.halved = few or most > 0
+        # (entries,), (entries, Cout), first of each (slice, source)
+        offsets, weights, starts = self._entries(layer, edges, choice, most)
         padded = np.zeros((len(offsets), out.blocks * block), weights.dtype)
         padded[:, :cout] = weights
         kept = [(padded[:, first * block : (first + count) * block] != 0).any(1) for first, count in plan]
@@ -209,52 +210,56 @@ class Packer(Packing):
         rows: list[list[int]] = []
         bounds: list[np.ndarray] = []
         tables: list[np.ndarray] = []
-        entry = table = 0
+        word = table = scales = 0
         entries = [np.flatnonzero(keep) for keep in kept]
         for (first, count), here in zip(plan, entries, strict=True):
             bounds.append(np.searchsorted(here, starts))
-            rows.append([count, first, entry, 0 if dense else table])
-            entry += len(here) * count * block
+            rows.append([count, first, word, 0 if dense else table, scales])
+            word += len(here) * count * block // (2 if layer.halved else 1)
+            scales += len(here) if layer.halved else 0
             if not dense or not tables:
                 tables.append(offsets[here])
                 table += len(here)
-        layer.bytes = 4 * entry
+        layer.bytes = 4 * (word + scales)
         layer.shape = Shape(
             columns=columns,
             paired=out.height > 1 and out.width > 1 and not flat and not op.tile and 2 * out.width <= longest,
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
             spans=3 if edges else 1,
+            bits=16 if few else 32,
             lengths=tuple((height, length) for height in heights for length in sorted(_lengths(columns, runs[height]))),
         )
-        kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans)
+        kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans, layer.shape.bits)
         if kind not in self.kinds:
             self.kinds.append(kind)
+        key = (op.tile, layer.halved), layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()
+
+        def parts() -> list[np.ndarray]:
+            return [
+                each[here, first * block : (first + count) * block]
+                for each in self._rows(layer, padded, edges, choice, most)
+                for (first, count), here in zip(plan, entries, strict=True)
+            ] if word else [np.zeros((1, 1), np.float32)]  # fmt: skip
+
         in_slice = max(1, len(layer.forms)) * layer.shape.spans * kernel_rows
         layer.fields = {
             "sources": len(layer.forms), "slices": (len(starts) - 1) // in_slice, "groups": len(plan),
             "rows": 1 if flat else out.height, "columns": layer.shape.columns, "kernel_rows": kernel_rows,
-            "row_weights": entry if op.tile else 0,
+            "row_weights": word if op.tile else 0, "row_scales": scales if op.tile else 0, "expand": int(most > 0),
             "kind": self.kinds.index(kind), "spans": layer.shape.spans, "paired": int(layer.shape.paired),
             **untabled(layer, choice), "longest": choice.longest or max(runs.values()),
             "out_block": out.plane, "out_row": out.row,
             "residual_block": layer.residual.plane if layer.residual else 0,
             "residual_row": layer.residual.row if layer.residual else 0,
             "group_rows": self.blob.add(np.array(rows, np.int32)), "bounds": self.blob.add(np.array(bounds, np.int32)),
-            "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if entry else np.zeros(1, np.int32)),
-            "weights": self.blob.once(
-                ("weights", op.tile, layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()),
-                lambda: np.concatenate([
-                    each[here, first * block : (first + count) * block].ravel()
-                    for each in self._rows(layer, padded, edges, choice)
-                    for (first, count), here in zip(plan, entries, strict=True)
-                ]) if entry else np.zeros(1, np.float32),
-            ),
+            "offsets": self.blob.add(np.concatenate(tables).astype(np.int32) if word else np.zeros(1, np.int32)),
+            **halved.fields(self.blob, key, parts, layer.halved),
             "bias": self.blob.add(_bias(op, cout, block)), "reach": self.blob.add(_reach(layer)),
             "in_first": tuple(form.offset(0, -op.pads[0], -op.pads[1]) for form in layer.forms),
             "in_row": tuple(form.row * op.strides[0] for form in layer.forms),
         }  # fmt: skip
 
-    def _rows(self, layer: PackedLayer, padded: np.ndarray, edges: bool, choice: Choice) -> Iterator[np.ndarray]:
+    def _rows(self, layer: PackedLayer, padded: np.ndarray, edges: bool, choice: Choice, most: int) -> Iterator[np.ndarray]:
         """Weights of all entries (entries, Cout), for each row where they differ."""
         if not layer.op.tile:
             yield padded
@@ -262,13 +267,16 @@ class Packer(Packing):
         given = [tap.rows() for tap in layer.op.taps if tap.rows]  # a (rows, Cout, Cin) each
         for row in zip(*given, strict=True):
             taps = [replace(tap, weight=each[:, :, None, None]) for tap, each in zip(layer.op.taps, row, strict=True)]
-            _, weights, _ = self._entries(replace(layer, op=replace(layer.op, taps=taps)), edges, choice)
+            _, weights, _ = self._entries(replace(layer, op=replace(layer.op, taps=taps)), edges, choice, most)
             made = np.zeros(padded.shape, np.float32)
             made[:, : weights.shape[1]] = weights
             yield made
 
-    def _entries(self, layer: PackedLayer, edges: bool, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end."""
+    def _entries(
+        self, layer: PackedLayer, edges: bool, choice: Choice, at_once: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offsets and weights of all entries in order, and where each (slice, source, span, kernel row) begins, with the end.
+        at_once: channels that a slice may have of each source, 0 for any number."""
         op, width = layer.op, layer.out.width
         kh, kw = op.taps[0].weight.shape[2:]
         lists: list[tuple[np.ndarray, np.ndarray]] = []  # per source: its channels, the weights (Cout, channels, kh, kw)
@@ -282,6 +290,7 @@ class Packer(Packing):
         share = sum(np.count_nonzero(kernel) for _, kernel in lists) / max(1, sum(kernel.size for _, kernel in lists))
         share = layer.geometry.kept / 100 if layer.op.tile and layer.geometry else share  # rows have zeros of their own
         slices = 1 if layer.out.height * width == 1 else max(1, round(total * share / choice.slice))
+        slices = max(slices, -(-most // at_once)) if at_once else slices
         step = -(-most // slices)
         at = np.arange(kw) * op.dilations[1] - op.pads[1]  # column of the input that meets output column 0
         spans = [np.arange(kw)]

@@ -17,13 +17,14 @@ from everyframe.native.target import Target
 @dataclass(frozen=True)
 class Shape:
     """What decides which kernels of `c/conv.c` a convolution needs. columns: positions of a row; step: floats from one
-    position's input to the next; spans, paired: see `c/conv.c`; lengths: (blocks of a group, positions of a run)
-    of its kernels."""
+    position's input to the next; spans, paired: see `c/conv.c`; bits: of a weight that its kernels read;
+    lengths: (blocks of a group, positions of a run) of its kernels."""
 
     columns: int
     step: int
     spans: int
     paired: bool
+    bits: int
     lengths: tuple[tuple[int, int], ...]
 
 
@@ -48,6 +49,7 @@ class PackedLayer:
     macs: int = 0  # of a frame; zeros that cannot be skipped count too
     bytes: int = 0  # of the weights
     kept: float = 1.0  # share of the weights that are there
+    halved: bool = False  # are the weights whole numbers of 16 bits, rounded from floats?
     tiles: dict[int, int] = field(default_factory=dict)  # of bytes: heights of its kernels -> the most positions at once
 
     @property

@@ -24,7 +24,7 @@ from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
 from everyframe.native.locks import alone, unwritable
 from everyframe.native.target import Target
-from everyframe.native.tuned import Row, Tables
+from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables
 
 _ROOM = Path(__file__).resolve().parent
 #: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
@@ -80,17 +80,18 @@ def made_at(
     """Compiled; with what rounds more where a comparison with the model shows that it may (as `compile` does). rows: of measured
     choices that are in no table yet."""
     metadata = metadata_of(model, where)
+    roundings = ROUNDINGS["auto"] if metadata is not None else (Rounding(),)
 
-    def made(approximate: bool) -> Library:
+    def made(rounding: Rounding) -> Library:
         tables = Tables.found()
         tables.given += rows
-        tables.approximate = approximate
+        tables.rounding = rounding
         source, _, fitting = generate(model, states, target, where=where, choose=tables)
         source.facts["tables"] = tables.told(target)
-        fresh = path.with_suffix(".new" if approximate else ".exact")  # a library that is loaded stays what it is
+        fresh = path.with_suffix(f".{roundings.index(rounding)}.new")  # a library that is loaded stays what it is
         try:
             link(source, fitting, model, fresh)
-            if metadata and source.inexact:
+            if metadata and (source.inexact or source.halved):
                 check(model, metadata, Library(fresh))
             fresh.replace(path)
         except OutputError as error:
@@ -99,7 +100,7 @@ def made_at(
             fresh.unlink(missing_ok=True)
         return Library(path)
 
-    return compared(made, approximate=metadata is not None)
+    return compared(made, roundings)
 
 
 def _found(path: Path, target: Target, stale: bool = False) -> Library | None:

@@ -51,17 +51,21 @@ class Program:
 
 
 class _Ones(Blob):
-    """Tables only. Floats that are weights are ones, in one region for all, which the program fills itself; and those of
-    transformed kernels what ones become, in one region for each tile."""
+    """Tables only. Weights are ones, in one region for all, which the program fills itself, and one for those of 16 bits, whose
+    scales are ones, too; of transformed kernels what ones become, in one region for each tile."""
 
-    def __init__(self, floats: Sequence[int]) -> None:
+    def __init__(self, floats: int, halves: int, products: Sequence[int]) -> None:
         super().__init__()
-        ends = np.cumsum([-(-count // 16) * 16 for count in floats]).tolist()
-        self.starts = dict(zip((0, *winograd.KERNEL), (0, *ends), strict=False))
-        self.words = self.ones = ends[-1]
+        ends = np.cumsum([-(-count // 16) * 16 for count in (floats, halves, *products)]).tolist()
+        kinds = ((0, False), (0, True), *((tile, False) for tile in winograd.KERNEL))
+        self.starts = dict(zip(kinds, (0, *ends), strict=False))
+        self.halves, self.words = (ends[0], ends[1]), ends[-1]
+        self.ones = self.words
 
     def once(self, key: object, make: Callable[[], np.ndarray]) -> int:
-        return self.starts[key[1]] if isinstance(key, tuple) and key[0] == "weights" and len(key) > 2 else super().once(key, make)
+        if not isinstance(key, tuple) or len(key) < 3 or key[0] not in ("weights", "scales"):
+            return super().once(key, make)
+        return self.starts[key[1]] if key[0] == "weights" else 0
 
     def tables(self) -> bytes:
         return np.concatenate([*self.arrays, np.zeros(16, np.uint32)]).tobytes()
@@ -94,7 +98,8 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
         max((size // 9 * (tile + 2) ** 2 for size, fits in zip(sizes, fitting, strict=True) if fits), default=0)
         for tile in winograd.KERNEL
     ]  # fmt: skip
-    blob = _Ones([max(sizes, default=0), *products])
+    most = max(sizes, default=0)
+    blob = _Ones(most, -(-most // 2), products)
     packer, text = Packer(of.graph, of.layout, target, blob), Text()
     ones = {tile: winograd.weights(np.ones((1, 1, 3, 3)), tile).ravel().tolist() for tile in winograd.KERNEL}
     lines = [f"static const float rows_{tile}[] = {{{', '.join(map(c_float, row))}}};" for tile, row in ones.items()]
@@ -112,15 +117,18 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
             pack_int8.pack(packer, made[-1]) if layer.op.quant else packer.pack_table(made[-1])
         listed = []
         for choice, each, parent in zip(choices, made, parents, strict=True):
-            around = "0"
+            around, rounds = "0", int(not layer.op.quant and (choice.tile > 2 or choice.bits < 32))
             if tile := choice.tile:
                 into, back = (text.structure(*words) for words in _around(packer, layer, each))
-                which, weights = str(tile), f"rows_{tile}, {each.fields['row_weights']}, {(tile + 2) ** 2}, {blob.starts[tile]}"
+                which, weights = (
+                    str(tile),
+                    f"rows_{tile}, {each.fields['row_weights']}, {(tile + 2) ** 2}, {blob.starts[tile, False]}",
+                )
                 if layer.op.quant:
                     which, weights = "bytes", "NULL, 0, 0, 0"
                 around = f"tile_{which}, untile_{which}, {each.kind}, &{into}, &{back}, &{back}.in, {weights}"
             name = text.structure(f"{each.kind}_layer", conv_fields(each, each.op))
-            listed.append(f"    {{{_c_text(_json(choice))}, &{name}, {parent}, {around}}},")
+            listed.append(f"    {{{_c_text(_json(choice))}, &{name}, {parent}, {rounds}, {around}}},")
         lines += [f"static const candidate candidates_{n}[] = {{", *listed, "};"]
         lines.append(f"static const form forms_{n}[] = {{{', '.join(map(value_text, layer.forms)) or '{0}'}}};")
         lines.append(f"static const int32_t origins_{n}[] = {{{', '.join(str(form.origin) for form in layer.forms) or '0'}}};")
@@ -144,7 +152,8 @@ def program(of: Packer, known: Callable[[Target, Geometry], bool] = lambda targe
         defines(target, {
             "EF_COUNTERS": 0, "EF_SLOTS": 0, "EF_FRESH": 0, "EF_MAX_THREADS": MAX_THREADS,
             "EF_MAX_SOURCES": max([1, *(len(layer.forms) for layer, *_ in chosen)]),
-            "TUNE_ONES": f"(size_t){blob.ones}", "TUNE_WORDS": f"(size_t){len(tables) // 4}",
+            "TUNE_ONES": f"(size_t){blob.ones}", "TUNE_HALVES": blob.halves[0], "TUNE_FLOATS": blob.halves[1],
+            "TUNE_WORDS": f"(size_t){len(tables) // 4}",
             "TUNE_MADE_BY": f'"everyframe {__version__}"',
         }),
         *map(c_text, ("vector", *(("bytes", "exact") if len(floats) < len(chosen) else ()), "threads", "copy")),
@@ -184,7 +193,7 @@ def _around(packer: Packer, layer: PackedLayer, product: PackedLayer) -> list[tu
 def _parents(choices: list[Choice]) -> list[int]:
     """Where the first choice with the same tables stands: it is tried before the others."""
     first: dict[tuple, int] = {}
-    return [first.setdefault((c.tile, c.slice, c.tallest, c.longest), n) for n, c in enumerate(choices)]
+    return [first.setdefault((c.tile, c.slice, c.tallest, c.longest, c.bits), n) for n, c in enumerate(choices)]
 
 
 def _plain(layer: PackedLayer) -> PackedLayer:

@@ -5,6 +5,7 @@
 
 `shape` is kernel (frames, height, width) / stride, input channels of all frames -> output channels, height x width of the output;
 `kept` the percent of weights that are not zero, and `kernels`, 100 where it is not there, that of whole kernels in space.
+A choice without `bits` was measured when there were none but 32.
 Empty lines and those that begin with # are comments. `measured.jsonl` in this folder ships; `make choices` adds to it.
 """
 
@@ -14,13 +15,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from everyframe.errors import ModelError, UsageError
 from everyframe.files import cache_folder, write_bytes
-from everyframe.native.choice import Choice, Geometry, default
+from everyframe.native.choice import Choice, Geometry, default, waits
 from everyframe.native.locks import alone
 from everyframe.native.processor import Processor, here
 from everyframe.native.target import Target, machine
@@ -87,7 +88,7 @@ def parse(line: str, where: object) -> Row:
 def _choice(facts: dict[str, Any], name: str, ms: str) -> Choice | None:
     if name not in facts:
         return None
-    return Choice(**{number: int(facts[name][number]) for number in NUMBERS}, why=_why(facts, float(facts[ms])))
+    return Choice(**{number: int({"bits": 32, **facts[name]}[number]) for number in NUMBERS}, why=_why(facts, float(facts[ms])))
 
 
 def _why(facts: dict[str, Any], ms: float) -> str:
@@ -138,14 +139,31 @@ def own_table() -> Path:
     return cache_folder("tuned") / "measured.jsonl"
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """What may round more than the operators themselves do. approximate: Winograd's F(4x4, 3x3), where it is faster. weights:
+    `fp32`, `auto` (16 bits where a convolution waits for them, see `choice.waits`) or `int16` (everywhere)."""
+
+    approximate: bool = False
+    weights: str = "fp32"
+
+
+#: what --weights says -> what is tried, the next where the network's answers differ by too much
+ROUNDINGS = {
+    "auto": (Rounding(True, "auto"), Rounding(True), Rounding()),
+    "fp32": (Rounding(True), Rounding()),
+    "int16": (Rounding(True, "int16"), Rounding(False, "int16")),
+}
+
+
 class Tables:
     """Rows to choose from. given: of a file that the user names, which count wherever they were measured. others: of this user
     and of the package, which count on the same processor, or one with caches of similar size.
-    approximate: what is not as exact as the convolution itself counts, too (F(4x4, 3x3)). asked: each question and the answer it
+    rounding: what is not as exact as the convolution itself and counts, too. asked: each question and the answer it
     got, so that it can be told whether other rows would make another library."""
 
-    def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = (), approximate: bool = False) -> None:
-        self.given, self.others, self.approximate = list(given), list(others), approximate
+    def __init__(self, given: Sequence[Row] = (), others: Sequence[Row] = (), rounding: Rounding = Rounding()) -> None:
+        self.given, self.others, self.rounding = list(given), list(others), rounding
         self.asked: dict[tuple[Target, Geometry], Choice] = {}
 
     @classmethod
@@ -159,6 +177,18 @@ class Tables:
         return found
 
     def _answer(self, target: Target, geometry: Geometry) -> Choice:
+        row, rounding = self._nearest(target, geometry), self.rounding
+        choice, measured = default(target, geometry, rounding.approximate), False
+        if row is not None:
+            quick, measured = row.approximate, "bits" in row.facts["choice"]
+            allowed = quick and (rounding.weights == "auto" if quick.bits < 32 else rounding.approximate)
+            choice = quick if quick and allowed else row.choice
+        if geometry.int8 or (measured and rounding.weights == "auto"):
+            return choice
+        half = rounding.weights == "int16" or (rounding.weights == "auto" and not choice.tile and waits(geometry))
+        return replace(choice, bits=16 if half else 32)
+
+    def _nearest(self, target: Target, geometry: Geometry) -> Row | None:
         there, wanted = here() if target.machine in ("", machine()) else None, self._key(target, geometry)
         found: list[tuple[tuple, Row]] = []
         for rank, rows in enumerate((self.given, self.others)):
@@ -170,10 +200,7 @@ class Tables:
                     continue
                 kept = abs(row.kept - geometry.kept)
                 found.append(((rank, apart is None, apart or 0, kept, abs(row.frames - geometry.frames), order), row))
-        if not found:
-            return default(target, geometry, self.approximate)
-        row = min(found, key=lambda pair: pair[0])[1]
-        return row.approximate if self.approximate and row.approximate else row.choice
+        return min(found, key=lambda pair: pair[0])[1] if found else None
 
     @staticmethod
     def _key(target: Target, geometry: Geometry) -> tuple[str, int, str]:
@@ -187,13 +214,13 @@ class Tables:
     def told(self, target: Target) -> dict[str, Any]:
         """What was asked for a target, or for its narrow form, and answered: what a library keeps for `would_tell`."""
         rows = [[asked != target, astuple(geometry), choice.numbers] for (asked, geometry), choice in self.asked.items()]
-        return {"approximate": self.approximate, "asked": rows}
+        return {"rounding": asdict(self.rounding), "asked": rows}
 
     @classmethod
     def would_tell(cls, told: Mapping[str, Any], target: Target) -> bool:
         """Would the same be answered now?"""
         tables = cls.found()
-        tables.approximate = bool(told["approximate"])
+        tables.rounding = Rounding(**told["rounding"])
         return all(
             tables(target.narrow or target if narrow else target, Geometry(*geometry), "").numbers == tuple(numbers)
             for narrow, geometry, numbers in told["asked"]

@@ -233,6 +233,9 @@ def choice_lines(made: Code) -> list[str]:
         lines.append(f"{bytes_too} convolutions of bytes by Winograd's F(4x4, 3x3), which changes none of them")
     if few := tiles.count(2):
         lines.append(f"{few} convolutions by Winograd's F(2x2, 3x3)")
+    if made.halved:
+        why = "within the difference above" if made.difference is not None else "not compared"
+        lines.append(f"{made.halved} convolutions with weights of 16 bits, {why}; --weights fp32 does without")
     return [*lines, *([f"{apart} of {len(made.chosen)} convolutions as they were measured"] if apart else [])]
 
 

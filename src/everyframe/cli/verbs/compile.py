@@ -44,8 +44,16 @@ def command(
         ),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Do without Winograd's F(4x4, 3x3), which rounds more than other ways do.")
+        bool,
+        typer.Option("--exact", help="Do without Winograd's F(4x4, 3x3) and weights of 16 bits, which round more."),
     ] = False,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="In memory: auto (16 bits where a layer waits for its weights, if the answers stay within 1e-4), fp32, or "
+            "int16: 16 bits in all convolutions but depthwise ones."
+        ),
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compile a model to C that needs nothing but libc, and the C to a library for `predict`.
@@ -69,7 +77,7 @@ def command(
     with status("reading") as progress:
         made = api.compile(
             model, output, cpu=cpu, emit_c=emit_c, tune=(True if budget is None else budget) if tune else False, table=table,
-            tables=tune is not False, exact=exact, progress=progress,
+            tables=tune is not False, exact=exact, weights=weights, progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps(made.to_dict()))

@@ -23,10 +23,13 @@ static void conv(const job *g, int part, int parts) {
     const int32_t *rows = ints(g->stream, k->group_rows), *bounds = ints(g->stream, k->bounds);
     const int32_t in_slice = k->sources * k->spans * k->kernel_rows, stride = k->slices * in_slice + 1;
     const int32_t high = k->row_weights ? 1 : MAX(1, k->block / k->columns);
+#ifdef CONV_HALVED
+    _Alignas(64) float wide[CONV_WIDE];
+#endif
     for (int32_t y = y0; y < y1; y += high)
         for (int32_t slice = 0; slice < k->slices; slice++)
             for (int32_t group = g0; group < g1; group++) {
-                const int32_t *row = rows + 4 * group;
+                const int32_t *row = rows + 5 * group;
                 tile_job j = {
                     .layer = k,
                     .bias = g->stream->weights + k->bias + row[1] * VL,
@@ -38,6 +41,15 @@ static void conv(const job *g, int part, int parts) {
                     .last = slice == k->slices - 1,
                     .fetch = group == g0 ? k->fetch : 0,
                 };
+#ifdef CONV_HALVED
+                j.scales = g->stream->weights + k->scales + (int64_t)y * k->row_scales + row[4];
+                if (k->expand) {
+                    j.begun = j.bounds[0];
+                    conv_expand(wide, (const int16_t *)j.weights + (int64_t)j.begun * row[0] * VL, j.scales + j.begun,
+                                j.bounds[in_slice] - j.begun, row[0]);
+                    j.weights = wide;
+                }
+#endif
                 for (int32_t frame = 0; frame <= g->more; frame++) {
                     const float *residual = frame ? g->more_residual[frame - 1] : g->residual;
                     j.in = g->in + frame * k->sources;

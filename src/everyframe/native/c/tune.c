@@ -17,6 +17,7 @@ typedef struct {
     const char *choice; /* as JSON */
     const void *layer;
     int parent; /* not tried where that one is hopeless; its own number if none */
+    int inexact; /* does it round more than the convolution itself? */
     kernel tile, untile, product; /* of Winograd: before, after and between, else NULL; the sums between */
     const tile_layer *into;
     const void *back;
@@ -210,14 +211,14 @@ static double once(const bench *b, const tune_case *c, const candidate *what, in
     return (seconds(CLOCK_THREAD_CPUTIME_ID) - begun) / (frames * times);
 }
 
-/* What is faster than number `than` by more than noise, by pairs: a slow moment hits both. places: of the largest tile. */
-static int best_of(const tune_case *c, double (*times)[MOST_ROUNDS], int rounds, const unsigned char *alive, int than, int places) {
+/* What is faster than number `than` by more than noise, by pairs: a slow moment hits both. inexact: may it round more? */
+static int best_of(const tune_case *c, double (*times)[MOST_ROUNDS], int rounds, const unsigned char *alive, int than, int inexact) {
     int chosen = than;
     double least = MARGIN;
     for (int i = 0; i < c->count; i++) {
         double ratio[MOST_ROUNDS];
         int won = 0;
-        if (!alive[i] || i == than || c->candidates[i].row_count > places) continue;
+        if (!alive[i] || i == than || c->candidates[i].inexact > inexact) continue;
         for (int r = 0; r < rounds; r++) ratio[r] = times[i][r] / MAX(times[than][r], 1e-9), won += ratio[r] < 1;
         if (median(ratio, rounds) <= least && 4 * won >= 3 * rounds) least = median(ratio, rounds), chosen = i;
     }
@@ -251,7 +252,7 @@ static void tune(const bench *b, const tune_case *c, double until, FILE *result,
             for (int i = 0; i < c->count; i++) {
                 const int parent = c->candidates[i].parent;
                 if (!alive[i] || (parent != i) != pass) continue;
-                if (rounds == 0 && i && (!alive[parent] || (pass && times[parent][0] > HOPELESS * (c->candidates[i].row_count > 16 ? best : exact)) || seconds(CLOCK_MONOTONIC) > until)) {
+                if (rounds == 0 && i && (!alive[parent] || (pass && times[parent][0] > HOPELESS * (c->candidates[i].inexact ? best : exact)) || seconds(CLOCK_MONOTONIC) > until)) {
                     alive[i] = 0;
                     continue;
                 }
@@ -260,15 +261,15 @@ static void tune(const bench *b, const tune_case *c, double until, FILE *result,
                 times[i][rounds] = once(b, c, &c->candidates[i], frames, repeats);
                 if (rounds == 0 && !same(c, &c->candidates[i], b->wanted, b->out[0])) alive[i] = 0, wrong++;
                 if (alive[i]) best = MIN(best, median(times[i], rounds + 1));
-                if (alive[i] && c->candidates[i].row_count <= 16) exact = MIN(exact, median(times[i], rounds + 1));
+                if (alive[i] && !c->candidates[i].inexact) exact = MIN(exact, median(times[i], rounds + 1));
                 tried += rounds == 0;
                 if (rounds == 0 && result == stdout) printf("# %d of %d: %d choices of at most %d\n", at + 1, of, tried, c->count), fflush(stdout);
             }
         for (int i = 1; i < c->count; i++)
-            if (alive[i] && median(times[i], rounds + 1) > HOPELESS * (c->candidates[i].row_count > 16 ? best : exact)) alive[i] = 0;
+            if (alive[i] && median(times[i], rounds + 1) > HOPELESS * (c->candidates[i].inexact ? best : exact)) alive[i] = 0;
     }
     /* the best of all that are as exact as the default, and what is better still but not so exact */
-    const int chosen = best_of(c, times, rounds, alive, 0, 16), quick = best_of(c, times, rounds, alive, chosen, 1 << 20);
+    const int chosen = best_of(c, times, rounds, alive, 0, 0), quick = best_of(c, times, rounds, alive, chosen, 1);
     char also[512] = "";
     if (quick != chosen)
         snprintf(also, sizeof also, ", \"approximate\": %s, \"approximate_ms\": %.5g", c->candidates[quick].choice,
@@ -296,6 +297,7 @@ int main(int argc, char **argv) {
     }
     fclose(file);
     for (int64_t i = 0; i < TUNE_ONES; i++) weights[i] = 1;
+    for (int64_t i = TUNE_HALVES; i < TUNE_FLOATS; i++) memcpy(weights + i, &(const int16_t[]){1, 1}, 4); /* of 16 bits */
     know();
     const ef_stream stream = {.weights = weights};
     bench b = {.stream = &stream, .sweep_bytes = (size_t)2048 * (caches[1] ? caches[1] : 2048)};

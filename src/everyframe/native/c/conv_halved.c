@@ -1,0 +1,23 @@
+/* -- weights of 16 bits ----------------------------------------------------------------------------------------------------- */
+
+/* Whole numbers, and for each entry of a group one scale. They become floats in registers where few positions are computed, which wait
+   for weights; else in a place that stays in the nearest caches, once for all positions of a block. */
+#define CONV_HALVED
+enum { CONV_WIDE = 8192 }; /* floats: of what becomes floats at once */
+
+typedef int16_t vw __attribute__((vector_size(2 * VL)));
+
+static inline vf halved(const int16_t *p, vf scale) {
+#if VL == 16 && defined(__AVX512F__) /* compilers take it in halves */
+    vi whole;
+    __asm__("vpmovsxwd %1, %0" : "=v"(whole) : "m"(*(const vw *)p));
+#else
+    const vi whole = __builtin_convertvector(*(const vw *)p, vi);
+#endif
+    return __builtin_convertvector(whole, vf) * scale;
+}
+
+static void conv_expand(float *to, const int16_t *from, const float *scales, int32_t entries, int32_t height) {
+    for (int32_t e = 0; e < entries; e++)
+        for (int32_t h = 0; h < height; h++, from += VL, to += VL) store(to, halved(from, splat(scales[e])));
+}
