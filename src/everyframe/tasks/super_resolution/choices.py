@@ -14,11 +14,13 @@ from everyframe.recipes.super_resolution import Block, ModelSection
 DEEPEST = 8
 
 #: grid: on squares of how many pixels a side the network works, and with how many channels, in vectors of what engines compute
-#: at a time; scheme: of the block of this number
+#: at a time; last: on squares of how many places a side the last convolution answers, which fills those vectors as well;
+#: scheme: of the block of this number
 CHOICES: dict[str, tuple[Any, ...]] = {
     "grid": ("1x16", "1x32", "2x16", "2x32", "2x48", "2x64"),
     "depth": (1, 2, 3, 4, 6, 8),
     "first": (3, 5),
+    "last": (1, 2),
     "activation": ("relu", "prelu"),
     **{f"block{at}": ("separable3", "separable5", "conv3") for at in range(1, DEEPEST + 1)},
     **{f"scheme{at}": ("none", "filter", "vanilla", "kgs", "plane") for at in range(1, DEEPEST + 1)},
@@ -34,8 +36,8 @@ def space(search: Search) -> Space:
     for value in table["grid"]:
         grid(value)
     return made.allow({
-        "depth": range(1, DEEPEST + 1), "first": (3, 5), "activation": ("relu", "prelu"), "block": get_args(Block),
-        "scheme": schemes.ALLOWED,
+        "depth": range(1, DEEPEST + 1), "first": (3, 5), "last": (1, 2), "activation": ("relu", "prelu"),
+        "block": get_args(Block), "scheme": schemes.ALLOWED,
     })  # fmt: skip
 
 
@@ -48,14 +50,24 @@ def grid(value: str) -> tuple[int, int]:
 
 
 def settle(first: Values, values: dict[str, Any]) -> dict[str, Any]:
-    """What is behind the last block does not matter. Separable blocks are not pruned: their 1x1 is the cheap half."""
+    """What is behind the last block does not matter. Separable blocks are not pruned: their 1x1 is the cheap half. On squares
+    the last convolution fills vectors as it is.
+    """
     made = dict(values)
+    if grid(made["grid"])[0] > 1:
+        made["last"] = first["last"]
     for at in range(1, DEEPEST + 1):
         if at > made["depth"]:
             made[f"block{at}"] = first[f"block{at}"]
         if made[f"block{at}"].startswith("separable") or at > made["depth"]:
             made[f"scheme{at}"] = "none"
     return made
+
+
+def own(model: ModelSection) -> dict[str, Any]:
+    """What the recipe's own network is; also where it cannot be chosen."""
+    blocks = {f"block{at}": kind for at, kind in enumerate(model.layers, 1)}
+    return {"grid": f"{model.reduce}x{model.channels}", "first": model.first, "last": model.last, **blocks}
 
 
 def settings(model: ModelSection, values: Values) -> ModelSection:
@@ -67,8 +79,8 @@ def settings(model: ModelSection, values: Values) -> ModelSection:
     pruned = {"schemes": tuple(scheme for scheme, _ in each), "rates": rates} if any(rates) else {}
     told = {
         **model.model_dump(exclude_unset=True, exclude={"channels", "depth", "kernel", "blocks", "schemes", "rates", "weights"}),
-        "channels": channels, "reduce": reduce, "first": values["first"], "activation": values["activation"],
-        "blocks": tuple(values[f"block{at}"] for at in places), **pruned,
+        "channels": channels, "reduce": reduce, "first": values["first"], "last": values["last"],
+        "activation": values["activation"], "blocks": tuple(values[f"block{at}"] for at in places), **pruned,
     }  # fmt: skip
     return ModelSection(**told)
 
@@ -80,7 +92,8 @@ def describe(values: Values) -> str:
         scheme, rate = pruning(values, at)
         blocks.append(values[f"block{at}"] + ("" if scheme == "none" else f" {scheme} {rate:g}"))
     squares = f"squares of {reduce}, " if reduce > 1 else ""
-    return f"{squares}{channels} channels, first {values['first']}, {values['activation']}: {', '.join(blocks)}"
+    last = f", last {values['last']}" if values["last"] > 1 else ""
+    return f"{squares}{channels} channels, first {values['first']}{last}, {values['activation']}: {', '.join(blocks)}"
 
 
 def roads(made: Space) -> dict[str, Space]:
@@ -92,10 +105,10 @@ def roads(made: Space) -> dict[str, Space]:
 
 
 def key(name: str, values: Values) -> str:
-    """Squares of each size, kinds of blocks and sizes of the first convolution learn by themselves."""
+    """Squares of each size, kinds of blocks and sizes of the first and the last convolution learn by themselves."""
     reduce, (place, *rest) = grid(values["grid"])[0], name.split(".")
-    if place == "first":
-        place = f"first{values['first']}"
+    if place in ("first", "last"):
+        place = f"{place}{values[place]}"
     elif place == "blocks":
         place = f"{values[f'block{int(rest[0]) + 1}']}s"
     return ".".join((str(reduce), place, *rest))
