@@ -16,6 +16,7 @@ from command_line import everyframe
 from everyframe import modelfile, recipes
 from everyframe.errors import RecipeError, SourceError, UsageError, WeightsError
 from everyframe.nas.supernet import Supernet
+from everyframe.recipes.search import Search
 from everyframe.recipes.super_resolution import ModelSection, SuperResolutionRecipe
 from everyframe.tasks.super_resolution import choices
 from everyframe.tasks.super_resolution.enhance import Enhancer
@@ -209,6 +210,7 @@ def test_what_does_not_fit_is_refused_before_any_work(pictures: Path, tmp_path: 
         ("search.choices.heigth=[1]", "no such choice"),
         ("search.controller='genetic'", "evolution"),
         ("model.shift=0.25", "for video"),
+        ("search.choices.last=[3]", "1, 2"),
     ):
         with pytest.raises(RecipeError, match=word):
             ef.search(data=pictures, output=path, target_ms=9, settings=[change])
@@ -216,6 +218,8 @@ def test_what_does_not_fit_is_refused_before_any_work(pictures: Path, tmp_path: 
         ef.search(data=pictures, output=path)
     with pytest.raises(UsageError, match="cannot be timed"):
         ef.search(data=pictures, output=path, target_ms=9, settings=["search.engine='ert'"])
+    with pytest.raises(WeightsError, match="cannot be read"):
+        ef.search(data=pictures, output=path, target_ms=9, settings=["model.weights='nowhere'"])
     with pytest.raises(SourceError, match="no such folder"):
         ef.search(data=tmp_path / "nowhere", output=path, target_ms=9)
     with pytest.raises(UsageError, match="not searched"):
@@ -240,4 +244,8 @@ def test_sections_of_a_recipe_that_contradict_each_other_are_refused() -> None:
     ):
         with pytest.raises(RecipeError, match=word):
             recipe("model.reduce=2", change)
+    odd = recipe("model.size=[16,15]", "search.choices.grid=['1x16']")
+    assert choices.space(odd.search or Search(), odd.model.size).largest()  # squares are left out
+    with pytest.raises(RecipeError, match="multiples of 2"):
+        SuperResolution(recipe("model.size=[16,15]", "search.choices.last=[1,2]", "search.choices.grid=['1x16']"))
     assert choices.describe(SuperResolution(recipe()).space.values((0,) * len(choices.CHOICES))).startswith("squares of 2")

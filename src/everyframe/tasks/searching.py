@@ -125,6 +125,11 @@ class Searched(ABC, Generic[Told]):
         comment = "".join(f"# {line}\n" for line in told.splitlines())
         return f"{comment}\n{folder.as_toml(made)}"
 
+    def check(self) -> None:
+        """Raises WeightsError, before layers are measured, where `model.weights` are not of the recipe's own network."""
+        if self.given.model.weights is not None:
+            self.own()
+
     def supernet(self) -> Supernet:
         """Begins with `model.weights` as far as they are a part of it. Raises WeightsError."""
         net = learning.seeded(lambda: Supernet(self), self.given.training.seed)

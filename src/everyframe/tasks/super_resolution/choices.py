@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, get_args
 
+from everyframe.errors import RecipeError
 from everyframe.nas import schemes
 from everyframe.nas.schemes import pruning
 from everyframe.nas.space import Space, Values, unknown
@@ -27,18 +28,27 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def space(search: Search) -> Space:
-    """As the recipe has it. Raises RecipeError."""
-    told = {**search.choices}
+def space(search: Search, size: tuple[int, int]) -> Space:
+    """As the recipe has it, for pictures of this (height, width): of what is not told no squares that they are not made of.
+    Raises RecipeError.
+    """
+    single = {"grid": [value for value in CHOICES["grid"] if grid(value)[0] == 1], "last": [1]}
+    told = {**(single if any(side % 2 for side in size) else {}), **search.choices}
     told.setdefault("scheme", schemes.usual(search.engine))
     table = {choice.name: choice.values for choice in Space.of(CHOICES).changed(told).choices}
     made = Space.of(table, partial(settle, {name: values[0] for name, values in table.items()}))
-    for value in table["grid"]:
-        grid(value)
-    return made.allow({
+    reduced = {grid(value)[0] for value in table["grid"]}
+    made.allow({
         "depth": range(1, DEEPEST + 1), "first": (3, 5), "last": (1, 2), "activation": ("relu", "prelu"),
         "block": get_args(Block), "scheme": schemes.ALLOWED,
     })  # fmt: skip
+    most = max(each * last for each in reduced for last in table["last"][: 1 if each > 1 else None])
+    if any(side % most for side in size):
+        raise RecipeError(
+            "The pictures are not made of whole squares.", where="model.size", got=f"{size[0]} x {size[1]} (height x width)",
+            expected=f"multiples of {most}", hint="give other sides, or smaller ones in search.choices grid and last",
+        )  # fmt: skip
+    return made
 
 
 def grid(value: str) -> tuple[int, int]:

@@ -41,7 +41,7 @@ class Row(Searched[SuperResolutionRecipe]):
 
     def __init__(self, recipe: SuperResolutionRecipe) -> None:
         super().__init__(recipe)
-        self.space = choices.space(self.search)
+        self.space = choices.space(self.search, recipe.model.size)
         self.roads = choices.roads(self.space)
 
     # -- what a network is, and what it consists of
