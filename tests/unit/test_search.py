@@ -14,8 +14,9 @@ import enlarging
 import everyframe as ef
 from command_line import everyframe
 from everyframe import modelfile, recipes
-from everyframe.errors import RecipeError, SourceError, UsageError
+from everyframe.errors import RecipeError, SourceError, UsageError, WeightsError
 from everyframe.nas.supernet import Supernet
+from everyframe.recipes.search import Search
 from everyframe.recipes.super_resolution import ModelSection, SuperResolutionRecipe
 from everyframe.tasks.super_resolution import choices
 from everyframe.tasks.super_resolution.enhance import Enhancer
@@ -24,6 +25,7 @@ from everyframe.tasks.super_resolution.metrics import psnr
 from everyframe.tasks.super_resolution.network import Network
 from everyframe.tasks.super_resolution.resize import bicubic
 from everyframe.tasks.super_resolution.searched import Row as SuperResolution
+from everyframe.training import checkpoint
 
 
 def recipe(*changes: str) -> SuperResolutionRecipe:
@@ -82,6 +84,53 @@ def test_its_networks_are_the_networks_of_their_recipes(task: SuperResolution) -
         torch.testing.assert_close(again(x), made)
 
 
+def test_a_supernet_begins_with_the_weights_of_its_recipe(task: SuperResolution, tmp_path: Path) -> None:
+    """Its network of the recipe's shape is the one that was trained; of another scale all but what answers."""
+    torch.manual_seed(1)
+    told = task.given.model.model_copy(update={"blocks": ("conv3", "separable5"), "channels": 12, "wide": 4})
+    trained = Network(told)
+    trained.last.narrow.data.normal_()
+    checkpoint.save_weights(tmp_path / "best.safetensors", trained.state_dict())
+    change = {"blocks": told.blocks, "channels": 12, "wide": 4, "weights": str(tmp_path)}
+    begun = SuperResolution(task.given.model_copy(update={"model": task.given.model.model_copy(update=change)}))
+    values = begun.space.values(begun.space.largest()) | choices.own(told) | {"depth": 2, "activation": "relu"}
+    values |= {f"scheme{at}": "none" for at in range(1, choices.DEEPEST + 1)}
+    x = torch.rand(1, 1, 13, 11)
+    torch.testing.assert_close(begun.supernet().network(values)(x), trained(x))
+    larger = SuperResolution(begun.given.model_copy(update={"model": begun.given.model.model_copy(update={"scale": 3})}))
+    made = larger.supernet().network(values)
+    assert torch.equal(made.first.wide, trained.first.wide) and not made.last.narrow.any()  # type: ignore[attr-defined]
+    squares = begun.search.model_copy(update={"choices": {**begun.search.choices, "grid": ("2x16",), "block": ("conv5",)}})
+    with pytest.raises(WeightsError, match="Nothing of these weights"):
+        SuperResolution(begun.given.model_copy(update={"search": squares})).supernet()
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_last_convolution_on_squares_holds_every_one_that_is_not(scale: int) -> None:
+    """Kernels of single places, put where their place is in the square, are a kernel of the square; the rest is the same."""
+    given = ModelSection(scale=scale, channels=4, depth=1, wide=4, size=(16, 16))
+    torch.manual_seed(0)
+    single, square = Network(given), Network(given.model_copy(update={"last": 2}))
+    single.last.narrow.data.normal_()
+    square.load_state_dict(
+        {**single.state_dict(), **{name: value for name, value in square.state_dict().items() if "last" in name}}
+    )
+    kernel, wanted = single.last.kernel(), torch.zeros(scale, 2, scale, 2, 4, 4, 4)
+    wanted = wanted.permute(1, 0, 3, 2, 4, 5, 6).contiguous()  # row of the square, place within its pixel, and so for columns
+    for row in range(2):
+        for column in range(2):
+            wanted[row, :, column, :, :, row : row + 3, column : column + 3] = kernel.unflatten(0, (scale, scale))
+    plain = square.collapsed()
+    plain.last.kernel.data = wanted.flatten(0, 3).detach()  # type: ignore[union-attr]
+    for height, width in ((12, 10), (13, 11)):
+        x = torch.rand(1, 1, height, width)
+        made = plain(x)
+        assert made.shape == (1, 1, scale * height, scale * width)
+        # where the picture's border goes on to a whole square, single places see zeros
+        inner = (..., slice(0, scale * (height - 5)), slice(0, scale * (width - 5))) if height % 2 else (...,)
+        torch.testing.assert_close(made[inner], single(x)[inner])
+
+
 def test_what_is_pruned_is_zero(task: SuperResolution) -> None:
     values = task.space.values(task.space.largest()) | {"block1": "conv3", "scheme1": "kgs", "rate1": 0.75, "depth": 2}
     values = task.space.settle(values)
@@ -100,18 +149,20 @@ def test_a_network_of_every_part_is_a_graph(task: SuperResolution) -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_a_new_network_on_squares_is_bicubic_interpolation_too(scale: int) -> None:
+@pytest.mark.parametrize("squares", [{"reduce": 2}, {"last": 2}, {"reduce": 2, "last": 2}], ids=str)
+def test_a_new_network_on_squares_is_bicubic_interpolation_too(scale: int, squares: dict[str, int]) -> None:
     picture = np.array(Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 5)).astype(np.uint8)).resize((23, 21)))
-    net = Network(ModelSection(scale=scale, reduce=2, channels=4, depth=1, wide=4, size=(16, 16)))
+    net = Network(ModelSection(scale=scale, **squares, channels=4, depth=1, wide=4, size=(16, 16)))  # type: ignore[arg-type]
     with torch.no_grad():
         made = net(torch.from_numpy(picture).float()[None, None] / 255)[0, 0].numpy() * 255
     assert made.shape == (21 * scale, 23 * scale)
     assert psnr(made, bicubic(picture.astype(np.float32), made.shape), 2 * scale) > 70
 
 
-def test_pictures_of_any_size_go_through_a_network_on_squares_whole_or_in_parts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("squares", ["reduce", "last"])
+def test_pictures_of_any_size_go_through_a_network_on_squares_whole_or_in_parts(tmp_path: Path, squares: str) -> None:
     torch.manual_seed(0)
-    net = Network(ModelSection(scale=2, reduce=2, channels=4, depth=2, wide=4, size=(16, 16)))
+    net = Network(ModelSection(scale=2, **{squares: 2}, channels=4, depth=2, wide=4, size=(16, 16)))  # type: ignore[arg-type]
     net.last.narrow.data.normal_()
     step = export(net, tmp_path)
     picture = np.random.default_rng(0).integers(0, 256, (41, 55)).astype(np.uint8)
@@ -159,6 +210,7 @@ def test_what_does_not_fit_is_refused_before_any_work(pictures: Path, tmp_path: 
         ("search.choices.heigth=[1]", "no such choice"),
         ("search.controller='genetic'", "evolution"),
         ("model.shift=0.25", "for video"),
+        ("search.choices.last=[3]", "1, 2"),
     ):
         with pytest.raises(RecipeError, match=word):
             ef.search(data=pictures, output=path, target_ms=9, settings=[change])
@@ -166,6 +218,8 @@ def test_what_does_not_fit_is_refused_before_any_work(pictures: Path, tmp_path: 
         ef.search(data=pictures, output=path)
     with pytest.raises(UsageError, match="cannot be timed"):
         ef.search(data=pictures, output=path, target_ms=9, settings=["search.engine='ert'"])
+    with pytest.raises(WeightsError, match="cannot be read"):
+        ef.search(data=pictures, output=path, target_ms=9, settings=["model.weights='nowhere'"])
     with pytest.raises(SourceError, match="no such folder"):
         ef.search(data=tmp_path / "nowhere", output=path, target_ms=9)
     with pytest.raises(UsageError, match="not searched"):
@@ -190,4 +244,8 @@ def test_sections_of_a_recipe_that_contradict_each_other_are_refused() -> None:
     ):
         with pytest.raises(RecipeError, match=word):
             recipe("model.reduce=2", change)
+    odd = recipe("model.size=[16,15]", "search.choices.grid=['1x16']")
+    assert choices.space(odd.search or Search(), odd.model.size).largest()  # squares are left out
+    with pytest.raises(RecipeError, match="multiples of 2"):
+        SuperResolution(recipe("model.size=[16,15]", "search.choices.last=[1,2]", "search.choices.grid=['1x16']"))
     assert choices.describe(SuperResolution(recipe()).space.values((0,) * len(choices.CHOICES))).startswith("squares of 2")

@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 from everyframe.models.families.motion import FEATURES, STAGES, spelled  # noqa: E402
 from everyframe.tasks.clips import choices  # noqa: E402
 from everyframe.tasks.clips.searched import Row  # noqa: E402
+from everyframe.training import checkpoint  # noqa: E402
 
 SEARCH = """
 [search]
@@ -76,6 +77,19 @@ def test_its_networks_are_the_networks_of_their_recipes(row: Row) -> None:
         again = models.create(told.model.name, row.classes, size=moving.SIZE, frames=moving.FRAMES, in_channels=1)
         again.load_state_dict(alone.state_dict())
         torch.testing.assert_close(again.eval()(x), alone.eval()(x))
+
+
+def test_a_supernet_begins_with_the_weights_of_its_recipe(row: Row, clips: Path, tmp_path: Path) -> None:
+    """Its network of the recipe's shape is the one that was trained, whatever else there is beside it."""
+    torch.manual_seed(1)
+    trained = row.build(choices.own(row.given.model))
+    checkpoint.save_weights(tmp_path / "best.safetensors", trained.state_dict())
+    begun = Row(recipe(clips, "model.dropout=0", f"model.weights='{tmp_path}'"))
+    x = torch.rand(2, 1, moving.FRAMES, *moving.SIZE)
+    alone = begun.supernet().network(choices.own(begun.given.model))
+    torch.testing.assert_close(alone.train()(x), trained.train()(x))
+    narrow = Row(recipe(clips, f"model.weights='{tmp_path}'", text=moving.TEXT + SEARCH + FEW))
+    narrow.supernet().network(narrow.space.values(narrow.space.largest()))  # all else begins at random
 
 
 def test_differences_of_frames_do_not_learn(row: Row) -> None:

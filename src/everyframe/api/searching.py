@@ -34,7 +34,7 @@ def search(
     (default: what the recipe names). target_ms: milliseconds a picture of `model.size`, a scan, or a step. settings: changes to
     the recipe, `key=value`. retrain: train the best one at the end. resume: go on with the search in `output`. progress: told
     what is done, instead of a bar on the terminal. output: the folder of the search; None keeps it as long as the result lives.
-    Raises UsageError, RecipeError, SourceError, OutputError, TrainingStopped.
+    Raises UsageError, RecipeError, SourceError, WeightsError, OutputError, TrainingStopped.
 
     >>> ef.search("nowhere.toml")
     Traceback (most recent call last):
@@ -63,6 +63,9 @@ def search(
     if not resume:
         searching.check_new(path)
         found = row.prepared(found, recipe, None if data is None else Path(data))
+    task = row(found)
+    if not resume:
+        task.check()
     with told(progress):
-        result = searching.run(row(found), path, recipe=found, retrain=retrain)
+        result = searching.run(task, path, recipe=found, retrain=retrain)
     return Searched(path, result, held)

@@ -20,8 +20,9 @@ class ModelSection(Strict):
     """[model]: the network. scale: how many times larger pictures become. channels, depth: of its convolutions between the first
     and the last, kernel: their taps. blocks: instead of depth and kernel, what stands in between, one by one; schemes, rates:
     how each of them is pruned while it learns, and what share of it. reduce: 2: the network works on squares of 2x2 pixels, a
-    quarter of the places, so that channels cost a quarter. first: taps of the first convolution, in such squares. activation:
-    what follows each convolution. wide: the inner channels that they learn with. shift: the share of channels that come from
+    quarter of the places, so that channels cost a quarter. first: taps of the first convolution, in such squares. last: 2: the
+    last convolution answers squares of 2x2 of its pixels at once, which fills an engine's vectors. activation: what follows
+    each convolution. wide: the inner channels that they learn with. shift: the share of channels that come from
     the frame before, which makes it a network for video. weights: a file of an earlier training with the same shape to begin
     with; of another scale all but the last layer is taken. size: (height, width) of the pictures that the file is made for;
     `everyframe predict` remakes it for any other.
@@ -36,6 +37,7 @@ class ModelSection(Strict):
     rates: tuple[float, ...] = ()
     reduce: Literal[1, 2] = 1
     first: Literal[3, 5] = 5
+    last: Literal[1, 2] = 1
     activation: Literal["relu", "prelu"] = "relu"
     wide: int = Field(default=256, ge=1)
     shift: float = Field(default=0.0, ge=0, lt=1)
@@ -53,10 +55,17 @@ class ModelSection(Strict):
         pairs = zip(self.schemes, self.rates, strict=True)
         return tuple(pairs) or (("none", 0.0),) * len(self.layers)
 
+    @property
+    def squares(self) -> int:
+        """Pixels a side of what is answered at once."""
+        return self.reduce * self.last
+
     @model_validator(mode="after")
     def _whole(self) -> ModelSection:
-        if any(side % self.reduce for side in self.size):
-            raise ValueError(f"size must be of multiples of reduce, {self.reduce}")
+        if any(side % self.squares for side in self.size):
+            raise ValueError(f"size must be of multiples of reduce times last, {self.squares}")
+        if self.shift and self.last > 1:
+            raise ValueError("shift and last = 2 do not go together")
         if len(self.schemes) != len(self.rates) or (self.schemes and len(self.schemes) != len(self.layers)):
             raise ValueError(f"schemes and rates have one entry a block: {len(self.layers)}")
         if any(not 0 <= rate < 1 for rate in self.rates):

@@ -39,8 +39,6 @@ class Searched(ABC, Generic[Told]):
     judged_by: ClassVar[tuple[str, ...]]
     #: of that mean, in the unit
     worth: ClassVar[float] = 1.0
-    #: of the recipe's own network, as far as `key` looks at them; None: a supernet takes no weights of it
-    own: ClassVar[Values | None] = None
     space: Space
     roads: Mapping[str, Space]
     rates: Mapping[str, tuple[float, ...]]
@@ -64,6 +62,12 @@ class Searched(ABC, Generic[Told]):
 
     @abstractmethod
     def key(self, name: str, values: Values) -> str: ...
+
+    @abstractmethod
+    def own(self) -> tuple[nn.Module, Values]:
+        """The recipe's own network with the weights of `model.weights`; its values, as far as `key` looks at them. Raises
+        WeightsError.
+        """
 
     @abstractmethod
     def graph(self, values: Values) -> onnx.ModelProto: ...
@@ -121,15 +125,21 @@ class Searched(ABC, Generic[Told]):
         comment = "".join(f"# {line}\n" for line in told.splitlines())
         return f"{comment}\n{folder.as_toml(made)}"
 
+    def check(self) -> None:
+        """Raises WeightsError, before layers are measured, where `model.weights` are not of the recipe's own network."""
+        if self.given.model.weights is not None:
+            self.own()
+
     def supernet(self) -> Supernet:
         """Begins with `model.weights` as far as they are a part of it. Raises WeightsError."""
         net = learning.seeded(lambda: Supernet(self), self.given.training.seed)
-        if self.own is not None and self.given.model.weights is not None:
-            given, file = learning.read(Path(self.given.model.weights))
-            if not net.begin_with(given, self.own):
+        if self.given.model.weights is not None:
+            own, values = self.own()
+            if not net.begin_with(own.state_dict(), values):
                 raise WeightsError(
-                    "Nothing of these weights fits into the supernet.", where=file, hint="name a training of this recipe"
-                )
+                    "Nothing of these weights is a part of the supernet.", where=self.given.model.weights,
+                    hint="take the recipe's own network into [search.choices], or leave model.weights out",
+                )  # fmt: skip
         return net
 
     def train_supernet(self, path: Path, minutes: float | None) -> bool:

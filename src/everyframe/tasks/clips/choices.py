@@ -47,6 +47,17 @@ def space(model: ModelSection, search: Search) -> Space:
     })  # fmt: skip
 
 
+def own(model: ModelSection) -> dict[str, int]:
+    """What the recipe's own network is."""
+    stages, features, follow = base(model)
+    each = {
+        f"{name}{at}": value
+        for at, stage in enumerate(stages, 1)
+        for name, value in (("width", stage.channels), ("depth", stage.depth), ("kernel", stage.kernel), ("taps", stage.taps))
+    }
+    return {"stride1": stages[0].stride, **each, "features": features, "follow": follow}
+
+
 def stages_of(model: ModelSection, values: Values) -> list[Stage]:
     return [
         Stage(

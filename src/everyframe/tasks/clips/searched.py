@@ -25,7 +25,7 @@ from everyframe.recipes.search import Search
 from everyframe.recipes.training import ClipRecipe, ModelSection
 from everyframe.tasks.clips import choices
 from everyframe.tasks.searching import Searched, Wrap
-from everyframe.training import loop, network, quick, run
+from everyframe.training import begin, loop, network, quick, run
 from everyframe.training.objective import Objective
 
 
@@ -45,9 +45,11 @@ class Row(Searched[ClipRecipe]):
 
     @classmethod
     def prepared(cls, recipe: ClipRecipe, where: str, data: Path | None) -> ClipRecipe:
-        whole, collection = run.read(recipe.model_copy(update={"search": recipe.search or Search()}), where, data)
+        given = begin.weights_of(recipe.model_copy(update={"search": recipe.search or Search()}))
+        whole, collection = run.read(given, where, data)
         if whole.name == quick.NAME:
-            whole, collection = quick.fitted(whole, collection)
+            before = begin.run_of(whole)
+            whole, collection = quick.fitted(whole, collection) if before is None else (begin.like(whole, before), collection)
             clock = {name: getattr(whole.search, name) or quick.MINUTES for name in ("supernet_minutes", "retrain_minutes")}
             whole = whole.model_copy(update={"search": (whole.search or Search()).model_copy(update=clock)})
         if not collection.splits.get("validation"):
@@ -74,6 +76,9 @@ class Row(Searched[ClipRecipe]):
 
     def key(self, name: str, values: Values) -> str:
         return choices.key(choices.stages_of(self.given.model, values), name)
+
+    def own(self) -> tuple[nn.Module, Values]:
+        return self.like.net, choices.own(self.given.model)
 
     def describe(self, values: Values) -> str:
         return choices.describe(self.given.model, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx
 import torch
@@ -42,7 +42,6 @@ class Row(Searched[DetectionRecipe]):
     """Networks are judged by the mean of their precision on the ground and in space, at lenient overlaps."""
 
     figure, unit, judged_by = "ap", "AP", ("ap_ground", "ap_space")
-    own: ClassVar[Values | None] = {}
     held_out = staticmethod(scans.held_out)
 
     def __init__(self, recipe: DetectionRecipe) -> None:
@@ -62,6 +61,9 @@ class Row(Searched[DetectionRecipe]):
 
     def key(self, name: str, values: Values) -> str:
         return name  # blocks and ways up of different kinds have modules of different names
+
+    def own(self) -> tuple[Network, Values]:
+        return run.network(self.given), {}
 
     def joined(self, name: str) -> tuple[int, int]:
         return (1, len(self.given.model.widths)) if name == "head.0.weight" else (0, 1)

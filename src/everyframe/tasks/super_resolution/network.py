@@ -108,7 +108,7 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(
             block(kind, c, wide, pruned) for kind, pruned in zip(settings.layers, settings.pruning, strict=True)
         )
-        self.last = ending(c, s * r, wide)
+        self.last = ending(c, s * settings.squares, wide, settings.last)
         self.skip = nn.Parameter(interpolation(s))
         if settings.activation == "prelu":  # one for each convolution but the last
             self.slopes = nn.Parameter(torch.full((1 + len(self.blocks), c), 0.1))
@@ -126,7 +126,7 @@ class Network(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        (height, width), r = x.shape[-2:], self.settings.reduce
+        (height, width), r = x.shape[-2:], self.settings.squares
         x = whole(x, r)
         first = self._active(self.first(x), 0)
         made = first
@@ -176,9 +176,11 @@ def beginning(channels: int, k: int, reduce: int, wide: int) -> Collapsible:
     return made
 
 
-def ending(channels: int, side: int, wide: int) -> Collapsible:
-    """The convolution before the PixelShuffle: the network begins as interpolation."""
-    made = Collapsible(channels, side * side, 3, wide)
+def ending(channels: int, side: int, wide: int, squares: int = 1) -> Collapsible:
+    """The convolution before the PixelShuffle: the network begins as interpolation. squares: of so many places a side it answers
+    all at once, of which each sees 3x3 and what the others see.
+    """
+    made = Collapsible(channels, side * side, 2 + squares, wide, stride=squares)
     made.narrow.data.zero_()
     made.keeps = False
     return made

@@ -41,7 +41,7 @@ class Row(Searched[SuperResolutionRecipe]):
 
     def __init__(self, recipe: SuperResolutionRecipe) -> None:
         super().__init__(recipe)
-        self.space = choices.space(self.search)
+        self.space = choices.space(self.search, recipe.model.size)
         self.roads = choices.roads(self.space)
 
     # -- what a network is, and what it consists of
@@ -54,6 +54,9 @@ class Row(Searched[SuperResolutionRecipe]):
 
     def key(self, name: str, values: Values) -> str:
         return choices.key(name, values)
+
+    def own(self) -> tuple[Network, Values]:
+        return run.network(self.given), choices.own(self.given.model)
 
     def begin(self, name: str, value: Tensor) -> Tensor:
         return value * QUIET if name.startswith("blocks.") and name.endswith(".narrow") else value
@@ -77,9 +80,10 @@ class Row(Searched[SuperResolutionRecipe]):
         """Both ends of a network together, each block, and what PReLU takes more than ReLU."""
         height, width = self.given.model.size
         place, depth = f"{height}x{width} {values['grid']}", values["depth"]
-        plain = {"grid": values["grid"], "depth": 0, "first": 3, "activation": "relu"}
-        ends = {**plain, "first": values["first"]}
-        found = {Part(f"x{self.given.model.scale} ends {place} first {ends['first']}", tuple(ends.items())): 1}
+        plain = {"grid": values["grid"], "depth": 0, "first": 3, "last": 1, "activation": "relu"}
+        ends = {**plain, "first": values["first"], "last": values["last"]}
+        name = f"x{self.given.model.scale} ends {place} first {ends['first']} last {ends['last']}"
+        found = {Part(name, tuple(ends.items())): 1}
         for at in range(1, depth + 1):
             kind, (scheme, rate) = values[f"block{at}"], schemes.pruning(values, at)
             pruned = "" if scheme == "none" else f" {scheme} {rate:g}"
