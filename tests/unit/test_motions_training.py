@@ -19,6 +19,7 @@ from everyframe.cli.main import run as command_line  # noqa: E402
 from everyframe.errors import ModelError, OutputError, UsageError, WeightsError  # noqa: E402
 from everyframe.models.families.motion import MotionNet  # noqa: E402
 from everyframe.motions import evaluate, metrics, objective, run  # noqa: E402
+from everyframe.motions.export import SWAP  # noqa: E402
 from everyframe.motions.streams import Streams  # noqa: E402
 from everyframe.recipes.motions import Data, Teacher  # noqa: E402
 from everyframe.rendering.hands import dataset  # noqa: E402
@@ -73,10 +74,11 @@ def test_a_finished_folder_is_complete_and_its_model_is_the_network(trained: Pat
     assert equal(trained / "best.safetensors", trained / f"seed_{made.figures['seed']}" / "best.safetensors")
     metadata = modelfile.metadata_of(modelfile.load(trained / "clip.onnx"))
     assert metadata is not None and metadata.labels == LABELS and metadata.events is not None and metadata.frames == 6
+    assert (trained / "step.onnx").stat().st_size < 1.1 * (trained / "best.safetensors").stat().st_size, "weights lie there once"
     net = run.network(tiny(f"start={trained / 'best.safetensors'}"))
     video = dataset.streams("test", 0, range(1), frames=16).video
     streamed = evaluate.open_model(trained / "step.onnx").score(video[0])
-    np.testing.assert_allclose(streamed, objective.every_frame(net.net, video, net.preprocess)[0], atol=1e-5)
+    np.testing.assert_allclose(streamed, objective.every_frame(net.net, video, net.preprocess, swap=SWAP)[0], atol=1e-5)
 
 
 @pytest.mark.usefixtures("no_models")

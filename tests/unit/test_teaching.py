@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 import everyframe
 from clips import clip_net
@@ -18,7 +19,8 @@ from everyframe.cli import main
 from everyframe.conversion import convert
 from everyframe.errors import EveryframeError, ModelError, OutputError, SourceError, UsageError
 from everyframe.modelfile.file import attach
-from everyframe.modelfile.schema import Metadata, Preprocess
+from everyframe.modelfile.schema import FeatureSpec, Metadata, Preprocess
+from everyframe.modelfile.walk import Walk
 from everyframe.rendering.hands import dataset
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching import Taught, teach
@@ -114,8 +116,12 @@ class TestTheTaughtModel:
         assert metadata is not None and source is not None
         assert metadata.labels == ("none", *LABELS)
         assert metadata.events is not None and metadata.events.background == "none"
-        same = ("kind", "hop", "states", "preprocess", "delay", "feature_delay", "window")
+        same = ("kind", "hop", "preprocess", "feature_delay", "window")
         assert all(getattr(metadata, name) == getattr(source, name) for name in same)
+        assert metadata.states[: len(source.states)] == source.states, "what features remember comes behind"
+        longest = max(spec.window for spec in source.features)
+        assert metadata.features == () and metadata.delay - metadata.feature_delay == longest - 1
+        assert metadata.receptive_field - source.receptive_field == longest - source.window
         assert metadata.provenance.passes[-1] == "teach" and metadata.provenance.weights_sha256
         assert "head.weight" not in {t.name for t in model.graph.initializer}, "the old classifier is gone"
 
@@ -164,9 +170,11 @@ class TestCutting:
     def test_the_old_weights_on_the_features_give_the_old_logits(self, tmp_path: Path) -> None:
         """So the features are what the classifier saw, through the window too."""
         model = modelfile.load(BUILTIN)
-        whole, bare = modelfile.metadata_of(model), backbone()
+        whole = modelfile.metadata_of(model)
+        assert whole is not None
+        bare = cut(model, whole.model_copy(update={"features": ()}), BUILTIN)
         weights = {t.name: onnx.numpy_helper.to_array(t).astype(float) for t in model.graph.initializer}
-        old = with_head(bare, Head(weights["head.weight"], weights["head.bias"]), whole)  # type: ignore[arg-type]
+        old = with_head(bare, Head(weights["head.weight"], weights["head.bias"]), whole)
         modelfile.save(old, tmp_path / "old.onnx")
         frames = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8)
         with everyframe.open("builtin") as a, everyframe.open(tmp_path / "old.onnx") as b:
@@ -174,6 +182,33 @@ class TestCutting:
             for frame in frames:
                 p, q = one.push(frame), other.push(frame)
                 np.testing.assert_allclose(p.logits, q.logits, atol=1e-4)  # type: ignore[union-attr]
+
+    def test_features_beside_are_means_of_the_wires_that_the_metadata_names(self, tmp_path: Path) -> None:
+        """Over the newest frames, or as many as there are; a window of one is the wire itself."""
+        model = modelfile.load(BUILTIN)
+        metadata = modelfile.metadata_of(model)
+        assert metadata is not None
+        wires = (("follow.0.add", 3), ("follow.2.add", 1), ("look.relu#5", 20))
+        table = tuple(FeatureSpec(wire=wire, window=window) for wire, window in wires)
+        bare = cut(model, metadata.model_copy(update={"features": table}), BUILTIN)
+        assert bare.width == 3 * 96 and bare.metadata.features == ()
+        for wire, _ in wires:
+            bare.model.graph.output.append(helper.make_tensor_value_info(wire, onnx.TensorProto.FLOAT, [1, 96, 1, 1]))
+        walk, rng, seen = Walk(bare.model, states=bare.metadata.states), np.random.default_rng(3), []
+        for _ in range(30):
+            found = walk.step(rng.standard_normal((1, 1, 48, 64)).astype(np.float32))
+            seen.append([found[wire].reshape(96) for wire, _ in wires])
+            wanted = [np.mean([row[k] for row in seen[-window:]], 0) for k, (_, window) in enumerate(wires)]
+            np.testing.assert_allclose(found[bare.features][0], np.concatenate(wanted), atol=1e-5)
+
+    def test_features_of_a_model_that_has_the_wires_no_longer_are_the_classifiers(self) -> None:
+        model = modelfile.load(BUILTIN)
+        metadata = modelfile.metadata_of(model)
+        assert metadata is not None
+        gone = metadata.model_copy(update={"features": (FeatureSpec(wire="rewritten", window=16),)})
+        assert cut(model, gone, BUILTIN).width == cut(model, metadata.model_copy(update={"features": ()}), BUILTIN).width == 192
+        short, told = shortened(model, metadata, 4)
+        assert cut(short, told, BUILTIN).width == 192, "--window is about the classifier's"
 
     @pytest.mark.parametrize("form", ["logits averaged over time", "convolution, activation, pool"])
     def test_classifiers_in_front_of_the_window(self, form: str, tmp_path: Path) -> None:

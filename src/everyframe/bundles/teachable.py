@@ -60,11 +60,12 @@ def teachable(model: Model) -> Teachable:
 
 
 def _with_features(model: Model, backbone: Backbone) -> Model:
-    """The network as it is, and what its classifier reads as an output."""
+    """The network as it is, and what a new classifier reads as an output; states that only features have come behind its own."""
     known = {node.output[0]: node for node in model.model.graph.node}
     fresh = [node for node in backbone.model.graph.node if node.output[0] not in known]
     same = all(list(known[node.output[0]].input) == list(node.input) for node in backbone.model.graph.node if node not in fresh)
-    if not same or backbone.metadata.states != model.metadata.states:
+    own, states = model.metadata.states, backbone.metadata.states
+    if not same or states[: len(own)] != own:
         raise ModelError(
             "A page cannot teach this model.", where=f"{model.where}, behind {backbone.layer}",
             expected="a classifier that answers at once", got="means over time or space behind it",
@@ -74,9 +75,13 @@ def _with_features(model: Model, backbone: Backbone) -> Model:
     made.CopyFrom(model.model)
     made.graph.node.extend(fresh)
     made.graph.initializer.extend(t for t in backbone.model.graph.initializer if t.name not in have)
+    names = {s.input for s in states[len(own) :]} | {s.output for s in states[len(own) :]}
+    for there, given in ((made.graph.input, backbone.model.graph.input), (made.graph.output, backbone.model.graph.output)):
+        there.extend(value for value in given if value.name in names)
     shape = (1, backbone.width)
     made.graph.output.append(helper.make_tensor_value_info(backbone.features, onnx.TensorProto.FLOAT, shape))
-    metadata = model.metadata.model_copy(update={"outputs": (OutputSpec(name=backbone.features, shape=shape),)})
+    outputs = (OutputSpec(name=backbone.features, shape=shape),)
+    metadata = model.metadata.model_copy(update={"outputs": outputs, "states": states})
     return Model(attach(made, metadata), metadata, model.interface, model.where)
 
 

@@ -78,7 +78,7 @@ def layer_of(node_name: str) -> str:
 
 
 def state_layer(state: StateSpec) -> str:
-    name = state.input.removeprefix("state.").removesuffix(".in")
+    name = state.input.removeprefix("state.").removesuffix(".in").split("#")[0]
     head, _, slot = name.rpartition(".slot")
     return layer_of(head if head and slot.isdigit() else name)
 

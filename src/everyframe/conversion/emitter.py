@@ -48,8 +48,15 @@ class Emitter:
         return next((node.op_type for node in self.nodes if tensor in node.output), "")
 
     def const(self, array: np.ndarray | np.generic, name: str) -> str:
+        """Equal weights are one constant: of a network that looks at several pictures with the same weights."""
+        array = np.asarray(array)
+        if array.ndim > 1 or (array.size > 1 and array.dtype == np.float32 and np.ptp(array)):
+            return self._once((array.dtype.str, array.shape, array.tobytes()), lambda: self._const(array, name))
+        return self._const(array, name)
+
+    def _const(self, array: np.ndarray, name: str) -> str:
         name = self._unique(name)
-        self.arrays[name] = np.asarray(array)
+        self.arrays[name] = array
         return name
 
     def ints(self, values: list[int]) -> str:

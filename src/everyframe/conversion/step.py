@@ -217,6 +217,7 @@ def _convert(model: onnx.ModelProto, options: Options, labels: tuple[str, ...] |
             "outputs": tuple(
                 _output(model, facts, builder, wire, name) for wire, name in builder.answers.items() if name != "logits"
             ),
+            "features": tuple(f.model_copy(update={"wire": builder.tensors[f.wire]}) for f in source.features),
             "provenance": source.provenance.model_copy(
                 update={
                     "weights_sha256": source.provenance.weights_sha256 or _weights_digest(clip),

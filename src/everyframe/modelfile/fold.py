@@ -6,6 +6,7 @@ operators, so it is used instead of a folder of our own. What is no network at a
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import onnx
 from everyframe.errors import ModelError
 from everyframe.modelfile.session import session
 
+#: what onnxruntime calls weights that it merged with a BatchNorm where another layer had them too
+_MERGED = re.compile(r"ConvBnFusion_(?:W|BN_B)_(.+?)(?:_token_\d+)?")
 OLDEST = 9  # opset with which everything that exporters write is standard
 
 
@@ -40,7 +43,30 @@ def _optimized(model: onnx.ModelProto) -> onnx.ModelProto:
                 hint="export it again with a newer opset (torch: opset_version=17): older exporters wrote operators that no "
                 "runtime knows",
             ) from None  # fmt: skip
-        return onnx.load(str(path))
+        made = onnx.load(str(path))
+    _share(made.graph)
+    return made
+
+
+def _share(graph: onnx.GraphProto) -> None:
+    """Weights of several layers were merged with the BatchNorm of each: those that came out equal are one again, and all have
+    names of before.
+    """
+    taken = {t.name for t in graph.initializer} | {name for node in graph.node for name in node.output}
+    first: dict[tuple[str, bytes], str] = {}
+    renamed: dict[str, str] = {}
+    for tensor in [t for t in graph.initializer if _MERGED.fullmatch(t.name)]:
+        base, old = _MERGED.sub(r"\1", tensor.name), tensor.name
+        key = base, tensor.raw_data
+        if key in first:
+            graph.initializer.remove(tensor)
+        else:
+            name = next(n for i in range(len(taken)) if (n := f"{base}_{i}" if i else base) not in taken)
+            taken.add(name)
+            first[key] = tensor.name = name
+        renamed[old] = first[key]
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
 
 
 def _check_float32(model: onnx.ModelProto) -> None:

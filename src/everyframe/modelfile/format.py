@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from everyframe.errors import ModelError, upgrade
 
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 FORMAT = f"{MAJOR}.{MINOR}"
 _FORM = re.compile(r"([1-9]\d{0,5})\.(0|[1-9]\d{0,5})")
 

@@ -157,6 +157,13 @@ class OutputSpec(Stored):
     delay: int = Field(default=0, ge=0)
 
 
+class FeatureSpec(Stored):
+    """The mean of a wire (a tensor by its name) over its newest `window` frames; before there are so many, over those."""
+
+    wire: str
+    window: int = Field(default=1, ge=1)
+
+
 class InputSpec(Stored):
     """One input of a step model that takes more than one kind of frames, or arrays that have the axes of a picture, by the name
     of its tensor.
@@ -238,6 +245,7 @@ class Metadata(Stored):
                those of the first that counts the stream's frames); empty: pictures or arrays as `axes` says.
     temperature  what logits are divided by before they become probabilities, so that those are right as often as they say; fitted
                on validation, and of a quantized model to the scores of the float one.
+    features   wires inside that tell more together than what the classifier reads: what `teach` learns from. Empty: just that.
     grid       of a model that detects objects in scans: how points become what it takes.
     axes       of one frame that goes in: CHW is a picture; C, CV and CVM are arrays (signals, skeletons), which no
                preprocessing changes.
@@ -263,6 +271,7 @@ class Metadata(Stored):
     scores: Scores | None = None
     outputs: tuple[OutputSpec, ...] = ()
     inputs: tuple[InputSpec, ...] = ()
+    features: tuple[FeatureSpec, ...] = ()
     temperature: float = Field(default=1.0, gt=0)
     axes: Literal["C", "CV", "CVM", "CHW"] = "CHW"
     grid: Grid | None = None

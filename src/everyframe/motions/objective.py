@@ -102,12 +102,20 @@ class Motions(Loaded):
 
 @torch.inference_mode()
 def every_frame(
-    net: nn.Module, video: np.ndarray, preprocess: Preprocess, device: torch.device | str = "cpu", batch: int = 16
-) -> np.ndarray:
-    """What a `Tracking` network says: (N, T, H, W) uint8 -> (N, T, classes) probabilities."""
+    net: nn.Module, video: np.ndarray, preprocess: Preprocess, device: torch.device | str = "cpu", batch: int = 16,
+    swap: Sequence[int] = (),
+) -> np.ndarray:  # fmt: skip
+    """What a `Tracking` network says: (N, T, H, W) uint8 -> (N, T, classes) probabilities. swap: asked of the mirrored video too,
+    as `Mirrored` does.
+    """
+
+    def logits(frames: Tensor) -> Tensor:
+        told: Tensor = net(frames)[0]
+        return (told + net(frames.flip(-1))[0][..., list(swap)]) / 2 if swap else told
+
     net.eval()
     parts = [torch.from_numpy(video[i : i + batch, ..., None]) for i in range(0, len(video), batch)]
-    return softmax(np.concatenate([net(normalize(part, preprocess, device))[0].cpu().numpy() for part in parts]))
+    return softmax(np.concatenate([logits(normalize(part, preprocess, device)).cpu().numpy() for part in parts]))
 
 
 def set_loss(logits: Tensor, bits: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from everyframe.evaluation import report
 from everyframe.files import write_bytes
 from everyframe.modelfile.schema import Preprocess
 from everyframe.models.checkpoints.load import assemble
-from everyframe.motions.export import export_clip
+from everyframe.motions.export import SWAP, export_clip
 from everyframe.motions.objective import Held, Motions, Tracking, every_frame
 from everyframe.progress import status
 from everyframe.recipes.motions import MotionsRecipe, Teacher
@@ -153,7 +153,7 @@ def _finish(run: Run, held: Held, fits: Sequence[loop.Loop], ended: bool) -> Res
         run.write_epochs([{"seed": one.run.recipe.first_seed, **row} for one in fits for row in one.at.rows])
     with status("tuning the event rule"):
         trained = network(run.recipe.model_copy(update={"start": str(run.best)}))
-        scores = every_frame(trained.net, held.streams.video, trained.preprocess)
+        scores = every_frame(trained.net, held.streams.video, trained.preprocess, swap=SWAP)
         rule = held.tune(scores)
     figures = {
         "recipe": run.recipe.model_dump(),
@@ -167,7 +167,7 @@ def _finish(run: Run, held: Held, fits: Sequence[loop.Loop], ended: bool) -> Res
     }
     write_bytes((json.dumps(figures, indent=1) + "\n").encode(), run.path / "metrics.json")
     with status("writing the clip and the step model"):
-        export_clip(trained, run.best, rule, run.recipe.name, run.path / "clip.onnx")
+        export_clip(trained, rule, run.recipe.name, run.path / "clip.onnx")
         stream(run.path / "clip.onnx", run.path / "step.onnx")
     text = (run.path / "recipe.toml").read_text("utf-8")
     environment = json.loads((run.path / "environment.json").read_text("utf-8"))

@@ -21,6 +21,7 @@ from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.interface import check_pictures, interface, one_kind
 from everyframe.modelfile.schema import Metadata, StateSpec
 from everyframe.modelfile.walk import Walk
+from everyframe.teaching.beside import longer, means
 from everyframe.teaching.head import Familiar, Head
 
 FEATURES = "features"
@@ -86,12 +87,16 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
         node.input[:] = [FEATURES if name == logits else name for name in node.input]
         node.output[:] = [FEATURES if name == logits else name for name in node.output]
     constants, width = list(graph.initializer), prod(shape)
-    if len(shape) != 2:
+    found = means(metadata, {name: shapes[name] for node in nodes for name in node.output if name in shapes})
+    if found is not None:
+        nodes, constants = [*nodes, *found.nodes], [*constants, *found.constants]
+        output, width, states = found.output, found.width, (*states, *found.states)
+    elif len(shape) != 2:
         constants.append(numpy_helper.from_array(np.array([1, width], np.int64), "features.shape"))
         nodes.append(helper.make_node("Reshape", [output, "features.shape"], ["features.flat"], "features.flat"))
         output = "features.flat"
     made = _model(model, nodes, constants, output, width, states)
-    bare = metadata.model_copy(update={"states": states, "labels": None, "events": None, **_PLAIN})
+    bare = longer(metadata, found).model_copy(update={"states": states, "labels": None, "events": None, **_PLAIN})
     return Backbone(modelfile.attach(made, bare), bare, output, width, layer.name or layer.output[0])
 
 

@@ -41,7 +41,12 @@ def shortened(given: onnx.ModelProto, metadata: Metadata, window: int) -> tuple[
             del node.input[window:]  # newest first
     spacing = (metadata.delay - metadata.feature_delay) // (metadata.window - 1)
     fewer = (metadata.window - window) * spacing
-    changes = {"window": window, "delay": metadata.delay - fewer, "receptive_field": metadata.receptive_field - fewer}
+    changes = {
+        "features": (),
+        "window": window,
+        "delay": metadata.delay - fewer,
+        "receptive_field": metadata.receptive_field - fewer,
+    }
     return model, metadata.model_copy(update=changes)
 
 

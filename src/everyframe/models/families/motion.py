@@ -132,6 +132,25 @@ class MotionNet(nn.Module):
         return cast(Tensor, self.head(self.dropout((total / count).transpose(1, 2))))
 
 
+class Mirrored(nn.Module):
+    """A trained network asked of the picture and of the same in a mirror: the mean of both logits, at twice the work and with the
+    same weights. swap: of each class, the one that a mirror makes of it.
+    """
+
+    def __init__(self, net: MotionNet, swap: Sequence[int]) -> None:
+        super().__init__()
+        self.look, self.follow = net.look, net.follow
+        weight, bias = net.head.weight.detach(), net.head.bias.detach()
+        self.head = nn.Linear(2 * weight.shape[1], weight.shape[0])
+        self.head.weight = nn.Parameter(torch.cat([weight, weight[list(swap)]], 1) / 2)
+        self.head.bias = nn.Parameter((bias + bias[list(swap)]) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> logits (N, classes)."""
+        seen = [self.follow(self.look(each)).mean((2, 3, 4)) for each in (x, x.flip(-1))]
+        return cast(Tensor, self.head(torch.cat(seen, 1)))
+
+
 def spelled(stages: Sequence[Stage], features: int, follow: int) -> str:
     """The name of a network in the zoo: `motionnet_16k5s2d0t1_32k3s2d0t3_f96x3`."""
     return f"motionnet_{'_'.join(map(str, stages))}_f{features}x{follow}"
