@@ -179,7 +179,8 @@ def space(target: Target, geometry: Geometry) -> list[Choice]:
     positions = geometry.height * geometry.width
     slices = (usual.slice,) if geometry.int8 else (usual.slice, *_SLICES)
     blocks = (usual.block, *(_BLOCKS_INT8 if geometry.int8 else _BLOCKS))
-    heights = (0, *[height for height, _ in target.runs][:-1]) if positions > 1 else (0,)
+    tiles = target.tiles if geometry.int8 else target.runs
+    heights = (0, *[height for height, most in tiles if most > 1][:-1]) if positions > 1 else (0,)
     made: dict[tuple, Choice] = {}
     for cut, block, fetch, tallest in product(
         slices, blocks, (usual.fetch,) if geometry.int8 else (usual.fetch, 1 - usual.fetch), heights

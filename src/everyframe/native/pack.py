@@ -321,7 +321,7 @@ class Packer(Packing):
         padded = np.zeros((out.blocks * block, *weights.shape[1:]), bool)
         padded[: len(weights)] = weights != 0
         filled = padded.reshape(out.blocks, block, -1).max(1)  # (blocks, entries)
-        plans = list(self.splits(out.blocks, choice))
+        plans = list(self.splits(out.blocks, choice, self.target.runs))
         cycles = [self._cycles(layer.op, columns, plan, choice) for plan in plans]
         cost = [
             sum(float(filled[first : first + count].any(0).sum()) * each[count] for first, count in plan)

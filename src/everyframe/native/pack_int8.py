@@ -333,7 +333,7 @@ def _groups(packing: Packing, weights: np.ndarray, blocks: int, choice: Choice) 
     height, so the cheapest are those that skip most; taller ones, which read fewer tables, where they skip as much."""
     filled = (weights != 0).reshape(len(weights), blocks, -1).max(2, initial=False)  # (entries, blocks)
     best: tuple[float, list, list] | None = None
-    for plan in packing.splits(blocks, choice):
+    for plan in packing.splits(blocks, choice, packing.target.tiles):
         kept = [filled[:, first : first + count].any(1) for first, count in plan]
         cost = sum(float(keep.sum()) * (count + 0.05) for (_, count), keep in zip(plan, kept, strict=True))
         if best is None or cost < best[0]:

@@ -89,9 +89,10 @@ class Packing:
     def __init__(self, target: Target, blob: Blob) -> None:
         self.target, self.blob = target, blob
 
-    def splits(self, blocks: int, choice: Choice) -> Iterator[list[tuple[int, int]]]:
-        """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1)."""
-        heights = [h for h, _ in self.target.runs]
+    def splits(self, blocks: int, choice: Choice, tiles: tuple[tuple[int, int], ...]) -> Iterator[list[tuple[int, int]]]:
+        """For each greatest height: as many of it as possible, the rest as even as possible (4 as 2 + 2, not 3 + 1).
+        tiles: of the target, or its runs."""
+        heights = [h for h, _ in tiles]
         for tallest in [choice.tallest] if choice.tallest else heights[::-1]:
             plan, first = [], 0
             while first < blocks:

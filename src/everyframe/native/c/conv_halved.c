@@ -7,13 +7,17 @@ enum { CONV_WIDE = 8192 }; /* floats: of what becomes floats at once */
 
 typedef int16_t vw __attribute__((vector_size(2 * VL)));
 
-static inline vf halved(const int16_t *p, vf scale) {
-#if VL == 16 && defined(__AVX512F__) /* compilers take it in halves */
-    vi whole;
-    __asm__("vpmovsxwd %1, %0" : "=v"(whole) : "m"(*(const vw *)p));
+#if VL >= 8 && defined(__AVX512VL__) /* compilers widen vectors in halves */
+#define CONV_WIDENED(made, p) __asm__("vpmovsxwd %1, %0" : "=v"(made) : "m"(*(const vw *)(p)))
+#elif VL == 8 && defined(__AVX2__)
+#define CONV_WIDENED(made, p) __asm__("vpmovsxwd %1, %0" : "=x"(made) : "m"(*(const vw *)(p)))
 #else
-    const vi whole = __builtin_convertvector(*(const vw *)p, vi);
+#define CONV_WIDENED(made, p) (made = __builtin_convertvector(*(const vw *)(p), vi))
 #endif
+
+static inline vf halved(const int16_t *p, vf scale) {
+    vi whole;
+    CONV_WIDENED(whole, p);
     return __builtin_convertvector(whole, vf) * scale;
 }
 
