@@ -2,8 +2,8 @@
 
 Continual 3D CNNs: every output of their code, from its first one on. `clean` is their network from empty states, which is
 what the law says; their other mode feeds zero frames first. Online TSM: the live demo. MoViNet: stream buffers. The
-networks are ours with the authors' weights under their names, exported and streamed by the ordinary road, but for the
-comparison with the clip network over a video: the authors' answers are what counts here.
+networks are ours with the authors' weights under their names, streamed by the ordinary road, but for the comparison with the
+clip network over a video: the authors' answers are what counts here.
 """
 
 from __future__ import annotations
@@ -17,9 +17,20 @@ import golden
 from everyframe import modelfile, models
 from everyframe.conversion import convert
 from everyframe.conversion.facts import Options
-from helpers import relative
+from everyframe.models.checkpoints.load import assemble
+from helpers import quick_export, relative
 
 torch = pytest.importorskip("torch")
+
+
+def streamed(network: str, case: golden.Case, frames: int, size: int, folder: Path, **options: int) -> Path:
+    """A step model with the weights of a case."""
+    weights = {key: torch.from_numpy(value) for key, value in case.weights().items()}
+    torch.save({"model_state": weights}, folder / "w.pyth")
+    clip = quick_export(assemble(network, None, folder / "w.pyth", frames, size).net, frames, size)
+    modelfile.attach(clip, modelfile.Metadata(kind="clip", frames=frames, preprocess=models.describe(network).preprocess))
+    modelfile.save(convert(clip, Options(**options)).step, folder / "step.onnx")
+    return folder / "step.onnx"
 
 
 @pytest.mark.slow
@@ -35,11 +46,7 @@ def test_every_output_of_the_authors_code(
     case: str, network: str, frames: int, size: int, hop: int, delay: int, receptive_field: int, tmp_path: Path
 ) -> None:
     found = golden.case(case)
-    weights = {key: torch.from_numpy(value) for key, value in found.weights().items()}
-    torch.save({"model_state": weights}, tmp_path / "w.pyth")
-    clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
-    models.export(network, clip, weights=tmp_path / "w.pyth", frames=frames, size=size)
-    modelfile.save(convert(modelfile.load(clip)).step, step)
+    step = streamed(network, found, frames, size, tmp_path)
     program = everyframe.open(step, engine="ort", threads=1)
     assert (program.metadata.hop, program.metadata.delay, program.metadata.receptive_field) == (hop, delay, receptive_field)
     assert found.spec["co"]["receptive_field"] == receptive_field and found.spec["co"]["delay"] == delay
@@ -60,10 +67,7 @@ def test_every_output_of_the_authors_code(
 def test_online_tsm_from_empty_buffers(tmp_path: Path) -> None:
     """The authors' live demo, frame by frame: its logits are those of one frame, so the window is 1."""
     found = golden.case("tsm_online_mobilenetv2")
-    torch.save({key: torch.from_numpy(value) for key, value in found.weights().items()}, tmp_path / "w.pth.tar")
-    clip, step = tmp_path / "clip.onnx", tmp_path / "step.onnx"
-    models.export("tsm_mobilenet_v2_online", clip, weights=tmp_path / "w.pth.tar")
-    modelfile.save(convert(modelfile.load(clip), Options(window=1)).step, step)
+    step = streamed("tsm_mobilenet_v2_online", found, 8, 224, tmp_path, window=1)
     stream, frames = everyframe.open(step, engine="ort", threads=1).stream(), found.inputs()[0]
     for i, logits in enumerate(found.expected()["logits"]):
         made = stream.step(frames[i : i + 1])

@@ -13,12 +13,15 @@ import everyframe
 import handmade
 from clips import clip_net
 from command_line import everyframe as cli
+from everyframe import models
+from everyframe.conversion import convert
 from everyframe.conversion.account import compare, layer_of
-from everyframe.modelfile import saturation
+from everyframe.modelfile import attach, saturation
 from everyframe.modelfile.file import load, save
 from everyframe.modelfile.floats import floats
-from everyframe.modelfile.schema import Preprocess, StateSpec
+from everyframe.modelfile.schema import Metadata, Preprocess, Provenance, StateSpec
 from everyframe.quantization.quantize import quantize
+from helpers import quick_export
 from quantizing import ExactWalk, given_model, motion, noise
 
 KEYS = {
@@ -131,13 +134,11 @@ def test_published_table_needs_exactly_that_network() -> None:
 
 def test_cox3d_m_beside_the_paper(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from everyframe import modelfile
-    from everyframe.conversion import convert
-    from everyframe.modelfile.file import save
-
-    everyframe.export("x3d_m", tmp_path / "clip.onnx")
-    made = convert(modelfile.load(tmp_path / "clip.onnx"))
-    save(made.step, tmp_path / "step.onnx")
+    entry = models.describe("x3d_m")
+    clip = quick_export(models.create("x3d_m"), entry.frames, entry.size[0])
+    made_from = Provenance(model="x3d_m")
+    attach(clip, Metadata(kind="clip", frames=entry.frames, preprocess=entry.preprocess, provenance=made_from))
+    save(convert(clip).step, tmp_path / "step.onnx")
     found = everyframe.info(tmp_path / "step.onnx")
     table = found["published"]
     assert found["state_floats"] == table["ours_total"] <= 4_988_016
