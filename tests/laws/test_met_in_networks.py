@@ -52,6 +52,18 @@ def st_gcn(d: Draft) -> None:
 
 
 @block()
+def a_picture_and_its_mirror(d: Draft) -> None:
+    """One convolution with one BatchNorm for both, and once with another: two kernels lie in the file."""
+    weight, (norm, other) = d.random(4, C, 1, 3, 3), ([d.const(np.linspace(a, 2, 4)) for a in (1, 1.2, 0.3, 1.5)] for _ in "ab")
+    other[0] = d.const(np.linspace(3, 1, 4))
+    back = d.op("Slice", "clip", d.ints(-1), d.ints(-(2**31)), d.ints(4), d.ints(-1))
+    looks = [
+        d.op("BatchNormalization", d.op("Conv", x, weight), *one) for x, one in (("clip", norm), (back, norm), ("clip", other))
+    ]
+    d.mean(d.op("Concat", *looks, axis=1), 2, 3, 4, keep=False)
+
+
+@block()
 def non_local_in_a_frame(d: Draft) -> None:
     x = d.op("Reshape", d.op("Transpose", d.conv(), perm=[0, 2, 1, 3, 4]), d.ints(T, C, S * S))
     turned = d.op("Transpose", x, perm=[0, 2, 1])
@@ -131,3 +143,12 @@ def test_it_streams(name: str, rate: str) -> None:
     row(draft)
     made = stream(Held(draft.model()), None, layout=layout, rate=rate)
     assert made.difference is not None and made.difference < 1e-5
+
+
+def test_weights_that_layers_share_lie_once_in_the_file() -> None:
+    draft = Draft()
+    a_picture_and_its_mirror(draft)
+    made = stream(Held(draft.model()), None)
+    convolutions = [node.input[1] for node in made.step.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 3 and len(set(convolutions)) == 2
+    assert not [name for name in convolutions if "Fusion" in name], "names of before"

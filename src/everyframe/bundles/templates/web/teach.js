@@ -289,7 +289,8 @@ function direction(slope, steps) {
     add(-shares[0], turned);
   }
   const newest = steps.at(-1);
-  if (newest) way.forEach((_, i) => (way[i] *= dot(newest.moved, newest.turned) / dot(newest.turned, newest.turned)));
+  const scale = newest ? dot(newest.moved, newest.turned) / dot(newest.turned, newest.turned) : 1;
+  way.forEach((_, i) => (way[i] *= scale));
   steps.forEach(({ moved, turned }, i) => add(shares[i] - dot(turned, way) / dot(moved, turned), moved));
   return way;
 }
@@ -392,7 +393,10 @@ function eigen(a) {
   const n = a.length, vectors = a.map((_, i) => Float64Array.from(a, (_, j) => Number(i === j)));
   const whole = Math.sqrt(sum(a.map((row) => dot(row, row))));
   const turn = (row, other, c, s) => {
-    for (let k = 0; k < n; k++) [row[k], other[k]] = [c * row[k] - s * other[k], s * row[k] + c * other[k]];
+    for (let k = 0; k < n; k++) {
+      const x = row[k], y = other[k];
+      [row[k], other[k]] = [c * x - s * y, s * x + c * y];
+    }
   };
   for (let sweep = 0; sweep < 60; sweep++) {
     let left = 0;
@@ -403,7 +407,10 @@ function eigen(a) {
       const theta = (a[q][q] - a[p][p]) / (2 * off), t = (theta < 0 ? -1 : 1) / (Math.abs(theta) + Math.hypot(theta, 1));
       const c = 1 / Math.hypot(t, 1), s = t * c;
       turn(a[p], a[q], c, s);
-      for (let k = 0; k < n; k++) [a[k][p], a[k][q]] = [c * a[k][p] - s * a[k][q], s * a[k][p] + c * a[k][q]];
+      for (const row of a) {
+        const x = row[p], y = row[q];
+        [row[p], row[q]] = [c * x - s * y, s * x + c * y];
+      }
       turn(vectors[p], vectors[q], c, s);
     }
     if (left <= 1e-15 * whole) break;
