@@ -219,7 +219,7 @@ def _pack_table(packing: Packing, layer: PackedLayer) -> None:
         "residual_block": layer.residual.plane if layer.residual else 0,
         "group_rows": packing.blob.add(np.array(rows, np.int32)), "bounds": packing.blob.add(np.array(bounds, np.int32)),
         "offsets": packing.blob.add(np.concatenate(tables).astype(np.int32) if tables else np.zeros(1, np.int32)),
-        "weights": packing.blob.once(("weights", layer.number), lambda: _words(packed)),
+        "weights": packing.blob.add(_words(packed)),
         "sums": packing.blob.add(np.array(sums, np.int32).reshape(len(layer.forms), -1)),
         "at": packing.positions(out, out, (1, 1), (0, 0)),
         "residual_at": packing.positions(layer.residual, out, (1, 1), (0, 0)) if layer.residual else 0,
@@ -278,7 +278,7 @@ def _pack_product(packing: Packing, layer: PackedLayer) -> None:
         "group_rows": packing.blob.add(np.array(table, np.int32)),
         "bounds": packing.blob.add(np.array([np.searchsorted(here, starts) for here in where], np.int32)),
         "offsets": packing.blob.add(np.concatenate([read] if shared else [read[here] for here in where] or [read])),
-        "weights": packing.blob.once(("weights", layer.number), lambda: _words([each.view(np.int8) for each in made])),
+        "weights": packing.blob.add(_words([each.view(np.int8) for each in made])),
     }  # fmt: skip
 
 

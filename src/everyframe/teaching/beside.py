@@ -30,10 +30,14 @@ class Means:
     width: int
 
 
-def means(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> Means | None:
-    """None where the metadata names no wires, or the graph has them no longer (it was rewritten, or quantized)."""
+#: Min takes whole numbers from it on
+_OPSET = 12
+
+
+def means(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]], opset: int) -> Means | None:
+    """None where the metadata names no wires, or the graph has them no longer or is older (it was rewritten for a board)."""
     specs = metadata.features
-    if not specs or any(len(shapes.get(spec.wire, ())) < 2 or shapes[spec.wire][0] != 1 for spec in specs):
+    if not specs or opset < _OPSET or any(len(shapes.get(spec.wire, ())) < 2 or shapes[spec.wire][0] != 1 for spec in specs):
         return None
     longest = max(spec.window for spec in specs)
     nodes: list[onnx.NodeProto] = []

@@ -87,7 +87,7 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
         node.input[:] = [FEATURES if name == logits else name for name in node.input]
         node.output[:] = [FEATURES if name == logits else name for name in node.output]
     constants, width = list(graph.initializer), prod(shape)
-    found = means(metadata, {name: shapes[name] for node in nodes for name in node.output if name in shapes})
+    found = means(metadata, {name: shapes[name] for node in nodes for name in node.output if name in shapes}, _opset(model))
     if found is not None:
         nodes, constants = [*nodes, *found.nodes], [*constants, *found.constants]
         output, width, states = found.output, found.width, (*states, *found.states)
@@ -111,7 +111,7 @@ def pooled(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbon
     axes, width = [axis for axis in range(len(shapes[seen])) if axis != channels], shapes[seen][channels]
     mean = helper.make_node("ReduceMean", [seen], [f"{FEATURES}.mean"], f"{FEATURES}.mean", keepdims=0)
     constants = [numpy_helper.from_array(np.array([1, width], np.int64), f"{FEATURES}.shape")]
-    if next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")) < 18:
+    if _opset(model) < 18:
         mean.attribute.append(helper.make_attribute("axes", axes))
     else:
         mean.input.append(f"{FEATURES}.axes")
@@ -189,6 +189,10 @@ def check(taught: onnx.ModelProto, backbone: Backbone, head: Head, steps: int = 
             hint="please report it with the model",
         )  # fmt: skip
     return worst
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
 
 
 def _classifier(graph: onnx.GraphProto, logits: str, where: object) -> onnx.NodeProto:
