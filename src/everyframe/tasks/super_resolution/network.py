@@ -9,7 +9,8 @@ little more than that of the small network, and the file holds nothing else (SES
 depths and widths these are; that has PReLU, a 5x5 at the end, and the plain input in place of the interpolation).
 
 With `reduce` the network works on squares of r x r pixels: the first convolution and the interpolation have a stride of r, which
-is a space-to-depth and a convolution in one, and the last has r*r times as many channels for the PixelShuffle.
+is a space-to-depth and a convolution in one, and the last has r*r times as many channels for the PixelShuffle. With `last` that
+is so for the last convolution and the interpolation alone.
 
 With `shift` it is a network for video: before every second convolution a share of the channels is that of the frame before
 (TSM's online shift, Lin et al., 2019, arXiv:1811.08383), which as a step network is its only state:
