@@ -64,8 +64,9 @@ def _with_features(model: Model, backbone: Backbone) -> Model:
     known = {node.output[0]: node for node in model.model.graph.node}
     fresh = [node for node in backbone.model.graph.node if node.output[0] not in known]
     same = all(list(known[node.output[0]].input) == list(node.input) for node in backbone.model.graph.node if node not in fresh)
-    own, states = model.metadata.states, backbone.metadata.states
-    if not same or states[: len(own)] != own:
+    own = model.metadata.states
+    more = tuple(state for state in backbone.metadata.states if state not in own)
+    if not same or {state.input for state in more} & {state.input for state in own}:
         raise ModelError(
             "A page cannot teach this model.", where=f"{model.where}, behind {backbone.layer}",
             expected="a classifier that answers at once", got="means over time or space behind it",
@@ -75,13 +76,13 @@ def _with_features(model: Model, backbone: Backbone) -> Model:
     made.CopyFrom(model.model)
     made.graph.node.extend(fresh)
     made.graph.initializer.extend(t for t in backbone.model.graph.initializer if t.name not in have)
-    names = {s.input for s in states[len(own) :]} | {s.output for s in states[len(own) :]}
+    names = {s.input for s in more} | {s.output for s in more}
     for there, given in ((made.graph.input, backbone.model.graph.input), (made.graph.output, backbone.model.graph.output)):
         there.extend(value for value in given if value.name in names)
     shape = (1, backbone.width)
     made.graph.output.append(helper.make_tensor_value_info(backbone.features, onnx.TensorProto.FLOAT, shape))
     outputs = (OutputSpec(name=backbone.features, shape=shape),)
-    metadata = model.metadata.model_copy(update={"outputs": outputs, "states": states})
+    metadata = model.metadata.model_copy(update={"outputs": outputs, "states": (*own, *more)})
     return Model(attach(made, metadata), metadata, model.interface, model.where)
 
 

@@ -8,6 +8,7 @@ instead of logits. An activation or a bias of its own goes with the classifier. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -90,7 +91,7 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
     found = means(metadata, {name: shapes[name] for node in nodes for name in node.output if name in shapes}, _opset(model))
     if found is not None:
         nodes, constants = [*nodes, *found.nodes], [*constants, *found.constants]
-        output, width, states = found.output, found.width, (*states, *found.states)
+        output, width, states = found.output, found.width, _read((*states, *found.states), found.output, nodes)
     elif len(shape) != 2:
         constants.append(numpy_helper.from_array(np.array([1, width], np.int64), "features.shape"))
         nodes.append(helper.make_node("Reshape", [output, "features.shape"], ["features.flat"], "features.flat"))
@@ -189,6 +190,19 @@ def check(taught: onnx.ModelProto, backbone: Backbone, head: Head, steps: int = 
             hint="please report it with the model",
         )  # fmt: skip
     return worst
+
+
+def _read(states: Sequence[StateSpec], output: str, nodes: Sequence[onnx.NodeProto]) -> tuple[StateSpec, ...]:
+    """Without those that only the old classifier read."""
+    made_by = {name: node for node in nodes for name in node.output}
+    after = {state.input: state.output for state in states}
+    seen: set[str] = set()
+    queue = [output]
+    while queue:
+        if (name := queue.pop()) not in seen:
+            seen.add(name)
+            queue += [*(made_by[name].input if name in made_by else ()), *([after[name]] if name in after else ())]
+    return tuple(state for state in states if state.input in seen)
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -304,7 +318,7 @@ def _model(
     own = {s.input for s in states} | {t.name for t in constants}
     graph = helper.make_graph(
         kept[::-1], "step",
-        [v for v in like.graph.input if v.name not in own] + [info(s.input, types[s.dtype], list(s.shape)) for s in states],
+        [v for v in like.graph.input if v.name in wanted - own] + [info(s.input, types[s.dtype], list(s.shape)) for s in states],
         [info(output, TensorProto.FLOAT, [1, width])] + [info(s.output, types[s.dtype], list(s.shape)) for s in given],
     )  # fmt: skip
     graph.initializer.extend(t for t in constants if t.name in wanted)
