@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
@@ -51,7 +52,8 @@ class Emitter:
         """Equal weights are one constant: of a network that looks at several pictures with the same weights."""
         array = np.asarray(array)
         if array.ndim > 1 or (array.size > 1 and array.dtype == np.float32 and np.ptp(array)):
-            return self._once((array.dtype.str, array.shape, array.tobytes()), lambda: self._const(array, name))
+            digest = hashlib.sha256(np.ascontiguousarray(array)).digest()
+            return self._once((array.dtype.str, array.shape, digest), lambda: self._const(array, name))
         return self._const(array, name)
 
     def _const(self, array: np.ndarray, name: str) -> str:
