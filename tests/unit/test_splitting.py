@@ -191,7 +191,7 @@ def test_integers_go_from_stage_to_stage(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime.quantization")
     from native.test_int8_zoo import quantized
 
-    windows = [f"follow.2.reducemean::sum{which}" for which in ("", "#2")]  # of which no side is a constant that could have 7 bits
+    windows = [f"follow.2.reducemean::sum{which}" for which in ("", "#2")]  # no side is a constant that could have 7 bits
     model = quantized(modelfile.load(BUILTIN), tmp_path, per_channel=True, reduce_range=True, nodes_to_exclude=windows)
     assert not saturation.layers(model)
     metadata = modelfile.metadata_of(model)
