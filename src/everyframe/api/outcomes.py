@@ -286,7 +286,8 @@ class Taught(teaching.Taught):
                               "events_a_minute_on_background": outcome.quiet_a_minute,
                               "events_a_minute_on_untaught_gestures": outcome.strange_a_minute},
             "background_s": self.background_s, "events": learned.rule.model_dump(), "features": self.width,
-            "layer": self.layer, "window_frames": self.window, "penalty": learned.penalty, "difference": self.difference,
+            "layer": self.layer, "window_frames": self.window, "means": [mean.model_dump() for mean in self.means],
+            "penalty": learned.penalty, "difference": self.difference,
             "seconds": self.seconds, "notes": self.notes, "left_out": [str(error) for error in self.broken],
         }  # fmt: skip
 

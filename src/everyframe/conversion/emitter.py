@@ -52,7 +52,7 @@ class Emitter:
         """Equal weights are one constant: of a network that looks at several pictures with the same weights."""
         array = np.asarray(array)
         if array.ndim > 1 or (array.size > 1 and array.dtype == np.float32 and np.ptp(array)):
-            digest = hashlib.sha256(np.ascontiguousarray(array)).digest()
+            digest = hashlib.sha256(array.tobytes()).digest()
             return self._once((array.dtype.str, array.shape, digest), lambda: self._const(array, name))
         return self._const(array, name)
 

@@ -20,7 +20,7 @@ from everyframe import modelfile
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.interface import check_pictures, interface, one_kind
-from everyframe.modelfile.schema import Metadata, StateSpec
+from everyframe.modelfile.schema import FeatureSpec, Metadata, StateSpec
 from everyframe.modelfile.walk import Walk
 from everyframe.teaching.beside import longer, means
 from everyframe.teaching.head import Familiar, Head
@@ -42,7 +42,7 @@ _BETWEEN = frozenset({"Add", "Sub", "Mul", "Div"})
 @dataclass(frozen=True, eq=False)
 class Backbone:
     """model: a step network with outputs `features` (1, width) and its states. metadata: of that network, without labels
-    and events. layer: the classifier that was cut.
+    and events. layer: the classifier that was cut. means: of which wires the features are, where not of what that one read.
     """
 
     model: onnx.ModelProto
@@ -50,6 +50,7 @@ class Backbone:
     features: str
     width: int
     layer: str
+    means: tuple[FeatureSpec, ...] = ()
 
 
 def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
@@ -98,7 +99,8 @@ def cut(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:
         output = "features.flat"
     made = _model(model, nodes, constants, output, width, states)
     bare = longer(metadata, found).model_copy(update={"states": states, "labels": None, "events": None, **_PLAIN})
-    return Backbone(modelfile.attach(made, bare), bare, output, width, layer.name or layer.output[0])
+    used = metadata.features if found is not None else ()
+    return Backbone(modelfile.attach(made, bare), bare, output, width, layer.name or layer.output[0], used)
 
 
 def pooled(given: onnx.ModelProto, metadata: Metadata, where: object) -> Backbone:

@@ -22,7 +22,7 @@ from everyframe.conversion.step import convert
 from everyframe.conversion.verify import verify
 from everyframe.errors import EveryframeError, ModelError, UsageError
 from everyframe.files import check_writable
-from everyframe.modelfile.schema import Metadata, Provenance
+from everyframe.modelfile.schema import FeatureSpec, Metadata, Provenance
 from everyframe.progress import TextProgress, silent
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching.cut import Backbone, check, cut, with_head
@@ -39,7 +39,8 @@ FEWEST = 2
 @dataclass(frozen=True, eq=False)
 class Taught:
     """What was learned, and from what. counts: examples of each gesture. layer: the classifier whose place the new head takes,
-    behind `width` features. difference: the largest relative one between the file's logits and the head on the features.
+    behind `width` features: means over `window` frames of what the classifier read, or `means`. difference: the largest
+    relative one between the file's logits and the head on the features.
     """
 
     path: Path | None  # None where nothing was written
@@ -49,6 +50,7 @@ class Taught:
     width: int
     layer: str
     window: int
+    means: tuple[FeatureSpec, ...]
     difference: float
     seconds: float
     notes: list[str]
@@ -92,7 +94,7 @@ def teach(
     return Taught(
         path, learned, Counter(example.label for example in taken if example.label is not None),
         sum(len(example.seen) for example in taken if example.label is None) * step_s, backbone.width, backbone.layer,
-        backbone.metadata.window, difference, time.perf_counter() - begun,
+        backbone.metadata.window, backbone.means, difference, time.perf_counter() - begun,
         [*notes, *notes_of_model, *_delay_note(taken, reader), *_background_note(taken)], broken, taught,
     )  # fmt: skip
 

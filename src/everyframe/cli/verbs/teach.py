@@ -121,6 +121,8 @@ def _show(taught: Taught) -> None:
     outcome, rule = learned.outcome, learned.rule
     quiet = f", {outcome.quiet_false} of them in {taught.background_s:.0f} s of background" if taught.background_s else ""
     strange = outcome.strange_a_minute
+    read = [f"{mean.wire} over {mean.window}" for mean in taught.means] or [f"what {taught.layer} read over {taught.window}"]
+    means = f"means of {', '.join(read)} frames"
     lines = [
         *(f"{label} is taken for {other} {times} of {taught.counts[label]} times" for label, other, times in _mistakes(taught)),
         f"accuracy     {learned.accuracy:.0%} of {sum(taught.counts.values())} examples, each left out in turn; "
@@ -134,7 +136,7 @@ def _show(taught: Taught) -> None:
         ),
         f"event rule   threshold {rule.threshold:g} for {rule.hold_steps} steps, silent for {rule.refractory_s:g} s, "
         f"until {rule.background} is back at {rule.rearm:g}",
-        f"features     {taught.width} in front of {taught.layer}, mean of {taught.window} frames",
+        f"features     {taught.width}: {means}",
         *(f"note         {note}" for note in taught.notes),
         f"wrote {taught.path} in {taught.seconds:.1f} s",
         f"next         everyframe predict {taught.path} 0        (your own camera; or a video file)",
