@@ -134,6 +134,9 @@ def test_what_is_ours() -> None:
 def test_a_peer_says_what_it_cannot_do() -> None:
     with pytest.raises(EngineError, match="time is not strided"):
         peers.load("continual-inference", network(stride=2), 1, "clip.onnx")
+    import torch
+
+    assert torch.is_grad_enabled(), "whoever trains in the same process goes on"
 
 
 def test_a_peer_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,6 @@ Frame = Tensor | None
 def load(model: onnx.ModelProto, threads: int) -> Network:
     shape = input_shape(model)
     torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
     _Stream(model)  # what it cannot do is said now
 
     def start() -> Callable[[np.ndarray], np.ndarray | None]:
@@ -45,6 +44,7 @@ def load(model: onnx.ModelProto, threads: int) -> Network:
 class _Stream:
     """delays: of each tensor, in frames behind the newest."""
 
+    @torch.no_grad()
     def __init__(self, model: onnx.ModelProto) -> None:
         self._co = module("continual")
         self._input, self._output = model.graph.input[0].name, model.graph.output[0].name
