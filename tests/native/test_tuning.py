@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ModelError, OutputError, UsageError
 from everyframe.native.build import link
 from everyframe.native.choice import Choice, Geometry, default, space
 from everyframe.native.compile import compile_model
@@ -216,14 +216,20 @@ def test_rows_that_cannot_be_read_are_named(row: str, change: dict, said: str, t
 
 
 @pytest.mark.skipif(not runs_here("x86-64-v3"), reason="needs AVX2")
-def test_impossible_rows_are_refused(row: str) -> None:
-    wrong = parse(
-        json.dumps(json.loads(row) | {"choice": {"slice": 7, "block": 14, "fetch": 0, "tallest": 5, "longest": 0, "tile": 0}}),
-        "test",
-    )
+@pytest.mark.parametrize(("change", "said"), [({"tallest": 5}, "tallest"), ({"bits": 20}, "bits 16, 32"), ({"tile": 3}, "tile")])
+def test_impossible_rows_are_refused(row: str, change: dict[str, int], said: str) -> None:
+    choice = {"slice": 7, "block": 14, "fetch": 0, "tallest": 0, "longest": 0, "tile": 0} | change
     with pytest.raises(UsageError) as caught:
-        generated(network(), "x86-64-v3", Tables([wrong]))
-    assert "tallest" in str(caught.value)
+        generated(network(), "x86-64-v3", Tables([parse(json.dumps(json.loads(row) | {"choice": choice}), "test")]))
+    assert said in str(caught.value)
+
+
+def test_a_table_that_cannot_be_written_any_more_is_named(row: str, tmp_path: Path) -> None:
+    table = tmp_path / "gone" / "rows.jsonl"
+    (tmp_path / "gone").write_text("a file where its folder was")
+    with pytest.raises(OutputError) as caught:
+        add([parse(row, "here")], table)
+    assert str(table) in str(caught.value) and "table" in str(caught.value) and "cache" not in str(caught.value).lower()
 
 
 def test_tuning_is_kept_and_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -191,7 +191,10 @@ def test_the_first_use_compares_what_rounds_more(monkeypatch: pytest.MonkeyPatch
 
     assert tiles("first") == {4}
     monkeypatch.setattr("everyframe.native.check.TOLERANCE", 0.0)
+    linked: list[str] = []
+    monkeypatch.setattr(store, "link", lambda source, *rest: (linked.append(source.text), link(source, *rest))[1])
     assert tiles("second") == {2}
+    assert len(linked) == 2, "what makes the same source is compiled once"
     alone = compile_model(tmp_path / "clip.onnx", emit_c=tmp_path)
     assert {choice.tile for _, choice in alone.chosen} == {2}
 

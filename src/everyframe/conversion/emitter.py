@@ -49,7 +49,11 @@ class Emitter:
         return next((node.op_type for node in self.nodes if tensor in node.output), "")
 
     def const(self, array: np.ndarray | np.generic, name: str) -> str:
-        """Equal weights are one constant: of a network that looks at several pictures with the same weights."""
+        """Equal weights are one constant: of a network that looks at several pictures with the same weights.
+
+        Matrices, kernels and vectors of floats that vary are weights. All else (numbers, shapes, axes, vectors of one value) is
+        small, equal by chance more often than by meaning, and has a name that says what it is for.
+        """
         array = np.asarray(array)
         if array.ndim > 1 or (array.size > 1 and array.dtype == np.float32 and np.ptp(array)):
             digest = hashlib.sha256(array.tobytes()).digest()

@@ -12,13 +12,13 @@ from everyframe.errors import UsageError
 from everyframe.native.target import Target
 
 #: what numbers can be; the space that is worth measuring is much smaller
-LIMITS = {
-    "slice": (1, 1 << 20),
-    "block": (1, 1 << 20),
+ALLOWED: dict[str, range | tuple[int, ...]] = {
+    "slice": range(1, (1 << 20) + 1),
+    "block": range(1, (1 << 20) + 1),
     "fetch": (0, 1),
-    "tallest": (0, 8),
-    "longest": (0, 64),
-    "tile": (0, 4),
+    "tallest": range(9),
+    "longest": range(65),
+    "tile": (0, 2, 4),
     "bits": (16, 32),
 }
 
@@ -45,13 +45,17 @@ class Choice:
     bits: int = 32
     why: str = "default"
 
+    def possible(self, where: object) -> Choice:
+        """Raises UsageError for numbers that no target's kernels can have."""
+        for name, allowed in ALLOWED.items():
+            if (got := getattr(self, name)) not in allowed:
+                span = f"{allowed[0]} .. {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
+                raise UsageError("A choice for a convolution is out of range.", where=where, expected=f"{name} {span}", got=got)
+        return self
+
     def check(self, target: Target, where: object) -> Choice:
         """Raises UsageError for numbers that the target's kernels cannot have."""
-        for name, (low, high) in LIMITS.items():
-            if not low <= (got := getattr(self, name)) <= high:
-                raise UsageError(
-                    "A choice for a convolution is out of range.", where=where, expected=f"{name} {low} .. {high}", got=got
-                )
+        self.possible(where)
         heights = [0, *(height for height, _ in target.runs)]
         if self.tallest not in heights:
             raise UsageError(

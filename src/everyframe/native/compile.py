@@ -25,7 +25,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
 from everyframe.native.tune import BUDGET_S, NAME, measure
 from everyframe.native.tune import program as measuring
-from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, add, measured, own_table, read
+from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, add, different, measured, own_table, read
 from everyframe.native.wasm import link_wasm
 
 #: largest relative L2 distance of the answers where weights of 16 bits were asked for
@@ -141,7 +141,7 @@ def compile_model(
                 return made, check(model, metadata, hosted or Library(made), tolerance=asked)
 
             try:
-                made, difference = compared(built, _different(roundings, source))
+                made, difference = compared(built, different(roundings, source.inexact, source.halved))
             except ConversionMismatch as error:
                 if weights != "int16":
                     raise
@@ -174,14 +174,6 @@ def _roundings(target: Target, weights: str, exact: bool) -> Sequence[Rounding]:
             "Weights of 16 bits are not for this.", where="--weights int16", got=why, hint="leave one of the two away"
         )
     return (Rounding(),) if exact else ROUNDINGS[weights]
-
-
-def _different(roundings: Sequence[Rounding], first: Source) -> list[Rounding]:
-    """Those that make another source than the ones before them. first: what the first of them made."""
-    made = {
-        (each.approximate and first.inexact > 0, each.weights != "fp32" and first.halved > 0): each for each in roundings[::-1]
-    }
-    return list(made.values())[::-1]
 
 
 class _Measured:

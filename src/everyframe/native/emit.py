@@ -14,6 +14,7 @@ from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
 from everyframe.native import ir, ir_values, maps
 from everyframe.native.calls import Calls, Work, safe, value_text
+from everyframe.native.halved import WIDE
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
@@ -236,8 +237,8 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
     if kinds - whole and target.scalar:
         parts.append(c_text("conv_scalar"))
     elif "conv" in kinds:
-        halved = c_text("conv_halved") if any(layer.halved for layer in packer.layers) else ""
-        parts.append(halved + c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
+        halves = f"#define CONV_HALVED {WIDE}\n" + c_text("conv_halved") if any(layer.halved for layer in packer.layers) else ""
+        parts.append(halves + c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
     if "depthwise" in kinds and not target.scalar:
         parts.append(c_text("depthwise"))
     for kind in sorted(kinds & {"conv_int8", "conv_int16"} if not target.scalar else ()):

@@ -15,8 +15,8 @@ from everyframe.native.blob import Blob
 
 #: of a weight, as a whole number
 _LARGEST = 32767
-#: floats that they become at once, at most (`CONV_WIDE` of the C)
-_WIDE = 8192
+#: floats that they become at once, at most
+WIDE = 8192
 #: positions up to which they become floats in registers, at each run of positions, and not once for many of them
 REGISTERS = 12
 
@@ -31,7 +31,7 @@ def halved(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def at_once(kernel: tuple[int, int], sources: int, channels: int) -> int:
     """Input channels of each source that a slice may have. kernel: height and width; channels: of the output, in a group. 0: a
     slice of one has too many weights, so they stay floats."""
-    return _WIDE // channels // (max(1, sources) * kernel[0] * kernel[1])
+    return WIDE // channels // (max(1, sources) * kernel[0] * kernel[1])
 
 
 def fields(blob: Blob, key: tuple, parts: Callable[[], Sequence[np.ndarray]], half: bool) -> dict[str, object]:

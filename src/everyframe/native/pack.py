@@ -81,9 +81,9 @@ class Packer(Packing):
         for layer in self.match().layers:
             if layer.geometry is not None:
                 choice = layer.op.how or self.choose(self.target, layer.geometry, layer.op.label)
-                if choice.tile and not layer.op.tile:  # it reads parts of frames
-                    choice = direct(self.target, layer.geometry)
                 layer.choice = choice.check(self.target, layer.op.label)
+                if choice.tile and not layer.op.tile:  # it reads parts of frames
+                    layer.choice = direct(self.target, layer.geometry)
 
     # -- which frames are one layer -------------------------------------------------------------------------------------------
 

@@ -20,11 +20,12 @@ from everyframe.native import artifact
 from everyframe.native.build import link
 from everyframe.native.check import check, compared
 from everyframe.native.compilers import compiler
+from everyframe.native.emit import Source
 from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
 from everyframe.native.locks import alone, unwritable
 from everyframe.native.target import Target
-from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables
+from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, different
 
 _ROOM = Path(__file__).resolve().parent
 #: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
@@ -82,12 +83,18 @@ def made_at(
     metadata = metadata_of(model, where)
     roundings = ROUNDINGS["auto"] if metadata is not None else (Rounding(),)
 
-    def made(rounding: Rounding) -> Library:
+    def generated(rounding: Rounding) -> tuple[Source, Target]:
         tables = Tables.found()
         tables.given += rows
         tables.rounding = rounding
         source, _, fitting = generate(model, states, target, where=where, choose=tables)
         source.facts["tables"] = tables.told(target)
+        return source, fitting
+
+    first = generated(roundings[0])
+
+    def made(rounding: Rounding) -> Library:
+        source, fitting = first if rounding == roundings[0] else generated(rounding)
         fresh = path.with_suffix(f".{roundings.index(rounding)}.new")  # a library that is loaded stays what it is
         try:
             link(source, fitting, model, fresh)
@@ -100,7 +107,7 @@ def made_at(
             fresh.unlink(missing_ok=True)
         return Library(path)
 
-    return compared(made, roundings)
+    return compared(made, different(roundings, first[0].inexact, first[0].halved))
 
 
 def _found(path: Path, target: Target, stale: bool = False) -> Library | None:

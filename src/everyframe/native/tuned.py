@@ -19,7 +19,7 @@ from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from everyframe.errors import ModelError, UsageError
+from everyframe.errors import ModelError, OutputError, UsageError
 from everyframe.files import cache_folder, write_bytes
 from everyframe.native.choice import Choice, Geometry, default, waits
 from everyframe.native.locks import alone
@@ -68,7 +68,7 @@ def parse(line: str, where: object) -> Row:
     try:
         facts = json.loads(line)
         caches = tuple(int(size) for size in facts["caches_kb"])
-        exact, quick = (_choice(facts, name, name_ms) for name, name_ms in (("choice", "ms"), ("approximate", "approximate_ms")))
+        exact, quick = (_choice(facts, name, name_ms, where) for name, name_ms in (("choice", "ms"), ("approximate", "approximate_ms")))
         if exact is None:
             raise KeyError("choice")
         if len(caches) != 3:
@@ -85,10 +85,11 @@ def parse(line: str, where: object) -> Row:
         ) from None  # fmt: skip
 
 
-def _choice(facts: dict[str, Any], name: str, ms: str) -> Choice | None:
+def _choice(facts: dict[str, Any], name: str, ms: str, where: object) -> Choice | None:
     if name not in facts:
         return None
-    return Choice(**{number: int({"bits": 32, **facts[name]}[number]) for number in NUMBERS}, why=_why(facts, float(facts[ms])))
+    numbers = {number: int({"bits": 32, **facts[name]}[number]) for number in NUMBERS}
+    return Choice(**numbers, why=_why(facts, float(facts[ms]))).possible(where)
 
 
 def _why(facts: dict[str, Any], ms: float) -> str:
@@ -130,8 +131,14 @@ def write(rows: Iterable[Row], path: str | os.PathLike[str]) -> Path:
 def add(rows: Iterable[Row], table: Path) -> Path:
     """To those of a table, or a new one; of rows with one key the last stays. Processes that measure at the same time lose none
     of each other's. Raises OutputError."""
-    with alone(table.with_name(f"{table.name}.lock"), lambda _: None):
-        return write([*(read(table) if table.exists() else ()), *rows], table)
+    try:
+        with alone(table.with_name(f"{table.name}.lock"), lambda _: None):
+            return write([*(read(table) if table.exists() else ()), *rows], table)
+    except OutputError as error:  # of the lock's folder, which may be no cache, or of the table
+        raise OutputError(
+            "The table of measured choices cannot be written.", where=table, got=error.got,
+            hint="name one in a writable folder with enough free space by --table FILE",
+        ) from None  # fmt: skip
 
 
 def own_table() -> Path:
@@ -154,6 +161,13 @@ ROUNDINGS = {
     "fp32": (Rounding(True), Rounding()),
     "int16": (Rounding(True, "int16"), Rounding(False, "int16")),
 }
+
+
+def different(roundings: Sequence[Rounding], inexact: int, halved: int) -> list[Rounding]:
+    """Those that make another source than the ones before them. inexact, halved: of the source that the first of them makes (see
+    `emit.Source`)."""
+    made = {(each.approximate and inexact > 0, each.weights != "fp32" and halved > 0): each for each in roundings[::-1]}
+    return list(made.values())[::-1]
 
 
 class Tables:

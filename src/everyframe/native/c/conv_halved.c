@@ -1,9 +1,8 @@
 /* -- weights of 16 bits ----------------------------------------------------------------------------------------------------- */
 
 /* Whole numbers, and for each entry of a group one scale. They become floats in registers where few positions are computed, which wait
-   for weights; else in a place that stays in the nearest caches, once for all positions of a block. */
-#define CONV_HALVED
-enum { CONV_WIDE = 8192 }; /* floats: of what becomes floats at once */
+   for weights; else in a place that stays in the nearest caches, once for all positions of a block: CONV_HALVED floats
+   at once. */
 
 typedef int16_t vw __attribute__((vector_size(2 * VL)));
 

@@ -24,7 +24,7 @@ static void conv(const job *g, int part, int parts) {
     const int32_t in_slice = k->sources * k->spans * k->kernel_rows, stride = k->slices * in_slice + 1;
     const int32_t high = k->row_weights ? 1 : MAX(1, k->block / k->columns);
 #ifdef CONV_HALVED
-    _Alignas(64) float wide[CONV_WIDE];
+    _Alignas(64) float wide[CONV_HALVED];
 #endif
     for (int32_t y = y0; y < y1; y += high)
         for (int32_t slice = 0; slice < k->slices; slice++)
