@@ -68,7 +68,8 @@ def parse(line: str, where: object) -> Row:
     try:
         facts = json.loads(line)
         caches = tuple(int(size) for size in facts["caches_kb"])
-        exact, quick = (_choice(facts, name, name_ms, where) for name, name_ms in (("choice", "ms"), ("approximate", "approximate_ms")))
+        measured = ("choice", "ms"), ("approximate", "approximate_ms")
+        exact, quick = (_choice(facts, name, ms, where) for name, ms in measured)
         if exact is None:
             raise KeyError("choice")
         if len(caches) != 3:
