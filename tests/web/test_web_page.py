@@ -268,14 +268,26 @@ class TestWhatIsWritten:
     def test_bytes_take_less(self, folder: Path, tmp_path: Path) -> None:
         small = bundle("builtin", "web", SAMPLE, tmp_path / "page", int8=True).path
         share = (small / "model.weights").stat().st_size / (folder / "model.weights").stat().st_size
-        assert share < 0.4
+        assert share < 0.6 and json.loads((small / "model.json").read_text())["weights"] == "int8"
+
+    def test_weights_of_16_bits_take_less_where_they_are_near_enough(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        facts = json.loads((folder / "model.json").read_text())
+        assert facts["weights"] == "int16" and 1e-6 < facts["difference"] < 1e-4
+        monkeypatch.setattr("everyframe.native.check.TOLERANCE", 1e-5)
+        made = bundle("builtin", "web", output=tmp_path / "page", teach=False)
+        facts = json.loads((made.path / "model.json").read_text())
+        assert facts["weights"] == "fp32" and facts["difference"] < 1e-5 and not made.notes
+        sizes = [(each / "model.weights").stat().st_size for each in (folder, made.path)]
+        assert sizes[0] < 0.7 * sizes[1]
 
 
 def test_code_that_says_something_else_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both modules run in node over a stream before anything is written."""
     node()
     step = handmade.brightness_step(tmp_path / "step.onnx")
-    assert not bundle(step, "web", single_file=tmp_path / "page.html").notes[1:], "compared: no note but that of teaching"
+    assert not any("compared" in note for note in bundle(step, "web", single_file=tmp_path / "page.html").notes)
     first = web.generate
 
     def wrong(model: onnx.ModelProto, *given: Any, **more: Any) -> Any:
@@ -307,6 +319,10 @@ def test_what_cannot_be_a_page_is_refused(tmp_path: Path) -> None:
         bundle("builtin", "web", output=tmp_path / "page", int8=True)
     with pytest.raises(UsageError, match="Only a web page"):
         bundle("builtin", "onnxruntime", SAMPLE, tmp_path / "page", teach=False)
+    with pytest.raises(UsageError, match="Only a web page"):
+        bundle("builtin", "onnxruntime", SAMPLE, tmp_path / "page", weights="int16")
+    with pytest.raises(UsageError, match="kind of weights"):
+        bundle("builtin", "web", output=tmp_path / "page", weights="fp16")
     with pytest.raises(UsageError, match="calibrate"):
         bundle("builtin", "onnxruntime", output=tmp_path / "page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.onnx"]

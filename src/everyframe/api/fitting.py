@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everyframe.api.given import File, Kept, Model, paths, several, source
 from everyframe.progress import TextProgress, silent
@@ -239,6 +239,7 @@ def bundle(
     single_file: File | None = None,
     int8: bool = False,
     teach: bool = True,
+    weights: str = "auto",
     progress: TextProgress | None = None,
 ) -> Bundled:
     """All that a board's own tools take: the model made to fit, inputs for calibration from real videos, with states carried
@@ -247,7 +248,8 @@ def bundle(
     target: rdk-s100, rdk-x5, vitis-dpu, web, openvino, onnxruntime, ncnn or litert. videos: like those that it will see (for web,
     only with int8). samples: at most so many inputs, evenly spread. output: the folder to write; None keeps it as long as the
     result lives. single_file: of web, one HTML file instead. int8: of web, weights of bytes, calibrated on the videos.
-    teach: of web, whether the page learns gestures, for which it takes the network once more.
+    teach: of web, whether the page learns gestures, for which it takes the network once more. weights: of web: auto (16 bits,
+    a third less to load, if the page's answers stay within 1e-4 of the model's), fp32 or int16.
     Raises UsageError, ModelError, SourceError, OutputError, EngineError (no compiler), and ConversionMismatch if a rewrite
     changes the answers.
 
@@ -261,8 +263,11 @@ def bundle(
     from everyframe.modelfile.file import Held
 
     file, progress = source(model), progress or silent
-    if (single_file is not None or int8 or not teach) and target != "web":
-        raise UsageError("Only a web page is one file, made of bytes or taught here.", where="target", expected="web", got=target)
+    if (single_file is not None or int8 or not teach or weights != "auto") and target != "web":
+        raise UsageError(
+            "Only a web page is one file, taught, or made of bytes or 16 bits here.", where="target", expected="web", got=target
+        )
+    how: dict[str, Any] = {"teach": teach, "weights": weights, "progress": progress}
     if int8:
         if videos is None:
             raise UsageError(
@@ -270,9 +275,9 @@ def bundle(
             )
         file = Held(quantize(file, videos, progress=progress).model, str(file))
     if single_file is not None:
-        return Bundled(**vars(page(file, single_file, teach=teach, progress=progress)))
+        return Bundled(**vars(page(file, single_file, **how)))
     if output is not None:
-        return Bundled(**vars(bundle(file, output, target, videos, most=samples, teach=teach, progress=progress)))
+        return Bundled(**vars(bundle(file, output, target, videos, most=samples, **how)))
     held = Kept()
-    made = bundle(file, held.path / "bundle", target, videos, most=samples, teach=teach, progress=progress)
+    made = bundle(file, held.path / "bundle", target, videos, most=samples, **how)
     return Bundled(**vars(made), held=held)

@@ -71,11 +71,12 @@ def bundle(
     most: int = SAMPLES,
     sample: Path | None = None,
     teach: bool = True,
+    weights: str = "auto",
     progress: TextProgress = silent,
 ) -> Bundle:
     """Writes what `target` needs of a clip or step model: made to fit, with inputs from `videos`, at most so many.
 
-    sample: for pages, a video to be played by one click. teach: whether they learn gestures.
+    sample: for pages, a video to be played by one click. teach: whether they learn gestures. weights: theirs: auto, fp32, int16.
     Raises UsageError, ModelError, SourceError, OutputError, and ConversionMismatch if a rewrite changes the answers.
     """
     folder = Path(folder)
@@ -93,7 +94,7 @@ def bundle(
             fresh.mkdir()
             job = Job(model, fresh, target, TARGETS[target], most, progress)
             if job.target.page:
-                made = web.fill(job, web.opened(job), sample, teach=teach)
+                made = web.fill(job, web.opened(job), sample, teach=teach, weights=weights)
             else:
                 made = stages.fill(job, sources) if job.target.stages else fill(job, sources)
             replace(fresh, folder)
@@ -112,12 +113,13 @@ def page(
     *,
     sample: Path | None = None,
     teach: bool = True,
+    weights: str = "auto",
     progress: TextProgress = silent,
 ) -> Bundle:
     """The bundle `web` as one HTML file that needs no server. Raises ModelError, EngineError (no compiler), OutputError."""
     check_writable(file)
     job = Job(model, Path(), "web", TARGETS["web"], 0, progress)
-    data, notes = web.single(job, web.opened(job), sample, teach=teach)
+    data, notes = web.single(job, web.opened(job), sample, teach=teach, weights=weights)
     path = write_bytes(data, file)
     return Bundle("web", path, (path.name,), (), (), 0, "", None, tuple(notes))
 

@@ -35,6 +35,12 @@ def command(
     teach: Annotated[
         bool, typer.Option("--teach/--no-teach", help="web: whether the page learns gestures; the file is smaller without.")
     ] = True,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="web: auto (16 bits, a third less to load, if the answers stay within 1e-4), fp32, or int16: 16 bits always."
+        ),
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write all that a device needs: the model made to fit, calibration, settings, a program, and the commands.
@@ -54,7 +60,8 @@ def command(
         )  # fmt: skip
     with status("reading") as progress:
         made = api.bundle(
-            model, target, calibrate, output, samples=samples, single_file=single_file, int8=int8, teach=teach, progress=progress
+            model, target, calibrate, output, samples=samples, single_file=single_file, int8=int8, teach=teach, weights=weights,
+            progress=progress,
         )  # fmt: skip
     show(made, as_json)
 
