@@ -189,7 +189,10 @@ class Emitter:
 
     def _step(self, calls_by_op: list[tuple[Op, list[str]]]) -> str:
         graph = self.graph
-        lines = [c_text("call"), "int ef_step(ef_stream *s, const float *frames, float *logits) {",
+        chains = self.calls.text.chains.values()
+        most = max((len(chain.ops) for chain in graph.chains), default=0)
+        strips = [f"#define EF_STRIPS {most}", c_text("strips"), *chains, ""] if chains else []
+        lines = [c_text("call"), *strips, "int ef_step(ef_stream *s, const float *frames, float *logits) {",
                  "    if (!s || !frames || !logits) return EF_BAD_ARGUMENT;", "    float *const a = s->arena;",
                  "    (void)a;"]  # fmt: skip
         lines += [f"    const int64_t {name} = s->counter[{i}];" for i, name in enumerate(graph.counters)]

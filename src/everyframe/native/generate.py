@@ -20,6 +20,7 @@ from everyframe.native.layout import Layout, plan
 from everyframe.native.memory import account
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, by_default
+from everyframe.native.strips import in_strips
 from everyframe.native.target import Target
 from everyframe.native.together import together
 from everyframe.native.trace import trace
@@ -70,19 +71,22 @@ def generate(
 
 
 def planned(
-    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, choose: Choose = by_default
-) -> tuple[Graph, Layout, Target]:
-    """What code would be made of, and for what target. Raises ModelError and UnsupportedOperator."""
+    model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object, choose: Choose = by_default,
+    strips: bool = True,
+) -> tuple[Graph, Layout, Target]:  # fmt: skip
+    """What code would be made of, and for what target. strips: also of some rows at a time. Raises ModelError and
+    UnsupportedOperator."""
     graph = fuse(trace(model if states else _folded(model), states, where))
     target = _fitting(graph, target)
     if not target.scalar:
         graph = together(rewrite(graph, target, choose))
+        graph = in_strips(graph, target) if strips else graph
     return graph, plan(graph, target.block, borders=not target.scalar), target
 
 
 def untransformed(model: onnx.ModelProto, states: Sequence[StateSpec], target: Target, where: object) -> Packer:
     """The convolutions as they are, for measuring what else they could be; matched, not packed. Raises as `planned`."""
-    graph, layout, target = planned(model, states, target, where, direct)
+    graph, layout, target = planned(model, states, target, where, direct, strips=False)
     return Packer(graph, layout, target, Blob()).match()
 
 

@@ -216,11 +216,27 @@ class Conv(Op):
     tile: int = 0
     how: Any = None  # the `choice.Choice` that asked for that
     batch: int = -1  # frames of one layer that are one call have the same (see `together`)
+    chain: int = -1  # of those of the graph (see `strips`)
 
     def reads(self) -> list[Frame]:
         numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))
         used = [self.frames[n] for n in numbers if not is_zero(self.frames[n])]
         return used + ([self.residual] if self.residual else [])
+
+
+def sizes_of(op: Conv) -> tuple[int, int, int]:
+    """Of its kernel: rows of the input that a row of the output reads, from one to the next, and that lie above it."""
+    return (op.taps[0].weight.shape[2] - 1) * op.dilations[0] + 1, op.strides[0], op.pads[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Convolutions of which each alone reads what the one before it makes. rows: of the last one, that are computed at a time;
+    held: of the others, that are there at once (see `strips`)."""
+
+    ops: list[Conv]
+    rows: int
+    held: list[int]
 
 
 @dataclass(eq=False)
@@ -376,6 +392,7 @@ class Graph:
     inputs: tuple[tuple[str, tuple[int, ...]], ...]  # what the caller hands over, one behind the other: names and shapes
     clip: bool  # a clip, (C, T, H, W) instead of (N, C, H, W)
     answers: tuple[tuple[str, tuple[int, ...]], ...]
+    chains: list[Chain] = field(default_factory=list)
 
     def out(self, op: Op) -> Frame:
         return self.made[id(op)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from everyframe.native import ir
 from everyframe.native.ir import Conv, Frame, Graph
@@ -35,6 +35,7 @@ class Form:
     right: int = 0
     zero: int | None = None  # bytes: what a border holds
     half: bool = False
+    held: int = 0  # rows that are there at once, 0 for all (see `strips`)
 
     @property
     def size(self) -> int:
@@ -53,7 +54,7 @@ class Form:
     @property
     def plane(self) -> int:
         """Values from one block of channels to the next."""
-        return (self.height + self.top + self.bottom) * self.row
+        return (self.held or self.height + self.top + self.bottom) * self.row
 
     @property
     def origin(self) -> int:
@@ -185,6 +186,10 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
         single = 4 if frame.quant else 1  # bytes are read four channels at a time
         block = min(single, layout.block) if root in planar else layout.block
         layout.forms[frame.number] = Form(*frame.shape, block, *edge, frame.quant.zero if frame.quant else None, frame.half)
+    for chain in graph.chains:
+        for conv, held in zip(chain.ops, chain.held, strict=False):
+            number = graph.out(conv).number
+            layout.forms[number] = replace(layout.forms[number], top=0, bottom=0, held=held)
 
 
 def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
@@ -255,10 +260,10 @@ def _shared(graph: Graph, layout: Layout) -> None:
     """Places for what lives within one step: first fit by lifetime; frames with borders share only with their like."""
     last: dict[int, int] = {}
     steps: list[tuple[int, ir.Op]] = []
-    call = -1
+    call = alone = (-1, -1)
     for i, op in enumerate(graph.ops):  # what one call computes is read and written at one time
-        before, call = call, op.batch if isinstance(op, Conv) else -1
-        steps.append((steps[-1][0] if call >= 0 and call == before else i, op))
+        before, call = call, (op.batch, op.chain) if isinstance(op, Conv) else alone
+        steps.append((steps[-1][0] if call == before != alone else i, op))
     for i, op in steps:
         for read in op.reads():
             for frame in sources(read):

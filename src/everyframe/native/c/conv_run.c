@@ -17,8 +17,9 @@ static void conv_rows(const tile_job *j, int32_t height, int32_t y, int32_t rows
    groups; none of it changes the order in which anything is summed. */
 static void conv(const job *g, int part, int parts) {
     const conv_layer *k = g->layer;
-    const int by_row = k->rows >= parts && (k->rows * k->columns >= 64 * parts || k->groups < parts);
-    const int32_t y0 = by_row ? begin(k->rows, part, parts) : 0, y1 = by_row ? begin(k->rows, part + 1, parts) : k->rows;
+    const int32_t wanted = g->rows ? g->rows : k->rows;
+    const int by_row = wanted >= parts && (wanted * k->columns >= 64 * parts || k->groups < parts);
+    const int32_t y0 = g->first + (by_row ? begin(wanted, part, parts) : 0), y1 = g->first + (by_row ? begin(wanted, part + 1, parts) : wanted);
     const int32_t g0 = by_row ? 0 : begin(k->groups, part, parts), g1 = by_row ? k->groups : begin(k->groups, part + 1, parts);
     const int32_t *rows = ints(g->stream, k->group_rows), *bounds = ints(g->stream, k->bounds);
     const int32_t in_slice = k->sources * k->spans * k->kernel_rows, stride = k->slices * in_slice + 1;

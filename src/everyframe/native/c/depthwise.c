@@ -72,9 +72,9 @@ static const depthwise_tile depthwise_tiles[] = {
 static void depthwise(const job *j, int part, int parts) {
     const depthwise_layer *k = j->layer;
     const int32_t *offsets = ints(j->stream, k->offsets), *strides = ints(j->stream, k->strides);
-    const int32_t lines = k->blocks * k->rows, tiles = (k->columns + 7) / 8, small = k->columns / tiles, large = k->columns - small * tiles;
+    const int32_t rows = j->rows ? j->rows : k->rows, lines = k->blocks * rows, tiles = (k->columns + 7) / 8, small = k->columns / tiles, large = k->columns - small * tiles;
     for (int32_t line = begin(lines, part, parts); line < begin(lines, part + 1, parts); line++) {
-        const int32_t block = line / k->rows, y = line % k->rows;
+        const int32_t block = line / rows, y = j->first + line % rows;
         const float *x[EF_MAX_SOURCES];
         for (int32_t s = 0; s < k->sources; s++)
             x[s] = j->in[s] ? j->in[s] + (int64_t)block * strides[2 * s] + (int64_t)y * strides[2 * s + 1] : NULL;

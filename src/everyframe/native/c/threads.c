@@ -2,7 +2,8 @@
 
 /* One operator at work. Threads get the same job and different parts of it.
    numbers: values of counters that element-wise operators use
-   more: how many frames a convolution makes beside this one; more_out, more_residual: theirs; `in` goes on with their sources */
+   more: how many frames a convolution makes beside this one; more_out, more_residual: theirs; `in` goes on with their sources
+   first, rows: those of its output that a convolution makes, all if `rows` is 0 (see `strips.c`) */
 typedef struct {
     const ef_stream *stream;
     const void *layer;
@@ -13,6 +14,7 @@ typedef struct {
     int32_t more;
     float *const *more_out;
     const float *const *more_residual;
+    int32_t first, rows;
 } job;
 typedef void (*kernel)(const job *, int part, int parts);
 

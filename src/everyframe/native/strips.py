@@ -1,0 +1,110 @@
+"""Chains of convolutions that are computed some rows at a time, so that what lies between them never leaves the cache.
+
+An inverted residual widens a picture, convolves each channel and narrows it again: the wide tensor of a large picture is
+megabytes that are written to memory and read once. Some rows of the last convolution need some rows of the one before; those are
+made just before they are read, in a place that is written again and again (see `c/strips.c`). What is summed, and in which order,
+stays the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from everyframe.native.fuse import in_order
+from everyframe.native.ir import Chain, Conv, Frame, Graph, sizes_of
+from everyframe.native.target import Target
+
+#: bytes of a frame that the second-level cache does not keep beside all else until it is read
+LARGE = 1 << 20
+#: bytes of the rows that are there at once, of all frames of a chain
+HELD = 1 << 18
+#: bytes of weights of a convolution, which each strip reads again
+_WEIGHTS = 1 << 16
+#: narrower pictures are one row to convolutions without a kernel (see `pack`)
+_NARROW = 14
+
+
+def in_strips(graph: Graph, target: Target) -> Graph:
+    """Finds the chains and puts their convolutions side by side, in place."""
+    readers = Counter(frame.number for op in graph.ops for frame in op.reads())
+    pinned = {frame.number for frame in (*graph.slot_next, *graph.logits)}
+    calls = Counter(op.batch for op in graph.ops if isinstance(op, Conv))
+    following: dict[int, Conv] = {}  # of a convolution's id: the one that alone reads what it makes
+    for op in graph.ops:
+        before = _before(op)
+        if before is None or readers[before.number] > 1 or before.number in pinned or not isinstance(before.op, Conv):
+            continue
+        if all(_fits(graph, each, calls) for each in (op, before.op)) and 4 * before.floats >= LARGE:
+            following[id(before.op)] = op  # type: ignore[assignment]
+    second = {id(op) for op in following.values()}
+    for op in graph.ops:
+        if id(op) not in following or id(op) in second:
+            continue
+        ops: list[Conv] = [op]  # type: ignore[list-item]
+        while id(ops[-1]) in following:
+            ops.append(following[id(ops[-1])])
+        if any(each.depthwise for each in ops):
+            graph.chains.append(_chain(graph, ops, target))
+    for number, chain in enumerate(graph.chains):
+        for each in chain.ops:
+            each.chain, each.batch = number, -1
+    if graph.chains:
+        beside: dict[int, list[Conv]] = {}
+        batches: dict[int, list[Conv]] = {}
+        for op in graph.ops:
+            if isinstance(op, Conv):
+                group = (
+                    graph.chains[op.chain].ops if op.chain >= 0 else batches.setdefault(op.batch, []) if op.batch >= 0 else [op]
+                )
+                if op.batch >= 0:
+                    group.append(op)
+                beside[id(op)] = group
+        in_order(graph, together=beside)
+    return graph
+
+
+def _before(op: object) -> Frame | None:
+    """The one frame that a convolution convolves."""
+    if not isinstance(op, Conv):
+        return None
+    read = {frame.number: frame for frame in op.reads()}
+    if len(read) != len(op.reads()):  # what it adds is what it convolves
+        return None
+    convolved = [frame for frame in read.values() if frame is not op.residual]
+    return convolved[0] if len(convolved) == 1 else None
+
+
+def _fits(graph: Graph, op: Conv, calls: Counter[int]) -> bool:
+    out = graph.out(op)
+    small = 4 * sum(tap.weight.size for tap in op.taps) <= _WEIGHTS
+    alone = op.batch < 0 or calls[op.batch] == 1
+    return small and alone and not (op.quant or out.quant or out.half or op.tile) and out.width >= _NARROW
+
+
+def _chain(graph: Graph, ops: list[Conv], target: Target) -> Chain:
+    """With as many rows at a time as HELD allows."""
+    frames = [graph.out(op) for op in ops]
+    bytes_of_row = [4 * -(-f.channels // target.block) * target.block * (f.width + 2) for f in frames[:-1]]
+    best = Chain(ops, 1, held(ops, frames, 1))
+    for rows in range(2, frames[-1].height + 1):
+        kept = held(ops, frames, rows)
+        if sum(n * size for n, size in zip(kept, bytes_of_row, strict=True)) > HELD:
+            break
+        best = Chain(ops, rows, kept)
+    return best
+
+
+def held(ops: list[Conv], frames: list[Frame], rows: int) -> list[int]:
+    """Rows of each frame but the last that are there at once, those outside of it included. As `strip_rows` goes through them."""
+    made, first = [0] * len(ops), [-op.pads[0] for op in ops[1:]]
+    most = [0] * (len(ops) - 1)
+    while made[-1] < frames[-1].height:
+        wanted = [*made[:-1], min(made[-1] + rows, frames[-1].height)]
+        for i in range(len(ops) - 1, 0, -1):
+            reach, stride, top = sizes_of(ops[i])
+            first[i - 1] = max(first[i - 1], min(made[i] * stride - top, made[i - 1]))
+            end = (wanted[i] - 1) * stride - top + reach
+            wanted[i - 1] = max(made[i - 1], min(end, frames[i - 1].height))
+            most[i - 1] = max(most[i - 1], max(end, wanted[i - 1]) - first[i - 1])
+        made = wanted
+    return most
