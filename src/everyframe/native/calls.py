@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
@@ -46,7 +47,6 @@ class Text:
     known: dict[str, str] = field(default_factory=dict)  # text of a structure -> its name
     counts: dict[str, int] = field(default_factory=dict)
     maps: dict[maps.MapForm, int] = field(default_factory=dict)
-    chains: dict[str, str] = field(default_factory=dict)  # name -> its table (see `c/strips.c`)
 
     def structure(self, kind: str, fields: dict[str, object], comment: str = "") -> str:
         """Name of a constant structure; equal ones are written once."""
@@ -88,8 +88,7 @@ class Calls:
         #: how many frames each call of a layer makes, and those that have been seen: address, residual and sources
         self.batches: Counter[tuple[int, int]] = Counter()
         self.waiting: defaultdict[tuple[int, int], list[tuple[str, str, list[str]]]] = defaultdict(list)
-        #: of the chain that is being written: stages, addresses, residuals, and what each reads
-        self.stages: list[tuple[str, str, str, list[str]]] = []
+        self.stages: list[tuple[str, str, str, list[str]]] = []  # of the chain that is being written, as `waiting`
 
     def all(self) -> list[tuple[Op, list[str]]]:
         """Every operator with its lines."""
@@ -199,33 +198,32 @@ class Calls:
         self.waiting[batch].append((self._name(frame), residual, inputs))
         if len(self.waiting[batch]) == count:
             self.text.work.append(Work(op.label, layer.kind, count * layer.macs, layer.bytes))
-            outs, rests, read = zip(*self.waiting[batch], strict=True)
-            lists = (
-                f"(float *const[]){{{', '.join(outs)}}}",
-                *(f"(const float *const[]){{{', '.join(each) or 'NULL'}}}" for each in (rests, chain.from_iterable(read))),
-            )
-            self.text.calls.append(f"together(s, {kind}, &{name}, {count}, {', '.join(lists)});")
+            self._together(kind, name, *zip(*self.waiting[batch], strict=True))
+
+    def _together(
+        self, kernel: str, layer: str, outs: Sequence[str], rests: Sequence[str], read: Sequence[Sequence[str]]
+    ) -> None:  # fmt: skip
+        lists = (
+            f"(float *const[]){{{', '.join(outs)}}}",
+            *(f"(const float *const[]){{{', '.join(each) or 'NULL'}}}" for each in (rests, chain.from_iterable(read))),
+        )
+        self.text.calls.append(f"together(s, {kernel}, &{layer}, {len(outs)}, {', '.join(lists)});")
 
     def _stage(self, op: Conv, layer: PackedLayer, kernel: str, residual: str, inputs: list[str]) -> None:
         """Of a chain, which is one call."""
-        form, ops = layer.out, self.graph.chains[op.chain].ops
-        sizes = layer.out.height, form.blocks, form.row, form.plane, form.left * form.block, *ir.sizes_of(op)
+        form, whole = layer.out, self.graph.chains[op.chain]
+        sizes = form.height, form.blocks, form.row, form.plane, form.left * form.block, form.held_floats, *ir.sizes_of(op)
         stage = f"{{{kernel}, {', '.join(map(str, sizes))}}}"
         self.stages.append((stage, self._name(self.graph.out(op)), residual, inputs))
-        if op is not ops[-1]:
+        if op is not whole.ops[-1]:
             return
         stages, outs, rests, read = zip(*self.stages, strict=True)
         self.stages = []
-        layers = [self.packer.calls[id(each)].layer for each in ops]
-        label = f"{ops[0].label} .. {op.label}"
+        layers = [self.packer.calls[id(each)].layer for each in whole.ops]
+        label = f"{whole.ops[0].label} .. {op.label}"
         self.text.work.append(Work(label, "strips", sum(each.macs for each in layers), sum(each.bytes for each in layers)))
-        chain = self.text.known.setdefault(f"strip {stages}", f"strip_{len(self.text.chains)}")
-        self.text.chains[chain] = f"static const strip {chain}[] = {{{', '.join(stages)}}};"
-        lists = (f"(float *const[]){{{', '.join(outs)}}}", *(
-            f"(const float *const[]){{{', '.join(each) or 'NULL'}}}" for each in (rests, read[0])
-        ))  # fmt: skip
-        rows = self.graph.chains[op.chain].rows
-        self.text.calls.append(f"strips(s, {chain}, {len(ops)}, {rows}, {', '.join(lists)});")
+        fields = {"rows": whole.rows, "copies": whole.copies, "chain": f"(const strip[]){{{', '.join(stages)}}}"}
+        self._together("strips", self.text.structure("strips_layer", fields), outs, rests, read[:1])
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
         if (table := table_of(self.graph, op)) is not None:

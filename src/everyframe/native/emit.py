@@ -18,7 +18,7 @@ from everyframe.native.halved import WIDE
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
 from everyframe.native.lower_elementwise import c_float
-from everyframe.native.pack import Packer
+from everyframe.native.pack import DEPTHWISE_LONGEST, Packer, lengths
 from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
 from everyframe.native.winograd import Untile
@@ -102,6 +102,8 @@ class Emitter:
         parts += conv_kernels(self.target, self.calls.packer)
         if back := [op for op in ops if isinstance(op, Untile)]:
             parts.append(winograd_kernels({op.tile for op in back if not op.of}, any(op.of for op in back)))
+        if self.graph.chains:
+            parts.append(f"#define EF_STRIPS {max(len(each.ops) for each in self.graph.chains)}\n" + c_text("strips"))
         for kind, name in (
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),
@@ -189,10 +191,7 @@ class Emitter:
 
     def _step(self, calls_by_op: list[tuple[Op, list[str]]]) -> str:
         graph = self.graph
-        chains = self.calls.text.chains.values()
-        most = max((len(chain.ops) for chain in graph.chains), default=0)
-        strips = [f"#define EF_STRIPS {most}", c_text("strips"), *chains, ""] if chains else []
-        lines = [c_text("call"), *strips, "int ef_step(ef_stream *s, const float *frames, float *logits) {",
+        lines = [c_text("call"), "int ef_step(ef_stream *s, const float *frames, float *logits) {",
                  "    if (!s || !frames || !logits) return EF_BAD_ARGUMENT;", "    float *const a = s->arena;",
                  "    (void)a;"]  # fmt: skip
         lines += [f"    const int64_t {name} = s->counter[{i}];" for i, name in enumerate(graph.counters)]
@@ -243,7 +242,7 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
         halves = f"#define CONV_HALVED {WIDE}\n" + c_text("conv_halved") if any(layer.halved for layer in packer.layers) else ""
         parts.append(halves + c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
     if "depthwise" in kinds and not target.scalar:
-        parts.append(c_text("depthwise"))
+        parts += [c_text("depthwise"), _tiles_of_channels(packer), c_text("depthwise_run")]
     for kind in sorted(kinds & {"conv_int8", "conv_int16"} if not target.scalar else ()):
         parts += [c_text(kind), _tiles_of_integers(kind, target, packer), c_text(f"{kind}_run")]
     if "depthwise_int8" in kinds and not target.scalar:
@@ -267,6 +266,18 @@ def _tiles(target: Target, packer: Packer) -> str:
     )
     wide = f"static const int32_t conv_widest[] = {{{', '.join(str(runs.get(h, 1)) for h in range(top + 1))}}};"
     return "\n".join([*made, "", table, *rows, "};", wide, ""])
+
+
+def _tiles_of_channels(packer: Packer) -> str:
+    """The depthwise kernels that this network needs: [kind of kernel][positions]."""
+    used = sorted({
+        (layer.fields["square"], length) for layer in packer.layers if layer.kind == "depthwise"
+        for length in lengths(layer.out.width, DEPTHWISE_LONGEST)
+    })  # fmt: skip
+    made = [f"DEPTHWISE_TILE({length}, {square})" for square, length in used]
+    names = [f"    [{square}][{length}] = depthwise_{length}_{square}," for square, length in used]
+    table = f"static const depthwise_tile depthwise_tiles[3][{DEPTHWISE_LONGEST + 1}] = {{"
+    return "\n".join([f"#define DEPTHWISE_LONGEST {DEPTHWISE_LONGEST}", *made, "", table, *names, "};", ""])
 
 
 def winograd_kernels(sizes: set[int], int8: bool) -> str:

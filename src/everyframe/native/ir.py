@@ -232,11 +232,12 @@ def sizes_of(op: Conv) -> tuple[int, int, int]:
 @dataclass(frozen=True, eq=False)
 class Chain:
     """Convolutions of which each alone reads what the one before it makes. rows: of the last one, that are computed at a time;
-    held: of the others, that are there at once (see `strips`)."""
+    held: of the others, that are there at once; copies: for so many threads (see `strips`)."""
 
     ops: list[Conv]
     rows: int
     held: list[int]
+    copies: int = 1
 
 
 @dataclass(eq=False)

@@ -35,7 +35,8 @@ class Form:
     right: int = 0
     zero: int | None = None  # bytes: what a border holds
     half: bool = False
-    held: int = 0  # rows that are there at once, 0 for all (see `strips`)
+    held: int = 0  # rows that are there at once, 0 for all (see `strips`),
+    copies: int = 1  # and places for so many threads
 
     @property
     def size(self) -> int:
@@ -64,11 +65,17 @@ class Form:
     @property
     def floats(self) -> int:
         """Words of 4 bytes."""
+        return self.copies * self.held_floats
+
+    @property
+    def held_floats(self) -> int:
+        """Of one of the copies."""
         return -(-(self.blocks * self.plane * self.size) // (4 * _ALIGN)) * _ALIGN
 
     @property
     def bordered(self) -> bool:
-        return bool(self.top or self.left or self.bottom or self.right)
+        """Does it have borders that stay what they are?"""
+        return not self.held and bool(self.top or self.left or self.bottom or self.right)
 
     def offset(self, channel: int, y: int = 0, x: int = 0) -> int:
         """Values from the frame's pointer to one of them."""
@@ -189,7 +196,7 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
     for chain in graph.chains:
         for conv, held in zip(chain.ops, chain.held, strict=False):
             number = graph.out(conv).number
-            layout.forms[number] = replace(layout.forms[number], top=0, bottom=0, held=held)
+            layout.forms[number] = replace(layout.forms[number], top=0, bottom=0, held=held, copies=chain.copies)
 
 
 def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:

@@ -26,6 +26,9 @@ from everyframe.native.layout import Layout
 from everyframe.native.packed import Call, Choose, PackedLayer, Packing, Shape, by_default
 from everyframe.native.target import Target
 
+#: positions side by side in depthwise kernels
+DEPTHWISE_LONGEST = 8
+
 
 class Packer(Packing):
     def __init__(self, graph: ir.Graph, layout: Layout, target: Target, blob: Blob, choose: Choose = by_default) -> None:
@@ -179,7 +182,7 @@ class Packer(Packing):
         layer.fields = {
             "sources": len(used), "taps": kh * kw, "blocks": blocks, "rows": layer.out.height, "columns": layer.out.width,
             "step": op.strides[1] * block,
-            "square": int((kh, kw) == (3, 3) and op.strides[1] == 1 and op.dilations[1] == 1),
+            "square": op.strides[1] if (kh, kw) == (3, 3) and op.strides[1] < 3 and op.dilations[1] == 1 else 0,
             "weights": self.blob.add(weights), "bias": self.blob.add(_bias(op, channels, block)),
             "offsets": self.blob.add(np.array(offsets, np.int32)), "strides": self.blob.add(np.array(strides, np.int32)),
         }  # fmt: skip
@@ -227,7 +230,7 @@ class Packer(Packing):
             step=op.strides[1] * (layer.forms[0].block if layer.forms else block),
             spans=3 if edges else 1,
             bits=16 if few else 32,
-            lengths=tuple((height, length) for height in heights for length in sorted(_lengths(columns, runs[height]))),
+            lengths=tuple((height, length) for height in heights for length in sorted(lengths(columns, runs[height]))),
         )
         kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans, layer.shape.bits)
         if kind not in self.kinds:
@@ -353,7 +356,7 @@ def _bytes(cells: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
     return b"".join(part.tobytes() for cell in cells for part in cell)
 
 
-def _lengths(columns: int, longest: int) -> set[int]:
+def lengths(columns: int, longest: int) -> set[int]:
     """Positions of the runs that a row is cut into: they differ by at most one."""
     count = -(-columns // longest)
     return {columns // count, -(-columns // count)}

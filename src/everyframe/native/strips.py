@@ -15,11 +15,13 @@ from everyframe.native.ir import Chain, Conv, Frame, Graph, sizes_of
 from everyframe.native.target import Target
 
 #: bytes of a frame that the second-level cache does not keep beside all else until it is read
-LARGE = 1 << 20
+LARGE = 1 << 19
 #: bytes of the rows that are there at once, of all frames of a chain
 HELD = 1 << 18
 #: bytes of weights of a convolution, which each strip reads again
 _WEIGHTS = 1 << 16
+#: that share a chain, at most
+_THREADS = 8
 #: narrower pictures are one row to convolutions without a kernel (see `pack`)
 _NARROW = 14
 
@@ -82,29 +84,25 @@ def _fits(graph: Graph, op: Conv, calls: Counter[int]) -> bool:
 
 
 def _chain(graph: Graph, ops: list[Conv], target: Target) -> Chain:
-    """With as many rows at a time as HELD allows."""
+    """With as many rows at a time as HELD allows, for as many threads as take no more memory than all rows at once."""
     frames = [graph.out(op) for op in ops]
-    bytes_of_row = [4 * -(-f.channels // target.block) * target.block * (f.width + 2) for f in frames[:-1]]
-    best = Chain(ops, 1, held(ops, frames, 1))
-    for rows in range(2, frames[-1].height + 1):
-        kept = held(ops, frames, rows)
-        if sum(n * size for n, size in zip(kept, bytes_of_row, strict=True)) > HELD:
-            break
-        best = Chain(ops, rows, kept)
-    return best
+    of_row = [4 * -(-f.channels // target.block) * target.block * (f.width + 2) for f in frames[:-1]]
+
+    def size(kept: list[int]) -> int:
+        return sum(n * each for n, each in zip(kept, of_row, strict=True))
+
+    rows, kept = 1, held(ops, 1)
+    while rows < frames[-1].height and size(more := held(ops, rows + 1)) <= HELD:
+        rows, kept = rows + 1, more
+    whole = size([frame.height for frame in frames[:-1]])
+    return Chain(ops, rows, kept, max(1, min(_THREADS, whole // size(kept), frames[-1].height)))
 
 
-def held(ops: list[Conv], frames: list[Frame], rows: int) -> list[int]:
-    """Rows of each frame but the last that are there at once, those outside of it included. As `strip_rows` goes through them."""
-    made, first = [0] * len(ops), [-op.pads[0] for op in ops[1:]]
-    most = [0] * (len(ops) - 1)
-    while made[-1] < frames[-1].height:
-        wanted = [*made[:-1], min(made[-1] + rows, frames[-1].height)]
-        for i in range(len(ops) - 1, 0, -1):
-            reach, stride, top = sizes_of(ops[i])
-            first[i - 1] = max(first[i - 1], min(made[i] * stride - top, made[i - 1]))
-            end = (wanted[i] - 1) * stride - top + reach
-            wanted[i - 1] = max(made[i - 1], min(end, frames[i - 1].height))
-            most[i - 1] = max(most[i - 1], max(end, wanted[i - 1]) - first[i - 1])
-        made = wanted
-    return most
+def held(ops: list[Conv], rows: int) -> list[int]:
+    """Rows of each frame but the last that are there at once, those outside of it included, where the last is made `rows` at a
+    time: a thread that begins in the middle needs them all."""
+    made = [rows]
+    for op in ops[:0:-1]:
+        reach, stride, _ = sizes_of(op)
+        made.append((made[-1] - 1) * stride + reach + max(0, stride - reach))
+    return made[:0:-1]

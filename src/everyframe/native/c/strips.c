@@ -6,59 +6,64 @@
 
    rows, blocks, row, plane   of its output: all of its rows; blocks of channels; floats to the next row and block
    edge                       floats from the beginning of a row to its first position
+   floats                     of the place of its output
    reach, stride, top         of its kernel: rows of the input that a row of the output reads, from one to the next, and that lie above it */
 typedef struct {
     kernel run;
     const void *layer;
-    int32_t rows, blocks, row, plane, edge, reach, stride, top;
+    int32_t rows, blocks, row, plane, edge, floats, reach, stride, top;
 } strip;
 
-/* Rows outside a frame. at: of those that are held. */
-static void strip_clear(const strip *k, float *held, int32_t at, int32_t rows) {
-    for (int32_t b = 0; b < k->blocks; b++)
-        memset(held + (int64_t)b * k->plane + (int64_t)at * k->row - k->edge, 0, sizeof(float) * rows * k->row);
-}
+/* rows: of the last one, at a time. copies: of all places, one for each thread that takes part. */
+typedef struct {
+    int32_t rows, copies;
+    const strip *chain;
+} strips_layer;
 
-/* rows: of the last one, at a time. out: where each writes; in: what the first one reads. */
-static void strip_rows(ef_stream *s, const strip *chain, int32_t count, int32_t rows, float *const *out, const float *const *residual,
-                       const float *const *in) {
+/* A job has the outputs of all, one behind the other, and what the first reads. Threads share rows of the last one. */
+static void strips(const job *g, int part, int parts) {
+    const strips_layer *layer = g->layer;
+    const strip *chain = layer->chain;
+    const int32_t last = g->more, all = chain[last].rows, threads = MIN(parts, layer->copies);
+    if (part >= threads) return;
+    float *out[EF_STRIPS];
     int32_t made[EF_STRIPS], wanted[EF_STRIPS], held[EF_STRIPS]; /* rows; `held`: the first that is there */
-    const int32_t last = count - 1;
-    for (int32_t i = 0; i < count; i++) {
-        made[i] = 0;
-        held[i] = i < last ? -chain[i + 1].top : 0;
-        if (held[i]) strip_clear(chain + i, out[i], 0, -held[i]);
+    const int32_t end = begin(all, part + 1, threads);
+    made[last] = begin(all, part, threads);
+    held[last] = 0;
+    for (int32_t i = last; i >= 0; i--) {
+        out[i] = i ? g->more_out[i - 1] : g->out;
+        if (i == last) continue;
+        out[i] += (int64_t)part * chain[i].floats;
+        held[i] = made[i + 1] * chain[i + 1].stride - chain[i + 1].top;
+        made[i] = MAX(0, held[i]);
+        if (chain[i].edge || held[i] < 0) memset(out[i] - chain[i].edge, 0, sizeof(float) * chain[i].floats); /* what lies outside */
     }
-    while (made[last] < chain[last].rows) {
-        wanted[last] = MIN(made[last] + rows, chain[last].rows);
+    while (made[last] < end) {
+        wanted[last] = MIN(made[last] + layer->rows, end);
         for (int32_t i = last; i > 0; i--) {
             const strip *k = chain + i - 1, *next = chain + i;
             const int32_t first = MIN(made[i] * next->stride - next->top, made[i - 1]);
-            const int32_t end = (wanted[i] - 1) * next->stride - next->top + next->reach;
-            wanted[i - 1] = MAX(made[i - 1], MIN(end, k->rows));
-            if (first > held[i - 1]) {
-                for (int32_t b = 0; b < k->blocks && made[i - 1] > first; b++) {
-                    float *to = out[i - 1] + (int64_t)b * k->plane - k->edge;
-                    memmove(to, to + (int64_t)(first - held[i - 1]) * k->row, sizeof(float) * (made[i - 1] - first) * k->row);
-                }
-                held[i - 1] = first;
+            const int32_t until = (wanted[i] - 1) * next->stride - next->top + next->reach;
+            wanted[i - 1] = MAX(made[i - 1], MIN(until, k->rows));
+            for (int32_t b = 0; b < k->blocks; b++) {
+                float *block = out[i - 1] + (int64_t)b * k->plane - k->edge;
+                if (first > held[i - 1] && made[i - 1] > first)
+                    memmove(block, block + (int64_t)(first - held[i - 1]) * k->row, sizeof(float) * (made[i - 1] - first) * k->row);
+                if (until > k->rows)
+                    memset(block + (int64_t)(k->rows - MAX(first, held[i - 1])) * k->row, 0, sizeof(float) * (until - k->rows) * k->row);
             }
-            if (end > k->rows) strip_clear(k, out[i - 1], k->rows - held[i - 1], end - k->rows);
+            held[i - 1] = MAX(first, held[i - 1]);
         }
         const float *before = NULL;
-        for (int32_t i = 0; i < count; i++) {
-            const strip *k = chain + i;
-            float *there = out[i] - (int64_t)held[i] * k->row;
-            const job j = {.stream = s, .layer = k->layer, .out = there, .residual = residual[i], .in = i ? &before : in,
+        for (int32_t i = 0; i <= last; i++) {
+            float *there = out[i] - (int64_t)held[i] * chain[i].row;
+            const job j = {.stream = g->stream, .layer = chain[i].layer, .out = there,
+                           .residual = i ? g->more_residual[i - 1] : g->residual, .in = i ? &before : g->in,
                            .first = made[i], .rows = wanted[i] - made[i]};
-            if (j.rows > 0) pool_run(&s->pool, k->run, &j);
+            if (j.rows > 0) chain[i].run(&j, 0, 1);
             made[i] = wanted[i];
             before = there;
         }
     }
-}
-
-static __attribute__((noinline)) void strips(ef_stream *s, const strip *chain, int32_t count, int32_t rows, float *const *out,
-                                             const float *const *residual, const float *const *in) {
-    TIMED(strip_rows(s, chain, count, rows, out, residual, in));
 }
