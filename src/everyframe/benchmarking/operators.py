@@ -24,10 +24,10 @@ from everyframe.modelfile.ort import create
 from everyframe.modelfile.states import first_states
 from everyframe.native.artifact import is_library
 from everyframe.native.build import link
-from everyframe.native.calls import Work
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
+from everyframe.native.text import Work
 
 #: what an engine adds between layers: other orders of memory, copies
 BETWEEN = "(between layers)"

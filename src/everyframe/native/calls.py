@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
 from typing import Any
@@ -16,62 +15,15 @@ from everyframe.native import ir, ir_values, maps, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
-from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer
 from everyframe.native.tables import table_of
 from everyframe.native.target import Target
+from everyframe.native.text import Text, Work, safe
 from everyframe.native.winograd import Tile, Untile, end_fields, tile_fields, tiles, untile_bytes_fields, untile_fields
 
 #: operators below this much work (multiply-adds, or floats moved) are not worth waking threads for
 _WORTH_SHARING = 60_000
-
-
-@dataclass(frozen=True)
-class Work:
-    """One call of a kernel. label: the ONNX node's name. macs: multiply-adds; bytes: weights and tables that it reads."""
-
-    label: str
-    kernel: str
-    macs: int = 0
-    bytes: int = 0
-
-
-@dataclass
-class Text:
-    """Collects the parts of the file."""
-
-    tables: list[str] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)
-    work: list[Work] = field(default_factory=list)  # of each call of a kernel
-    known: dict[str, str] = field(default_factory=dict)  # text of a structure -> its name
-    counts: dict[str, int] = field(default_factory=dict)
-    maps: dict[maps.MapForm, int] = field(default_factory=dict)
-
-    def structure(self, kind: str, fields: dict[str, object], comment: str = "") -> str:
-        """Name of a constant structure; equal ones are written once."""
-        body = ", ".join(f".{name} = {value_text(value)}" for name, value in fields.items())
-        key = f"{kind} {body}"
-        if key not in self.known:
-            number = self.counts[kind] = self.counts.get(kind, -1) + 1
-            self.known[key] = f"{kind}_{number}"
-            note = f"/* {comment} */\n" if comment else ""
-            self.tables.append(f"{note}static const {kind} {self.known[key]} = {{{body}}};")
-        return self.known[key]
-
-
-def value_text(value: object) -> str:
-    if isinstance(value, Form):
-        return f"{{{value.channels}, {value.height}, {value.width}, {value.block}, {value.row}, {value.plane}, {value.size}}}"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'.{name} = {value_text(each)}' for name, each in value.items())}}}"
-    if isinstance(value, tuple) and value and isinstance(value[0], float):
-        return f"(const float[]){{{', '.join(map(c_float, value))}}}"
-    if isinstance(value, tuple):
-        if value and isinstance(value[0], Form):
-            return f"(const form[]){{{', '.join(map(value_text, value))}}}"
-        return f"(const int32_t[]){{{', '.join(map(str, value))}}}"
-    return c_float(value) if isinstance(value, float) else str(value)
 
 
 class Calls:
@@ -404,7 +356,3 @@ def _describe(layer: PackedLayer) -> str:
         f"{op.label}: {what} {len(op.taps)}x{kernel[2]}x{kernel[3]} / {op.strides[0]}, {len(op.taps[0].planes)} -> "
         f"{out.channels} channels, {out.height} x {out.width}{sparse}{f'; {layer.choice}' if layer.choice else ''}"
     )
-
-
-def safe(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")

@@ -13,7 +13,7 @@ import numpy as np
 from everyframe.modelfile.schema import Metadata
 from everyframe.native import blob as blobs
 from everyframe.native import ir, ir_values, maps
-from everyframe.native.calls import Calls, Work, safe, value_text
+from everyframe.native.calls import Calls
 from everyframe.native.halved import WIDE
 from everyframe.native.ir import Graph, Op
 from everyframe.native.layout import Layout, stored
@@ -21,6 +21,7 @@ from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import DEPTHWISE_LONGEST, Packer, lengths
 from everyframe.native.packed import Choose, PackedLayer, by_default
 from everyframe.native.target import Target
+from everyframe.native.text import Work, safe, value_text
 from everyframe.native.winograd import Untile
 
 Answers = tuple[tuple[str, tuple[int, ...]], ...]

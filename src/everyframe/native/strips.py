@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 
 from everyframe.native.fuse import in_order
-from everyframe.native.ir import Chain, Conv, Frame, Graph, sizes_of
+from everyframe.native.ir import Chain, Conv, Graph, sizes_of
 from everyframe.native.target import Target
 
 #: bytes of a frame that the second-level cache does not keep beside all else until it is read
@@ -28,59 +28,51 @@ _NARROW = 14
 
 def in_strips(graph: Graph, target: Target) -> Graph:
     """Finds the chains and puts their convolutions side by side, in place."""
-    readers = Counter(frame.number for op in graph.ops for frame in op.reads())
-    pinned = {frame.number for frame in (*graph.slot_next, *graph.logits)}
-    calls = Counter(op.batch for op in graph.ops if isinstance(op, Conv))
-    following: dict[int, Conv] = {}  # of a convolution's id: the one that alone reads what it makes
-    for op in graph.ops:
-        before = _before(op)
-        if before is None or readers[before.number] > 1 or before.number in pinned or not isinstance(before.op, Conv):
-            continue
-        if all(_fits(graph, each, calls) for each in (op, before.op)) and 4 * before.floats >= LARGE:
-            following[id(before.op)] = op  # type: ignore[assignment]
+    following = _following(graph)
     second = {id(op) for op in following.values()}
     for op in graph.ops:
-        if id(op) not in following or id(op) in second:
-            continue
-        ops: list[Conv] = [op]  # type: ignore[list-item]
-        while id(ops[-1]) in following:
-            ops.append(following[id(ops[-1])])
-        if any(each.depthwise for each in ops):
-            graph.chains.append(_chain(graph, ops, target))
+        if isinstance(op, Conv) and id(op) in following and id(op) not in second:
+            ops = [op]
+            while id(ops[-1]) in following:
+                ops.append(following[id(ops[-1])])
+            if any(each.depthwise for each in ops):  # dense ones compute longer than they wait
+                graph.chains.append(_chain(graph, ops, target))
     for number, chain in enumerate(graph.chains):
-        for each in chain.ops:
-            each.chain, each.batch = number, -1
+        for op in chain.ops:
+            op.chain, op.batch = number, -1
     if graph.chains:
-        beside: dict[int, list[Conv]] = {}
+        beside: dict[int, list[Conv]] = {id(op): chain.ops for chain in graph.chains for op in chain.ops}
         batches: dict[int, list[Conv]] = {}
         for op in graph.ops:
-            if isinstance(op, Conv):
-                group = (
-                    graph.chains[op.chain].ops if op.chain >= 0 else batches.setdefault(op.batch, []) if op.batch >= 0 else [op]
-                )
-                if op.batch >= 0:
-                    group.append(op)
-                beside[id(op)] = group
+            if isinstance(op, Conv) and op.batch >= 0:
+                batches.setdefault(op.batch, []).append(op)
+                beside[id(op)] = batches[op.batch]
         in_order(graph, together=beside)
     return graph
 
 
-def _before(op: object) -> Frame | None:
-    """The one frame that a convolution convolves."""
-    if not isinstance(op, Conv):
-        return None
-    read = {frame.number: frame for frame in op.reads()}
-    if len(read) != len(op.reads()):  # what it adds is what it convolves
-        return None
-    convolved = [frame for frame in read.values() if frame is not op.residual]
-    return convolved[0] if len(convolved) == 1 else None
+def _following(graph: Graph) -> dict[int, Conv]:
+    """Of a convolution's id: the one that alone reads what it makes, where that is large."""
+    convs = [op for op in graph.ops if isinstance(op, Conv)]
+    readers = Counter(frame.number for op in graph.ops for frame in op.reads())
+    pinned = {frame.number for frame in (*graph.slot_next, *graph.logits)}
+    calls = Counter(op.batch for op in convs)
 
+    def fits(op: Conv) -> bool:
+        out = graph.out(op)
+        small = 4 * sum(tap.weight.size for tap in op.taps) <= _WEIGHTS
+        alone = op.batch < 0 or calls[op.batch] == 1
+        return small and alone and not (op.quant or out.quant or out.half or op.tile) and out.width >= _NARROW
 
-def _fits(graph: Graph, op: Conv, calls: Counter[int]) -> bool:
-    out = graph.out(op)
-    small = 4 * sum(tap.weight.size for tap in op.taps) <= _WEIGHTS
-    alone = op.batch < 0 or calls[op.batch] == 1
-    return small and alone and not (op.quant or out.quant or out.half or op.tile) and out.width >= _NARROW
+    made: dict[int, Conv] = {}
+    for op in convs:
+        convolved = [frame for frame in op.reads() if frame is not op.residual]
+        if len(convolved) != 1 or readers[(frame := convolved[0]).number] > 1 or frame.number in pinned:
+            continue
+        before = frame.op
+        if isinstance(before, Conv) and fits(before) and fits(op) and 4 * frame.floats >= LARGE:
+            made[id(before)] = op
+    return made
 
 
 def _chain(graph: Graph, ops: list[Conv], target: Target) -> Chain:

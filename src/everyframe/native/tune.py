@@ -20,7 +20,7 @@ import numpy as np
 from everyframe.errors import EngineError
 from everyframe.native import ir, pack_int8, winograd
 from everyframe.native.blob import Blob
-from everyframe.native.calls import Text, conv_fields, safe, value_text
+from everyframe.native.calls import conv_fields
 from everyframe.native.choice import Choice, Geometry, space
 from everyframe.native.compilers import command, run
 from everyframe.native.emit import MAX_THREADS, c_text, conv_kernels, defines, winograd_kernels
@@ -31,6 +31,7 @@ from everyframe.native.lower_elementwise import c_float
 from everyframe.native.pack import Packer, untabled
 from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
+from everyframe.native.text import Text, safe, value_text
 from everyframe.native.tuned import Row, isa, parse, shape
 
 #: where no other time is given
