@@ -46,7 +46,7 @@ def network(seed: int, count: int = 4) -> Sketch:
         size = (33, 35)
         for side, stride, depthwise in ways:
             after = tuple(-(-n // stride) for n in size)
-            if min(after) < 14:
+            if min(after) < 3:
                 break
             dilation = int(rng.integers(1, 3)) if side > 1 and stride == 1 else 1
             group, out = (channels, channels) if depthwise else (1, int(rng.integers(8, 48)))

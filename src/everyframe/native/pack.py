@@ -91,11 +91,11 @@ class Packer(Packing):
     # -- which frames are one layer -------------------------------------------------------------------------------------------
 
     def _key(self, op: Conv) -> tuple:
-        out = self.graph.out(op)
-        residual = self.layout.forms[op.residual.number] if op.residual else None
+        out, rest, forms = self.graph.out(op), op.residual, self.layout.forms
         return (
             tuple(tap.key for tap in op.taps), op.bias_key, op.strides, op.pads, op.dilations, op.depthwise, op.activation,
-            residual, op.residual_last, self.layout.forms[out.number], op.quant, out.quant, op.residual and op.residual.quant,
+            forms[rest.number] if rest else None, op.residual_last, forms[out.number], op.quant, out.quant, rest and rest.quant,
+            op.chain >= 0,
         )  # fmt: skip
 
     def _cells(self, op: Conv, tap: ir.Tap) -> tuple[np.ndarray, np.ndarray]:
@@ -370,7 +370,7 @@ def _columns(layer: PackedLayer) -> int:
 def _is_flat(layer: PackedLayer) -> bool:
     """Can a small picture be one row of positions? Its convolution has no kernel, and no frame has borders."""
     op, forms = layer.op, [layer.out, *layer.forms, *([layer.residual] if layer.residual else [])]
-    point = not op.tile and op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
+    point = not op.tile and op.chain < 0 and op.taps[0].weight.shape[2:] == (1, 1) and op.strides == (1, 1) and op.pads == (0, 0)
     return point and layer.out.width < _WIDE and not any(form.bordered for form in forms)
 
 

@@ -22,8 +22,6 @@ HELD = 1 << 18
 _WEIGHTS = 1 << 16
 #: that share a chain, at most
 _THREADS = 8
-#: narrower pictures are one row to convolutions without a kernel (see `pack`)
-_NARROW = 14
 
 
 def in_strips(graph: Graph, target: Target) -> Graph:
@@ -62,7 +60,7 @@ def _following(graph: Graph) -> dict[int, Conv]:
         out = graph.out(op)
         small = 4 * sum(tap.weight.size for tap in op.taps) <= _WEIGHTS
         alone = op.batch < 0 or calls[op.batch] == 1
-        return small and alone and not (op.quant or out.quant or out.half or op.tile) and out.width >= _NARROW
+        return small and alone and not (op.quant or out.quant or out.half or op.tile)
 
     made: dict[int, Conv] = {}
     for op in convs:
