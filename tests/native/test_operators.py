@@ -102,6 +102,17 @@ def test_convolutions() -> None:
 
 
 @pytest.mark.parametrize("cpu", CPUS)
+def test_convolutions_of_what_is_added_to_them(cpu: str, tmp_path: Path) -> None:
+    """x + f(x): nobody else asks for zeros around x."""
+    sketch = Sketch((1, 20, 9, 17))
+    for group in (1, 2, 20):
+        x = sketch.op("Conv", "frames", sketch.normal(20, 20, 1, 1))
+        made = sketch.op("Conv", x, sketch.normal(20, 20 // group, 3, 3), group=group, pads=[1] * 4)
+        sketch.answer(sketch.op("Relu", sketch.op("Add", made, x)))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
 def test_convolutions_over_time(cpu: str, tmp_path: Path) -> None:
     """Three axes: strides, dilation and padding of time, whole and depthwise; padding that is skipped at both ends."""
     sketch = Sketch((1, 6, 5, 6, 7))

@@ -218,10 +218,12 @@ class Conv(Op):
     batch: int = -1  # frames of one layer that are one call have the same (see `together`)
     chain: int = -1  # of those of the graph (see `strips`)
 
-    def reads(self) -> list[Frame]:
+    def convolved(self) -> list[Frame]:
         numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))
-        used = [self.frames[n] for n in numbers if not is_zero(self.frames[n])]
-        return used + ([self.residual] if self.residual else [])
+        return [self.frames[n] for n in numbers if not is_zero(self.frames[n])]
+
+    def reads(self) -> list[Frame]:
+        return self.convolved() + ([self.residual] if self.residual else [])
 
 
 def sizes_of(op: Conv) -> tuple[int, int, int]:
@@ -363,9 +365,7 @@ def carried_quant(op: Op) -> Quant | None:
         return None
     quant = common_quant(op.reads())
     fill = op.value if isinstance(op, Window) else 0.0
-    if quant and quant.nearest(fill) != fill:
-        return None
-    return quant
+    return None if quant and quant.nearest(fill) != fill else quant
 
 
 def retarget(planes: np.ndarray, frames: dict[int, Frame]) -> np.ndarray:

@@ -201,7 +201,7 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
 
 def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
     kernel = op.taps[0].weight.shape[2:]
-    for frame in {f.number: f for f in op.reads() if f is not op.residual}.values():
+    for frame in op.convolved():  # which may be what is added, too
         sizes = (frame.height, frame.width)
         ends = [
             max(0, (o - 1) * s + (k - 1) * d - p - (n - 1))

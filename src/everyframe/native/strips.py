@@ -64,7 +64,7 @@ def _following(graph: Graph) -> dict[int, Conv]:
 
     made: dict[int, Conv] = {}
     for op in convs:
-        convolved = [frame for frame in op.reads() if frame is not op.residual]
+        convolved = op.convolved()
         if len(convolved) != 1 or readers[(frame := convolved[0]).number] > 1 or frame.number in pinned:
             continue
         before = frame.op

@@ -25,21 +25,22 @@ static int64_t now(void) {
 /* Not inlined: a clip network has a thousand calls, and inlining them takes the compiler most of its time. */
 static __attribute__((noinline)) void shared(ef_stream *s, kernel run, const void *layer, float *out, const float *residual,
                                              const float *const *in, const float *numbers) {
-    const job j = {s, layer, out, residual, in, numbers, 0, NULL, NULL};
+    const job j = {.stream = s, .layer = layer, .out = out, .residual = residual, .in = in, .numbers = numbers};
     TIMED(pool_run(&s->pool, run, &j));
 }
 
 /* Several frames of one layer: as many pointers of each, and `in` holds the sources of all. */
 static __attribute__((noinline)) void together(ef_stream *s, kernel run, const void *layer, int32_t frames, float *const *out,
                                                const float *const *residual, const float *const *in) {
-    const job j = {s, layer, out[0], residual[0], in, NULL, frames - 1, out + 1, residual + 1};
+    const job j = {.stream = s, .layer = layer, .out = out[0], .residual = residual[0], .in = in,
+                   .more = frames - 1, .more_out = out + 1, .more_residual = residual + 1};
     TIMED(pool_run(&s->pool, run, &j));
 }
 
 /* For what is too small to be worth waking threads. */
 static __attribute__((noinline)) void alone(ef_stream *s, kernel run, const void *layer, float *out, const float *residual,
                                             const float *const *in, const float *numbers) {
-    const job j = {s, layer, out, residual, in, numbers, 0, NULL, NULL};
+    const job j = {.stream = s, .layer = layer, .out = out, .residual = residual, .in = in, .numbers = numbers};
     TIMED(run(&j, 0, 1));
 }
 
