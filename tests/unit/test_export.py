@@ -259,6 +259,8 @@ def test_logits_that_are_not_finite(tmp_path: Path) -> None:
         ("x3d-s", {}, errors.UsageError, "x3d_s"),
         (SMALL, {"size": 16}, errors.UsageError, "at least 32"),
         (SMALL, {"frames": -1}, errors.UsageError, "at least 1 frame"),
+        (SMALL, {"seed": 10**30}, errors.UsageError, "seed"),
+        (SMALL, {"num_classes": 10**15}, errors.UsageError, "memory"),
         (SMALL, {"labels": ["a", "b"], "num_classes": 3}, errors.UsageError, "3 labels"),
         (SMALL, {"labels": ["a", "a"]}, errors.UsageError, "same label"),
         (SMALL, {"labels": []}, errors.UsageError, "empty"),
