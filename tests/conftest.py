@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -58,6 +59,13 @@ def translations() -> None:
 
         made: Any = ONNXRegistry.from_torchlib
         ONNXRegistry.from_torchlib = classmethod(functools.cache(made.__func__))  # type: ignore[assignment]
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for among what tests make, not again and again among all of torch (4 % of a run)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -125,6 +133,36 @@ def narrow_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tsm.ResNet50, "channels", 512)
     for name, variant in resnet3d.VARIANTS.items():
         monkeypatch.setitem(resnet3d.VARIANTS, name, variant._replace(inner=variant.inner // 4, groups=min(variant.groups, 8)))
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all processes of a test run find what one of them exported."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+@pytest.fixture
+def zoo_clip(narrow_zoo: None, shelf: Path) -> Callable[[str, int, int], Any]:
+    """(name, frames, size) -> the clip model of a network of `narrow_zoo` with random weights and 10 classes. It is exported by
+    the first test that asks for it, which takes a second or two."""
+    import onnx
+
+    from everyframe import models
+    from helpers import quick_export, randomise
+
+    def made(name: str, frames: int, size: int) -> onnx.ModelProto:
+        kept = shelf / f"{name}-{frames}-{size}.onnx"
+        if not kept.exists():
+            net = randomise(models.create(name, num_classes=10, frames=frames, size=size), seed=1)
+            fresh = kept.with_suffix(f".{os.getpid()}")
+            onnx.save(quick_export(net, frames, size, models.describe(name).preprocess.channels), fresh)
+            fresh.replace(kept)
+        return onnx.load(kept)
+
+    return made
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ a camera, minutes or the network is opened with ```sh no-run (or ```python no-ru
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -49,15 +48,6 @@ def sandbox(tmp_path: Path) -> Path:
     else:
         handmade.write_video(tmp_path / "video.mp4", frames=60)
     return tmp_path
-
-
-@pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all processes of a test run find what pages exported."""
-    base = tmp_path_factory.getbasetemp()
-    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
-    made.mkdir(exist_ok=True)
-    return made
 
 
 def once(text: str, shelf: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from everyframe.modelfile.states import first_states, next_states
 from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan, without_copies
-from helpers import quick_export, randomise, relative
+from helpers import relative
 from native.test_int8 import step_network
 
 pytest.importorskip("openvino", reason="openvino is not installed: pip install 'everyframe[openvino]'")
@@ -156,14 +157,10 @@ def test_any_number_of_threads_says_the_same(threads: int, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), [("x3d_xs", "step"), ("shufflenet3d_0.5x", "step"), ("shufflenet3d_0.5x", "clip")])
-def test_networks_of_the_zoo(name: str, form: str) -> None:
+def test_networks_of_the_zoo(name: str, form: str, zoo_clip: Callable[..., onnx.ModelProto]) -> None:
     """One frame a step and several, clip networks, states of every form."""
-    pytest.importorskip("torch")
-    from everyframe import models
-
-    entry = models.describe(name)
-    frames, size = min(entry.frames, 16), max(32, entry.min_size)
-    model = quick_export(randomise(models.create(name, num_classes=10, frames=frames, size=size), seed=1), frames, size)
+    frames = 4 if name == "x3d_xs" else 16
+    model = zoo_clip(name, frames, 32)
     made = convert(model).step if form == "step" else model
     metadata = modelfile.metadata_of(made) or Metadata(kind="clip", frames=frames)
     ours, theirs, shape = both(made, metadata.states)

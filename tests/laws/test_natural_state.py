@@ -286,6 +286,24 @@ def test_a_loop_whose_copies_differ_is_a_window_of_frames() -> None:
     assert verify(convert(build(write, 6, 1, 1, 18))) <= 1e-5  # a window of six frames, without a state that goes on
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_pictures_may_become_vectors_frame_after_frame(axis: int) -> None:
+    """`torch.stack([net(x[:, :, t]) for t in range(T)], axis).mean(axis)`, and a convolution over the frames of the vectors."""
+
+    def write(draft: Draft, x: str) -> str:
+        weight, made = draft.random(H, C, 1, 1), []
+        for t in range(draft.frames_now):
+            frame = draft.op("Conv", draft.op("Gather", x, draft.const(t, np.int64), axis=2), weight)
+            vector = draft.op("ReduceMean", frame, draft.ints(2, 3), keepdims=0)
+            made.append(draft.op("Unsqueeze", vector, draft.ints(axis)))
+        y = draft.op("Concat", *made, axis=axis)
+        if axis == 2:
+            y = draft.op("Conv", y, draft.random(H, H, 3), pads=[1, 1])
+        return draft.op("Gemm", draft.op("ReduceMean", y, draft.ints(axis), keepdims=0), draft.random(H, 5), draft.random(5))
+
+    assert verify(convert(build(write, 6, 1, 1, 18))) <= 1e-5
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "both directions": (partial(recurrent, op="LSTM", direction="bidirectional"), "one direction"),
     "backwards": (partial(recurrent, op="GRU", direction="reverse"), "one direction"),

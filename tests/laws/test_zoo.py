@@ -7,6 +7,7 @@ Delays, hops and receptive fields do not depend on the picture's size, so they a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,7 +21,7 @@ from everyframe.conversion import convert
 from everyframe.conversion.facts import Options
 from everyframe.conversion.verify import TOLERANCE, verify
 from everyframe.models.cards import card as cards
-from helpers import quick_export, randomise
+from helpers import randomise
 
 torch = pytest.importorskip("torch")
 
@@ -111,13 +112,10 @@ def test_networks_stream_from_the_command_line(
     assert any("scores" in answer or "top" in answer for answer in answers), said[3][:300]
 
 
-@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(models.list()) - {*WHOLE_ROAD, *REPEATED}))
-def test_every_network_streams(name: str) -> None:
-    frames, size = shape(name)
-    net = randomise(models.create(name, num_classes=10, frames=frames, size=size), seed=1)
-    made = convert(quick_export(net, frames, size, models.describe(name).preprocess.channels))
+def test_every_network_streams(name: str, zoo_clip: Callable[..., onnx.ModelProto]) -> None:
+    made = convert(zoo_clip(name, *shape(name)))
     assert verify(made) <= TOLERANCE
     meta = made.metadata
     _as_on_the_card(name, meta.hop, meta.delay, None if meta.unbounded else meta.receptive_field)
@@ -156,12 +154,10 @@ VARIANTS = (
 )
 
 
-@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", VARIANTS, ids=lambda c: f"{c.name}-{c.rate}-{c.taps}")
-def test_variants_stream(case: Variant) -> None:
-    net = randomise(models.create(case.name, num_classes=10, frames=case.frames, size=32), seed=1)
-    made = convert(quick_export(net, case.frames, 32), Options(rate=case.rate, taps=case.taps))
+def test_variants_stream(case: Variant, zoo_clip: Callable[..., onnx.ModelProto]) -> None:
+    made = convert(zoo_clip(case.name, case.frames, 32), Options(rate=case.rate, taps=case.taps))
     assert verify(made) <= TOLERANCE or case.within_noise
     assert made.metadata.hop == 1 or case.rate == "native"
     assert case.feature_delay in (None, made.metadata.feature_delay)

@@ -5,13 +5,14 @@ Networks take turns with the processors that run here: what each of them compute
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import pytest
 
-from everyframe import modelfile, models
+from everyframe import modelfile
 from everyframe.conversion import convert
 from everyframe.conversion.facts import Options
 from everyframe.modelfile.fold import fold
@@ -20,10 +21,10 @@ from everyframe.native.check import check
 from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
-from helpers import quick_export, randomise
 from native.operators import CPUS, QUICK
 
 pytest.importorskip("torch")
+ZooClip = Callable[[str, int, int], onnx.ModelProto]
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,20 @@ LARGE = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "case"), list(enumerate(SMALL)), ids=[f"{case.name}-{case.rate}" for case in SMALL])
-def test_the_zoo(number: int, case: Case, tmp_path: Path) -> None:
-    clip = clip_model(case)
+def test_the_zoo(number: int, case: Case, tmp_path: Path, zoo_clip: ZooClip) -> None:
+    clip = clip_model(case, zoo_clip)
     agrees(convert(clip, Options(rate=case.rate)).step, CPUS[-1], f"{case.name} step", tmp_path / "step.so")
     agrees(clip, CPUS[number % len(CPUS)], f"{case.name} clip", tmp_path / "clip.so")
 
 
-@pytest.mark.usefixtures("narrow_zoo")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE, ids=lambda c: c.name)
-def test_the_large_ones(case: Case, tmp_path: Path) -> None:
-    agrees(convert(clip_model(case)).step, "native", case.name, tmp_path / "step.so")
+def test_the_large_ones(case: Case, tmp_path: Path, zoo_clip: ZooClip) -> None:
+    agrees(convert(clip_model(case, zoo_clip)).step, "native", case.name, tmp_path / "step.so")
 
 
-def clip_model(case: Case) -> onnx.ModelProto:
-    net = randomise(models.create(case.name, num_classes=10, frames=case.frames, size=case.size), seed=1)
-    clip = quick_export(net, case.frames, case.size)
+def clip_model(case: Case, zoo_clip: ZooClip) -> onnx.ModelProto:
+    clip = zoo_clip(case.name, case.frames, case.size)
     modelfile.attach(clip, modelfile.Metadata(kind="clip", frames=case.frames, preprocess=modelfile.Preprocess()))
     return fold(clip)
 

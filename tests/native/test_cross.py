@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,23 +87,16 @@ def test_states_of_halves(cpu: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[1], np.clip(given.ravel(), -MOST, MOST).astype(np.float16))
 
 
-@functools.cache
-def step_network(name: str, frames: int) -> onnx.ModelProto:
-    from native.test_compiled_zoo import Case, clip_model
-
-    return convert(clip_model(Case(name, frames, 32))).step
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", [cpu for cpu in FOREIGN if cpu != "riscv64"])
-def test_networks_of_the_zoo(cpu: str, tmp_path: Path) -> None:
+def test_networks_of_the_zoo(cpu: str, tmp_path: Path, zoo_clip: Callable[..., onnx.ModelProto]) -> None:
     """Depthwise convolutions, squeeze-and-excite and pruned weights; and several frames a step."""
-    pytest.importorskip("torch")
-    pruned = onnx.ModelProto()
-    pruned.CopyFrom(step_network("x3d_s", 13))
+    from native.test_compiled_zoo import Case, clip_model
+
+    pruned, hop = (convert(clip_model(Case(*case, 32), zoo_clip)).step for case in (("x3d_s", 13), ("mobilenet3d_v2_0.2x", 16)))
     assert prune(pruned) > 50
     agrees(pruned, cpu, tmp_path / "pruned", 3)
-    agrees(step_network("mobilenet3d_v2_0.2x", 16), cpu, tmp_path / "hop", 2)
+    agrees(hop, cpu, tmp_path / "hop", 2)
 
 
 def prune(model: onnx.ModelProto) -> int:

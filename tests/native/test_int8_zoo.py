@@ -17,7 +17,7 @@ from everyframe.native.generate import generate
 from everyframe.native.library import Library
 from everyframe.native.target import target
 from native.operators import QUICK
-from native.test_compiled_zoo import Case, clip_model
+from native.test_compiled_zoo import Case, ZooClip, clip_model
 
 pytest.importorskip("torch")
 quantization = pytest.importorskip("onnxruntime.quantization")
@@ -57,8 +57,8 @@ def quantized(model: onnx.ModelProto, folder: Path, **options: object) -> onnx.M
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", ["clip", "step"])
 @pytest.mark.parametrize("case", [Case("tsm_mobilenet_v2", 8, 32), Case("mobilenet3d_v2_0.2x", 16, 32)], ids=lambda c: c.name)
-def test_the_zoo_in_bytes(case: Case, form: str, tmp_path: Path) -> None:
-    clip = clip_model(case)
+def test_the_zoo_in_bytes(case: Case, form: str, tmp_path: Path, zoo_clip: ZooClip) -> None:
+    clip = clip_model(case, zoo_clip)
     model = quantized(clip if form == "clip" else convert(clip).step, tmp_path, per_channel=True)
     metadata = modelfile.metadata_of(model)
     assert metadata is not None
@@ -69,9 +69,9 @@ def test_the_zoo_in_bytes(case: Case, form: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_nodes_left_in_float(tmp_path: Path) -> None:
+def test_nodes_left_in_float(tmp_path: Path, zoo_clip: ZooClip) -> None:
     """Signed activations, 7-bit weights with one scale, and only convolutions quantized."""
-    clip = clip_model(Case("mobilenet3d_0.5x", 16, 32))
+    clip = clip_model(Case("mobilenet3d_0.5x", 16, 32), zoo_clip)
     model = quantized(
         clip, tmp_path, op_types_to_quantize=["Conv"], activation_type=quantization.QuantType.QInt8, reduce_range=True,
         nodes_to_exclude=[node.name for node in clip.graph.node if node.op_type == "Conv"][3:5],

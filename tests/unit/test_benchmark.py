@@ -179,7 +179,8 @@ def test_nothing_could_be_measured(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--engine", "tensorflow"], "There is no such engine"),
         (["--threads", "two"], "not numbers"),
-        (["--threads", "0"], "counted from 1"),
+        (["--threads", "0"], "1 to 256"),
+        (["--streams", "99999"], "1 to 256"),
         (["--json", "/no/such/folder/x.json"], "cannot be written"),
         (["--compare", "a.json", "b.json"], "compared"),
         (["--table", "co3d"], "no such network"),

@@ -223,6 +223,26 @@ def test_networks_that_cannot_be_exported(tmp_path: Path, net: Any, word: str) -
     assert list(tmp_path.iterdir()) == []
 
 
+class Pooled(Tiny):
+    """Of an operator that torch's newer exporter has no translation for, in a dictionary."""
+
+    def forward(self, x: Any) -> Any:
+        pooled = torch.nn.functional.adaptive_avg_pool3d(self.conv(x), (x.shape[2], 1, 1))
+        return {"logits": self.fc(pooled.mean((2, 3, 4)))}
+
+
+class BranchingPooled(Pooled):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x if x.sum() > -1e9 else -x)
+
+
+def test_what_the_newer_exporter_cannot_write(tmp_path: Path) -> None:
+    """Other operators, not branches: on clips of noise this one is always the same, and it would be frozen."""
+    assert models.export(Pooled(), tmp_path / "clip.onnx", frames=3, size=6).difference < 1e-5
+    with pytest.raises(errors.ModelError, match="cannot export"):
+        models.export(BranchingPooled(), None, frames=3, size=6)
+
+
 def test_logits_that_are_not_finite(tmp_path: Path) -> None:
     net = Tiny()
     torch.nn.init.constant_(net.fc.bias, float("nan"))
@@ -239,6 +259,8 @@ def test_logits_that_are_not_finite(tmp_path: Path) -> None:
         ("x3d-s", {}, errors.UsageError, "x3d_s"),
         (SMALL, {"size": 16}, errors.UsageError, "at least 32"),
         (SMALL, {"frames": -1}, errors.UsageError, "at least 1 frame"),
+        (SMALL, {"seed": 10**30}, errors.UsageError, "seed"),
+        (SMALL, {"num_classes": 10**15}, errors.UsageError, "memory"),
         (SMALL, {"labels": ["a", "b"], "num_classes": 3}, errors.UsageError, "3 labels"),
         (SMALL, {"labels": ["a", "a"]}, errors.UsageError, "same label"),
         (SMALL, {"labels": []}, errors.UsageError, "empty"),

@@ -266,6 +266,7 @@ class TestPredict:
                 (lambda: program.predict(video, top_k=0), UsageError, "top_k"),
                 (lambda: list(program.predict(video, seconds=0)), UsageError, "limit must be positive"),
                 (lambda: everyframe.open(step, threads=0), UsageError, "threads"),
+                (lambda: everyframe.open(step, threads=100_000), UsageError, "threads"),
                 (lambda: everyframe.open(step, engine="warp"), EngineError, "auto, ort, reference"),
                 (lambda: everyframe.open(step, labels=["a"]), ModelError, r"3 labels, one per logit(.|\n)*got: +1"),
             ):

@@ -133,6 +133,9 @@ def test_recordings_come_with_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"sunglasses": 1.5}, "(?s)sunglasses.*0 to 1"),
         ({"minutes": -1}, "minutes"),
         ({"fps": float("nan")}, "fps"),
+        ({"fps": 0}, "fps"),
+        ({"seed": -1}, "seed"),
+        ({"kind": "scenes", "seed": -1}, "seed"),
     ],
 )
 def test_what_cannot_be_rendered(tmp_path: Path, wrong: dict, said: str) -> None:

@@ -54,12 +54,12 @@ def render(
 
     made: clips.Rendered
     path, held = run_folder(output, kind)
+    if fps is None:
+        fps = 10.0 if kind == scenes.KIND else 15.0
     if kind == scenes.KIND:
-        made = scenes.write(scenes.Wanted(count, minutes, fps or 10.0, beams, seed), path, progress or silent)
+        made = scenes.write(scenes.Wanted(count, minutes, fps, beams, seed), path, progress or silent)
     else:
-        made = clips.write(
-            clips.Wanted(kind, count, minutes, seconds, fps or 15.0, size, sunglasses, seed), path, progress or silent
-        )
+        made = clips.write(clips.Wanted(kind, count, minutes, seconds, fps, size, sunglasses, seed), path, progress or silent)
     return Rendered(**vars(made), held=held)
 
 

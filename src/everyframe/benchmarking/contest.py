@@ -56,8 +56,8 @@ def contend(
         raise UsageError(
             "Nothing would be measured.", got=f"{len(contenders)} contenders, {frames} frames", expected="one or more"
         )
-    if wrong := next((c for c in contenders if c.threads < 1 or c.streams < 1), None):
-        raise UsageError("Threads and streams are counted from 1.", got=str(wrong))
+    if wrong := next((c for c in contenders if not (1 <= c.threads <= 256 and 1 <= c.streams <= 256)), None):
+        raise UsageError("So many threads or streams cannot be measured.", expected="1 to 256 of each", got=str(wrong))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     machine, watch = describe("openvino"), Watch(engines.cores())
     names = called(one.model for one in contenders)

@@ -200,7 +200,12 @@ def build(
     make = getattr(importlib.import_module(module), attribute)
     chosen = {**entry.options, **options}
     causal = chosen.pop("causal", "false") == "true"
-    net = make(num_classes, frames, size, in_channels=in_channels, **chosen).eval()
+    try:
+        net = make(num_classes, frames, size, in_channels=in_channels, **chosen).eval()
+    except (RuntimeError, MemoryError, OverflowError) as error:  # of torch's own; nothing that is given here can fail otherwise
+        raise UsageError(
+            "The network does not fit into memory.", where=entry.name, got=f"{num_classes} classes; {str(error).splitlines()[0]}"
+        ) from error
     if causal:
         from everyframe.models.causal import make_causal
 

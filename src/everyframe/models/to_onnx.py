@@ -68,6 +68,8 @@ def export(
     Raises UsageError, WeightsError, OutputError, EngineError (torch missing), ModelError where torch cannot export the
     network, ConversionMismatch where the file would not compute what torch computes. Then nothing is written.
     """
+    if not 0 <= seed < 2**32:
+        raise UsageError("This seed cannot be used.", where="seed", expected="0 to 4294967295", got=seed)
     path = None if path is None else Path(path)
     names = read_labels(labels) if labels is not None else None
     if not isinstance(model, str) and not callable(getattr(model, "state_dict", None)):

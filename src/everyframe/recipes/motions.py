@@ -60,10 +60,10 @@ class MotionsRecipe(Strict):
     task: Literal["motions"]
     window: int = Field(default=12, ge=6, le=64)  # 6: below that some taps never see a frame within the clip
     seeds: int = Field(default=1, ge=1)
-    first_seed: int = Field(default=0, ge=0)
+    first_seed: int = Field(default=0, ge=0, lt=2**31)
     start: str | None = None
     teachers: tuple[Teacher, ...] = ()
-    threads: int = Field(default=0, ge=0)  # 0: torch's default
+    threads: int = Field(default=0, ge=0, le=256)  # 0: torch's default
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
 

@@ -29,7 +29,7 @@ class Search(Strict):
     controller: ControllerName = "evolution"
     evaluations: int = Field(default=60, ge=1)
     rate_evaluations: int = Field(default=20, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     choices: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     supernet_minutes: float | None = Field(default=None, gt=0)
     retrain_minutes: float | None = Field(default=None, gt=0)

@@ -159,8 +159,8 @@ class Training(Strict):
     average: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     channels_last: bool | None = None
-    seed: int = Field(default=0, ge=0)
-    threads: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    threads: int = Field(default=0, ge=0, le=256)
     validate_every: int = Field(default=1, ge=1)
     checkpoint_minutes: float = Field(default=10.0, gt=0)
 

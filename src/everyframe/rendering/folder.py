@@ -35,7 +35,10 @@ MARK, SPANS = "rendered.json", "spans.csv"
 SPLITS = ("train",) * 14 + ("val",) * 3 + ("test",) * 3
 
 
-_LIMITS = {"count": (1, 100_000), "minutes": (0, 60), "seconds": (1, 30), "fps": (5, 60), "size": (32, 512), "sunglasses": (0, 1)}
+_LIMITS = {
+    "count": (1, 100_000), "minutes": (0, 60), "seconds": (1, 30), "fps": (5, 60), "size": (32, 512), "sunglasses": (0, 1),
+    "seed": (0, 2**32 - 1),
+}  # fmt: skip
 
 
 class Spanned(Protocol):

@@ -106,8 +106,8 @@ class Program:
             raise UsageError("There is no such task.", where="task", expected=", ".join(get_args(Task)), got=task)
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError("A threshold is a probability.", where="threshold", expected="0 to 1", got=threshold)
-        if threads is not None and threads < 1:
-            raise UsageError("At least one thread is needed.", where="threads", expected="1 or more", got=threads)
+        if threads is not None and not 1 <= threads <= 256:
+            raise UsageError("So many threads cannot be used.", where="threads", expected="1 to 256", got=threads)
         self.path = str(BUILTIN) if os.fspath(path) == "builtin" else os.fspath(path)
         if self.path == str(BUILTIN) and not BUILTIN.exists():
             raise ModelError("This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel")

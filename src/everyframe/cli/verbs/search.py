@@ -21,7 +21,9 @@ def command(
         float | None, typer.Option(help="Milliseconds that a picture of `model.size`, a scan, or a step may take.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The engine whose time counts; default: the recipe's, native.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of that engine; default: 1, or as the recipe says.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Of that engine; default: 1, or as the recipe says.")
+    ] = None,
     controller: Annotated[str | None, typer.Option(help="What proposes networks: evolution, bayesian, policy or random.")] = None,
     evaluations: Annotated[int | None, typer.Option(min=1, help="Networks that are judged; default: 60.")] = None,
     changes: Annotated[

@@ -37,7 +37,9 @@ def command(
         list[str] | None, typer.Option(help="Address of another server whose pages may ask. Repeatable.", metavar="URL")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, ort, native, openvino or reference, as in predict.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one step. More is for few streams of a large model.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads of one step. More is for few streams of a large model.")
+    ] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Steps at the same time. [default: one per core]")] = None,
     max_streams: Annotated[int, typer.Option(min=1, help="Streams that may be open.")] = 16,
     max_upload: Annotated[int, typer.Option(min=1, help="Megabytes of a video.")] = 500,

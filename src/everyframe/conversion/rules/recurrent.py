@@ -123,13 +123,17 @@ def _captured(body: onnx.GraphProto) -> set[str]:
 
 
 def _out_axes(source: ax.Axes, scanned: int, shape: tuple[int, ...], axis: int) -> ax.Axes:
-    """Axes of what a loop gives: time where it stacks it, the batch as far from the end as it was."""
+    """Axes of what a loop gives: time where it stacks it, the batch as far from the end as it was, or from the beginning where
+    a frame has lost axes behind it (a picture that became a vector)."""
     rest = [a for i, a in enumerate(source) if i != scanned % len(source)]
     sizes = [size for i, size in enumerate(shape) if i != axis % len(shape)]
     made: list[ax.Axis] = [(ax.Atom(size),) for size in sizes]
-    for back, old in enumerate(reversed(rest), 1):
-        if back <= len(made) and any(a.kind for a in old) and ax.shape_of((old,))[0] == sizes[-back]:
-            made[-back] = old
+    for i, old in enumerate(rest):
+        if any(a.kind for a in old):
+            places = (len(made) - len(rest) + i, i)
+            fits = [at for at in places if 0 <= at < len(made) and ax.shape_of((old,))[0] == sizes[at]]
+            if fits:
+                made[fits[0]] = old
     made.insert(axis % len(shape), source[scanned])
     return tuple(made)
 

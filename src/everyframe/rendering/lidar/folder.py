@@ -28,7 +28,7 @@ LEAST, FARTHEST = 5, 70.0
 _HIDDEN = (0.25, 0.6, 0.9)
 #: KITTI's columns of what nobody labeled, but for its place in the picture
 _NOBODY = (-1, -1, -10, 0, 0, 0, 0, -1, -1, -1, -1000, -1000, -1000, -10)
-_LIMITS = {"count": (1, 100_000), "minutes": (0, 10), "fps": (1, 20), "beams": (8, 128)}
+_LIMITS = {"count": (1, 100_000), "minutes": (0, 10), "fps": (1, 20), "beams": (8, 128), "seed": (0, 2**32 - 1)}
 #: steps that everybody moves in, between two scans
 _SUBSTEPS = 2
 
