@@ -240,6 +240,30 @@ def test_weights_of_another_shape_are_refused(trained: Path, scenes: Path, tmp_p
         run.network(recipe(f"model.weights={trained}", "model.features=7"))
 
 
+def test_a_network_learns_from_what_a_trained_one_says(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    told = recipe("teacher.weights='earlier'", "teacher.heat=2", "training.epochs=1")
+    assert told.teacher is not None
+    taught = told.model_copy(update={"teacher": told.teacher.model_copy(update={"weights": str(trained)})})
+    fabric, cells = Fabric(accelerator="cpu", devices=1), Cells.of(told.model.grid, told.model.strides[0])
+    teacher = run.teacher(taught)
+    frames, maps = Scenes(kitti.find(scenes)[:1], told, cells)((0, 0))  # type: ignore[misc]
+    batch = Batch(torch.from_numpy(frames)[None], default_collate([maps]), (0,), 0, 1.0, True)
+    of = lambda net, teacher: float(  # noqa: E731
+        Detecting(fabric, None, [], taught, cells, teacher=teacher).loss(net, batch, 0).detach()  # type: ignore[arg-type]
+    )
+    other = run.network(recipe("training.seed=4")).eval()
+    assert teacher is not None and of(teacher, teacher) == pytest.approx(of(teacher, None)), "of itself nothing is learned"
+    assert of(other, teacher) > of(other, None)
+    done = run.start(taught, tmp_path / "run", data=scenes)
+    assert done is not None and done.ended
+    for change, word in (("model.grid.slots=800", "another grid"), ("data.classes=['Car']", "another list of classes")):
+        with pytest.raises(RecipeError, match=word):
+            run.start(recipe(change, f"teacher.weights='{trained}'"), tmp_path / "other", data=scenes)
+    with pytest.raises(UsageError, match="no run folder"):
+        run.start(told, tmp_path / "other", data=scenes)
+    assert not (tmp_path / "other").exists()
+
+
 # -- rendered streets
 
 

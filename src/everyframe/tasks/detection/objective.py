@@ -27,21 +27,40 @@ from everyframe.training.objective import Loaded, Row
 
 
 class Detecting(Loaded):
-    """training: batches of scenes. held: scans to be measured. lenient: see `evaluate.overall`."""
+    """training: batches of scenes. held: scans to be measured. lenient: see `evaluate.overall`. teacher: a network over the same
+    cells, for `recipe.teacher`.
+    """
 
     def __init__(
-        self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells, lenient: float = 1.0
+        self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells,
+        lenient: float = 1.0, teacher: nn.Module | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.training, self.held, self.recipe, self.cells = fabric, training, held, recipe, cells
         self.lenient = lenient
+        self.teacher = None if teacher is None else teacher.to(fabric.device)
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         """(N, 10, S, P) float32 and maps."""
         device = self.fabric.device
         maps = {name: each.to(device) for name, each in batch.labels.items()}
         # as bits: mixed precision makes floats bfloat16 on their way into the network, and numbers of cells would be others
-        heat, values = net(batch.frames.to(device).view(torch.int32))
-        return self.of(heat.float(), values.float(), maps)
+        frames = batch.frames.to(device).view(torch.int32)
+        heat, values = (each.float() for each in net(frames))
+        return self.of(heat, values, maps) + self.taught(frames, heat, values, maps)
+
+    def taught(self, frames: Tensor, heat: Tensor, values: Tensor, maps: dict[str, Tensor]) -> Tensor:
+        """How far an answer is from the teacher's; 0 where there is none."""
+        how = self.recipe.teacher
+        if self.teacher is None or how is None:
+            return heat.new_zeros(())
+        with torch.no_grad(), self.fabric.autocast():
+            its_heat, its_values = (each.float() for each in self.teacher(frames))
+        there = (maps["heat"] == 1).sum().clamp(min=1)
+        p = its_heat.sigmoid()
+        away = F.binary_cross_entropy_with_logits(heat, p, reduction="none") * (heat.sigmoid() - p) ** 2
+        sure = p.amax(1)
+        errors = ((values - its_values).abs().sum(1) * sure).sum() / sure.sum().clamp(min=1)
+        return how.heat * away.sum() / there + how.boxes * errors
 
     def of(self, heat: Tensor, values: Tensor, maps: dict[str, Tensor]) -> Tensor:
         """Of the network's answer and the maps that it should be."""
