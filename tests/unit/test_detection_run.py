@@ -98,18 +98,21 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_weights(
 
 
 def test_a_folder_gets_labels_pictures_and_lines(trained: Path, scenes: Path, tmp_path: Path) -> None:
-    """A broken scan is said, and the others go on."""
+    """A broken scan is said, and one with broken labels, of which nothing is left; the others go on."""
     data = tmp_path / "data" / "training"
     for kind in ("velodyne", "calib", "label_2"):
         (data / kind).mkdir(parents=True)
         for path in sorted((scenes / "training" / kind).iterdir())[:2]:
             (data / kind / path.name).write_bytes(path.read_bytes())
     (data / "velodyne" / "000007.bin").write_bytes(b"cut")
+    (data / "velodyne" / "000008.bin").write_bytes((data / "velodyne" / "000000.bin").read_bytes())
+    (data / "label_2" / "000008.txt").write_text("Car 0 0 1 2 3\n")
     out = tmp_path / "found"
     done = everyframe(
         "predict", str(trained), str(tmp_path / "data"), "-o", str(out), "--threshold", "0.02", "--json", "--engine", "ort"
     )
     assert done.returncode == 2 and "000007" in done.stderr and "cut short" in done.stderr
+    assert "000008.txt, line 1" in done.stderr and not [*out.glob("000008*")]
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["scan"] for line in lines] == ["000000", "000001"] and (out / "boxes.jsonl").read_text().count("\n") == 2
     for line in lines:
