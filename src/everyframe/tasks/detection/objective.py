@@ -38,7 +38,7 @@ class Detecting(Loaded):
         self.fabric, self.training, self.held, self.recipe, self.cells = fabric, training, held, recipe, cells
         self.lenient = lenient
         self.teacher = None if teacher is None else teacher.to(fabric.device)
-        self._said: tuple[Tensor, list[Tensor]] | None = None
+        self._said: tuple[Tensor, Tensor, Tensor] | None = None
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         """(N, 10, S, P) float32 and maps."""
@@ -52,8 +52,9 @@ class Detecting(Loaded):
             return own
         if self._said is None or self._said[0] is not batch.frames:  # a supernet's networks learn from it one after another
             with torch.no_grad(), self.fabric.autocast():
-                self._said = batch.frames, [each.float() for each in self.teacher(frames)]
-        return own + taught(heat, values, maps, *self._said[1], self.recipe.teacher)
+                its_heat, its_values = self.teacher(frames)
+            self._said = batch.frames, its_heat.float(), its_values.float()
+        return own + taught(heat, values, maps, *self._said[1:], self.recipe.teacher)
 
     def of(self, heat: Tensor, values: Tensor, maps: dict[str, Tensor]) -> Tensor:
         """Of the network's answer and the maps that it should be."""
