@@ -28,6 +28,7 @@ from everyframe.live import sinks
 from everyframe.runtime import Prediction
 from everyframe.runtime.alerts import GAP_S, AlertDetector, AlertRule
 from everyframe.runtime.events import Alert
+from running import gone, until
 
 RATE = 10
 LABELS = ("open", "half open", "lids (%)")
@@ -197,12 +198,24 @@ def test_a_webhook_tries_again_and_says_what_did_not_arrive(hook: Callable[..., 
 
 
 def test_a_slow_sink_never_holds_up_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves no program behind: what did not end in time is ended, with what it started."""
     monkeypatch.setattr(sinks, "PATIENCE_S", 0.2)
-    sink = sinks.sink_of("command:sleep 5")
+    sink = sinks.sink_of(f"command:sh -c 'sleep 60 & echo $! > {tmp_path / 'child'}; wait'")
     for _ in range(sinks.WAITING * 3):
         sink.tell(ALERT)  # returns at once: the queue is bounded
+    until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
     sink.close()
-    assert "not delivered" in sink.problems[0]
+    assert f"{sinks.WAITING * 3} alerts not delivered" in sink.problems[0]
+    until(lambda: gone(int((tmp_path / "child").read_text())))
+
+
+def test_what_was_not_delivered_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "PATIENCE_S", 0.1)
+    sink = sinks.sink_of("command:sleep 60")
+    for _ in range(3):
+        sink.tell(ALERT)
+    sink.close()
+    assert sink.lost == 3
 
 
 def test_a_command_gets_words_standard_input_and_environment(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_picture_holds_what_is_ahead() -> None:
 
 def test_kittis_folders(tmp_path: Path) -> None:
     root = tmp_path / "training"
-    cloud = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    cloud = np.random.default_rng(0).random((50, 4), dtype=np.float32)
     for name in ("000001", "000000"):
         points.write(cloud, _made(root / "velodyne" / f"{name}.bin"))
     _made(root / "label_2" / "000001.txt").write_text("Car 0 0 0 1 2 3 4 1.5 1.6 4 1 2 20 0.1\n")
@@ -142,6 +142,7 @@ def test_a_sequence_has_its_labels_in_one_file(tmp_path: Path) -> None:
         ("cut.bin", b"12345678901234567", "cut short"), ("empty.bin", b"", "empty"), ("a.pcd", b"VERSION", "no scan"),
         ("nan.bin", np.full(8, np.nan, "<f4").tobytes(), "no numbers"),
         ("far.bin", np.full(4, np.inf, "<f4").tobytes(), "no numbers"),
+        ("bytes.bin", np.array([1, 2, 0, 255], "<f4").tobytes(), "another unit"),
         ("a.npy", b"\x93NUMPY", "cannot be read"),
     ],
 )  # fmt: skip

@@ -98,18 +98,21 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_weights(
 
 
 def test_a_folder_gets_labels_pictures_and_lines(trained: Path, scenes: Path, tmp_path: Path) -> None:
-    """A broken scan is said, and the others go on."""
+    """A broken scan is said, and one with broken labels, of which nothing is left; the others go on."""
     data = tmp_path / "data" / "training"
     for kind in ("velodyne", "calib", "label_2"):
         (data / kind).mkdir(parents=True)
         for path in sorted((scenes / "training" / kind).iterdir())[:2]:
             (data / kind / path.name).write_bytes(path.read_bytes())
     (data / "velodyne" / "000007.bin").write_bytes(b"cut")
+    (data / "velodyne" / "000008.bin").write_bytes((data / "velodyne" / "000000.bin").read_bytes())
+    (data / "label_2" / "000008.txt").write_text("Car 0 0 1 2 3\n")
     out = tmp_path / "found"
     done = everyframe(
         "predict", str(trained), str(tmp_path / "data"), "-o", str(out), "--threshold", "0.02", "--json", "--engine", "ort"
     )
     assert done.returncode == 2 and "000007" in done.stderr and "cut short" in done.stderr
+    assert "000008.txt, line 1" in done.stderr and not [*out.glob("000008*")]
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["scan"] for line in lines] == ["000000", "000001"] and (out / "boxes.jsonl").read_text().count("\n") == 2
     for line in lines:
@@ -238,6 +241,30 @@ def test_weights_of_another_shape_are_refused(trained: Path, scenes: Path, tmp_p
     assert torch.equal(net.points.weight, load_file(trained / "best.safetensors")["points.weight"])
     with pytest.raises(ef.errors.WeightsError, match="another network"):
         run.network(recipe(f"model.weights={trained}", "model.features=7"))
+
+
+def test_a_network_learns_from_what_a_trained_one_says(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    told = recipe("teacher.weights='earlier'", "teacher.heat=2", "training.epochs=1")
+    assert told.teacher is not None
+    taught = told.model_copy(update={"teacher": told.teacher.model_copy(update={"weights": str(trained)})})
+    fabric, cells = Fabric(accelerator="cpu", devices=1), Cells.of(told.model.grid, told.model.strides[0])
+    teacher = run.teacher(taught)
+    frames, maps = Scenes(kitti.find(scenes)[:1], told, cells)((0, 0))  # type: ignore[misc]
+    batch = Batch(torch.from_numpy(frames)[None], default_collate([maps]), (0,), 0, 1.0, True)
+    of = lambda net, teacher: float(  # noqa: E731
+        Detecting(fabric, None, [], taught, cells, teacher=teacher).loss(net, batch, 0).detach()  # type: ignore[arg-type]
+    )
+    other = run.network(recipe("training.seed=4")).eval()
+    assert teacher is not None and of(teacher, teacher) == pytest.approx(of(teacher, None)), "of itself nothing is learned"
+    assert of(other, teacher) > of(other, None)
+    done = run.start(taught, tmp_path / "run", data=scenes)
+    assert done is not None and done.ended
+    for change, word in (("model.grid.slots=800", "another grid"), ("data.classes=['Car']", "another list of classes")):
+        with pytest.raises(RecipeError, match=word):
+            run.start(recipe(change, f"teacher.weights='{trained}'"), tmp_path / "other", data=scenes)
+    with pytest.raises(UsageError, match="no run folder"):
+        run.start(told, tmp_path / "other", data=scenes)
+    assert not (tmp_path / "other").exists()
 
 
 # -- rendered streets

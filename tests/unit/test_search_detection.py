@@ -14,10 +14,12 @@ from everyframe import modelfile, recipes
 from everyframe.errors import RecipeError, SourceError, WeightsError
 from everyframe.nas.supernet import dense, part
 from everyframe.recipes import DetectionRecipe
+from everyframe.recipes.detection import Teacher
 from everyframe.tasks.detection import choices
 from everyframe.tasks.detection.detector import Detector
 from everyframe.tasks.detection.export import graph_from
 from everyframe.tasks.detection.network import Network
+from everyframe.tasks.detection.order import loudest_first
 from everyframe.tasks.detection.pillars import group
 from everyframe.tasks.detection.searched import Row
 from everyframe.training import checkpoint
@@ -140,6 +142,36 @@ def test_a_supernet_begins_with_the_weights_of_its_recipe(row: Row, tmp_path: Pa
     checkpoint.save_weights(tmp_path / "best.safetensors", {"other": torch.zeros(1)})
     with pytest.raises(WeightsError, match="of another network"):
         begun.supernet()
+
+
+@pytest.mark.parametrize("block", ["plain", "residual", "separable"])
+@pytest.mark.parametrize("up", ["nearest", "transposed"])
+def test_sorted_channels_answer_the_same(block: str, up: str) -> None:
+    model = recipe(f"model.block='{block}'", f"model.up='{up}'", "model.depths=[1,1]", "model.neck=6", "model.head=10").model
+    torch.manual_seed(0)
+    net = Network(model, 3).eval()
+    for value in net.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.1, 1)
+    x, before = scan(net, 0), net.head[0].weight.clone()
+    with torch.inference_mode():
+        wanted = net(x)
+        loudest_first(net)
+        for one, other in zip(net(x), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(before, net.head[0].weight)
+    loud = net.head[1].weight.abs() * (net.heat.weight.abs().sum((0, 2, 3)) + net.boxes.weight.abs().sum((0, 2, 3)))
+    assert bool((loud.diff() <= 0).all())
+
+
+def test_what_is_found_is_taught_where_it_sees_the_same_cells(row: Row) -> None:
+    taught = row.given.model_copy(update={"teacher": Teacher(weights="runs/detect")})
+    kept = {}
+    for cell in (1.0, 2.0):
+        told = recipes.parse(Row(taught).recipe({**row.space.values(row.space.largest()), "cell": cell}, "found"))
+        assert isinstance(told, DetectionRecipe)
+        kept[cell] = told.teacher
+    assert kept == {1.0: Teacher(weights="runs/detect"), 2.0: None}
 
 
 def test_gradients_reach_what_a_network_is_lent_and_the_smallest_is_lent_a_part(row: Row) -> None:

@@ -15,6 +15,7 @@ import os
 import queue
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,7 @@ class Sink:
         self.name = name
         self._failed: deque[str] = deque(maxlen=100)
         self._missed = self._count = 0
+        self._over = False
         self._queue: queue.Queue[Mapping[str, Any] | None] = queue.Queue(waiting)
         self._thread = threading.Thread(target=self._work, name=f"everyframe {name}", daemon=True)
         self._thread.start()
@@ -82,7 +84,9 @@ class Sink:
             self._queue.put(None, timeout=patience)
         self._thread.join(patience)
         if self._thread.is_alive():
-            self._missed += self._queue.qsize() + 1
+            self._over = True
+            with self._queue.mutex:
+                self._missed += 1 + sum(alert is not None for alert in self._queue.queue)
 
     @property
     def problems(self) -> list[str]:
@@ -102,10 +106,12 @@ class Sink:
         raise NotImplementedError
 
     def _work(self) -> None:
-        while (alert := self._queue.get()) is not None:
+        while not self._over and (alert := self._queue.get()) is not None:
             try:
                 self.deliver(alert)
             except Exception as why:  # whatever it is: the next one may be delivered
+                if self._over:  # it is among those that were missed
+                    return
                 self._count += 1
                 self._failed.append(str(why) if isinstance(why, Undelivered) else f"{type(why).__name__}: {why}")
         self.end()
@@ -114,7 +120,47 @@ class Sink:
         """In the sink's own thread, behind the last alert."""
 
 
-class Sound(Sink):
+class Programs(Sink):
+    """Runs a program for each alert. One that is not over when the run ends is ended with all that it started."""
+
+    _running: subprocess.Popen[str] | None = None
+
+    def close(self, patience: float | None = None) -> None:
+        super().close(patience)
+        if self._thread.is_alive() and (running := self._running) is not None:
+            _end(running)
+
+    def run(self, words: Sequence[str], alert: Mapping[str, Any]) -> None:
+        """Raises Undelivered."""
+        text = json.dumps(alert)
+        try:
+            self._running = subprocess.Popen(
+                words, env={**os.environ, "EVERYFRAME_ALERT": text}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise Undelivered(error.strerror or str(error)) from None
+        with self._running as running:
+            try:
+                _, stderr = running.communicate(text, timeout=COMMAND_S)
+            except subprocess.TimeoutExpired:
+                _end(running)
+                raise Undelivered(f"not over after {COMMAND_S:.0f} s") from None
+        if running.returncode:
+            said = stderr.strip().splitlines()
+            raise Undelivered(f"exit code {running.returncode}" + (f" ({said[-1]})" if said else ""))
+
+
+def _end(running: subprocess.Popen[str]) -> None:
+    """The program and what it started, which is a session of its own."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(running.pid, signal.SIGKILL)
+    else:
+        running.kill()
+
+
+class Sound(Programs):
     """A file, or three tones. Where no program can play them the terminal's bell rings; raises UsageError without either."""
 
     def __init__(self, file: str = "") -> None:
@@ -136,7 +182,7 @@ class Sound(Sink):
         if self._player is None:
             print("\a", end="", file=sys.stderr, flush=True)
         else:
-            _run([*self._player, str(self._file)], alert)
+            self.run([*self._player, str(self._file)], alert)
 
     def close(self, patience: float | None = None) -> None:
         super().close(patience)
@@ -159,7 +205,7 @@ def tones(rate: int = 22_050) -> bytes:
     return file.getvalue()
 
 
-class Command(Sink):
+class Command(Programs):
     """A program for each alert: {label}, {score}, {time}, {began} and {source} in its words are filled in; no shell looks at
     them. It reads the alert as JSON from standard input and $EVERYFRAME_ALERT. Raises UsageError for a program that is not there.
     """
@@ -182,23 +228,7 @@ class Command(Sink):
         words = self._words
         for name, value in values.items():
             words = [word.replace(f"{{{name}}}", str(value)) for word in words]
-        _run(words, alert)
-
-
-def _run(words: Sequence[str], alert: Mapping[str, Any]) -> None:
-    text = json.dumps(alert)
-    try:
-        done = subprocess.run(
-            words, input=text, env={**os.environ, "EVERYFRAME_ALERT": text}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, errors="replace", timeout=COMMAND_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise Undelivered(f"not over after {COMMAND_S:.0f} s") from None
-    except OSError as error:
-        raise Undelivered(error.strerror or str(error)) from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise Undelivered(f"exit code {done.returncode}" + (f" ({said[-1]})" if said else ""))
+        self.run(words, alert)
 
 
 class Webhook(Sink):

@@ -126,6 +126,16 @@ class Loss(Strict):
     overlap: float = Field(default=1.0, ge=0)
 
 
+class Teacher(Strict):
+    """[teacher]: a finished training over the same cells and classes, whose answers are learned beside the labels. weights: its
+    run folder. heat: how much its heat counts beside that of the labels, boxes: its boxes, where it is sure of something.
+    """
+
+    weights: str
+    heat: float = Field(default=1.0, ge=0)
+    boxes: float = Field(default=1.0, ge=0)
+
+
 class DetectionRecipe(Settings):
     """A network that finds boxes of objects in scans. paper, time: where it comes from and what it took, for people. search: what
     `everyframe search` chooses from and how; training leaves it.
@@ -140,6 +150,7 @@ class DetectionRecipe(Settings):
     data: Data = Data()
     augment: Augment = Augment()
     loss: Loss = Loss()
+    teacher: Teacher | None = None
     search: Search | None = None
 
     @model_validator(mode="after")

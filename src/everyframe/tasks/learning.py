@@ -92,7 +92,11 @@ def settled(recipe: Told, where: str | None, data: Path | None) -> Told:
     told = recipe.data.model_copy(update={"root": str(data.resolve())})
     weights = recipe.model.weights
     model = recipe.model if weights is None else recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
-    return recipe.model_copy(update={"data": told, "model": model})
+    changed: dict[str, Any] = {"data": told, "model": model}
+    if isinstance(recipe, DetectionRecipe) and recipe.teacher is not None:
+        whole = str(Path(recipe.teacher.weights).resolve())
+        changed["teacher"] = recipe.teacher.model_copy(update={"weights": whole})
+    return recipe.model_copy(update=changed)
 
 
 def same(objective: Objective) -> Objective:

@@ -104,6 +104,10 @@ class Searched(ABC, Generic[Told]):
     def begin(self, name: str, value: Tensor) -> Tensor:
         return value
 
+    def beside(self, model: Any) -> dict[str, Any]:
+        """What else of the recipe is another for this network."""
+        return {}
+
     # -- what all do
 
     @classmethod
@@ -121,7 +125,8 @@ class Searched(ABC, Generic[Told]):
         if weights is not None:
             model = model.model_copy(update={"weights": str(weights.resolve())})
             model.model_fields_set.add("weights")
-        made = self.given.model_copy(update={"model": model, "search": None, "name": f"{self.given.name}-searched"})
+        changed = {"model": model, "search": None, "name": f"{self.given.name}-searched", **self.beside(model)}
+        made = self.given.model_copy(update=changed)
         comment = "".join(f"# {line}\n" for line in told.splitlines())
         return f"{comment}\n{folder.as_toml(made)}"
 

@@ -14,6 +14,8 @@ from everyframe.files import write_bytes
 SCANS = frozenset({".bin", ".npy"})
 #: bytes of a point in a .bin
 _POINT = 16
+#: that reflectance may lie outside of 0..1 by
+ROUNDED = 0.01
 
 
 def read(path: Path) -> np.ndarray:
@@ -41,7 +43,9 @@ def read(path: Path) -> np.ndarray:
 
 
 def checked(points: np.ndarray, where: object) -> np.ndarray:
-    """(n, 4) float32 of (n, 3) or (n, 4) numbers. Raises SourceError for any other, an empty scan, and what is no number."""
+    """(n, 4) float32 of (n, 3) or (n, 4) numbers. Raises SourceError for any other, an empty scan, what is no number, and
+    reflectance in another unit, which would be told as people and bicycles.
+    """
     if points.ndim != 2 or points.shape[1] not in (3, 4) or points.dtype.kind not in "fiu":
         raise SourceError(
             "This is no scan.", where=where, expected="(n, 3) x, y, z or (n, 4) with the reflectance, in meters and 0..1",
@@ -55,6 +59,12 @@ def checked(points: np.ndarray, where: object) -> np.ndarray:
         raise SourceError(
             "The scan has points that are no numbers.", where=where, got=f"{bad} of {len(made)} points with NaN or infinity",
             hint="leave them out: points[np.isfinite(points).all(1)]",
+        )  # fmt: skip
+    low, high = float(made[:, 3].min()), float(made[:, 3].max())
+    if low < -ROUNDED or high > 1 + ROUNDED:
+        raise SourceError(
+            "The scan's reflectance is of another unit.", where=where, expected="0 to 1", got=f"{low:.4g} to {high:.4g}",
+            hint="divide it by its largest value, such as 255: points[:, 3] /= 255",
         )  # fmt: skip
     return made
 

@@ -100,15 +100,18 @@ class Writer:
         elif self.suffix == ".png":
             write_bytes(self._picture(one, points).png(), self.output)
         elif self.suffix == ".mp4":
+            picture = self._picture(one, points).array()
             self._video = self._video or _Video()
-            self._video.add(self._picture(one, points).array())
-        else:
+            self._video.add(picture)
+        elif self.suffix:
             self._lines.append(json.dumps(one.to_dict()))
-        if not self.suffix:
+        else:
+            labels, drawn = self._labels(one), self._picture(one, points).png()  # a scan that fails here leaves nothing
             name = self.output / one.scan.name
             make_folder(name.parent)
-            write_bytes(self._labels(one), name.with_name(f"{name.name}.txt"))
-            write_bytes(self._picture(one, points).png(), name.with_name(f"{name.name}.png"))
+            write_bytes(labels, name.with_name(f"{name.name}.txt"))
+            write_bytes(drawn, name.with_name(f"{name.name}.png"))
+            self._lines.append(json.dumps(one.to_dict()))
 
     def close(self) -> None:
         """Writes what holds all of them."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from everyframe.data.scans.kitti import Scan
-from everyframe.recipes.detection import DetectionRecipe
+from everyframe.recipes.detection import DetectionRecipe, Teacher
 from everyframe.tasks.detection.decode import Cells, decode, encode
 from everyframe.tasks.detection.detector import Boxes
 from everyframe.tasks.detection.evaluate import LEAST, overall
@@ -27,21 +27,34 @@ from everyframe.training.objective import Loaded, Row
 
 
 class Detecting(Loaded):
-    """training: batches of scenes. held: scans to be measured. lenient: see `evaluate.overall`."""
+    """training: batches of scenes. held: scans to be measured. lenient: see `evaluate.overall`. teacher: a network over the same
+    cells, for `recipe.teacher`.
+    """
 
     def __init__(
-        self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells, lenient: float = 1.0
+        self, fabric: Fabric, training: Loader, held: Sequence[Scan], recipe: DetectionRecipe, cells: Cells,
+        lenient: float = 1.0, teacher: nn.Module | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.training, self.held, self.recipe, self.cells = fabric, training, held, recipe, cells
         self.lenient = lenient
+        self.teacher = None if teacher is None else teacher.to(fabric.device)
+        self._said: tuple[Tensor, Tensor, Tensor] | None = None
 
     def loss(self, net: nn.Module, batch: Batch, epochs_left: int) -> Tensor:
         """(N, 10, S, P) float32 and maps."""
         device = self.fabric.device
         maps = {name: each.to(device) for name, each in batch.labels.items()}
         # as bits: mixed precision makes floats bfloat16 on their way into the network, and numbers of cells would be others
-        heat, values = net(batch.frames.to(device).view(torch.int32))
-        return self.of(heat.float(), values.float(), maps)
+        frames = batch.frames.to(device).view(torch.int32)
+        heat, values = (each.float() for each in net(frames))
+        own = self.of(heat, values, maps)
+        if self.teacher is None or self.recipe.teacher is None:
+            return own
+        if self._said is None or self._said[0] is not batch.frames:  # a supernet's networks learn from it one after another
+            with torch.no_grad(), self.fabric.autocast():
+                its_heat, its_values = self.teacher(frames)
+            self._said = batch.frames, its_heat.float(), its_values.float()
+        return own + taught(heat, values, maps, *self._said[1:], self.recipe.teacher)
 
     def of(self, heat: Tensor, values: Tensor, maps: dict[str, Tensor]) -> Tensor:
         """Of the network's answer and the maps that it should be."""
@@ -85,6 +98,19 @@ def focal(heat: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     right = (1 - p) ** 2 * sure * middle
     wrong = (1 - truth) ** 4 * p**2 * unsure * (1 - middle)
     return -((right + wrong) * counts).sum() / middle.sum().clamp(min=1.0)
+
+
+def taught(
+    heat: Tensor, values: Tensor, maps: dict[str, Tensor], its_heat: Tensor, its_values: Tensor, how: Teacher
+) -> Tensor:  # fmt: skip
+    """How far an answer is from a teacher's: heat by the quality focal loss (Li et al., 2020, arXiv:2006.04388, equation 2),
+    values where the teacher is sure of something.
+    """
+    p = its_heat.sigmoid()
+    away = F.binary_cross_entropy_with_logits(heat, p, reduction="none") * (heat.sigmoid() - p) ** 2
+    sure = p.amax(1)
+    errors = ((values - its_values).abs().sum(1) * sure).sum() / sure.sum().clamp(min=1)
+    return how.heat * away.sum() / (maps["heat"] == 1).sum().clamp(min=1) + how.boxes * errors
 
 
 def shares(values: Tensor, truth: Tensor, cell: float) -> Tensor:

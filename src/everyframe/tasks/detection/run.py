@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from everyframe.data.scans.kitti import Scan
-from everyframe.errors import SourceError
+from everyframe.errors import RecipeError, SourceError
 from everyframe.progress import bar, status
 from everyframe.recipes.detection import DetectionRecipe
 from everyframe.tasks import learning
@@ -53,6 +53,25 @@ def network(recipe: DetectionRecipe) -> Network:
     return net
 
 
+def teacher(recipe: DetectionRecipe) -> Network | None:
+    """The network of `recipe.teacher`. Raises RecipeError where it has other classes or cells, UsageError for no run folder."""
+    if recipe.teacher is None:
+        return None
+    path = Path(recipe.teacher.weights)
+    run = folder.read(path, DetectionRecipe)
+    for what, its, own in (
+        ("list of classes", run.recipe.data.classes, recipe.data.classes), ("grid", run.recipe.model.grid, recipe.model.grid),
+        ("first stride", run.recipe.model.strides[0], recipe.model.strides[0]),
+    ):  # fmt: skip
+        if its != own:
+            raise RecipeError(
+                f"The teacher has another {what}: its answers are of other things or places.", where=path, expected=own, got=its,
+                hint="train the teacher with this recipe's [data] and [model.grid]",
+            )  # fmt: skip
+    model = run.recipe.model.model_copy(update={"weights": str(run.best)})
+    return network(run.recipe.model_copy(update={"model": model})).eval().requires_grad_(False)
+
+
 def fit(
     recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool, make: Callable[[], nn.Module],
     scenes: Callable[[Sequence[Scan]], Job], objective: Callable[[Fabric, Loader, Sequence[Scan]], Objective],
@@ -72,10 +91,10 @@ def fit(
 
 
 def _train(recipe: DetectionRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
-    cells = Cells.of(recipe.model.grid, recipe.model.strides[0])
+    cells, taught_by = Cells.of(recipe.model.grid, recipe.model.strides[0]), teacher(recipe)
     done, held = fit(
         recipe, path, minutes, resumed, lambda: network(recipe), lambda train: Scenes(train, recipe, cells),
-        lambda fabric, training, shown: Detecting(fabric, training, shown, recipe, cells),
+        lambda fabric, training, shown: Detecting(fabric, training, shown, recipe, cells, teacher=taught_by),
     )  # fmt: skip
     return _finish(done, held) if done.first else None
 

@@ -25,6 +25,7 @@ from everyframe.tasks.detection.export import graph_from
 from everyframe.tasks.detection.grids import Gridded, OverGrids
 from everyframe.tasks.detection.network import Above, Network
 from everyframe.tasks.detection.objective import Detecting
+from everyframe.tasks.detection.order import loudest_first
 from everyframe.tasks.detection.pillars import shape
 from everyframe.tasks.searching import Searched, Wrap
 from everyframe.training import loop
@@ -63,7 +64,17 @@ class Row(Searched[DetectionRecipe]):
         return name  # blocks and ways up of different kinds have modules of different names
 
     def own(self) -> tuple[Network, Values]:
-        return run.network(self.given), {}
+        net = run.network(self.given)
+        loudest_first(net)
+        return net, {}
+
+    def beside(self, model: ModelSection) -> dict[str, Any]:
+        """Over other cells there is nothing to learn from the teacher."""
+        return {} if model.grid == self.given.model.grid else {"teacher": None}
+
+    def check(self) -> None:
+        super().check()
+        run.teacher(self.given)
 
     def joined(self, name: str) -> tuple[int, int]:
         return (1, len(self.given.model.widths)) if name == "head.0.weight" else (0, 1)
@@ -98,8 +109,12 @@ class Row(Searched[DetectionRecipe]):
     # -- how networks are trained and judged
 
     def objective(self, fabric: Fabric, training: Loader, shown: Sequence[Scan]) -> Objective:
+        teacher, own = run.teacher(self.given), self.given.model.grid
         return OverGrids({
-            grid.cell: Detecting(fabric, training, shown, self._on(grid), Cells.of(grid, self.given.model.strides[0]), LENIENT)
+            grid.cell: Detecting(
+                fabric, training, shown, self._on(grid), Cells.of(grid, self.given.model.strides[0]), LENIENT,
+                teacher if grid == own else None,
+            )
             for grid in self.grids
         })  # fmt: skip
 
