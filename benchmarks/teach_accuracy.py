@@ -9,7 +9,8 @@ examples of each from train at random; tested are all clips of those classes in 
 ut_interaction/train (none with --no-background); false events are counted on ut_interaction/val, on DATA/clips where there is
 such a folder, and on clips of gestures that were not taught. With --half tune or report, classes are drawn from one half of them
 only, and other gestures are those of that half: what is chosen on one half is reported on the other. The control is the same
-network with the values of each weight tensor shuffled: its features have seen nothing.
+network with the values of each weight tensor shuffled: its features have seen nothing. The last frame of a gesture is held, as in
+learning; figures `as_cut` are without that.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from everyframe import modelfile
 from everyframe.runtime.prediction import softmax
 from everyframe.runtime.program import BUILTIN
 from everyframe.teaching.cut import cut
-from everyframe.teaching.examples import Clip, Example, Reader, folders
+from everyframe.teaching.examples import HELD_S, Clip, Example, Reader, folders
 from everyframe.teaching.head import Head, Rows
 from everyframe.teaching.learn import learn, rows_of, told
 from everyframe.teaching.moments import span
@@ -105,21 +106,26 @@ class Bench:
             said = [told(softmax(head.logits(e.features)), e, self.window) for e in tested]
             return float(np.mean(np.array(said) == truth))
 
-        def found(example: Example) -> list[int]:
-            scores = softmax(learned.head.logits(example.features))
-            return events(Stream(scores, 0), learned.rule, learned.labels, self.step_s)
+        def found(example: Example, cut: bool = False) -> list[int]:
+            features = example.features[example.seen < example.moves.frames] if cut else example.features
+            return events(Stream(softmax(learned.head.logits(features)), 0), learned.rule, learned.labels, self.step_s)
+
+        def right(cut: bool) -> float:
+            first = [found(e, cut)[:1] for e in tested]
+            return float(np.mean([f == [t] for f, t in zip(first, truth, strict=True)]))
 
         def a_minute(examples: Sequence[Example]) -> float:
             minutes = sum(len(e.seen) for e in examples) * self.step_s / 60
             return sum(len(found(e)) for e in examples) / minutes if minutes else float("nan")
 
-        first, strange = [found(e) for e in tested], [c for c in others if c not in classes]
+        strange = [c for c in others if c not in classes]
         return {
             "chance": 1 / len(classes),
             "accuracy": accuracy(learned.head),
             "left_one_out": learned.accuracy,
-            "first_event_right": float(np.mean([bool(f) and f[0] == t for f, t in zip(first, truth, strict=True)])),
-            "no_event": float(np.mean([not f for f in first])),
+            "first_event_right": right(cut=False),
+            "first_event_right_as_cut": right(cut=True),
+            "no_event": float(np.mean([not found(e) for e in tested])),
             "false_a_minute_background": a_minute(quiet),
             "false_a_minute_other_gestures": a_minute([e for c in strange for e in val.get(c, ())]),
             "false_a_minute_other_gestures_of_train": a_minute([e for c in strange for e in train.get(c, ())]),
@@ -178,7 +184,10 @@ def rendered(bench: Bench) -> tuple[dict[str, list[Example]], dict[str, list[Exa
             single=True,
         ).video  # fmt: skip
         pictures = [video[..., None] for video in videos]
-        return [Example(label, f"{index}/{i}", *bench.reader.features(p), span(p)) for i, p in enumerate(pictures)]
+        return [
+            Example(label, f"{index}/{i}", *bench.reader.features(p, HELD_S if index else 0.0), span(p))
+            for i, p in enumerate(pictures)
+        ]
 
     train = {LABELS[i]: single(i, 0, 20) for i in range(1, len(LABELS))}
     val = {LABELS[i]: single(i, 100, 20) for i in range(1, len(LABELS))}

@@ -42,6 +42,7 @@ SMALL = {
     "model.frames": 8, "preprocess.fps": 5, "preprocess.resize": [32, 40], "model.size": [32, 40],
     "optimizer.learning_rate": 1e-3, "training.epochs": 20, **COMMON,
 }  # fmt: skip
+EARLY = {**SMALL, "optimizer.learning_rate": 3e-3, "training.epochs": 40}
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ CASES = {
     "movinet_stream": Case("`movinet_a0_stream`", {"model.name": "movinet_a0_stream", **SMALL}, table="causal"),
     "motionnet_long": Case(
         "`motionnet_1.0x`", {"model.name": "motionnet_1.0x", **SMALL, "training.epochs": 60}, table="causal"
+    ),
+    "early": Case("`early3d_mobilenet_0.25x`", {"model.name": "early3d_mobilenet_0.25x", **EARLY}, table="causal"),
+    "early_causal": Case(
+        "`early3d_mobilenet_0.25x`, causal", {"model.name": "early3d_mobilenet_0.25x", "model.options.causal": "true", **EARLY},
+        table="causal",
     ),
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ const SAYS = {
     made.become(info);
     const logits = clips[0].frames.flatMap((data, i) => [...made.feed({ data: bytes(data), width, height }, i / fps)]).map((each) => [...each.logits]);
     const file = await onnx(info, new Uint8Array(readFileSync(`${folder}/teach.graph`)));
-    const head = Object.fromEntries(Object.entries(learned.head).map(([name, value]) => [name, name === "limit" ? value : [...value]]));
+    const head = Object.fromEntries(Object.entries(learned.head).map(([name, value]) => [name, typeof value === "number" ? value : [...value]]));
     return { ...learned, head, logits, onnx: Buffer.from(file).toString("base64") };
   },
   async video() {

@@ -23,7 +23,7 @@ from everyframe.modelfile.schema import EventRule
 from everyframe.rendering.hands import dataset
 from everyframe.runtime import BUILTIN
 from everyframe.teaching.cut import check, cut
-from everyframe.teaching.examples import Example, Reader, _pictures
+from everyframe.teaching.examples import HELD_S, Example, Reader, _pictures
 from everyframe.teaching.head import Familiar, Head
 from everyframe.teaching.learn import learn
 from everyframe.teaching.moments import Span, span
@@ -58,7 +58,7 @@ def real() -> Iterator[tuple[str | None, np.ndarray]]:
 def examples(clips: list[tuple[str | None, np.ndarray]], reader: Reader) -> list[Example]:
     made = []
     for i, (label, pictures) in enumerate(clips):
-        features, seen = reader.features(pictures)
+        features, seen = reader.features(pictures, 0.0 if label is None else HELD_S)
         made.append(Example(label, str(i), features, seen, Span(0, 0, len(seen)) if label is None else span(pictures)))
     return made
 
@@ -85,7 +85,9 @@ def test_a_page_learns_what_teach_learns(folder: Path, source: Any) -> None:
     spread = 1 / np.array(own["scale"]) / np.sqrt(backbone.width)
     center = np.array(own["center"]) / own["scale"]
     head = Head(
-        np.reshape(own["weight"], wanted.head.weight.shape), np.array(own["bias"]), Familiar(center, spread, means, own["limit"])
+        np.reshape(own["weight"], wanted.head.weight.shape),
+        np.array(own["bias"]),
+        Familiar(center, spread, means, own["limit"], own["steep"]),
     )
     features = np.concatenate([example.features for example in taken])
     np.testing.assert_allclose(head.logits(features), wanted.head.logits(features), rtol=1e-3, atol=0.02)

@@ -1,7 +1,7 @@
 """Examples and background footage: which clips there are, and the features and moments of each.
 
 T frames, F features. A model with a delay is shown the last frame of an example for as long again, as if the scene stood
-still, so that every frame of it is fully seen.
+still, so that every frame of it is fully seen; every model sees it for HELD_S more, as what is told of a gesture comes behind it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from everyframe.video.sources import Source, is_litter, resolve
 
 #: frames of an example at the least
 SHORTEST = 4
+#: after an example its last frame is shown for so long: a clip is often over before what can be said of it
+HELD_S = 1.0
 #: a background video is taken in pieces of so many seconds, of which leave-one-out leaves out one
 PIECE_S = 10.0
 
@@ -141,7 +143,7 @@ class Reader:
                 expected=f"at least {least} frames at the model's {self.rate:g} a second",
                 hint="record it again, with the whole gesture in it",
             )  # fmt: skip
-        yield Example(clip.label, clip.name, *self.features(pictures), span(pictures))
+        yield Example(clip.label, clip.name, *self.features(pictures, HELD_S), span(pictures))
 
     def _pieces(self, clip: Clip, features: np.ndarray, seen: np.ndarray, rows: np.ndarray) -> Iterator[Example]:
         steps = max(1, round(PIECE_S * self.rate / self.hop))
@@ -159,13 +161,15 @@ class Reader:
                 name, moves = f"{clip.name}#{begin:g}", Span(0, last - first, len(rows))
                 yield Example(label, name, features[rows], seen[rows] - first, moves)
 
-    def features(self, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W, C) uint8 one by one -> features (steps, F), and the newest frame that each step has fully seen (steps,)."""
+    def features(self, pictures: Iterable[np.ndarray], held_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W, C) uint8 one by one -> features (steps, F), and the newest frame that each step has fully seen (steps,). held_s:
+        for so long the last one is shown again.
+        """
         run = getattr(self._own, "run", None) or self._session.start()
         self._own.run = run
         run.reset()
         made, waiting = [], list[np.ndarray]()
-        for picture in self._and_held(pictures):
+        for picture in self._and_held(pictures, self.delay + round(held_s * self.rate)):
             waiting.append(picture)
             if len(waiting) == self.hop:
                 new, waiting = np.stack(waiting), []
@@ -179,13 +183,13 @@ class Reader:
         seen = (np.arange(len(made)) + 1) * self.hop - 1 - self.delay
         return np.stack(made)[seen >= 0], seen[seen >= 0]
 
-    def _and_held(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def _and_held(self, pictures: Iterable[np.ndarray], held: int) -> Iterator[np.ndarray]:
         count, last = 0, None
         for last in pictures:
             count += 1
             yield last
         if last is not None:
-            for _ in range(self.delay + -(count + self.delay) % self.hop):
+            for _ in range(held + -(count + held) % self.hop):
                 yield last
 
 

@@ -21,7 +21,7 @@ FOLDS = 24
 #: share of the moments of left-out examples that lie within the limit of familiarity
 _FAMILIAR = 0.95
 #: what the background's logit gains at twice the limit
-_STEEP = 8.0
+_STEEP = 2.0
 #: spread of a feature within gestures at the least, as a share of that of all features
 _LEAST_SPREAD = 0.3
 

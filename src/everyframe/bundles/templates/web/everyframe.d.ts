@@ -68,6 +68,8 @@ export interface Head {
   center: Float32Array | string;
   means: Float32Array | string;
   limit: number;
+  /** what the background's logit gains at twice the limit; without it 8 */
+  steep?: number;
 }
 
 export interface Prediction {

@@ -222,16 +222,16 @@ class Seen {
   }
 }
 
-export const STEEP = 8; // what the background's logit gains at twice the limit
 
-/** What the background's logit gains where features lie farther from every taught gesture than the limit. means: one behind the other. */
-export function beyond({ scale, center, means, limit }, features) {
+/** What the background's logit gains where features lie farther from every taught gesture than the limit, of `steep` at
+ * twice the limit. means: one behind the other. */
+export function beyond({ scale, center, means, limit, steep = 8 }, features) {
   const z = Array.from(features, (value, j) => value * scale[j] - center[j]);
   let nearest = Infinity;
   for (let at = 0; at < means.length; at += z.length) {
     nearest = Math.min(nearest, z.reduce((total, value, j) => total + (value - means[at + j]) ** 2, 0));
   }
-  return STEEP * Math.max(0, nearest / limit - 1);
+  return steep * Math.max(0, nearest / limit - 1);
 }
 
 /** Which frames a network sees: for each tick n/fps, counted from the first, the one nearest in time; or every n-th. */

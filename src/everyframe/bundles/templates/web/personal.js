@@ -20,7 +20,7 @@ export async function onnx(info, graph) {
     field(12, value("logits", [1, K])), // first: the outputs behind it are states
     graph,
     ...Object.entries({
-      weight: [[K, F], weight], bias: [[K], bias], ...familiar(F, K, scale, center, means, head.limit, teach.steep),
+      weight: [[K, F], weight], bias: [[K], bias], ...familiar(F, K, scale, center, means, head.limit, head.steep ?? 8),
     }).map(([name, [shape, values]]) => field(5, tensor(`taught.${name}`, shape, raw(Float32Array.from(values))))),
   ];
   return joined([bytes(teach.onnx), field(7, joined(whole)), field(14, joined([field(1, text("everyframe")), field(2, text(metadata))]))]);

@@ -13,6 +13,7 @@
 import { EventDetector, Ticks, beyond, softmax } from "./everyframe.js";
 
 const SHORTEST = 4; // frames of an example at the least
+const HELD_S = 1; // after an example its last frame is shown for so long: a clip is often over before what can be said of it
 const PIECE_S = 10; // background is taken in pieces of so many seconds, of which leave-one-out leaves out one
 const MOVING = 0.15; // of the way from quiet to the strongest motion, beyond which something moves
 const QUIET = 0.3; // how much the quiet beginning of an example weighs, where its gesture weighs 1
@@ -55,7 +56,7 @@ export class Teacher {
     frames.push(...ticks.rest().map(({ item }) => item));
     const least = label === null ? 1 : Math.max(SHORTEST, hop);
     if (frames.length < least) throw new Error(`This example is too short: ${frames.length} of at least ${least} frames, ${rate.toFixed(0)} a second.`);
-    const number = (this.examples.at(-1)?.number ?? -1) + 1, { features, seen } = this.#features(frames);
+    const number = (this.examples.at(-1)?.number ?? -1) + 1, { features, seen } = this.#features(frames, label === null ? 0 : 1);
     if (label === null) {
       const steps = Math.max(1, even((PIECE_S * rate) / hop)), pieces = Math.max(1, even(seen.length / steps));
       for (const [from, to] of split(seen.length, pieces)) {
@@ -80,7 +81,7 @@ export class Teacher {
     const { teach, hop, rate } = this.model.info, step = hop / rate, { window, background } = teach, taken = this.examples;
     const labels = [background, ...new Set(taken.map(({ label }) => label).filter((label) => label !== null).sort())];
     check(taken, labels, teach.fewest);
-    const rows = rowsOf(taken, labels, window), own = taken.map(({ label }) => Math.max(0, labels.indexOf(label)));
+    const rows = rowsOf(taken, labels, teach), own = taken.map(({ label }) => Math.max(0, labels.indexOf(label)));
     const { penalty, unseen } = leaveOut(rows, folds(own)), solution = rows.fit(penalty), head = rows.head(solution);
     const streams = taken.map(({ features }, i) => ({ scores: features.map((row) => softmax(logits(unseen[i], row))), label: own[i] }));
     const { rule, outcome } = tune([...streams, ...strangers(taken, own, rows, penalty, solution)], labels, step);
@@ -90,13 +91,14 @@ export class Teacher {
       const at = gesture(example.moves, example.seen, window), means = labels.map((_, k) => sum(at.map((j) => streams[i].scores[j][k])));
       told[example.label][labels[means.indexOf(Math.max(...means))]]++;
     });
-    const { limit, ...arrays } = head, stored = Object.entries(arrays).map(([name, values]) => [name, Float32Array.from(values.flat())]);
-    return { labels, events: rule, head: { ...Object.fromEntries(stored), limit }, told, outcome, penalty, clips: taken.length };
+    const { limit, steep, ...arrays } = head, stored = Object.entries(arrays).map(([name, values]) => [name, Float32Array.from(values.flat())]);
+    return { labels, events: rule, head: { ...Object.fromEntries(stored), limit, steep }, told, outcome, penalty, clips: taken.length };
   }
 
-  /** The last frame is held, so that a network with a delay sees all of them. */
-  #features(frames) {
-    const { hop, feature_delay: delay } = this.model.info, held = delay + modulo(-(frames.length + delay), hop);
+  /** The last frame is held, so that a network with a delay sees all of them; more: how often HELD_S as well. */
+  #features(frames, more) {
+    const { hop, rate, feature_delay: delay } = this.model.info, lag = delay + more * even(HELD_S * rate);
+    const held = lag + modulo(-(frames.length + lag), hop);
     const all = [...this.model.features([...frames, ...Array(held).fill(frames.at(-1))])];
     const seen = all.map((_, i) => (i + 1) * hop - 1 - delay), first = seen.findIndex((frame) => frame >= 0);
     return { features: all.slice(first), seen: seen.slice(first) };
@@ -130,7 +132,7 @@ function gesture({ first, last }, seen, window) {
   return steps.length ? steps : [seen.length - 1];
 }
 
-function rowsOf(taken, labels, window) {
+function rowsOf(taken, labels, { window, steep }) {
   const rows = []; // {features, label, weight, group}
   const add = ({ features }, at, label, total, group) => {
     for (const i of at) rows.push({ features: features[i], label, weight: total / at.length, group });
@@ -146,15 +148,15 @@ function rowsOf(taken, labels, window) {
   });
   const totals = labels.map((_, k) => sum(rows.filter(({ label }) => label === k).map(({ weight }) => weight)));
   for (const row of rows) row.weight /= totals[row.label];
-  return new Rows(rows, labels.length);
+  return new Rows(rows, labels.length, steep);
 }
 
 // -- the classifier: multinomial logistic regression with L2 on standardized features ------------------------------------------------
 
 /** Solved in the space that the rows span, which is exact: the penalized solution lies in it. */
 class Rows {
-  constructor(rows, classes) {
-    [this.rows, this.classes] = [rows, classes];
+  constructor(rows, classes, steep) {
+    [this.rows, this.classes, this.steep] = [rows, classes, steep];
     const width = rows[0].features.length, total = sum(rows.map(({ weight }) => weight));
     const mean = (of) => Array.from({ length: width }, (_, j) => sum(rows.map((row) => (row.weight / total) * of(row.features[j], j))));
     this.mean = mean((value) => value);
@@ -198,7 +200,7 @@ class Rows {
     }).sort((a, b) => a.distance - b.distance);
     let reached = 0;
     const least = FAMILIAR * sum(nearest.map(({ weight }) => weight)), limit = nearest.find(({ weight }) => (reached += weight) >= least).distance;
-    return { scale, center, means, limit: limit + 1e-12 };
+    return { scale, center, means, limit: limit + 1e-12, steep: this.steep };
   }
 
   /** without: the groups that are left out. */
