@@ -102,7 +102,7 @@ def test_the_same_bits(seed: int, cpu: str, tmp_path: Path, monkeypatch: pytest.
         stream.close()
 
 
-@pytest.mark.parametrize("cpu", VECTORS)
+@pytest.mark.parametrize("cpu", VECTORS[-1:])
 def test_sanitizers_find_nothing(cpu: str, tmp_path: Path) -> None:
     sanitized(network(7, 3), tmp_path, cpu)
 
