@@ -223,6 +223,7 @@ class Projected(Tiny):
         return self.cell(self.conv(x).mean((3, 4)).transpose(1, 2))[0][:, -1]
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize(
     ("net", "word"),
     [
