@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 import handmade
 from engines.test_engines import job
 from everyframe import modelfile
-from everyframe.conversion import convert
+from everyframe.conversion import convert, memory
+from everyframe.conversion.facts import Options
 from everyframe.errors import EngineError
 from everyframe.modelfile import saturation
 from everyframe.modelfile.exact import Exact
@@ -25,9 +26,12 @@ from everyframe.runtime import BUILTIN
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan, without_copies
 from helpers import relative
+from laws import idioms_in_frames
+from laws.idioms import STREAMS, written
 from native.test_int8 import step_network
 
 pytest.importorskip("openvino", reason="openvino is not installed: pip install 'everyframe[openvino]'")
+assert idioms_in_frames  # it fills the table
 
 
 def both(model: onnx.ModelProto, specs: tuple[StateSpec, ...], threads: int = 1) -> tuple[engines.Run, engines.Run, list[int]]:
@@ -153,6 +157,17 @@ def test_any_number_of_threads_says_the_same(threads: int, tmp_path: Path) -> No
     runs = [network.start() for _ in range(3)]
     answers = np.array([[run.step(frame[None])[0] for run in runs] for frame in frames])  # (steps, runs, classes)
     np.testing.assert_allclose(answers, np.repeat(handmade.conv_oracle(net, frames)[:, None], 3, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_that_is_joined_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin joins in place, where the input is: the next frame would overwrite it."""
+    monkeypatch.setattr(memory, "_SLOT_FLOATS", 1)
+    row, given, options = STREAMS["mirrored_pictures_in_the_batch"]
+    made = convert(written(row, given), Options(**{"layout": "NCTHW", **options}))
+    ours, theirs, shape = both(made.step, made.metadata.states)
+    for seed in range(6):
+        noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        np.testing.assert_allclose(ours.step(noise)[0], theirs.step(noise)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

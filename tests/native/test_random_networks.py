@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everyframe.conversion import convert, memory
+from everyframe.conversion.facts import Options
 from everyframe.errors import UnsupportedOperator
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native.library import Library
+from laws import natural
+from laws.drafts import Draft, S, T
 from laws.nets import Net, nets, picture_step
+from laws.test_natural_state import recurrent
 from native.operators import CPUS, QUICK, compiled
 
 CLOSE = 2e-5
@@ -42,6 +48,28 @@ def distance(model: onnx.ModelProto, states: tuple[StateSpec, ...], library: Lib
         worst = max(worst, float(np.linalg.norm((got - wanted)[finite])) / size)
     stream.close()
     return worst
+
+
+@pytest.mark.parametrize(("op", "ahead"), [("GRU", 1), ("RNN", 1), ("LSTM", 0)])
+def test_recurrent_cells(op: str, ahead: int, tmp_path: Path) -> None:
+    """Behind layers that look ahead, they begin later than the stream, with what a cell makes of constants."""
+    made = convert(natural.build(partial(recurrent, op=op, first="random"), 6, 1, ahead, 18))
+    library = compiled(made.step, tmp_path, "native", made.metadata.states, QUICK)
+    assert distance(made.step, made.metadata.states, library, 8) <= CLOSE
+
+
+def test_a_state_of_pictures_that_were_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A normalization of groups leaves single values, and what remembers them has pictures."""
+    monkeypatch.setattr(memory, "_SLOT_FLOATS", 1)
+    draft = Draft((1, 4, T, S, S))
+    groups = draft.op("Reshape", draft.op("Transpose", "clip", perm=[0, 2, 1, 3, 4]), draft.ints(T, 2, 2 * S * S))
+    groups = draft.op("InstanceNormalization", groups, draft.random(2), draft.random(2))
+    frames = draft.op("Relu", draft.op("Reshape", groups, draft.ints(1, T, 4, S, S)))
+    y = draft.op("Conv", draft.op("Transpose", frames, perm=[0, 2, 1, 3, 4]), draft.random(4, 4, 3, 1, 1), pads=[1, 0, 0] * 2)
+    draft.mean(y, 2, 3, 4, keep=False)
+    made = convert(draft.model(), Options(layout="NCTHW"))
+    library = compiled(made.step, tmp_path, "native", made.metadata.states, QUICK)
+    assert distance(made.step, made.metadata.states, library, 8) <= CLOSE
 
 
 @pytest.mark.slow

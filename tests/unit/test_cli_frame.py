@@ -225,6 +225,15 @@ main.run()
         done = self.run(verb)
         assert (done.returncode, done.stderr) == (130, "")
 
+    def test_ctrl_c_while_the_verbs_are_loaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(main, "_register", interrupted)
+        with pytest.raises(SystemExit) as ended:
+            main.run(["--version"])
+        assert ended.value.code == 130
+
     def test_a_bug_keeps_its_traceback(self) -> None:
         done = self.run("broken")
         assert done.returncode == 1

@@ -212,9 +212,26 @@ class Branching(Tiny):
         return super().forward(x) if x.sum() > 0 else -super().forward(x)
 
 
+class Projected(Tiny):
+    """Of a layer whose first states torch writes with a wrong shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = torch.nn.LSTM(4, 4, proj_size=2, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.cell(self.conv(x).mean((3, 4)).transpose(1, 2))[0][:, -1]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize(
     ("net", "word"),
-    [(Sequence(), "not a vector of logits"), (Branching(), "cannot export"), (Tiny(5), "cannot export")],
+    [
+        (Sequence(), "not a vector of logits"),
+        (Branching(), "cannot export"),
+        (Tiny(5), "cannot export"),
+        (Projected(), "cannot run the exported network"),
+    ],
 )
 def test_networks_that_cannot_be_exported(tmp_path: Path, net: Any, word: str) -> None:
     with pytest.raises(errors.ModelError, match=word) as caught:

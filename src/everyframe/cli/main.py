@@ -140,8 +140,8 @@ def run(argv: list[str] | None = None) -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by a service
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-    _register()
     try:
+        _register()
         with _patient_ctrl_c(), _warnings_in_a_line(), paths_told():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
             try:

@@ -153,7 +153,10 @@ def compare(net: nn.Module, graph: onnx.ModelProto, shape: tuple[int, ...], seed
             raise ModelError(
                 "The network's logits are not finite on random clips.", got="NaN or infinity", hint="check its weights"
             )
-        got = session.run(None, {"clip": clip.cpu().numpy()})[0]
+        try:
+            got = session.run(None, {"clip": clip.cpu().numpy()})[0]
+        except Exception as error:  # onnxruntime has a dozen types of its own
+            raise ModelError("onnxruntime cannot run the exported network.", where=type(net).__name__, got=str(error)) from error
         difference = float(np.linalg.norm(got - expected) / max(float(np.linalg.norm(expected)), 1e-12))
         worst = max(worst, difference) if np.isfinite(difference) else np.inf
     if not worst <= TOLERANCE:

@@ -12,6 +12,7 @@ from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.broadcast import apply, channel_axis
 from everyframe.native.ir import Planes, Scalars, Value
+from everyframe.native.lower_structure import constant_planes
 from everyframe.native.tracer import Tracer, lowers, unsupported
 
 #: ONNX operator -> function of `maps`, both arguments frames or numbers
@@ -338,13 +339,17 @@ def _kind(value: Value) -> str:
 
 
 def _picked(tracer: Tracer, node: Node, value: Value, like: Planes, axis: int) -> np.ndarray:
-    """References of one branch, channels last; a number becomes a fill."""
+    """References of one branch, channels last; a number becomes a fill, other constants (what a cell makes of its first state)
+    frames."""
     if isinstance(value, Planes):
         if value.space != like.space:
             raise unsupported(node, "The branches of Where have different picture sizes.")
         return np.moveaxis(np.broadcast_to(value.array, like.array.shape), axis, -1)
-    if not isinstance(value, np.ndarray) or value.size != 1:
-        raise unsupported(node, "A branch of Where is a constant that is no single number.")
+    if not isinstance(value, np.ndarray):
+        raise unsupported(node, "A branch of Where is a counter.")
+    if value.size > 1:
+        frames = constant_planes(tracer, np.broadcast_to(value, like.shape), like.space is not None)
+        return np.moveaxis(frames.array, axis, -1)
     plane = tracer.fill(float(value.ravel()[0]), (1, *(like.space or (1, 1)))).planes()[0]
     return np.moveaxis(np.full(like.array.shape, plane), axis, -1)
 

@@ -17,6 +17,7 @@ from everyframe.modelfile.file import metadata_of
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 from everyframe.native import evaluate, ir
+from everyframe.native.cells import cells_of, gathered
 from everyframe.native.ir import Frame, Planes, Scalars, Value
 from everyframe.native.lower_quantized import quantized, state_quants
 from everyframe.native.lower_structure import flattened
@@ -79,12 +80,28 @@ def _traced(model: onnx.ModelProto, states: Sequence[StateSpec], where: object, 
         start += prod(shape)
     evaluate.run(tracer, nodes, values, opset)
     tracer.node, tracer.order = None, len(nodes)
+    _as_kept(tracer, nodes, values, states)
     graph = _finish(tracer, states, model, values, slots, counters, given, clip)
     graph.slot_next = [
         quantized(tracer, after, slot.quant) if slot.quant else tracer.halved(after) if slot.half else tracer.plain(after)
         for slot, after in zip(slots, graph.slot_next, strict=True)
     ]
+    for slot, after in zip(slots, graph.slot_next, strict=True):
+        if slot.shape != after.shape and not isinstance(after.op, ir.Fill):  # it would be kept where nothing else looks for it
+            raise ModelError(
+                "A state's new value lies otherwise than the old one.", where=slot.op.label, hint="run it with `--engine ort`"
+            )
     return graph
+
+
+def _as_kept(tracer: Tracer, nodes: Sequence[Node], values: dict[str, Value], states: Sequence[StateSpec]) -> None:
+    """New states as pictures where the old ones are, as vectors where those are: an operator may leave single values of one."""
+    made_by = {name: node for node in nodes for name in node.outputs}
+    for spec in states:
+        name = spec.output if spec.output in values else str(spec.copy_of)
+        value, space = values[name], _split_space(spec.shape)[1]
+        if isinstance(value, Planes) and value.shape == spec.shape and (value.merged or value.space != space):
+            values[name] = gathered(tracer, cells_of(made_by[name], value), pictures=space is not None)
 
 
 def _given(tracer: Tracer, name: str, shape: tuple[int, ...], start: int, clip: bool) -> Planes:

@@ -154,8 +154,9 @@ def _keep_states(network: Any, specs: tuple[StateSpec, ...]) -> None:
         node = source.get_node()
         if spec.dtype == "int64":
             node = ops.convert(source, "i32")
-        elif _origin(node) == "Parameter" or node.get_output_size() > 1:
-            # the CPU plugin overwrites an input that is assigned as it is; and an Assign reads a node, not one of its outputs
+        elif _origin(node) in ("Parameter", "Concat") or node.get_output_size() > 1:
+            # the CPU plugin overwrites an input that is assigned as it is, and what is joined is where its parts are; and an
+            # Assign reads a node, not one of its outputs
             node = ops.maximum(source, ops.constant(np.finfo(np.float32).min, np.float32))
         assigned.append(ops.assign(node, variables[spec.output]))
     network.add_variables(list(variables.values()))
