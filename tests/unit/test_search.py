@@ -200,6 +200,15 @@ def test_a_search_that_was_taken_up_again_judges_nothing_twice(found: Path, monk
     assert (found / "trials.jsonl").read_text() == before and again.to_dict()["evaluations"] == len(before.splitlines())
 
 
+def test_a_time_that_no_network_has_is_refused_before_the_supernet_is_trained(
+    found: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERYFRAME_CACHE", str(found.parent / "cache"))
+    with pytest.raises(UsageError, match="so fast"):
+        ef.search(str(found.parent / "small.toml"), pictures, tmp_path / "run", target_ms=1e-4)
+    assert not (tmp_path / "run" / "supernet").exists()
+
+
 def test_what_does_not_fit_is_refused_before_any_work(pictures: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
     for change, word in (

@@ -144,6 +144,25 @@ def test_a_supernet_begins_with_the_weights_of_its_recipe(row: Row, tmp_path: Pa
         begun.supernet()
 
 
+def test_a_search_of_narrower_networks_alone_begins_with_the_loudest_channels(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    trained = Network(recipe().model, 3)
+    for value in trained.parameters():
+        value.data.uniform_(0.1, 1)
+    checkpoint.save_weights(tmp_path / "best.safetensors", trained.state_dict())
+    few = [f"search.choices.{name}={values}" for name, values in (
+        ("width", [8]), ("features", [8]), ("neck", [8]), ("head", [8]), ("head_kernel", [1]), ("depth2", [1]), ("depth1", [0]),
+        ("block", ["plain"]), ("kernel", [3]), ("up", ["transposed"]), ("cell", [1.0]), ("activation", ["relu"]),
+    )]  # fmt: skip
+    begun = Row(recipe(f"model.weights='{tmp_path}'", *few))
+    net = begun.supernet().network(begun.space.values(begun.space.largest()))
+    loudest_first(trained)
+    joined = trained.head[0].weight.unflatten(1, (2, 16))[:8, :, :8, 1:2, 1:2].flatten(1, 2)
+    torch.testing.assert_close(net.head[0].weight, joined)
+    torch.testing.assert_close(net.stages[0][0][0].weight, trained.stages[0][0][0].weight[:8, :8])
+    torch.testing.assert_close(net.heat.weight, trained.heat.weight[:, :8])
+
+
 @pytest.mark.parametrize("block", ["plain", "residual", "separable"])
 @pytest.mark.parametrize("up", ["nearest", "transposed"])
 def test_sorted_channels_answer_the_same(block: str, up: str) -> None:

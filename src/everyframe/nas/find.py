@@ -39,7 +39,7 @@ def find(
     sitting, whose scores are taken as they are. kept: told of all trials after each. What it gives last: it was not
     interrupted; Ctrl-C ends it with what there is. Raises UsageError where no network is fast enough.
     """
-    _reachable(space, ms, target_ms, seed)
+    check_reachable(space, ms, target_ms, seed)
     fits: Callable[[Point], bool] = lambda point: ms(space.values(point)) <= target_ms  # noqa: E731
     proposes = make(controller, space, seed, fits, evaluations)
     spare = make("random", space, seed + 1, fits, evaluations)
@@ -93,7 +93,8 @@ def rates_of(task: Task, values: Values) -> Space:
     })  # fmt: skip
 
 
-def _reachable(space: Space, ms: Callable[[Values], float], target_ms: float, seed: int) -> None:
+def check_reachable(space: Space, ms: Callable[[Values], float], target_ms: float, seed: int) -> None:
+    """Raises UsageError where no network is fast enough."""
     rng = np.random.default_rng(seed)
     drawn = (space.smallest(), space.largest(), *(space.random(rng) for _ in range(LOOKED_AT)))
     fastest = min(ms(space.values(point)) for point in drawn)

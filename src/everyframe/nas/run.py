@@ -23,7 +23,7 @@ from everyframe.errors import UsageError
 from everyframe.files import make_folder, write_bytes
 from everyframe.nas import draw
 from everyframe.nas import trials as log
-from everyframe.nas.find import find, rates_of
+from everyframe.nas.find import check_reachable, find, rates_of
 from everyframe.nas.parts import Latency, Table, every_part, fit
 from everyframe.nas.space import Space
 from everyframe.nas.task import Task
@@ -110,6 +110,7 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
     if not (path / RECIPE).exists():
         write_bytes(folder.as_toml(recipe).encode(), path / RECIPE)
     latency = model(task, search, path)
+    check_reachable(task.space, latency.ms, search.target_ms, search.seed)  # before minutes or hours of training
     if not task.train_supernet(path / SUPERNET, search.supernet_minutes):
         return Result(path, False, search.target_ms, task.figure, task.unit, latency=latency)
     task.open_supernet(path / SUPERNET)

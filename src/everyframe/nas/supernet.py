@@ -72,17 +72,15 @@ class Supernet(nn.Module):
         return net
 
     def begin_with(self, given: Mapping[str, Tensor], values: Values) -> int:
-        """Takes the weights of a network of these values as far as they are a part of its own; how many tensors were taken."""
+        """Takes what the weights of a network of these values have in common with its own; of how many tensors."""
         taken = 0
         for name, value in given.items():
-            whole, (at, parts) = self.weights.get(_stored(self.family.key(name, values))), self.family.joined(name)
+            whole, joined = self.weights.get(_stored(self.family.key(name, values))), self.family.joined(name)
             if whole is None or whole.ndim != value.ndim:
                 continue
-            if all(have >= want for have, want in zip(whole.shape, value.shape, strict=True)) and (
-                parts == 1 or whole.shape[at] == value.shape[at]
-            ):
-                part(whole.data, tuple(value.shape)).copy_(value)
-                taken += 1
+            mine, its = common(whole.data, value, joined)
+            mine.copy_(its)
+            taken += bool(mine.numel())
         return taken
 
     def _built(self, values: Values) -> nn.Module:
@@ -120,6 +118,21 @@ def part(whole: Tensor, shape: tuple[int, ...], joined: tuple[int, int] = (0, 1)
         else:
             whole = whole.narrow(at, (have - want) // 2 if at > 1 else 0, want)
     return whole
+
+
+def common(one: Tensor, other: Tensor, joined: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor]:
+    """Views of what two tensors share, by the rule of `part`: the first entries, of each joined part its first, the middle
+    taps.
+    """
+    taps = 2
+    if joined[1] > 1:
+        one, other = (each.unflatten(joined[0], (joined[1], -1)) for each in (one, other))
+        taps += 1
+    for at, (have, want) in enumerate(zip(one.shape, other.shape, strict=True)):
+        least = min(have, want)
+        one = one.narrow(at, (have - least) // 2 if at >= taps else 0, least)
+        other = other.narrow(at, (want - least) // 2 if at >= taps else 0, least)
+    return one, other
 
 
 def dense(space: Space, point: tuple[int, ...]) -> dict[str, Any]:
