@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import everyframe
 from everyframe.data import formats
 from everyframe.data.formats import spans
+from everyframe.data.formats.text import Wanted
 from everyframe.data.truths import Spans
 from everyframe.errors import SourceError, UsageError
 from everyframe.evaluation.spans import assigned
@@ -84,6 +85,30 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("file,start,end,label\nnowhere.mp4,1,2,wave\n")
     with pytest.raises(SourceError, match=r"nowhere\.mp4"):
         spans.recordings(tmp_path / "c.csv")
+
+
+def test_lists_as_spreadsheets_write_them(marked: Path) -> None:
+    """Semicolons, decimal commas, a byte order mark, columns in any order: the same spans."""
+    ((_, parts),) = spans.recordings(marked / "spans.csv")
+    rows = [
+        f"{label};seen twice;{e:.3f};{b:.3f};day.mp4".replace(".", ",").replace("day,mp4", "day.mp4") for b, e, label in parts
+    ]
+    (marked / "sheet.csv").write_text("\r\n".join(["Label;Notes;End;Start;File", *rows]), encoding="utf-8-sig")
+    ((_, same),) = spans.recordings(marked / "sheet.csv")
+    assert same == parts
+
+
+def test_the_line_that_is_wrong_is_named_and_what_is_not_there_is_told(marked: Path) -> None:
+    (marked / "wrong.csv").write_text("file,start,end,label\nday.mp4,1,2,wave\nday.mp4,4,3,wave\n")
+    with pytest.raises(SourceError, match=r"wrong\.csv, line 3"):
+        spans.recordings(marked / "wrong.csv")
+    rows = "day.mp4,1,2,wave\nnowhere.mp4,1,2,wave\nday.mp4,3,900,swipe_down\nday.mp4,800,801,wave\n"
+    (marked / "some.csv").write_text(f"file,start,end,label\n{rows}")
+    found = spans.read(Wanted(marked, {"train": marked / "some.csv"}, None))
+    missing, cut, left = found.problems
+    assert "nowhere.mp4" in missing and "swipe_down from 3 to 900 s, cut" in cut and "wave from 800 to 801 s, left out" in left
+    assert {row.label for row in found.rows if row.span and row.span[0] < 4} >= {"wave", "swipe_down"}
+    assert all(row.span and row.span[0] < 800 for row in found.rows)
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 8)), max_size=8))

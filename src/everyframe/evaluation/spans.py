@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def evaluate(
             "Spans are measured by events, and this model has no rule for them.", where=pair.name,
             expected="a step model with an event rule, as `teach` makes", hint="evaluate it on clips: --format spans --list FILE",
         )  # fmt: skip
-    listed = spans.recordings(path)
+    missing = list[str]()
+    listed = spans.recordings(path, problems=missing)
     words = sorted({str(label) for _, parts in listed for *_, label in parts} - {spans.BACKGROUND, rule.background})
     known = pair.any
     matched = match(words, known.labels, known.interface.classes, label_map)
@@ -104,7 +105,11 @@ def evaluate(
     if not read:
         raise SourceError("None of the recordings can be read.", where=path, got=made[0].error, hint="check that they play")
     late = LATE_S + program.metadata.feature_delay / program.rate
-    notes = [f"{one.name}: {one.error}" for one in made if one.error]
+    notes = [*missing, *(f"{one.name}: {one.error}" for one in made if one.error)]
+    for one in read:
+        outside = [part for part in one.parts if part[1] > one.seconds + spans.MARGIN_S]
+        notes += [f"{one.name}: {label} from {b:g} to {e:g} s, {spans.beyond(b, one.seconds)}" for b, e, label in outside]
+    read = [replace(one, parts=tuple(part for part in one.parts if part[0] < one.seconds)) for one in read]
     if matched.data_only:
         notes.append(f"labels that the model does not know, whose spans do not count: {some(matched.data_only)}")
     lost = (len(made) - len(read), len(made) < len(listed))

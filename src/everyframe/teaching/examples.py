@@ -83,11 +83,13 @@ def folders(folder: str | os.PathLike[str], background: str) -> list[Clip]:
     return [Clip(None if p.name == background else p.name, source) for p in classes for source in resolve(p)]
 
 
-def marked(path: Path) -> list[Clip]:
-    """The recordings of a list of spans; the spans called `none` are background like what is in no span. Raises SourceError."""
+def marked(path: Path, notes: list[str]) -> list[Clip]:
+    """The recordings of a list of spans; the spans called `none` are background like what is in no span. notes: gets
+    those that are not there. Raises SourceError.
+    """
     return [
         Clip(None, resolve(one.clip.path)[0], tuple((b, e, str(label)) for b, e, label in parts if label != spans.BACKGROUND))
-        for one, parts in spans.recordings(path)
+        for one, parts in spans.recordings(path, problems=notes)
     ]
 
 

@@ -77,7 +77,9 @@ def teach(
     if output is not None:
         check_writable(output)
     roots = [examples] if isinstance(examples, str | os.PathLike) else list(examples)
-    clips, notes = distinct([clip for root in roots for clip in _examples(root)] + _footage(background))
+    missing = list[str]()
+    clips, notes = distinct([clip for root in roots for clip in _examples(root, missing)] + _footage(background))
+    notes = [*missing, *notes]
     _check_enough([*(c.label for c in clips), *(label for c in clips for *_, label in c.spans)])
     progress("taking the classifier off")
     backbone, notes_of_model, source = _backbone(model, window)
@@ -99,8 +101,8 @@ def teach(
     )  # fmt: skip
 
 
-def _examples(root: str | os.PathLike[str]) -> list[Clip]:
-    return marked(Path(root)) if Path(root).is_file() else folders(root, BACKGROUND)
+def _examples(root: str | os.PathLike[str], missing: list[str]) -> list[Clip]:
+    return marked(Path(root), missing) if Path(root).is_file() else folders(root, BACKGROUND)
 
 
 def _footage(background: Iterable[str | os.PathLike[str]]) -> list[Clip]:

@@ -25,11 +25,15 @@ MARGIN_S = 0.25
 SHORTEST_S = 0.5
 
 
-def recordings(path: Path, root: Path | None = None) -> list[tuple[Labeled, tuple[tuple[float, float, Name], ...]]]:
+def recordings(
+    path: Path, root: Path | None = None, problems: list[str] | None = None
+) -> list[tuple[Labeled, tuple[tuple[float, float, Name], ...]]]:
     """The recordings of a list that are there, and the spans of each by their begin. root: their folder; None: the list's.
-    Raises SourceError.
+    problems: gets those that are not there. Raises SourceError.
     """
     found = truths.read(path, root or path.parent, "frames")
+    if problems is not None:
+        problems += found.problems
     made = [(one, tuple(sorted(one.truth.parts))) for one in found.clips if isinstance(one.truth, Spans)]
     if not made:
         raise SourceError(
@@ -48,6 +52,11 @@ def between(parts: Iterable[tuple[float, float, Name]], seconds: float) -> list[
     return [(begin, end) for begin, end in gaps if end - begin >= SHORTEST_S]
 
 
+def beyond(begin: float, seconds: float) -> str:
+    """What becomes of a span that ends behind its recording."""
+    return f"{'left out' if begin >= seconds else 'cut'}: the recording ends after {seconds:.2f} s"
+
+
 def read(wanted: Wanted) -> Reading:
     reading = Reading([])
     for split, path in wanted.lists.items():
@@ -57,7 +66,7 @@ def read(wanted: Wanted) -> Reading:
 
 def _read(split: str, path: Path, root: Path, alone: bool, reading: Reading) -> None:
     """alone: a column `split` of the only list says where its recordings belong."""
-    listed = recordings(path, root)
+    listed = recordings(path, root, reading.problems)
     parts = [part for _, own in listed for part in own]
     length = median(end - begin for begin, end, _ in parts)
     spans, quiet = list[Row](), list[Row]()
@@ -68,10 +77,15 @@ def _read(split: str, path: Path, root: Path, alone: bool, reading: Reading) -> 
             name = f"{one.clip.name}#{begin:g}-{end:g}"
             return Row(of, name, label, one.place, span=(begin, end), group=one.clip.name, path=one.clip.path)
 
-        spans += [row(*part) for part in own]
         seconds = probe(one.clip).seconds
         if seconds is None:  # it cannot be read, which is told when it is
+            spans += [row(*part) for part in own]
             continue
+        for begin, end, label in own:
+            if end > seconds + MARGIN_S:
+                reading.problems.append(f"{one.clip.name}: {label} from {begin:g} to {end:g} s, {beyond(begin, seconds)}")
+            if begin < seconds:
+                spans.append(row(begin, end, label))
         for begin, end in between(own, seconds):
             count = max(1, int((end - begin) // length))
             each = (end - begin) / count

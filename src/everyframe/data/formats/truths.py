@@ -286,10 +286,10 @@ def _span_columns(header: list[str] | None, cells: list[str], place: str) -> Any
         at = [0, 1, 2]
     if None not in at and all(i is not None and i < len(cells) for i in at):
         begin, end, label = (cells[i] for i in at if i is not None)
-        return [{"start": begin, "end": end, "label": label}]
+        return [{"start": begin, "end": end, "label": label, "place": place}]
     if len(cells) == 1 or (header is not None and at[2] is not None and at[:2] == [None, None]):
         return cells[at[2] or 0 if header is not None else 0]
-    raise unusable(place, READERS["frames"].expected, ",".join(cells))
+    raise unusable(place, READERS["frames"].expected, ",".join(cells) or "nothing but the path")
 
 
 def _frames(value: Any, entry: _Entry, folder: Path) -> Truth:
@@ -316,13 +316,20 @@ def _each_line(file: Path) -> Iterator[Name]:
 
 
 def _span(part: dict[str, Any], place: str) -> tuple[float, float, Name]:
+    place = part.get("place", place)  # a line of its own
+    part = {key: value for key, value in part.items() if key != "place"}
     keys = {plain_of(key): value for key, value in part.items()}
     segment = keys.get("segment") or [next((keys[k] for k in known if k in keys), None) for known in (_BEGIN, _END)]
     label = next((keys[known] for known in COLUMNS["label"] if known in keys), None)
-    times = [_number(time) for time in segment] if isinstance(segment, list) else []
+    times = [_seconds(time) for time in segment] if isinstance(segment, list) else []
     if len(times) != 2 or None in times or not isinstance(label, str | int) or not 0 <= times[0] < times[1]:  # type: ignore[operator]
         raise unusable(place, "start before end, in seconds, and a label", part)
     return times[0], times[1], _name(label)  # type: ignore[return-value]
+
+
+def _seconds(cell: object) -> float | None:
+    """Spreadsheets of half the world write 0,5."""
+    return _number(cell.replace(",", ".") if isinstance(cell, str) and cell.count(",") == 1 and "." not in cell else cell)
 
 
 def _named(truth: Truth, names: dict[int, str]) -> Truth:
