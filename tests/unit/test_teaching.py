@@ -369,6 +369,7 @@ class TestBadInput:
         assert "swipe_up" in shown and "event rule" in shown and f"everyframe predict {out}" in shown
         assert run() == 2 and "--examples" in capsys.readouterr().err
         assert run("--gesture", "a") == 2 and "--camera" in capsys.readouterr().err
+        assert run(str(clips)) == 2 and f"--examples {clips}" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_each_class_weighs_the_same(folder: Path) -> None:

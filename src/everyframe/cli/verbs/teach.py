@@ -75,9 +75,10 @@ def command(
         raise UsageError("There is nothing to record from.", expected="--camera SOURCE beside --gesture and --record-to",
                          hint="--camera 0")  # fmt: skip
     if not folders:
+        taken = Path(model).is_dir()  # for the model
         raise UsageError(
             "There are no examples.", expected="--examples FOLDER, or --camera SOURCE to record them",
-            hint="everyframe teach --camera 0 --gesture thumbs_up --gesture point",
+            hint=f"everyframe teach --{'examples ' + model if taken else 'camera 0 --gesture thumbs_up --gesture point'}",
         )  # fmt: skip
     with status("reading") as progress:
         taught = teach(model, folders, output, background=background or (), window=window, progress=progress)
