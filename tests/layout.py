@@ -32,6 +32,8 @@ ROOMS = (
     Room("plugins", ("errors",), (), "what other packages add by entry points"),
     Room("targets", ("errors",), (), "names of devices: which verbs take them, and what people call them"),
     Room("version", (), (), "which version this is, and names of earlier ones"),
+    Room("limits", (), (), "bounds that several rooms hold what they are given to"),
+    Room("processes", (), (), "programs that are ended together with what they started"),
     Room("files", ("errors",), (), "files written whole or not at all; where caches lie"),
     Room("settings", ("errors",), ("pydantic",), "what people write in TOML, made sure of, with the line where it is wrong"),
     Room("progress", (), ("rich",), "what long work says while it runs"),
@@ -47,17 +49,17 @@ ROOMS = (
         ("numpy", "onnx"), "ONNX in, ONNX out: facts on wires, one rule per operator, clip to step, verification, accounting",
     ),
     Room(
-        "native", ("errors", "version", "files", "modelfile", "conversion"),
+        "native", ("errors", "version", "processes", "files", "modelfile", "conversion"),
         ("numpy", "onnx"), "code generation: a step model becomes C without dependencies",
     ),
     Room("video", ("errors", "files", "modelfile"), ("av", "numpy"), "frames with timestamps from files, folders and cameras"),
     Room(
-        "runtime", ("errors", "plugins", "version", "files", "progress", "modelfile", "conversion", "native", "video"),
+        "runtime", ("errors", "plugins", "version", "limits", "files", "progress", "modelfile", "conversion", "native", "video"),
         ("numpy", "onnx", "onnxruntime", "openvino"),
         "running models: a Program holds the weights, a Stream the state; one file per engine",
     ),
     Room(
-        "live", ("errors", "settings", "version", "files", "progress", "modelfile", "video", "runtime"),
+        "live", ("errors", "settings", "version", "processes", "files", "progress", "modelfile", "video", "runtime"),
         ("PIL", "numpy", "paho", "pydantic"), "cameras that go on, events of theirs, and what the world outside is told",
     ),
     Room(
@@ -65,17 +67,17 @@ ROOMS = (
         "other systems that run the same networks: what we are measured against",
     ),
     Room(
-        "benchmarking", ("errors", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video", "runtime",
-         "peers"),
+        "benchmarking", ("errors", "limits", "progress", "canvas", "pages", "modelfile", "conversion", "native", "video",
+         "runtime", "peers"),
         ("numpy", "onnx", "openvino", "rich"), "what models cost: timers, contests of engines in processes of their own, reports",
     ),
     Room(
-        "models", ("errors", "plugins", "version", "files", "modelfile", "conversion"),
+        "models", ("errors", "plugins", "version", "limits", "files", "modelfile", "conversion"),
         ("numpy", "onnx", "rich", "safetensors", "torch"),
         "the zoo: one file per family of networks, checkpoints of other projects, cards, the way into clip models",
     ),
     Room(
-        "recipes", ("errors", "settings", "version", "files", "modelfile"),
+        "recipes", ("errors", "settings", "version", "limits", "files", "modelfile"),
         ("pydantic",), "what a recipe may say: training, pruning, motions; those that come with the package",
     ),
     Room(
@@ -128,7 +130,7 @@ ROOMS = (
         "networks searched: choices, what proposes them, measured layers, the log and its picture",
     ),
     Room(
-        "rendering", ("errors", "files", "progress", "video", "data"),
+        "rendering", ("errors", "limits", "files", "progress", "video", "data"),
         ("av", "numpy"), "procedural video with its truth: hands that gesture, drivers who tire; scans of streets with boxes",
     ),
     Room(
@@ -155,9 +157,9 @@ ROOMS = (
         ("numpy", "onnx"), "the Python face: one function a verb, paths or models in memory in, typed results out",
     ),
     Room(
-        "cli", ("errors", "targets", "version", "files", "progress", "canvas", "modelfile", "conversion", "video", "runtime",
-         "live", "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation", "training",
-         "motions", "tasks", "serving", "api"),
+        "cli", ("errors", "targets", "version", "limits", "files", "progress", "canvas", "modelfile", "conversion", "video",
+         "runtime", "live", "benchmarking", "models", "recipes", "devices", "quantization", "bundles", "data", "evaluation",
+         "training", "motions", "tasks", "serving", "api"),
         ("numpy", "rich", "typer"), "one thin file per verb: read the arguments, call `api`, show the result",
     ),
     Room("__main__", ("cli",), (), "`python -m everyframe`"),

@@ -19,6 +19,7 @@ from everyframe.benchmarking.machine import describe
 from everyframe.benchmarking.noise import Watch
 from everyframe.benchmarking.outcome import Benchmark, Measured, called
 from everyframe.errors import UsageError
+from everyframe.limits import MAX_THREADS
 from everyframe.progress import TextProgress, silent
 from everyframe.runtime import engine as engines
 
@@ -56,8 +57,8 @@ def contend(
         raise UsageError(
             "Nothing would be measured.", got=f"{len(contenders)} contenders, {frames} frames", expected="one or more"
         )
-    if wrong := next((c for c in contenders if not (1 <= c.threads <= 256 and 1 <= c.streams <= 256)), None):
-        raise UsageError("So many threads or streams cannot be measured.", expected="1 to 256 of each", got=str(wrong))
+    if wrong := next((c for c in contenders if not (1 <= c.threads <= MAX_THREADS and 1 <= c.streams <= MAX_THREADS)), None):
+        raise UsageError("So many threads or streams cannot be measured.", expected=f"1 to {MAX_THREADS} of each", got=str(wrong))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     machine, watch = describe("openvino"), Watch(engines.cores())
     names = called(one.model for one in contenders)

@@ -15,7 +15,6 @@ import os
 import queue
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from everyframe.errors import SourceError, UsageError
+from everyframe.processes import kill
 from everyframe.version import __version__
 
 #: alerts that wait while an earlier one is delivered; what comes then is left out and counted
@@ -128,7 +128,7 @@ class Programs(Sink):
     def close(self, patience: float | None = None) -> None:
         super().close(patience)
         if self._thread.is_alive() and (running := self._running) is not None:
-            _end(running)
+            kill(running)
 
     def run(self, words: Sequence[str], alert: Mapping[str, Any]) -> None:
         """Raises Undelivered."""
@@ -144,20 +144,11 @@ class Programs(Sink):
             try:
                 _, stderr = running.communicate(text, timeout=COMMAND_S)
             except subprocess.TimeoutExpired:
-                _end(running)
+                kill(running)
                 raise Undelivered(f"not over after {COMMAND_S:.0f} s") from None
         if running.returncode:
             said = stderr.strip().splitlines()
             raise Undelivered(f"exit code {running.returncode}" + (f" ({said[-1]})" if said else ""))
-
-
-def _end(running: subprocess.Popen[str]) -> None:
-    """The program and what it started, which is a session of its own."""
-    if os.name == "posix":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(running.pid, signal.SIGKILL)
-    else:
-        running.kill()
 
 
 class Sound(Programs):

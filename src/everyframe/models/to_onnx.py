@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from everyframe import modelfile
 from everyframe.errors import UsageError
 from everyframe.files import check_writable
+from everyframe.limits import MAX_SEED
 from everyframe.modelfile.labels import read_labels
 from everyframe.models.checkpoints.load import assemble
 from everyframe.models.registry import Entry, check_shape, describe, require
@@ -68,8 +69,8 @@ def export(
     Raises UsageError, WeightsError, OutputError, EngineError (torch missing), ModelError where torch cannot export the
     network, ConversionMismatch where the file would not compute what torch computes. Then nothing is written.
     """
-    if not 0 <= seed < 2**32:
-        raise UsageError("This seed cannot be used.", where="seed", expected="0 to 4294967295", got=seed)
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError("This seed cannot be used.", where="seed", expected=f"0 to {MAX_SEED}", got=seed)
     path = None if path is None else Path(path)
     names = read_labels(labels) if labels is not None else None
     if not isinstance(model, str) and not callable(getattr(model, "state_dict", None)):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +15,7 @@ from pathlib import Path
 from everyframe.errors import EngineError, pip_install
 from everyframe.files import cache_folder
 from everyframe.native.target import WASM, Target, machine
+from everyframe.processes import kill
 
 #: how often the main thread looks for signals: one that comes just before it waits does not end the wait
 LOOK_S = 0.2
@@ -134,5 +133,4 @@ class _Compiling(threading.Thread):
 
     def _kill(self) -> None:
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):  # over
-                os.killpg(self._process.pid, signal.SIGKILL)  # gcc is a driver: the work is done by its children
+            kill(self._process)

@@ -6,12 +6,10 @@ The same program tunes this machine (`everyframe compile --tune`) and a board (`
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from everyframe.native.packed import PackedLayer
 from everyframe.native.target import Target
 from everyframe.native.text import Text, safe, value_text
 from everyframe.native.tuned import Row, isa, parse, shape
+from everyframe.processes import kill
 
 #: where no other time is given
 BUDGET_S = 60.0
@@ -254,6 +253,5 @@ def _running(words: list[str]) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
             raise

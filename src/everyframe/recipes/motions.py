@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from everyframe.limits import MAX_THREADS
 from everyframe.modelfile.schema import Strict
 from everyframe.recipes import training
 from everyframe.recipes.training import Schedule, Settings, Training
@@ -63,7 +64,7 @@ class MotionsRecipe(Strict):
     first_seed: int = Field(default=0, ge=0, lt=2**31)
     start: str | None = None
     teachers: tuple[Teacher, ...] = ()
-    threads: int = Field(default=0, ge=0, le=256)  # 0: torch's default
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)  # 0: torch's default
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from everyframe.limits import MAX_SEED, MAX_THREADS
 from everyframe.modelfile.schema import Strict
 
 ControllerName = Literal["random", "evolution", "bayesian", "policy"]
@@ -25,11 +26,11 @@ class Search(Strict):
 
     target_ms: float | None = Field(default=None, gt=0)
     engine: str = "native"
-    threads: int = Field(default=1, ge=1, le=256)
+    threads: int = Field(default=1, ge=1, le=MAX_THREADS)
     controller: ControllerName = "evolution"
     evaluations: int = Field(default=60, ge=1)
     rate_evaluations: int = Field(default=20, ge=0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     choices: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     supernet_minutes: float | None = Field(default=None, gt=0)
     retrain_minutes: float | None = Field(default=None, gt=0)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from everyframe.limits import MAX_SEED, MAX_THREADS
 from everyframe.modelfile.schema import Preprocess, Strict
 from everyframe.recipes.search import Search
 
@@ -159,8 +160,8 @@ class Training(Strict):
     average: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     channels_last: bool | None = None
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    threads: int = Field(default=0, ge=0, le=256)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     validate_every: int = Field(default=1, ge=1)
     checkpoint_minutes: float = Field(default=10.0, gt=0)
 

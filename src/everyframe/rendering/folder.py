@@ -24,6 +24,7 @@ import numpy as np
 
 from everyframe.errors import OutputError, UsageError, meant
 from everyframe.files import make_folder, write_bytes
+from everyframe.limits import MAX_SEED
 from everyframe.progress import CountProgress
 from everyframe.rendering import drivers, hands
 from everyframe.rendering.drivers import scene as driving
@@ -37,7 +38,7 @@ SPLITS = ("train",) * 14 + ("val",) * 3 + ("test",) * 3
 
 _LIMITS = {
     "count": (1, 100_000), "minutes": (0, 60), "seconds": (1, 30), "fps": (5, 60), "size": (32, 512), "sunglasses": (0, 1),
-    "seed": (0, 2**32 - 1),
+    "seed": (0, MAX_SEED),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from everyframe.errors import ModelError, StateError, UsageError
+from everyframe.limits import MAX_THREADS
 from everyframe.modelfile import manifest
 from everyframe.modelfile.ending import ending
 from everyframe.modelfile.file import Held, load
@@ -106,8 +107,8 @@ class Program:
             raise UsageError("There is no such task.", where="task", expected=", ".join(get_args(Task)), got=task)
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError("A threshold is a probability.", where="threshold", expected="0 to 1", got=threshold)
-        if threads is not None and not 1 <= threads <= 256:
-            raise UsageError("So many threads cannot be used.", where="threads", expected="1 to 256", got=threads)
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise UsageError("So many threads cannot be used.", where="threads", expected=f"1 to {MAX_THREADS}", got=threads)
         self.path = str(BUILTIN) if os.fspath(path) == "builtin" else os.fspath(path)
         if self.path == str(BUILTIN) and not BUILTIN.exists():
             raise ModelError("This installation has no built-in model.", where=self.path, hint="install everyframe from a wheel")

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from everyframe.limits import MAX_THREADS
+
 INTERRUPTED = 130
 Views = Literal["non-overlapping", "middle", "10-crop", "30-view"]
 
@@ -84,7 +86,7 @@ def command(
     engine: Annotated[
         str, typer.Option(help="auto (ort; native for a .so), ort, native (generated C), openvino or reference.")
     ] = "auto",
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the engine for each video.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of the engine for each video.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Videos at once. [default: one per core]")] = None,
     output: Annotated[
         Path | None,

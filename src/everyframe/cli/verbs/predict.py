@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everyframe.limits import MAX_THREADS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -76,7 +78,9 @@ def command(
     engine: Annotated[
         str, typer.Option(help="auto (the fastest of the next three), ort, native (generated C), openvino or reference.")
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the engine. [default: one per core]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads of the engine. [default: one per core]")
+    ] = None,
     overlap: Annotated[
         bool, typer.Option("--overlap", help="Split models: stages work at the same time, each on another frame.")
     ] = False,

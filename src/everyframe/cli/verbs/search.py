@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from everyframe.limits import MAX_THREADS
+
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe or a .toml file, perhaps with a table [search].")] = (
@@ -22,7 +24,7 @@ def command(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The engine whose time counts; default: the recipe's, native.")] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Of that engine; default: 1, or as the recipe says.")
+        int | None, typer.Option(min=1, max=MAX_THREADS, help="Of that engine; default: 1, or as the recipe says.")
     ] = None,
     controller: Annotated[str | None, typer.Option(help="What proposes networks: evolution, bayesian, policy or random.")] = None,
     evaluations: Annotated[int | None, typer.Option(min=1, help="Networks that are judged; default: 60.")] = None,

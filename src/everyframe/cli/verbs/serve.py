@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everyframe.limits import MAX_THREADS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,7 +40,7 @@ def command(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, ort, native, openvino or reference, as in predict.")] = "auto",
     threads: Annotated[
-        int, typer.Option(min=1, max=256, help="Threads of one step. More is for few streams of a large model.")
+        int, typer.Option(min=1, max=MAX_THREADS, help="Threads of one step. More is for few streams of a large model.")
     ] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Steps at the same time. [default: one per core]")] = None,
     max_streams: Annotated[int, typer.Option(min=1, help="Streams that may be open.")] = 16,

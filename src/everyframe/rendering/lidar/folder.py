@@ -15,6 +15,7 @@ from everyframe.data.scans import points
 from everyframe.data.scans.objects import COLUMNS, Calibration, Objects
 from everyframe.errors import UsageError
 from everyframe.files import make_folder, write_bytes
+from everyframe.limits import MAX_SEED
 from everyframe.progress import CountProgress
 from everyframe.rendering.folder import SPLITS, Rendered, claim
 from everyframe.rendering.lidar.actors import ACTORS
@@ -28,7 +29,7 @@ LEAST, FARTHEST = 5, 70.0
 _HIDDEN = (0.25, 0.6, 0.9)
 #: KITTI's columns of what nobody labeled, but for its place in the picture
 _NOBODY = (-1, -1, -10, 0, 0, 0, 0, -1, -1, -1, -1000, -1000, -1000, -10)
-_LIMITS = {"count": (1, 100_000), "minutes": (0, 10), "fps": (1, 20), "beams": (8, 128), "seed": (0, 2**32 - 1)}
+_LIMITS = {"count": (1, 100_000), "minutes": (0, 10), "fps": (1, 20), "beams": (8, 128), "seed": (0, MAX_SEED)}
 #: steps that everybody moves in, between two scans
 _SUBSTEPS = 2
 
