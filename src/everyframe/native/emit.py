@@ -111,7 +111,7 @@ class Emitter:
             (ir.Window, "window"),
             (ir.Move, "move"),
             (ir_values.Product, "product"),
-            (ir_values.Pick | ir_values.Put | ir_values.Rank, "places"),
+            (ir_values.Pick | ir_values.Put | ir_values.PutRows | ir_values.Rank, "places"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):
