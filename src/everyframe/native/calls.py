@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, ir_values, maps, pack_int8
+from everyframe.native import ir, ir_values, maps, moves, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
@@ -242,44 +242,8 @@ class Calls:
         self._call("gather", self.text.structure("gather_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
 
     def _move(self, op: ir.Move, frame: Frame) -> None:
-        """As planes and places in them where all planes are read alike, else value by value; blocks of channels that lie side by
-        side here and there count as one plane and value."""
-        sources, out = op.reads(), self.layout.forms[frame.number]
-        forms = [self.layout.forms[f.number] for f in sources]
-        planes, places = (part.reshape(len(op.cells), -1) for part in ir.split_cells(op.cells))  # (C, H * W)
-        inside = places >= 0
-        read = np.array([f.number for f in sources])
-        order = np.argsort(read)
-        numbers = np.where(inside, order[np.searchsorted(read[order], planes >> ir.SHIFT).clip(max=len(read) - 1)], 0)
-        channels = np.where(inside, ir.channels_of(planes), 0)
-        lanes = 1
-        if out.block > 1 and all((form.block, form.size) == (out.block, out.size) for form in forms):
-            first = np.arange(len(planes)) // out.block * out.block
-            same = (numbers == numbers[first]).all() and (places == places[first]).all()
-            beside = ~inside | (channels - channels[first] == (np.arange(len(planes)) - first)[:, None])
-            if same and beside.all() and not (channels[first] % out.block).any():
-                lanes = out.block
-                planes, places, inside, numbers, channels = (
-                    part[::lanes] for part in (planes, places, inside, numbers, channels)
-                )
-        widths, blocks, strides, rows = (
-            np.array([getattr(form, name) for form in forms])[numbers] for name in ("width", "block", "plane", "row")
-        )
-        base = channels // blocks * strides + channels % blocks
-        at = np.where(inside, places // widths * rows + places % widths * blocks, -1)
-        first = np.maximum.reduce(np.where(inside, planes, -1), axis=1, keepdims=True)
-        alike = bool(((planes == first) | ~inside).all() and (at == at[:1]).all())
-        if alike:
-            pick = inside.argmax(1)[:, None]
-            heads = np.concatenate([np.take_along_axis(part, pick, 1) for part in (numbers, base)], 1)
-            tables = heads, at[0]
-        else:
-            tables = np.zeros(1), np.stack([numbers, np.where(inside, base + at, -1)], -1)
-        fields = {
-            "out": out, "planes": self.blob.add(tables[0].astype(np.int32)), "lanes": lanes,
-            "places": self.blob.add(tables[1].astype(np.int32)), "apart": int(not alike), "zero": stored(0.0, frame),
-        }  # fmt: skip
-        self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+        fields = moves.fields(op, frame, self.layout, self.blob)
+        self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in op.reads()], frame.floats)
 
     def _product(self, op: ir_values.Product, frame: Frame) -> None:
         fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
