@@ -30,24 +30,31 @@ AGREEMENT = 1e-4  # relative, L2
 ENGINES = ("ort", "openvino", "native")
 
 
-def detector(folder: Path) -> tuple[Path, np.ndarray]:
-    """(model file, what it is shown): the network of the recipe, and one scan."""
-    import torch
-
-    from everyframe.recipes.detection import ModelSection
-    from everyframe.rendering.lidar.sensor import Lidar, scan
-    from everyframe.rendering.lidar.street import street
-    from everyframe.tasks.detection.export import export
-    from everyframe.tasks.detection.network import Network
-    from everyframe.tasks.detection.pillars import group
-
-    torch.manual_seed(networks.SEED)
-    settings, rng = ModelSection(), np.random.default_rng(1)
-    points = scan(street(rng), Lidar(), rng).points
-    return export(Network(settings, 3), ("Car", "Pedestrian", "Cyclist"), folder), group(points, settings.grid)[None]
+Maker = Callable[[Path], tuple[Path, np.ndarray]]
 
 
-def enlarging(**settings: Any) -> Callable[[Path], tuple[Path, np.ndarray]]:
+def detector(**settings: Any) -> Maker:
+    """Exports a network of the recipe to a folder: (model file, what it is shown), one scan."""
+
+    def made(folder: Path) -> tuple[Path, np.ndarray]:
+        import torch
+
+        from everyframe.recipes.detection import ModelSection
+        from everyframe.rendering.lidar.sensor import Lidar, scan
+        from everyframe.rendering.lidar.street import street
+        from everyframe.tasks.detection.export import export
+        from everyframe.tasks.detection.network import Network
+        from everyframe.tasks.detection.pillars import group
+
+        torch.manual_seed(networks.SEED)
+        chosen, rng = ModelSection(**settings), np.random.default_rng(1)
+        points = scan(street(rng), Lidar(), rng).points
+        return export(Network(chosen, 3), ("Car", "Pedestrian", "Cyclist"), folder), group(points, chosen.grid)[None]
+
+    return made
+
+
+def enlarging(**settings: Any) -> Maker:
     """The same of a network that enlarges pictures."""
 
     def made(folder: Path) -> tuple[Path, np.ndarray]:
@@ -64,14 +71,16 @@ def enlarging(**settings: Any) -> Callable[[Path], tuple[Path, np.ndarray]]:
     return made
 
 
-NETWORKS: dict[str, Callable[[Path], tuple[Path, np.ndarray]]] = {
-    "detector": detector,
-    "super-resolution x2": enlarging(scale=2),
-    "super-resolution x2, last = 2": enlarging(scale=2, last=2),
-    "super-resolution x3": enlarging(scale=3),
-    "super-resolution x4": enlarging(scale=4),
-    "super-resolution x4, last = 2": enlarging(scale=4, last=2),
-    "super-resolution x2, separable": enlarging(scale=2, blocks=("separable3",) * 5),
+_720P: dict[str, Any] = {"scale": 2, "size": (360, 640)}
+NETWORKS: dict[str, Maker] = {
+    "detector": detector(),
+    "detector, half the channels": detector(features=12, widths=(16, 32, 48), neck=16, head=24),
+    "super-resolution x2, 16 channels, 3 deep": enlarging(**_720P, depth=3),
+    "the same, last = 2": enlarging(**_720P, depth=3, last=2),
+    "super-resolution x2, 8 channels, 5 deep": enlarging(**_720P, channels=8),
+    "super-resolution x2, separable": enlarging(**_720P, blocks=("separable3",) * 5),
+    "super-resolution x3, 16 channels, 5 deep": enlarging(scale=3),
+    "super-resolution x4, 16 channels, 5 deep": enlarging(scale=4),
 }
 
 
