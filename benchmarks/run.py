@@ -27,6 +27,7 @@ BENCHMARKS = (
     "standard",
     "x3d_step",
     "zoo_step",
+    "tasks",
     "clip_networks",
     "kgs_layers",
     "int8",

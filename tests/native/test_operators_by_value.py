@@ -131,10 +131,15 @@ def test_transposed_convolutions(cpu: str, tmp_path: Path) -> None:
     for group, attrs in (
         (1, {}), (1, {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}), (2, {"strides": [3, 1]}),
         (6, {"strides": [2, 2], "dilations": [1, 2]}), (1, {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
-        (1, {"strides": [2, 3], "output_shape": [9, 15]}),
+        (1, {"strides": [2, 3], "output_shape": [9, 15]}), (1, {"strides": [3, 3]}),
+        (2, {"strides": [4, 5], "pads": [2, 0, 1, 3]}),
+        (1, {"strides": [6, 4], "dilations": [3, 2], "output_padding": [5, 1]}), (1, {"strides": [3, 2], "pads": [3, 3, 4, 3]}),
     ):  # fmt: skip
-        weight = sketch.normal(6, 6 if group == 6 else 4, 3, 3) if group != 6 else sketch.normal(6, 1, 3, 3)
-        sketch.answer(sketch.op("ConvTranspose", "frames", weight, group=group, **attrs))
+        weight = sketch.normal(6, 6 // group, 3, 3)
+        sketch.answer(sketch.op("Relu", sketch.op("ConvTranspose", "frames", weight, sketch.normal(6), group=group, **attrs)))
+    volume = sketch.op("Reshape", "frames", ints(sketch, 1, 6, 2, 4, 5))
+    more = {"strides": [2, 1, 3], "pads": [1, 0, 2, 0, 2, 1], "dilations": [1, 2, 1]}
+    sketch.answer(sketch.op("ConvTranspose", volume, sketch.normal(6, 3, 2, 2, 4), group=1, **more))
     assert distance(sketch, tmp_path, cpu) <= CLOSE
 
 
@@ -209,6 +214,33 @@ def test_integers_with_scales_of_their_own(cpu: str, tmp_path: Path) -> None:
     assert len(np.unique(one)) > 3
 
 
+def above(sketch: Sketch, best: str) -> None:
+    """All channels of a position put to one place, which others share; the last place is nowhere, and empty ones stay what they
+    are: into nothing, into another tensor, and into a picture with a border for the convolution that reads it."""
+
+    def part(x: str, begin: int, end: int, axis: int) -> str:
+        return sketch.op("Slice", x, ints(sketch, begin), ints(sketch, end), ints(sketch, axis))
+
+    for axis, kind in ((2, "max"), (2, "none"), (1, "add"), (1, "mul")):
+        at = sketch.op("Sub", best, sketch.constant(7 if kind == "add" else 0, np.int64))  # -7 to 0: from the end
+        side, whole = ((1, 24), (1, 8, 24)) if axis == 2 else ((24, 1), (1, 24, 8))
+        index = sketch.op("Expand", sketch.op("Reshape", at, ints(sketch, 1, *side)), ints(sketch, *whole))
+        given = sketch.op("Reshape", part("frames", 0, 1, 0), ints(sketch, *whole))
+        base = sketch.constant(np.zeros((1, 8, 31)))
+        if axis == 1:
+            base = sketch.op("Tile", part(given, 0, 8, 1), ints(sketch, 1, 4, 1))
+        put = sketch.op("ScatterElements", base, index, given, axis=axis, reduction=kind)
+        if axis == 1:
+            sketch.answer(put)
+            continue
+        kept = sketch.op("Reshape", part(put, 0, 30, 2), ints(sketch, 1, 8, 5, 6))
+        sketch.answer(sketch.op("Conv", kept, sketch.normal(3, 8, 3, 3), pads=[1, 1, 1, 1], strides=[2, 1]))
+    numbers = [sketch.op("Mod", best, sketch.constant(n, np.int64)) for n in (3, 2)]
+    cells = sketch.op("Concat", *(sketch.op("Reshape", each, ints(sketch, 24, 1)) for each in numbers), axis=1)
+    rows = sketch.op("Reshape", part("frames", 1, 2, 0), ints(sketch, 24, 8))
+    sketch.answer(sketch.op("ScatterND", sketch.constant(np.full((3, 2, 8), 0.5)), cells, rows, reduction="min"))
+
+
 def places() -> Sketch:
     """Indices that the network computes: picked, put, ranked, sampled between values."""
     sketch = Sketch((2, 8, 4, 6), opset=22)
@@ -227,6 +259,7 @@ def places() -> Sketch:
         sketch.op("OneHot", few, sketch.constant(5, np.int64), sketch.constant([-1.0, 2.0]), axis=1),
     ):  # fmt: skip
         sketch.answer(tensor)
+    above(sketch, best)
     for axis, k, largest in ((1, 3, 1), (-1, 6, 0)):
         sketch.nodes.append(
             helper.make_node("TopK", ["frames", ints(sketch, k)], [f"top{k}", f"at{k}"], axis=axis, largest=largest)

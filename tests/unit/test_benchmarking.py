@@ -127,7 +127,17 @@ class TestReport:
             save(path / "below a file.json", {})
 
 
-PROGRAMS = ("run", "x3d_step", "zoo_step", "clip_networks", "kgs_layers", "native_profile", "predict_overhead", "startup")
+PROGRAMS = (
+    "run",
+    "x3d_step",
+    "zoo_step",
+    "tasks",
+    "clip_networks",
+    "kgs_layers",
+    "native_profile",
+    "predict_overhead",
+    "startup",
+)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -26,8 +26,8 @@ from everyframe.native.compile import ASKED_TOLERANCE
 from everyframe.native.emit import Source
 from everyframe.native.generate import generate
 from everyframe.native.hosted import Hosted, node
-from everyframe.native.target import target
-from everyframe.native.tuned import Rounding, Tables, different
+from everyframe.native.target import Target, target
+from everyframe.native.tuned import Rounding, Tables
 from everyframe.native.wasm import link_wasm
 from everyframe.quantization.videos import Model
 from everyframe.version import __version__
@@ -106,10 +106,8 @@ def files(job: Job, model: Model, teach: bool = True, weights: str = "auto") -> 
     if words is None:
         notes.append("the page's code was not compared with the model: there is no node (on Debian: apt install nodejs)")
     # one C file and one file of weights for all modules: what they differ in is the compiler's flags
-    first = _generated(job, model, ways[0])
     source, modules, worst, said = compared(
-        lambda way: _modules(job, model, first if way == ways[0] else _generated(job, model, way), weights, words),
-        different(ways, first.inexact, first.halved),
+        ways, lambda way: _generated(job, model, way), lambda way, source, _: _modules(job, model, source, weights, words)
     )
     kind = "int16" if source.halved else "int8" if any(layer.op.quant for layer in source.layers) else "fp32"
     if source.halved:
@@ -132,11 +130,12 @@ def _roundings(weights: str, compared: bool) -> Sequence[Rounding]:
     return ways[weights]
 
 
-def _generated(job: Job, model: Model, rounding: Rounding) -> Source:
+def _generated(job: Job, model: Model, rounding: Rounding) -> tuple[Source, Target]:
     choose = Tables(rounding=rounding)  # no row of measured choices is for browsers
-    return generate(
+    source, _, fitting = generate(
         model.model, model.metadata.states, target("wasm32-simd128"), where=job.file, stem="model", choose=choose
-    )[0]  # fmt: skip
+    )
+    return source, fitting
 
 
 def _modules(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.errors import UnsupportedOperator
-from everyframe.native import ir, ir_values, maps, pack_int8
+from everyframe.native import ir, ir_values, maps, moves, pack_int8
 from everyframe.native.blob import Blob
 from everyframe.native.ir import Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
@@ -72,7 +72,8 @@ class Calls:
         handler: Any = {
             ir.Map: self._map, ir.Pool: self._pool, ir.Reduce: self._reduce, ir.Input: self._input,
             ir.Gather: self._gather, ir.Flatten: self._flatten, ir.Window: self._window, ir.Move: self._move,
-            ir_values.Product: self._product, ir_values.Pick: self._pick, ir_values.Put: self._put, ir_values.Rank: self._rank,
+            ir_values.Product: self._product, ir_values.Pick: self._pick, ir_values.Put: self._put,
+            ir_values.PutRows: self._put_rows, ir_values.Rank: self._rank,
             Tile: self._tile, Untile: self._untile,
         }[type(op)]  # fmt: skip
         handler(op, frame)
@@ -241,33 +242,8 @@ class Calls:
         self._call("gather", self.text.structure("gather_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
 
     def _move(self, op: ir.Move, frame: Frame) -> None:
-        """As planes and places in them where all planes are read alike, else value by value."""
-        sources = op.reads()
-        forms = [self.layout.forms[f.number] for f in sources]
-        planes, places = (part.reshape(len(op.cells), -1) for part in ir.split_cells(op.cells))  # (C, H * W)
-        inside = places >= 0
-        read = np.array([f.number for f in sources])
-        order = np.argsort(read)
-        numbers = np.where(inside, order[np.searchsorted(read[order], planes >> ir.SHIFT).clip(max=len(read) - 1)], 0)
-        channels = np.where(inside, ir.channels_of(planes), 0)
-        widths, blocks, strides, rows = (
-            np.array([getattr(form, name) for form in forms])[numbers] for name in ("width", "block", "plane", "row")
-        )
-        base = channels // blocks * strides + channels % blocks
-        at = np.where(inside, places // widths * rows + places % widths * blocks, -1)
-        first = np.maximum.reduce(np.where(inside, planes, -1), axis=1, keepdims=True)
-        alike = bool(((planes == first) | ~inside).all() and (at == at[:1]).all())
-        if alike:
-            pick = inside.argmax(1)[:, None]
-            heads = np.concatenate([np.take_along_axis(part, pick, 1) for part in (numbers, base)], 1)
-            tables = heads, at[0]
-        else:
-            tables = np.zeros(1), np.stack([numbers, np.where(inside, base + at, -1)], -1)
-        fields = {
-            "out": self.layout.forms[frame.number], "planes": self.blob.add(tables[0].astype(np.int32)),
-            "places": self.blob.add(tables[1].astype(np.int32)), "apart": int(not alike), "zero": stored(0.0, frame),
-        }  # fmt: skip
-        self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in sources], frame.floats)
+        fields = moves.fields(op, frame, self.layout, self.blob)
+        self._call("move", self.text.structure("move_layer", fields), frame, [self.pointer(f) for f in op.reads()], frame.floats)
 
     def _product(self, op: ir_values.Product, frame: Frame) -> None:
         fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in (("a", op.a), ("b", op.b), ("out", frame))}
@@ -286,6 +262,13 @@ class Calls:
         fields["kind"] = f"PUT_{op.kind.upper()}"
         name = self.text.structure("put_layer", fields)
         self._call("put_at", name, frame, [self.pointer(f) for f in op.reads()], 0)
+
+    def _put_rows(self, op: ir_values.PutRows, frame: Frame) -> None:
+        parts = {"index": op.index, "values": op.values, "base": op.base or frame, "out": frame}
+        fields: dict[str, object] = {name: self.layout.forms[f.number] for name, f in parts.items()}
+        fields |= {"kind": f"PUT_{op.kind.upper()}", "based": int(op.base is not None), "value": float(op.value)}
+        name = self.text.structure("put_rows_layer", fields)
+        self._call("put_rows", name, frame, [self.pointer(f) for f in op.reads()], frame.floats)
 
     def _rank(self, op: ir_values.Rank, frame: Frame) -> None:
         fields = {"in": self.layout.forms[op.source.number], "out": self.layout.forms[frame.number], "largest": int(op.largest)}

@@ -32,7 +32,7 @@ def cells_of(node: Node, value: Planes) -> np.ndarray:
 
 def gathered(tracer: Tracer, cells: np.ndarray, *, pictures: bool | None = None) -> Planes:
     """The tensor of these values. pictures: height and width are its last axes (default: of four or more)."""
-    cells = _first(tracer, cells)
+    cells = first(tracer, cells)
     if cells.ndim < 2 or not (cells.ndim >= 4 if pictures is None else pictures):
         planes, _ = ir.split_cells(cells)
         if cells.min(initial=1) > 0 and all(frame.height * frame.width == 1 for frame in tracer.used(planes).values()):
@@ -49,7 +49,7 @@ def gathered(tracer: Tracer, cells: np.ndarray, *, pictures: bool | None = None)
     return Planes(np.moveaxis(made.reshape(moved.shape[:-2]), -1, axis), (h, w))
 
 
-def _first(tracer: Tracer, cells: np.ndarray) -> np.ndarray:
+def first(tracer: Tracer, cells: np.ndarray) -> np.ndarray:
     """What was only moved is read where it was before: two moves are one, and one there and back is none."""
     planes, places = ir.split_cells(cells)
     for number, frame in tracer.used(planes[planes >= 0]).items():

@@ -17,8 +17,11 @@ import onnx
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.schema import Metadata
 from everyframe.modelfile.walk import Walk
+from everyframe.native.emit import Source
 from everyframe.native.hosted import Hosted
 from everyframe.native.library import Library
+from everyframe.native.target import Target
+from everyframe.native.tuned import Rounding, different
 
 # N new frames a step, C channels, T frames of a clip, H height, W width
 
@@ -28,7 +31,7 @@ TOLERANCE = 1e-4
 QUANTIZED_TOLERANCE = 0.01
 _MOST_STEPS = 100
 Made = TypeVar("Made")
-Way = TypeVar("Way")
+Code = tuple[Source, Target]
 
 
 def check(
@@ -74,12 +77,21 @@ def check(
     return worst
 
 
-def compared(made: Callable[[Way], Made], ways: Sequence[Way]) -> Made:
-    """What is made the first way that its comparison with the model allows."""
+def compared(
+    roundings: Sequence[Rounding],
+    generated: Callable[[Rounding], Code],
+    made: Callable[[Rounding, Source, Target], Made],
+    first: Code | None = None,
+) -> Made:
+    """What is made of the first source that its comparison with the model allows. generated: the source of a rounding and its
+    target, asked once for each that makes another source. made: raises ConversionMismatch where it is not allowed. first: of the
+    first rounding, if it is there."""
+    first = first or generated(roundings[0])
+    ways = different(roundings, first[0].inexact, first[0].halved)
     for way in ways[:-1]:
         with suppress(ConversionMismatch):
-            return made(way)
-    return made(ways[-1])
+            return made(way, *(first if way == roundings[0] else generated(way)))
+    return made(ways[-1], *(first if ways[-1] == roundings[0] else generated(ways[-1])))
 
 
 def _distance(wanted: np.ndarray, got: np.ndarray) -> float:

@@ -86,7 +86,8 @@ class Geometry:
     """What a choice depends on. sources: frames that are read; channels_in: of all of them, as the weights have them; height,
     width: of the output; kept: percent of the weights that are not left out. int8: 1 for convolutions of bytes. frames: of the
     output that it makes in one step. kernels: percent of the kernels in space (of one output, input and frame) that are not left
-    out as a whole; zeros within others do not survive `winograd`."""
+    out as a whole; zeros within others do not survive `winograd`. states: 1 if states may keep some of its sources, which are
+    as many frames of another form where it is transformed."""
 
     int8: int
     sources: int
@@ -101,6 +102,7 @@ class Geometry:
     kept: int
     frames: int = 1
     kernels: int = 100
+    states: int = 1
 
 
 def default(target: Target, geometry: Geometry, approximate: bool = False) -> Choice:
@@ -112,7 +114,8 @@ def default(target: Target, geometry: Geometry, approximate: bool = False) -> Ch
     least, time = _BYTES[target.saturates] if g.int8 else (_WIDE, 0)
     tile = 4 if (approximate or g.int8) and min(g.height, g.width) >= least else 2
     worthwhile = g.kernels * (time or _TRANSFORMED[tile]) <= g.kept
-    if target.product and tile in transformable(target, g) and worthwhile and wide and (g.frames > 1 or g.sources == 1):
+    small = g.frames > 1 or g.sources == 1 or not g.states  # no state grows
+    if target.product and tile in transformable(target, g) and worthwhile and wide and small:
         return Choice(1 if g.int8 else target.product, 1, 0, tile=tile)
     return direct(target, geometry)
 

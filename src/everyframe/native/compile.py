@@ -25,7 +25,7 @@ from everyframe.native.pack import Packer
 from everyframe.native.target import WASM, Target, runs_here, target
 from everyframe.native.tune import BUDGET_S, NAME, measure
 from everyframe.native.tune import program as measuring
-from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, add, different, measured, own_table, read
+from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, add, measured, own_table, read
 from everyframe.native.wasm import link_wasm
 
 #: largest relative L2 distance of the answers where weights of 16 bits were asked for
@@ -102,30 +102,26 @@ def compile_model(
     stem = _stem(path)
     command = f"everyframe compile {shlex.quote(path.name)} --cpu {chosen.name}{choices.options} --emit-c DIR"
 
-    def generated() -> tuple[Source, Target]:
+    def generated(rounding: Rounding) -> tuple[Source, Target]:
+        if rounding != roundings[0]:
+            progress("generating C without what is not exact enough here")
+        choices.choose.rounding = rounding
         made, _, fitting = generate(
-            model, metadata.states, chosen, where=path.name, stem=stem, command=command, choose=choices.choose
+            model, metadata.states, target(cpu), where=path.name, stem=stem, command=command, choose=choices.choose
         )
         return made, fitting
 
     if output is None or not runs_here(chosen.name):  # nothing to compare: only what was asked for by name
         roundings = roundings[-1:]
-    choices.choose.rounding = roundings[0]
-    source, fitting = generated()
-    if choices.more(lambda: untransformed(model, metadata.states, chosen, path.name), fitting, progress):
+    source, chosen = generated(roundings[0])
+    if choices.more(lambda: untransformed(model, metadata.states, target(cpu), path.name), chosen, progress):
         progress("generating C with what was measured")
-        source, fitting = generated()
-    chosen = fitting
+        source, chosen = generated(roundings[0])
     difference, library = None, None
     with tempfile.TemporaryDirectory(prefix="everyframe-") as folder:
         if output is not None:
 
-            def built(rounding: Rounding) -> tuple[Path, float | None]:
-                nonlocal source, chosen
-                if rounding != choices.choose.rounding:
-                    progress("generating C without what is not exact enough here")
-                    choices.choose.rounding = rounding
-                    source, chosen = generated()
+            def built(rounding: Rounding, source: Source, chosen: Target) -> tuple[Path, float | None, Source, Target]:
                 made = Path(folder) / f"model{roundings.index(rounding)}"  # a library that is loaded stays what it is
                 progress(f"compiling for {chosen.name}")
                 if chosen.machine == WASM:
@@ -135,13 +131,13 @@ def compile_model(
                 words = node() if chosen.machine == WASM else None
                 hosted = Hosted(words, made, None, source.facts) if words else None
                 if not (runs_here(chosen.name) or (hosted is not None and hosted.known())):
-                    return made, None
+                    return made, None, source, chosen
                 progress("comparing with the model over a stream of pictures")
                 asked = ASKED_TOLERANCE if weights == "int16" else 0.0
-                return made, check(model, metadata, hosted or Library(made), tolerance=asked)
+                return made, check(model, metadata, hosted or Library(made), tolerance=asked), source, chosen
 
             try:
-                made, difference = compared(built, different(roundings, source.inexact, source.halved))
+                made, difference, source, chosen = compared(roundings, generated, built, (source, chosen))
             except ConversionMismatch as error:
                 if weights != "int16":
                     raise

@@ -26,7 +26,8 @@ from everyframe.native.winograd import Untile
 
 Answers = tuple[tuple[str, tuple[int, ...]], ...]
 C_FILES = Path(__file__).resolve().parent / "c"
-MAX_THREADS = 64
+#: of a stream; as many as the options of verbs take
+MAX_THREADS = 256
 
 
 @dataclass
@@ -111,7 +112,7 @@ class Emitter:
             (ir.Window, "window"),
             (ir.Move, "move"),
             (ir_values.Product, "product"),
-            (ir_values.Pick | ir_values.Put | ir_values.Rank, "places"),
+            (ir_values.Pick | ir_values.Put | ir_values.PutRows | ir_values.Rank, "places"),
             (ir.Pool, "pool"),
             (ir.Reduce, "reduce"),
         ):
@@ -130,14 +131,14 @@ class Emitter:
         shape = graph.inputs[0][1]  # (N, C, H, W), (N, C, ...), or of a clip (1, C, T, H, W)
         frames, channels = (shape[2], shape[1]) if graph.clip else (shape[0], prod(shape[1:-2] if len(shape) > 3 else shape[1:]))
         height, width = shape[-2:] if len(shape) > 3 else (1, 1)
-        head = -(-(2048 + 8 * (len(graph.slots) + len(layout.fresh) + len(graph.counters))) // 64) * 64
+        head = -(-(2048 + 8 * (MAX_THREADS + len(graph.slots) + len(layout.fresh) + len(graph.counters))) // 64) * 64
         return {
             "frames": frames, "channels": channels, "height": height, "width": width,
             "classes": prod(graph.answers[0][1]), "answer_floats": sum(prod(shape) for _, shape in graph.answers),
             "inputs": [[name, list(shape)] for name, shape in graph.inputs],
             "answers": [[name, list(shape)] for name, shape in graph.answers], "clip": int(graph.clip), "head_bytes": head,
             "memory_bytes": head + 4 * layout.floats, "weight_bytes": 64 + 4 * (self.calls.blob.words + 16),
-            "model_hash": f"{self.model_hash:016x}", "cpu": self.target.name,
+            "model_hash": f"{self.model_hash:016x}", "cpu": self.target.name, "threads": MAX_THREADS,
         }  # fmt: skip
 
     def _defines(self) -> str:

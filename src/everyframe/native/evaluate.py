@@ -20,6 +20,7 @@ from everyframe.native import (
     lower_reduce,
     lower_sampling,
     lower_structure,
+    lower_transposed,
 )
 from everyframe.native.cells import cells_of, gathered
 from everyframe.native.constants import computed
@@ -28,7 +29,10 @@ from everyframe.native.lower_quantized import levels
 from everyframe.native.tracer import LOWER, Row, Tracer, following, unsupported
 
 #: the modules that fill the table
-LOWERINGS = (control, lower_compute, lower_elementwise, lower_linear, lower_places, lower_reduce, lower_sampling, lower_structure)
+LOWERINGS = (
+    control, lower_compute, lower_elementwise, lower_linear, lower_places, lower_reduce, lower_sampling, lower_structure,
+    lower_transposed,
+)  # fmt: skip
 #: operators that take pictures whose height and width are one axis
 _TAKE_MERGED = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Size")
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from everyframe.native import ir
+from everyframe.native import ir, ir_values
 from everyframe.native.ir import Activation, Conv, Frame, Graph, Map, Op
 from everyframe.native.tables import dear_function_of_a_byte
 
@@ -53,7 +53,9 @@ def fuse(graph: Graph) -> Graph:
     uses = _Uses(graph)
     for op in list(graph.ops):
         if isinstance(op, Map) and id(op) in graph.made:
-            _fuse_into_convolution(graph, uses, op) or _as_silu(graph, uses, op)
+            _fuse_into_convolution(graph, uses, op) or _fuse_through_move(graph, uses, op) or _as_silu(graph, uses, op)
+        if isinstance(op, ir.Move):
+            _fuse_into_put(graph, uses, op)
     for op in list(graph.ops):
         if isinstance(op, Map) and id(op) in graph.made:
             _fuse_maps(graph, uses, op)
@@ -143,6 +145,35 @@ def _activation(before: Activation, function: str, operands: tuple) -> Activatio
     if before.idle and not numbers and function in IN_REGISTERS:
         return Activation(function)
     return None
+
+
+def _fuse_through_move(graph: Graph, uses: _Uses, op: Map) -> bool:
+    """An activation of values that convolutions made and that were only moved since is that of the convolutions."""
+    function, operands = op.steps[0]
+    if len(op.steps) != 1 or len(op.inputs) != 1 or operands[0] != ("in", 0) or not isinstance(move := op.inputs[0].op, ir.Move):
+        return False
+    if not uses.only_by(graph.out(move), op) or move.cells.min() <= 0 or graph.out(move).quant is not None:
+        return False
+    convs = [_conv(graph, uses, frame, move) for frame in move.reads()]
+    found = [None if conv is None or conv.residual_last else _activation(conv.activation, function, operands) for conv in convs]
+    if None in found:
+        return False
+    for conv, activation in zip(convs, found, strict=True):
+        conv.activation = activation  # type: ignore[union-attr, assignment]
+    uses.merge(op, move)
+    return True
+
+
+def _fuse_into_put(graph: Graph, uses: _Uses, op: ir.Move) -> None:
+    """Rows of channels are put where they lie as a picture, if that is all that is read of them."""
+    frame, (source, *more) = graph.out(op), op.reads()
+    put, places = source.op, frame.height * frame.width
+    if more or not isinstance(put, ir_values.PutRows) or not uses.only_by(source, op) or source.channels != frame.channels:
+        return
+    if places <= source.width and np.array_equal(
+        op.cells.reshape(frame.channels, -1), ir.cell(source.planes()[:, None], np.arange(places))
+    ):
+        uses.merge(op, put)
 
 
 def _fuse_sum(graph: Graph, uses: _Uses, op: Map, frames: list[Frame]) -> bool:

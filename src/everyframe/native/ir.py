@@ -297,7 +297,8 @@ class Window(Op):
 
 @dataclass(eq=False)
 class Move(Op):
-    """Every value from any place: cells, (C, H, W), see `cell`; what comes from nowhere is 0."""
+    """Every value from any place: cells, (C, H, W), see `cell`; what comes from nowhere is 0. The frame is of that shape, or has
+    the values one after another, (C*H*W, 1, 1)."""
 
     cells: np.ndarray = field(default_factory=lambda: np.zeros((1, 1, 1), np.int64))
     frames: dict[int, Frame] = field(default_factory=dict)

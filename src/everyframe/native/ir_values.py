@@ -45,6 +45,22 @@ class Put(Op):
 
 
 @dataclass(eq=False)
+class PutRows(Op):
+    """As `Put`, of all channels of a position at a time: `base` (C, ...), or `value` everywhere, with the m positions of `values`
+    (C, ...) put, one after another, to the positions that index (m, 1, 1) has. Positions are numbered row by row; what lies
+    outside is left out, and so are positions of `base` behind the last one of the result."""
+
+    base: Frame | None = None
+    value: float = 0.0
+    index: Frame = None  # type: ignore[assignment]
+    values: Frame = None  # type: ignore[assignment]
+    kind: str = "set"
+
+    def reads(self) -> list[Frame]:
+        return [self.index, self.values, *([self.base] if self.base else [])]
+
+
+@dataclass(eq=False)
 class Rank(Op):
     """(C, 1, K): places of the K largest (or smallest) of each row of `source` (C, 1, W), the first one of equals first."""
 

@@ -166,7 +166,7 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
         if not isinstance(after.op, ir.Fill):
             groups.join(slot.number, after.number)
     border: dict[int, tuple[int, int, int, int]] = {}
-    planar = {groups.find(out.number) for op, out in pairs if isinstance(op, ir.Input) and out.channels < layout.block}
+    planar = {groups.find(out.number) for op, out in pairs if isinstance(op, ir.Input | ir.Move) and out.channels < layout.block}
     for op, out in pairs:
         if isinstance(op, Conv) and not op.depthwise:
             if borders:
@@ -176,10 +176,10 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
             continue
         if isinstance(op, Conv) and borders:
             _want_borders(op, out, groups, border)
-        if not isinstance(op, ir.Select):
+        if not isinstance(op, ir.Select | ir.Move):
             planar -= {groups.find(frame.number) for frame in op.reads()}
     for op, out in pairs:  # what is computed comes in blocks
-        if not isinstance(op, ir.Input | ir.Select | ir.StateIn | ir.Gather | ir.Fill):
+        if not isinstance(op, ir.Input | ir.Select | ir.StateIn | ir.Gather | ir.Fill | ir.Move):
             planar.discard(groups.find(out.number))
     convs = [op for op, _ in pairs if isinstance(op, Conv)]
     while mixed := [  # a convolution goes through all that it reads in the same steps

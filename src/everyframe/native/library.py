@@ -15,9 +15,10 @@ import numpy as np
 
 from everyframe.errors import EngineError, StateError
 from everyframe.native import artifact
-from everyframe.native.emit import MAX_THREADS
 from everyframe.native.target import runs_here
 
+#: threads that streams of earlier versions' libraries can have, which do not say it
+_THREADS = 64
 _ERRORS = {
     -1: "an argument it cannot take",
     -2: "too little memory",
@@ -91,7 +92,7 @@ class LibraryStream:
         start = -raw.ctypes.data % 64
         memory = raw[start : start + size]
         handle = ctypes.c_void_p()
-        count = max(1, min(threads, MAX_THREADS))
+        count = max(1, min(threads, library.facts.get("threads", _THREADS)))
         code = library.code.ef_init(memory.ctypes.data, size, None, 0, count, ctypes.byref(handle))
         if code:
             raise EngineError("The compiled model cannot start a stream.", where=library.path, got=_ERRORS.get(code, code))

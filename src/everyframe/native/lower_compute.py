@@ -71,7 +71,7 @@ def _times(window: dict[str, Any], frames: int, t: int) -> list[int | None]:
     return [i if 0 <= i < frames else None for i in taps]
 
 
-def _with_height(tracer: Tracer, node: Node, values: list, lower: Any) -> Value:
+def with_height(tracer: Tracer, node: Node, values: list, lower: Any) -> Value:
     """An operator over one axis (N, C, W) as one over two, (N, C, 1, W)."""
     attrs = dict(node.attrs)
     for name, none in (("kernel_shape", [1]), ("strides", [1]), ("dilations", [1]), ("output_padding", [0])):
@@ -93,7 +93,7 @@ def _with_height(tracer: Tracer, node: Node, values: list, lower: Any) -> Value:
     return flat if len(flat) > 1 else flat[0]  # type: ignore[return-value]
 
 
-def _checked(node: Node, values: list) -> tuple[Planes, np.ndarray, np.ndarray | None]:
+def checked(node: Node, values: list) -> tuple[Planes, np.ndarray, np.ndarray | None]:
     """Picture, kernel and bias of a convolution."""
     x, weight, bias = values[0], values[1], values[2] if len(values) > 2 else None
     if not isinstance(x, Planes) or not isinstance(weight, np.ndarray) or not (bias is None or isinstance(bias, np.ndarray)):
@@ -108,10 +108,10 @@ def _checked(node: Node, values: list) -> tuple[Planes, np.ndarray, np.ndarray |
 def conv(tracer: Tracer, node: Node, values: list) -> Value:
     if not all(value is None or isinstance(value, np.ndarray) for value in values[1:]):
         return _with_weights_of_pictures(tracer, node, *[*values, None][:3])
-    x, weight, bias = _checked(node, values)
+    x, weight, bias = checked(node, values)
     dims = weight.ndim - 2
     if dims == 1:
-        return _with_height(tracer, node, [x, weight, bias], conv)
+        return with_height(tracer, node, [x, weight, bias], conv)
     x = as_pictures(tracer, node, x)
     if x.shape[1] != weight.shape[1] * node.attr("group", 1):
         raise unsupported(node, "The kernel is for another number of channels.", got=f"{x.shape} and {weight.shape}")
@@ -224,46 +224,6 @@ def _conv_frame(
     return tracer.add(op, (taps[0].weight.shape[0], *window["out"][-2:]))
 
 
-@lowers("ConvTranspose", reads="auto_pad dilations group kernel_shape output_padding output_shape pads strides")
-def transposed(tracer: Tracer, node: Node, values: list) -> Value:
-    """A convolution with the kernel turned round, over a picture with zeros between its values and around them."""
-    x, weight, bias = _checked(node, values)
-    dims = weight.ndim - 2
-    if dims == 1:
-        return _with_height(tracer, node, [x, weight, bias], transposed)
-    kernel, group = weight.shape[2:], node.attr("group", 1)
-    strides, dilations = list(node.attr("strides") or [1] * dims), list(node.attr("dilations") or [1] * dims)
-    extra, sizes = list(node.attr("output_padding") or [0] * dims), x.shape[2:]
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    full = [(n - 1) * s + e + r for n, s, e, r in zip(sizes, strides, extra, reach, strict=True)]
-    auto, wanted = node.attr("auto_pad", b"NOTSET"), list(node.attr("output_shape") or [])[-dims:]
-    if wanted or auto.startswith(b"SAME"):
-        out = wanted or [n * s for n, s in zip(sizes, strides, strict=True)]
-        total = [max(0, f - o) for f, o in zip(full, out, strict=True)]
-        first = [t - t // 2 if auto == b"SAME_LOWER" else t // 2 for t in total]
-    else:
-        pads = list(node.attr("pads") or [0] * 2 * dims) if auto != b"VALID" else [0] * 2 * dims
-        first, out = pads[:dims], [f - a - b for f, a, b in zip(full, pads[:dims], pads[dims:], strict=True)]
-    if min(out) < 1 or x.shape[1] != len(weight):
-        raise unsupported(node, "Its result is empty, or the kernel is for another number of channels.", got=f"shape {x.shape}")
-    apart = np.zeros((*x.shape[:2], *(o + r - 1 for o, r in zip(out, reach, strict=True))), np.int64)
-    places = []
-    for n, s, r, p, size in zip(sizes, strides, reach, first, apart.shape[2:], strict=True):
-        at = np.arange(n) * s + r - 1 - p
-        inside = (at >= 0) & (at < size)
-        places.append((np.flatnonzero(inside), at[inside]))
-    apart[np.ix_(*map(np.arange, x.shape[:2]), *(to for _, to in places))] = cells_of(node, x)[
-        np.ix_(*map(np.arange, x.shape[:2]), *(taken for taken, _ in places))
-    ]
-    each, made = weight.shape[1], np.flip(weight, tuple(range(2, weight.ndim))).reshape(group, -1, *weight.shape[1:])
-    turned = made.swapaxes(1, 2).reshape(group * each, -1, *kernel)  # (Cout, Cin / group, ...)
-    attrs = {"group": group, "dilations": dilations}
-    name = f"{node.inputs[1]}/turned by {node.outputs[0]}"
-    return conv(
-        tracer, replace(node, attrs=attrs, inputs=("", name, *node.inputs[2:])), [gathered(tracer, apart), turned, bias]
-    )  # fmt: skip
-
-
 # -- pools and means --------------------------------------------------------------------------------------------------------
 
 
@@ -278,7 +238,7 @@ def pool(tracer: Tracer, node: Node, values: list) -> Value:
     if not isinstance(x, Planes) or len(kernel) not in (1, 2, 3) or len(x.shape) != len(kernel) + 2:
         raise unsupported(node, "Pools over one to three axes can be compiled.", got=f"kernel {kernel}")
     if len(kernel) == 1:
-        return _with_height(tracer, node, [x], pool)
+        return with_height(tracer, node, [x], pool)
     x = as_pictures(tracer, node, x)
     window = _window(node, x, kernel)
     whole = rows(x).reshape(x.array.shape[0], -1, x.array.shape[1])  # (N, T, C)

@@ -10,7 +10,7 @@ import numpy as np
 
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir, ir_values
-from everyframe.native.cells import cells_of, gathered, vector
+from everyframe.native.cells import cells_of, first, gathered, vector
 from everyframe.native.ir import Frame, Planes, Scalars, Value
 from everyframe.native.lower_structure import as_planes, moved
 from everyframe.native.tracer import Tracer, lowers, unsupported
@@ -56,6 +56,41 @@ def put(tracer: Tracer, node: Node, base: Value, index: Value, values: Value, ki
     base_row, index_row, values_row = (_row(tracer, node, each) for each in (base, index, values))
     made = tracer.add(ir_values.Put(*tracer.place(), base_row, index_row, values_row, kind), base_row.shape)
     return gathered(tracer, ir.cell(made.planes(), np.zeros((), np.int64)).reshape(base.shape))
+
+
+#: of fewer channels, blocks of them would be mostly empty
+_CHANNELS = 4
+
+
+def put_rows(tracer: Tracer, node: Node, base: Value, places: Value, values: Value, axis: int, kind: str) -> Value | None:
+    """The base with `values` put to `places` (m,) on an axis, whatever stands on the others. None where that is no picture with
+    that axis as positions and the others as channels. base, values: of one shape but for the axis."""
+    shape = base.shape
+    channels, count, m = prod(shape) // max(shape[axis], 1), shape[axis], places.shape[0]
+    if channels < _CHANNELS or not count or not m or isinstance(places, Scalars | np.ndarray) or count >= _MOST:
+        return None
+    if isinstance(base, Scalars) or isinstance(values, Scalars) or max(count, m) > ir.MOST_PLACES:
+        return None
+    full = base if isinstance(base, np.ndarray) and (base == base.flat[0]).all() else None
+    under = None if full is not None else _positions(tracer, node, base, axis)
+    given, index = _positions(tracer, node, values, axis), _row(tracer, node, places)
+    op = ir_values.PutRows(*tracer.place(), under, 0.0 if full is None else float(full.flat[0]), index, given, kind)
+    planes = tracer.add(op, (channels, 1, count)).planes()
+    cells = ir.cell(planes[:, None], np.arange(count)).reshape(*np.delete(shape, axis), count)
+    return gathered(tracer, np.moveaxis(cells, -1, axis))
+
+
+def _positions(tracer: Tracer, node: Node, value: Value, axis: int) -> Frame:
+    """A frame whose positions, row by row, are an axis of a tensor, and whose channels are all the others."""
+    cells = first(tracer, np.moveaxis(cells_of(node, as_planes(tracer, value)), axis, -1))
+    cells = cells.reshape(-1, cells.shape[-1])
+    planes, _ = ir.split_cells(cells)
+    if cells.min() > 0:
+        frame = tracer.of(planes.flat[0])
+        whole = ir.cell(frame.planes()[:, None], np.arange(frame.height * frame.width))
+        if whole.shape == cells.shape and np.array_equal(whole, cells):
+            return tracer.plain(frame)
+    return tracer.plain(tracer.move(cells[:, None]))
 
 
 def _inside(tracer: Tracer, index: Value, size: int) -> Value:
@@ -180,6 +215,13 @@ def scatter_elements(tracer: Tracer, node: Node, values: list) -> Value:
     kind = _reduction(node)
     if isinstance(index, np.ndarray) and kind == "set":
         return moved(tracer, replace(node, op="ScatterElements"), values)
+    axis = node.attr("axis", 0) % len(data.shape)
+    if isinstance(index, Planes) and np.array_equal(np.delete(data.shape, axis), np.delete(index.shape, axis)):
+        cells = np.moveaxis(cells_of(node, index), axis, -1).reshape(-1, index.shape[axis])
+        if (cells == cells[:1]).all():  # the same places in all of them
+            places = _inside(tracer, gathered(tracer, cells[0]), data.shape[axis])
+            if (made := put_rows(tracer, node, data, places, updates, axis, kind)) is not None:
+                return made
     return put(tracer, node, data, _of_elements(tracer, node, data.shape, index), updates, kind)
 
 
@@ -189,6 +231,13 @@ def scatter_nd(tracer: Tracer, node: Node, values: list) -> Value:
     kind = _reduction(node)
     if isinstance(index, np.ndarray) and kind == "set":
         return moved(tracer, node, values)
+    depth = index.shape[-1]
+    part = data.shape[depth:]
+    if isinstance(index, Planes) and part:
+        base, rows = (tracer.emit("Reshape", each, np.array([-1, prod(part)])) for each in (data, updates))
+        flat = tracer.emit("Reshape", _of_vectors(tracer, data.shape[:depth], index), np.array([-1]))
+        if (made := put_rows(tracer, node, base, flat, rows, 0, kind)) is not None:
+            return tracer.emit("Reshape", made, np.array(data.shape))  # type: ignore[no-any-return]
     places = _of_vectors(tracer, data.shape, index)
     whole = tracer.emit("Expand", places, np.array(updates.shape))
     return put(tracer, node, data, whole, updates, kind)

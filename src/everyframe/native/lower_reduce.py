@@ -10,7 +10,7 @@ import numpy as np
 from everyframe.modelfile.graph import Node
 from everyframe.native import ir
 from everyframe.native.broadcast import apply, channel_axis
-from everyframe.native.cells import cells_of
+from everyframe.native.cells import cells_of, gathered
 from everyframe.native.ir import Planes, Value
 from everyframe.native.lower_structure import ints, reshaped
 from everyframe.native.tracer import Tracer, lowers, stack, unsupported
@@ -80,6 +80,8 @@ def reduced(tracer: Tracer, node: Node, x: Planes, axes: list[int], keep: bool, 
         return _over_channels(tracer, node, x, axes, channel, keep, kind)
     both = keep or not space
     halfway = pictures and prod(x.space or ()) > 1 and len(space) != 2
+    if halfway and not others and kind in ("max", "mean"):
+        return _along_a_side(tracer, x, space[0] - outer, keep, kind)
     if channel in others or halfway or (pictures and both and not space and x.space != (1, 1)):
         return _value_by_value(tracer, node, x, axes, keep, kind)
     moved = np.moveaxis(x.array, [*others, channel], [*range(-1 - len(others), -1), -1])
@@ -99,6 +101,20 @@ def reduced(tracer: Tracer, node: Node, x: Planes, axes: list[int], keep: bool, 
         for axis in sorted(others):
             array = np.expand_dims(array, axis)
     return Planes(array, (1, 1) if pictures and both else None)
+
+
+def _along_a_side(tracer: Tracer, x: Planes, side: int, keep: bool, kind: str) -> Planes:
+    """Over the height (side 0) or the width (1) of pictures: a pool as wide as that."""
+    height, width = x.space or (1, 1)
+    kernel, size = ((1, width), (height, 1)) if side else ((height, 1), (1, width))
+    made = {}
+    for number, source in tracer.used(x.array).items():
+        op = ir.Pool(*tracer.place(), "max" if kind == "max" else "avg", [source], kernel, kernel, (0, 0, 0, 0))
+        made[number] = tracer.add(op, (source.channels, *size))
+    pictures = Planes(ir.retarget(x.array, made), size)
+    if keep:
+        return pictures
+    return gathered(tracer, ir.cell(pictures.array[..., None], np.arange(height if side else width)))
 
 
 def _value_by_value(tracer: Tracer, node: Node, x: Planes, axes: list[int], keep: bool, kind: str) -> Planes:

@@ -51,18 +51,20 @@ def reshaped(tracer: Tracer, node: Node, value: Value, shape: tuple[int, ...]) -
 
 def flattened(tracer: Tracer, value: Planes, shape: tuple[int, ...]) -> Planes:
     """Whole pictures, one after another, as vectors: the last axis of `shape` holds channels (and axes beside them), H and W."""
-    made = []
     h, w = value.space or (1, 1)
-    for row in value.array.reshape(-1, shape[-1] // (h * w)):
-        frame = tracer.frame(row, value.space)
-        size = frame.floats
-        made.append(
-            tracer.once(
-                ("flatten", frame.number),
-                lambda frame=frame, size=size: tracer.add(ir.Flatten(*tracer.place(), frame), (size, 1, 1)),  # type: ignore[misc]
-            ).planes()
-        )
-    return Planes(np.stack(made).reshape(shape), None)
+    frames = [tracer.frame(row, value.space) for row in value.array.reshape(-1, shape[-1] // (h * w))]
+    return Planes(np.stack([_flat(tracer, frame).planes() for frame in frames]).reshape(shape), None)
+
+
+def _flat(tracer: Tracer, frame: ir.Frame) -> ir.Frame:
+    """Its values as one row; moved there at once, if they are moved anyway."""
+
+    def made() -> ir.Frame:
+        moved, place = frame.op, tracer.place()
+        op = ir.Move(*place, moved.cells, moved.frames) if isinstance(moved, ir.Move) else ir.Flatten(*place, frame)
+        return tracer.add(op, (frame.floats, 1, 1))
+
+    return tracer.once(("flatten", frame.number), made)
 
 
 @lowers("Reshape", reads="allowzero shape", keeps=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from everyframe.native.blob import Blob
 from everyframe.native.choice import Choice, Geometry, default
-from everyframe.native.ir import Conv, Frame
+from everyframe.native.ir import Conv, Frame, Select, StateIn
 from everyframe.native.layout import Form
 from everyframe.native.target import Target
 
@@ -83,6 +83,11 @@ def shares(weights: Sequence[np.ndarray]) -> tuple[int, int]:
     return round(100 * sum(kept) / size), round(100 * sum(whole) / size)
 
 
+def reads_states(op: Conv) -> int:
+    """1 if some of the frames that it reads may be of earlier steps."""
+    return int(any(isinstance(frame.op, StateIn | Select) for frame in op.convolved()))
+
+
 class Packing:
     """For a processor, into a block of weights."""
 
@@ -111,6 +116,7 @@ class Packing:
         return Geometry(
             int(op.quant is not None), max(1, len(layer.forms)), height, width, *op.strides,
             sum(weight.shape[1] for weight in read), layer.out.channels, layer.out.height, layer.out.width, kept, frames, kernels,
+            reads_states(op),
         )  # fmt: skip
 
     def positions(self, form: Form | None, out: Form, strides: tuple[int, int], pads: tuple[int, int]) -> int:

@@ -25,7 +25,7 @@ from everyframe.native.generate import digest, generate
 from everyframe.native.library import Library
 from everyframe.native.locks import alone, unwritable
 from everyframe.native.target import Target
-from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables, different
+from everyframe.native.tuned import ROUNDINGS, Rounding, Row, Tables
 
 _ROOM = Path(__file__).resolve().parent
 #: what is kept, in GB; $EVERYFRAME_CACHE_GB is another limit
@@ -91,10 +91,7 @@ def made_at(
         source.facts["tables"] = tables.told(target)
         return source, fitting
 
-    first = generated(roundings[0])
-
-    def made(rounding: Rounding) -> Library:
-        source, fitting = first if rounding == roundings[0] else generated(rounding)
+    def made(rounding: Rounding, source: Source, fitting: Target) -> Library:
         fresh = path.with_suffix(f".{roundings.index(rounding)}.new")  # a library that is loaded stays what it is
         try:
             link(source, fitting, model, fresh)
@@ -107,7 +104,7 @@ def made_at(
             fresh.unlink(missing_ok=True)
         return Library(path)
 
-    return compared(made, different(roundings, first[0].inexact, first[0].halved))
+    return compared(roundings, generated, made)
 
 
 def _found(path: Path, target: Target, stale: bool = False) -> Library | None:

@@ -67,7 +67,7 @@ def _of_one_byte(graph: Graph, op: Map) -> bool:
 
 def table_of(graph: Graph, op: Map) -> np.ndarray | None:
     """The results of all bytes; None if the operator is no function of one byte whose result is one."""
-    out, given = graph.out(op), op.inputs[0].quant
+    out, given = graph.out(op), next((frame.quant for frame in op.inputs), None)
     if given is None or out.quant is None or not _of_one_byte(graph, op):
         return None
     values: list[np.ndarray] = []

@@ -25,7 +25,7 @@ from everyframe.native.choice import Choice, Geometry
 from everyframe.native.fuse import drop_unread, in_order
 from everyframe.native.ir import Activation, Conv, Frame, Graph, Op, StateIn, Tap
 from everyframe.native.layout import Form
-from everyframe.native.packed import Choose, shares
+from everyframe.native.packed import Choose, reads_states, shares
 from everyframe.native.target import Target
 
 #: kernel (3) -> tile (m + 2)
@@ -115,7 +115,9 @@ def geometry(graph: Graph, op: Conv, frames: int) -> Geometry:
     kept, kernels = shares([tap.weight for tap, _ in read])
     channels, sources = sum(tap.weight.shape[1] for tap, _ in read), len({frame.number for _, frame in read})
     int8 = int(op.quant is not None)
-    return Geometry(int8, max(1, sources), 3, 3, 1, 1, channels, *graph.out(op).shape, kept, frames, kernels)
+    return Geometry(
+        int8, max(1, sources), 3, 3, 1, 1, channels, *graph.out(op).shape, kept, frames, kernels, reads_states(op)
+    )  # fmt: skip
 
 
 def _parts(op: Conv) -> list[tuple[Tap, Frame]]:

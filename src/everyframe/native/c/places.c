@@ -50,6 +50,42 @@ static void put_at(const job *j, int part, int parts) {
     }
 }
 
+/* The same of all channels of a position at a time; of positions that several values go to, all threads see the same order. in: index,
+   values, and base, if it is `based`; `value` stands everywhere before, if not. */
+typedef struct {
+    form index, values, base, out;
+    int32_t kind, based;
+    float value;
+} put_rows_layer;
+
+static void put_rows(const job *j, int part, int parts) {
+    const put_rows_layer *k = j->layer;
+    const form *o = &k->out, *v = &k->values, *b = &k->base;
+    const int32_t blocks = (o->channels + o->block - 1) / o->block, first = begin(o->height, part, parts),
+                  end = begin(o->height, part + 1, parts), lowest = first * o->width, highest = end * o->width;
+    for (int32_t block = 0; block < blocks; block++)
+        for (int32_t y = first; y < end; y++) {
+            float *to = j->out + (int64_t)block * o->plane + (int64_t)y * o->row;
+            if (k->based)
+                for (int32_t x = 0; x < o->width; x++) {
+                    const int32_t at = y * o->width + x;
+                    const float *from = j->in[2] + (int64_t)block * b->plane + (int64_t)(at / b->width) * b->row;
+                    memcpy(to + (int64_t)x * o->block, from + (int64_t)(at % b->width) * o->block, (size_t)o->block * sizeof(float));
+                }
+            else if (k->value == 0.0f) memset(to, 0, (size_t)o->width * o->block * sizeof(float));
+            else
+                for (int32_t x = 0; x < o->width * o->block; x++) to[x] = k->value;
+        }
+    for (int32_t i = 0; i < k->index.channels; i++) {
+        const int32_t at = place_of(j->in[0][value_at(&k->index, i, 0, 0)], highest);
+        if (at < lowest) continue;
+        float *to = j->out + (int64_t)(at / o->width) * o->row + (int64_t)(at % o->width) * o->block;
+        const float *from = j->in[1] + (int64_t)(i / v->width) * v->row + (int64_t)(i % v->width) * o->block;
+        for (int32_t block = 0; block < blocks; block++, to += o->plane, from += v->plane)
+            for (int32_t c = 0; c < o->block; c++) to[c] = put_together(k->kind, to[c], from[c]);
+    }
+}
+
 /* Places of the largest (or smallest) values of each row, in order; the first one of equals comes first. */
 typedef struct {
     form in, out;
