@@ -86,6 +86,7 @@ def test_a_run_folder_has_all_of_it(trained: Path) -> None:
     there = {path.name for path in trained.iterdir()}
     assert {"step.onnx", "report.html", "curves.png", "metrics.json", "best.safetensors", "recipe.toml"} <= there
     told = json.loads((trained / "metrics.json").read_text())
+    assert set(told["interval"]) <= {"ground", "space"}
     assert told["scans"] == 2 and {row["label"] for row in told["classes"]} == {"Car", "Pedestrian", "Cyclist"}
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["train_loss"] < rows[0]["train_loss"]
