@@ -143,6 +143,8 @@ def test_a_sequence_has_its_labels_in_one_file(tmp_path: Path) -> None:
         ("cut.bin", b"12345678901234567", "cut short"), ("empty.bin", b"", "empty"), ("a.pcd", b"VERSION", "no scan"),
         ("nan.bin", np.full(8, np.nan, "<f4").tobytes(), "no numbers"),
         ("far.bin", np.full(4, np.inf, "<f4").tobytes(), "no numbers"),
+        ("five.bin", np.array([[9, -8, 1, 0.5, 0]] * 4, "<f4").tobytes(), "columns are other"),
+        ("double.bin", np.array([[9, -8, 1, 0.5]] * 4, "<f8").tobytes(), "columns are other|no numbers|another unit"),
         ("bytes.bin", np.array([1, 2, 0, 255], "<f4").tobytes(), "another unit"),
         ("a.npy", b"\x93NUMPY", "cannot be read"),
     ],

@@ -133,6 +133,14 @@ def test_arrays_files_and_a_sensor_find_the_same(trained: Path, scenes: Path) ->
         assert (other.boxes == alone.boxes).all() and other.names == alone.names
 
 
+def test_a_scan_in_other_units_is_told(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    points = kitti.find(scenes)[0].points()
+    for name, scan in (("mm", points * (1000, 1000, 1000, 1) + (50, 0, 0, 0)), ("well", points)):
+        np.save(tmp_path / f"{name}.npy", scan)
+    far, well = (ef.detect(trained, tmp_path / f"{name}.npy", engine="ort", threshold=0.9)[0].text() for name in ("mm", "well"))
+    assert "no point lies" in far and "x 0 to 32 m" in far and "no point" not in well
+
+
 def test_a_sequence_is_a_stream_and_a_video(trained: Path, sequence: Path, tmp_path: Path) -> None:
     done = everyframe("predict", str(trained), str(sequence), "-o", f"{tmp_path}/all.mp4", "--json", "--engine", "ort")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
