@@ -56,7 +56,8 @@ class Quality:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     heading = (
-        "class", "difficulty", "labeled", "on the ground", "95 %", "in space", "95 %", "in the picture", "ground R11", "space R11"
+        "class", "difficulty", "labeled", "on the ground", "ground 95 %", "in space", "space 95 %", "in the picture",
+        "ground R11", "space R11",
     )  # fmt: skip
 
     @property
