@@ -72,9 +72,12 @@ def cut_picture(bench: Bench) -> Path:
     return bench.write("c.png", (bench.folder / "whole.png").read_bytes()[:900])
 
 
-def floats(bench: Bench) -> Path:
-    Image.fromarray(np.ones((48, 64), np.float32)).save(bench.folder / "f.tif")
-    return bench.folder / "f.tif"
+def floats(bench: Bench, folder: Path | None = None) -> Path:
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    path = (folder or bench.folder) / "f.tif"
+    Image.fromarray(np.ones((48, 64), np.float32)).save(path)
+    return folder or path
 
 
 def sound_only(bench: Bench) -> Path:
@@ -133,6 +136,10 @@ CASES: dict[str, tuple[Callable[[Bench], list], list[str]]] = {
     "truncated picture": (lambda b: [b.model, cut_picture(b)], ["The picture is damaged, cut short, or", "c.png", "as PNG"]),
     "a TIFF of floats": (
         lambda b: [b.model, floats(b)],
+        ["The picture is damaged, cut short, or", "a TIFF of floats is not read"],
+    ),
+    "a folder of such": (
+        lambda b: [b.model, floats(b, b.folder / "frames")],
         ["The picture is damaged, cut short, or", "a TIFF of floats is not read"],
     ),
     "zero frames": (lambda b: [b.model, no_frames(b)], ["The video has no frames", "none.mkv"]),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from everyframe.data.scans import kitti, objects, overlap, points
 from everyframe.data.scans.objects import Calibration, Objects
 from everyframe.errors import SourceError
+from everyframe.tasks.detection import metrics
 from everyframe.tasks.detection.metrics import CLASSES, DIFFICULTIES, average_precision
 
 finite = st.floats(-3, 3)
@@ -142,6 +143,8 @@ def test_a_sequence_has_its_labels_in_one_file(tmp_path: Path) -> None:
         ("cut.bin", b"12345678901234567", "cut short"), ("empty.bin", b"", "empty"), ("a.pcd", b"VERSION", "no scan"),
         ("nan.bin", np.full(8, np.nan, "<f4").tobytes(), "no numbers"),
         ("far.bin", np.full(4, np.inf, "<f4").tobytes(), "no numbers"),
+        ("five.bin", np.array([[9, -8, 1, 0.5, 0]] * 4, "<f4").tobytes(), "columns are other"),
+        ("double.bin", np.array([[9, -8, 1, 0.5]] * 4, "<f8").tobytes(), "columns are other|no numbers|another unit"),
         ("bytes.bin", np.array([1, 2, 0, 255], "<f4").tobytes(), "another unit"),
         ("a.npy", b"\x93NUMPY", "cannot be read"),
     ],
@@ -319,3 +322,17 @@ def test_laws_of_precision() -> None:
     assert average_precision(truth, called, "Car", "easy", "space").r40 == 1  # a van is no false car
     called = [Objects(tuple("Car" if n == "Cyclist" else n for n in each.names), each.rows, each.scores) for each in perfect]
     assert average_precision(truth, called, "Car", "easy", "space").r40 < 1
+
+
+def test_scans_drawn_again_are_as_if_they_were_there_so_often() -> None:
+    rng = np.random.default_rng(2)
+    truth = [scene(rng) for _ in range(12)]
+    found = [near(rng, each) for each in truth]
+    times = metrics.drawn(12)
+    assert (times.sum(1) == 12).all() and (times == metrics.drawn(12)).all()  # of every model the same scans
+    for name, level, space in (("Car", "moderate", "ground"), ("Pedestrian", "hard", "space"), ("Cyclist", "easy", "space")):
+        made = metrics.drawn_precision(metrics.ranking(truth, found, name, level, space), times)
+        for row in range(0, len(times), 60):
+            again = [n for n, often in enumerate(times[row]) for _ in range(often)]
+            one = average_precision([truth[n] for n in again], [found[n] for n in again], name, level, space)
+            assert made[row] == pytest.approx(one.r40, nan_ok=True)

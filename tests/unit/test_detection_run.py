@@ -86,6 +86,7 @@ def test_a_run_folder_has_all_of_it(trained: Path) -> None:
     there = {path.name for path in trained.iterdir()}
     assert {"step.onnx", "report.html", "curves.png", "metrics.json", "best.safetensors", "recipe.toml"} <= there
     told = json.loads((trained / "metrics.json").read_text())
+    assert set(told["interval"]) <= {"ground", "space"}
     assert told["scans"] == 2 and {row["label"] for row in told["classes"]} == {"Car", "Pedestrian", "Cyclist"}
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["train_loss"] < rows[0]["train_loss"]
@@ -130,6 +131,14 @@ def test_arrays_files_and_a_sensor_find_the_same(trained: Path, scenes: Path) ->
     assert len(alone) > 0 and (alone.scores >= 0.02).all()
     for other in (of_file, *sensor):
         assert (other.boxes == alone.boxes).all() and other.names == alone.names
+
+
+def test_a_scan_in_other_units_is_told(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    points = kitti.find(scenes)[0].points()
+    for name, scan in (("mm", points * (1000, 1000, 1000, 1) + (50, 0, 0, 0)), ("well", points)):
+        np.save(tmp_path / f"{name}.npy", scan)
+    far, well = (ef.detect(trained, tmp_path / f"{name}.npy", engine="ort", threshold=0.9)[0].text() for name in ("mm", "well"))
+    assert "no point lies" in far and "x 0 to 32 m" in far and "no point" not in well
 
 
 def test_a_sequence_is_a_stream_and_a_video(trained: Path, sequence: Path, tmp_path: Path) -> None:

@@ -67,6 +67,28 @@ def run(net: Any, x: Any) -> np.ndarray:
         return net(x).numpy()
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4e18 bytes"),
+            "does not fit into memory",
+        ),
+        (RuntimeError("Storage size calculation overflowed with sizes=[9, 9]"), "does not fit into memory"),
+        (MemoryError(), "does not fit into memory"),
+        (RuntimeError("shape '[2, 3]' is invalid for input of size 5"), "(?s)cannot be made like this.*shape '"),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_one(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    entry = models.describe("c3d")
+    monkeypatch.setattr(entry.build.replace(":", "."), fails)
+    with pytest.raises(UsageError, match=said):
+        registry.build(entry)
+
+
 # --- names ---
 
 

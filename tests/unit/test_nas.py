@@ -116,6 +116,23 @@ class TestEveryController:
         found, whole = find(SPACE, interrupted, ms, 9.0, name, 20, 1, kept=lambda now: kept.append(len(now)))
         assert not whole and len(found) == 5 and kept == [1, 2, 3, 4, 5]
 
+    def test_ctrl_c_on_the_way_back_loses_nothing(self, name: str) -> None:
+        """While what an earlier sitting found is walked through again."""
+        before = find(SPACE, judge, ms, 9.0, name, 20, 3)[0][:12]
+        walked: list[int] = []
+
+        def interrupted(done: int, _: int) -> None:
+            walked.append(done)
+            if done == 4:
+                raise KeyboardInterrupt
+
+        kept: list[int] = []
+        found, whole = find(
+            SPACE, judge, ms, 9.0, name, 20, 3, known=before, kept=lambda now: kept.append(len(now)), progress=interrupted
+        )
+        assert not whole and not kept and walked[-1] == 4
+        assert [(trial.values, trial.score) for trial in found] == [(trial.values, trial.score) for trial in before]
+
 
 def test_those_that_learn_find_more_than_chance() -> None:
     """In 30 of some 250 networks that are fast enough; the mean over seeds."""

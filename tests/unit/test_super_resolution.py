@@ -206,6 +206,20 @@ def test_a_new_network_is_bicubic_interpolation(scale: int) -> None:
     assert np.abs(made - wanted)[edge:-edge, edge:-edge].max() < 1e-5
 
 
+@pytest.mark.parametrize("first", [3, 5])
+@pytest.mark.parametrize("reduce", [1, 2])
+def test_the_first_convolution_sees_no_border_of_a_plain_picture(reduce: int, first: int) -> None:
+    net, seen = lively(TINY.model_copy(update={"reduce": reduce, "first": first})), []
+    for one in (net, net.collapsed()):
+        one.first.register_forward_hook(lambda *given: seen.append(given[-1]))
+        with torch.no_grad():
+            one(torch.full((1, 1, 12, 16), 0.7))
+    for made in seen:
+        assert made.shape[-2:] == (12 // reduce, 16 // reduce)
+        assert (made - made[..., :1, :1]).abs().max() < 1e-5
+    assert len(seen) == 2
+
+
 def test_the_collapsed_network_is_the_same_and_small() -> None:
     net = lively(TINY.model_copy(update={"channels": 6, "wide": 32}))
     x = torch.rand(2, 1, 9, 11)

@@ -48,8 +48,15 @@ def search(
         from everyframe.nas import run as searching
         from everyframe.tasks import searchable
     if resume:
-        if output is None or data is not None or settings or target_ms is not None:
-            raise UsageError("resume goes on with what the folder says.", expected="the folder of the search alone")
+        beside = {"data": data, "target_ms": target_ms, "settings": ", ".join(several("settings", settings)) or None}
+        given = [f"{name} {value}" for name, value in beside.items() if value is not None]
+        if output is None or given:
+            raise UsageError(
+                "resume goes on with what the folder says.", expected="the folder of the search alone",
+                got=", ".join(given) or "no folder",
+                hint=f"more search.evaluations go into {searching.RECIPE} there; anything else is a search in a new folder"
+                if given else "-o FOLDER",
+            )  # fmt: skip
         file = Path(output) / searching.RECIPE
         if not file.is_file():
             raise UsageError("There is no search in this folder.", where=output, expected=searching.RECIPE)

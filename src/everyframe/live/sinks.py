@@ -222,6 +222,16 @@ class Command(Programs):
         self.run(words, alert)
 
 
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows nowhere: what is sent on is a GET without the alert, which servers answer as if all were well."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_DIRECT = urllib.request.build_opener(_Stays)
+
+
 class Webhook(Sink):
     """POSTs the alert as JSON, up to three times. Raises UsageError for what is no address of the web."""
 
@@ -239,10 +249,11 @@ class Webhook(Sink):
         for pause in PAUSES_S:
             time.sleep(pause)
             try:
-                with urllib.request.urlopen(request, timeout=ANSWER_S):
+                with _DIRECT.open(request, timeout=ANSWER_S):
                     return
             except urllib.error.HTTPError as error:
-                why = f"{error.code} {error.reason}"
+                moved = " (it has moved: give the address that it has now)" if 300 <= error.code < 400 else ""
+                why = f"{error.code} {error.reason}{moved}"
                 if error.code < 500 and error.code != 429:  # it will not be otherwise the next time
                     break
             except OSError as error:

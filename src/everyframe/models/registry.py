@@ -22,6 +22,9 @@ from everyframe.modelfile.schema import Preprocess
 if TYPE_CHECKING:
     from torch import nn
 
+#: what torch says, as a plain RuntimeError, of tensors that are too large
+_MEMORY = re.compile(r"alloc|memory|overflow|storage size", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -202,10 +205,16 @@ def build(
     causal = chosen.pop("causal", "false") == "true"
     try:
         net = make(num_classes, frames, size, in_channels=in_channels, **chosen).eval()
-    except (RuntimeError, MemoryError, OverflowError) as error:  # of torch's own; nothing that is given here can fail otherwise
+    except (RuntimeError, MemoryError, OverflowError) as error:  # torch's own
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, MemoryError | OverflowError) or _MEMORY.search(told):
+            raise UsageError(
+                "The network does not fit into memory.", where=entry.name, got=f"{num_classes} classes; {told}"
+            ) from error  # fmt: skip
         raise UsageError(
-            "The network does not fit into memory.", where=entry.name, got=f"{num_classes} classes; {str(error).splitlines()[0]}"
-        ) from error
+            "The network cannot be made like this.", where=entry.name, got=told,
+            expected=f"settings near those it was published with: {entry.frames} frames of {entry.size[0]}x{entry.size[1]}",
+        ) from error  # fmt: skip
     if causal:
         from everyframe.models.causal import make_causal
 

@@ -36,8 +36,9 @@ def find(
     progress: CountProgress = silent,
 ) -> tuple[list[Trial], bool]:
     """Judges `evaluations` different networks that are fast enough, fewer where there are no more. known: trials of an earlier
-    sitting, whose scores are taken as they are. kept: told of all trials after each. What it gives last: it was not
-    interrupted; Ctrl-C ends it with what there is. Raises UsageError where no network is fast enough.
+    sitting, whose scores are taken as they are; those of this stage and target are never lost. kept: told of all trials after
+    each that is judged. What it gives last: it was not interrupted; Ctrl-C ends it with what there is, of both sittings.
+    Raises UsageError where no network is fast enough.
     """
     check_reachable(space, ms, target_ms, seed)
     fits: Callable[[Point], bool] = lambda point: ms(space.values(point)) <= target_ms  # noqa: E731
@@ -46,6 +47,16 @@ def find(
     scores = {log.key(trial.values): trial for trial in known}
     found: dict[Point, Trial] = {}
     missed = 0
+    mine = {
+        log.key(trial.values): trial for trial in known
+        if trial.stage == stage and trial.ms <= target_ms and space.has(trial.values)
+    }  # fmt: skip
+
+    def every() -> list[Trial]:
+        """With those of the earlier sitting that were not come to again."""
+        there = {log.key(trial.values) for trial in found.values()}
+        return [*found.values(), *(trial for key, trial in mine.items() if key not in there)]
+
     try:
         while len(found) < evaluations:
             progress(len(found), evaluations)
@@ -77,12 +88,13 @@ def find(
                 proposes.tell(point, score)
             spare.tell(point, score)
             missed = 0
-            kept([*found.values()])
+            if before is None:  # what is only walked through again stays as it is
+                kept(every())
     except KeyboardInterrupt:
-        if not found:
+        if not every():
             raise
-        return [*found.values()], False
-    return [*found.values()], True
+        return every(), False
+    return every(), True
 
 
 def rates_of(task: Task, values: Values) -> Space:

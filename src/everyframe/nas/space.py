@@ -78,6 +78,10 @@ class Space:
                 raise unknown(choice.name, ", ".join(map(str, choice.values)), settled[choice.name])
         return tuple(choice.values.index(settled[choice.name]) for choice in self.choices)
 
+    def has(self, values: Values) -> bool:
+        """They name all choices, each with a value that may be chosen."""
+        return all(choice.name in values and values[choice.name] in choice.values for choice in self.choices)
+
     def settled(self, point: Point) -> Point:
         return self.point(self.values(point))
 

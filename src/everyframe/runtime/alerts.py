@@ -108,6 +108,8 @@ class AlertDetector:
                 "This model has no event rule: which of its labels is an alert?", where=program.path, expected=_listed(told),
                 hint='name them: --alert-rule "labels=..."',
             )  # fmt: skip
+        if rule.labels and rule.threshold > 1 and program.classes_one:
+            raise UsageError("No score comes to this threshold.", where="threshold", expected="at most 1", got=rule.threshold)
         self._places = [names[label] for label in rule.labels]
         self.labels = [told[place] for place in self._places]
         self._added = program.classes_one

@@ -72,7 +72,7 @@ def _pictures(source: Source, rate: Fraction) -> Iterator[Decoded]:
             except (av.error.FFmpegError, EOFError):
                 picture = None
         if picture is None:
-            raise SourceError("This picture is damaged.", where=path, got=f"{index} readable pictures before it")
+            raise _no_picture(path, f"{index} readable pictures before it")
         yield Decoded(unnamed(picture, stream.codec_context.name), index / rate, 1 / rate, index)
 
 
@@ -132,10 +132,7 @@ def _container(
         if frame is None and damage is None:
             return
         if damage is not None and (container.format.name == "image2" or container.format.name.endswith("_pipe")):
-            raise SourceError(
-                "The picture is damaged, cut short, or of a kind that is not decoded.", where=path, got=damage,
-                hint="save it as PNG, with 8 or 16 bits a color; a TIFF of floats is not read",
-            )  # fmt: skip
+            raise _no_picture(path, damage)
         if damage is not None:
             raise SourceError(
                 "The video is damaged or cut short.",
@@ -145,6 +142,13 @@ def _container(
                 hint="what came before is valid; record or download the video again for the rest" if frame else
                      no_frames(path, source.kind == "address").hint,
             )  # fmt: skip
+
+
+def _no_picture(path: str, got: str) -> SourceError:
+    return SourceError(
+        "The picture is damaged, cut short, or of a kind that is not decoded.", where=path, got=got,
+        hint="save it as PNG, with 8 or 16 bits a color; a TIFF of floats is not read",
+    )  # fmt: skip
 
 
 def _decoded(

@@ -62,4 +62,4 @@ def show_boxes(one: Found) -> None:
     for row in one.boxes.to_list():
         meters = (f"{row[key]:.2f}" for key in ("x", "y", "z", "length", "width", "height"))
         table.add_row(row["label"], f"{row['score']:.2f}", *meters, f"{row['yaw'] * 57.29578:.0f}°")
-    console().print(table if one.boxes else f"{one.scan.name}: nothing found")
+    console().print(table if one.boxes else f"{one.scan.name}: nothing found{one.unseen}")

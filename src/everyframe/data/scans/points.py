@@ -23,7 +23,10 @@ def read(path: Path) -> np.ndarray:
     the reflectance, which is then 0. Raises SourceError.
     """
     if path.suffix.lower() not in SCANS:
-        raise SourceError("This is no scan.", where=path, expected=f"a name that ends in {' or '.join(sorted(SCANS))}")
+        raise SourceError(
+            "This is no scan.", where=path, expected=f"a name that ends in {' or '.join(sorted(SCANS))}",
+            hint="read its points with what wrote it, and numpy.save('scan.npy', points): (n, 3) or (n, 4)",
+        )  # fmt: skip
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -61,6 +64,12 @@ def checked(points: np.ndarray, where: object) -> np.ndarray:
             hint="leave them out: points[np.isfinite(points).all(1)]",
         )  # fmt: skip
     low, high = float(made[:, 3].min()), float(made[:, 3].max())
+    if low < -1:  # no sensor's reflectance
+        raise SourceError(
+            "The scan's columns are other ones.", where=where, expected="x, y, z, reflectance of each point as four float32",
+            got=f"{low:.4g} to {high:.4g} where the reflectance of 0 to 1 should be",
+            hint="of five columns: numpy.save('scan.npy', numpy.fromfile(file, 'f4').reshape(-1, 5)[:, :4])",
+        )  # fmt: skip
     if low < -ROUNDED or high > 1 + ROUNDED:
         raise SourceError(
             "The scan's reflectance is of another unit.", where=where, expected="0 to 1", got=f"{low:.4g} to {high:.4g}",

@@ -24,9 +24,11 @@ import numpy as np
 from everyframe.data.scans.kitti import Scan, find
 from everyframe.errors import EveryframeError, OutputError, UsageError
 from everyframe.files import check_kept, check_writable, make_folder, write_bytes
+from everyframe.modelfile.schema import Grid
 from everyframe.progress import TextProgress, silent
 from everyframe.tasks.detection.detector import Boxes, Detector
 from everyframe.tasks.detection.draw import picture
+from everyframe.tasks.detection.pillars import inside
 from everyframe.video.encode import Encoder
 
 LINES = "boxes.jsonl"
@@ -38,11 +40,12 @@ RATE = Fraction(10)
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a scan. ms: from points to boxes."""
+    """What was found in a scan. ms: from points to boxes. unseen: the space that the model sees, where no point lies in it."""
 
     scan: Scan
     boxes: Boxes
     ms: float
+    unseen: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -51,7 +54,7 @@ class Found:
 
     def text(self) -> str:
         names = self.boxes.names
-        told = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
+        told = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or f"nothing{self.unseen}"
         return f"{self.scan.name}  {told}"
 
 
@@ -133,6 +136,13 @@ class Writer:
         return picture(points, one.boxes, self.detector.grid, self.detector.classes, one.scan.name, truth)
 
 
+def _unseen(points: np.ndarray, grid: Grid) -> str:
+    if inside(points, grid).any():
+        return ""
+    sides = ", ".join(f"{name} {low:g} to {high:g} m" for name, low, high in zip("xyz", grid.low, grid.high, strict=True))
+    return f": no point lies where the model looks ({sides}); are they meters from the lidar, x ahead?"
+
+
 class _Video:
     """Pictures of one size as an .mp4."""
 
@@ -169,7 +179,7 @@ def run(
                 points = scan.points()
                 began = time.perf_counter()
                 boxes = detector.detect(points, scan.scan)
-                one = Found(scan, boxes, 1e3 * (time.perf_counter() - began))
+                one = Found(scan, boxes, 1e3 * (time.perf_counter() - began), _unseen(points, detector.grid))
                 writer(one, points)
             except EveryframeError as error:
                 if failed is None:

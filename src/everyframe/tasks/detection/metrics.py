@@ -5,7 +5,7 @@ a class that looks alike (a van is no false car). What is found there is neither
 the picture. In the picture what lies in a part that nobody labeled does not count either; such parts have no place in space.
 
 Scores at which recall passes each of 41 steps are the thresholds; the precision at each, or the best beyond it, is averaged over
-all but the first (since 2019, "R40"), or over every fourth ("R11").
+all but the first (since 2019, "R40"), or over every fourth ("R11"). Intervals are by scans that are drawn again (bootstrap).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ SPACES: dict[str, tuple[Callable[..., np.ndarray], str]] = {
     "picture": (overlap.picture, "picture"), "ground": (overlap.ground, "upright"), "space": (overlap.space, "upright"),
 }  # fmt: skip
 STEPS = 41
+#: draws of an interval, and how many of them are computed at once
+DRAWS, _AT_ONCE = 1000, 50
 #: whether it counts: it does, it is neither right nor wrong, it is of another class
 _COUNTS, _NEITHER, _OTHER = 0, 1, -1
 
@@ -64,25 +66,88 @@ class _Scan:
     stuff: np.ndarray
 
 
-def average_precision(
+@dataclass(frozen=True)
+class Ranking:
+    """What is right and wrong in each of S scans from each score on, of one class, difficulty and space.
+
+    labeled: (S,) how many count. right: scores of what is right, falling, and `right_in`, the scans it is in. scores, falling, at
+    each of which `more` (E, 2) becomes right and wrong in the scan `where`; less than nothing where a label takes another box.
+    """
+
+    labeled: np.ndarray
+    right: np.ndarray
+    right_in: np.ndarray
+    scores: np.ndarray
+    where: np.ndarray
+    more: np.ndarray
+
+    def curves(self, times: np.ndarray) -> np.ndarray:
+        """(R, S) how often each scan counts -> (R, 41) precision by recall, or the best beyond it."""
+        made = np.zeros((len(times), STEPS))
+        for begin in range(0, len(times), _AT_ONCE):
+            part = times[begin : begin + _AT_ONCE]
+            ranks = np.cumsum(part[:, self.right_in], 1)
+            good, all_ = (np.cumsum(part[:, self.where] * more, 1) for more in (self.more[:, 0], self.more.sum(1)))
+            for row, labeled in enumerate(part @ self.labeled):
+                thresholds = self.right[_thresholds(ranks[row], int(labeled))]
+                last = np.searchsorted(-self.scores, -thresholds, "right") - 1
+                found = all_[row, last]
+                made[begin + row, : len(last)] = np.divide(good[row, last], found, out=np.zeros(len(last)), where=found > 0)
+        return np.maximum.accumulate(made[:, ::-1], 1)[:, ::-1]
+
+
+def ranking(
     truth: Sequence[Objects], found: Sequence[Objects], name: str, difficulty: str, space: str, least: float | None = None
-) -> Precision:
+) -> Ranking:
     """truth, found: of the same scans. least: share of the union; None: that of the class."""
     limit = CLASSES[name][0] if least is None else least
     scans = [
         _scan(labels, boxes, name, DIFFICULTIES[difficulty], space, limit) for labels, boxes in zip(truth, found, strict=True)
     ]
-    labeled = sum(int((scan.truth == _COUNTS).sum()) for scan in scans)
-    right = np.concatenate([_matched(scan, limit) for scan in scans]) if scans else np.zeros(0)
-    curve = np.zeros(STEPS)
-    thresholds = _thresholds(right, labeled)
-    for step, threshold in enumerate(thresholds):
-        counts = np.sum([_counted(scan, limit, threshold) for scan in scans], 0)
-        curve[step] = counts[0] / counts.sum() if counts.sum() else 0.0
-    curve = np.maximum.accumulate(curve[::-1])[::-1]
+    right = [_matched(scan, limit) for scan in scans]
+    scores, more = zip(*(_steps(scan, limit) for scan in scans), strict=True) if scans else ((), ())
+    every, which = (_joined(each) for each in (right, scores))
+    order, falling = (np.argsort(-each[0], kind="stable") for each in (every, which))
+    return Ranking(
+        np.array([(scan.truth == _COUNTS).sum() for scan in scans], int),
+        every[0][order], every[1][order], which[0][falling], which[1][falling],
+        np.concatenate([*more, np.zeros((0, 2), int)])[falling],
+    )  # fmt: skip
+
+
+def average_precision(
+    truth: Sequence[Objects], found: Sequence[Objects], name: str, difficulty: str, space: str, least: float | None = None
+) -> Precision:
+    """As `ranking` takes them."""
+    return precision(ranking(truth, found, name, difficulty, space, least))
+
+
+def precision(ranked: Ranking) -> Precision:
+    curve, labeled = ranked.curves(np.ones((1, len(ranked.labeled)), int))[0], int(ranked.labeled.sum())
     if not labeled:
         return Precision(float("nan"), float("nan"), 0, curve)
     return Precision(float(curve[1:].mean()), float(curve[::4].mean()), labeled, curve)
+
+
+def drawn(scans: int) -> np.ndarray:
+    """(R, S): how often each of S scans is there when S of them are drawn with replacement. The same for each model."""
+    return np.random.default_rng(0).multinomial(scans, np.full(scans, 1 / scans), size=DRAWS)
+
+
+def drawn_precision(ranked: Ranking, times: np.ndarray) -> np.ndarray:
+    """(R,) R40 of `drawn` scans; NaN where nothing is labeled in them."""
+    return np.where(times @ ranked.labeled > 0, ranked.curves(times)[:, 1:].mean(1), np.nan)
+
+
+def interval(values: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of drawn values (R,), by percentiles. None where they are all NaN."""
+    known = values[~np.isnan(values)]
+    return (float(np.percentile(known, 2.5)), float(np.percentile(known, 97.5))) if len(known) else None
+
+
+def _joined(each: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Values of all scans, and the scans they are of."""
+    return np.concatenate([*each, np.zeros(0)]), np.repeat(np.arange(len(each)), [len(values) for values in each])
 
 
 def _scan(labels: Objects, boxes: Objects, name: str, difficulty: Difficulty, space: str, limit: float) -> _Scan:
@@ -134,15 +199,26 @@ def _counted(scan: _Scan, limit: float, threshold: float) -> np.ndarray:
     return np.array([right, int((free & (scan.found == _COUNTS) & ~scan.stuff).sum())])
 
 
-def _thresholds(right: np.ndarray, labeled: int) -> list[float]:
-    """Scores, falling, at which recall comes nearest to each step."""
-    made: list[float] = []
-    scores = np.sort(right)[::-1]
-    for number, score in enumerate(scores):
-        here = (number + 1) / labeled
-        following = (number + 2) / labeled if number + 1 < len(scores) else here
+def _steps(scan: _Scan, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (e,), and how much more is right and wrong from each on (e, 2)."""
+    near = (scan.shared > limit).any(0)
+    alone = scan.scores[~near & (scan.found == _COUNTS) & ~scan.stuff]  # no label takes them, whatever else is there
+    part = _Scan(scan.shared[:, near], scan.truth, scan.found[near], scan.scores[near], scan.stuff[near])
+    scores = np.unique(part.scores)[::-1]
+    counts = np.array([_counted(part, limit, score) for score in scores], int).reshape(-1, 2)
+    wrong = np.tile((0, 1), (len(alone), 1))
+    return np.append(scores, alone), np.concatenate([np.diff(counts, axis=0, prepend=0), wrong])
+
+
+def _thresholds(ranks: np.ndarray, labeled: int) -> np.ndarray:
+    """Places in a falling list of scores at which recall comes nearest to each step. ranks: how many are right up to each."""
+    made: list[int] = []
+    count, rank = int(ranks[-1]) if len(ranks) else 0, 0
+    while rank < count:
         step = len(made) / (STEPS - 1)
-        if number + 1 < len(scores) and following - step < step - here:
-            continue
-        made.append(float(score))
-    return made
+        rank = min(max(rank, int(step * labeled - 1.5)), count - 1)  # what is left out here is not near enough
+        while rank + 1 < count and (rank + 2) / labeled - step < step - (rank + 1) / labeled:
+            rank += 1
+        made.append(rank)
+        rank += 1
+    return np.searchsorted(ranks, np.array(made, int) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,12 @@ class Row(Searched[DetectionRecipe]):
 
     def check(self) -> None:
         super().check()
-        run.teacher(self.given)
+        _ = self.teacher
+
+    @cached_property
+    def teacher(self) -> Network | None:
+        """Raises as `run.teacher`."""
+        return run.teacher(self.given)
 
     def joined(self, name: str) -> tuple[int, int]:
         return (1, len(self.given.model.widths)) if name == "head.0.weight" else (0, 1)
@@ -109,11 +115,11 @@ class Row(Searched[DetectionRecipe]):
     # -- how networks are trained and judged
 
     def objective(self, fabric: Fabric, training: Loader, shown: Sequence[Scan]) -> Objective:
-        teacher, own = run.teacher(self.given), self.given.model.grid
+        own = self.given.model.grid
         return OverGrids({
             grid.cell: Detecting(
                 fabric, training, shown, self._on(grid), Cells.of(grid, self.given.model.strides[0]), LENIENT,
-                teacher if grid == own else None,
+                self.teacher if grid == own else None,
             )
             for grid in self.grids
         })  # fmt: skip

@@ -61,12 +61,14 @@ class Collapsible(nn.Module):
             kernel = kernel + F.pad(torch.eye(*kernel.shape[:2], device=kernel.device)[:, :, None, None], [k // 2] * 4)
         return kernel
 
-    def forward(self, x: Tensor, made: int | None = None, pruned: tuple[str, float] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, made: int | None = None, pruned: tuple[str, float] | None = None, inside: bool = False
+    ) -> Tensor:  # fmt: skip
         channels = x.shape[1]
         kernel = prune(self.kernel(made, channels), pruned or self.pruned)
         if self.deep is not None:
             x = convolve(x, self.deep[:channels], None)
-        return convolve(x, kernel, self.bias[:made], stride=self.stride)
+        return convolve(x, kernel, self.bias[:made], stride=self.stride, inside=inside)
 
 
 class Plain(nn.Module):
@@ -79,10 +81,10 @@ class Plain(nn.Module):
         self.deep = None if given.deep is None else nn.Parameter(given.deep.detach().clone())
         self.stride = given.stride
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: bool = False) -> Tensor:
         if self.deep is not None:
             x = convolve(x, self.deep, None)
-        return convolve(x, self.kernel, self.bias, stride=self.stride)
+        return convolve(x, self.kernel, self.bias, stride=self.stride, inside=inside)
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: int = 1, inside: bool = False) -> Tensor:
@@ -129,13 +131,15 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         (height, width), r = x.shape[-2:], self.settings.squares
         x = whole(x, r)
-        first = self._active(self.first(x), 0)
+        around = framed(x, SKIP // 2)
+        border = self.settings.reduce * (self.settings.first - 1) // 2
+        first = self._active(self.first(around if border == SKIP // 2 else framed(x, border), inside=True), 0)
         made = first
         for i, each in enumerate(self.blocks):
             if self.shifted and i % 2 == 0:
                 made = shift(made, self.shifted)
             made = self._active(each(made), i + 1)
-        made = self.last(made + first) + interpolated(x, self.skip, r)
+        made = self.last(made + first) + convolve(around, over_squares(self.skip, r), None, stride=r, inside=True)
         return cut(subpixels(made, self.scale * r), height * self.scale, width * self.scale)
 
     def _active(self, x: Tensor, place: int) -> Tensor:
@@ -213,10 +217,9 @@ def shift(x: Tensor, channels: int) -> Tensor:
     return torch.cat([late, x[:, channels:]], 1)
 
 
-def interpolated(x: Tensor, kernels: Tensor, reduce: int) -> Tensor:
-    """kernels: (s*s, 1, 5, 5), one for each place within a pixel. The picture's border goes on outside, as far as they reach."""
-    padded = F.pad(x, [SKIP // 2] * 4 + [0, 0] * (x.ndim - 4), mode="replicate")
-    return convolve(padded, over_squares(kernels, reduce), None, stride=reduce, inside=True)
+def framed(x: Tensor, border: int) -> Tensor:
+    """The picture's border goes on outside, so far. Zeros there would be an edge as strong as any: black beside it."""
+    return F.pad(x, [border] * 4 + [0, 0] * (x.ndim - 4), mode="replicate")
 
 
 def over_squares(kernels: Tensor, reduce: int) -> Tensor:
