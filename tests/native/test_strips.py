@@ -10,9 +10,11 @@ import pytest
 
 from everyframe.native import strips
 from everyframe.native.build import link
+from everyframe.native.choice import Choice, Geometry
 from everyframe.native.generate import generate, planned
 from everyframe.native.library import Library
-from everyframe.native.target import TARGETS, target
+from everyframe.native.target import TARGETS, Target, target
+from everyframe.native.winograd import Untile
 from helpers import relative
 from native.emulated import FOREIGN
 from native.emulated import program as emulated
@@ -220,3 +222,20 @@ def test_frames_that_wait_for_one_another_are_no_chain() -> None:
         sketch.answer(began)
         graph, *_ = planned(sketch.model(), (), target(VECTORS[-1]), "sketch")
         assert bool(graph.chains) is not waits
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_few_weights_are_not_transformed(share: float) -> None:
+    """A chain over several frames comes before Winograd's transforms where these would save little."""
+    sketch = Sketch((1, 16, 4, 24, 24))
+    shapes = (48, 16, 1, 3, 3), (16, 48, 3, 1, 1)
+    kernels = [sketch.rng.standard_normal(shape) * (sketch.rng.random((shape[0], shape[1], 1, 1, 1)) < share) for shape in shapes]
+    x = sketch.op("Conv", "frames", sketch.constant(kernels[0]), pads=[0, 1, 1] * 2)
+    sketch.answer(sketch.op("Conv", x, sketch.constant(kernels[1]), pads=[1, 0, 0] * 2))
+
+    def transformed(target: Target, geometry: Geometry, label: str) -> Choice:
+        return Choice(96, 1, 0, tile=2 if geometry.kernel_h == 3 else 0)
+
+    graph, *_ = planned(sketch.model(), (), target(VECTORS[-1]), "sketch", transformed)
+    tiled = any(isinstance(op, Untile) for op in graph.ops)
+    assert (len(graph.chains), tiled) == ((1, False) if share < 0.25 else (0, True))

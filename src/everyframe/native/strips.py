@@ -27,23 +27,15 @@ HELD = 1 << 18
 _WEIGHTS, _WEIGHTS_OF_FRAMES = 1 << 16, 1 << 19
 #: multiply-adds with each value that is read of several frames, up to which reading them takes longer
 _OFTEN = 32
+#: share of weights with which as many are left as F(4x4, 3x3) would multiply of all
+_FEW = 0.25
 #: that share a chain, at most
 _THREADS = 8
 
 
 def in_strips(graph: Graph, target: Target) -> Graph:
     """Finds the chains and puts their convolutions side by side, in place."""
-    found = _Levels(graph)
-    seen: set[int] = set()
-    for op in graph.ops:
-        if not isinstance(op, Conv) or id(op) in seen:
-            continue
-        levels = [[op]]
-        while following := found.after(levels):
-            levels = following
-        seen.update(id(each) for level in levels for each in level)
-        if len(levels) > 1 and _worth(levels):
-            graph.chains.append(_chain(graph, levels, target))
+    graph.chains += [_chain(graph, levels, target) for levels in _found(graph)]
     for number, chain in enumerate(graph.chains):
         for op in chain.ops:
             op.chain, op.batch = number, -1
@@ -56,6 +48,27 @@ def in_strips(graph: Graph, target: Target) -> Graph:
                 beside[id(op)] = batches[op.batch]
         in_order(graph, together=beside)
     return graph
+
+
+def better_so(graph: Graph) -> set[int]:
+    """Convolutions (ids) with so few weights that a chain over several frames gains more than Winograd's transforms would."""
+    several = [levels for levels in _found(graph) if any(len(level) > 1 for level in levels)]
+    return {id(op) for levels in several for level in levels for op in level if _bytes(op) <= _FEW * _size(op)}
+
+
+def _found(graph: Graph) -> list[list[list[Conv]]]:
+    """The levels of each chain."""
+    search, seen, found = _Levels(graph), set[int](), []
+    for op in graph.ops:
+        if not isinstance(op, Conv) or id(op) in seen:
+            continue
+        levels = [[op]]
+        while following := search.after(levels):
+            levels = following
+        seen.update(id(each) for level in levels for each in level)
+        if len(levels) > 1 and _worth(levels):
+            found.append(levels)
+    return found
 
 
 def _worth(levels: list[list[Conv]]) -> bool:
@@ -123,6 +136,11 @@ def _bytes(op: Conv) -> int:
     return 4 * sum(int(np.count_nonzero(tap.weight)) for tap in op.taps)
 
 
+def _size(op: Conv) -> int:
+    """Bytes of all weights."""
+    return 4 * sum(tap.weight.size for tap in op.taps)
+
+
 def _passes(op: Conv) -> bool:
     """Does it read each row once, and none outside of its frames? So nothing of a strip is needed for the next."""
     reach, stride, top = sizes_of(op)
@@ -132,7 +150,7 @@ def _passes(op: Conv) -> bool:
 def _waits(op: Conv) -> bool:
     """Does it wait longer for what it reads than it computes? A depthwise one reads all in order, which is there in time."""
     values = sum(len(tap.planes) * tap.weight[0, 0].size for tap in op.taps)
-    return not op.depthwise and sum(int(np.count_nonzero(tap.weight)) for tap in op.taps) <= _OFTEN * values
+    return not op.depthwise and _bytes(op) <= 4 * _OFTEN * values
 
 
 def _chain(graph: Graph, levels: list[list[Conv]], target: Target) -> Chain:
