@@ -37,8 +37,8 @@ def in_strips(graph: Graph, target: Target) -> Graph:
     """Finds the chains and puts their convolutions side by side, in place."""
     graph.chains += [_chain(graph, levels, target) for levels in _found(graph)]
     for number, chain in enumerate(graph.chains):
-        for op in chain.ops:
-            op.chain, op.batch = number, -1
+        for conv in chain.ops:
+            conv.chain, conv.batch = number, -1
     if graph.chains:
         beside: dict[int, list[Conv]] = {id(op): chain.ops for chain in graph.chains for op in chain.ops}
         batches: dict[int, list[Conv]] = {}
