@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from everyframe.native import strips
 from everyframe.native.build import link
+from everyframe.native.choice import Choice, Geometry
 from everyframe.native.generate import generate, planned
 from everyframe.native.library import Library
-from everyframe.native.target import TARGETS, target
+from everyframe.native.target import TARGETS, Target, target
+from everyframe.native.winograd import Untile
 from helpers import relative
 from native.emulated import FOREIGN
 from native.emulated import program as emulated
@@ -77,6 +80,32 @@ def network(seed: int, count: int = 4) -> Sketch:
     return sketch
 
 
+def over_time(seed: int, count: int = 4, sketch: Sketch | None = None) -> Sketch:
+    """Convolutions in space, then over time, of any kind: what the second level reads of a strip is not needed for the next."""
+    sketch = sketch or Sketch((1, 8, 5, 21, 23), seed)
+    rng = np.random.default_rng(seed)
+    for n in range(count):
+        channels, out, side = int(rng.integers(9, 40)), int(rng.integers(8, 30)), int(rng.choice([1, 3]))
+        stride, down = (int(each) for each in rng.integers(1, 3, 2))
+        weight = sketch.normal(channels, 8, 1, side, side)
+        pads = [0, *[side // 2] * 2] * 2
+        x = sketch.op("Conv", "frames", weight, sketch.normal(channels), strides=[1, *[stride] * 2], pads=pads)
+        taps, step, apart, way = (int(rng.integers(*ends)) for ends in ((2, 5), (1, 3), (1, 3), (0, 3)))
+        across = int(rng.integers(1, down + 1))  # side of the kernel, not more than its stride
+        before = (taps - 1) * apart // (1, 2, taps * apart)[way]  # causal, about the middle, none
+        behind = (taps - 1) * apart - before if way < 2 else 0
+        sizes = {"strides": [step, down, down], "dilations": [apart, 1, 1], "pads": [before, 0, 0, behind, 0, 0]}
+        over = sketch.normal(out, channels, taps, across, across), sketch.normal(out)
+        made = sketch.op("Conv", sketch.op("Relu", x), *over, **sizes)
+        if n == 1 or rng.integers(2):
+            rest = sketch.op("Tanh", sketch.op("Conv", "frames", sketch.normal(out, 8, 1, 1, 1), strides=[1, *[stride] * 2]))
+            rest = sketch.op("Tanh", sketch.op("Conv", rest, sketch.normal(out, out, taps, across, across), **sizes))
+            made = sketch.op("Add", sketch.op("Clip", made, sketch.constant(-1), sketch.constant(9)), rest)
+        made = sketch.op("Relu", made)
+        sketch.answer(made if n % 2 else sketch.op("Conv", made, sketch.normal(9, out, 1, 1, 1)))
+    return sketch
+
+
 def built(sketch: Sketch, cpu: str, path: Path, large: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Library, list[str]]:
     monkeypatch.setattr(strips, "LARGE", large)
     source, _, fitting = generate(sketch.model(), (), target(cpu), where="sketch")
@@ -86,9 +115,11 @@ def built(sketch: Sketch, cpu: str, path: Path, large: int, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("cpu", VECTORS)
-@pytest.mark.parametrize("seed", range(2))
-def test_the_same_bits(seed: int, cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sketch = network(seed)
+@pytest.mark.parametrize(("make", "seed"), [(network, 0), (network, 1), (over_time, 2)])
+def test_the_same_bits(
+    make: Callable[[int], Sketch], seed: int, cpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    sketch = make(seed)
     whole, none = built(sketch, cpu, tmp_path / "whole.so", 1 << 40, monkeypatch)
     made, chains = built(sketch, cpu, tmp_path / "strips.so", 1, monkeypatch)
     assert not none and len(chains) >= 2
@@ -104,12 +135,12 @@ def test_the_same_bits(seed: int, cpu: str, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("cpu", VECTORS[-1:])
 def test_sanitizers_find_nothing(cpu: str, tmp_path: Path) -> None:
-    sanitized(network(7, 3), tmp_path, cpu)
+    sanitized(over_time(7, 2, network(7, 2)), tmp_path, cpu)
 
 
 @pytest.mark.parametrize("cpu", [name for name in FOREIGN if name in ("aarch64", "wasm32-simd128")])
 def test_the_same_elsewhere(cpu: str, tmp_path: Path) -> None:
-    sketch = network(1, 3)
+    sketch = over_time(1, 2, network(1, 2))
     frames = np.random.default_rng(1).standard_normal(sketch.shape, np.float32)
     wanted = reference(sketch.model(), frames).ravel()
     made = emulated(sketch.model(), (), cpu, tmp_path, QUICK)
@@ -121,11 +152,12 @@ def test_the_same_elsewhere(cpu: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_a_place_has_room_for_what_is_there_at_once(rows: int) -> None:
     """Goes through a chain as the C does, from every row on; the room is used up, but not more."""
-    graph, *_ = planned(network(2).model(), (), target(VECTORS[-1]), "sketch")
-    assert graph.chains
+    graph, *_ = planned(over_time(3, 2, network(2)).model(), (), target(VECTORS[-1]), "sketch")
+    assert any(len(chain.ops) > len(chain.levels) for chain in graph.chains)
     for chain in graph.chains:
-        sizes = [(graph.out(op).height, *strips.sizes_of(op)) for op in chain.ops]
-        room, used = strips.held(chain.ops, rows), [0] * (len(sizes) - 1)
+        ops = [level[0] for level in chain.levels]
+        sizes = [(graph.out(op).height, *strips.sizes_of(op)) for op in ops]
+        room, used = strips.held(ops, rows), [0] * (len(sizes) - 1)
         for begin in range(sizes[-1][0]):
             made, first = [0] * len(sizes), [0] * len(sizes)
             made[-1] = begin
@@ -144,6 +176,21 @@ def test_a_place_has_room_for_what_is_there_at_once(rows: int) -> None:
         assert all(one <= other for one, other in zip(used, room, strict=True)), (used, room)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_no_frame_is_overwritten_before_it_was_read(seed: int) -> None:
+    """Frames of a level share places, and each convolution still finds what it reads."""
+    graph, layout, _ = planned(over_time(seed).model(), (), target(VECTORS[-1]), "sketch")
+    assert any(chain.shares for chain in graph.chains)
+    for chain in graph.chains:
+        inside = {graph.out(op).number for level in chain.levels[:-1] for op in level}
+        there: dict[int, int] = {}  # place -> frame
+        for op in chain.ops:
+            read = {frame.number for frame in op.convolved()} & inside
+            assert all(there[layout.places[number]] == number for number in read)
+            there[layout.places[graph.out(op).number]] = graph.out(op).number
+        assert len(there) == len(chain.ops) - len(chain.shares)
+
+
 def test_bytes_and_what_others_read_are_no_chains() -> None:
     """Quantized convolutions, and wide tensors that are an answer, go as a whole."""
     quantized = Quantized((1, 16, 30, 30))
@@ -158,3 +205,37 @@ def test_bytes_and_what_others_read_are_no_chains() -> None:
     for sketch in (quantized, shown):
         graph, *_ = planned(sketch.model(), (), target(VECTORS[-1]), "sketch")
         assert not graph.chains
+
+
+def test_frames_that_wait_for_one_another_are_no_chain() -> None:
+    """The second frame is made of what the first became; both are read by a convolution over time."""
+    for waits in (False, True):
+        sketch = Sketch((1, 9, 2, 30, 30))
+        space, time = sketch.normal(9, 9, 1, 3, 3), sketch.normal(9, 9, 2, 1, 1)
+        one, two = (
+            sketch.op("Slice", "frames", *(sketch.constant(each, np.int64) for each in ([n], [n + 1], [2]))) for n in range(2)
+        )
+        one = sketch.op("Conv", one, space, pads=[0, 1, 1] * 2)
+        began = sketch.op("Conv", one, time, pads=[1, 0, 0, 0, 0, 0])
+        two = sketch.op("Conv", sketch.op("Add", two, began) if waits else two, space, pads=[0, 1, 1] * 2)
+        sketch.answer(sketch.op("Conv", sketch.op("Concat", one, two, axis=2), time))
+        sketch.answer(began)
+        graph, *_ = planned(sketch.model(), (), target(VECTORS[-1]), "sketch")
+        assert bool(graph.chains) is not waits
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_few_weights_are_not_transformed(share: float) -> None:
+    """A chain over several frames comes before Winograd's transforms where these would save little."""
+    sketch = Sketch((1, 16, 4, 24, 24))
+    shapes = (48, 16, 1, 3, 3), (16, 48, 3, 1, 1)
+    kernels = [sketch.rng.standard_normal(shape) * (sketch.rng.random((shape[0], shape[1], 1, 1, 1)) < share) for shape in shapes]
+    x = sketch.op("Conv", "frames", sketch.constant(kernels[0]), pads=[0, 1, 1] * 2)
+    sketch.answer(sketch.op("Conv", x, sketch.constant(kernels[1]), pads=[1, 0, 0] * 2))
+
+    def transformed(target: Target, geometry: Geometry, label: str) -> Choice:
+        return Choice(96, 1, 0, tile=2 if geometry.kernel_h == 3 else 0)
+
+    graph, *_ = planned(sketch.model(), (), target(VECTORS[-1]), "sketch", transformed)
+    tiled = any(isinstance(op, Untile) for op in graph.ops)
+    assert (len(graph.chains), tiled) == ((1, False) if share < 0.25 else (0, True))

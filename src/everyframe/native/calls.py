@@ -140,7 +140,7 @@ class Calls:
         inputs = [self.pointer(f) if f is not None else "NULL" for f in call.frames]
         residual = self.pointer(op.residual) if op.residual else "NULL"
         if op.chain >= 0:
-            self._stage(op, layer, f"{kind}, &{name}", residual, inputs)
+            self._stage(op, f"{kind}, &{name}", residual, inputs)
             return
         batch = op.batch, layer.number
         count = self.batches[batch] if op.batch >= 0 else 1
@@ -162,21 +162,32 @@ class Calls:
         )
         self.text.calls.append(f"together(s, {kernel}, &{layer}, {len(outs)}, {', '.join(lists)});")
 
-    def _stage(self, op: Conv, layer: PackedLayer, kernel: str, residual: str, inputs: list[str]) -> None:
+    def _stage(self, op: Conv, kernel: str, residual: str, inputs: list[str]) -> None:
         """Of a chain, which is one call."""
-        form, whole = layer.out, self.graph.chains[op.chain]
-        sizes = form.height, form.blocks, form.row, form.plane, form.left * form.block, form.held_floats, *ir.sizes_of(op)
-        stage = f"{{{kernel}, {', '.join(map(str, sizes))}}}"
+        whole = self.graph.chains[op.chain]
+        level = next(number for number, ops in enumerate(whole.levels) if op in ops)
+        stage = f"{{{kernel}, {level}, {len(inputs)}}}"
         self.stages.append((stage, self._name(self.graph.out(op)), residual, inputs))
         if op is not whole.ops[-1]:
             return
         stages, outs, rests, read = zip(*self.stages, strict=True)
         self.stages = []
         layers = [self.packer.calls[id(each)].layer for each in whole.ops]
+        weights = {layer.number: layer.bytes for layer in layers}
         label = f"{whole.ops[0].label} .. {op.label}"
-        self.text.work.append(Work(label, "strips", sum(each.macs for each in layers), sum(each.bytes for each in layers)))
-        fields = {"rows": whole.rows, "copies": whole.copies, "chain": f"(const strip[]){{{', '.join(stages)}}}"}
-        self._together("strips", self.text.structure("strips_layer", fields), outs, rests, read[:1])
+        self.text.work.append(Work(label, "strips", sum(layer.macs for layer in layers), sum(weights.values())))
+        levels = [self._level(ops[0]) for ops in whole.levels]
+        fields = {
+            "rows": whole.rows, "copies": whole.copies, "last": len(levels) - 1,
+            "level": f"(const strips_level[]){{{', '.join(levels)}}}", "stage": f"(const strips_stage[]){{{', '.join(stages)}}}",
+        }  # fmt: skip
+        self._together("strips", self.text.structure("strips_layer", fields), outs, rests, read)
+
+    def _level(self, op: Conv) -> str:
+        """Of a chain, by one of its convolutions."""
+        form = self.layout.forms[self.graph.out(op).number]
+        sizes = form.height, form.blocks, form.row, form.plane, form.left * form.block, form.held_floats, *ir.sizes_of(op)
+        return f"{{{', '.join(map(str, sizes))}}}"
 
     def _map(self, op: ir.Map, frame: Frame) -> None:
         if (table := table_of(self.graph, op)) is not None:

@@ -105,7 +105,8 @@ class Emitter:
         if back := [op for op in ops if isinstance(op, Untile)]:
             parts.append(winograd_kernels({op.tile for op in back if not op.of}, any(op.of for op in back)))
         if self.graph.chains:
-            parts.append(f"#define EF_STRIPS {max(len(each.ops) for each in self.graph.chains)}\n" + c_text("strips"))
+            levels = max(len(each.levels) for each in self.graph.chains)
+            parts.append(f"#define EF_STRIPS {levels}\n" + c_text("strips"))
         for kind, name in (
             (ir.Gather, "gather"),
             (ir.Flatten, "flatten"),

@@ -20,7 +20,7 @@ from everyframe.native.layout import Layout, plan
 from everyframe.native.memory import account
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, by_default
-from everyframe.native.strips import in_strips
+from everyframe.native.strips import better_so, in_strips
 from everyframe.native.target import Target
 from everyframe.native.together import together
 from everyframe.native.trace import trace
@@ -79,7 +79,7 @@ def planned(
     graph = fuse(trace(model if states else _folded(model), states, where))
     target = _fitting(graph, target)
     if not target.scalar:
-        graph = together(rewrite(graph, target, choose))
+        graph = together(rewrite(graph, target, choose, better_so(graph) if strips else ()))
         graph = in_strips(graph, target) if strips else graph
     return graph, plan(graph, target.block, borders=not target.scalar), target
 

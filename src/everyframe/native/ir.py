@@ -62,11 +62,6 @@ def split_cells(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (cells - 1) >> _PLACE, np.where(cells > 0, (cells - 1) & (MOST_PLACES - 1), -1)
 
 
-def split_plane(plane: int) -> tuple[int, int]:
-    """(frame number, channel) of a reference."""
-    return int(plane) >> SHIFT, int(plane) & ((1 << SHIFT) - 1)
-
-
 @dataclass
 class Planes:
     """A float tensor. array: plane references in the tensor's shape without H and W. space: (H, W) where those are its last two
@@ -233,13 +228,15 @@ def sizes_of(op: Conv) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Convolutions of which each alone reads what the one before it makes. rows: of the last one, that are computed at a time;
-    held: of the others, that are there at once; copies: for so many threads (see `strips`)."""
+    """Convolutions in levels, each of which alone reads what the one before it makes (see `strips`). ops: all, in order; rows: of
+    the last, at a time; held: of the others, that are there; copies: for so many threads; shares: frames in places of others."""
 
+    levels: list[list[Conv]]
     ops: list[Conv]
     rows: int
     held: list[int]
     copies: int = 1
+    shares: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

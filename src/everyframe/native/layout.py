@@ -194,9 +194,9 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
         block = min(single, layout.block) if root in planar else layout.block
         layout.forms[frame.number] = Form(*frame.shape, block, *edge, frame.quant.zero if frame.quant else None, frame.half)
     for chain in graph.chains:
-        for conv, held in zip(chain.ops, chain.held, strict=False):
-            number = graph.out(conv).number
-            layout.forms[number] = replace(layout.forms[number], top=0, bottom=0, held=held, copies=chain.copies)
+        for level, held in zip(chain.levels, chain.held, strict=False):
+            for number in (graph.out(conv).number for conv in level):
+                layout.forms[number] = replace(layout.forms[number], top=0, bottom=0, held=held, copies=chain.copies)
 
 
 def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
@@ -281,9 +281,10 @@ def _shared(graph: Graph, layout: Layout) -> None:
             end = ends.get(graph.out(op).number, i)
             for frame in sources(graph.out(op)):
                 ends[frame.number] = max(ends.get(frame.number, 0), end)
+    shares = {number: place for chain in graph.chains for number, place in chain.shares.items()}
     own = [
         (i, graph.out(op)) for i, op in steps
-        if ir_is_computed(op) and graph.out(op).number not in layout.pool_of
+        if ir_is_computed(op) and graph.out(op).number not in layout.pool_of and graph.out(op).number not in shares
     ]  # fmt: skip
     base = layout.floats
     plain = [(i, ends.get(f.number, i), f) for i, f in own if not layout.forms[f.number].bordered]
@@ -295,6 +296,7 @@ def _shared(graph: Graph, layout: Layout) -> None:
             by_form.setdefault(form, []).append((i, ends.get(f.number, i), f))
     for form, frames in by_form.items():
         top = _first_fit(((i, e, f.number, form.floats) for i, e, f in frames), layout.places, top)
+    layout.places |= {number: layout.places[place] for number, place in shares.items()}
     layout.peak_floats = top - base
     quantized = any(form.size == 1 for form in layout.forms.values())
     layout.floats = top + (_ALIGN if quantized else 0)  # kernels of bytes read a little further

@@ -128,7 +128,7 @@ class Tracer:
         return self.once(key, lambda: self.add(ir.Constant(*self.place(), data), data.shape))
 
     def of(self, plane: int) -> Frame:
-        return self.frames[ir.split_plane(plane)[0]]
+        return self.frames[int(plane) >> ir.SHIFT]
 
     def plain(self, frame: Frame) -> Frame:
         """The same values as float32."""

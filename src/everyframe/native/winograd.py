@@ -15,6 +15,7 @@ Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -93,11 +94,11 @@ def tap_of_product(tap: Tap, planes: np.ndarray, tile: int) -> Tap:
     return made
 
 
-def rewrite(graph: Graph, target: Target, choose: Choose) -> Graph:
-    """Changes the convolutions for which that is chosen, in place."""
+def rewrite(graph: Graph, target: Target, choose: Choose, but: Collection[int] = ()) -> Graph:
+    """Changes the convolutions for which that is chosen, in place. but: those (ids) for which something else is better."""
     alike: dict[tuple, list[Conv]] = defaultdict(list)
     for op in graph.ops:
-        if isinstance(op, Conv) and fitting(graph, op, target):
+        if isinstance(op, Conv) and id(op) not in but and fitting(graph, op, target):
             alike[(tuple(tap.key for tap in op.taps), op.bias_key, graph.out(op).shape, op.pads)].append(op)
     rewriting = _Rewriting(graph)
     for ops in alike.values():
