@@ -254,6 +254,12 @@ def padding_that_is_not_said(d: Draft) -> None:
     d.op("MaxPool", x, kernel_shape=[2, 2, 2], auto_pad="SAME_LOWER")
 
 
+@idiom()
+def padding_of_dilated_windows_that_is_not_said(d: Draft) -> None:
+    x = d.op("Conv", "clip", d.random(C, C, 3, 2, 3), auto_pad="SAME_UPPER", dilations=[2, 2, 1])
+    d.op("MaxPool", x, kernel_shape=[2, 2, 2], dilations=[2, 1, 2], strides=[1, 2, 1], auto_pad="SAME_LOWER")
+
+
 @idiom(taps="all")
 def a_pool_that_spans_the_clip_on_its_way(d: Draft) -> None:
     x = d.op("AveragePool", d.conv(strides=[4, 1, 1]), kernel_shape=[2, 2, 2], strides=[2, 2, 2])

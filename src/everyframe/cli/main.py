@@ -53,7 +53,7 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
+def register() -> None:
     known = {command.name for command in app.registered_commands}  # `run` may be called again in the same process
     for verb, module in VERBS.items():
         if verb not in known:
@@ -141,7 +141,7 @@ def run(argv: list[str] | None = None) -> None:
         if getattr(sys, name) is None:  # closed, as by a service
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     try:
-        _register()
+        register()
         with _patient_ctrl_c(), _warnings_in_a_line(), paths_told():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
             try:

@@ -331,7 +331,7 @@ def _halve(made: Conversion) -> None:
 
 
 def _compared(made: Conversion) -> float:
-    """The clip network has run: what onnxruntime refuses now is of our making."""
+    """`verify` says when the clip network itself does not run: what else onnxruntime refuses is of our making."""
     try:
         return verify(made)
     except ConversionMismatch:
