@@ -161,6 +161,12 @@ def the_first_frame_repeated(d: Draft) -> None:
 
 
 @idiom()
+def mirrored_at_its_first_frame(d: Draft) -> None:
+    x = d.conv()
+    d.conv(d.op("Concat", _cut(d, x, 2, 3), _cut(d, x, 1, 2), x, axis=2), pads=[0] * 6)
+
+
+@idiom()
 def the_first_frame_then_differences(d: Draft) -> None:
     x = d.conv()
     difference = d.op("Sub", _cut(d, x, 1, T), _cut(d, x, 0, T - 1))

@@ -90,4 +90,6 @@ def test_standard_output_that_is_closed(tmp_path: Path) -> None:
     model, video = handmade.brightness_step(tmp_path / "step.onnx"), handmade.write_video(tmp_path / "v.mkv", 30)
     table = tmp_path / "t.csv"
     done = command("predict", model, video, "--csv", table, "--engine", "ort", preexec_fn=lambda: os.close(1))
-    assert (done.returncode, done.stderr, table.is_file()) == (0, "", True)
+    assert (done.returncode, table.is_file()) == (2, True)
+    assert done.stderr.startswith("error: Standard output is closed, so what was printed is lost.")
+    assert command("info", "nothing.onnx", preexec_fn=lambda: os.closerange(0, 3)).returncode == 2
