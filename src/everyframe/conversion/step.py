@@ -304,7 +304,7 @@ def stream(
     """
     say = progress or (lambda _: None)
     if output is not None:
-        check_writable(output)  # before the long work
+        check_writable(output, read=(clip,))  # before the long work
     say("converting")
     options = Options(rate, window, se, taps, layout, frames, size)
     _check(options, task, state)

@@ -20,7 +20,7 @@ from typing import Any
 
 from everyframe.benchmarking.variants import check_engine
 from everyframe.errors import UsageError
-from everyframe.files import make_folder, write_bytes
+from everyframe.files import make_folder, occupied, write_bytes
 from everyframe.nas import draw
 from everyframe.nas import trials as log
 from everyframe.nas.find import check_reachable, find, rates_of
@@ -106,7 +106,11 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
             "A search needs a target.", expected="search.target_ms, milliseconds a picture, scan or step", hint="--target-ms 33"
         )
     check_engine(search.engine)
-    make_folder(path)
+    with occupied(make_folder(path)):
+        return _run(task, search, path, recipe, retrain)
+
+
+def _run(task: Task, search: Search, path: Path, recipe: Recipe, retrain: bool) -> Result:
     if not (path / RECIPE).exists():
         write_bytes(folder.as_toml(recipe).encode(), path / RECIPE)
     latency = model(task, search, path)
