@@ -107,16 +107,17 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
         )
     check_engine(search.engine)
     with occupied(make_folder(path)):
-        return _run(task, search, path, recipe, retrain)
+        return _run(task, search.target_ms, path, recipe, retrain)
 
 
-def _run(task: Task, search: Search, path: Path, recipe: Recipe, retrain: bool) -> Result:
+def _run(task: Task, target_ms: float, path: Path, recipe: Recipe, retrain: bool) -> Result:
+    search = task.search
     if not (path / RECIPE).exists():
         write_bytes(folder.as_toml(recipe).encode(), path / RECIPE)
     latency = model(task, search, path)
-    check_reachable(task.space, latency.ms, search.target_ms, search.seed)  # before minutes or hours of training
+    check_reachable(task.space, latency.ms, target_ms, search.seed)  # before minutes or hours of training
     if not task.train_supernet(path / SUPERNET, search.supernet_minutes):
-        return Result(path, False, search.target_ms, task.figure, task.unit, latency=latency)
+        return Result(path, False, target_ms, task.figure, task.unit, latency=latency)
     task.open_supernet(path / SUPERNET)
     found, whole = choose(task, search, latency, path)
     taken = log.best(found)
@@ -128,7 +129,7 @@ def _run(task: Task, search: Search, path: Path, recipe: Recipe, retrain: bool) 
     write_bytes(task.recipe(taken.values, told, weights).encode(), path / BEST)
     measured = latency.table.time({"taken": tuple(taken.values.items())}, task, 3.0)["taken"]
     result = Result(
-        path, whole, search.target_ms, task.figure, task.unit, tuple(found), task.describe(taken.values), latency,
+        path, whole, target_ms, task.figure, task.unit, tuple(found), task.describe(taken.values), latency,
         round(measured, 4),
     )  # fmt: skip
     if whole and retrain:
