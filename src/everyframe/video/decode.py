@@ -249,7 +249,7 @@ def _cut_off(name: str, path: str, read: int) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 512))
         tail = file.read().rstrip(b"\0\r\n")
-    return name == "yuv4mpegpipe" and size > read or not tail.endswith(_ENDS.get(name, b""))
+    return (name == "yuv4mpegpipe" and size > read) or not tail.endswith(_ENDS.get(name, b""))
 
 
 def _cut_short(
