@@ -19,7 +19,7 @@ from everyframe.cli import main
 @functools.cache
 def parsers() -> dict[str, Any]:
     """Verb -> its parser."""
-    main._register()
+    main.register()
     group: Any = typer.main.get_command(main.app)
     return dict(group.commands)
 

@@ -1,5 +1,5 @@
 """`python -m everyframe`: the command line, also below launchers such as `torchrun`."""
 
-from everyframe.cli.main import run
+from everyframe.cli.start import run
 
 run()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import sys
@@ -102,10 +103,11 @@ def cache_folder(kind: str) -> Path:
     return (NOWHERE if home.parts[0].startswith("~") else home) / "everyframe" / kind
 
 
-def check_writable(path: str | os.PathLike[str], suffix: str = "") -> None:
+def check_writable(path: str | os.PathLike[str], suffix: str = "", *, read: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Raises OutputError if a file cannot be made at `path`: to be asked before long work, not after it. suffix: in which its
-    name has to end."""
+    name has to end. read: files that it must not take the place of."""
     path = Path(path)
+    check_kept(path, *read)
     if suffix and path.suffix.lower() != suffix:
         raise OutputError("The output is of another kind.", where=path, expected=f"a name that ends in {suffix}", got=path.name)
     try:
@@ -134,7 +136,7 @@ def _not_writable(path: Path) -> str | None:
     return None if writable else "permission denied"
 
 
-def check_kept(output: Path, *read: str) -> None:
+def check_kept(output: Path, *read: str | os.PathLike[str]) -> None:
     """Raises OutputError where writing `output` would overwrite one of the files that are read."""
     if output.is_file() and any(output.samefile(path) for path in read if Path(path).is_file()):
         raise OutputError("This would overwrite what is read.", where=output, hint="name another file")
@@ -168,6 +170,27 @@ def results_in(folder: Path | None) -> Iterator[None]:
             for each in new:
                 each.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Only one process at a time works in a folder. Raises OutputError where another one does. The system frees the lock of a
+    process that dies, and no file of it lies about.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise OutputError(
+            "Another process is working in this folder.", where=folder, hint="wait until it has ended, or name another folder"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(opened)
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:

@@ -161,6 +161,12 @@ def the_first_frame_repeated(d: Draft) -> None:
 
 
 @idiom()
+def mirrored_at_its_first_frame(d: Draft) -> None:
+    x = d.conv()
+    d.conv(d.op("Concat", _cut(d, x, 2, 3), _cut(d, x, 1, 2), x, axis=2), pads=[0] * 6)
+
+
+@idiom()
 def the_first_frame_then_differences(d: Draft) -> None:
     x = d.conv()
     difference = d.op("Sub", _cut(d, x, 1, T), _cut(d, x, 0, T - 1))
@@ -252,6 +258,12 @@ def an_average_that_leaves_padding_out_with_a_stride(d: Draft) -> None:
 def padding_that_is_not_said(d: Draft) -> None:
     x = d.op("Conv", "clip", d.random(C, C, 3, 2, 3), auto_pad="SAME_UPPER")
     d.op("MaxPool", x, kernel_shape=[2, 2, 2], auto_pad="SAME_LOWER")
+
+
+@idiom()
+def padding_of_dilated_windows_that_is_not_said(d: Draft) -> None:
+    x = d.op("Conv", "clip", d.random(C, C, 3, 2, 3), auto_pad="SAME_UPPER", dilations=[2, 2, 1])
+    d.op("MaxPool", x, kernel_shape=[2, 2, 2], dilations=[2, 1, 2], strides=[1, 2, 1], auto_pad="SAME_LOWER")
 
 
 @idiom(taps="all")

@@ -67,7 +67,7 @@ def test_other_axes_are_carried_along(
 def _touched(node: Any, facts: Facts) -> set[int]:
     if node.op in reduce.KINDS:
         return reduce.reduced_axes_of(node, facts)
-    if node.op in ("Softmax", "LogSoftmax"):
+    if node.op in ("Softmax", "LogSoftmax", "Hardmax"):
         return softmax.touched(node, facts)
     return perframe.ROWS[node.op].touched(node, facts)
 

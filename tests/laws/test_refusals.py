@@ -75,6 +75,31 @@ def frames_repeated_at_the_end(d: Draft) -> None:
 
 
 @refused
+def the_clips_end_in_front_and_its_begin_behind(d: Draft) -> str:
+    """Circular padding, as exporters write it that have no other word for it."""
+    end, begin = (d.op("Slice", "clip", d.ints(a), d.ints(b), d.ints(2)) for a, b in ((-1, 2**31), (0, 1)))
+    joined = d.op("Concat", end, "clip", begin, axis=2)
+    d.conv(joined, pads=[0] * 6)
+    return joined
+
+
+@refused
+def the_clips_end_in_front_by_assignment(d: Draft) -> str:
+    grid = [np.stack(np.meshgrid([0], range(C), range(a, b), indexing="ij"), -1) for a, b in ((1, T + 1), (0, 1))]
+    x = d.op("ScatterND", d.const(np.zeros((1, C, T + 1, S, S))), d.const(grid[0], np.int64), "clip")
+    end = d.op("Slice", x, d.ints(T), d.ints(T + 1), d.ints(2))
+    joined = d.op("ScatterND", x, d.const(grid[1], np.int64), end)
+    d.conv(joined, pads=[0] * 6)
+    return joined
+
+
+@refused
+def the_clip_wrapped_around(d: Draft) -> None:
+    d.opset = 19
+    d.op("Pad", "clip", d.ints(0, 0, 1, 0, 0, 0, 0, 1, 0, 0), mode="wrap")
+
+
+@refused
 def frames_picked_unevenly(d: Draft) -> None:
     d.inputs = [helper.make_tensor_value_info("clip", TensorProto.FLOAT, (1, C, 32, S, S))]
     d.op("Gather", "clip", d.ints(0, 4, 8, 13, 17, 22, 26, 31), axis=2)

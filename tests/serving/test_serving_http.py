@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import socket
 import subprocess
 import uuid
 from fractions import Fraction
@@ -30,6 +33,34 @@ def test_what_is_there_is_told(near: Server) -> None:
     status, problem = near.ask("GET", "/v1/model?model=bultin")
     assert status == 404 and problem["error"]["hint"] == "did you mean builtin?"
     assert near.ask("GET", "/v1/nothing")[1]["error"]["hint"] and near.ask("PUT", "/v1/models")[0] == 405
+
+
+@pytest.mark.parametrize("kind", ["video/mp4", "multipart/form-data; boundary=B"])
+def test_who_leaves_in_the_middle_of_a_video_is_no_error_of_the_server(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = handmade.brightness_step(tmp_path / "step.onnx")
+    with everyframe.serve(model, engine="ort", port=0, wait=False) as server:
+        port = int(server.addresses[0].split("/")[2].rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 100000\r\n\r\n"
+            client.sendall(head.encode() + b"--B\r\n")
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(1024):
+                pass
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/metrics"])
+def test_head_says_what_get_would(near: Server, path: str) -> None:
+    """As what watches servers asks."""
+    told = []
+    for method in ("HEAD", "GET"):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", near.port)) as connection:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            told.append((answer.status, answer.headers["content-type"], answer.read()))
+    assert told[0] == (200, told[1][1], b"") and told[1][2]
 
 
 def test_a_video_has_the_answers_of_predict(near: Server) -> None:

@@ -225,11 +225,24 @@ main.run()
         done = self.run(verb)
         assert (done.returncode, done.stderr) == (130, "")
 
+    @pytest.mark.parametrize("ignored", [False, True], ids=["", "where it is ignored"])
+    def test_ctrl_c_while_the_command_itself_is_loaded(
+        self, ignored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(3)\n")
+        monkeypatch.chdir(tmp_path)
+        code = "from everyframe.cli.start import run; run()"
+        if ignored:  # as by nohup
+            code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {code}"
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        assert (done.returncode, done.stderr) == (3 if ignored else 130, "")
+
     def test_ctrl_c_while_the_verbs_are_loaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def interrupted() -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(main, "_register", interrupted)
+        monkeypatch.setattr(main, "register", interrupted)
         with pytest.raises(SystemExit) as ended:
             main.run(["--version"])
         assert ended.value.code == 130

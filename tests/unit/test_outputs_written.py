@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import handmade
+from everyframe.cli import main
 from everyframe.errors import OutputError
-from everyframe.files import check_writable, write_bytes, write_together
+from everyframe.files import check_writable, occupied, write_bytes, write_together
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.is_char_device(), reason="there is no /dev/full here")
@@ -86,8 +87,38 @@ def test_what_is_read_is_not_overwritten(target: str, tmp_path: Path) -> None:
     assert (video.read_bytes(), model.read_bytes()) == before
 
 
+def test_a_folder_is_occupied_as_long_as_its_process_lives(tmp_path: Path) -> None:
+    code = "import pathlib, sys, everyframe.files as f\nwith f.occupied(pathlib.Path(sys.argv[1])): print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(OutputError, match="Another process"), occupied(tmp_path):
+            pass
+        other.kill()
+    with occupied(tmp_path):
+        assert not list(tmp_path.iterdir())
+    with occupied(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "verb", ["quantize {} --calibrate {}", "compile {}", "check {} --target onnxruntime --fix", "teach {} --examples {}"]
+)
+def test_a_model_is_not_replaced_by_what_is_made_of_it(verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nor under another name of the same file."""
+    model = handmade.brightness_step(tmp_path / "step.onnx")
+    (tmp_path / "other.onnx").hardlink_to(model)
+    before = model.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main.run([*verb.format(model, tmp_path).split(), "-o", str(tmp_path / "other.onnx")])
+    assert ended.value.code == 2 and "overwrite what is read" in capfd.readouterr().err
+    assert model.read_bytes() == before
+
+
 def test_standard_output_that_is_closed(tmp_path: Path) -> None:
     model, video = handmade.brightness_step(tmp_path / "step.onnx"), handmade.write_video(tmp_path / "v.mkv", 30)
     table = tmp_path / "t.csv"
     done = command("predict", model, video, "--csv", table, "--engine", "ort", preexec_fn=lambda: os.close(1))
-    assert (done.returncode, done.stderr, table.is_file()) == (0, "", True)
+    assert (done.returncode, table.is_file()) == (2, True)
+    assert done.stderr.startswith("error: Standard output is closed, so what was printed is lost.")
+    assert command("info", "nothing.onnx", preexec_fn=lambda: os.closerange(0, 3)).returncode == 2

@@ -26,6 +26,7 @@ from safetensors.torch import load_file  # noqa: E402
 import everyframe  # noqa: E402
 from everyframe import recipes  # noqa: E402
 from everyframe.errors import OutputError, RecipeError, TrainingStopped, UsageError  # noqa: E402
+from everyframe.files import occupied  # noqa: E402
 from everyframe.training import checkpoint, folder, loop, network, precision, run  # noqa: E402
 from everyframe.training.optimize import Schedule, optimizer  # noqa: E402
 
@@ -229,6 +230,8 @@ def test_a_folder_with_a_training_is_not_overwritten(clips: Path, tmp_path: Path
         run.start(tiny("training.epochs=1"), tmp_path, data=clips)
     with pytest.raises(UsageError, match="no training"):
         run.resume(tmp_path / "elsewhere")
+    with occupied(tmp_path), pytest.raises(OutputError, match="Another process is working"):
+        run.resume(tmp_path)
 
 
 # --- how long it takes ---

@@ -46,6 +46,16 @@ class TestBrokenFiles:
         assert "damaged or cut short" in str(caught.value)
         assert f"after {len(found)} frames, {found[-1].pts_s:.2f} s" in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("name", "codec", "pixels"),
+        [("v.gif", "gif", "rgb8"), ("v.mjpeg", "mjpeg", "yuvj420p"), ("v.y4m", "wrapped_avframe", "yuv420p")],
+    )
+    def test_what_does_not_say_how_long_it_is_has_an_end(self, tmp_path: Path, name: str, codec: str, pixels: str) -> None:
+        whole = handmade.write_video(tmp_path / name, 30, codec=codec, pix_fmt=pixels)
+        assert len(read(whole)) == 30
+        with pytest.raises(SourceError, match="damaged or cut short"):
+            read(handmade.cut(whole, 0.6))
+
     def test_an_mp4_without_its_index_cannot_be_opened(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=r"not a video, or its beginning is missing(.|\n)*cut short"):
             read(handmade.cut(handmade.write_video(tmp_path / "v.mp4", 30), 0.6))

@@ -261,7 +261,7 @@ def import_model(model: Model, mapping: File | Mapping[str, Any], output: File |
     from everyframe.modelfile.interface import metadata_or_raise
 
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=[each for each in (model, mapping) if isinstance(each, str | Path)])
     if isinstance(mapping, Mapping):
         found, folder = importer.parse_mapping(dict(mapping)), Path()
     else:

@@ -117,7 +117,7 @@ def page(
     progress: TextProgress = silent,
 ) -> Bundle:
     """The bundle `web` as one HTML file that needs no server. Raises ModelError, EngineError (no compiler), OutputError."""
-    check_writable(file)
+    check_writable(file, read=(model,))
     job = Job(model, Path(), "web", TARGETS["web"], 0, progress)
     data, notes = web.single(job, web.opened(job), sample, teach=teach, weights=weights)
     path = write_bytes(data, file)

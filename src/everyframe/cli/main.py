@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
+def register() -> None:
     known = {command.name for command in app.registered_commands}  # `run` may be called again in the same process
     for verb, module in VERBS.items():
         if verb not in known:
@@ -132,22 +133,48 @@ def _patient_ctrl_c() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
+class _Nowhere(io.TextIOWrapper):
+    """Takes the place of a standard stream that is closed. lost: something was written."""
+
+    lost = False
+
+    def write(self, text: str) -> int:
+        self.lost = self.lost or bool(text)
+        return super().write(text)
+
+
+def _fill_closed() -> None:
+    """Standard streams that are closed (`>&-`) lead nowhere: files that are opened would get their numbers, and what libraries
+    print would be written into them.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+        if number and getattr(sys, name) is None:
+            setattr(sys, name, _Nowhere(Path(os.devnull).open("wb"), encoding="utf-8"))  # noqa: SIM115
+
+
 def run(argv: list[str] | None = None) -> None:
     """Entry point: user errors go to stderr with exit code 2, Ctrl-C ends with 130; never a traceback for either."""
-    from everyframe.errors import EveryframeError
+    from everyframe.errors import EveryframeError, OutputError
     from everyframe.files import NO_SPACE, at_home, paths_told
 
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed, as by a service
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    _fill_closed()
     try:
-        _register()
+        register()
         with _patient_ctrl_c(), _warnings_in_a_line(), paths_told():
             # completion is asked for under this name, and so is what is installed for it, however the program was started
             try:
                 app(args=at_home(sys.argv[1:] if argv is None else argv), prog_name="everyframe")
             finally:
                 sys.stdout.flush()
+                if isinstance(sys.stdout, _Nowhere) and sys.stdout.lost:
+                    raise OutputError(
+                        "Standard output is closed, so what was printed is lost.", where="standard output",
+                        hint="redirect it where it is not wanted: > /dev/null",
+                    )  # fmt: skip
     except EveryframeError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.got == NO_SPACE:

@@ -22,6 +22,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from everyframe.modelfile.graph import static_shapes
+from everyframe.modelfile.padding import same
 
 _REDUCTIONS = frozenset(
     ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "AveragePool", "MaxPool")
@@ -188,20 +189,15 @@ def _assigned(
 
 def _padded(writer: _Writer, node: onnx.NodeProto) -> bool:
     """auto_pad of a convolution or pool as explicit pads."""
-    attrs, before, after = _attrs(node), writer.shapes.get(node.input[0]), writer.shapes.get(node.output[0])
+    attrs, before = _attrs(node), writer.shapes.get(node.input[0])
     how = attrs.get("auto_pad", b"NOTSET")
-    if how not in (b"SAME_UPPER", b"SAME_LOWER", b"VALID") or before is None or after is None:
+    if how not in (b"SAME_UPPER", b"SAME_LOWER", b"VALID") or before is None:
         return False
     dims = len(before) - 2
     kernel = attrs.get("kernel_shape") or writer.shapes.get(node.input[1]) or writer.constants[node.input[1]].dims
     kernel = list(kernel)[-dims:]
     strides, dilations = (attrs.get(key) or [1] * dims for key in ("strides", "dilations"))
-    needed = [
-        max(0, (after[i + 2] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 - before[i + 2]) if how != b"VALID" else 0
-        for i in range(dims)
-    ]
-    less, more = [n // 2 for n in needed], [n - n // 2 for n in needed]
-    pads = less + more if how != b"SAME_LOWER" else more + less
+    pads = [0] * 2 * dims if how == b"VALID" else same(how, before[2:], kernel, strides, dilations)
     made = onnx.NodeProto()
     made.CopyFrom(node)
     for attribute in [a for a in made.attribute if a.name in ("auto_pad", "pads")]:

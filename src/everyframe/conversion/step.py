@@ -304,7 +304,7 @@ def stream(
     """
     say = progress or (lambda _: None)
     if output is not None:
-        check_writable(output)  # before the long work
+        check_writable(output, read=(clip,))  # before the long work
     say("converting")
     options = Options(rate, window, se, taps, layout, frames, size)
     _check(options, task, state)
@@ -331,7 +331,7 @@ def _halve(made: Conversion) -> None:
 
 
 def _compared(made: Conversion) -> float:
-    """The clip network has run: what onnxruntime refuses now is of our making."""
+    """`verify` says when the clip network itself does not run: what else onnxruntime refuses is of our making."""
     try:
         return verify(made)
     except ConversionMismatch:

@@ -17,7 +17,7 @@ from everyframe.conversion.facts import Fact, Facts, HeadWindow, common
 from everyframe.conversion.lengthen import Reference, lengthen
 from everyframe.conversion.result import Conversion
 from everyframe.conversion.rules import reduce
-from everyframe.errors import ConversionMismatch
+from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.session import run, session
 from everyframe.modelfile.walk import Walk
 
@@ -66,7 +66,14 @@ def _check_prepared(made: Conversion, seed: int) -> None:
     """Folding and cutting taps must not change what the network says about a clip of its own length."""
     facts = made.facts
     clip = clip_input(facts, make_video(facts, facts.length, seed))
-    before, after = (run(model, clip, facts.graph.outputs) for model in (made.source, made.clip))
+    try:
+        before = run(made.source, clip, facts.graph.outputs)
+    except ModelError as error:
+        raise ConversionMismatch(
+            "The clip network itself does not run, so there is nothing to compare with, and nothing was written.",
+            got=error.got or error.what, hint="make it run in onnxruntime, then convert it",
+        ) from None  # fmt: skip
+    after = run(made.clip, clip, facts.graph.outputs)
     for output in facts.graph.outputs:
         if not np.isfinite(before[output]).all():
             raise ConversionMismatch(

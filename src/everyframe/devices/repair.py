@@ -154,9 +154,7 @@ def fix(
     Raises ModelError, UsageError, OutputError, and ConversionMismatch if the answers differ; nothing is written then.
     """
     output = Path(output)
-    if output.exists() and Path(path).exists() and output.samefile(path):
-        raise UsageError("The output would replace the model that is checked.", where=output, hint="give -o another name")
-    check_writable(output)
+    check_writable(output, read=(path,))
     made, proofs = mend(modelfile.load(path), profile, host_state=host_state, progress=progress)
     modelfile.save(made.model, output)
     return Fixed(made, proofs, output)

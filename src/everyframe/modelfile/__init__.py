@@ -4,9 +4,10 @@ In the order in which data passes through: `file` (read, written, its metadata) 
 -> `schema` (what the metadata may say; `format`: in which version) -> `manifest` (a split model: a folder of such
 files) -> `interface` (is it a model that can be run, and what does it take?) -> `labels` (as people list them) ->
 `ending` (what its answer is) -> `graph` (a reading view) -> `without_weights` (light copies) -> `fold` (constants
-folded, BatchNorm merged; `floats`: integers taken out) -> `session` (run with onnxruntime, whose sessions `ort` makes;
-`exact`: in exact arithmetic; `saturation`: where processors cut bytes' sums off) -> `states` (what is fed from step to
-step) -> `walk` (a model of any kind, step by step). `importer` makes such a file of a step network of others.
+folded, BatchNorm merged; `floats`: integers taken out) -> `session` (run with onnxruntime, whose sessions `ort` makes,
+`padding` that is not said written out; `exact`: in exact arithmetic; `saturation`: where processors cut bytes' sums
+off) -> `states` (what is fed from step to step) -> `walk` (a model of any kind, step by step). `importer` makes such a
+file of a step network of others.
 """
 
 from everyframe.modelfile.file import attach, load, metadata_of, save

@@ -26,6 +26,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import TensorProto, helper, numpy_helper
 
 from everyframe.errors import EngineError
+from everyframe.modelfile.padding import same
 
 #: operators that only move values, so that a float32 input stays one
 _MOVES = frozenset({
@@ -183,9 +184,7 @@ def _window(attributes: dict[str, Any], sizes: Sequence[int], kernel: Sequence[i
     if mode == "VALID":
         pads = [0] * 2 * dims
     elif mode != "NOTSET":
-        total = [max(0, (-(-n // s) - 1) * s + r - n) for n, s, r in zip(sizes, strides, reach, strict=True)]
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = small + large if mode == "SAME_UPPER" else large + small
+        pads = same(mode, sizes, kernel, strides, dilations)
     out = []
     for i, n in enumerate(sizes):
         room = n + pads[i] + pads[i + dims] - reach[i]

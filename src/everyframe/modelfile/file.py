@@ -158,8 +158,20 @@ def _with_content(model: onnx.ModelProto, path: object) -> onnx.ModelProto:
         raise ModelError(
             "The ONNX model is empty.", where=path, expected="a graph with nodes and outputs", hint="export it again"
         )
+    _spell(model)
     check_bounds(model, path)
     return model
+
+
+def _spell(model: onnx.ModelProto) -> None:
+    """As most exporters write it: an open axis has a name of its own (some say -1), and ONNX's own operators have no domain."""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_value == -1:
+                dim.dim_param = f"{value.name}.{axis}"
+    for entry in (*model.opset_import, *model.graph.node):
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
 
 
 def _look(model: onnx.ModelProto, where: object) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
+from onnx import numpy_helper
 
 from everyframe.errors import ModelError
 from everyframe.modelfile.session import session
@@ -23,8 +24,10 @@ OLDEST = 9  # opset with which everything that exporters write is standard
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the folded model, which was looked at before (`bounds`). Raises ModelError if onnxruntime refuses it."""
     _check_float32(model)
+    _check_trained(model)
     folded = _optimized(model)
-    if any(node.op_type == "Shape" for node in folded.graph.node):  # of operators that onnxruntime wrote out (GroupNormalization)
+    if any(node.op_type == "Shape" or "_inlfunc_" in "".join(node.output) for node in folded.graph.node):
+        # of operators that onnxruntime wrote out (GroupNormalization, Swish)
         folded = _optimized(folded)
     return folded
 
@@ -80,3 +83,22 @@ def _check_float32(model: onnx.ModelProto) -> None:
                 got=onnx.TensorProto.DataType.Name(kind).lower(),
                 hint="export the network in float32",
             )
+
+
+def _check_trained(model: onnx.ModelProto) -> None:
+    """Refuses what is random, or depends on the batch, while a network is trained: such answers cannot be compared."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants |= {n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
+
+    def true(name: str) -> bool:
+        return name in constants and bool(numpy_helper.to_array(constants[name]).any())
+
+    for i, node in enumerate(model.graph.node):
+        dropout = node.op_type == "Dropout" and len(node.input) > 2 and true(node.input[2])
+        dropout = dropout and (not node.input[1] or node.input[1] not in constants or true(node.input[1]))
+        if dropout or (node.op_type == "BatchNormalization" and any(a.name == "training_mode" and a.i for a in node.attribute)):
+            raise ModelError(
+                "The network was exported in training mode.", got=f"{node.op_type} that trains",
+                where=f"node {node.name or node.output[0]!r} ({node.op_type}, {i + 1} of {len(model.graph.node)})",
+                hint="export it for inference (torch: `net.eval()` before the export)",
+            )  # fmt: skip

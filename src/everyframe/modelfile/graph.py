@@ -207,4 +207,4 @@ def _measured_shapes(model: onnx.ModelProto, known: dict[str, tuple[int, ...]]) 
     from everyframe.modelfile.session import run_all
 
     feeds = {v.name: np.zeros(known[v.name], np.float32) for v in model.graph.input}
-    return known | {name: value.shape for name, value in run_all(model, feeds).items()}
+    return known | {name: value.shape for name, value in run_all(model, feeds).items() if hasattr(value, "shape")}  # no sequences

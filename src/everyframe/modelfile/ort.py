@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 
 from everyframe.errors import ModelError, first_line
+from everyframe.modelfile.padding import written_out
 
 #: Pad_Fusion takes zeros in front of a max pool for the pool's own padding, which is -inf: wrong where values are negative
 WRONG = ("Pad_Fusion",)
@@ -56,7 +57,10 @@ def create(
         options.profile_file_prefix = str(profile_to)
     try:
         return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=[*WRONG, *without]
+            written_out(model).SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=[*WRONG, *without],
         )
     except Exception as error:  # onnxruntime raises many private types, with no common base
         raise ModelError(

@@ -20,7 +20,7 @@ from typing import Any
 
 from everyframe.benchmarking.variants import check_engine
 from everyframe.errors import UsageError
-from everyframe.files import make_folder, write_bytes
+from everyframe.files import make_folder, occupied, write_bytes
 from everyframe.nas import draw
 from everyframe.nas import trials as log
 from everyframe.nas.find import check_reachable, find, rates_of
@@ -106,13 +106,18 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
             "A search needs a target.", expected="search.target_ms, milliseconds a picture, scan or step", hint="--target-ms 33"
         )
     check_engine(search.engine)
-    make_folder(path)
+    with occupied(make_folder(path)):
+        return _run(task, search.target_ms, path, recipe, retrain)
+
+
+def _run(task: Task, target_ms: float, path: Path, recipe: Recipe, retrain: bool) -> Result:
+    search = task.search
     if not (path / RECIPE).exists():
         write_bytes(folder.as_toml(recipe).encode(), path / RECIPE)
     latency = model(task, search, path)
-    check_reachable(task.space, latency.ms, search.target_ms, search.seed)  # before minutes or hours of training
+    check_reachable(task.space, latency.ms, target_ms, search.seed)  # before minutes or hours of training
     if not task.train_supernet(path / SUPERNET, search.supernet_minutes):
-        return Result(path, False, search.target_ms, task.figure, task.unit, latency=latency)
+        return Result(path, False, target_ms, task.figure, task.unit, latency=latency)
     task.open_supernet(path / SUPERNET)
     found, whole = choose(task, search, latency, path)
     taken = log.best(found)
@@ -124,7 +129,7 @@ def run(task: Task, path: Path, *, recipe: Recipe, retrain: bool = True) -> Resu
     write_bytes(task.recipe(taken.values, told, weights).encode(), path / BEST)
     measured = latency.table.time({"taken": tuple(taken.values.items())}, task, 3.0)["taken"]
     result = Result(
-        path, whole, search.target_ms, task.figure, task.unit, tuple(found), task.describe(taken.values), latency,
+        path, whole, target_ms, task.figure, task.unit, tuple(found), task.describe(taken.values), latency,
         round(measured, 4),
     )  # fmt: skip
     if whole and retrain:

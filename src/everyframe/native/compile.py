@@ -87,7 +87,7 @@ def compile_model(
     roundings = _roundings(chosen, weights, exact)
     path = Path("model.onnx") if isinstance(given, Held) else Path(given)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=(given,))
         compiler(chosen)
     choices = _Measured(chosen, tune, table, tables)
     model = load(given)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from everyframe.modelfile.graph import Node
+from everyframe.modelfile.padding import same
 from everyframe.native import ir
 from everyframe.native.broadcast import apply
 from everyframe.native.cells import as_pictures, cells_of, gathered, products
@@ -30,11 +31,7 @@ def _padding(node: Node, kernel: list[int], strides: list[int], dilations: list[
         return list(node.attr("pads") or [0] * 2 * dims)
     if auto == "VALID":
         return [0] * 2 * dims
-    total = [
-        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n) for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
-    ]
-    less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-    return less + more if auto == "SAME_UPPER" else more + less
+    return same(auto, sizes, kernel, strides, dilations)
 
 
 def _window(node: Node, value: Planes, kernel: list[int]) -> dict[str, Any]:

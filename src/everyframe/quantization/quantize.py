@@ -136,7 +136,7 @@ def quantize(
     if not 0 <= min_similarity <= 1:
         raise UsageError("A similarity lies between 0 and 1.", where="min_similarity", got=min_similarity)
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=(path,))
     model = opened(path)
     sources = chosen(videos, most_videos)
     others = chosen(compare_with, most_videos) if compare_with is not None else sources

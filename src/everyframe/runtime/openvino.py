@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class OpenVinoSession:
 
     def __init__(self, job: Job) -> None:
         self.reason = self.warning = ""
+        _check_known(job)
         try:
             import openvino
         except ImportError as error:
@@ -110,6 +112,27 @@ class OpenVinoRun:
             raise EngineError("OpenVINO failed to run the model.", where=session.where, got=_short(error)) from None
         self.others = {name: np.array(self.request.get_tensor(name).data) for name in session.others}
         return np.array(self.request.get_tensor(session.logits).data)
+
+
+def _check_known(job: Job) -> None:
+    """Refuses what OpenVINO (2026.4) answers otherwise than ONNX says, by a third and more of the values."""
+    for node in job.model.graph.node:
+        attrs = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if wrong := next((what for op, what, found in _OTHERWISE if op == node.op_type and found(attrs)), None):
+            raise EngineError(
+                f"OpenVINO computes {wrong} in another way.", where=f"{job.where}, node {node.name or node.output[0]!r}",
+                hint="choose --engine ort",
+            )  # fmt: skip
+
+
+#: (operator, in words, whether its attributes mean it)
+_OTHERWISE: tuple[tuple[str, str, Callable[[dict[str, Any]], bool]], ...] = (
+    (
+        "AveragePool", "averages that count padding and round up",
+        lambda a: bool(a.get("ceil_mode") and a.get("count_include_pad") and any(a.get("pads") or ())),
+    ),
+    ("Resize", "sizes with antialiasing", lambda a: bool(a.get("antialias"))),
+)  # fmt: skip
 
 
 def _signed(model: onnx.ModelProto) -> bool:

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from everyframe.errors import Defect, EveryframeError, UsageError
 from everyframe.serving import routes, streams
@@ -77,6 +78,7 @@ def application(state: State) -> Gate:
     app.add_exception_handler(EveryframeError, _wrong)
     app.add_exception_handler(RequestValidationError, _misused)
     app.add_exception_handler(HTTPException, _elsewhere)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _broken)
     for path, data in page(state.shelf).items():
         app.add_api_route(path, _file(path, data), methods=["GET"], include_in_schema=False)
@@ -112,6 +114,11 @@ async def _refused(_: Request, error: Any) -> JSONResponse:
 
 async def _wrong(_: Request, error: Any) -> JSONResponse:
     return _said(status_of(error), error)
+
+
+async def _left(_: Request, error: Any) -> JSONResponse:
+    """Who sent a request went away before its end, and will not read this."""
+    return _said(400, UsageError("The request ended before all of it had come."))
 
 
 async def _broken(_: Request, error: Any) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -106,6 +107,8 @@ class Gate:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
+        if scope.get("method") == "HEAD":  # answered as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
         counted = self._counted(scope, send)
         try:
             self._admit(scope)
@@ -205,5 +208,6 @@ class Gate:
         ]
         if refused.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": f"{kind}.start", "status": refused.status, "headers": headers})
-        await send({"type": f"{kind}.body", "body": body})
+        with contextlib.suppress(Exception):  # the server's own, of a connection that can no longer be answered
+            await send({"type": f"{kind}.start", "status": refused.status, "headers": headers})
+            await send({"type": f"{kind}.body", "body": body})

@@ -75,7 +75,7 @@ def teach(
     """
     begun = time.perf_counter()
     if output is not None:
-        check_writable(output)
+        check_writable(output, read=(model,))
     roots = [examples] if isinstance(examples, str | os.PathLike) else list(examples)
     missing = list[str]()
     clips, notes = distinct([clip for root in roots for clip in _examples(root, missing)] + _footage(background))

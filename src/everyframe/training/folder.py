@@ -24,7 +24,7 @@ import tomli_w
 
 from everyframe import recipes
 from everyframe.errors import UsageError
-from everyframe.files import results_in, write_bytes
+from everyframe.files import occupied, results_in, write_bytes
 from everyframe.recipes.training import ClipRecipe
 from everyframe.version import __version__
 
@@ -66,8 +66,8 @@ def check_new(path: Path) -> None:
 
 def create(path: Path, recipe: recipes.Recipe, labels: tuple[str, ...]) -> None:
     """Makes the folder with what every run begins with. Raises UsageError where another training lies in it, OutputError."""
-    check_new(path)
-    with results_in(path):
+    with results_in(path), occupied(path):
+        check_new(path)
         if labels:
             write_bytes("".join(f"{label}\n" for label in labels).encode(), path / "labels.txt")
         write_bytes(json.dumps(environment(), indent=1).encode(), path / "environment.json")

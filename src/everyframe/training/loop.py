@@ -21,6 +21,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from everyframe.errors import TrainingStopped
+from everyframe.files import occupied
 from everyframe.recipes.training import Settings
 from everyframe.training import checkpoint, memory, statistics
 from everyframe.training.convolutions import Fast
@@ -147,6 +148,8 @@ class Loop:
         self.pace.begin(self.at.epoch, self.at.step, before, (whole - before) / 60 if whole else None)
         with Progress(self.pace, self.fabric.is_global_zero) as progress, contextlib.ExitStack() as stack:
             stack.enter_context(memory.kept())
+            if self.fabric.is_global_zero:
+                stack.enter_context(occupied(self.run.path))
             events = stack.enter_context(_events(self.run, self.fabric.is_global_zero))
             try:
                 while self.at.epoch < epochs and not self.schedule.over and share() < 1:

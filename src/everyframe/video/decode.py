@@ -109,7 +109,7 @@ def _container(
                 hint="check that it is still connected",
             )
         if damage is None and frame is not None and not source.keyframes:
-            damage = _cut_short(container, stream, frame, clock)
+            damage = _cut_short(container, stream, frame, clock, path if source.kind == "file" else None)
         if frame is None and (why := piped(file, path)):
             raise why
         if clock.untimed and frame is not None:
@@ -243,11 +243,27 @@ def _seconds(text: str) -> Fraction | None:
         return None
 
 
+#: formats that do not say how long they are -> their last bytes
+_ENDS = {"gif": b";", "mjpeg": b"\xff\xd9"}
+
+
+def _cut_off(name: str, path: str, read: int) -> bool:
+    """Whether a file of such a format ends within a picture. read: bytes in whole pictures."""
+    with open(path, "rb") as file:  # noqa: PTH123 (not pathlib: this process is to begin fast)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 512))
+        tail = file.read().rstrip(b"\0\r\n")
+    return (name == "yuv4mpegpipe" and size > read) or not tail.endswith(_ENDS.get(name, b""))
+
+
 def _cut_short(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, last: Decoded, clock: Clock
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, last: Decoded, clock: Clock, path: str | None
 ) -> str | None:
+    """path: of a file, which can be looked at."""
     if last.picture.is_corrupt and last.index:
         return "a broken last frame"
+    if path is not None and _cut_off(container.format.name, path, clock.read):
+        return "a last frame that is cut off"
     if clock.jumps:  # the container's end is not that of the clock
         return None
     end = _stated_end(container, stream)

@@ -150,7 +150,22 @@ def pieces(node: Node, facts: Facts) -> Pieces:
             node, "Wires of different frame rates meet in a Concat over time.", hint="give both the same temporal stride"
         )
     before = tuple(replace(p, value=0.0) if _wraps(p, made[main], facts) else p for p in made[:main])
+    for piece in before:
+        if piece.value is None and _from_the_end(piece, made[main], facts):
+            raise unsupported(
+                node, "The frames in front are taken from the clip's end, as circular padding does.", got=repr(piece.name),
+                hint="pad time with zeros: what comes later is not known in a stream",
+            )  # fmt: skip
     return Pieces(before, made[main], tuple(made[main + 1 :]))
+
+
+def _from_the_end(piece: Piece, main: Piece, facts: Facts) -> bool:
+    """True where the frames in front come about a clip later than those that they stand before. Edges come as many frames
+    later as are put in front, frames mirrored at them twice as many.
+    """
+    first, then = piece.numbered(facts), main.numbered(facts)
+    later = (first.delay - then.delay) / then.spacing
+    return later > main.start and later >= main.frames - main.start
 
 
 def _value(node: Node, facts: Facts, name: str) -> float | None:

@@ -165,7 +165,7 @@ def _tile(node: Node, step: Builder, view: View) -> Params:
 
 _CHANNELS = _on(1)  # one parameter a channel: nothing else is looked at
 ROWS: dict[str, Row] = {
-    "Hardmax": _one(-1), "LpNormalization": _one(2), "ArgMax": _one(0), "ArgMin": _one(0), "TopK": _one(-1),
+    "LpNormalization": _one(2), "ArgMax": _one(0), "ArgMin": _one(0), "TopK": _one(-1),
     "LayerNormalization": _from(-1), "RMSNormalization": _from(-1),
     "BatchNormalization": _CHANNELS, "LRN": _CHANNELS, "InstanceNormalization": _behind(1), "GroupNormalization": _behind(1),
     "GlobalLpPool": _behind(2), "DepthToSpace": _behind(1), "SpaceToDepth": _behind(1), "Trilu": _on(-1, -2),

@@ -1,4 +1,4 @@
-"""Softmax and LogSoftmax over axes of a frame. Before opset 13 they ran over all axes from theirs on, as if those were one."""
+"""Softmax, LogSoftmax, Hardmax over axes of a frame. Before opset 13 they ran over all axes from theirs on, as if over one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 
 
-@register("Softmax", "LogSoftmax")
+@register("Softmax", "LogSoftmax", "Hardmax")
 class Softmax:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
         fact = facts[node.inputs[0]]
         check_touched(node, fact, touched(node, facts))
-        return fact.plain(nonneg=node.op == "Softmax")
+        return fact.plain(nonneg=node.op != "LogSoftmax")
 
     @staticmethod
     def lower(node: Node, step: Builder) -> None:
