@@ -175,13 +175,14 @@ def rendered(bench: Bench) -> tuple[dict[str, list[Example]], dict[str, list[Exa
     from everyframe.rendering.hands import dataset
     from everyframe.rendering.hands.motions import LABELS
 
-    fps = bench.reader.rate
+    fps, size = bench.reader.rate, bench.reader.preprocess.resize
+    assert isinstance(size, tuple), "a model with a picture size"
 
     def single(index: int, first: int, count: int) -> list[Example]:
         label = LABELS[index] if index else None
         videos = dataset.streams(
-            "test", 40 + index, range(first, first + count), frames=60, fps=fps, label=LABELS[index], negative=index == 0,
-            single=True,
+            "test", 40 + index, range(first, first + count), frames=60, fps=fps, size=size, label=LABELS[index],
+            negative=index == 0, single=True,
         ).video  # fmt: skip
         pictures = [video[..., None] for video in videos]
         return [

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everyframe.modelfile.file import load, metadata_of
+from everyframe.runtime import BUILTIN
+
 
 def shared_dir() -> Path:
     """The folder with golden/cases: EVERYFRAME_SHARED, or `shared` beside the checkout. Skips the test without it."""
@@ -17,6 +20,13 @@ def shared_dir() -> Path:
     if not (path / "golden" / "cases").is_dir():
         pytest.skip(f"no golden cases in {path}; set EVERYFRAME_SHARED to the folder that has golden/cases")
     return path
+
+
+def built_in_size() -> tuple[int, int]:
+    """Height and width of what the built-in model sees."""
+    metadata = metadata_of(load(BUILTIN))
+    assert metadata is not None and isinstance(metadata.preprocess.resize, tuple)
+    return metadata.preprocess.resize
 
 
 def fill_state(shapes: Mapping[str, Iterable[int]], seed: int, gain: float = 1.0) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from everyframe.conversion.half import MOST
 from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.session import session
 from everyframe.runtime import BUILTIN
-from helpers import relative
+from helpers import built_in_size, relative
 from native import test_operators, test_operators_by_value
 from native.emulated import FOREIGN, Program, program
 from native.operators import Sketch, reference
@@ -62,7 +62,7 @@ def agrees(model: onnx.ModelProto, cpu: str, folder: Path, steps: int, threads: 
 def test_the_built_in_model(cpu: str, tmp_path: Path) -> None:
     """As it is compiled for users, with all optimizations; with threads and without; with damaged weights."""
     made = agrees(load(BUILTIN), cpu, tmp_path, 4, 1, "-DNDEBUG")
-    video = np.random.default_rng(0).standard_normal((2, 1, 1, 48, 64))
+    video = np.random.default_rng(0).standard_normal((2, 1, 1, *built_in_size()))
     np.testing.assert_array_equal(made.run(video, threads=3), made.run(video, threads=1))
     data = made.weights.read_bytes()
     for damaged in (data[:-64], data[:1000] + bytes([data[1000] ^ 1]) + data[1001:], b"X" + data[1:]):

@@ -22,10 +22,11 @@ from everyframe.native.compilers import compiler
 from everyframe.native.library import Library
 from everyframe.native.target import TARGETS, runs_here, target
 from everyframe.runtime import BUILTIN
-from helpers import relative
+from helpers import built_in_size, relative
 from native.operators import CPUS, Sketch
 from running import at_once
 
+HEIGHT, WIDTH = built_in_size()
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "c" / "predict.c"
 
 
@@ -41,7 +42,7 @@ def built(folder: Path) -> Compiled:
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((count, 1, 1, 48, 64)).astype(np.float32)
+    return np.random.default_rng(seed).standard_normal((count, 1, 1, HEIGHT, WIDTH)).astype(np.float32)
 
 
 class TestStreams:
@@ -87,8 +88,8 @@ class TestStreams:
 
     def test_frames_of_another_shape_are_refused(self, built: Compiled) -> None:
         stream = Library(built.library or "").start(1)
-        with pytest.raises(StateError, match=r"\(1, 1, 48, 64\)(.|\n)*\(1, 1, 48, 63\)"):
-            stream.step(np.zeros((1, 1, 48, 63), np.float32))
+        with pytest.raises(StateError, match=rf"\(1, 1, {HEIGHT}, {WIDTH}\)(.|\n)*\(1, 1, {HEIGHT}, {WIDTH - 1}\)"):
+            stream.step(np.zeros((1, 1, HEIGHT, WIDTH - 1), np.float32))
 
 
 class TestRefusals:
@@ -234,13 +235,15 @@ class TestSource:
         example = build_example(
             tmp_path, TARGETS[cpu].flags, "-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
         )
-        done = subprocess.run([example], input=np.random.default_rng(0).bytes(20 * 48 * 64), capture_output=True, check=False)
+        done = subprocess.run(
+            [example], input=np.random.default_rng(0).bytes(20 * HEIGHT * WIDTH), capture_output=True, check=False
+        )
         assert done.returncode == 0 and not done.stderr, done.stderr.decode()
         assert len(done.stdout.splitlines()) == 20
 
     def test_the_c_example_says_what_python_says(self, built: Compiled, folder: Path, tmp_path: Path) -> None:
         shutil.copytree(folder / "c", tmp_path / "c")
-        pictures = np.random.default_rng(3).integers(0, 256, (40, 48, 64, 1), np.uint8)
+        pictures = np.random.default_rng(3).integers(0, 256, (40, HEIGHT, WIDTH, 1), np.uint8)
         example = build_example(tmp_path, target("native").flags)
         done = subprocess.run([example], input=pictures.tobytes(), capture_output=True, check=True)
         with everyframe.open("builtin", engine="ort") as program:

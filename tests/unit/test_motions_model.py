@@ -17,6 +17,7 @@ from everyframe.modelfile.schema import Preprocess
 from everyframe.motions import clips, evaluate, flow_rule, metrics
 from everyframe.motions.export import SWAP
 from everyframe.rendering.hands.motions import LABELS, Interval
+from helpers import built_in_size
 
 ASSETS = evaluate.BUILT_IN.parent
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -33,7 +34,7 @@ def test_the_built_in_model_is_small_steps_frame_by_frame_and_says_what_it_is() 
 def test_in_a_mirror_left_is_right_and_nothing_else_changes() -> None:
     """At every frame, on noise that moves and on the sample: the mean of both looks is the same whichever comes first."""
     model = evaluate.open_model(evaluate.BUILT_IN)
-    noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (30, *built_in_size()), np.uint8)
     for video in (noise, clips.read(ASSETS / "sample.mp4", model.preprocess)[:60]):
         scores = model.score(video)
         np.testing.assert_allclose(model.score(video[:, :, ::-1])[:, list(SWAP)], scores, atol=1e-5)

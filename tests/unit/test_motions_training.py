@@ -221,3 +221,24 @@ def test_teachers_are_learned_instead_of_labels(trained: Path, tmp_path: Path) -
     assert made is not None and made.ended and not equal(tmp_path / "run" / "best.safetensors", best)
     with pytest.raises(WeightsError, match="no such checkpoint"):
         run.start(recipe.model_copy(update={"teachers": (Teacher(weights="none.safetensors"),)}), tmp_path / "other")
+
+
+LARGER = "motionnet_16k7s3d0t1_32k3s2d0t3_48k3s2d0t3_64k3s2d0t3_f96x3"  # 72x96 pixels -> as many places as 48x64
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_larger_picture_begins_with_what_a_smaller_one_learned(trained: Path, tmp_path: Path) -> None:
+    """The enlarged convolution says of an enlarged picture what the small one says of the small picture."""
+    best = str(trained / "best.safetensors")
+    changes = (f"network={LARGER}", "data.height=72", "data.width=96", "seeds=1", "optimizer.epochs=1", "labels=0.5")
+    recipe = tiny(*changes).model_copy(update={"start": best, "teachers": (Teacher(weights=best, window=6),)})
+    small, large = run.network(tiny().model_copy(update={"start": best})), run.network(recipe)
+    video = torch.nn.functional.interpolate(torch.randn(1, 6, 8, 12), (48, 64), mode="bicubic")
+    zoomed = torch.nn.functional.interpolate(video, (72, 96), mode="bilinear", antialias=True)
+    one, other = (made.net.net.look[:2](seen[:, None]) for made, seen in ((small, video), (large, zoomed)))
+    inside = (..., slice(3, -3), slice(3, -3))
+    assert (one[inside] - other[inside]).norm() < 0.15 * one[inside].norm()
+    with pytest.raises(WeightsError):
+        run.network(recipe.model_copy(update={"network": "motionnet_0.5x"}))
+    made = run.start(recipe, tmp_path / "run")
+    assert made is not None and made.ended

@@ -19,6 +19,7 @@ from everyframe.evaluation.spans import assigned
 from everyframe.recipes.training import Data
 from everyframe.rendering.hands import dataset
 from everyframe.runtime.events import Event
+from everyframe.teaching.examples import marked as marked_examples
 from everyframe.teaching.record import encode
 from everyframe.video.frame import Frame
 
@@ -73,6 +74,21 @@ def test_every_form_says_the_same(marked: Path, name: str) -> None:
     assert one.clip.path == other.clip.path and isinstance(one.truth, Spans)
     assert [label for *_, label in parts] == [label for *_, label in same] and len(parts) == 8
     np.testing.assert_allclose([p[:2] for p in parts], [p[:2] for p in same], atol=2e-3)
+
+
+def test_of_elan_the_uppermost_tiers_are_read(marked: Path) -> None:
+    """Parts of a gesture in a tier below it are no gestures; what was read is told."""
+    text = (marked / "day.eaf").read_text()
+    begin, end = text.index("<TIER"), text.index("</ANNOTATION_DOCUMENT>")
+    below = text[begin:end].replace('TIER_ID="g"', 'TIER_ID="phase" PARENT_REF="g"')
+    below = below.replace("<ANNOTATION_VALUE>", "<ANNOTATION_VALUE>its ")
+    (marked / "deep.eaf").write_text(text[:begin] + below + text[begin:])
+    (marked / "only.eaf").write_text(text[:begin] + '<TIER TIER_ID="g"/>' + below + text[end:])
+    problems: list[str] = []
+    assert spans.recordings(marked / "deep.eaf", problems=problems)[0][1] == spans.recordings(marked / "day.eaf")[0][1]
+    assert len(problems) == 1 and "read g; left out what lies in a tier below: phase" in problems[0]
+    ((_, parts),) = spans.recordings(marked / "only.eaf")
+    assert {label for *_, label in parts} == {f"its {label}" for label in LABELS}
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
@@ -136,6 +152,14 @@ def test_clips_for_training_are_cut_at_spans_and_between_them(marked: Path) -> N
             assert all(clip.span[1] <= b or e <= clip.span[0] for b, e, _ in parts)
     assert len({clip.name for clip in clips}) == len(clips)
     assert all(found.splits[split] for split in ("train", "validation"))
+
+
+def test_teach_tells_spans_behind_the_end(marked: Path) -> None:
+    (marked / "late.csv").write_text("file,start,end,label\nday.mp4,1,2,wave\nday.mp4,3,900,wave\nday.mp4,800,801,wave\n")
+    notes: list[str] = []
+    (clip,) = marked_examples(marked / "late.csv", notes)
+    assert [begin for begin, *_ in clip.spans] == [1.0, 3.0]
+    assert [("left out" in note, "cut" in note) for note in notes] == [(False, True), (True, False)]
 
 
 def test_a_recording_teaches_and_is_measured(marked: Path, tmp_path: Path) -> None:

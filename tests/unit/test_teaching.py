@@ -32,15 +32,16 @@ from everyframe.teaching.record import encode
 from everyframe.teaching.window import shortened
 from everyframe.video.frame import Frame
 from handmade import write_video
+from helpers import built_in_size
 
 LABELS = ("circle_clockwise", "swipe_up", "wave")
 FPS = 12.0
 
 
 def rendered(label: str, seed: int, count: int) -> list[np.ndarray]:
-    """(T, 48, 64) gray videos of single gestures that the built-in model was never trained on."""
+    """(T, H, W) gray videos of single gestures that the built-in model was never trained on."""
     shown = dataset.streams(
-        "test", seed, range(count), frames=60, fps=FPS, label=label, negative=label == "none", single=True
+        "test", seed, range(count), frames=60, fps=FPS, size=built_in_size(), label=label, negative=label == "none", single=True
     )  # fmt: skip
     return list(shown.video)
 
@@ -198,7 +199,7 @@ class TestCutting:
             bare.model.graph.output.append(helper.make_tensor_value_info(wire, onnx.TensorProto.FLOAT, [1, 96, 1, 1]))
         walk, rng, seen = Walk(bare.model, states=bare.metadata.states), np.random.default_rng(3), []
         for _ in range(30):
-            found = walk.step(rng.standard_normal((1, 1, 48, 64)).astype(np.float32))
+            found = walk.step(rng.standard_normal((1, 1, *built_in_size())).astype(np.float32))
             seen.append([found[wire].reshape(96) for wire, _ in wires])
             wanted = [np.mean([row[k] for row in seen[-window:]], 0) for k, (_, window) in enumerate(wires)]
             np.testing.assert_allclose(found[bare.features][0], np.concatenate(wanted), atol=1e-5)

@@ -28,7 +28,7 @@ from everyframe.teaching.head import Familiar, Head
 from everyframe.teaching.learn import learn
 from everyframe.teaching.moments import Span, span
 from everyframe.video.sources import resolve
-from helpers import shared_dir
+from helpers import built_in_size, shared_dir
 from web.test_web_page import folder, rgba, said
 
 __all__ = ["folder"]
@@ -36,11 +36,12 @@ FPS = 12
 
 
 def rendered() -> Iterator[tuple[str | None, np.ndarray]]:
-    """(label, (T, 48, 64, 1) uint8): two gestures of which the built-in model has seen others, and one piece without."""
+    """(label, (T, H, W, 1) uint8): two gestures of which the built-in model has seen others, and one piece without."""
     for number, label in enumerate(("swipe_up", "wave", "none")):
         shown = dataset.streams(
-            "test", 60 + number, range(4), frames=36, fps=FPS, label=label, negative=label == "none", single=True
-        )
+            "test", 60 + number, range(4), frames=36, fps=FPS, size=built_in_size(), label=label, negative=label == "none",
+            single=True,
+        )  # fmt: skip
         for video in shown.video[: 1 if label == "none" else 4]:
             yield None if label == "none" else label, video[..., None]
 

@@ -107,8 +107,7 @@ def evaluate(
     late = LATE_S + program.metadata.feature_delay / program.rate
     notes = [*missing, *(f"{one.name}: {one.error}" for one in made if one.error)]
     for one in read:
-        outside = [part for part in one.parts if part[1] > one.seconds + spans.MARGIN_S]
-        notes += [f"{one.name}: {label} from {b:g} to {e:g} s, {spans.beyond(b, one.seconds)}" for b, e, label in outside]
+        notes += spans.beyond(one.name, one.parts, one.seconds)
     read = [replace(one, parts=tuple(part for part in one.parts if part[0] < one.seconds)) for one in read]
     if matched.data_only:
         notes.append(f"labels that the model does not know, whose spans do not count: {some(matched.data_only)}")

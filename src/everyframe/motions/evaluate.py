@@ -104,16 +104,14 @@ def evaluate(
 ) -> dict:
     """Everything, for the model and for the optical-flow rule beside it."""
     sizes = {**SIZES, **(sizes or {})}
-    if model.preprocess.fps is None:
-        raise UsageError("The model has no frame rate.", expected="preprocess.fps")
+    fps, _ = _seen(model)
     report: dict = {}
     rivals = [model]
     if baseline:
-        fps = model.preprocess.fps
         flow = Recognizer(
             "optical_flow_rule", lambda video: flow_rule.scores(video, fps), EventRule(background=LABELS[0]), model.preprocess
         )
-        videos, intervals = _rendered("tuning the flow rule", progress, "validation", 0, TUNING, fps=fps)
+        videos, intervals = _rendered("tuning the flow rule", progress, "validation", 0, TUNING, model)
         flow.rule = metrics.tune(_scored(flow, videos, "tuning the flow rule", progress), intervals, fps)
         rivals.append(flow)
     for rival in rivals:
@@ -129,15 +127,24 @@ def _first(model: Recognizer, scores: np.ndarray) -> str:
     return events[0].label if events else model.rule.background
 
 
+def _seen(model: Recognizer) -> tuple[float, tuple[int, int]]:
+    """Frames a second and picture size (height, width) of what it sees. Raises UsageError where it has none."""
+    fps, size = model.preprocess.fps, model.preprocess.resize
+    if fps is None or not isinstance(size, tuple):
+        raise UsageError("The model has no frame rate or no picture size.", expected="preprocess.fps and preprocess.resize")
+    return fps, size
+
+
 def _rendered(
-    what: str, progress: TextProgress, split: str, seed: int, count: int, **options: Any
+    what: str, progress: TextProgress, split: str, seed: int, count: int, model: Recognizer, **options: Any
 ) -> tuple[list[np.ndarray], list[list[Interval]]]:
-    """Video and truth of so many streams, a few at a time."""
+    """Video as the model sees it and truth of so many streams, a few at a time."""
+    fps, size = _seen(model)
     videos: list[np.ndarray] = []
     intervals: list[list[Interval]] = []
     for begin in range(0, count, AT_ONCE):
         progress(f"{what}: rendering {begin} of {count}")
-        made = dataset.streams(split, seed, range(begin, min(begin + AT_ONCE, count)), **options)
+        made = dataset.streams(split, seed, range(begin, min(begin + AT_ONCE, count)), fps=fps, size=size, **options)
         videos += list(made.video)
         intervals += made.intervals
     return videos, intervals
@@ -153,18 +160,18 @@ def _scored(model: Recognizer, videos: Sequence[np.ndarray], what: str, progress
 
 def procedural(model: Recognizer, sizes: dict[str, int], progress: TextProgress) -> dict:
     """Held-out rendered video: mixed streams, negatives only, single gestures with controls."""
-    fps = model.preprocess.fps or 1
+    fps, _ = _seen(model)
     result = {}
     for seed, (kind, negative) in enumerate((("streams", None), ("negatives", True))):
         what = f"{model.name}: rendered {kind}"
-        videos, intervals = _rendered(what, progress, "test", seed, sizes[kind], fps=fps, negative=negative)
+        videos, intervals = _rendered(what, progress, "test", seed, sizes[kind], model, negative=negative)
         result[kind] = metrics.tally(_scored(model, videos, what, progress), intervals, model.rule, fps).report()
     what = f"{model.name}: single gestures"
     truth: list[str] = []
     singles: list[np.ndarray] = []
     for i, label in enumerate(LABELS):
         own, _ = _rendered(
-            what, progress, "test", 10 + i, sizes["singles"], frames=60, fps=fps, label=label, negative=i == 0, single=True
+            what, progress, "test", 10 + i, sizes["singles"], model, frames=60, label=label, negative=i == 0, single=True
         )
         truth += [label] * len(own)
         singles += own

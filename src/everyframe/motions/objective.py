@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from everyframe.modelfile.schema import EventRule, Preprocess
-from everyframe.models.families.motion import FEATURES, MotionNet
+from everyframe.models.families.motion import MotionNet
 from everyframe.motions import metrics
 from everyframe.motions.streams import Streams
 from everyframe.recipes.motions import Data, MotionsRecipe
@@ -35,7 +35,7 @@ class Tracking(nn.Module):
 
     def __init__(self, net: MotionNet, window: int) -> None:
         super().__init__()
-        self.net, self.window, self.tracker = net, window, nn.Linear(FEATURES, 5)
+        self.net, self.window, self.tracker = net, window, nn.Linear(net.head.in_features, 5)
 
     def forward(self, video: Tensor) -> tuple[Tensor, Tensor]:
         looks = self.net.look(video)  # (N, C, T, 1, 1)
@@ -80,13 +80,22 @@ class Motions(Loaded):
         gain, shift = (asked[name].view(-1, 1, 1, 1, 1) for name in ("gain", "shift"))
         frames = normalize(batch.frames, self.preprocess, device)
         logits, told = net(frames * gain + shift)
-        said = answer_loss(logits.float(), self._answers(frames)) if self.teachers else set_loss(logits.float(), asked["bits"])
+        said = answer_loss(logits.float(), self._answers(frames)) if self.teachers else torch.zeros((), device=device)
+        share = self.recipe.labels if self.teachers else 1.0
+        if share:
+            said = said + share * set_loss(logits.float(), asked["bits"])
         return said + self.recipe.optimizer.tracking * tracking_loss(told, asked["hand"])
 
     @torch.no_grad()
     def _answers(self, frames: Tensor) -> Tensor:
         """The mean of what the teachers say of frames as they were rendered: (N, T, classes) probabilities."""
-        return torch.stack([teacher(frames)[0].float().softmax(-1) for teacher in self.teachers]).mean(0)
+        told = []
+        for one, teacher in zip(self.recipe.teachers, self.teachers, strict=True):
+            size = (one.height, one.width)
+            same = frames.shape[-2:] == size
+            seen = frames if same else F.interpolate(frames[:, 0], size, mode="bilinear", antialias=True)[:, None]
+            told.append(teacher(seen)[0].float().softmax(-1))
+        return torch.stack(told).mean(0)
 
     def validate(self, net: nn.Module) -> dict[str, float]:
         scores = every_frame(net, self.held.streams.video, self.preprocess, self.fabric.device)

@@ -11,9 +11,9 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -24,7 +24,8 @@ from everyframe.errors import WeightsError
 from everyframe.evaluation import report
 from everyframe.files import write_bytes
 from everyframe.modelfile.schema import Preprocess
-from everyframe.models.checkpoints.load import assemble
+from everyframe.models.checkpoints.load import assemble, load_into, read_checkpoint
+from everyframe.models.families.motion import STAGES, enlarged
 from everyframe.motions.export import SWAP, export_clip
 from everyframe.motions.objective import Held, Motions, Tracking, every_frame
 from everyframe.progress import status
@@ -34,7 +35,7 @@ from everyframe.training import folder, loop
 from everyframe.training.finish import ran
 from everyframe.training.network import Trained
 
-NETWORK = "motionnet_1.0x"
+FIRST = "look.1"  # the first convolution that learns
 Run = folder.Run[MotionsRecipe]
 
 
@@ -94,9 +95,25 @@ def network(recipe: MotionsRecipe) -> Trained:
     size = (d.height, d.width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.first_seed)
-        made = assemble(NETWORK, len(LABELS), recipe.start, recipe.window, size, 1)
+        made = assemble(recipe.network, len(LABELS), None, recipe.window, size, 1)
+        if recipe.start is not None:
+            made = replace(made, sha256=_begin(made.net, recipe.start))
         net = Tracking(made.net, recipe.window)  # type: ignore[arg-type]
     return Trained(net, made, Preprocess(color="gray", resize=size, fps=d.fps, mean=(0.5,), std=(0.25,)))
+
+
+def _begin(net: nn.Module, start: str) -> str:
+    """Fills a network, also from a smaller view: where its first convolution has more taps than the one that was trained, that is
+    enlarged. Returns the sha256 of the file.
+    """
+    state, sha256 = read_checkpoint(start)
+    first = cast(nn.Conv3d, net.get_submodule(FIRST))
+    given, wanted = state.get(f"{FIRST}.weight"), first.weight
+    if given is not None and given.ndim == wanted.ndim and given.shape[:2] == wanted.shape[:2] and given.shape < wanted.shape:
+        zoom = first.stride[-1] / STAGES[0].stride
+        state[f"{FIRST}.weight"] = enlarged(given, wanted.shape[-1], zoom)
+    load_into(net, state, head="head", where=start)
+    return sha256
 
 
 def _train(recipe: MotionsRecipe, path: Path, minutes: float | None, resumed: bool) -> Result | None:
@@ -112,8 +129,9 @@ def _train(recipe: MotionsRecipe, path: Path, minutes: float | None, resumed: bo
 
 
 def _teacher(recipe: MotionsRecipe, teacher: Teacher) -> nn.Module:
-    told = network(recipe.model_copy(update={"start": teacher.weights, "window": teacher.window}))
-    return told.net.eval().requires_grad_(False)
+    data = recipe.data.model_copy(update={"height": teacher.height, "width": teacher.width})
+    asked = {"start": teacher.weights, "window": teacher.window, "network": teacher.network, "data": data}
+    return network(recipe.model_copy(update=asked)).net.eval().requires_grad_(False)
 
 
 def _seeds(

@@ -11,6 +11,7 @@ from everyframe.modelfile.schema import Strict
 from everyframe.recipes import training
 from everyframe.recipes.training import Schedule, Settings, Training
 
+NETWORK = "motionnet_1.0x"
 WARMUP, CLIP = 40, 2.0  # steps; largest norm of the gradient
 
 
@@ -45,25 +46,33 @@ class Optimizer(Strict):
 
 
 class Teacher(Strict):
-    """A network of an earlier training. weights: its checkpoint; window: of its head."""
+    """A network of an earlier training. weights: its checkpoint; window: of its head; network, height, width: its own, as
+    those of the recipe are of the one that learns.
+    """
 
     weights: str
     window: int = Field(default=12, ge=6, le=64)
+    network: str = NETWORK
+    height: int = Field(default=48, ge=16)
+    width: int = Field(default=64, ge=16)
 
 
 class MotionsRecipe(Strict):
-    """window: feature frames that the head averages, also T of the exported clip network. seeds: trainings to choose the
-    best from, counted from first_seed. start: a checkpoint to go on from instead of random weights. teachers: networks the mean
-    of whose answers is learned instead of the labels (Hinton et al., Distilling the Knowledge in a Neural Network, 2015).
+    """network: a motionnet of the zoo. window: feature frames that the head averages, also T of the exported clip network. seeds:
+    trainings to choose the best from, counted from first_seed. start: a checkpoint to go on from instead of random weights; of a
+    network that looks at smaller pictures, too. teachers: networks the mean of whose answers is learned instead of the labels
+    (Hinton et al., Distilling the Knowledge in a Neural Network, 2015); labels: how much those count beside them.
     """
 
     name: str
     task: Literal["motions"]
+    network: str = Field(default=NETWORK, pattern="^motionnet_")
     window: int = Field(default=12, ge=6, le=64)  # 6: below that some taps never see a frame within the clip
     seeds: int = Field(default=1, ge=1)
     first_seed: int = Field(default=0, ge=0, lt=2**31)
     start: str | None = None
     teachers: tuple[Teacher, ...] = ()
+    labels: float = Field(default=0.0, ge=0)
     threads: int = Field(default=0, ge=0, le=MAX_THREADS)  # 0: torch's default
     data: Data = Data()
     optimizer: Optimizer = Optimizer()

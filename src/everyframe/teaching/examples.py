@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from everyframe.data.formats import spans
+from everyframe.data.header import probe
 from everyframe.errors import EngineError, EveryframeError, SourceError
 from everyframe.modelfile.schema import Preprocess
 from everyframe.progress import TextProgress
@@ -85,12 +86,17 @@ def folders(folder: str | os.PathLike[str], background: str) -> list[Clip]:
 
 def marked(path: Path, notes: list[str]) -> list[Clip]:
     """The recordings of a list of spans; the spans called `none` are background like what is in no span. notes: gets
-    those that are not there. Raises SourceError.
+    those that are not there, and spans that end behind their recording. Raises SourceError.
     """
-    return [
-        Clip(None, resolve(one.clip.path)[0], tuple((b, e, str(label)) for b, e, label in parts if label != spans.BACKGROUND))
-        for one, parts in spans.recordings(path, problems=notes)
-    ]
+    clips = []
+    for one, parts in spans.recordings(path, problems=notes):
+        seconds = probe(one.clip).seconds
+        if seconds is not None:  # else it cannot be read, which is told when it is
+            notes += spans.beyond(str(one.clip.name), parts, seconds)
+            parts = tuple(part for part in parts if part[0] < seconds)
+        told = tuple((begin, end, str(label)) for begin, end, label in parts if label != spans.BACKGROUND)
+        clips.append(Clip(None, resolve(one.clip.path)[0], told))
+    return clips
 
 
 def distinct(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:

@@ -52,9 +52,11 @@ def between(parts: Iterable[tuple[float, float, Name]], seconds: float) -> list[
     return [(begin, end) for begin, end in gaps if end - begin >= SHORTEST_S]
 
 
-def beyond(begin: float, seconds: float) -> str:
-    """What becomes of a span that ends behind its recording."""
-    return f"{'left out' if begin >= seconds else 'cut'}: the recording ends after {seconds:.2f} s"
+def beyond(recording: str, parts: Iterable[tuple[float, float, Name]], seconds: float) -> list[str]:
+    """What becomes of the spans that end behind a recording so long."""
+    fate = lambda begin: f"{'left out' if begin >= seconds else 'cut'}: the recording ends after {seconds:.2f} s"  # noqa: E731
+    outside = (part for part in parts if part[1] > seconds + MARGIN_S)
+    return [f"{recording}: {label} from {begin:g} to {end:g} s, {fate(begin)}" for begin, end, label in outside]
 
 
 def read(wanted: Wanted) -> Reading:
@@ -81,11 +83,8 @@ def _read(split: str, path: Path, root: Path, alone: bool, reading: Reading) -> 
         if seconds is None:  # it cannot be read, which is told when it is
             spans += [row(*part) for part in own]
             continue
-        for begin, end, label in own:
-            if end > seconds + MARGIN_S:
-                reading.problems.append(f"{one.clip.name}: {label} from {begin:g} to {end:g} s, {beyond(begin, seconds)}")
-            if begin < seconds:
-                spans.append(row(begin, end, label))
+        reading.problems.extend(beyond(str(one.clip.name), own, seconds))
+        spans += [row(*part) for part in own if part[0] < seconds]
         for begin, end in between(own, seconds):
             count = max(1, int((end - begin) // length))
             each = (end - begin) / count

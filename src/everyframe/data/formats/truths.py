@@ -5,7 +5,7 @@ A table (path, then what is true), JSON, or for frames a folder of text files na
 wave.mp4,hand;left             any of several: labels in one cell, or in those behind the path, or a column of 0 and 1 for each
 face.mp4,71.5                  quantities: columns of numbers
 talk.mp4,0.5,2.0,wave          frames: begin and end in seconds and the label, a line each; or a file with a label a line
-wave.eaf                       ELAN: every aligned annotation of every tier, in the media file that it names
+wave.eaf                       ELAN: the aligned annotations of its uppermost tiers, in the media file that it names
 wave.txt                       Audacity: begin, end, label between tabs, of the recording of the same name
 {"wave.mp4": ["hand", "left"]}, {"face.mp4": 71.5}, {"talk.mp4": [{"start": 0.5, "end": 2, "label": "wave"}]}, or a list of such
 objects with `path`
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,13 @@ class Annotated:
 
 @dataclass
 class _Entry:
-    """What stands in a list of one clip, not understood yet."""
+    """What stands in a list of one clip, not understood yet. note: what was left out of it."""
 
     name: str
     value: Any
     place: str
     split: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def read(path: Path, root: Path, task: str, classes: Path | None = None) -> Anno
         raise SourceError("The list of clips is empty.", where=path, expected=reader.expected)
     found = []
     for entry in entries:
+        problems += [entry.note] if entry.note else []
         clip = _clip(places, entry, path.parent)
         if clip is None:
             problems.append(f"{entry.place}: {entry.name} is not there")
@@ -160,7 +162,9 @@ def _of_json(path: Path) -> Iterator[_Entry]:
 
 
 def _of_elan(path: Path) -> _Entry:
-    """The first video that an ELAN file names, and its aligned annotations. Raises SourceError."""
+    """The first video that an ELAN file names, and its aligned annotations: of the uppermost tiers that have any. Those below
+    tell parts of the same spans. Raises SourceError.
+    """
     try:
         root = ElementTree.fromstring(path.read_bytes())
     except OSError as error:
@@ -168,14 +172,32 @@ def _of_elan(path: Path) -> _Entry:
     except ElementTree.ParseError as error:
         raise SourceError("The ELAN file is not valid XML.", where=path, got=error) from None
     times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
-    parts = list[dict[str, Any]]()
-    for one in root.iter("ALIGNABLE_ANNOTATION"):
-        begin, end = (times.get(one.get(f"TIME_SLOT_REF{i}")) for i in (1, 2))
-        if begin is not None and end is not None and (label := (one.findtext("ANNOTATION_VALUE") or "").strip()):
-            parts.append({"start": int(begin) / 1000, "end": int(end) / 1000, "label": label})
+    tiers = {tier.get("TIER_ID"): tier for tier in root.iter("TIER")}
+    levels: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for name, tier in tiers.items():
+        parts = list[dict[str, Any]]()
+        for one in tier.iter("ALIGNABLE_ANNOTATION"):
+            begin, end = (times.get(one.get(f"TIME_SLOT_REF{i}")) for i in (1, 2))
+            if begin is not None and end is not None and (label := (one.findtext("ANNOTATION_VALUE") or "").strip()):
+                parts.append({"start": int(begin) / 1000, "end": int(end) / 1000, "label": label})
+        if parts:
+            levels.setdefault(_depth(tier, tiers), {})[str(name)] = parts
+    read = levels.pop(min(levels)) if levels else {}
+    below = ", ".join(name for _, each in sorted(levels.items()) for name in each)
+    note = f"{path}: read {', '.join(read)}; left out what lies in a tier below: {below}" if below else ""
     media = [m.get("RELATIVE_MEDIA_URL") or m.get("MEDIA_URL") or "" for m in root.iter("MEDIA_DESCRIPTOR")]
     video = next((m for m in media if not m.lower().endswith((".wav", ".mp3"))), path.stem)
-    return _Entry(unquote(video.removeprefix("file://")).removeprefix("./") or path.stem, parts, str(path))
+    name = unquote(video.removeprefix("file://")).removeprefix("./") or path.stem
+    return _Entry(name, [part for each in read.values() for part in each], str(path), note=note)
+
+
+def _depth(tier: ElementTree.Element, tiers: Mapping[str | None, ElementTree.Element]) -> int:
+    """How many tiers a tier lies in."""
+    seen = list[ElementTree.Element]()
+    while (above := tiers.get(tier.get("PARENT_REF"))) is not None and above not in seen:
+        seen.append(above)
+        tier = above
+    return len(seen)
 
 
 def _of_audacity(path: Path) -> _Entry | None:

@@ -11,6 +11,7 @@ causal temporal convolution networks (arXiv:1803.01271).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -149,6 +150,21 @@ class Mirrored(nn.Module):
         """(N, C, T, H, W) -> logits (N, classes)."""
         seen = [self.follow(self.look(each)).mean((2, 3, 4)) for each in (x, x.flip(-1))]
         return cast(Tensor, self.head(torch.cat(seen, 1)))
+
+
+def enlarged(weight: Tensor, kernel: int, zoom: float) -> Tensor:
+    """The weights of a spatial convolution, for pictures `zoom` times as large: (O, I, 1, k, k) -> the same with `kernel`.
+
+    Each tap is spread over the pixels that its own pixel became; what falls behind the new border goes to the tap at it. What the
+    convolution says of a picture hardly changes if its stride grows as much.
+    """
+    k, half = weight.shape[-1], kernel // 2
+    taps = torch.zeros(k, kernel, dtype=weight.dtype)
+    for i in range(k):
+        begin = (i - k // 2) * zoom
+        for j in range(math.floor(begin), math.ceil(begin + zoom)):
+            taps[i, min(max(j, -half), half) + half] += (min(begin + zoom, j + 1) - max(begin, j)) / zoom
+    return torch.einsum("octhw,hi,wj->octij", weight, taps, taps)
 
 
 def spelled(stages: Sequence[Stage], features: int, follow: int) -> str:

@@ -24,8 +24,9 @@ const FOLDS = 24; // of examples at the most, that are left out together
 const FAMILIAR = 0.95; // share of the moments of left-out examples that lie within the limit of what is familiar
 const LEAST_SPREAD = 0.3; // of a feature within gestures, as a share of that of all features
 const THRESHOLDS = [0.98, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3], HOLD_S = [0.35, 0.2, 0.1, 0], REARMS = [0.5, 0.3];
-const [REFRACTORY_S, FALSE_COST] = [0.8, 0.5]; // of a false event, in recognized gestures
-const [STRANGE_A_MINUTE, QUIET_A_MINUTE] = [4, 0.5]; // events that are allowed; each one more costs a recognized gesture
+const [REFRACTORY_S, FALSE_COST] = [0.8, 0.25]; // of a false event, in recognized gestures
+const [STRANGE_A_MINUTE, QUIET_A_MINUTE] = [6, 0.5]; // events that are allowed
+const [STRANGE_COST, QUIET_COST] = [1, 2]; // of each one more
 const ENOUGH = 4; // of fewer gestures, a head that lacks one stands for the whole one less well
 const STRANGE = -1; // label of a stream with a gesture that its head was not taught
 
@@ -315,7 +316,8 @@ function tune(streams, labels, step) {
 function worth(outcome, gestures) {
   const strange = Math.max(0, outcome.strange_false - (STRANGE_A_MINUTE * outcome.strange_s) / 60);
   const quiet = Math.max(0, outcome.quiet_false - (QUIET_A_MINUTE * outcome.quiet_s) / 60);
-  return outcome.hits - FALSE_COST * outcome.false - Math.min(1, gestures / ENOUGH) * strange - quiet;
+  const dear = STRANGE_COST * Math.min(1, gestures / ENOUGH);
+  return outcome.hits - FALSE_COST * outcome.false - dear * strange - QUIET_COST * quiet;
 }
 
 /** hits: examples whose first event is right; false: all other events on those and on background, where they are quiet_false too. */
