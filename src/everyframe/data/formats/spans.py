@@ -54,9 +54,12 @@ def between(parts: Iterable[tuple[float, float, Name]], seconds: float) -> list[
 
 def beyond(recording: str, parts: Iterable[tuple[float, float, Name]], seconds: float) -> list[str]:
     """What becomes of the spans that end behind a recording so long."""
-    fate = lambda begin: f"{'left out' if begin >= seconds else 'cut'}: the recording ends after {seconds:.2f} s"  # noqa: E731
     outside = (part for part in parts if part[1] > seconds + MARGIN_S)
-    return [f"{recording}: {label} from {begin:g} to {end:g} s, {fate(begin)}" for begin, end, label in outside]
+    return [
+        f"{recording}: {label} from {begin:g} to {end:g} s, {'left out' if begin >= seconds else 'cut'}: "
+        f"the recording ends after {seconds:.2f} s"
+        for begin, end, label in outside
+    ]
 
 
 def read(wanted: Wanted) -> Reading:
