@@ -66,7 +66,9 @@ def enlarging(**settings: Any) -> Maker:
 
         torch.manual_seed(networks.SEED)
         chosen = ModelSection(**settings)
-        return export(Network(chosen), folder), np.random.default_rng(1).random((1, 1, *chosen.size), np.float32)
+        net = Network(chosen)
+        net.last.narrow.data.normal_()  # it begins at zero, and generated code leaves zeros out
+        return export(net, folder), np.random.default_rng(1).random((1, 1, *chosen.size), np.float32)
 
     return made
 
