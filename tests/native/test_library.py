@@ -270,7 +270,7 @@ class TestCommand:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        main._register()
+        main.register()
         main.app(["compile", "builtin", "--cpu", "generic", "--json"], standalone_mode=False)
         told = json.loads(capsys.readouterr().out)
         assert told["files"] == ["motions.so"] and (tmp_path / "motions.so").exists()
@@ -280,7 +280,7 @@ class TestCommand:
     def test_info_says_of_the_library_what_it_says_of_the_model(
         self, built: Compiled, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        main._register()
+        main.register()
         found = []
         for file in (built.library, BUILTIN):
             main.app(["info", str(file), "--json"], standalone_mode=False)

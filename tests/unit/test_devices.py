@@ -183,7 +183,7 @@ BAD = {
     "no model": (("text.onnx", "-t", "native"), "not a readable ONNX model"),
     "nothing there": (("missing.onnx", "-t", "native"), "no such model"),
     "unwritable": (("in.onnx", "-t", "native", "--fix", "-o", "no/where.onnx"), "cannot be written"),
-    "itself": (("in.onnx", "-t", "native", "--fix", "-o", "./in.onnx"), "would replace"),
+    "itself": (("in.onnx", "-t", "native", "--fix", "-o", "./in.onnx"), "would overwrite what is read"),
     "no file": (("in.onnx", "-t", "native", "--fix"), "-o OUT"),
     "no fix": (("in.onnx", "-t", "native", "-o", "out.onnx"), "--fix"),
     "host state alone": (("in.onnx", "-t", "native", "--host-state"), "--fix"),
