@@ -231,7 +231,7 @@ main.run()
     ) -> None:
         (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(3)\n")
         monkeypatch.chdir(tmp_path)
-        heard = "SIG_IGN" if ignored else "default_int_handler"  # as by nohup, and as in a terminal, however the tests were started
+        heard = "SIG_IGN" if ignored else "default_int_handler"  # as by nohup; as in a terminal, however tests were started
         code = f"import signal; signal.signal(signal.SIGINT, signal.{heard}); from everyframe.cli.start import run; run()"
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
