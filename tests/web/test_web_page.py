@@ -275,10 +275,10 @@ class TestWhatIsWritten:
     ) -> None:
         facts = json.loads((folder / "model.json").read_text())
         assert facts["weights"] == "int16" and 1e-6 < facts["difference"] < 1e-4
-        monkeypatch.setattr("everyframe.native.check.TOLERANCE", 1e-5)
+        monkeypatch.setattr("everyframe.native.check.TOLERANCE", facts["difference"] / 4)
         made = bundle("builtin", "web", output=tmp_path / "page", teach=False)
-        facts = json.loads((made.path / "model.json").read_text())
-        assert facts["weights"] == "fp32" and facts["difference"] < 1e-5 and not made.notes
+        exact = json.loads((made.path / "model.json").read_text())
+        assert exact["weights"] == "fp32" and exact["difference"] < facts["difference"] / 4 and not made.notes
         sizes = [(each / "model.weights").stat().st_size for each in (folder, made.path)]
         assert sizes[0] < 0.7 * sizes[1]
 

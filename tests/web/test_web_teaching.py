@@ -77,7 +77,8 @@ def test_a_page_learns_what_teach_learns(folder: Path, source: Any) -> None:
     taken = examples(clips, Reader(backbone, "builtin"))
     wanted = learn(taken, metadata.window, 1 / FPS)
     given = [{"label": label, "frames": [rgba(np.repeat(p, 3, 2))["data"] for p in video]} for label, video in clips]
-    got = said(folder, "taught", {"width": 64, "height": 48, "fps": FPS, "clips": given})
+    height, width = clips[0][1].shape[1:3]
+    got = said(folder, "taught", {"width": width, "height": height, "fps": FPS, "clips": given})
     assert (tuple(got["labels"]), got["penalty"], got["told"]) == (wanted.labels, wanted.penalty, wanted.told)
     assert (EventRule(**got["events"]), got["outcome"]["hits"]) == (wanted.rule, wanted.outcome.hits)
     own, familiar = got["head"], wanted.head.familiar
