@@ -186,8 +186,8 @@ def test_tsm_resnet_has_seventeen_stages() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_integers_go_from_stage_to_stage(tmp_path: Path) -> None:
     """A quantized model in parts: the same scales on both sides of a cut, and the same answers where it computes in integers: of
-    7 bits, which every processor multiplies exactly. Which sums onnxruntime adds as integers depends on what else the graph holds:
-    one that lies half between two integers may go either way.
+    7 bits, which every processor multiplies exactly. Which sums onnxruntime adds as integers depends on what else there is: one
+    that lies half between two integers may go either way.
     """
     pytest.importorskip("onnxruntime.quantization")
     from native.test_int8_zoo import quantized
