@@ -133,9 +133,7 @@ def main() -> None:
             results["runs"].append(run)
             save(args.output, results)
             print(f"{name}, {threads}: { {n: (r['cpu_ms'], r['wall_min_ms']) for n, r in run['rows'].items()} }", flush=True)
-    for made in tables(results):
-        made.show()
-    print(f"wrote {args.output}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import networks
 
-from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking import Table, describe, one_line
 from everyframe.data.cache import Store
 from everyframe.data.clips import Clip
 from everyframe.data.formats import read
@@ -112,9 +112,7 @@ def main() -> None:
         "benchmark": "data_pipeline", "machine": describe(), "data": args.folder.name, "clips": len(clips),
         "repeats": args.repeats, "rows": rows,
     }  # fmt: skip
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import onnx
 
 import everyframe
 from everyframe import modelfile
-from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking import Case, Table, describe, one_line, race
 from everyframe.modelfile.session import session
 from everyframe.native.store import library
 from everyframe.native.target import target
@@ -193,9 +193,7 @@ def main() -> None:
         results["runs"].append(measure(NETWORKS[name], args.threads, 3.0 if args.quick else args.seconds))
         run = results["runs"][-1]
         print(f"{name}: {[(row['engine'], row['cpu_ms']) for row in run['rows']]} {run['differences']}", flush=True)
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

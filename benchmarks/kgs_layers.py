@@ -249,9 +249,7 @@ def main() -> None:
         save(args.output, results)
         shown = ", ".join(f"{row['groups']} {row['rate']:.1f}x {row['of_rate']:.2f} ({row['gflops']:.0f})" for row in made)
         print(f"{layer.name}: {', '.join(f'{n} {t:.2f}' for n, t in made[0]['peers_ms'].items())}; {shown}", flush=True)
-    for table in tables(results):
-        table.show()
-    print(f"wrote {args.output}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,30 @@
-"""The networks that are measured: exported and converted once by this very source tree, then kept in out/bench."""
+"""The networks that are measured: exported and converted once by this very source tree, then kept in out/bench. And how a
+measurement ends.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import everyframe
+from everyframe.benchmarking import Table, save
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 CACHE = ROOT / "out" / "bench"
 VIDEO_SECONDS = 10
 SEED = 0  # of the random weights: speed does not depend on them
+
+
+def finish(tables: Sequence[Table], results: dict[str, Any], output: Path) -> None:
+    """Shows what was measured, keeps it and says where."""
+    for table in tables:
+        table.show()
+    print(f"wrote {save(output, results)}")
 
 
 def clip(name: str) -> Path:

@@ -25,7 +25,7 @@ import networks
 import numpy as np
 
 import everyframe
-from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking import Table, describe, one_line
 from everyframe.runtime import Program
 from everyframe.video import Reader, resolve
 from everyframe.video.preprocess import normalize
@@ -144,9 +144,7 @@ def main() -> None:
     results = {"benchmark": "predict_overhead", "machine": describe(), "video": what, "runs": []}
     for model in args.models:
         results["runs"].append(measure(model, video, args.threads, 3 if args.quick else args.repeats))
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -243,9 +243,7 @@ def main() -> None:
             "top1": [b for _, b in after],
         }  # fmt: skip
         save(args.output, results)
-    for table in tables(results):
-        table.show()
-    print(f"wrote {args.output}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

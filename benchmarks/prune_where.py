@@ -141,9 +141,7 @@ def main() -> None:
         results["parts"][name] = (profiles if name in PROFILES else pointwise)(name, args.seconds)
         save(args.output, results)
         print(f"{name}: {results['parts'][name]['whole']}", flush=True)
-    for table in tables(results):
-        table.show()
-    print(f"wrote {args.output}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -216,9 +216,7 @@ def main() -> None:
         results["runs"].append(run)
         save(args.output, results)
         print(f"{name}: {[(row['engine'], row['cpu_ms'], row.get('similarity')) for row in run['rows']]}", flush=True)
-    for made in tables(results):
-        made.show()
-    print(f"wrote {args.output}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

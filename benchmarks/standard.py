@@ -20,7 +20,7 @@ from typing import Any
 import networks
 
 import everyframe
-from everyframe.benchmarking import Table, one_line, save
+from everyframe.benchmarking import Table, one_line
 from everyframe.benchmarking.compare import compare
 from everyframe.benchmarking.draw import latencies, memory
 from everyframe.benchmarking.outcome import Benchmark, parsed, read
@@ -107,9 +107,7 @@ def main() -> None:
     for row in found.rows:
         row.model = Path(row.model).name
     results = found.to_dict()
-    for table in tables(json.loads(json.dumps(results))):
-        table.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(json.loads(json.dumps(results))), results, args.output)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 import networks
 
-from everyframe.benchmarking import Table, describe, one_line, save
+from everyframe.benchmarking import Table, describe, one_line
 
 #: the first round prepares all, in the foreground
 PREPARED = {"EVERYFRAME_BACKGROUND": "off"}
@@ -123,9 +123,7 @@ def main() -> None:
         "benchmark": "startup", "machine": describe(), "times": measure(args.models, 3 if args.quick else args.repeats),
         "install": install_size(args.install) if args.install else None,
     }  # fmt: skip
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import networks
 import numpy as np
 
 from everyframe import modelfile
-from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking import Case, Table, describe, one_line, race
 from everyframe.modelfile.interface import interface, metadata_or_raise
 from everyframe.runtime import engine as engines
 from everyframe.runtime.states import plan
@@ -141,9 +141,7 @@ def main() -> None:
             run = measure(name, threads, 2.0 if args.quick else args.seconds)
             results["runs"].append(run)
             print(f"{name}, {threads}: { {n: row['cpu_ms'] for n, row in run['rows'].items()} }", flush=True)
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

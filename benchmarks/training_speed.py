@@ -183,9 +183,7 @@ def main() -> None:
     rows = [measure(name, args.folder.resolve(), collection, args.repeats) for name in args.networks]
     results = {"benchmark": "training_speed", "machine": describe("torch"), "workers": loader.workers(first), "rows": rows}
     results |= {"forms": known["forms"]} if "forms" in known else {}
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 
 import everyframe
 from everyframe import modelfile, peers
-from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking import Case, Table, describe, one_line, race
 
 AGREEMENT = 1e-4  # largest difference relative to the largest logit
 FRAMES_COMPARED = 4
@@ -145,9 +145,7 @@ def main() -> None:
             run = measure(model, threads, 5.0 if args.quick else args.seconds, left_out)
             results["runs"].append(run)
             print(f"{model}, {threads} thread(s): {sum(row['calls'] for row in run['rows'])} calls", flush=True)
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from x3d_step import AGREEMENT, EveryframeStep
 
 import everyframe
 from everyframe import modelfile
-from everyframe.benchmarking import Case, Table, describe, one_line, race, save
+from everyframe.benchmarking import Case, Table, describe, one_line, race
 from everyframe.conversion import convert
 from everyframe.errors import EngineError
 
@@ -107,9 +107,7 @@ def main() -> None:
     for model in args.models:
         results["runs"].append(measure(model, args.threads, 2.0 if args.quick else args.seconds, openvino))
         print(f"{model}: {[(row['engine'][-20:], row['cpu_ms']) for row in results['runs'][-1]['rows']]}", flush=True)
-    for made in tables(results):
-        made.show()
-    print(f"wrote {save(args.output, results)}")
+    networks.finish(tables(results), results, args.output)
 
 
 if __name__ == "__main__":

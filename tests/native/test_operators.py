@@ -113,6 +113,21 @@ def test_convolutions_of_what_is_added_to_them(cpu: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("cpu", CPUS)
+def test_few_channels_are_activated_as_many_are(cpu: str, tmp_path: Path) -> None:
+    """Several positions share a vector then: in runs and rows of any length, with what follows the activation."""
+    sketch = Sketch((1, 3, 5, 61))
+    for out in (1, 2, 3, 5, 8, 9):
+        for then in ("Tanh", "Sigmoid", "silu"):
+            made = sketch.op("Conv", "frames", sketch.normal(out, 3, 3, 3), sketch.normal(out), strides=[1, 1 + out % 2])
+            made = sketch.op("Mul", made, sketch.op("Sigmoid", made)) if then == "silu" else sketch.op(then, made)
+            sketch.answer(made)
+            sketch.answer(sketch.op("Conv", made, sketch.normal(4, out, 1, 1)))
+            sketch.answer(sketch.op("Clip", made, sketch.constant(-0.2), sketch.constant(0.3)))
+            sketch.answer(sketch.op("Add", made, sketch.op("Abs", made)))
+    assert distance(sketch, tmp_path, cpu) <= CLOSE
+
+
+@pytest.mark.parametrize("cpu", CPUS)
 def test_convolutions_over_time(cpu: str, tmp_path: Path) -> None:
     """Three axes: strides, dilation and padding of time, whole and depthwise; padding that is skipped at both ends."""
     sketch = Sketch((1, 6, 5, 6, 7))

@@ -13,7 +13,7 @@ import numpy as np
 from everyframe.errors import UnsupportedOperator
 from everyframe.native import ir, ir_values, maps, moves, pack_int8
 from everyframe.native.blob import Blob
-from everyframe.native.ir import Conv, Frame, Graph, Op
+from everyframe.native.ir import Activation, Conv, Frame, Graph, Op
 from everyframe.native.layout import Form, Layout, is_zeros, stored
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, PackedLayer
@@ -326,7 +326,15 @@ def conv_fields(layer: PackedLayer, op: Conv) -> dict[str, object]:
         return layer.fields
     if op.quant:
         return layer.fields | {"ending": layer.fields["ending"] | end}  # type: ignore[operator]
-    return layer.fields | {**end, "low": float(act.low), "high": float(act.high)}
+    few = {"few": _few(layer, op)} if "spans" in layer.fields else {}
+    return layer.fields | {**end, **few, "low": float(act.low), "high": float(act.high)}
+
+
+def _few(layer: PackedLayer, op: Conv) -> int:
+    """Lanes to activate of each vector, where several positions fill one and that is worth it; else 0."""
+    plain = op.activation == Activation(op.activation.name) and op.residual is None
+    lanes = next((count for count in (2, 4, 8) if layer.out.channels <= count), layer.out.block)
+    return lanes if plain and op.activation.name in ("sigmoid", "silu", "tanh") and 2 * lanes <= layer.out.block else 0
 
 
 def _read(parts: list[Frame]) -> dict[str, object]:

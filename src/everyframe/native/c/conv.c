@@ -16,13 +16,14 @@
    longest      positions side by side, if not fewer fit into the registers
    row_weights  words from the weights of one output row to those of the next, 0 where all have the same; row_scales: of scales
    scales       of weights of 16 bits (see `conv_halved.c`); expand: they become floats before they are multiplied
-   in_first, in_row   per source: where the kernel stands for the first output position, and from one output row to the next */
+   in_first, in_row   per source: where the kernel stands for the first output position, and from one output row to the next
+   few          lanes of a vector that are channels, where they are so few that those of several positions are activated as one; else 0 */
 typedef struct {
     int32_t sources, slices, groups, rows, columns, kernel_rows, kind, spans, paired, fetch, block, longest, row_weights, row_scales, expand;
     int32_t out_block, out_row, residual_block, residual_row;
     uint32_t group_rows, bounds, offsets, weights, scales, bias, reach;
     const int32_t *in_first, *in_row;
-    int32_t activation, residual_last;
+    int32_t activation, residual_last, few;
     float low, high;
 } conv_layer;
 
@@ -36,6 +37,21 @@ typedef struct {
     int32_t begun;
     int first, last, fetch; /* fetch: lines of 64 bytes that each entry asks for */
 } tile_job;
+
+/* Activates the first FEW lanes of each of `count` vectors, 32 at most. */
+#define CONV_FEW(FEW)                                                                                         \
+    static inline void conv_few_##FEW(const conv_layer *k, float *out, int count) {                           \
+        _Alignas(64) float side[32 * FEW + VL];                                                               \
+        store(side + count * FEW / VL * VL, splat(0.0f));                                                     \
+        for (int q = 0; q < count; q++) memcpy(side + q * FEW, out + q * VL, sizeof(float[FEW]));             \
+        for (int i = 0; i < count * FEW; i += VL) store(side + i, activate(k->activation, load(side + i)));   \
+        for (int q = 0; q < count; q++) memcpy(out + q * VL, side + q * FEW, sizeof(float[FEW]));             \
+    }
+CONV_FEW(2)
+CONV_FEW(4)
+CONV_FEW(8)
+#define CONV_FEW_OF(k, out, count) \
+    ((k)->few == 2 ? conv_few_2(k, out, count) : (k)->few == 4 ? conv_few_4(k, out, count) : conv_few_8(k, out, count))
 
 #define CONV_WEIGHT_32(h) load(w + (h) * VL)
 #define CONV_WEIGHT_16(h) halved((const int16_t *)w + (h) * VL, splat(j->scales[e]))
@@ -106,11 +122,13 @@ typedef struct {
                 }                                                                                             \
                 if (j->last) {                                                                                \
                     if (residual && !k->residual_last) CONV_EACH sum[r][q][h] += CONV_REST;                   \
-                    if (k->activation) CONV_EACH sum[r][q][h] = activate(k->activation, sum[r][q][h]);        \
+                    if (k->activation && !k->few) CONV_EACH sum[r][q][h] = activate(k->activation, sum[r][q][h]); \
                     CONV_EACH sum[r][q][h] = vmin(splat(k->high), vmax(splat(k->low), sum[r][q][h]));         \
                     if (residual && k->residual_last) CONV_EACH sum[r][q][h] += CONV_REST;                    \
                 }                                                                                             \
                 CONV_EACH store(out + r * k->out_row + q * VL + (int64_t)h * k->out_block, sum[r][q][h]);     \
+                if (H == 1 && k->few && j->last)                                                              \
+                    for (int r = 0; r < R; r++) CONV_FEW_OF(k, out + r * k->out_row, Q);                      \
             }                                                                                                 \
         }                                                                                                     \
     }
