@@ -62,6 +62,32 @@ def test_evaluation_has_everything_and_order_matters(tmp_path: Path) -> None:
     json.dumps(report)
 
 
+def test_a_rule_is_tuned_to_the_most_hits_that_a_limit_of_false_events_allows() -> None:
+    """Of streams with a sure gesture each, unsure ones and events that are none; where nothing keeps the limit, the fewest."""
+    rng = np.random.default_rng(0)
+    scores, intervals = [], []
+    for _ in range(20):
+        score = np.full((72, len(LABELS)), 0.01)
+        score[:, 0] = 1
+        heights = ((12, 0.9), (36, rng.uniform(0.5, 0.8)), (60, rng.uniform(0.5, 0.65)))
+        for first, height in heights:
+            score[first : first + 5, 1], score[first : first + 5, 0] = height, 1 - height - 0.06
+        scores.append(score)
+        intervals.append([Interval(LABELS[1], at, at + 0.5, at + 0.5) for at in (1.0, 3.0)])
+
+    def counted(limit: float) -> tuple[int, float, float]:
+        rule = metrics.tune(scores, intervals, 12.0, limit)
+        told = metrics.tally(scores, intervals, rule, 12.0)
+        return sum(told.hits.values()), told.report()["false_per_minute"], rule.threshold
+
+    found = [counted(limit) for limit in (0.0, 2.0, 5.0, 10.0)]
+    assert all(false <= limit for (_, false, _), limit in zip(found, (0.0, 2.0, 5.0, 10.0), strict=True))
+    assert [hits for hits, *_ in found] == sorted(hits for hits, *_ in found)
+    assert 20 <= found[0][0] < found[-1][0] == 40 and found[0][2] > found[-1][2]
+    nothing = [[] for _ in scores]
+    assert metrics.tally(scores, nothing, metrics.tune(scores, nothing, 12.0, 0.0), 12.0).report()["false_per_minute"] <= 10.0
+
+
 def test_the_flow_rule_sees_plain_directions() -> None:
     y, x = np.mgrid[:48, :64]
     for label, (dx, dy) in (
