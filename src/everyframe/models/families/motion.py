@@ -87,7 +87,7 @@ class FrameDifference(nn.Module):
 
 class MotionNet(nn.Module):
     """width: multiplies every channel count. stages, features, dilations: of what looks and of what follows. Works at any T; H
-    and W are fixed. The built-in model is 1.0 wide, gray, 48 x 64.
+    and W are fixed. The built-in model is 1.0 wide, gray, 72 x 96, and begins with 7 taps and stride 3.
     """
 
     def __init__(
