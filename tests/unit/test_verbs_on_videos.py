@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 
+import everyframe
 import handmade
 import moving
 from clips import clip_net
@@ -25,6 +26,7 @@ from everyframe import evaluate, serve, watch
 from everyframe.cli import main
 from everyframe.errors import EveryframeError
 from everyframe.modelfile.file import load, save
+from everyframe.runtime import auto
 
 
 def level(i: int) -> np.ndarray:
@@ -260,6 +262,12 @@ def test_answers_that_are_no_numbers_are_said(words: str, made, tmp_path: Path, 
     places = {"MODEL": without_numbers(tmp_path), "VIDEO": made["phone"], "OUT": tmp_path / "out"}
     code, _, err = run(capsys, *(places.get(word, word) for word in words.split()))
     assert code == 2 and "output is not finite" in err and not (tmp_path / "out").exists()
+
+
+def test_engines_that_agree_on_what_is_no_number_are_raced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "WORTH_MS", 0.0)
+    with everyframe.open(without_numbers(tmp_path), threads=1) as program:
+        assert "ms a step, " in program.engine_reason and "disagree" not in program.engine_reason
 
 
 WRITING = (

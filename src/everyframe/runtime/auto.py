@@ -248,7 +248,11 @@ def _race(ort: Run, others: Mapping[str, Run], frames: Frames, job: Job) -> tupl
 
 
 def _near(found: np.ndarray, wanted: np.ndarray) -> bool:
-    return bool(np.linalg.norm(found - wanted) <= AGREE * max(float(np.linalg.norm(wanted)), 1e-3))
+    """As much as AGREE says; what is not finite must be the same."""
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):  # one of the two is finite
+        off = np.linalg.norm(np.where(same, 0, found - wanted))
+    return bool(off <= AGREE * max(float(np.linalg.norm(wanted[np.isfinite(wanted)])), 1e-3))
 
 
 def _exact(found: np.ndarray, frames: Frames, step: int, job: Job) -> bool:
