@@ -19,7 +19,7 @@ from everyframe.modelfile.file import load, metadata_of
 from everyframe.modelfile.session import session
 from everyframe.runtime import BUILTIN
 from helpers import built_in_size, relative
-from native import test_operators, test_operators_by_value
+from native import test_operators, test_operators_by_value, test_planar
 from native.emulated import FOREIGN, Program, program
 from native.operators import Sketch, reference
 
@@ -113,7 +113,7 @@ def prune(model: onnx.ModelProto) -> int:
 
 
 #: scalar code is that of `generic`, which test_operators runs
-EVERY = (*test_operators.ALL, *test_operators_by_value.ALL)
+EVERY = (*test_operators.ALL, *test_operators_by_value.ALL, test_planar.test_planes_say_what_onnxruntime_says)
 OPERATORS = [(cpu, test) for cpu in ("aarch64", "riscv64-v") for test in EVERY] + [
     (cpu, test)
     for cpu in ("riscv64", "wasm32-simd128", "wasm32-relaxed")

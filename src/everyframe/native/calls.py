@@ -128,6 +128,7 @@ class Calls:
         call = self.packer.calls[id(op)]
         layer = call.layer
         kind = layer.kind.replace("depthwise", "conv") if self.target.scalar else layer.kind
+        kernel = layer.kernel or kind
         fields = conv_fields(layer, op)
         if kind.startswith("depthwise"):
             out, rest = layer.out, layer.residual
@@ -146,12 +147,12 @@ class Calls:
         count = self.batches[batch] if op.batch >= 0 else 1
         if count == 1 or count * layer.macs < _WORTH_SHARING:
             self.text.work.append(Work(op.label, layer.kind, layer.macs, layer.bytes))
-            self._call(kind, name, frame, inputs, layer.macs, residual)
+            self._call(kernel, name, frame, inputs, layer.macs, residual)
             return
         self.waiting[batch].append((self._name(frame), residual, inputs))
         if len(self.waiting[batch]) == count:
             self.text.work.append(Work(op.label, layer.kind, count * layer.macs, layer.bytes))
-            self._together(kind, name, *zip(*self.waiting[batch], strict=True))
+            self._together(kernel, name, *zip(*self.waiting[batch], strict=True))
 
     def _together(
         self, kernel: str, layer: str, outs: Sequence[str], rests: Sequence[str], read: Sequence[Sequence[str]]

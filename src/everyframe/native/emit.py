@@ -246,6 +246,8 @@ def conv_kernels(target: Target, packer: Packer) -> list[str]:
         parts.append(halves + c_text("conv") + _tiles(target, packer) + c_text("conv_run"))
     if "depthwise" in kinds and not target.scalar:
         parts += [c_text("depthwise"), _tiles_of_channels(packer), c_text("depthwise_run")]
+    if tiles := sorted({layer.tile for layer in packer.layers if layer.kind == "planes"}):
+        parts.append(c_text("planes") + "".join(f"PLANES({outputs}, {across})\n" for outputs, across in tiles))
     for kind in sorted(kinds & {"conv_int8", "conv_int16"} if not target.scalar else ()):
         parts += [c_text(kind), _tiles_of_integers(kind, target, packer), c_text(f"{kind}_run")]
     if "depthwise_int8" in kinds and not target.scalar:

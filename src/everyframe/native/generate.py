@@ -20,6 +20,7 @@ from everyframe.native.layout import Layout, plan
 from everyframe.native.memory import account
 from everyframe.native.pack import Packer
 from everyframe.native.packed import Choose, by_default
+from everyframe.native.planar import mark
 from everyframe.native.strips import better_so, in_strips
 from everyframe.native.target import Target
 from everyframe.native.together import together
@@ -79,7 +80,9 @@ def planned(
     graph = fuse(trace(model if states else _folded(model), states, where))
     target = _fitting(graph, target)
     if not target.scalar:
-        graph = together(rewrite(graph, target, choose, better_so(graph) if strips else ()))
+        few = {id(op) for op in mark(graph, target.block).ops if isinstance(op, Conv) and op.planar}
+        graph = together(rewrite(graph, target, choose, few | (better_so(graph) if strips else set())))
+        graph = mark(graph, target.block)  # what is transformed comes in blocks
         graph = in_strips(graph, target) if strips else graph
     return graph, plan(graph, target.block, borders=not target.scalar), target
 

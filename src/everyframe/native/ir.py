@@ -212,6 +212,7 @@ class Conv(Op):
     how: Any = None  # the `choice.Choice` that asked for that
     batch: int = -1  # frames of one layer that are one call have the same (see `together`)
     chain: int = -1  # of those of the graph (see `strips`)
+    planar: bool = False  # it makes planes (see `planar`)
 
     def convolved(self) -> list[Frame]:
         numbers = dict.fromkeys(n for tap in self.taps for n in frame_numbers(tap.planes))

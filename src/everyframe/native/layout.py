@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from everyframe.native import ir
 from everyframe.native.ir import Conv, Frame, Graph
+from everyframe.native.planar import Groups, groups, planes
 
 _ALIGN = 16  # floats: 64 bytes
 
@@ -119,24 +120,6 @@ class Layout:
         return sorted({(start, words, form.zero) for start, words, form in made if form.zero and form.bordered})
 
 
-class _Groups:
-    """Frames that must have the same form: union and find."""
-
-    def __init__(self) -> None:
-        self.parent: dict[int, int] = {}
-
-    def find(self, number: int) -> int:
-        root = number
-        while self.parent.get(root, root) != root:
-            root = self.parent[root]
-        while self.parent.get(number, number) != root:
-            self.parent[number], number = root, self.parent[number]
-        return root
-
-    def join(self, one: int, two: int) -> None:
-        self.parent[self.find(one)] = self.find(two)
-
-
 def sources(frame: Frame) -> list[Frame]:
     """The frames whose buffer a pointer to `frame` may point to."""
     if isinstance(frame.op, ir.Select):
@@ -155,40 +138,15 @@ def plan(graph: Graph, block: int, borders: bool) -> Layout:
 
 
 def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
-    groups = _Groups()
+    alike = groups(graph)
+    planar = planes(graph, alike, layout.block)
     pairs = [(op, graph.out(op)) for op in graph.ops]
-    for op, out in pairs:
-        if isinstance(op, ir.Select):
-            for other in (op.yes, op.no):
-                if not isinstance(other.op, ir.Fill):
-                    groups.join(out.number, other.number)
-    for slot, after in zip(graph.slots, graph.slot_next, strict=True):
-        if not isinstance(after.op, ir.Fill):
-            groups.join(slot.number, after.number)
     border: dict[int, tuple[int, int, int, int]] = {}
-    planar = {groups.find(out.number) for op, out in pairs if isinstance(op, ir.Input | ir.Move) and out.channels < layout.block}
     for op, out in pairs:
-        if isinstance(op, Conv) and not op.depthwise:
-            if borders:
-                _want_borders(op, out, groups, border)
-            if op.residual:
-                planar.discard(groups.find(op.residual.number))
-            continue
         if isinstance(op, Conv) and borders:
-            _want_borders(op, out, groups, border)
-        if not isinstance(op, ir.Select | ir.Move):
-            planar -= {groups.find(frame.number) for frame in op.reads()}
-    for op, out in pairs:  # what is computed comes in blocks
-        if not isinstance(op, ir.Input | ir.Select | ir.StateIn | ir.Gather | ir.Fill | ir.Move):
-            planar.discard(groups.find(out.number))
-    convs = [op for op, _ in pairs if isinstance(op, Conv)]
-    while mixed := [  # a convolution goes through all that it reads in the same steps
-        roots for op in convs if (roots := {groups.find(f.number) for f in op.frames.values() if not ir.is_zero(f)}) & planar
-        and roots - planar
-    ]:  # fmt: skip
-        planar -= set().union(*mixed)
+            _want_borders(op, out, alike, border)
     for frame in {f.number: f for op, out in pairs for f in (out, *op.reads())}.values():
-        root = groups.find(frame.number)
+        root = alike.find(frame.number)
         edge = border.get(root, (0, 0, 0, 0))
         single = 4 if frame.quant else 1  # bytes are read four channels at a time
         block = min(single, layout.block) if root in planar else layout.block
@@ -199,7 +157,7 @@ def _forms(graph: Graph, layout: Layout, borders: bool) -> None:
                 layout.forms[number] = replace(layout.forms[number], top=0, bottom=0, held=held, copies=chain.copies)
 
 
-def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
+def _want_borders(op: Conv, out: Frame, alike: Groups, border: dict[int, tuple[int, int, int, int]]) -> None:
     kernel = op.taps[0].weight.shape[2:]
     for frame in op.convolved():  # which may be what is added, too
         sizes = (frame.height, frame.width)
@@ -207,7 +165,7 @@ def _want_borders(op: Conv, out: Frame, groups: _Groups, border: dict[int, tuple
             max(0, (o - 1) * s + (k - 1) * d - p - (n - 1))
             for o, s, k, d, p, n in zip((out.height, out.width), op.strides, kernel, op.dilations, op.pads, sizes, strict=True)
         ]
-        root = groups.find(frame.number)
+        root = alike.find(frame.number)
         old = border.get(root, (0, 0, 0, 0))
         border[root] = tuple(map(max, old, (*op.pads, *ends)))  # type: ignore[assignment]
 

@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from everyframe.native import halved, ir, pack_int8
+from everyframe.native import halved, ir, pack_int8, pack_planes
 from everyframe.native.blob import Blob
 from everyframe.native.choice import Choice, direct
 from everyframe.native.ir import Conv, Frame
@@ -57,7 +57,7 @@ class Packer(Packing):
                 self.calls[id(op)] = Call(layer, frames)
         counts = Counter(call.layer.number for call in self.calls.values())
         for layer in self.layers:
-            if not self.target.scalar and not layer.op.depthwise:
+            if not (self.target.scalar or layer.op.depthwise or layer.op.planar):
                 layer.geometry = self.geometry(layer, counts[layer.number])
         return self
 
@@ -71,6 +71,8 @@ class Packer(Packing):
                 self._pack_scalar(layer)
             elif layer.op.depthwise:
                 self._pack_depthwise(layer)
+            elif layer.op.planar:
+                pack_planes.pack(self, layer)
             else:
                 self.pack_table(layer)
 
@@ -235,7 +237,8 @@ class Packer(Packing):
         kernel_rows, kind = op.taps[0].weight.shape[2], (layer.shape.step, layer.shape.spans, layer.shape.bits)
         if kind not in self.kinds:
             self.kinds.append(kind)
-        key = (op.tile, layer.halved), layer.key[0], _bytes(layer.cells), tuple(plan), starts.tobytes()
+        read = b"".join(part.tobytes() for cell in layer.cells for part in cell)
+        key = (op.tile, layer.halved), layer.key[0], read, tuple(plan), starts.tobytes()
 
         def parts() -> list[np.ndarray]:
             return [
@@ -350,10 +353,6 @@ def untabled(layer: PackedLayer, choice: Choice) -> dict[str, object]:
     """What a choice changes without changing tables."""
     fetch = {} if layer.op.quant else {"fetch": choice.fetch and min(4, round(1 / max(layer.kept, 0.25)))}
     return {**fetch, "block": choice.block}
-
-
-def _bytes(cells: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
-    return b"".join(part.tobytes() for cell in cells for part in cell)
 
 
 def lengths(columns: int, longest: int) -> set[int]:

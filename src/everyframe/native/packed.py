@@ -50,10 +50,14 @@ class PackedLayer:
     bytes: int = 0  # of the weights
     kept: float = 1.0  # share of the weights that are there
     halved: bool = False  # are the weights whole numbers of 16 bits, rounded from floats?
+    kernel: str = ""  # where a kind has several: its C function
+    tile: tuple[int, int] = (0, 0)  # of planes: output channels, vectors of a row (see `c/planes.c`)
     tiles: dict[int, int] = field(default_factory=dict)  # of bytes: heights of its kernels -> the most positions at once
 
     @property
     def kind(self) -> str:
+        if self.op.planar:
+            return "planes"
         numbers = "" if not self.op.quant else "_int16" if self.op.tile else "_int8"
         return ("depthwise" if self.op.depthwise else "conv") + numbers
 

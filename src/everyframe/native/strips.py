@@ -124,7 +124,7 @@ class _Levels:
 
     def _fits(self, op: Conv) -> bool:
         out = self.graph.out(op)
-        return (op.batch < 0 or self.calls[op.batch] == 1) and not (op.quant or out.quant or out.half or op.tile)
+        return (op.batch < 0 or self.calls[op.batch] == 1) and not (op.quant or out.quant or out.half or op.tile or op.planar)
 
     def _alike(self, level: list[Conv]) -> bool:
         """Frames of one size, none of which waits for another."""

@@ -33,6 +33,7 @@ class Target:
     #: (slice, block, fetch) where others than (`slice`, 196, 1) are better: for kernels in space, and for those in time alone
     space: tuple[int, int, int] | None = None
     time: tuple[int, int, int] | None = None
+    registers: int = 32  # for vectors
     product: int = 0  # of the products of transformed frames (see `winograd`), where that is the default; 0: it is not
     macro: str = ""  # what a compiler defines that was called with the right flags
     narrow: Target | None = None  # the same with smaller blocks, which find more zeros in sparse weights
@@ -61,7 +62,8 @@ TARGETS = {
     for target in (
         Target("generic", 1, (), ("-O2",), note="plain scalar C for any processor; slow, the reference"),
         Target("x86-64-v3", 8, ((1, 8), (2, 6)), (*_FAST, "-march=x86-64-v3"), "x86_64", "x86_64_v3", note="AVX2 and FMA",
-               macro="__AVX2__", space=(144, 784, 0), time=(48, 784, 0), product=256, runs=((1, 14), (2, 6), (4, 1))),
+               macro="__AVX2__", space=(144, 784, 0), time=(48, 784, 0), product=256, registers=16,
+               runs=((1, 14), (2, 6), (4, 1))),
         Target(
             "x86-64-v4", 16, ((1, 8), (2, 8), (3, 8)), (*_FAST, "-march=x86-64-v4", "-mprefer-vector-width=512"),
             "x86_64", "x86_64_v4", note="AVX-512", slice=1024, product=256, runs=((1, 28), (2, 14), (3, 8)), macro="__AVX512F__",
@@ -79,12 +81,12 @@ TARGETS = {
         ),
         # browsers: the same blocks and tiles in both, so that one file of weights serves them; relaxed has fused multiply-adds
         Target(
-            "wasm32-simd128", 4, ((1, 8), (2, 6)), (*_FAST, "-msimd128"), WASM, "generic", cross_gcc=False,
+            "wasm32-simd128", 4, ((1, 8), (2, 6)), (*_FAST, "-msimd128"), WASM, "generic", cross_gcc=False, registers=16,
             note="WebAssembly", macro="__wasm_simd128__",
         ),
         Target(
             "wasm32-relaxed", 4, ((1, 8), (2, 6)), (*_FAST, "-msimd128", "-mrelaxed-simd"), WASM, "generic",
-            cross_gcc=False, note="WebAssembly, relaxed SIMD", macro="__wasm_relaxed_simd__",
+            cross_gcc=False, registers=16, note="WebAssembly, relaxed SIMD", macro="__wasm_relaxed_simd__",
         ),
     )
 }  # fmt: skip

@@ -17,7 +17,9 @@ BAR = 20
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A step or clip model, or `builtin`.")] = "builtin",
+    model: Annotated[
+        str, typer.Argument(help="A step or clip model, or `builtin`. A folder alone holds examples, for `builtin`.")
+    ] = "builtin",
     examples: Annotated[
         list[Path] | None,
         typer.Option(
@@ -74,11 +76,12 @@ def command(
     elif gesture or record_to:
         raise UsageError("There is nothing to record from.", expected="--camera SOURCE beside --gesture and --record-to",
                          hint="--camera 0")  # fmt: skip
+    if not folders and Path(model).is_dir():  # examples, of the built-in model
+        model, folders = "builtin", [Path(model)]
     if not folders:
-        taken = Path(model).is_dir()  # for the model
         raise UsageError(
             "There are no examples.", expected="--examples FOLDER, or --camera SOURCE to record them",
-            hint=f"everyframe teach --{'examples ' + model if taken else 'camera 0 --gesture thumbs_up --gesture point'}",
+            hint="everyframe teach --camera 0 --gesture thumbs_up --gesture point",
         )  # fmt: skip
     with status("reading") as progress:
         taught = teach(model, folders, output, background=background or (), window=window, progress=progress)
