@@ -197,7 +197,8 @@ class Calls:
             name = self.text.structure("map_table_layer", fields)
             self._call("map_table", name, frame, [self.pointer(f) for f in op.inputs], frame.floats)
             return
-        form, texts, parameters = maps.form_of(self.graph, op)
+        planar = self.layout.forms[frame.number].block < self.target.block
+        form, texts, parameters = maps.form_of(self.graph, op, planar)
         number = self.text.maps.setdefault(form, len(self.text.maps))
         name = self.text.structure("map_layer", maps.layer_fields(self.graph, self.layout, op, parameters))
         self._call(f"map_{number}", name, frame, [self.pointer(f) for f in op.inputs],

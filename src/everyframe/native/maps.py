@@ -42,6 +42,8 @@ _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "max", "min", "keep", "abs"
 #: by the bytes of a value: its type in C, what reads VL of them as floats, and what writes floats
 _TYPES, _LOADS = {4: "float", 2: "uint16_t", 1: "uint8_t"}, {4: "load", 2: "load_half", 1: "load_bytes"}
 _STORES = {4: "store", 2: "store_half"}
+#: those that begin anywhere
+_LOOSE = {"load": "load_at", "store": "store_at"}
 #: of a float32: half of its last digit, relative
 ROUNDING = 2.0**-24
 #: how far from the exact result floats may be behind a function or an unknown value, in steps
@@ -51,12 +53,13 @@ FUNCTIONS_NEAR = 2.0**-11
 @dataclass(frozen=True)
 class MapForm:
     """What makes two maps the same function. channel: per input, whether it holds one value a channel. sizes: per input, and of
-    the result, bytes of a value: 4 floats, 2 halves, 1 quantized."""
+    the result, bytes of a value: 4 floats, 2 halves, 1 quantized. planar: its frames lie as planes (see `planar`)."""
 
     steps: tuple
     channel: tuple[bool, ...]
     numbers: int
     sizes: tuple[int, ...]
+    planar: bool = False
 
     @property
     def rounds(self) -> bool:
@@ -64,7 +67,7 @@ class MapForm:
         return self.sizes[-1] == 1 or any(function == "grid" for function, _ in self.steps)
 
 
-def form_of(graph: Graph, op: Map) -> tuple[MapForm, list[str], list[float]]:
+def form_of(graph: Graph, op: Map, planar: bool = False) -> tuple[MapForm, list[str], list[float]]:
     """The form, the C expressions of the numbers that are known only at run time, and its parameters: those of the steps, then
     scale and zero of each input, inverse scale, zero and scale of the result where those are quantized, and how near to the
     middle between two steps floats cannot decide."""
@@ -98,7 +101,7 @@ def form_of(graph: Graph, op: Map) -> tuple[MapForm, list[str], list[float]]:
     if out.quant:
         parameters += [out.quant.inverse, float(out.quant.zero), out.quant.scale]
     sizes = tuple(1 if frame.quant else 2 if frame.half else 4 for frame in (*op.inputs, out))
-    form = MapForm(tuple(steps), channel, len(texts), sizes)
+    form = MapForm(tuple(steps), channel, len(texts), sizes, planar)
     return form, texts, [*parameters, *([middle(near(op.steps, op.inputs))] if form.rounds else [])]
 
 
@@ -173,12 +176,18 @@ def function_text(number: int, form: MapForm) -> str:
         source = f"(const {value} *)j->in[{i}]"
         if channel:
             lines.append(f"        const {value} *in{i} = {source} + block * VL;")
-            lines.append(f"        const vf a{i} = {_loaded(f'in{i}', sizes[i], first[i])};")
+            lines.append(f"        const vf a{i} = {_loaded(f'in{i}', sizes[i], first[i], form)};")
         else:
             lines.append(f"        const {value} *in{i} = {source} + block * k->in_block[{i}] + row * k->in_row[{i}];")
-    lines.append("        for (int32_t x = 0; x < k->floats; x += VL) {")
+    if form.planar:  # the last vector ends with the line, and may begin in the one before it
+        lines += [
+            "        for (int32_t x = 0, last = k->floats - VL, next;; x = next) {",
+            "            next = MIN(x + VL, last);",
+        ]
+    else:
+        lines.append("        for (int32_t x = 0; x < k->floats; x += VL) {")
     lines += [
-        f"            const vf a{i} = {_loaded(f'in{i} + x', sizes[i], first[i])};"
+        f"            const vf a{i} = {_loaded(f'in{i} + x', sizes[i], first[i], form)};"
         for i, channel in enumerate(form.channel) if not channel
     ]  # fmt: skip
     if form.rounds:
@@ -199,7 +208,8 @@ def function_text(number: int, form: MapForm) -> str:
         lines.append("            found |= doubts_of(steps, middle);")
         lines.append("            store_bytes(out + x, steps, zero);")
     else:
-        lines.append(f"            {_STORES[size]}(out + x, {made});")
+        lines.append(f"            {_loose(_STORES[size], form)}(out + x, {made});")
+    lines += ["            if (x == last) break;"] if form.planar else []
     if form.rounds:
         lines += _exactly(form, first, last)
     lines += ["        }", "    }", "}"]
@@ -255,8 +265,12 @@ def _of_float(form: MapForm, operand: tuple) -> bool:
     return operand[0] == "in" and form.sizes[operand[1]] != 1
 
 
-def _loaded(place: str, size: int, parameter: int) -> str:
-    text = f"{_LOADS[size]}({place})"
+def _loose(name: str, form: MapForm) -> str:
+    return _LOOSE.get(name, name) if form.planar else name
+
+
+def _loaded(place: str, size: int, parameter: int, form: MapForm) -> str:
+    text = f"{_loose(_LOADS[size], form)}({place})"
     return f"({text} - p{parameter + 1}) * p{parameter}" if size == 1 else text
 
 

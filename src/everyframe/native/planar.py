@@ -58,35 +58,50 @@ def mark(graph: Graph, block: int) -> Graph:
 
 def planes(graph: Graph, alike: Groups, block: int) -> set[int]:
     """The groups that lie as planes, each by the frame that stands for it. alike: see `groups`. block: channels of a vector."""
-    found = {
-        alike.find(graph.out(op).number) for op in graph.ops
-        if (isinstance(op, ir.Input | ir.Move | ir.Gather) and graph.out(op).channels < block) or _planar(op)
-    }  # fmt: skip
+    found = {alike.find(graph.out(op).number) for op in graph.ops if _makes(graph, op, block)}
     for op in graph.ops:
-        if not isinstance(op, ir.Select | ir.Move | ir.Gather | ir.Flatten) and not (isinstance(op, Conv) and not op.depthwise):
+        if not isinstance(op, _READS) and not (isinstance(op, Conv) and not op.depthwise):
             found -= {alike.find(frame.number) for frame in op.reads()}
-        if not isinstance(op, ir.Input | ir.Select | ir.StateIn | ir.Gather | ir.Fill | ir.Move) and not _planar(op):
-            found.discard(alike.find(graph.out(op).number))  # what is computed comes in blocks
-    makers = [op for op in graph.ops if isinstance(op, Conv | ir.Gather)]
+        if not isinstance(op, _ANYHOW) and not _makes(graph, op, block):
+            found.discard(alike.find(graph.out(op).number))
+    makers = [op for op in graph.ops if isinstance(op, Conv | ir.Gather | ir.Map)]
     while refused := set().union(*(_refused(graph, op, alike, found) for op in makers)):
         found -= refused
     return found
 
 
-def _planar(op: ir.Op) -> bool:
-    return isinstance(op, Conv) and op.planar
+#: read planes as well as blocks, and write what they are told to
+_READS = (ir.Select, ir.Move, ir.Gather, ir.Flatten, ir.Map)
+_ANYHOW = (ir.Input, ir.Select, ir.StateIn, ir.Gather, ir.Fill, ir.Move)
 
 
-def _refused(graph: Graph, op: Conv | ir.Gather, alike: Groups, found: set[int]) -> set[int]:
-    """A convolution goes through all that it reads in the same steps, makes planes only of planes, adds what lies as its sums."""
-    if isinstance(op, ir.Gather):  # as few steps as may be: planes of planes
-        whole = all(alike.find(frame.number) in found for frame in op.reads() if not isinstance(frame.op, ir.Fill))
-        return set() if whole else {alike.find(graph.out(op).number)} & found
-    read = {alike.find(frame.number) for frame in op.convolved()}
-    made = {alike.find(frame.number) for frame in (graph.out(op), op.residual) if frame}
-    if op.planar and read | made <= found:
-        return set()
-    return (made | read if read - found else made) & found
+def _makes(graph: Graph, op: ir.Op, block: int) -> bool:
+    """May it make planes?"""
+    out = graph.out(op)
+    if isinstance(op, ir.Map):  # position by position
+        alike = all(
+            frame.shape == out.shape and not frame.quant and not isinstance(frame.op, ir.Fill) for frame in (out, *op.inputs)
+        )
+        return alike and 2 * out.channels <= block <= out.width
+    if isinstance(op, Conv):
+        return op.planar
+    return isinstance(op, ir.Input | ir.Move | ir.Gather) and out.channels < block
+
+
+def _refused(graph: Graph, op: Conv | ir.Gather | ir.Map, alike: Groups, found: set[int]) -> set[int]:
+    """What must come in blocks after all. Planes are made of planes alone; a convolution goes through all that it reads in the
+    same steps, and what it adds lies as its sums; a map goes through everything in the same steps."""
+    out = {alike.find(graph.out(op).number)}
+    if isinstance(op, Conv):
+        read = {alike.find(frame.number) for frame in op.convolved()}
+        made = out | ({alike.find(op.residual.number)} if op.residual else set())
+        if op.planar and read | made <= found:
+            return set()
+        return (made | read if read - found else made) & found
+    read = {alike.find(frame.number) for frame in op.reads() if not isinstance(frame.op, ir.Fill)}
+    if isinstance(op, ir.Map):
+        return set() if read | out <= found else (read | out) & found
+    return set() if read <= found else out & found
 
 
 def could(graph: Graph, op: Conv, block: int) -> bool:

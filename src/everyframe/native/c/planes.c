@@ -6,7 +6,6 @@
 
    bounds   per source its first entry, and one more at the end
    in_row   per source, from one row to the next */
-typedef float vu __attribute__((vector_size(4 * VL), aligned(4)));
 typedef struct {
     int32_t sources, rows, columns, out_plane, out_row, residual_plane, residual_row;
     uint32_t bounds, offsets, weights, bias;
@@ -16,7 +15,7 @@ typedef struct {
 } planes_layer;
 
 #define PLANES_EACH UNROLL for (int o = 0; o < O_; o++) UNROLL for (int q = 0; q < Q_; q++)
-#define PLANES_REST *(const vu *)(residual + (int64_t)o * k->residual_plane + x + q * VL)
+#define PLANES_REST load_at(residual + (int64_t)o * k->residual_plane + x + q * VL)
 
 #define PLANES(O, Q)                                                                                          \
     static void planes_##O##x##Q(const job *g, int part, int parts) {                                         \
@@ -40,7 +39,7 @@ typedef struct {
                     const float *from = in[s] + (int64_t)y * k->in_row[s] + x, *w = weights + bounds[s] * O;  \
                     for (int32_t e = bounds[s]; e < bounds[s + 1]; e++, w += O) {                             \
                         vf value[Q];                                                                          \
-                        UNROLL for (int q = 0; q < Q_; q++) value[q] = *(const vu *)(from + offsets[e] + q * VL); \
+                        UNROLL for (int q = 0; q < Q_; q++) value[q] = load_at(from + offsets[e] + q * VL);  \
                         UNROLL for (int o = 0; o < O_; o++) {                                                 \
                             const vf weight = splat(w[o]);                                                    \
                             UNROLL for (int q = 0; q < Q_; q++) sum[o][q] += value[q] * weight;               \
@@ -51,7 +50,7 @@ typedef struct {
                 if (k->activation) PLANES_EACH sum[o][q] = activate(k->activation, sum[o][q]);                \
                 PLANES_EACH sum[o][q] = vmin(splat(k->high), vmax(splat(k->low), sum[o][q]));                 \
                 if (residual && k->residual_last) PLANES_EACH sum[o][q] += PLANES_REST;                       \
-                PLANES_EACH *(vu *)(out + (int64_t)o * k->out_plane + x + q * VL) = sum[o][q];                \
+                PLANES_EACH store_at(out + (int64_t)o * k->out_plane + x + q * VL, sum[o][q]);                \
                 if (x == last) break;                                                                         \
             }                                                                                                 \
         }                                                                                                     \
