@@ -70,6 +70,7 @@ def convert(
     heads: Sequence[str] = (),
     bind: Mapping[str, Any] | None = None,
     state: str = "fp32",
+    tail: str = "refuse",
     progress: TextProgress | None = None,
 ) -> Converted:
     """A clip network, (1, C, T, H, W) -> logits (1, classes), becomes a step network: N new frames (N, C, H, W) and states
@@ -82,7 +83,9 @@ def convert(
     has no frames. bind: name -> value (a number, an array or a .npy file) of inputs that are to be constants. frames, size: T
     and (H, W) of an input that leaves them open. labels: one per logit. task: what the main output is (classify, multilabel,
     regress, frames), instead of what its last operators tell. heads: of several outputs, the main one first (default: all of
-    them). state: `fp16` keeps what is remembered as float16, half the memory; how much the answers differ is measured.
+    them). state: `fp16` keeps what is remembered as float16, half the memory; how much the answers differ is measured. tail:
+    layers that look at all frames of the clip (attention over time, a softmax or the best of its frames) are refused, or with
+    `window` computed anew in each step, of the newest frames.
     output: the file to write; None keeps the result in memory.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
 
@@ -98,7 +101,7 @@ def convert(
     made = conversion.stream(
         source(model), output, rate=rate, window=window, se=se, taps=taps, layout=_layout(layout), frames=frames, size=size,
         labels=None if labels is None else several("labels", labels), task=task, heads=several("heads", heads),
-        values=bind or {}, state=state, progress=progress,
+        values=bind or {}, state=state, tail=tail, progress=progress,
     )  # fmt: skip
     return Converted(**vars(made))
 

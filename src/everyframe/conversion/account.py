@@ -20,13 +20,12 @@ from onnx import TensorProto
 from everyframe import modelfile
 from everyframe.conversion.facts import Options, Time
 from everyframe.conversion.refusals import following
+from everyframe.conversion.work import is_auxiliary, macs_of
 from everyframe.modelfile import manifest, saturation
 from everyframe.modelfile.ending import ending
 from everyframe.modelfile.floats import floats
 from everyframe.modelfile.graph import static_shapes
 from everyframe.modelfile.schema import Metadata, StateSpec
-
-_AUXILIARY = (".band", ".share", ".scales", "mask.from", "scalar.")  # constants of the step graph that are no weights
 
 
 @dataclass
@@ -53,7 +52,7 @@ def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[LayerAccou
     for node in model.graph.node:
         name = layer_of(node.name or node.output[0])
         row = table.setdefault(name, LayerAccount(name, node.op_type, shapes.get(node.output[0], ())))
-        macs = _macs(node, shapes, dims)
+        macs = macs_of(node, shapes, dims)
         if macs:
             row.op, row.output = node.op_type, shapes.get(node.output[0], ())
         row.macs += macs
@@ -68,10 +67,6 @@ def layers(model: onnx.ModelProto, metadata: Metadata | None) -> list[LayerAccou
     return [row for row in table.values() if row.macs or row.params or row.state_floats]
 
 
-def is_auxiliary(name: str) -> bool:
-    return any(part in name for part in _AUXILIARY)
-
-
 def layer_of(node_name: str) -> str:
     """'conv_b::tap1#2' -> 'conv_b': the layer a node was made for."""
     return node_name.split("::")[0].split("#")[0]
@@ -81,19 +76,6 @@ def state_layer(state: StateSpec) -> str:
     name = state.input.removeprefix("state.").removesuffix(".in").split("#")[0]
     head, _, slot = name.rpartition(".slot")
     return layer_of(head if head and slot.isdigit() else name)
-
-
-def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], dims: dict[str, tuple[int, ...]]) -> int:
-    out = shapes.get(node.output[0], ())
-    if node.op_type == "Conv":
-        return prod(out) * prod(dims.get(node.input[1], (0, 0))[1:])
-    if node.op_type == "ConvTranspose":
-        return prod(shapes.get(node.input[0], (0,))) * prod(dims.get(node.input[1], (0, 0))[1:])
-    if node.op_type in ("Gemm", "MatMul") and not is_auxiliary(node.input[0]):
-        a = shapes.get(node.input[0], dims.get(node.input[0], ()))
-        transposed = any(attr.name == "transA" and attr.i for attr in node.attribute)
-        return prod(out) * (a[0] if transposed else a[-1]) if a else 0
-    return 0
 
 
 def transient_floats(model: onnx.ModelProto) -> int:

@@ -82,6 +82,11 @@ def without_time(axes: Axes) -> Axes:
     return tuple(tuple(atom for atom in axis if atom.kind != "T") for axis in axes)
 
 
+def with_time_inside(axes: Axes) -> Axes:
+    """The axes where time is one like any other."""
+    return tuple(tuple(Atom(atom.size) if atom.kind == "T" else atom for atom in axis) for axis in axes)
+
+
 def with_frames(axes: Axes, frames: int) -> Axes:
     return tuple(tuple(Atom(frames, "T") if atom.kind == "T" else atom for atom in axis) for axis in axes)
 

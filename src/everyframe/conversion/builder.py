@@ -19,6 +19,9 @@ from everyframe.conversion.view import View
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
 
+#: of step networks, at least
+OPSET = 18
+
 
 class Builder(Carrying):
     """The `step` that rules write to."""
@@ -181,7 +184,7 @@ class Builder(Carrying):
         )
         graph.initializer.extend(constants)
         return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", max(18, opset))], ir_version=9, producer_name="everyframe"
+            graph, opset_imports=[helper.make_opsetid("", max(OPSET, opset))], ir_version=9, producer_name="everyframe"
         )
 
     def step_shape(self, wire: str) -> list[int]:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from everyframe.conversion.facts import Fact
-from everyframe.conversion.memory import Memory
+from everyframe.conversion.newest import Newest
 from everyframe.modelfile.graph import Node
 
 #: (which of the step's frames, the states before it) -> (the states after it, what the frame gives)
 Cell = Callable[[int, list[str]], tuple[list[str], list[str]]]
 
 
-class Carrying(Memory):
+class Carrying(Newest):
     """Adds `carry`: a cell applied to every frame of a step, its states kept until the next."""
 
     def carry(self, node: Node, fact: Fact, initial: Sequence[np.ndarray], cell: Cell) -> list[list[str]]:

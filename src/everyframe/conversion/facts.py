@@ -137,7 +137,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Options:
-    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own).
+    """How to stream. se: how squeeze-and-excite sees time. window: frames averaged by the head (None: the clip's own). tail: what
+    becomes of layers that look at all frames of the clip, "window": see `windows`.
 
     layout: axes of the clip network's inputs, as `inputs` reads them (None: NCTHW). frames, size: T and (H, W) of an input that
     leaves them open.
@@ -150,6 +151,15 @@ class Options:
     layout: str | None = None
     frames: int | None = None
     size: tuple[int, int] | None = None
+    tail: str = "refuse"
+
+
+@dataclass
+class Place:
+    """Where the work stands: what is known so far, and the node that is looked at."""
+
+    facts: Facts | None = None
+    node: Node | None = None
 
 
 class MeetsPicks(ModelError):
@@ -185,6 +195,7 @@ class Facts:
         self.notes: list[str] = []  # what a stream does otherwise than the clip, for the user to know
         self.heads: list[Node] = []  # nodes that take the temporal window
         self.gates: dict[str, bool] = {}  # node that averages over time -> is it a squeeze-and-excite gate?
+        self.verbatim: set[str] = set()  # nodes behind the heads that are copied as they stand, and windows (`windows`)
         self.branches: dict[str, bool] = {}  # average pool over the whole clip -> is it one of two strided branches?
 
     @property
@@ -206,6 +217,11 @@ class Facts:
 
     def get(self, name: str) -> Fact | None:
         return self.table.get(name)
+
+    def is_whole(self, name: str) -> bool:
+        """Is this tensor made of what a window has gathered?"""
+        made = self.graph.made_by(name)
+        return made is not None and made.name in self.verbatim
 
     def timed(self, node: Node) -> list[str]:
         """The node's inputs that depend on the clip, in order."""

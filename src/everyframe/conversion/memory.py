@@ -20,7 +20,7 @@ import numpy as np
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion.emitter import Emitter
-from everyframe.conversion.facts import Fact, Facts, HeadWindow, Time, Window
+from everyframe.conversion.facts import Fact, Facts, Time, Window
 from everyframe.conversion.inputs import step_inputs
 from everyframe.modelfile.graph import Node
 from everyframe.modelfile.schema import StateSpec
@@ -334,63 +334,3 @@ class Memory(Emitter):
             return False
         self.eligible[node.name] = (wire, (window.taps - 1) * window.dilation, prod(self.frame_shape(node.outputs[0])))
         return self.plan.sums.get(node.name, True)
-
-    def window_extremes(self, node: Node, wire: str, window: HeadWindow, which: Extreme, *, newest_only: bool) -> str:
-        """The largest (or smallest) of the newest frames of a window, of those that exist in the first steps: for the newest
-        frame of the step, or for each."""
-        wire = self.settled(node, wire)
-        fact = self.fact(wire)
-        m, u, fill = self.m(fact), fact.unit, 0.0 if which is LARGEST and fact.nonneg else which.fill
-        first, count = (m - 1, 1) if newest_only else (0, m)
-        ages = [window.wait + i * u for i in range(window.frames)]
-        if ages[-1] == 0:
-            return self._frames(self.raw(wire), first, count, 1, m, f"{node.label}::newest")
-        past = self._past(node, wire, fill, ages[-1])
-        if isinstance(past, Slots):
-            frames = [past.old(age - 1) if age else self.masked(wire, fill) for age in ages]
-        else:
-            buffer, depth = past
-            starts = [depth + first - age for age in ages]
-            frames = [self._frames(buffer, at, count, 1, depth + m, f"{node.label}::frames{i}") for i, at in enumerate(starts)]
-        return self.emit(which.op, frames, f"{node.label}::{which.op.lower()}") if len(frames) > 1 else frames[0]
-
-    def window_means(self, node: Node, wire: str, window: HeadWindow, *, newest_only: bool) -> str:
-        """The mean of the newest frames of a window, of those that exist in the first steps: for the newest frame of the step
-        (a head: one value a step), or for each.
-
-        A ring and a fresh mean each step, never a running sum, which drifts. All windows of a step are one product with a
-        0/1 band matrix, and the counts come from a table indexed by the step counter.
-        """
-        wire, n, wait = self.settled(node, wire), window.frames, window.wait
-        fact = self.fact(wire)
-        m, lag, u, shape = self.m(fact), fact.lag, fact.unit, self.frame_shape(wire)
-        rows = [m - 1] if newest_only else list(range(m))
-        if n == 1:
-            return self._frames(self.delayed(node, wire, wait), rows[0], len(rows), 1, m, f"{node.label}::newest")
-        depth = (n - 1) * u + wait
-        past = self._past(node, wire, 0.0, depth)
-        if isinstance(past, Slots):
-            ages = [wait + i * u for i in range(n)]
-            frames = [past.old(age - 1) if age else self.masked(wire, 0.0) for age in ages]
-            total, size = self.emit("Sum", frames, f"{node.label}::sum"), len(shape) + 1
-        else:
-            buffer, depth = past
-            band = np.zeros((len(rows), depth + m), np.float32)
-            for r, row in enumerate(rows):
-                band[r, [depth + row - wait - i * u for i in range(n)]] = 1
-            flat = self.emit("Reshape", [buffer, self.ints([depth + m, prod(shape)])], f"{node.label}::flat")
-            total, size = self.emit("MatMul", [self.const(band, f"{node.label}.band"), flat], f"{node.label}::sum"), 2
-        late = lag + wait
-        last = -(-((n - 1) * u + late) // m)
-        counts = [[min(n, max(0, t * m - late + r) // u + 1) for r in rows] for t in range(last + 1)]
-        table = self.const((1 / np.array(counts)).astype(np.float32), f"{node.label}.share")  # (t, rows)
-        share = self.emit("Gather", [table, self._row(last)], f"{node.label}::share", axis=0)  # (1, rows)
-        column = (len(rows),) + (1,) * (size - 1)
-        if column != (1, 1):
-            share = self.emit("Reshape", [share, self.ints(list(column))], f"{node.label}::shares")
-        mean = self.emit("Mul", [total, share], f"{node.label}::mean")
-        return (
-            mean
-            if (size == len(shape) + 1 and size != 2) or len(shape) == 1
-            else self.emit("Reshape", [mean, self.ints([len(rows), *shape])], node.label)
-        )

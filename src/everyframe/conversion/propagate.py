@@ -6,20 +6,22 @@ from dataclasses import replace
 
 from everyframe.conversion import axes as ax
 from everyframe.conversion import rules
-from everyframe.conversion.facts import Fact, Facts, Heads, Options, common
+from everyframe.conversion.facts import Fact, Facts, Heads, Options, Place, common
 from everyframe.conversion.inputs import layouts
 from everyframe.conversion.refusals import following, unsupported
+from everyframe.conversion.rules.verbatim import Verbatim
 from everyframe.errors import ModelError
 from everyframe.modelfile.graph import Graph, Node
 
 LONGEST = 2**14  # frames: 9 minutes at 30 fps
 
 
-def propagate(graph: Graph, options: Options) -> Facts:
-    """Facts for every tensor of the clip graph. Raises UnsupportedOperator or ModelError naming the node."""
+def propagate(graph: Graph, options: Options, place: Place | None = None) -> Facts:
+    """Facts for every tensor of the clip graph. place: says afterwards where it ended. Raises UnsupportedOperator or ModelError
+    naming the node."""
     hop, heads = 1, Heads({})
     while True:  # again: heads need the hop and each other, which the wires before them decide
-        facts = _propagate_once(graph, options, hop, heads)
+        facts = _propagate_once(graph, options, hop, heads, place or Place())
         timed = (fact for fact in facts.table.values() if not fact.static)
         found = common(fact.every for fact in timed if not fact.pooled), facts.align()
         if found == (hop, heads):
@@ -27,21 +29,35 @@ def propagate(graph: Graph, options: Options) -> Facts:
         hop, heads = found
 
 
-def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads) -> Facts:
+def _propagate_once(graph: Graph, options: Options, hop: int, heads: Heads, place: Place) -> Facts:
     facts = Facts(graph, options, hop, heads)
+    place.facts = facts
     facts.table |= _given(graph, options, hop)
     for node in graph.averages_last():
         if facts.timed(node):
+            place.node = node
             with following(node):
-                made = rules.of(node).fact(node, facts)
+                made = _made(node, facts)
             home = _home(facts[facts.timed(node)[0]])
             outputs = [replace(fact, home=home) for fact in (made if isinstance(made, tuple) else (made,))]
             facts.table.update(zip(node.outputs, outputs, strict=False))
             _check_reach(node, outputs)
+    place.node = None
     for name in graph.outputs:
         if name not in facts.table or facts[name].static:
             raise ModelError("An output does not depend on the clip.", where=f"output {name!r}", hint="export the network again")
     return facts
+
+
+def _made(node: Node, facts: Facts) -> Fact | tuple[Fact, ...]:
+    fits = Verbatim.fits(node, facts)
+    if not (fits and any(facts.is_whole(name) for name in node.inputs)):
+        try:
+            return rules.of(node).fact(node, facts)
+        except ModelError:
+            if not fits:
+                raise
+    return Verbatim.fact(node, facts)
 
 
 def _given(graph: Graph, options: Options, hop: int) -> dict[str, Fact]:

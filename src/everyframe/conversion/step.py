@@ -9,22 +9,22 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import ceil
 from types import MappingProxyType
 from typing import get_args
 
 import onnx
 
 from everyframe import modelfile
-from everyframe.conversion import rules
 from everyframe.conversion.bind import bind
 from everyframe.conversion.builder import Builder
 from everyframe.conversion.canonical import apart, canonical
 from everyframe.conversion.described import default_preprocess, described, frame_axes
-from everyframe.conversion.facts import Facts, MeetsPicks, Options
+from everyframe.conversion.facts import Facts, MeetsPicks, Options, Place
 from everyframe.conversion.half import KEPT, compared, halved
 from everyframe.conversion.heads import check_scores, keeps_frames, last_stage, single, stages, with_heads
 from everyframe.conversion.inputs import Told, Value, bound, check_layout, layouts, real_inputs
+from everyframe.conversion.lowering import build, lower
 from everyframe.conversion.memory import MemoryPlan
 from everyframe.conversion.natural import natural
 from everyframe.conversion.picked import average_picks
@@ -34,15 +34,16 @@ from everyframe.conversion.result import Conversion
 from everyframe.conversion.rolled import roll
 from everyframe.conversion.taps import cut_dead_taps
 from everyframe.conversion.verify import verify
+from everyframe.conversion.windows import gather_before, offered, told
 from everyframe.errors import ConversionMismatch, ModelError, UsageError
 from everyframe.files import check_writable
-from everyframe.modelfile.bounds import LARGEST, check_bounds
+from everyframe.modelfile.bounds import check_bounds
 from everyframe.modelfile.ending import Ending, ending
 from everyframe.modelfile.fold import fold
 from everyframe.modelfile.graph import Graph
 from everyframe.modelfile.schema import Metadata, OutputSpec, Task
 
-RATES, SE_MODES, TAP_MODES = ("native", "dense"), ("frame", "window"), ("trained", "all")
+RATES, SE_MODES, TAP_MODES, TAILS = ("native", "dense"), ("frame", "window"), ("trained", "all"), ("refuse", "window")
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,34 @@ def prepare(model: onnx.ModelProto, options: Options) -> Prepared:
         notes = cut_dead_taps(clip, facts)
         if notes:
             facts = propagate(Graph.of(clip), options)
-    return Prepared(source, clip, facts, [*changed, *notes, *facts.notes, *_carried(facts)], cut=bool(notes))
+    return Prepared(source, clip, facts, [*changed, *notes, *facts.notes, *_carried(facts), *told(facts)], cut=bool(notes))
 
 
 def _followed(clip: onnx.ModelProto, options: Options) -> Facts:
-    """Facts; picked frames that meet an average are made heads, in place."""
+    """Facts; picked frames that meet an average are made heads, and what looks at all frames gets windows if it may, in place."""
+    place = Place()
+    try:
+        return _streamed(clip, options, place)
+    except ModelError as refusal:
+        tried = clip if options.tail == "window" else onnx.ModelProto.FromString(clip.SerializeToString())
+        while gather_before(tried, place):
+            try:
+                facts = _streamed(tried, options, place)
+            except ModelError:
+                continue
+            if tried is clip:
+                return facts
+            refusal.hint = f"{refusal.hint}; or say --tail window: {offered(facts)}"
+            break
+        raise
+
+
+def _streamed(clip: onnx.ModelProto, options: Options, place: Place) -> Facts:
     while True:
         try:
-            return propagate(Graph.of(clip), options)
+            facts = propagate(Graph.of(clip), options, place)
+            lower(facts, MemoryPlan(depths={}, sums={}), place)
+            return facts
         except MeetsPicks as met:
             if not met.wires or not average_picks(clip, met.facts, met.wires):
                 raise
@@ -94,59 +115,6 @@ def _carried(facts: Facts) -> list[str]:
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     length = facts.length
     return [f"{shown}: the state goes on from step to step for ever; the clip network begins anew with every {length}-frame clip"]
-
-
-def build(facts: Facts) -> tuple[onnx.ModelProto, Builder]:
-    """Lowers every node. The first pass finds out who needs which history, the second what sums would save, the third builds."""
-    plan = MemoryPlan(depths={}, sums={})
-    for _ in range(2):
-        trial = _lower(facts, plan)
-        _check_memory(trial)
-        # a convolution keeps sums where they are smaller than what its ring would add to histories that exist anyway
-        sums = plan.sums or {
-            name: past * floats < max(0, past - _deepest(trial, wire)) * prod(trial.frame_shape(wire))
-            for name, (wire, past, floats) in trial.eligible.items()
-        }
-        plan = MemoryPlan(depths=_merged(trial.wanted), sums=sums)
-    plan = MemoryPlan(depths=_merged(_lower(facts, plan).wanted), sums=plan.sums)
-    builder = _lower(facts, plan)
-    return builder.finish(facts.graph.outputs, facts.graph.opset), builder
-
-
-def _check_memory(trial: Builder) -> None:
-    largest = max(trial.states, key=lambda state: prod(state.shape), default=None)
-    floats = sum(prod(state.shape) for state in trial.states)
-    if largest is not None and floats > LARGEST:
-        raise ModelError(
-            "The step network would have to remember too much.", where=f"state {largest.input!r} of {largest.shape}, and others",
-            expected=f"up to {LARGEST:,} values in all states", got=f"{floats:,}",
-            hint="use smaller pictures, or smaller kernels and dilations in time",
-        )  # fmt: skip
-
-
-def _lower(facts: Facts, plan: MemoryPlan) -> Builder:
-    builder = Builder(facts, plan)
-    for name, tensor in builder.given.items():
-        builder.put(name, tensor)
-    for node in facts.graph.nodes:
-        if facts.timed(node):
-            with following(node):
-                rules.of(node).lower(node, builder)
-    return builder
-
-
-def _deepest(builder: Builder, wire: str) -> int:
-    return max((depth for (w, _), depth in builder.wanted.items() if w == wire), default=0)
-
-
-def _merged(wanted: dict[tuple[str, float | None], int]) -> dict[tuple[str, float | None], int]:
-    """Readers that do not care about the fill join another history of the same wire."""
-    merged = {key: depth for key, depth in wanted.items() if key[1] is not None}
-    for (wire, fill), depth in wanted.items():
-        if fill is None:
-            key = next((key for key in merged if key[0] == wire), (wire, None))
-            merged[key] = max(merged.get(key, 0), depth)
-    return merged
 
 
 def convert(
@@ -288,6 +256,7 @@ def stream(
     heads: Sequence[str] = (),
     values: Mapping[str, Value] = MappingProxyType({}),
     state: str = "fp32",
+    tail: str = "refuse",
     progress: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Converts CLIP.onnx to STEP.onnx. The result is compared with the clip network over a stream before it is written; None
@@ -299,14 +268,15 @@ def stream(
     layout: axes of the clip network's inputs (`inputs`); None is NCTHW, and a question where the shape contradicts it. frames,
     size: T and (H, W) of inputs that leave them open. task: what the main output is, instead of what its last operators tell.
     heads: of several outputs, the main one first. values: of inputs that are to be constants, by name. state: "fp16" halves what
-    the states take, once the network with "fp32" is found to be right (`half`).
+    the states take, once the network with "fp32" is found to be right (`half`). tail: layers that look at all frames of the clip
+    (attention over time) are refused, or computed anew in each step of a "window" of the newest frames.
     Raises ModelError, UnsupportedOperator, ConversionMismatch, OutputError, UsageError.
     """
     say = progress or (lambda _: None)
     if output is not None:
         check_writable(output, read=(clip,))  # before the long work
     say("converting")
-    options = Options(rate, window, se, taps, layout, frames, size)
+    options = Options(rate, window, se, taps, layout, frames, size, tail)
     _check(options, task, state)
     given = modelfile.load(clip)
     with following():
@@ -350,6 +320,7 @@ def _check(options: Options, task: Task | None, state: str = "fp32") -> None:
         ("rate", options.rate, RATES),
         ("se", options.se, SE_MODES),
         ("taps", options.taps, TAP_MODES),
+        ("tail", options.tail, TAILS),
         ("state", state, tuple(KEPT)),
     ):
         if value not in allowed:

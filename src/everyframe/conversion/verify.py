@@ -17,6 +17,7 @@ from everyframe.conversion.facts import Fact, Facts, HeadWindow, common
 from everyframe.conversion.lengthen import Reference, lengthen
 from everyframe.conversion.result import Conversion
 from everyframe.conversion.rules import reduce
+from everyframe.conversion.windows import is_window
 from everyframe.errors import ConversionMismatch, ModelError
 from everyframe.modelfile.session import run, session
 from everyframe.modelfile.walk import Walk
@@ -229,11 +230,21 @@ def expected_answers(
             if newest < 0 or newest % fact.unit or newest // fact.unit >= len(features[wire]):
                 break
             window = features[wire][max(0, newest // fact.unit - head.frames + 1) : newest // fact.unit + 1]
+            if wire in heads and is_window(heads[wire]):
+                feeds[wire] = _as_clip(np.concatenate([window[:1]] * (head.frames - len(window)) + [window]), fact)
+                continue
             kind = reduce.KINDS[heads[wire].op if wire in heads else "ReduceMean"]
             feeds[wire] = _tile(kind.over_frames(window), fact)
         else:
             made[t] = tail.run(None, feeds)[0]
     return made
+
+
+def _as_clip(frames: np.ndarray, fact: Fact) -> np.ndarray:
+    """Frames of a wire (T, ...) as the clip network has them."""
+    place, sizes = _atoms(fact)
+    inside = [size for i, size in enumerate(sizes) if i != place]
+    return np.ascontiguousarray(np.moveaxis(frames.reshape(len(frames), *inside), 0, place or 0)).reshape(fact.clip_shape)
 
 
 def _tile(frame: np.ndarray, fact: Fact) -> np.ndarray:

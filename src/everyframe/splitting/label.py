@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence, Set
 
 import onnx
 
-from everyframe.conversion.account import is_auxiliary
+from everyframe.conversion.work import is_auxiliary
 from everyframe.errors import UsageError
 from everyframe.modelfile.manifest import Port
 from everyframe.modelfile.schema import Metadata

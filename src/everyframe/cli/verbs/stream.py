@@ -55,6 +55,13 @@ def command(
     state: Annotated[
         str, typer.Option(help="fp16: what is remembered takes half the memory; how much the answers differ is measured.")
     ] = "fp32",
+    tail: Annotated[
+        str,
+        typer.Option(
+            help="Layers that look at all frames of the clip (attention over time): refuse; or window: each step computes them "
+            "anew, of the newest frames."
+        ),
+    ] = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Convert a clip network to a step network that takes frames as they come and keeps its state.
@@ -78,7 +85,8 @@ def command(
         made = api.convert(
             clip, output, rate=rate, window=window, se=se, taps=taps, layout=layout, frames=frames,
             size=(pictures, pictures) if isinstance(pictures, int) else pictures, labels=names,
-            task=as_task(task), heads=heads or (), bind=read_values(bind), state=state, progress=progress,
+            task=as_task(task), heads=heads or (), bind=read_values(bind), state=state, tail=tail,
+            progress=progress,
         )  # fmt: skip
     if as_json:
         print(json.dumps({"file": str(output), **made.to_dict()}))

@@ -38,6 +38,7 @@ _FILES = (
     "transpose",
     "recurrent",
     "either",
+    "whole",
 )
 
 

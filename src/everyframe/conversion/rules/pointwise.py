@@ -75,7 +75,7 @@ NONNEGATIVE: dict[str, Callable[[Node, Facts], bool]] = {
 _OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
-@register(*NONNEGATIVE)
+@register(*(NONNEGATIVE.keys() - {"Identity"}))  # that may stand for all frames (`whole`)
 class Pointwise:
     @staticmethod
     def fact(node: Node, facts: Facts) -> Fact:
