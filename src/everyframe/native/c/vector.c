@@ -7,9 +7,9 @@ typedef int32_t vi __attribute__((vector_size(4 * VL)));
 static inline vf load(const float *p) { return *(const vf *)p; }
 static inline void store(float *p, vf x) { *(vf *)p = x; }
 /* Positions of a plane, from any of them on. */
-typedef float vu __attribute__((vector_size(4 * VL), aligned(4)));
-static inline vf load_at(const float *p) { return *(const vu *)p; }
-static inline void store_at(float *p, vf x) { *(vu *)p = x; }
+typedef float loose __attribute__((vector_size(4 * VL), aligned(4)));
+static inline vf load_at(const float *p) { return *(const loose *)p; }
+static inline void store_at(float *p, vf x) { *(loose *)p = x; }
 #else
 typedef float vf;
 static inline vf load(const float *p) { return *p; }
