@@ -14,16 +14,20 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
+import everyframe  # noqa: E402
 from everyframe import modelfile, recipes  # noqa: E402
 from everyframe.cli.main import run as command_line  # noqa: E402
 from everyframe.errors import ModelError, OutputError, UsageError, WeightsError  # noqa: E402
+from everyframe.modelfile.interface import metadata_or_raise  # noqa: E402
 from everyframe.models.families.motion import MotionNet  # noqa: E402
-from everyframe.motions import evaluate, metrics, objective, run  # noqa: E402
+from everyframe.motions import evaluate, metrics, objective, run, shipped  # noqa: E402
 from everyframe.motions.export import SWAP  # noqa: E402
 from everyframe.motions.streams import Streams  # noqa: E402
 from everyframe.recipes.motions import Data, Teacher  # noqa: E402
 from everyframe.rendering.hands import dataset  # noqa: E402
 from everyframe.rendering.hands.motions import LABELS, Interval  # noqa: E402
+from everyframe.rendering.hands.scene import Shares  # noqa: E402
+from everyframe.runtime import BUILTIN  # noqa: E402
 from everyframe.training import checkpoint, folder  # noqa: E402
 from everyframe.training.loader import normalize  # noqa: E402
 from everyframe.training.loop import Loop  # noqa: E402
@@ -242,3 +246,40 @@ def test_a_larger_picture_begins_with_what_a_smaller_one_learned(trained: Path, 
         run.network(recipe.model_copy(update={"network": "motionnet_0.5x"}))
     made = run.start(recipe, tmp_path / "run")
     assert made is not None and made.ended
+
+
+SHIPPED = metadata_or_raise(modelfile.load(BUILTIN), BUILTIN).provenance.model
+
+
+def test_a_training_begins_with_the_built_in_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what that says, also while its norms learn; and another network is refused before anything is begun."""
+    monkeypatch.setattr(shipped, "_STREAMS", 6)
+    changes = (f"network={SHIPPED}", "data.height=72", "data.width=96", "window=8", "start=builtin")
+    made = run.network(tiny(*changes))
+    videos = dataset.streams("validation", 3, range(2), 24, size=(72, 96)).video
+    scores = objective.every_frame(made.net, videos, made.preprocess, swap=SWAP)
+    with everyframe.open("builtin", engine="ort", threads=1) as program, program.stream() as stream:
+        said = [stream.push(np.repeat(frame[..., None], 3, -1), i / 12) for i, frame in enumerate(videos[0])]
+    for prediction in filter(None, said):
+        np.testing.assert_allclose(scores[0, prediction.frame], prediction.scores, atol=1e-5)
+    seen = normalize(torch.from_numpy(dataset.streams("train", 991, range(6), size=(72, 96)).video[..., None]), made.preprocess)
+    with torch.no_grad():
+        quiet, learning = (made.net.train(mode).net.look[:3](seen) for mode in (False, True))
+    assert (quiet - learning).norm() < 1e-3 * quiet.norm(), "norms have seen what they will see"
+    with pytest.raises(WeightsError, match="another network"):
+        run.start(tiny("start=builtin"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_streams_to_learn_from_are_drawn_as_the_recipe_says() -> None:
+    """More bones and clips cut tight; what a training is judged by stays as it is."""
+    parts = [Streams(Data(frames=16, bones=share, bones_beside=share, tight=share), 3, 1) for share in (0.0, 1.0)]
+    looks: list[list[str]] = [[], []]
+    for own, part in zip(looks, parts, strict=True):
+        d = part.data
+        shares = Shares(d.bones, d.bones_beside, d.tight)
+        for i in range(12):
+            for interval in dataset.streams("train", 3, range(i, i + 1), negative=False, shares=shares).intervals[0]:
+                own.append(f"{interval.factors['look']} {interval.factors['tight']}")
+    assert {*looks[0]} == {"person False"} and {*looks[1]} == {"bones True"}
+    assert not np.array_equal(*(part((0, 0))[0] for part in parts))

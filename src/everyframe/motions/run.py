@@ -26,15 +26,17 @@ from everyframe.files import write_bytes
 from everyframe.modelfile.schema import Preprocess
 from everyframe.models.checkpoints.load import assemble, load_into, read_checkpoint
 from everyframe.models.families.motion import STAGES, enlarged
+from everyframe.motions import shipped
 from everyframe.motions.export import SWAP, export_clip
 from everyframe.motions.objective import Held, Motions, Tracking, every_frame
 from everyframe.progress import status
-from everyframe.recipes.motions import MotionsRecipe, Teacher
+from everyframe.recipes.motions import Data, MotionsRecipe, Teacher
 from everyframe.rendering.hands.motions import LABELS
 from everyframe.training import folder, loop
 from everyframe.training.finish import ran
 from everyframe.training.network import Trained
 
+MEAN, STD = 0.5, 0.25
 FIRST = "look.1"  # the first convolution that learns
 Run = folder.Run[MotionsRecipe]
 
@@ -79,6 +81,8 @@ def start(recipe: MotionsRecipe, path: Path, *, minutes: float | None = None) ->
 
 def _checkpoint(path: str) -> str:
     """Wherever the run is resumed from."""
+    if path == shipped.NAME:
+        return path
     if not Path(path).is_file():
         raise WeightsError("There is no such checkpoint.", where=path, expected="a .safetensors file of an earlier run")
     return str(Path(path).resolve())
@@ -97,15 +101,17 @@ def network(recipe: MotionsRecipe) -> Trained:
         torch.manual_seed(recipe.first_seed)
         made = assemble(recipe.network, len(LABELS), None, recipe.window, size, 1)
         if recipe.start is not None:
-            made = replace(made, sha256=_begin(made.net, recipe.start))
+            made = replace(made, sha256=_begin(made.net, recipe.start, d))
         net = Tracking(made.net, recipe.window)  # type: ignore[arg-type]
-    return Trained(net, made, Preprocess(color="gray", resize=size, fps=d.fps, mean=(0.5,), std=(0.25,)))
+    return Trained(net, made, Preprocess(color="gray", resize=size, fps=d.fps, mean=(MEAN,), std=(STD,)))
 
 
-def _begin(net: nn.Module, start: str) -> str:
+def _begin(net: nn.Module, start: str, data: Data) -> str:
     """Fills a network, also from a smaller view: where its first convolution has more taps than the one that was trained, that is
     enlarged. Returns the sha256 of the file.
     """
+    if start == shipped.NAME:
+        return shipped.begin(net, (data.height, data.width), data.fps, MEAN, STD)
     state, sha256 = read_checkpoint(start)
     first = cast(nn.Conv3d, net.get_submodule(FIRST))
     given, wanted = state.get(f"{FIRST}.weight"), first.weight

@@ -8,6 +8,7 @@ import numpy as np
 
 from everyframe.recipes.motions import Data
 from everyframe.rendering.hands import dataset
+from everyframe.rendering.hands.scene import Shares
 
 Stream = tuple[np.ndarray, np.ndarray, np.ndarray]  # video (T, H, W) uint8, bits (T,) uint8, hand (T, 3)
 
@@ -57,6 +58,9 @@ class Streams:
         if index not in self._rendered:
             d = self.data
             self._rendered = {kept: one for kept, one in self._rendered.items() if kept in pool}
-            made = dataset.streams("train", self.seed, range(index, index + 1), d.frames, d.fps, (d.height, d.width))
+            shares = Shares(d.bones, d.bones_beside, d.tight)
+            made = dataset.streams(
+                "train", self.seed, range(index, index + 1), d.frames, d.fps, (d.height, d.width), shares=shares
+            )
             self._rendered[index] = made.video[0], made.bits[0], made.hand[0]
         return self._rendered[index]

@@ -17,7 +17,7 @@ WARMUP, CLIP = 40, 2.0  # steps; largest norm of the gradient
 
 class Data(Strict):
     """Rendered streams. pool: those that an epoch draws from, the newest; fresh: rendered anew for every epoch; frames, fps: of a
-    stream.
+    stream. bones, bones_beside, tight: how many of those to learn from are drawn so (`rendering.hands.scene.Shares`).
     """
 
     frames: int = Field(default=48, ge=16, le=512)
@@ -27,6 +27,9 @@ class Data(Strict):
     pool: int = Field(default=2000, ge=1)
     fresh: int = Field(default=600, ge=0)
     validation: int = Field(default=500, ge=1)
+    bones: float = Field(default=0.2, ge=0, le=1)
+    bones_beside: float = Field(default=0.2, ge=0, le=1)
+    tight: float = Field(default=0.25, ge=0, le=1)
 
 
 class Optimizer(Strict):
@@ -60,8 +63,9 @@ class Teacher(Strict):
 class MotionsRecipe(Strict):
     """network: a motionnet of the zoo. window: feature frames that the head averages, also T of the exported clip network. seeds:
     trainings to choose the best from, counted from first_seed. start: a checkpoint to go on from instead of random weights; of a
-    network that looks at smaller pictures, too. teachers: networks the mean of whose answers is learned instead of the labels
-    (Hinton et al., Distilling the Knowledge in a Neural Network, 2015); labels: how much those count beside them.
+    network that looks at smaller pictures, too; or `builtin`, the model that ships. teachers: networks the mean of whose answers
+    is learned instead of the labels (Hinton et al., Distilling the Knowledge in a Neural Network, 2015); labels: how much those
+    count beside them.
     """
 
     name: str

@@ -20,8 +20,9 @@ class Verbatim:
 
     @staticmethod
     def fits(node: Node, facts: Facts) -> bool:
-        """Is nothing that it reads one of several frames, and are all shapes known?"""
+        """Is nothing that it reads one of several frames, and are all shapes known? Bodies of loops may read anything by name."""
         known = all(name in facts.graph.shapes for name in (*node.inputs, *node.outputs) if name)
+        known = known and not any(isinstance(value, onnx.GraphProto) for value in node.attrs.values())
         return known and all(facts[name].pooled or facts[name].static for name in facts.timed(node))
 
     @staticmethod

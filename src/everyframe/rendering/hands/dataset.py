@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everyframe.rendering.hands.motions import LABELS, MIRRORED, Interval
-from everyframe.rendering.hands.scene import random_stream
+from everyframe.rendering.hands.scene import Shares, random_stream
 
 SURE_S = 0.4  # after a gesture's end its label must still be given for so long
 FADE_S = 1.05  # and may be for so long
@@ -56,10 +56,11 @@ def streams(
     label: str | None = None,
     negative: bool | None = None,
     single: bool = False,
+    shares: Shares = Shares(),
 ) -> Batch:
     """Renders the streams with these indices of a split; the same arguments give the same bytes."""
     made = [
-        random_stream(np.random.default_rng([SPLITS[split], seed, i]), frames, fps, size, label, negative, single)
+        random_stream(np.random.default_rng([SPLITS[split], seed, i]), frames, fps, size, label, negative, single, shares)
         for i in indices
     ]
     return Batch(

@@ -29,6 +29,17 @@ class Stream:
     hand: np.ndarray  # (n, 3) float32: x, y in frame heights, and 1 where its palm is in the picture
 
 
+@dataclass(frozen=True)
+class Shares:
+    """How many streams are drawn so. bones: of those with gestures, a bare hand on plain ground, often bones; bones_beside: of
+    those without; tight: cut around a gesture, as clips are.
+    """
+
+    bones: float = 0.2
+    bones_beside: float = 0.2
+    tight: float = 0.25
+
+
 @dataclass
 class Style:
     """What a stream's world is made of, drawn before anything moves."""
@@ -54,8 +65,8 @@ class Style:
     both: bool = False  # the other hand does the same, mirrored
 
     @classmethod
-    def random(cls, rng: np.random.Generator, negative: bool) -> Style:
-        sparse = rng.random() < 0.2
+    def random(cls, rng: np.random.Generator, negative: bool, shares: Shares = Shares()) -> Style:
+        sparse = rng.random() < (shares.bones_beside if negative else shares.bones)
         busy = 2.0 if negative else 1.0  # negatives get more of what distracts
         person = not sparse and rng.random() < 0.75
         head = float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
@@ -93,7 +104,7 @@ class Style:
             shutter=rng.uniform(0.1, 0.95),
             dropout=float(rng.choice([0.0, rng.uniform(0, 0.15)])) if sparse else 0.0,
             source_fps=0.0 if rng.random() < 0.4 else float(rng.choice([8, 10, 10, 15, 15, 20, 24, 25, 30, 30, 60])),
-            tight=rng.random() < 0.25,
+            tight=rng.random() < shares.tight,
             both=negative and rng.random() < 0.35,
         )
 
@@ -340,12 +351,13 @@ def random_stream(
     label: str | None = None,
     negative: bool | None = None,
     single: bool = False,
+    shares: Shares = Shares(),
 ) -> Stream:
     """A stream of gestures (all of `label` if given) or of nothing but negatives; single: one gesture, near the
     beginning.
     """
     negative = rng.random() < 0.5 if negative is None else negative
-    style = Style.random(rng, negative)
+    style = Style.random(rng, negative, shares)
     view = (size[1] / size[0] / 2, 0.5)
     seconds = frames / fps
     tight = style.tight and not single
