@@ -137,6 +137,8 @@ def test_it_streams_as_a_window_and_says_so(name: str) -> None:
         stream(Held(network(name, stride=2)), None, tail="window", rate="dense")
     with pytest.raises(UsageError, match="--window cannot be changed"):
         stream(Held(model), None, tail="window", window=16)
+    with pytest.raises(UnsupportedOperator, match=str(refused.value.what)):
+        stream(Held(model), None, window=16)
 
 
 @pytest.mark.parametrize("name", HEADS)

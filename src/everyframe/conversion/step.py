@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil
 from types import MappingProxyType
@@ -83,17 +84,23 @@ def _followed(clip: onnx.ModelProto, options: Options) -> Facts:
     try:
         return _streamed(clip, options, place)
     except ModelError as refusal:
-        tried = clip if options.tail == "window" else onnx.ModelProto.FromString(clip.SerializeToString())
-        while gather_before(tried, place):
-            try:
-                facts = _streamed(tried, options, place)
-            except ModelError:
-                continue
-            if tried is clip:
-                return facts
+        if options.tail == "window":
+            if (facts := _windowed(clip, options, place)) is None:
+                raise
+            return facts
+        copy = onnx.ModelProto()
+        copy.CopyFrom(clip)
+        if (facts := _windowed(copy, replace(options, tail="window", window=None), place)) is not None:
             refusal.hint = f"{refusal.hint}; or say --tail window: {offered(facts)}"
-            break
         raise
+
+
+def _windowed(clip: onnx.ModelProto, options: Options, place: Place) -> Facts | None:
+    """Facts with windows before what is refused, put in place; None where there can be none."""
+    while gather_before(clip, place):
+        with suppress(ModelError):
+            return _streamed(clip, options, place)
+    return None
 
 
 def _streamed(clip: onnx.ModelProto, options: Options, place: Place) -> Facts:
