@@ -36,7 +36,7 @@ def gather_before(clip: onnx.ModelProto, place: Place) -> bool:
     facts, node, count = place.facts, place.node, sum(node.name.startswith(_NAME) for node in clip.graph.node)
     if facts is None or node is None or count >= TRIES:
         return False
-    read = [name for name in facts.timed(node) if name in facts.table and not facts[name].static]
+    read = [name for name in facts.timed(node) if not facts[name].static]
     name = next((name for name in _passes(read, facts) if _worth(name, facts)), None)
     if name is None:
         return False

@@ -30,13 +30,12 @@ from everyframe.motions import shipped
 from everyframe.motions.export import SWAP, export_clip
 from everyframe.motions.objective import Held, Motions, Tracking, every_frame
 from everyframe.progress import status
-from everyframe.recipes.motions import Data, MotionsRecipe, Teacher
+from everyframe.recipes.motions import MotionsRecipe, Teacher
 from everyframe.rendering.hands.motions import LABELS
 from everyframe.training import folder, loop
 from everyframe.training.finish import ran
 from everyframe.training.network import Trained
 
-MEAN, STD = 0.5, 0.25
 FIRST = "look.1"  # the first convolution that learns
 Run = folder.Run[MotionsRecipe]
 
@@ -97,21 +96,22 @@ def network(recipe: MotionsRecipe) -> Trained:
     """The network of the recipe's first seed. Raises WeightsError where it does not begin with the weights that it names."""
     d = recipe.data
     size = (d.height, d.width)
+    preprocess = Preprocess(color="gray", resize=size, fps=d.fps, mean=(0.5,), std=(0.25,))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.first_seed)
         made = assemble(recipe.network, len(LABELS), None, recipe.window, size, 1)
         if recipe.start is not None:
-            made = replace(made, sha256=_begin(made.net, recipe.start, d))
+            made = replace(made, sha256=_begin(made.net, recipe.start, preprocess))
         net = Tracking(made.net, recipe.window)  # type: ignore[arg-type]
-    return Trained(net, made, Preprocess(color="gray", resize=size, fps=d.fps, mean=(MEAN,), std=(STD,)))
+    return Trained(net, made, preprocess)
 
 
-def _begin(net: nn.Module, start: str, data: Data) -> str:
+def _begin(net: nn.Module, start: str, preprocess: Preprocess) -> str:
     """Fills a network, also from a smaller view: where its first convolution has more taps than the one that was trained, that is
     enlarged. Returns the sha256 of the file.
     """
     if start == shipped.NAME:
-        return shipped.begin(net, (data.height, data.width), data.fps, MEAN, STD)
+        return shipped.begin(net, preprocess)
     state, sha256 = read_checkpoint(start)
     first = cast(nn.Conv3d, net.get_submodule(FIRST))
     given, wanted = state.get(f"{FIRST}.weight"), first.weight

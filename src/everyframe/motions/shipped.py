@@ -16,16 +16,18 @@ from torch import Tensor, nn
 from everyframe.errors import WeightsError
 from everyframe.modelfile.file import load
 from everyframe.modelfile.interface import metadata_or_raise
+from everyframe.modelfile.schema import Preprocess
 from everyframe.rendering.hands import dataset
 from everyframe.runtime import BUILTIN
+from everyframe.training.loader import normalize
 
 NAME = "builtin"
 _STREAMS, _SEED = 64, 991  # rendered for what the norms see
 
 
-def begin(net: nn.Module, size: tuple[int, int], fps: float, mean: float, std: float) -> str:
-    """Fills a network, in place, and gives its norms the mean and variance of what they see of rendered streams (H, W = size).
-    Returns the sha256 of the weights that were exported. Raises WeightsError for another network than the one that ships.
+def begin(net: nn.Module, preprocess: Preprocess) -> str:
+    """Fills a network, in place, and gives its norms the mean and variance of what they see of rendered streams. Returns the
+    sha256 of the weights that were exported. Raises WeightsError for another network than the one that ships.
     """
     shipped = load(BUILTIN)
     origin = metadata_or_raise(shipped, BUILTIN).provenance
@@ -55,15 +57,16 @@ def begin(net: nn.Module, size: tuple[int, int], fps: float, mean: float, std: f
     state["head.weight"].copy_(2 * weights["head.weight"][:, :width])
     state["head.bias"].copy_(weights["head.bias"])
     net.load_state_dict(state)
-    _given_back(net, (_frames(size, fps) - mean) / std, list(pairs.values()))
+    _given_back(net, _frames(preprocess), list(pairs.values()))
     return origin.weights_sha256 or ""
 
 
 @cache
-def _frames(size: tuple[int, int], fps: float) -> Tensor:
-    """(N, 1, T, H, W), 0 to 1."""
+def _frames(preprocess: Preprocess) -> Tensor:
+    """(N, 1, T, H, W)."""
+    size, fps = cast(tuple[int, int], preprocess.resize), preprocess.fps or 12.0
     made = dataset.streams("train", _SEED, range(_STREAMS), fps=fps, size=size)
-    return torch.from_numpy(made.video).float()[:, None] / 255
+    return normalize(torch.from_numpy(made.video[..., None]), preprocess)
 
 
 def _folded(net: nn.Module) -> dict[str, str]:
